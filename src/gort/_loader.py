@@ -1,0 +1,53 @@
+"""Chooses the uncompiled core although the compiled one lies beside it (GORT_PURE=1).
+
+`gort/__init__.py` calls `install()` before it imports anything else of gort, and only when GORT_PURE is set,
+so a normal start does not even read this file. After `install()`, every ``gort.*`` module is loaded from its
+``.py``; extension modules are not looked at.
+
+Invariant: a process has one core. Once a module of the compiled core has been loaded, choosing the other
+one would mix two sets of types, so `install()` refuses.
+
+Rejected: a path hook (it would change how every package on the path is found) and removing extension
+suffixes from `importlib.machinery` (the same, and for good).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.machinery import SOURCE_SUFFIXES, FileFinder, ModuleSpec, SourceFileLoader
+from types import ModuleType
+
+PACKAGE = "gort"
+
+
+class PureFinder:
+    """A meta-path finder that finds modules of gort by their .py files only."""
+
+    @classmethod
+    def find_spec(
+        cls, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if path is None or not fullname.startswith(PACKAGE + "."):
+            return None
+        for folder in path:
+            spec = FileFinder(folder, (SourceFileLoader, SOURCE_SUFFIXES)).find_spec(fullname)
+            if spec is not None and spec.loader is not None:
+                return spec
+        return None  # not ours after all: the ordinary finders give the ordinary error
+
+
+def install() -> None:
+    """Makes every later import of ``gort.*`` load the .py source.
+
+    Raises RuntimeError when a compiled module of gort is loaded already. Calling it twice is harmless.
+    """
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None) or ".py"
+        if name.startswith(PACKAGE + ".") and not file.endswith(".py"):
+            raise RuntimeError(
+                f"gort: GORT_PURE was set after {name} had been loaded compiled; "
+                "set it in the environment before the program starts"
+            )
+    if PureFinder not in sys.meta_path:
+        sys.meta_path.insert(0, PureFinder)
