@@ -26,6 +26,7 @@ extension (an edit would rebuild everything), a list of modules in pyproject.tom
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import shlex
@@ -70,11 +71,9 @@ def core_sources() -> list[Path]:
     for folder in CORE_DIRS:
         for pxd in sorted((ROOT / folder).glob("*.pxd")):
             source = pxd.with_suffix(".py")
-            if pxd.stem == "__init__":
-                continue
-            if not source.exists():
-                raise SystemExit(f"gort: {pxd.relative_to(ROOT)} has no sibling {source.name}")
-            found.append(source.relative_to(ROOT))
+            # A .pxd alone declares what C headers give; it is nobody's map.
+            if source.exists() and pxd.stem != "__init__":
+                found.append(source.relative_to(ROOT))
     return found
 
 
@@ -102,7 +101,7 @@ def compile_args() -> list[str]:
     extra = shlex.split(os.environ.get("GORT_CFLAGS", ""))
     if sys.platform == "win32":
         return extra
-    return ["-O3", "-g0", "-fvisibility=hidden", "-Wno-unreachable-code", *extra]
+    return ["-O3", "-g0", "-fvisibility=hidden", *extra]
 
 
 class BuildExt(build_ext):
@@ -173,7 +172,7 @@ class BuildExt(build_ext):
         # One folder for each interpreter and Cython: builds of two of them may run side by side.
         tag = f"{sys.implementation.cache_tag}{getattr(sys, 'abiflags', '')}-cython{cython_version}"
         translated = cythonize(
-            [Extension(e.name, list(e.sources), depends=list(e.depends)) for e in self.extensions],
+            [copy.copy(e) for e in self.extensions],
             build_dir=os.path.join("build", f"c-{tag}"),
             include_path=["src"],
             compiler_directives=DIRECTIVES,
@@ -181,9 +180,11 @@ class BuildExt(build_ext):
             quiet=True,
             show_all_warnings=False,
         )
-        sources = {e.name: list(e.sources) for e in translated}
+        # A module may ask for macros, libraries and the like in `# distutils:` lines at its head.
+        settings = {e.name: e for e in translated}
         for extension in self.extensions:
-            extension.sources = sources[extension.name]
+            for name in ("sources", "define_macros", "include_dirs", "libraries", "extra_compile_args"):
+                setattr(extension, name, list(getattr(settings[extension.name], name)))
 
     def drop_old_builds(self) -> None:
         """An uncompiled install must not pick up extensions that an earlier build left."""

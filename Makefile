@@ -1,0 +1,132 @@
+# gort: what a clean clone needs to run, be tested and be measured. Every target sets up what it needs and
+# is quick when nothing has changed.
+#
+#   make run [DIR=/some/tree] [ARGS=...]   digest a directory tree with goroutines (examples/digest.py)
+#   make test                              lint, types, and the tests on every core and interpreter there is
+#   make bench [ARGS=...]                  measure gort beside Go, asyncio, uvloop, trio, gevent, threads
+#   make lint                              ruff and mypy
+#   make freethreaded                      build a free-threaded CPython 3.13 (Debian), and gort for it
+#   make clean
+#
+# PYTHON=python3.12 chooses the interpreter (3.11 or later); it then has a virtual environment of its own.
+
+PYTHON ?= python3
+TESTS ?= tests
+PYTEST_ARGS ?=
+
+# ---- the interpreter and its virtual environment ------------------------------------------------------------
+ifeq ($(PYTHON),python3)
+VENV ?= .venv
+else
+VENV ?= .venv-$(notdir $(PYTHON))
+endif
+BIN := $(VENV)/bin
+
+FT_PREFIX ?= $(or $(GORT_FT_PREFIX),/opt/gort-python3.13t)
+FT_PYTHON ?= $(or $(wildcard $(FT_PREFIX)/bin/python3.13t),$(shell command -v python3.14t 2>/dev/null || command -v python3.13t 2>/dev/null))
+FT_VENV := .venv-freethreaded
+FT_BIN := $(FT_VENV)/bin
+
+# What a build depends on. The compiled core is made of the .py files that have a .pxd, and all the .pxd and .h.
+BUILD_FILES := pyproject.toml setup.py
+PXD := $(wildcard src/gort/*.pxd src/gort/runtime/*.pxd)
+CORE := $(PXD) $(wildcard $(PXD:.pxd=.py)) $(wildcard src/gort/runtime/*.h)
+SOURCES := $(shell find src -type f \( -name '*.py' -o -name '*.pxd' -o -name '*.h' -o -name '*.go' \))
+
+PIP := -m pip --disable-pip-version-check --quiet
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: run test test-compiled test-pure test-freethreaded bench lint freethreaded build clean help
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+$(VENV)/.made:
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found; PYTHON=/path/to/python3.11 names one" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "make: gort needs Python 3.11 or later, $(PYTHON) is $$($(PYTHON) -V); PYTHON=/path/to/python3.11 names another" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(PIP) install --upgrade pip "setuptools>=77" "Cython>=3.2"
+	@touch $@
+
+# Editable: the sources in src/ are what runs, with the compiled core beside them.
+$(VENV)/.installed: $(VENV)/.made $(BUILD_FILES)
+	$(BIN)/python $(PIP) install --no-build-isolation --editable .
+	@touch $@ $(VENV)/.built
+
+$(VENV)/.built: $(VENV)/.installed $(CORE)
+	@GORT_PURE= $(BIN)/python setup.py --quiet build_ext --inplace
+	@touch $@
+
+build: $(VENV)/.built
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(BIN)/python $(PIP) install --no-build-isolation --editable ".[dev,xray]"
+	@touch $@ $(VENV)/.built
+
+$(VENV)/.bench: $(VENV)/.installed
+	$(BIN)/python $(PIP) install --no-build-isolation --editable ".[bench]"
+	@touch $@ $(VENV)/.built
+
+run: $(VENV)/.built
+	@$(BIN)/gort run examples/digest.py $(DIR) $(ARGS)
+
+# ---- tests --------------------------------------------------------------------------------------------------
+# The main configuration runs last, so that its summary is the last line. Any failure ends the whole.
+test:
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory test-freethreaded
+	@$(MAKE) --no-print-directory test-pure
+	@$(MAKE) --no-print-directory test-compiled
+
+test-pure: $(VENV)/.dev $(VENV)/.built
+	@echo "== tests: uncompiled core, $$($(BIN)/python -V)"
+	GORT_PURE=1 $(BIN)/python -m pytest -q $(TESTS) -m "not lint" $(PYTEST_ARGS)
+
+test-compiled: $(VENV)/.dev $(VENV)/.built
+	@echo "== tests: compiled core, $$($(BIN)/python -V)"
+	@GORT_PURE= $(BIN)/python -c "import gort.runtime as r; import sys; sys.exit(0 if r.compiled else 'make: the core did not compile here; see the build output (make -B build)')"
+	GORT_PURE= $(BIN)/python -m pytest -q $(TESTS) $(PYTEST_ARGS)
+
+ifeq ($(FT_PYTHON),)
+test-freethreaded:
+	@echo "== tests: free-threaded CPython: left out, none was found (make freethreaded builds one)"
+freethreaded:
+	scripts/build-freethreaded.sh
+	@$(MAKE) --no-print-directory freethreaded FT_PYTHON=$(FT_PREFIX)/bin/python3.13t
+else
+$(FT_VENV)/.made:
+	$(FT_PYTHON) -m venv $(FT_VENV)
+	$(FT_BIN)/python $(PIP) install --upgrade pip "setuptools>=77" "Cython>=3.2" pytest pytest-timeout h11
+	@touch $@
+
+# Not editable: here the package is tested as a user installs it, so a file that the wheel forgets is missed.
+$(FT_VENV)/.installed: $(FT_VENV)/.made $(BUILD_FILES) $(SOURCES)
+	$(FT_BIN)/python $(PIP) install --no-build-isolation .
+	@touch $@
+
+test-freethreaded: $(FT_VENV)/.installed
+	@echo "== tests: uncompiled core, free-threaded $$($(FT_BIN)/python -V)"
+	GORT_PURE=1 $(FT_BIN)/python -m pytest -q $(TESTS) -m "not lint" $(PYTEST_ARGS)
+	@echo "== tests: compiled core, free-threaded $$($(FT_BIN)/python -V)"
+	@GORT_PURE= $(FT_BIN)/python -c "import gort.runtime as r, sys; assert r.compiled, 'not compiled'; assert not sys._is_gil_enabled(), 'a module of gort turns the GIL on'"
+	GORT_PURE= $(FT_BIN)/python -m pytest -q $(TESTS) -m "not lint" $(PYTEST_ARGS)
+
+freethreaded: $(FT_VENV)/.installed
+	@echo "gort for free-threaded CPython: $(FT_BIN)/gort"
+endif
+
+lint: $(VENV)/.dev
+	@echo "== ruff and mypy"
+	$(BIN)/python -m ruff check src tests examples setup.py
+	$(BIN)/python -m mypy
+
+# ---- benchmarks ---------------------------------------------------------------------------------------------
+bench: $(VENV)/.bench $(VENV)/.built
+	@$(BIN)/gort bench $(ARGS)
+
+clean:
+	rm -rf build dist .stamps .venv .venv-* src/*.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find src tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src -name '*.so' -delete
