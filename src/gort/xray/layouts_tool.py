@@ -1,0 +1,65 @@
+"""Makes known_layouts.py: `python -m gort.xray.layouts_tool FILE…`, with one unstripped program per Go release.
+
+The signal mask in m is as large as the system's, so there is one table per release and system. Files for several
+processors may be given for one of them: a field is kept only when they all agree.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from gort.xray.dwarf import read_layouts
+from gort.xray.errors import XrayError
+from gort.xray.gobuild import read_buildinfo
+from gort.xray.image import load
+from gort.xray.layout import FIELDS, _clean
+
+_HEAD = '''"""Field offsets and sizes of g, m, p and schedt per Go release (1.N) and system, for stripped files.
+
+Written by `python -m gort.xray.layouts_tool` from the DWARF of programs built with each release; the test
+`test_layout.py` compares it with the DWARF of freshly built ones. Do not edit.
+"""
+
+from __future__ import annotations
+
+KNOWN: dict[tuple[int, str], dict[str, dict[str, tuple[int, int]]]] = {
+'''
+
+
+def main(paths: list[str]) -> None:
+    table: dict[tuple[int, str], dict[str, dict[str, tuple[int, int]]]] = {}
+    for path in paths:
+        with load(path) as image:
+            build = read_buildinfo(image)
+            if build is None or build.minor is None:
+                raise XrayError(f"{path}: no release of Go")
+            key = build.minor, image.os
+            found = _clean(read_layouts(image, FIELDS))
+        if key not in table:
+            table[key] = found
+            continue
+        for struct, fields in table[key].items():
+            for field in list(fields):
+                if found.get(struct, {}).get(field) != fields[field]:
+                    print(f"{path}: {struct}.{field} differs: left out", file=sys.stderr)
+                    del fields[field]
+    sys.stdout.write(_HEAD)
+    for minor, system in sorted(table):
+        print(f'    ({minor}, "{system}"): {{')
+        for struct, fields in table[minor, system].items():
+            print(f'        "{struct}": {{')
+            line = "           "
+            for field, (offset, size) in sorted(fields.items(), key=lambda kv: kv[1]):
+                item = f' "{field}": ({offset}, {size}),'
+                if len(line) + len(item) > 108:
+                    print(line)
+                    line = "           "
+                line += item
+            print(line)
+            print("        },")
+        print("    },")
+    print("}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
