@@ -1,13 +1,14 @@
 """Real Go programs and their twins on gort must print the same and end the same.
 
-``go/NAME.go`` and ``py/NAME.py`` hold the same scenarios under the same names (a test holds this). Each runs in a
-process of its own: ``NAME scenario`` and ``gort run NAME.py scenario``. Compared are stdout and exit status, and
-for programs that die the part of stderr that Go's manual or habit defines: the first line, the goroutines' wait
-reasons, whether "created by" is told.
+``go/NAME.go`` and ``py/NAME.py`` hold the same scenarios under the same names (a test holds this). Each
+runs in a process of its own: ``NAME scenario`` and ``gort run NAME.py scenario``. Compared are stdout and
+exit status, and for programs that die the part of stderr that is Go's habit: the first line, the
+goroutines' wait reasons, whether "created by" is told.
 
-Order is compared only where it is defined, or with GOMAXPROCS=1, where Go's scheduler is deterministic in practice
-(runnext and FIFO queues; the preemption tick of 10 ms is longer than any scenario computes). Scenarios marked
-``any_procs`` run with GOMAXPROCS=4 as well. Rejected: checking in Go's outputs. They would test our memory of Go.
+Order is compared only where it is defined, or with GOMAXPROCS=1, where Go's scheduler is deterministic in
+practice (runnext and FIFO queues; the preemption tick of 10 ms is longer than any scenario computes).
+Scenarios marked ``any_procs`` run with GOMAXPROCS=4 as well. Rejected: keeping Go's outputs in files. They
+would test our memory of Go.
 """
 
 from __future__ import annotations
@@ -43,6 +44,9 @@ class Scenario:
     phrase: str
     any_procs: bool
 
+    def __str__(self) -> str:
+        return f"{self.program}-{self.name}"
+
 
 def _python_scenarios(program: str) -> list[Scenario]:
     """The scenarios of a Python twin, read from its source: collection must not need a working runtime."""
@@ -51,8 +55,11 @@ def _python_scenarios(program: str) -> list[Scenario]:
         for deco in getattr(node, "decorator_list", ()):
             call = deco if isinstance(deco, ast.Call) else None
             target = call.func if call else deco
-            if isinstance(target, ast.Name) and target.id == "scenario" and isinstance(node, ast.AsyncFunctionDef):
-                given: dict[str, Any] = {k.arg or "": ast.literal_eval(k.value) for k in (call.keywords if call else ())}
+            if not (isinstance(node, ast.AsyncFunctionDef) and isinstance(target, ast.Name)):
+                continue
+            if target.id == "scenario":
+                keywords = call.keywords if call else []
+                given: dict[str, Any] = {k.arg or "": ast.literal_eval(k.value) for k in keywords}
                 options = {"mode": "stdout", "phrase": "", "any_procs": False} | given
                 found.append(Scenario(program, node.name, **options))
     return found
@@ -135,7 +142,8 @@ def _run(command: list[str], procs: object) -> Outcome:
 
 
 def _run_gort(scenario: Scenario, procs: int) -> Outcome:
-    return _run([sys.executable, "-m", "gort", "run", str(PY_DIR / f"{scenario.program}.py"), scenario.name], procs)
+    program = str(PY_DIR / f"{scenario.program}.py")
+    return _run([sys.executable, "-m", "gort", "run", program, scenario.name], procs)
 
 
 def test_twins_have_the_same_scenarios() -> None:
@@ -146,7 +154,7 @@ def test_twins_have_the_same_scenarios() -> None:
     assert sorted(p.stem for p in PY_DIR.glob("*.py")) == sorted([*NAMES, "kit"])
 
 
-@pytest.mark.parametrize(("scenario", "procs"), RUNS, ids=lambda v: f"{v.program}-{v.name}" if isinstance(v, Scenario) else str(v))
+@pytest.mark.parametrize(("scenario", "procs"), RUNS, ids=str)
 def test_same_as_go(scenario: Scenario, procs: int, go_program: Any) -> None:
     """One scenario, once as a Go program and once on gort."""
     go = _run([go_program(scenario.program), scenario.name], procs)
@@ -166,7 +174,7 @@ def test_same_as_go(scenario: Scenario, procs: int, go_program: Any) -> None:
         assert ours.stderr == ""
 
 
-JUNK = ["abc", "0", "-1", "", " 3", "3 ", "0x3", "3.0", "1_0", "２", "2147483648", "-99999999999999999999", "9" * 20]
+JUNK = ["abc", "0", "-1", "", " 3", "3 ", "0x3", "3.0", "1_0", "２", str(2**31), "9" * 20, "-" + "9" * 20]
 GOOD = ["3", "+3", "007", "300"]
 
 
@@ -181,7 +189,8 @@ def _boot_procs(value: object) -> int:
 def _default_procs() -> int:
     env = dict(os.environ)
     env.pop("GOMAXPROCS", None)
-    done = subprocess.run([sys.executable, "-m", "gort", "boot", "--json"], env=env, capture_output=True, text=True)
+    command = [sys.executable, "-m", "gort", "boot", "--json"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return int(json.loads(done.stdout)["state"]["gomaxprocs"])
 
@@ -200,7 +209,7 @@ def test_gomaxprocs_from_the_environment(value: str, go_program: Any) -> None:
 
 
 def test_gomaxprocs_too_large_ends_at_once(go_program: Any) -> None:
-    """A number that parses but that no machine can serve: Go dies with a fatal error, gort says what is wrong."""
+    """A number that parses but that no machine can serve: Go dies of it, gort says what is wrong."""
     value = str(2**31 - 1)
     assert _run([go_program("gomaxprocs")], value).status == 2
     ours = _run([sys.executable, "-m", "gort", "boot", "--json"], value)

@@ -1,12 +1,13 @@
-"""Channels: buffered and unbuffered, full, empty, closed, order of waiters, hand-over. Twin of ../go/chan.go."""
+"""Channels: buffered, unbuffered, full, empty, closed; order of waiters, hand-over. Twin of ../go/chan.go."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import gort
 from gort.sync import Mutex, WaitGroup
 from kit import caught, refused, run_scenario, say, scenario, settle
+
+import gort
 
 
 @scenario(any_procs=True)

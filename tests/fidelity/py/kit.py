@@ -1,7 +1,7 @@
 """What the fidelity programs share, with the helpers of ../go/kit.go under the same names.
 
-A scenario is an ``async def`` under ``@scenario`` whose name is that of its Go twin. The keyword arguments of
-``scenario`` are read by the harness from the source (literals only), never executed by it:
+A scenario is an ``async def`` under ``@scenario`` whose name is that of its Go twin. The keyword
+arguments of ``scenario`` are read by the harness from the source (literals only), never executed by it:
 
 - ``mode``: ``"stdout"`` compares stdout and exit status; ``"deadlock"`` also stderr's first line and the wait
   reasons of all goroutines; ``"fatal"`` also that stderr's first line says ``phrase``.
@@ -31,7 +31,9 @@ GO_PHRASES = (
 )
 
 
-def scenario(body: Body | None = None, *, mode: str = "stdout", phrase: str = "", any_procs: bool = False) -> Any:
+def scenario(
+    body: Body | None = None, *, mode: str = "stdout", phrase: str = "", any_procs: bool = False
+) -> Any:
     """Enter a scenario in the table; ``mode``, ``phrase`` and ``any_procs`` are for the harness."""
 
     def enter(body: Body) -> Body:
@@ -68,7 +70,7 @@ def phrase_of(exc: BaseException | None) -> str:
 
 
 async def caught(operation: Callable[[], Any]) -> str:
-    """Do it (and await what it gives, if that can be awaited); Go's text for what it raised, '' for nothing."""
+    """Do it (and await what it gives, if it can be); Go's text for what it raised, '' for nothing."""
     try:
         result = operation()
         if hasattr(result, "__await__"):

@@ -8,10 +8,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable
 
-import gort
-from gort import runtime
 from gort.sync import Mutex, WaitGroup
 from kit import MS, run_scenario, say, scenario, settle
+
+import gort
+from gort import runtime
 
 
 def fill(n: int, body: Callable[[int], Awaitable[None]]) -> WaitGroup:

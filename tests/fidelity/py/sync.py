@@ -1,10 +1,11 @@
-"""Mutex, RWMutex, WaitGroup, Once, Cond, Pool: results, misuse, who is woken in which order. Twin of ../go/sync.go."""
+"""Mutex, RWMutex, WaitGroup, Once, Cond, Pool: results, misuse, order of waking. Twin of ../go/sync.go."""
 
 from __future__ import annotations
 
-import gort
 from gort.sync import Cond, Mutex, Once, Pool, RWMutex, WaitGroup
 from kit import caught, refused, run_scenario, say, scenario, settle
+
+import gort
 
 
 @scenario(any_procs=True)

@@ -1,12 +1,13 @@
-"""Timers: what stop and reset report, no stale values, tickers, negative durations. Twin of ../go/timers.go."""
+"""Timers: results of stop and reset, no stale values, tickers, negative delays. Twin of ../go/timers.go."""
 
 from __future__ import annotations
 
 import time
 
-import gort
 from gort.sync import WaitGroup
 from kit import MS, refused, run_scenario, say, scenario
+
+import gort
 
 FAR = 3600.0
 

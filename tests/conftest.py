@@ -1,0 +1,163 @@
+"""What holds for every test: a time limit that shows who hangs, and nothing left behind.
+
+Which core and which interpreter are under test is chosen from outside (GORT_PURE=1, the interpreter that runs
+pytest); the report's header says which it is, and no test behaves differently by it except where it names the GIL.
+
+- The lock-rank checker is on (GODEBUG=lockrank=1), here and in every process the tests start.
+- Each test has 60 s (GORT_TEST_TIMEOUT, or its `timeout` marker). Then all goroutines and all threads are dumped to
+  the real stderr and the test fails; if even that does not end it, the process is ended, status 70. pytest-timeout
+  cannot do this: it knows nothing of goroutines.
+- After each test no thread named gort-*, no new descriptor and no goroutine may be left.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+_debug = os.environ.get("GODEBUG", "")
+if "lockrank=" not in _debug:
+    os.environ["GODEBUG"] = ",".join(filter(None, [_debug, "lockrank=1"]))
+sys.path.insert(0, str(Path(__file__).parent))
+
+DEFAULT_LIMIT_S = float(os.environ.get("GORT_TEST_TIMEOUT", "60"))
+GRACE_S = 10.0
+HUNG_STATUS = 70
+
+
+class OutOfTime(BaseException):
+    """A test used up its time. Not an Exception: the code under test must not catch it."""
+
+
+class Watchdog(threading.Thread):
+    """One thread for the whole session, so that it never shows up as a thread left by a test."""
+
+    def __init__(self, stderr_fd: int) -> None:
+        super().__init__(name="test-watchdog", daemon=True)
+        self.stderr = os.fdopen(stderr_fd, "w")
+        self.cond = threading.Condition()
+        self.armed: tuple[str, float] | None = None
+
+    def arm(self, what: tuple[str, float] | None) -> None:
+        with self.cond:
+            self.armed = what
+            self.cond.notify()
+
+    def run(self) -> None:
+        with self.cond:
+            while True:
+                self.cond.wait_for(lambda: self.armed is not None)
+                mine = self.armed
+                assert mine is not None
+                name, limit = mine
+                if self.cond.wait_for(lambda m=mine: self.armed is not m, timeout=limit):
+                    continue
+                self.dump(name, limit)
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+                if not self.cond.wait_for(lambda m=mine: self.armed is not m, timeout=GRACE_S):
+                    print(f"\n{name} does not end: ending the process", file=self.stderr, flush=True)
+                    os._exit(HUNG_STATUS)
+
+    def dump(self, name: str, limit: float) -> None:
+        print(f"\n=== {name}: not done after {limit} s. All goroutines:", file=self.stderr, flush=True)
+        try:
+            import gort
+
+            print(gort.runtime.stack(all=True), file=self.stderr, flush=True)
+        except Exception as exc:
+            print(f"no dump of goroutines: {exc!r}", file=self.stderr, flush=True)
+        print("=== All threads:", file=self.stderr, flush=True)
+        faulthandler.dump_traceback(self.stderr, all_threads=True)
+
+
+def _on_alarm(_signum: int, _frame: FrameType | None) -> None:
+    raise OutOfTime("the test used up its time; all goroutines and threads were dumped to stderr")
+
+
+_watchdog: Watchdog | None = None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    global _watchdog
+    if _watchdog is None:  # stderr is pytest's own here; later it is the captured one
+        _watchdog = Watchdog(os.dup(2))
+        _watchdog.start()
+        signal.signal(signal.SIGALRM, _on_alarm)
+
+
+def pytest_report_header() -> str:
+    import gort
+
+    gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+    core = "compiled" if gort.runtime.compiled else "uncompiled"
+    return f"gort: {core} core, {'with' if gil else 'without'} the GIL, GODEBUG={os.environ['GODEBUG']}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    marker = item.get_closest_marker("timeout")
+    # Below pytest-timeout's own limit, so that ours comes first.
+    limit = 0.9 * float(marker.args[0]) if marker and marker.args else DEFAULT_LIMIT_S
+    assert _watchdog is not None
+    _watchdog.arm((item.nodeid, limit))
+    try:
+        return (yield)
+    except OutOfTime as exc:
+        pytest.fail(str(exc), pytrace=False)
+    finally:
+        _watchdog.arm(None)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """Fails a test that leaves a scheduler thread, a descriptor or a goroutine."""
+    from support import gort_threads, open_files, settles
+
+    import gort
+
+    before = open_files()
+    yield
+    assert settles(lambda: not gort_threads()), f"threads left: {gort_threads()}"
+    assert settles(lambda: set(open_files()) <= set(before)), (
+        f"descriptors left: { {k: v for k, v in open_files().items() if k not in before} }"
+    )
+    gc.collect()
+    assert gort.runtime.num_goroutine() == 0
+
+
+@pytest.fixture(params=[1, 4], ids=["procs1", "procs4"])
+def procs(request: pytest.FixtureRequest) -> int:
+    """How many Ps: one (every order is fixed) and more than there are cores (threads get in each other's way)."""
+    return int(request.param)
+
+
+@pytest.fixture
+def run(procs: int) -> Callable[..., Any]:
+    """gort.run with that many Ps."""
+    import gort
+
+    def run(main: Callable[..., Any], *args: Any) -> Any:
+        return gort.run(main, *args, procs=procs)
+
+    return run
+
+
+@pytest.fixture
+def run1() -> Callable[..., Any]:
+    """gort.run with one P, for tests of an order."""
+    import gort
+
+    def run(main: Callable[..., Any], *args: Any) -> Any:
+        return gort.run(main, *args, procs=1)
+
+    return run

@@ -1,0 +1,112 @@
+"""Helpers of the tests: waiting without sleeping, running the command line, looking at threads, files and memory.
+
+No test sleeps to let something happen. `until` gives way until a condition holds, `parked` until goroutines wait
+for a given reason, as the runtime's own dump tells. Both fail with that dump when their time is over.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gort
+
+GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+SOURCE = ROOT / "src" / "gort"
+PATIENCE_S = 20.0
+
+
+async def until(condition: Callable[[], object], what: str = "", patience: float = PATIENCE_S) -> None:
+    """Gives way to other goroutines until `condition()` is true; AssertionError with all stacks if it never is."""
+    end = time.monotonic() + patience
+    while not condition():
+        if time.monotonic() > end:
+            what = what or getattr(condition, "__name__", "condition")
+            raise AssertionError(f"{what}: not true after {patience} s\n{gort.runtime.stack(all=True)}")
+        await gort.gosched()
+
+
+def wait_reasons() -> Counter[str]:
+    """How many goroutines are in each state or wait for each reason, as the dump of all goroutines says."""
+    heads = re.findall(r"^goroutine \d+(?: [^\[\n]*)?\[([^\],]+)", gort.runtime.stack(all=True), re.MULTILINE)
+    return Counter(heads)
+
+
+async def parked(count: int, reason: str) -> None:
+    """Gives way until at least `count` goroutines wait for `reason` (Go's words: "chan receive", "select", ...)."""
+    await until(lambda: wait_reasons()[reason] >= count, f"{count} goroutines in [{reason}]")
+
+
+def gort_threads() -> list[str]:
+    return sorted(t.name for t in threading.enumerate() if t.name.startswith("gort"))
+
+
+def open_files() -> dict[int, str]:
+    """Open descriptors and what they are."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            continue  # the listing's own descriptor
+    return found
+
+
+def resident_bytes() -> int:
+    """Memory of this process that is in RAM."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def os_threads() -> int:
+    """Threads as the kernel counts them, started by Python or not."""
+    return len(os.listdir("/proc/self/task"))
+
+
+def settles(condition: Callable[[], bool], patience: float = 2.0) -> bool:
+    """For use outside of a runtime: whether `condition` comes true (a thread's last breath takes a moment)."""
+    end = time.monotonic() + patience
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        gc.collect()
+        threading.Event().wait(0.001)  # nothing else can be waited for: a thread's end is told to nobody
+    return True
+
+
+def command(*args: str) -> list[str]:
+    return [sys.executable, "-m", "gort", *args]
+
+
+def environment(**changes: str | None) -> dict[str, str]:
+    """This process's environment with changes; None takes a variable out."""
+    env = dict(os.environ)
+    for key, value in changes.items():
+        if value is None:
+            env.pop(key, None)
+        else:
+            env[key] = value
+    return env
+
+
+def gort_cli(*args: str, env: dict[str, str] | None = None, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    """Runs `gort ARGS` in a process of its own."""
+    options = {"capture_output": True, "text": True, "timeout": 60} | kwargs
+    return subprocess.run(command(*args), env=env or environment(), **options)
+
+
+def python(code: str, *args: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs a piece of Python in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *args], env=env or environment(), capture_output=True, text=True, timeout=60
+    )
