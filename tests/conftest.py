@@ -121,9 +121,8 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
     """Fails a test that leaves a scheduler thread, a descriptor or a goroutine."""
-    from support import gort_threads, open_files, settles
-
     import gort
+    from support import gort_threads, open_files, settles
 
     before = open_files()
     yield

@@ -48,6 +48,26 @@ async def parked(count: int, reason: str) -> None:
     await until(lambda: wait_reasons()[reason] >= count, f"{count} goroutines in [{reason}]")
 
 
+async def recv(ch: gort.Chan[Any]) -> Any:
+    """`ch.recv()` as a function for `go`: the go statement takes functions, not operations."""
+    return await ch.recv()
+
+
+async def send(ch: gort.Chan[Any], value: Any) -> None:
+    """`ch.send(value)` as a function for `go`."""
+    await ch.send(value)
+
+
+async def lock(mutex: Any) -> None:
+    """`mutex.lock()` as a function for `go`."""
+    await mutex.lock()
+
+
+async def acquire(semaphore: Any, k: int = 1) -> None:
+    """`semaphore.acquire(k)` as a function for `go`."""
+    await semaphore.acquire(k)
+
+
 def gort_threads() -> list[str]:
     return sorted(t.name for t in threading.enumerate() if t.name.startswith("gort"))
 

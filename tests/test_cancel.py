@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from support import parked, until
+from gort.sync import Cond, Mutex, RWMutex, Semaphore, WaitGroup
 
 import gort
 from gort import Cancelled
-from gort.sync import Cond, Mutex, RWMutex, Semaphore, WaitGroup
+from support import acquire, lock, parked, recv, send, until
 
 Run = Callable[..., Any]
 ROUNDS = 150
@@ -177,7 +177,7 @@ def test_rwmutex_waiting_writer_cancelled_lets_readers_in(run: Run) -> None:
                 return "read"
 
         async with gort.Group() as group:
-            writer = group.go(rw.lock)
+            writer = group.go(lock, rw)
             await parked(1, "sync.RWMutex.Lock")
             held_back = group.go(reader)
             await parked(1, "sync.RWMutex.RLock")
@@ -302,10 +302,10 @@ def test_recv_raced_with_cancel_loses_nothing(run: Run) -> None:
         for n in range(ROUNDS):
             ch: gort.Chan[int] = gort.Chan()
             async with gort.Group() as group:
-                receiver = group.go(ch.recv)
+                receiver = group.go(recv, ch)
                 if n % 2:
                     await parked(1, "chan receive")
-                sender = group.go(ch.send, n)
+                sender = group.go(send, ch, n)
                 for _ in range(n % 3):
                     await gort.gosched()
                 receiver.cancel()
@@ -342,7 +342,7 @@ def test_send_raced_with_cancel_says_whether_it_was_sent(run: Run) -> None:
                 got.extend([v async for v in ch])
 
             async with gort.Group() as group:
-                sender = group.go(ch.send, n)
+                sender = group.go(send, ch, n)
                 if n % 4 < 2:
                     await parked(1, "chan send")
                 group.go(drain)
@@ -373,7 +373,7 @@ def test_select_raced_with_cancel_loses_nothing(run: Run) -> None:
                 chooser = group.go(choose)
                 if n % 2:
                     await parked(1, "select")
-                senders = [group.go(a.send, 1), group.go(b.send, 2)]
+                senders = [group.go(send, a, 1), group.go(send, b, 2)]
                 for _ in range(n % 4):
                     await gort.gosched()
                 chooser.cancel()
@@ -398,7 +398,7 @@ def test_mutex_raced_with_cancel_is_never_lost(run: Run) -> None:
         for n in range(ROUNDS):
             await mu.lock()
             async with gort.Group() as group:
-                waiters = [group.go(mu.lock) for _ in range(3)]
+                waiters = [group.go(lock, mu) for _ in range(3)]
                 if n % 2:
                     await parked(3, "sync.Mutex.Lock")
                 waiters[0].cancel()
@@ -420,7 +420,7 @@ def test_semaphore_raced_with_cancel_conserves_permits(run: Run) -> None:
             sem = Semaphore(2)
             await sem.acquire(2)
             async with gort.Group() as group:
-                waiters = [group.go(sem.acquire) for _ in range(3)]
+                waiters = [group.go(acquire, sem) for _ in range(3)]
                 for _ in range(n % 3):
                     await gort.gosched()
                 sem.release()
@@ -443,13 +443,13 @@ def test_many_cancelled_at_once(run: Run) -> None:
     async def main() -> None:
         ch: gort.Chan[int] = gort.Chan()
         async with gort.Group() as group:
-            handles = [group.go(ch.recv) for _ in range(1000)]
+            handles = [group.go(recv, ch) for _ in range(1000)]
             await parked(1000, "chan receive")
             group.cancel()
         assert all(isinstance(h.exception(), Cancelled) for h in handles)
         assert not ch.try_send(1)
         async with gort.Group() as group:
-            receiver = group.go(ch.recv)
+            receiver = group.go(recv, ch)
             await ch.send(5)
         assert receiver.result() == 5
 

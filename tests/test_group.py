@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support import parked, until
 
 import gort
 from gort import Cancelled, Group
+from support import parked, send, until
 
 Run = Callable[..., Any]
 
@@ -172,7 +172,7 @@ def test_a_failing_member_is_no_panic(run: Run) -> None:
 
     async def main() -> str:
         ch: gort.Chan[str] = gort.Chan()
-        gort.go(ch.send, "alive")
+        gort.go(send, ch, "alive")
         with pytest.raises(ExceptionGroup):
             async with Group() as group:
                 group.go(fail, ValueError())

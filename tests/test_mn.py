@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support import PATIENCE_S, until
+from gort.sync import WaitGroup
 
 import gort
 from gort import runtime
-from gort.sync import WaitGroup
+from support import PATIENCE_S, until
 
 Run = Callable[..., Any]
 

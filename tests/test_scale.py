@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support import until, wait_reasons
+from gort.sync import WaitGroup
 
 import gort
 from gort import runtime
-from gort.sync import WaitGroup
+from support import send, until, wait_reasons
 
 Run = Callable[..., Any]
 
@@ -176,7 +176,7 @@ def test_a_chain_of_10_000(run: Run) -> None:
             right: gort.Chan[int] = gort.Chan()
             gort.go(link, left, right)
             left = right
-        gort.go(left.send, 0)
+        gort.go(send, left, 0)
         return await first.recv()
 
     assert run(main) == 10_000

@@ -294,8 +294,12 @@ async def ticker_refuses() -> None:
 @scenario(any_procs=True)
 async def sleepers_are_no_deadlock() -> None:
     wg = WaitGroup()
+
+    async def sleeper() -> None:
+        await gort.sleep(10 * MS)
+
     for _ in range(3):
-        wg.go(gort.sleep, 10 * MS)
+        wg.go(sleeper)
     await wg.wait()
     say("done")
 

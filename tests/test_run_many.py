@@ -1,0 +1,237 @@
+"""gort.run again and again: results right, and no thread, descriptor, goroutine or memory left (measured)."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from gort.sync import WaitGroup
+
+import gort
+from support import PATIENCE_S, gort_threads, open_files, os_threads, resident_bytes, settles
+
+Run = Callable[..., Any]
+
+
+async def small_program(n: int) -> int:
+    """A bit of everything: goroutines, channels, a timer, a group, goroutines that never end, a blocking call."""
+    ch: gort.Chan[int] = gort.Chan()
+    wg = WaitGroup()
+
+    async def sender(i: int) -> None:
+        await ch.send(i)
+
+    async def parked() -> None:
+        await gort.Chan[int]().recv()
+
+    for i in range(4):
+        wg.go(sender, i)
+        gort.go(parked)
+    gort.after(3600)
+    async with gort.Group() as group:
+        group.go(sender, n)
+        total = sum([await ch.recv() for _ in range(5)])
+    await gort.sleep(0.0001)
+    await wg.wait()
+    return total
+
+
+def test_1000_runs_leave_nothing() -> None:
+    """Threads and descriptors as before; objects and memory do not grow with the number of runs."""
+    for _ in range(100):
+        assert gort.run(small_program, 0, procs=2) == 6
+    assert settles(lambda: not gort_threads())
+    gc.collect()
+    threads, files = os_threads(), open_files()
+    objects, memory = len(gc.get_objects()), resident_bytes()
+    for i in range(1000):
+        assert gort.run(small_program, i, procs=2) == 6 + i
+    assert settles(lambda: not gort_threads())
+    assert settles(lambda: os_threads() <= threads), f"{os_threads()} threads, {threads} before"
+    assert set(open_files()) <= set(files)
+    gc.collect()
+    # Less than one object per ten runs: not one is kept per run.
+    assert len(gc.get_objects()) - objects < 100
+    # A kilobyte kept per run would be a megabyte; the allocator's own noise is below 4.
+    assert resident_bytes() - memory < 4 << 20
+    assert gort.runtime.num_goroutine() == 0
+
+
+@pytest.mark.parametrize("threads", [2, 5])
+def test_runs_from_several_threads_at_once(threads: int) -> None:
+    """Each thread has a runtime of its own; all results are right; nothing is left."""
+    results: dict[int, list[int]] = {k: [] for k in range(threads)}
+    errors: list[BaseException] = []
+    start = threading.Barrier(threads)
+
+    def body(k: int) -> None:
+        try:
+            start.wait()
+            for i in range(40):
+                results[k].append(gort.run(small_program, 100 * k + i, procs=2))
+        except BaseException as exc:
+            errors.append(exc)
+
+    before = os_threads()
+    runners = [threading.Thread(target=body, args=(k,), name=f"runner-{k}") for k in range(threads)]
+    for t in runners:
+        t.start()
+    for t in runners:
+        t.join(PATIENCE_S)
+        assert not t.is_alive()
+    assert errors == []
+    assert results == {k: [6 + 100 * k + i for i in range(40)] for k in range(threads)}
+    assert settles(lambda: os_threads() <= before)
+
+
+def test_a_result_is_let_go(run: Run) -> None:
+    """The runtime keeps no reference to what went through it: main's arguments, results, values in channels."""
+
+    class Thing:
+        pass
+
+    refs = []
+
+    async def main(arg: Thing) -> Thing:
+        ch: gort.Chan[Thing] = gort.Chan(2)
+        for _ in range(2):
+            thing = Thing()
+            refs.append(weakref.ref(thing))
+            await ch.send(thing)
+        gort.go(lambda x: None, thing)
+        await ch.recv()
+        refs.append(weakref.ref(arg))
+        result = Thing()
+        refs.append(weakref.ref(result))
+        return result
+
+    run(main, Thing())
+    gc.collect()
+    assert [ref() for ref in refs] == [None] * 4
+
+
+def test_a_failed_run_leaves_nothing_and_the_next_works(run: Run) -> None:
+    """After a panic, a deadlock, an error in main, the next run is as the first."""
+
+    async def panics() -> None:
+        async def boom() -> None:
+            raise ValueError("boom")
+
+        gort.go(boom)
+        await gort.Chan[int]().recv()
+
+    async def deadlocks() -> None:
+        await gort.Chan[int]().recv()
+
+    async def raises() -> None:
+        raise KeyError("main")
+
+    for _ in range(20):
+        with pytest.raises(gort.Panic):
+            run(panics)
+        with pytest.raises(gort.Deadlock):
+            run(deadlocks)
+        with pytest.raises(KeyError):
+            run(raises)
+        assert run(small_program, 1) == 7
+
+
+def test_run_in_a_thread_that_is_not_the_main_thread(procs: int) -> None:
+    results: list[int] = []
+    thread = threading.Thread(target=lambda: results.append(gort.run(small_program, 5, procs=procs)))
+    thread.start()
+    thread.join(PATIENCE_S)
+    assert results == [11]
+
+
+def test_run_inside_a_goroutine_is_refused(run: Run) -> None:
+    """A nested run says what to do instead, and the outer program goes on."""
+
+    async def inner() -> None:
+        pass
+
+    async def main() -> str:
+        with pytest.raises(RuntimeError, match=r"(?i)goroutine|running|nested|await"):
+            gort.run(inner)
+        return "went on"
+
+    assert run(main) == "went on"
+
+
+def test_finally_runs_when_main_returns(run: Run) -> None:
+    """What is still parked when main returns is closed: its `finally` blocks and context managers run."""
+    log: list[str] = []
+
+    class Manager:
+        async def __aenter__(self) -> None:
+            log.append("enter")
+
+        async def __aexit__(self, *exc: object) -> None:
+            log.append("exit")
+
+    async def main() -> None:
+        ch: gort.Chan[int] = gort.Chan()
+
+        async def waiter() -> None:
+            try:
+                async with Manager():
+                    await ch.recv()
+            finally:
+                log.append("finally")
+
+        async def sleeper() -> None:
+            try:
+                await gort.sleep(3600)
+            finally:
+                log.append("finally")
+
+        gort.go(waiter)
+        gort.go(sleeper)
+        for _ in range(10):
+            await gort.gosched()
+        while log != ["enter"]:
+            await gort.gosched()
+
+    run(main)
+    assert sorted(log) == ["enter", "exit", "finally", "finally"]
+
+
+def test_never_started_goroutines_make_no_noise(run1: Run) -> None:
+    """Goroutines that main left in the run queue are dropped without a "never awaited" warning."""
+
+    async def other() -> None:
+        raise AssertionError("not run")
+
+    async def main() -> str:
+        for _ in range(10):
+            gort.go(other)
+        return "done"
+
+    assert run1(main) == "done"
+    gc.collect()  # warnings are errors here
+
+
+def test_stubborn_goroutine_cannot_keep_the_program_alive(run: Run) -> None:
+    """A goroutine that swallows everything and waits again while it is closed does not hang the end."""
+
+    async def stubborn(ready: list[bool]) -> None:
+        while True:
+            try:
+                ready.append(True)
+                await gort.sleep(3600)
+            except BaseException:
+                if len(ready) > 50:
+                    raise
+
+    async def main() -> str:
+        ready: list[bool] = []
+        gort.go(stubborn, ready)
+        while not ready:
+            await gort.gosched()
+        return "ended"
+
+    assert run(main) == "ended"
