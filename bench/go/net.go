@@ -1,0 +1,210 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"sort"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// serve KIND: the Go servers. They print their address, and end when standard input does.
+func serve(args []string) {
+	if len(args) != 1 {
+		fail("usage: bench serve echo|http")
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		fail(err.Error())
+	}
+	fmt.Println(listener.Addr())
+	switch args[0] {
+	case "echo":
+		go serveEcho(listener)
+	case "http":
+		go func() {
+			_ = http.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "text/plain")
+				_, _ = w.Write([]byte("Hello, world!"))
+			}))
+		}()
+	default:
+		fail("no server " + args[0])
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin)
+}
+
+func serveEcho(listener net.Listener) {
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer conn.Close()
+			buffer := make([]byte, 4096)
+			for {
+				n, err := conn.Read(buffer)
+				if n > 0 {
+					if _, err := conn.Write(buffer[:n]); err != nil {
+						return
+					}
+				}
+				if err != nil {
+					return
+				}
+			}
+		}()
+	}
+}
+
+// load KIND ADDRESS CONNECTIONS SECONDS [RATE]: the load generator of every server, whoever wrote it.
+//
+// Without RATE each connection has one message under way all the time (a closed loop): the rate is what the server
+// can do. With RATE messages a second over all connections, each is sent at its own time whether or not the answer
+// to the last has come, and its latency counts from that time, so that a stall is felt by all that it delays.
+func load(args []string) {
+	if len(args) < 4 {
+		fail("usage: bench load echo|http ADDRESS CONNECTIONS SECONDS [RATE]")
+	}
+	kind, address := args[0], args[1]
+	connections := number(args[2])
+	seconds, err := strconv.ParseFloat(args[3], 64)
+	if err != nil || seconds <= 0 {
+		fail("SECONDS must be a positive number, not " + args[3])
+	}
+	rate := 0
+	if len(args) > 4 {
+		rate = number(args[4])
+	}
+	if !strings.HasPrefix(address, "127.0.0.1:") {
+		fail("load is only for servers on 127.0.0.1")
+	}
+	exchange := echoOnce
+	if kind == "http" {
+		exchange = httpOnce
+	}
+
+	conns := make([]*client, connections)
+	for i := range conns {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			fail(err.Error())
+		}
+		conns[i] = &client{conn: conn, reader: bufio.NewReaderSize(conn, 4096), message: make([]byte, 128)}
+	}
+	warm := time.Duration(seconds * 0.2 * float64(time.Second))
+	start := time.Now()
+	measureFrom := start.Add(warm)
+	stop := measureFrom.Add(time.Duration(seconds * float64(time.Second)))
+	var wg sync.WaitGroup
+	for i, c := range conns {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			defer c.conn.Close()
+			next := start
+			gap := time.Duration(0)
+			if rate > 0 {
+				gap = time.Duration(float64(connections) / float64(rate) * float64(time.Second))
+				next = start.Add(gap * time.Duration(i) / time.Duration(connections))
+			}
+			for {
+				if rate > 0 {
+					time.Sleep(time.Until(next))
+				} else {
+					next = time.Now()
+				}
+				if next.After(stop) {
+					return
+				}
+				if err := exchange(c); err != nil {
+					c.err = err
+					return
+				}
+				now := time.Now()
+				if !next.Before(measureFrom) && now.Before(stop) {
+					c.latencies = append(c.latencies, now.Sub(next))
+				}
+				next = next.Add(gap)
+			}
+		}()
+	}
+	wg.Wait()
+	var all []time.Duration
+	for _, c := range conns {
+		if c.err != nil {
+			fail("a connection failed: " + c.err.Error())
+		}
+		all = append(all, c.latencies...)
+	}
+	if len(all) == 0 {
+		fail("no answer in time")
+	}
+	sort.Slice(all, func(i, j int) bool { return all[i] < all[j] })
+	quantile := func(q float64) float64 { return float64(all[int(q*float64(len(all)-1))].Nanoseconds()) / 1e3 }
+	emit(map[string]any{
+		"rate": float64(len(all)) / seconds, "messages": len(all),
+		"p50_us": quantile(0.50), "p99_us": quantile(0.99), "p999_us": quantile(0.999),
+	})
+}
+
+type client struct {
+	conn      net.Conn
+	reader    *bufio.Reader
+	message   []byte
+	latencies []time.Duration
+	err       error
+}
+
+func echoOnce(c *client) error {
+	if _, err := c.conn.Write(c.message); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(c.reader, c.message)
+	return err
+}
+
+var request = []byte("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+
+func httpOnce(c *client) error {
+	if _, err := c.conn.Write(request); err != nil {
+		return err
+	}
+	length := -1
+	for first := true; ; first = false {
+		line, err := c.reader.ReadString('\n')
+		if err != nil {
+			return err
+		}
+		line = strings.TrimRight(line, "\r\n")
+		if first && !strings.Contains(line, " 200") {
+			return fmt.Errorf("answer %q", line)
+		}
+		if line == "" {
+			break
+		}
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.EqualFold(name, "content-length") {
+			length = number(strings.TrimSpace(value))
+		}
+	}
+	if length < 0 {
+		return fmt.Errorf("the answer has no Content-Length")
+	}
+	_, err := c.reader.Discard(length)
+	return err
+}
+
+func number(text string) int {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		fail("wanted a positive number, got " + text)
+	}
+	return n
+}

@@ -1,0 +1,309 @@
+"""asyncio's side of the benchmarks (and uvloop's: uvloop_.py runs these on its loop).
+
+Chosen by measuring the ways a user would write each, and keeping the fastest:
+- spawn: tasks in a list, awaited one after another, beat `gather` and `TaskGroup`.
+- ping-pong: asyncio has no rendezvous; two queues, `put_nowait` (they never fill) and `get`.
+- select: asyncio has no select. A task per queue that forwards into one queue is several times faster than
+  `asyncio.wait(…, FIRST_COMPLETED)` on a getter per queue; it prefetches an item, which select does not.
+- skynet: results returned by tasks, not sent over queues, which would cost more.
+- timers: `loop.call_later` and `TimerHandle.cancel`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import sys
+from collections.abc import Callable, Coroutine
+from time import perf_counter_ns as now
+from typing import Any
+
+from _common import BATCH, CAPACITY, YIELDERS, check, resident, run
+
+sleep = asyncio.sleep
+
+
+async def yield_(n: int) -> float:
+    async def worker() -> None:
+        for _ in range(n // YIELDERS):
+            await sleep(0)
+
+    start = now()
+    tasks = [asyncio.create_task(worker()) for _ in range(YIELDERS)]
+    for task in tasks:
+        await task
+    return now() - start
+
+
+async def nothing() -> None:
+    pass
+
+
+async def spawn_at_once(n: int) -> float:
+    start = now()
+    create = asyncio.create_task
+    tasks = [create(nothing()) for _ in range(n)]
+    for task in tasks:
+        await task
+    return now() - start
+
+
+async def spawn(n: int) -> float:
+    took = 0.0
+    for _ in range(0, n, BATCH):
+        took += await spawn_at_once(BATCH)
+    return took
+
+
+async def ping_pong(n: int) -> float:
+    ping: asyncio.Queue[int] = asyncio.Queue(1)
+    pong: asyncio.Queue[int] = asyncio.Queue(1)
+
+    async def answer() -> None:
+        for _ in range(n):
+            pong.put_nowait(await ping.get())
+
+    task = asyncio.create_task(answer())
+    start = now()
+    for i in range(n):
+        ping.put_nowait(i)
+        await pong.get()
+    took = now() - start
+    await task
+    return took
+
+
+async def pipeline(n: int, hops: int) -> float:
+    items = n // hops
+    queues: list[asyncio.Queue[int]] = [asyncio.Queue(CAPACITY) for _ in range(hops)]
+
+    async def source() -> None:
+        put = queues[0].put
+        for i in range(items):
+            await put(i)
+
+    async def stage(get: Callable[[], Coroutine[Any, Any, int]], put: Callable[[int], Coroutine[Any, Any, None]]) -> None:
+        for _ in range(items):
+            await put(await get())
+
+    start = now()
+    tasks = [asyncio.create_task(stage(a.get, b.put)) for a, b in zip(queues, queues[1:], strict=False)]
+    tasks.append(asyncio.create_task(source()))
+    get = queues[-1].get
+    for _ in range(items):
+        await get()
+    took = now() - start
+    for task in tasks:
+        await task
+    return took
+
+
+async def fan_in(n: int, k: int) -> float:
+    per = n // k
+    queues: list[asyncio.Queue[int]] = [asyncio.Queue(1) for _ in range(k)]
+    merged: asyncio.Queue[int] = asyncio.Queue(1)
+
+    async def source(queue: asyncio.Queue[int]) -> None:
+        for i in range(per):
+            await queue.put(i)
+
+    async def forward(queue: asyncio.Queue[int]) -> None:
+        for _ in range(per):
+            await merged.put(await queue.get())
+
+    tasks = [asyncio.create_task(source(q)) for q in queues] + [asyncio.create_task(forward(q)) for q in queues]
+    total = 0
+    start = now()
+    for _ in range(per * k):
+        total += await merged.get()
+    took = now() - start
+    check(total == k * per * (per - 1) // 2, "select lost items")
+    for task in tasks:
+        await task
+    return took
+
+
+async def mutex(n: int) -> float:
+    lock = asyncio.Lock()
+    count = 0
+
+    async def worker() -> None:
+        nonlocal count
+        for _ in range(n // YIELDERS):
+            async with lock:
+                count += 1
+                await sleep(0)
+
+    start = now()
+    tasks = [asyncio.create_task(worker()) for _ in range(YIELDERS)]
+    for task in tasks:
+        await task
+    took = now() - start
+    check(count == n // YIELDERS * YIELDERS, "the lock let two in")
+    return took
+
+
+def tick() -> None:
+    pass
+
+
+async def timers(n: int) -> float:
+    call_later = asyncio.get_running_loop().call_later
+    start = now()
+    handles = [call_later(3600 + i % 1000, tick) for i in range(n)]
+    for handle in handles:
+        handle.cancel()
+    return now() - start
+
+
+async def sleepers(n: int) -> float:
+    start = now()
+    tasks = [asyncio.create_task(sleep((i % 10 + 1) / 1000)) for i in range(n)]
+    for task in tasks:
+        await task
+    return now() - start
+
+
+async def node(number: int, size: int) -> int:
+    if size == 1:
+        return number
+    size //= 10
+    tasks = [asyncio.create_task(node(number + i * size, size)) for i in range(10)]
+    total = 0
+    for task in tasks:
+        total += await task
+    return total
+
+
+async def skynet(n: int) -> float:
+    start = now()
+    total = await asyncio.create_task(node(0, n))
+    took = now() - start
+    check(total == n * (n - 1) // 2, "skynet: wrong sum")
+    return took
+
+
+async def park(n: int) -> float:
+    queue: asyncio.Queue[int] = asyncio.Queue()
+    started = 0
+
+    async def worker() -> None:
+        nonlocal started
+        started += 1
+        await queue.get()
+
+    before = resident()
+    for _ in range(n):
+        # asyncio holds only weak references to tasks; one that waits on the queue is held by it.
+        asyncio.create_task(worker())  # noqa: RUF006
+        if _ % 1000 == 999:
+            await sleep(0)
+    while started < n:
+        await sleep(0)
+    await sleep(0)
+    return (resident() - before) / n
+
+
+# ---- servers ------------------------------------------------------------------------------------------------
+RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello, world!"
+
+
+async def echo_streams(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(4096):
+            writer.write(data)
+            await writer.drain()
+    except ConnectionError:
+        pass
+    finally:
+        writer.close()
+
+
+async def http_streams(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while True:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(RESPONSE)
+            await writer.drain()
+    except (ConnectionError, asyncio.IncompleteReadError):
+        pass
+    finally:
+        writer.close()
+
+
+class EchoProtocol(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        self.write = transport.write
+
+    def data_received(self, data: bytes) -> None:
+        self.write(data)
+
+
+class HttpProtocol(EchoProtocol):
+    rest = b""
+
+    def data_received(self, data: bytes) -> None:
+        data = self.rest + data
+        while (end := data.find(b"\r\n\r\n")) >= 0:
+            data = data[end + 4:]
+            self.write(RESPONSE)
+        self.rest = data
+
+
+async def until_eof(server: asyncio.Server) -> None:
+    print(":".join(map(str, server.sockets[0].getsockname()[:2])), flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    server.close()
+
+
+async def serve_streams(handler: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]) -> None:
+    await until_eof(await asyncio.start_server(handler, "127.0.0.1", 0, backlog=2048))
+
+
+async def serve_protocol(factory: Callable[[], asyncio.Protocol]) -> None:
+    loop = asyncio.get_running_loop()
+    await until_eof(await loop.create_server(factory, "127.0.0.1", 0, backlog=2048))
+
+
+Runner = Callable[[Coroutine[Any, Any, Any]], Any]
+WORKLOADS: dict[str, Callable[[int], Coroutine[Any, Any, float]]] = {
+    "yield": yield_,
+    "spawn": spawn,
+    "spawn-scale": spawn_at_once,
+    "ping-pong": ping_pong,
+    "pipeline-1": lambda n: pipeline(n, 1),
+    "pipeline-100": lambda n: pipeline(n, 100),
+    "select-2": lambda n: fan_in(n, 2),
+    "select-4": lambda n: fan_in(n, 4),
+    "select-16": lambda n: fan_in(n, 16),
+    "mutex": mutex,
+    "timers": timers,
+    "sleepers": sleepers,
+    "skynet": skynet,
+}
+NOTES = {
+    "ping-pong": "two queues of 1: asyncio has no unbuffered channel",
+    "select": "a forwarding task per queue: asyncio has no select",
+    "skynet": "tasks return their sums",
+}
+
+
+def main(peer: str, version: str, runner: Runner) -> None:
+    run(
+        peer,
+        version,
+        {name: (lambda n, f=function: runner(f(n))) for name, function in WORKLOADS.items()},
+        memory=lambda n: runner(park(n)),
+        servers={
+            "echo": lambda: runner(serve_streams(echo_streams)),
+            "echo-protocol": lambda: runner(serve_protocol(EchoProtocol)),
+            "http": lambda: runner(serve_streams(http_streams)),
+            "http-protocol": lambda: runner(serve_protocol(HttpProtocol)),
+        },
+        notes=NOTES,
+    )
+
+
+if __name__ == "__main__":
+    main("asyncio", platform.python_version(), asyncio.run)
