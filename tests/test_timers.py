@@ -1,0 +1,217 @@
+"""Timers beyond what the fidelity programs compare with Go: garbage, many of them, functions, other threads."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support import PATIENCE_S, until
+
+import gort
+
+Run = Callable[..., Any]
+
+
+def test_sleep_is_not_early_and_sleepers_run_side_by_side(run: Run) -> None:
+    """A hundred sleeps of 50 ms together take far less than five seconds."""
+
+    async def main() -> tuple[float, float]:
+        late: list[float] = []
+
+        async def sleeper() -> None:
+            due = time.monotonic() + 0.05
+            await gort.sleep(0.05)
+            late.append(time.monotonic() - due)
+
+        start = time.monotonic()
+        async with gort.Group() as group:
+            for _ in range(100):
+                group.go(sleeper)
+        return min(late), time.monotonic() - start
+
+    earliest, total = run(main)
+    assert earliest >= 0
+    assert total < 2.5
+
+
+def test_timer_fires_although_all_references_are_gone(run: Run) -> None:
+    """A timer that a goroutine waits for is kept by the runtime."""
+
+    async def main() -> str:
+        ch = gort.Timer(0.01).c
+        gc.collect()
+        await ch.recv()
+        await gort.after(0.01).recv()
+        done: gort.Chan[None] = gort.Chan()
+        gort.after_func(0.01, done.close)
+        gc.collect()
+        await done.recv_ok()
+        return "fired"
+
+    assert run(main) == "fired"
+
+
+def test_after_func_takes_async_functions_and_gives_a_timer(run: Run) -> None:
+    async def main() -> list[str]:
+        ch: gort.Chan[str] = gort.Chan()
+
+        async def body() -> None:
+            await ch.send("async")
+
+        gort.after_func(0.001, body)
+        timer = gort.after_func(3600, body)
+        first = await ch.recv()
+        assert timer.stop()
+        return [first]
+
+    assert run(main) == ["async"]
+
+
+def test_an_error_in_after_func_is_a_panic(run: Run) -> None:
+    async def main() -> None:
+        def boom() -> None:
+            raise ValueError("in a timer")
+
+        gort.after_func(0.001, boom)
+        await gort.Chan[int]().recv()
+
+    with pytest.raises(gort.Panic) as info:
+        run(main)
+    assert repr(info.value.__cause__) == "ValueError('in a timer')"
+
+
+def test_stop_races_with_fire(run: Run) -> None:
+    """stop() returned True: the function never runs. False: it ran, or is about to."""
+
+    async def main() -> None:
+        for n in range(100):
+            ran: list[int] = []
+            timer = gort.after_func(n % 10 * 0.0001, lambda ran=ran: ran.append(1))
+            for _ in range(n % 7):
+                await gort.gosched()
+            if timer.stop():
+                await gort.sleep(0.0005)
+                assert ran == []
+            else:
+                await until(lambda ran=ran: ran)
+                assert ran == [1]
+
+    run(main)
+
+
+def test_reset_many_times(run: Run) -> None:
+    """A timeout that is pushed back over and over fires once, after the last push."""
+
+    async def main() -> tuple[float, bool]:
+        timer = gort.Timer(0.02)
+        for _ in range(500):
+            assert timer.reset(0.2)
+            await gort.gosched()
+        due = time.monotonic() + 0.2
+        timer.reset(0.2)
+        await timer.c.recv()
+        late = time.monotonic() - due
+        _, again = timer.c.try_recv()
+        return late, again
+
+    late, again = run(main)
+    assert late >= 0
+    assert not again
+
+
+def test_reset_from_another_goroutine_wakes_the_waiter(run: Run) -> None:
+    """A goroutine waits for a far timer; another one brings it near."""
+
+    async def main() -> str:
+        timer = gort.Timer(3600)
+
+        async def nearer() -> None:
+            timer.reset(0.01)
+
+        gort.go(nearer)
+        await timer.c.recv()
+        return "woken"
+
+    assert run(main) == "woken"
+
+
+def test_an_earlier_timer_wakes_an_idle_runtime(run: Run) -> None:
+    """All threads sleep until a far timer; one set later, by a foreign thread's doing, fires in time."""
+
+    async def main() -> float:
+        ch: gort.Chan[None] = gort.Chan(1)
+        far = gort.Timer(3600)
+
+        async def waiter() -> float:
+            await ch.recv()
+            start = time.monotonic()
+            await gort.sleep(0.01)
+            return time.monotonic() - start
+
+        thread = threading.Timer(0.05, lambda: ch.try_send(None))
+        thread.start()
+        async with gort.Group() as group:
+            handle = group.go(waiter)
+        thread.join(PATIENCE_S)
+        far.stop()
+        return handle.result()
+
+    assert 0.01 <= run(main) < 1
+
+
+def test_ticker_keeps_its_beat(run: Run) -> None:
+    """Ticks are never early, counted from the start: the n-th not before n periods."""
+
+    async def main() -> list[float]:
+        start = time.monotonic()
+        ticker = gort.Ticker(0.005)
+        at = []
+        for _ in range(20):
+            await ticker.c.recv()
+            at.append(time.monotonic() - start)
+        ticker.stop()
+        return at
+
+    at = run(main)
+    assert all(t >= 0.005 * (n + 1) for n, t in enumerate(at))
+    assert at[-1] < 2
+
+
+def test_many_tickers(run: Run) -> None:
+    """A thousand tickers of 20 ms: each ticks."""
+
+    async def main() -> int:
+        async def one() -> None:
+            ticker = gort.Ticker(0.02)
+            for _ in range(3):
+                await ticker.c.recv()
+            ticker.stop()
+
+        async with gort.Group() as group:
+            handles = [group.go(one) for _ in range(1000)]
+        return sum(h.done for h in handles)
+
+    assert run(main) == 1000
+
+
+def test_idle_runtime_uses_no_cpu(run: Run) -> None:
+    """While everything sleeps, so does the runtime: far less CPU time than wall time."""
+
+    async def main() -> float:
+        before = time.process_time()
+        await gort.sleep(1.0)
+        return time.process_time() - before
+
+    assert run(main) < 0.3
+
+
+def test_timers_need_a_runtime() -> None:
+    """Outside of a program there is nobody to fire them."""
+    for make in (lambda: gort.Timer(1), lambda: gort.after(1), lambda: gort.Ticker(1),
+                 lambda: gort.after_func(1, print)):  # fmt: skip
+        with pytest.raises(RuntimeError, match=r"gort\.run"):
+            make()
