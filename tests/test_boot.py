@@ -1,0 +1,173 @@
+"""The boot record: every step of Go's boot in Go's order, done or skipped with a reason, and the state after it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import environment, gort_cli
+
+import gort
+from gort import runtime
+
+Run = Callable[..., Any]
+
+TOP = ["_rt0", "rt0_go", "settls", "bind", "check", "args", "osinit", "schedinit", "newproc", "mstart"]
+SCHEDINIT = [
+    "lockInit", "raceinit", "maxmcount", "tracebackinit", "moduledataverify", "stackinit", "mallocinit",
+    "fastrandinit", "mcommoninit", "cpuinit", "alginit", "modulesinit", "typelinksinit", "itabsinit", "msigsave",
+    "goargs", "goenvs", "parsedebugvars", "gcinit", "lastpoll", "procs", "procresize", "buildVersion", "modinfo",
+]  # fmt: skip
+MCOMMONINIT = ["id", "gsignal", "allm", "checkmcount"]
+
+
+def boot_json(**env: str | None) -> dict[str, Any]:
+    done = gort_cli("boot", "--json", env=environment(**env))
+    assert done.returncode == 0, done.stderr
+    record: dict[str, Any] = json.loads(done.stdout)
+    return record
+
+
+@pytest.fixture(scope="module")
+def record() -> dict[str, Any]:
+    return boot_json(GOMAXPROCS=None)
+
+
+def is_subsequence(wanted: list[str], names: list[str]) -> str | None:
+    """The first of `wanted` that does not come in its turn; None when all do."""
+    rest = iter(names)
+    return next((w for w in wanted if not any(w == name for name in rest)), None)
+
+
+def test_every_step_is_there_in_order(record: dict[str, Any]) -> None:
+    names = [s["name"] for s in record["steps"]]
+    assert is_subsequence(TOP, names) is None, names
+    assert is_subsequence(SCHEDINIT, names) is None, names
+
+
+def test_steps_are_nested_as_in_go(record: dict[str, Any]) -> None:
+    """schedinit's parts have it as parent; every parent is a step that began before."""
+    parents = {s["name"]: s["parent"] for s in record["steps"]}
+    for name in SCHEDINIT:
+        assert parents[name] == "schedinit", name
+    assert parents["_rt0"] is None
+    seen: set[str] = set()
+    for step in record["steps"]:
+        assert step["parent"] is None or step["parent"] in seen, step
+        seen.add(step["name"])
+
+
+def test_every_step_says_what_it_established_or_why_it_was_skipped(record: dict[str, Any]) -> None:
+    for step in record["steps"]:
+        assert set(step) >= {"name", "parent", "status", "ns", "detail"}
+        assert step["status"] in ("ok", "done", "skipped"), step
+        assert isinstance(step["ns"], int), step
+        assert step["ns"] >= 0, step
+        assert step["detail"], f"{step['name']} tells nothing"
+    assert any(s["ns"] > 0 for s in record["steps"])
+    assert any(s["status"] == "skipped" for s in record["steps"])
+
+
+def test_state(record: dict[str, Any]) -> None:
+    """ncpu, GOMAXPROCS, maxmcount, every M and P with its status, g0's stack bounds."""
+    state = record["state"]
+    assert 1 <= state["ncpu"] <= len(os.sched_getaffinity(0))
+    assert state["maxmcount"] == 10000
+    gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+    assert state["gomaxprocs"] == (1 if gil else state["ncpu"])
+    assert len(state["ps"]) == state["gomaxprocs"]
+    assert [p["id"] for p in state["ps"]] == list(range(state["gomaxprocs"]))
+    assert all(p["status"] in ("_Prunning", "_Pidle") for p in state["ps"])
+    assert [p["status"] for p in state["ps"]].count("_Prunning") == 1
+    assert state["ms"][0]["id"] == 0
+    g0 = state["ms"][0]["g0"]
+    assert 0 < g0["lo"] < g0["stackguard0"] < g0["hi"]
+
+
+@pytest.mark.parametrize("n", [1, 3, 17])
+def test_gomaxprocs_gives_that_many_ps(n: int) -> None:
+    state = boot_json(GOMAXPROCS=str(n))["state"]
+    assert state["gomaxprocs"] == n
+    assert [p["id"] for p in state["ps"]] == list(range(n))
+    assert sorted(p["status"] for p in state["ps"]) == ["_Pidle"] * (n - 1) + ["_Prunning"]
+
+
+def test_godebug_is_read_at_the_boot() -> None:
+    """parsedebugvars tells what it took, and names what it does not know without failing."""
+    steps = {s["name"]: s for s in boot_json(GODEBUG="lockrank=1,nosuchthing=7")["steps"]}
+    text = json.dumps(steps["parsedebugvars"])
+    assert "lockrank" in text
+
+
+def test_tree_for_people_has_the_same_steps() -> None:
+    """`gort boot` prints each step with its time, nested, then the state."""
+    record = boot_json(GOMAXPROCS="3")
+    done = gort_cli("boot", env=environment(GOMAXPROCS="3", COLUMNS="200", NO_COLOR="1"))
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    at = 0
+    for step in record["steps"]:
+        found = next((i for i in range(at, len(lines)) if step["name"] in lines[i]), None)
+        assert found is not None, f"{step['name']} is not in the tree, or not in its place"
+        at = found
+    rest = "\n".join(lines)
+    for word in ("ncpu", "GOMAXPROCS", "maxmcount", "_Prunning", "_Pidle", "skipped"):
+        assert word in rest
+
+
+def test_boot_record_of_a_running_program(run: Run, procs: int) -> None:
+    """gort.runtime.boot() tells how the runtime that runs this goroutine came up."""
+
+    async def main() -> Any:
+        return runtime.boot()
+
+    record = run(main)
+    assert is_subsequence(TOP, [s["name"] for s in record["steps"]]) is None
+    assert record["state"]["gomaxprocs"] == procs
+
+
+def test_g0_bounds_are_the_real_stack(run1: Run) -> None:
+    """On the main thread, g0 lies within the mapping that the kernel calls [stack]."""
+
+    async def main() -> Any:
+        return runtime.boot()
+
+    g0 = run1(main)["state"]["ms"][0]["g0"]
+    line = next(x for x in Path("/proc/self/maps").read_text().splitlines() if x.endswith("[stack]"))
+    _, high = (int(x, 16) for x in line.split()[0].split("-"))
+    assert g0["lo"] < high
+    assert abs(g0["hi"] - high) < 1 << 20, "the stack's upper end is not where the kernel put it"
+
+
+def test_every_run_boots_anew(run: Run) -> None:
+    async def main() -> Any:
+        return runtime.boot()
+
+    one, two = run(main), run(main)
+    assert [s["name"] for s in one["steps"]] == [s["name"] for s in two["steps"]]
+    assert one is not two
+
+
+def test_num_cpu_is_what_this_process_may_use(run: Run) -> None:
+    async def main() -> int:
+        return runtime.num_cpu()
+
+    assert 1 <= run(main) <= len(os.sched_getaffinity(0))
+    assert gort.runtime.num_cpu() == run(main)
+
+
+def test_affinity_bounds_ncpu() -> None:
+    """A process pinned to one CPU has ncpu 1."""
+    code = (
+        "import os, json; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
+        "import gort; print(gort.runtime.num_cpu())"
+    )
+    from support import python
+
+    done = python(code)
+    assert done.stdout.strip() == "1", done.stderr

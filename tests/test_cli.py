@@ -1,0 +1,299 @@
+"""The commands `gort run` and `gort boot`: arguments, exit status, what is printed where, Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support import PATIENCE_S, command, environment, gort_cli, python
+
+Write = Callable[[str], str]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(text: str, name: str = "prog.py") -> str:
+        file = tmp_path / name
+        file.write_text(text)
+        return str(file)
+
+    return write
+
+
+HEAD = "import sys, os, time, threading\nimport gort\n"
+
+
+def test_run_passes_arguments(write: Write) -> None:
+    """sys.argv is the file and its arguments, options of the program included."""
+    file = write(HEAD + "async def main():\n    print(sys.argv[1:])\n")
+    done = gort_cli("run", file, "a", "--flag", "-x", "--help")
+    assert (done.returncode, done.stdout) == (0, "['a', '--flag', '-x', '--help']\n"), done.stderr
+
+
+def test_run_is_like_python_file(write: Write, tmp_path: Path) -> None:
+    """Neighbours of the file can be imported; __file__ and __name__ are as `python FILE` has them, or close."""
+    (tmp_path / "neighbour.py").write_text("VALUE = 42\n")
+    file = write(
+        HEAD + "from neighbour import VALUE\nasync def main():\n    print(VALUE, os.path.basename(__file__))\n"
+    )
+    done = gort_cli("run", file)
+    assert done.stdout == "42 prog.py\n", done.stderr
+
+
+def test_run_does_not_run_the_main_guard_twice(write: Write) -> None:
+    """A file that can also be started by itself runs main once."""
+    file = write(
+        HEAD + "async def main():\n    print('main')\nif __name__ == '__main__':\n    gort.run(main)\n"
+    )
+    done = gort_cli("run", file)
+    assert done.stdout == "main\n", done.stderr
+
+
+def test_status_of_main(write: Write) -> None:
+    file = write(HEAD + "async def main():\n    return 5\n")
+    assert gort_cli("run", file).returncode == 0
+    file = write(HEAD + "async def main():\n    sys.exit(5)\n")
+    assert gort_cli("run", file).returncode == 5
+    file = write(HEAD + "async def main():\n    sys.exit('why')\n")
+    done = gort_cli("run", file)
+    assert (done.returncode, done.stderr.strip()) == (1, "why")
+
+
+def test_output_is_flushed_and_stdin_read(write: Write) -> None:
+    file = write(HEAD + "async def main():\n    print(await gort.blocking(sys.stdin.readline), end='')\n")
+    done = gort_cli("run", file, input="a line\n")
+    assert done.stdout == "a line\n", done.stderr
+
+
+# --- mistakes -----------------------------------------------------------------------------------
+
+
+def mistakes() -> dict[str, tuple[str | None, str]]:
+    """Name -> (the file's text, or None for no file; what the message must say)."""
+    return {
+        "missing file": (None, r"nosuch\.py"),
+        "no main": ("x = 1\n", r"async def main"),
+        "plain main": ("def main():\n    pass\n", r"async def main"),
+        "main is no function": ("main = 5\n", r"async def main"),
+        "main wants arguments": ("async def main(a):\n    pass\n", r"main\(\)|argument"),
+        "syntax error": ("async def main(:\n", r"SyntaxError"),
+        "import error": ("import nosuchmodule\nasync def main():\n    pass\n", r"nosuchmodule"),
+    }
+
+
+@pytest.mark.parametrize("name", list(mistakes()))
+def test_run_of_a_wrong_file(write: Write, tmp_path: Path, name: str) -> None:
+    """One clear message on stderr, nothing on stdout, a status that is not 0, and none of gort's own frames."""
+    text, says = mistakes()[name]
+    file = write(text) if text is not None else str(tmp_path / "nosuch.py")
+    done = gort_cli("run", file)
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert __import__("re").search(says, done.stderr), done.stderr
+    assert "src/gort/" not in done.stderr, "the user is shown gort's own frames"
+    if "error" not in name:
+        assert "Traceback" not in done.stderr
+
+
+def test_run_of_a_directory(tmp_path: Path) -> None:
+    done = gort_cli("run", str(tmp_path))
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert str(tmp_path) in done.stderr.replace("\n", "")
+
+
+def test_run_without_a_file() -> None:
+    done = gort_cli("run")
+    assert done.returncode == 2
+    assert "FILE" in done.stderr
+
+
+def test_unknown_command() -> None:
+    done = gort_cli("fly")
+    assert done.returncode == 2
+    assert "fly" in done.stderr
+
+
+def test_help_names_the_commands() -> None:
+    done = gort_cli("--help")
+    assert done.returncode == 0
+    assert "run" in done.stdout
+    assert "boot" in done.stdout
+
+
+def test_import_is_cheap() -> None:
+    """`import gort` pulls in neither the command line nor asyncio."""
+    done = python(
+        "import sys; import gort; print([m for m in ('click', 'rich', 'asyncio', 'unicorn', 'multiprocessing')"
+        " if m in sys.modules])"
+    )
+    assert done.stdout == "[]\n", done.stderr
+
+
+# --- panics and deadlocks -----------------------------------------------------------------------
+
+
+def test_panic_prints_like_go(write: Write) -> None:
+    """The exception, the goroutine's number, its frames innermost first, and where it was created; status 2."""
+    file = write(
+        HEAD + "async def inner():\n    await gort.gosched()\n    raise ValueError('broken')  # raised here\n"
+        "async def outer():\n    await inner()\n"
+        "async def main():\n    gort.go(outer)  # created here\n    await gort.sleep(60)\n"
+    )
+    done = gort_cli("run", file)
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith("panic: ")
+    assert "broken" in lines[0]
+    assert "ValueError" in lines[0]
+    text = done.stderr
+    assert __import__("re").search(r"^goroutine \d+ \[running\]:$", text, 8)
+    assert "inner" in text
+    assert "outer" in text
+    created = next(i for i, line in enumerate(lines) if line.startswith("created by "))
+    assert "main" in lines[created]
+    assert "in goroutine 1" in lines[created]
+    assert "prog.py:9" in "\n".join(lines[created : created + 2]), text
+    assert "prog.py:5" in text
+    assert "src/gort" not in text
+
+
+def test_deadlock_prints_every_goroutine(write: Write) -> None:
+    file = write(
+        HEAD + "async def waiter(ch):\n    await ch.recv()\n"
+        "async def main():\n    ch = gort.Chan()\n    gort.go(waiter, ch)\n    wg = gort.sync.WaitGroup()\n"
+        "    wg.add(1)\n    await wg.wait()\n"
+    )
+    done = gort_cli("run", file)
+    assert done.returncode == 2
+    assert done.stderr.startswith("fatal error: all goroutines are asleep - deadlock!\n\n")
+    assert "goroutine 1 [sync.WaitGroup.Wait]:" in done.stderr
+    assert "[chan receive]:" in done.stderr
+    assert "prog.py:4" in done.stderr
+    assert "prog.py:10" in done.stderr
+    assert "created by main" in done.stderr
+
+
+def test_stdout_before_a_panic_is_kept(write: Write) -> None:
+    file = write(HEAD + "async def main():\n    print('before')\n    raise KeyError('x')\n")
+    done = gort_cli("run", file)
+    assert done.stdout == "before\n"
+    assert done.returncode == 2
+
+
+# --- signals ------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def started(file: str, **env: str):  # type: ignore[no-untyped-def]
+    """The program running, after it has printed "ready"."""
+    process = subprocess.Popen(
+        command("run", file), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(**env)
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line == "ready\n", process.communicate(timeout=5)
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def interrupted(process: subprocess.Popen[str], signum: int = signal.SIGINT) -> tuple[int, str, str, float]:
+    start = time.monotonic()
+    os.kill(process.pid, signum)
+    out, err = process.communicate(timeout=PATIENCE_S)
+    return process.returncode, out, err, time.monotonic() - start
+
+
+BUSY = {
+    "parked": "await gort.Chan().recv()",
+    "sleeping": "await gort.sleep(3600)",
+    "computing": "while True: pass",
+    "giving way": "while True: await gort.gosched()",
+    "blocked": "time.sleep(3600)",
+    "in a blocking call": "await gort.blocking(time.sleep, 3600)",
+    "in a group": "async with gort.Group() as g:\n        [g.go(sleeper) for _ in range(100)]",
+}
+
+
+@pytest.mark.parametrize("what", list(BUSY))
+@pytest.mark.parametrize("n", ["1", "4"], ids=["procs1", "procs4"])
+def test_ctrl_c_ends_it_at_once(write: Write, what: str, n: str) -> None:
+    """Whatever main does, SIGINT ends the program within moments, with status 130 and no traceback of gort's."""
+    file = write(
+        HEAD + "async def sleeper():\n    await gort.sleep(3600)\n"
+        "async def main():\n"
+        "    gort.go(sleeper)\n    print('ready', flush=True)\n    " + BUSY[what] + "\n"
+    )
+    with started(file, GOMAXPROCS=n) as process:
+        status, out, err, took = interrupted(process)
+    assert status == 130, (status, err)
+    assert out == ""
+    assert took < 5
+    assert "src/gort" not in err
+
+
+def test_ctrl_c_runs_finally(write: Write) -> None:
+    """main and the others unwind: `finally` blocks run."""
+    file = write(
+        HEAD + "async def waiter():\n    try:\n        await gort.sleep(3600)\n    finally:\n"
+        "        print('waiter', flush=True)\n"
+        "async def main():\n    gort.go(waiter)\n    await gort.sleep(0.01)\n    print('ready', flush=True)\n"
+        "    try:\n        await gort.sleep(3600)\n    finally:\n        print('main', flush=True)\n"
+    )
+    with started(file) as process:
+        status, out, err, _ = interrupted(process)
+    assert status == 130, err
+    assert sorted(out.split()) == ["main", "waiter"]
+
+
+def test_ctrl_c_can_be_handled(write: Write) -> None:
+    """main may catch KeyboardInterrupt and end in its own way."""
+    file = write(
+        HEAD + "async def main():\n    print('ready', flush=True)\n    try:\n        await gort.sleep(3600)\n"
+        "    except KeyboardInterrupt:\n        print('caught', flush=True)\n        sys.exit(3)\n"
+    )
+    with started(file) as process:
+        status, out, err, _ = interrupted(process)
+    assert (status, out) == (3, "caught\n"), err
+
+
+def test_ctrl_c_with_gort_run_in_a_script(write: Write) -> None:
+    """`python FILE` with gort.run: KeyboardInterrupt comes out of run, as from any Python function."""
+    code = (
+        HEAD + "async def main():\n    print('ready', flush=True)\n    await gort.sleep(3600)\n"
+        "try:\n    gort.run(main)\nexcept KeyboardInterrupt:\n    print('out of run', flush=True)\n"
+    )
+    import sys
+
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        status, out, err, _ = interrupted(process)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+    assert (status, out) == (0, "out of run\n"), err
+
+
+def test_closed_stdout_is_no_crash(write: Write) -> None:
+    """`gort run FILE | head -1` must not end in a storm of tracebacks."""
+    file = write(HEAD + "async def main():\n    for i in range(100000): print(i)\n")
+    done = subprocess.run(
+        ["bash", "-c", '"$@" | head -1', "-", *command("run", file)], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "0\n"
+    assert done.stderr.count("Traceback") <= 1

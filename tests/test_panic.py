@@ -1,0 +1,275 @@
+"""How a program dies, seen from gort.run: Panic with its cause, Deadlock with all stacks, what is no deadlock."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support import PATIENCE_S, parked, until
+
+import gort
+from gort import runtime
+
+Run = Callable[..., Any]
+
+
+async def for_ever() -> None:
+    await gort.Chan[int]().recv()
+
+
+def test_panic_is_chained(run: Run) -> None:
+    """gort.run raises Panic from the goroutine's exception, whose traceback is whole."""
+
+    async def raises() -> None:
+        await gort.gosched()
+        raise ValueError("boom")
+
+    async def main() -> None:
+        gort.go(raises)
+        await for_ever()
+
+    with pytest.raises(gort.Panic) as info:
+        run(main)
+    cause = info.value.__cause__
+    assert repr(cause) == "ValueError('boom')"
+    assert cause is not None
+    names = []
+    tb = cause.__traceback__
+    while tb:
+        names.append(tb.tb_frame.f_code.co_name)
+        tb = tb.tb_next
+    assert names[-1] == "raises"
+    assert "boom" in str(info.value)
+    assert isinstance(info.value, RuntimeError)
+
+
+def test_panic_in_a_plain_function(run: Run) -> None:
+    def raises() -> None:
+        raise ValueError("plain")
+
+    async def main() -> None:
+        gort.go(raises)
+        await for_ever()
+
+    with pytest.raises(gort.Panic) as info:
+        run(main)
+    assert repr(info.value.__cause__) == "ValueError('plain')"
+
+
+def test_panic_closes_the_others(run: Run) -> None:
+    """finally blocks of main and of the other goroutines run."""
+    log: list[str] = []
+
+    async def other() -> None:
+        try:
+            await for_ever()
+        finally:
+            log.append("other")
+
+    async def raises() -> None:
+        raise ValueError("boom")
+
+    async def main() -> None:
+        try:
+            gort.go(other)
+            await parked(1, "chan receive")
+            gort.go(raises)
+            await for_ever()
+        finally:
+            log.append("main")
+
+    with pytest.raises(gort.Panic):
+        run(main)
+    assert sorted(log) == ["main", "other"]
+
+
+def test_first_of_many_panics_wins(run: Run) -> None:
+    """A hundred goroutines that fail at once: one Panic, no hang, nothing else raised."""
+
+    async def raises(i: int) -> None:
+        raise ValueError(i)
+
+    async def main() -> None:
+        for i in range(100):
+            gort.go(raises, i)
+        await for_ever()
+
+    for _ in range(20):
+        with pytest.raises(gort.Panic) as info:
+            run(main)
+        assert isinstance(info.value.__cause__, ValueError)
+
+
+def test_error_in_main_comes_as_it_is(run: Run) -> None:
+    class Special(Exception):
+        pass
+
+    error = Special("mine")
+
+    async def main() -> None:
+        await gort.gosched()
+        raise error
+
+    with pytest.raises(Special) as info:
+        run(main)
+    assert info.value is error
+
+
+@pytest.mark.parametrize("exc", [SystemExit(3), KeyboardInterrupt()])
+def test_exits_come_through(run: Run, exc: BaseException) -> None:
+    """SystemExit and KeyboardInterrupt raised in main leave run unchanged."""
+
+    async def main() -> None:
+        raise exc
+
+    with pytest.raises(type(exc)) as info:
+        run(main)
+    assert info.value is exc
+
+
+def test_goexit_ends_only_its_goroutine(run: Run) -> None:
+    async def main() -> list[str]:
+        log: list[str] = []
+
+        async def leaves() -> None:
+            try:
+                runtime.goexit()
+            finally:
+                log.append("finally")
+
+        def plain() -> None:
+            try:
+                runtime.goexit()
+            finally:
+                log.append("plain finally")
+
+        gort.go(leaves)
+        gort.go(plain)
+        await until(lambda: len(log) == 2)
+        await until(lambda: runtime.num_goroutine() == 1)
+        return sorted(log)
+
+    assert run(main) == ["finally", "plain finally"]
+
+
+def test_deadlock_tells_every_goroutine(run: Run) -> None:
+    async def waiter(ch: gort.Chan[int]) -> None:
+        await ch.recv()
+
+    async def main() -> None:
+        ch: gort.Chan[int] = gort.Chan()
+        for _ in range(3):
+            gort.go(waiter, ch)
+        await gort.select(ch.recv(), None)
+
+    with pytest.raises(gort.Deadlock) as info:
+        run(main)
+    assert str(info.value).startswith("all goroutines are asleep - deadlock!")
+    text = info.value.dump
+    assert len(re.findall(r"^goroutine \d+ \[chan receive\]:", text, re.MULTILINE)) == 3
+    assert len(re.findall(r"^goroutine 1 \[select\]:", text, re.MULTILINE)) == 1
+    assert "in waiter" in text or "waiter(" in text
+
+
+def test_deadlock_runs_finally(run: Run) -> None:
+    log: list[str] = []
+
+    async def main() -> None:
+        try:
+            await for_ever()
+        finally:
+            log.append("finally")
+
+    with pytest.raises(gort.Deadlock):
+        run(main)
+    assert log == ["finally"]
+
+
+def test_deadlock_after_much_work_on_many_ps() -> None:
+    """The check counts right when threads come and go: it is found every time."""
+
+    async def main() -> None:
+        ch: gort.Chan[int] = gort.Chan()
+
+        async def sender(i: int) -> None:
+            for _ in range(10):
+                await gort.gosched()
+            await ch.send(i)
+
+        for i in range(20):
+            gort.go(sender, i)
+        for _ in range(20):
+            await ch.recv()
+        await ch.recv()
+
+    for _ in range(50):
+        with pytest.raises(gort.Deadlock):
+            gort.run(main, procs=4)
+
+
+def test_a_timer_is_no_deadlock(run: Run) -> None:
+    async def main() -> str:
+        await gort.after(0.02).recv()
+        return "woken"
+
+    for _ in range(20):
+        assert run(main) == "woken"
+
+
+def test_a_running_plain_function_is_no_deadlock(run: Run) -> None:
+    """It may still send: only when it has returned can the program be stuck."""
+
+    async def main() -> int:
+        ch: gort.Chan[int] = gort.Chan()
+        event = threading.Event()
+
+        def plain() -> None:
+            event.wait(0.05)  # nothing else runs meanwhile
+            gort.wait(ch.send(3))
+
+        gort.go(plain)
+        return await ch.recv()
+
+    assert run(main) == 3
+
+
+def test_a_foreign_thread_in_wait_is_no_deadlock(run: Run) -> None:
+    """A thread that is inside gort.wait can wake a goroutine; the program waits for it."""
+
+    async def main() -> int:
+        ch: gort.Chan[int] = gort.Chan()
+        inside = threading.Event()
+
+        def foreign() -> None:
+            inside.set()
+            gort.wait(gort.sleep(0.03))
+            gort.wait(ch.send(4))
+
+        thread = threading.Thread(target=foreign)
+        thread.start()
+        await gort.blocking(inside.wait, PATIENCE_S)
+        value = await ch.recv()
+        thread.join(PATIENCE_S)
+        return value
+
+    assert run(main) == 4
+
+
+def test_self_deadlock_of_a_mutex_in_one_of_many(run: Run) -> None:
+    """While others still run, a stuck goroutine is no error; when main ends, it is closed."""
+
+    async def main() -> str:
+        mu = gort.sync.Mutex()
+
+        async def stuck() -> None:
+            await mu.lock()
+            await mu.lock()
+
+        gort.go(stuck)
+        await parked(1, "sync.Mutex.Lock")
+        return "main goes on"
+
+    assert run(main) == "main goes on"
