@@ -16,9 +16,9 @@ import platform
 import sys
 from collections.abc import Callable, Coroutine
 from time import perf_counter_ns as now
-from typing import Any
+from typing import Any, NoReturn
 
-from _common import BATCH, CAPACITY, YIELDERS, check, resident, run
+from _common import BATCH, CAPACITY, YIELDERS, check, memory_is, resident, run
 
 sleep = asyncio.sleep
 
@@ -183,7 +183,7 @@ async def skynet(n: int) -> float:
     return took
 
 
-async def park(n: int) -> float:
+async def park(n: int) -> NoReturn:
     queue: asyncio.Queue[int] = asyncio.Queue()
     started = 0
 
@@ -201,7 +201,7 @@ async def park(n: int) -> float:
     while started < n:
         await sleep(0)
     await sleep(0)
-    return (resident() - before) / n
+    memory_is(before, n)
 
 
 # ---- servers ------------------------------------------------------------------------------------------------

@@ -11,8 +11,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from time import perf_counter_ns as now
+from typing import NoReturn
 
-from _common import BATCH, CAPACITY, YIELDERS, check, missing, resident, run
+from _common import BATCH, CAPACITY, YIELDERS, check, memory_is, missing, resident, run
 
 try:
     import gevent
@@ -169,7 +170,7 @@ def skynet(n: int) -> float:
     return took
 
 
-def park(n: int) -> float:
+def park(n: int) -> NoReturn:
     channel = Channel()
     started = 0
 
@@ -184,7 +185,7 @@ def park(n: int) -> float:
     while started < n:
         sleep(0)
     sleep(0)
-    return (resident() - before) / n
+    memory_is(before, n)
 
 
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello, world!"

@@ -9,9 +9,9 @@ import os
 import sys
 from collections.abc import Callable, Coroutine
 from time import perf_counter_ns as now
-from typing import Any
+from typing import Any, NoReturn
 
-from _common import BATCH, CAPACITY, YIELDERS, check, missing, resident, run
+from _common import BATCH, CAPACITY, YIELDERS, check, memory_is, missing, resident, run
 
 try:
     import gort
@@ -215,7 +215,7 @@ async def skynet(n: int) -> float:
     return took
 
 
-async def park(n: int) -> float:
+async def park(n: int) -> NoReturn:
     channel: gort.Chan[int] = Chan()
     started = 0
 
@@ -230,7 +230,7 @@ async def park(n: int) -> float:
     while started < n:
         await gosched()
     await gosched()
-    return (resident() - before) / n
+    memory_is(before, n)
 
 
 # ---- servers ------------------------------------------------------------------------------------------------

@@ -3,7 +3,8 @@
 - yield: `time.sleep(0)` gives the processor and the GIL away; `os.sched_yield()` keeps the GIL in some versions.
 - pipeline: SimpleQueue has no bound, so a semaphore of 128 would be needed for the same meaning; without it the
   work is less, which is to the threads' advantage.
-- select: a thread per queue that forwards into one queue.
+- select: a thread per queue that forwards into one queue. The job needs queues that make the sender wait, so these
+  are `queue.Queue(1)`: SimpleQueue has no bound.
 - spawn-scale, timers, sleepers, skynet and memory need 10^5 threads or more and are left out.
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 import platform
 import sys
 import time
-from queue import SimpleQueue
+from queue import Queue, SimpleQueue
 from threading import Lock, Thread
 from time import perf_counter_ns as now
 
@@ -102,14 +103,14 @@ def pipeline(n: int, hops: int) -> float:
 
 def fan_in(n: int, k: int) -> float:
     per = n // k
-    queues: list[SimpleQueue[int]] = [SimpleQueue() for _ in range(k)]
-    merged: SimpleQueue[int] = SimpleQueue()
+    queues: list[Queue[int]] = [Queue(1) for _ in range(k)]
+    merged: Queue[int] = Queue(1)
 
-    def source(queue: SimpleQueue[int]) -> None:
+    def source(queue: Queue[int]) -> None:
         for i in range(per):
             queue.put(i)
 
-    def forward(queue: SimpleQueue[int]) -> None:
+    def forward(queue: Queue[int]) -> None:
         for _ in range(per):
             merged.put(queue.get())
 
@@ -163,6 +164,6 @@ if __name__ == "__main__":
         },
         notes={
             "pipeline": "SimpleQueue has no bound",
-            "select": "a forwarding thread per queue: queues have no select",
+            "select": "a forwarding thread per queue: queues have no select; queue.Queue(1)",
         },
     )
