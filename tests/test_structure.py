@@ -1,0 +1,160 @@
+"""The house's order: one direction of imports, no circles, every file explains itself, public names once."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import ROOT, SOURCE
+
+import gort
+
+pytestmark = pytest.mark.lint
+
+FILES = sorted(SOURCE.rglob("*.py"))
+# Lower numbers may not import higher ones. What is not listed by a longer name belongs to the library.
+LAYERS = {"gort.runtime": 0, "gort._loader": 0, "gort": 2, "gort.cli": 3, "gort.__main__": 4, "gort.bench": 3}
+LIBRARY = 1
+CONTRACT = {
+    "run", "go", "gosched", "sleep", "Chan", "select", "after", "Timer", "Ticker", "after_func", "blocking", "wait",
+    "sync", "Group", "context", "runtime", "ChannelClosed", "Cancelled", "Panic", "Deadlock",
+}  # fmt: skip
+
+
+def module_name(file: Path) -> str:
+    parts = file.relative_to(SOURCE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(f): f for f in FILES}
+
+
+def layer(module: str) -> int:
+    if module == "gort":
+        return LAYERS["gort"]
+    for name, number in LAYERS.items():
+        if name != "gort" and (module == name or module.startswith(name + ".")):
+            return number
+    return LIBRARY
+
+
+def _is_type_checking(node: ast.If) -> bool:
+    return "TYPE_CHECKING" in ast.dump(node.test)
+
+
+def _imports(nodes: list[ast.stmt], inside_functions: bool) -> Iterator[str]:
+    """Names of gort's own modules that these statements import when the module is loaded (or ever)."""
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] == "gort":
+                    yield alias.name
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports inside gort are written in full"
+            if node.module and node.module.split(".")[0] == "gort":
+                for alias in node.names:
+                    deeper = f"{node.module}.{alias.name}"
+                    yield deeper if deeper in MODULES else node.module
+        elif isinstance(node, ast.If) and _is_type_checking(node):
+            yield from _imports(node.orelse, inside_functions)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not inside_functions:
+            continue
+        else:
+            for name in ("body", "orelse", "finalbody"):
+                yield from _imports(getattr(node, name, []) or [], inside_functions)
+            for handler in getattr(node, "handlers", []):
+                yield from _imports(handler.body, inside_functions)
+
+
+def imports(module: str, inside_functions: bool) -> set[str]:
+    tree = ast.parse(MODULES[module].read_text())
+    return {m for m in _imports(tree.body, inside_functions) if m != module}
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_imports_go_one_way(module: str) -> None:
+    """public face -> library -> runtime, never back, not even inside a function."""
+    mine = layer(module)
+    wrong = {m for m in imports(module, inside_functions=True) if layer(m) > mine}
+    assert wrong == set(), f"{module} (layer {mine}) imports {wrong}"
+
+
+def test_xray_knows_nothing_of_the_runtime() -> None:
+    """It watches a real Go executable; it would work without gort."""
+    for module in MODULES:
+        if module.startswith("gort.xray"):
+            wrong = {m for m in imports(module, True) if not m.startswith("gort.xray")}
+            assert wrong == set(), module
+
+
+def test_nothing_imports_the_command_line() -> None:
+    for module in MODULES:
+        if not module.startswith(("gort.cli", "gort.__main__")):
+            assert not any(m.startswith("gort.cli") for m in imports(module, True)), module
+
+
+def test_no_circles() -> None:
+    """No module needs itself to be loaded, over any number of steps."""
+    graph = {m: {i for i in imports(m, inside_functions=False) if i in MODULES} for m in MODULES}
+    done: set[str] = set()
+
+    def visit(module: str, path: list[str]) -> None:
+        assert module not in path, " -> ".join([*path[path.index(module) :], module])
+        if module not in done:
+            for other in sorted(graph[module]):
+                visit(other, [*path, module])
+            done.add(module)
+
+    for module in sorted(graph):
+        visit(module, [])
+
+
+@pytest.mark.parametrize("file", FILES, ids=[str(f.relative_to(SOURCE)) for f in FILES])
+def test_every_file_starts_with_what_it_is(file: Path) -> None:
+    doc = ast.get_docstring(ast.parse(file.read_text()))
+    assert doc, "no docstring"
+    assert len(doc) > 40, "the docstring tells nothing"
+
+
+def test_tests_and_examples_too() -> None:
+    files = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "examples").rglob("*.py"), *(ROOT / "bench").rglob("*.py")]
+    without = [str(f.relative_to(ROOT)) for f in files if not ast.get_docstring(ast.parse(f.read_text()))]
+    assert without == []
+
+
+@pytest.mark.parametrize("file", FILES, ids=[str(f.relative_to(SOURCE)) for f in FILES])
+def test_no_file_is_two(file: Path) -> None:
+    """Six hundred lines want to be two files."""
+    assert len(file.read_text().splitlines()) <= 600
+
+
+def test_public_names_are_those_of_the_contract() -> None:
+    assert set(gort.__all__) >= CONTRACT
+    assert len(gort.__all__) == len(set(gort.__all__))
+    for name in gort.__all__:
+        assert hasattr(gort, name), name
+        assert not name.startswith("_"), name
+
+
+def test_public_names_are_reexported_once() -> None:
+    """No function or class is offered under two modules."""
+    homes: dict[int, list[str]] = {}
+    for name in ["gort", "gort.sync", "gort.context", "gort.runtime"]:
+        module = importlib.import_module(name)
+        for public in module.__all__:
+            value = getattr(module, public)
+            if callable(value):
+                homes.setdefault(id(value), []).append(f"{name}.{public}")
+    assert [h for h in homes.values() if len(h) > 1] == []
+
+
+def test_public_names_have_docstrings() -> None:
+    for name in ["gort", "gort.sync", "gort.context", "gort.runtime"]:
+        module = importlib.import_module(name)
+        for public in module.__all__:
+            value = getattr(module, public)
+            if callable(value):
+                assert (value.__doc__ or "").strip(), f"{name}.{public} has no docstring"
