@@ -1,12 +1,13 @@
 """What holds for every test: a time limit that shows who hangs, and nothing left behind.
 
-Which core and which interpreter are under test is chosen from outside (GORT_PURE=1, the interpreter that runs
-pytest); the report's header says which it is, and no test behaves differently by it except where it names the GIL.
+Which core and which interpreter are under test is chosen from outside (GORT_PURE=1, the interpreter
+that runs pytest); the report's header says which it is, and no test behaves differently by it except
+where it names the GIL.
 
 - The lock-rank checker is on (GODEBUG=lockrank=1), here and in every process the tests start.
-- Each test has 60 s (GORT_TEST_TIMEOUT, or its `timeout` marker). Then all goroutines and all threads are dumped to
-  the real stderr and the test fails; if even that does not end it, the process is ended, status 70. pytest-timeout
-  cannot do this: it knows nothing of goroutines.
+- Each test has 60 s (GORT_TEST_TIMEOUT, or its `timeout` marker). Then all goroutines and all threads
+  are dumped to the real stderr and the test fails; if even that does not end it, the process is ended,
+  status 70. pytest-timeout cannot do this: it knows nothing of goroutines.
 - After each test no thread named gort-*, no new descriptor and no goroutine may be left.
 """
 
@@ -127,16 +128,16 @@ def nothing_left() -> Iterator[None]:
     before = open_files()
     yield
     assert settles(lambda: not gort_threads()), f"threads left: {gort_threads()}"
-    assert settles(lambda: set(open_files()) <= set(before)), (
-        f"descriptors left: { {k: v for k, v in open_files().items() if k not in before} }"
-    )
+    settled = settles(lambda: set(open_files()) <= set(before))
+    assert settled, f"descriptors left: { {k: v for k, v in open_files().items() if k not in before} }"
     gc.collect()
     assert gort.runtime.num_goroutine() == 0
 
 
 @pytest.fixture(params=[1, 4], ids=["procs1", "procs4"])
 def procs(request: pytest.FixtureRequest) -> int:
-    """How many Ps: one (every order is fixed) and more than there are cores (threads get in each other's way)."""
+    """How many Ps: one (every order is fixed) and more than there are cores (threads get in each
+    other's way)."""
     return int(request.param)
 
 

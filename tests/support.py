@@ -1,7 +1,9 @@
-"""Helpers of the tests: waiting without sleeping, running the command line, looking at threads, files and memory.
+"""Helpers of the tests: waiting without sleeping, running the command line, looking at threads, files
+and memory.
 
-No test sleeps to let something happen. `until` gives way until a condition holds, `parked` until goroutines wait
-for a given reason, as the runtime's own dump tells. Both fail with that dump when their time is over.
+No test sleeps to let something happen. `until` gives way until a condition holds, `parked` until
+goroutines wait for a given reason, as the runtime's own dump tells. Both fail with that dump when their
+time is over.
 """
 
 from __future__ import annotations
@@ -28,13 +30,19 @@ PATIENCE_S = 20.0
 
 
 async def until(condition: Callable[[], object], what: str = "", patience: float = PATIENCE_S) -> None:
-    """Gives way to other goroutines until `condition()` is true; AssertionError with all stacks if it never is."""
+    """Gives way to other goroutines until `condition()` is true; AssertionError with all stacks if it
+    never is."""
     end = time.monotonic() + patience
     while not condition():
         if time.monotonic() > end:
             what = what or getattr(condition, "__name__", "condition")
             raise AssertionError(f"{what}: not true after {patience} s\n{gort.runtime.stack(all=True)}")
         await gort.gosched()
+
+
+async def ended(*handles: Any) -> None:
+    """Gives way until the members of a group that these handles stand for have ended."""
+    await until(lambda: all(h.done for h in handles), "the goroutines end")
 
 
 def wait_reasons() -> Counter[str]:
@@ -44,7 +52,8 @@ def wait_reasons() -> Counter[str]:
 
 
 async def parked(count: int, reason: str) -> None:
-    """Gives way until at least `count` goroutines wait for `reason` (Go's words: "chan receive", "select", ...)."""
+    """Gives way until at least `count` goroutines wait for `reason` (Go's words: "chan receive",
+    "select", ...)."""
     await until(lambda: wait_reasons()[reason] >= count, f"{count} goroutines in [{reason}]")
 
 
@@ -94,7 +103,8 @@ def os_threads() -> int:
 
 
 def settles(condition: Callable[[], bool], patience: float = 2.0) -> bool:
-    """For use outside of a runtime: whether `condition` comes true (a thread's last breath takes a moment)."""
+    """For use outside of a runtime: whether `condition` comes true (a thread's last breath takes a
+    moment)."""
     end = time.monotonic() + patience
     while not condition():
         if time.monotonic() > end:
@@ -119,7 +129,9 @@ def environment(**changes: str | None) -> dict[str, str]:
     return env
 
 
-def gort_cli(*args: str, env: dict[str, str] | None = None, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+def gort_cli(
+    *args: str, env: dict[str, str] | None = None, **kwargs: Any
+) -> subprocess.CompletedProcess[str]:
     """Runs `gort ARGS` in a process of its own."""
     options = {"capture_output": True, "text": True, "timeout": 60} | kwargs
     return subprocess.run(command(*args), env=env or environment(), **options)
@@ -127,6 +139,5 @@ def gort_cli(*args: str, env: dict[str, str] | None = None, **kwargs: Any) -> su
 
 def python(code: str, *args: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Runs a piece of Python in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-c", code, *args], env=env or environment(), capture_output=True, text=True, timeout=60
-    )
+    full = [sys.executable, "-c", code, *args]
+    return subprocess.run(full, env=env or environment(), capture_output=True, text=True, timeout=60)

@@ -26,7 +26,7 @@ async def one_argument(a: int) -> None:
     pass
 
 
-# --- run and go -------------------------------------------------------------------------------------------------
+# --- run and go ----------------------------------------------------------------------------------
 
 
 def test_go_outside_of_a_runtime() -> None:
@@ -117,7 +117,7 @@ def test_procs_must_be_a_number(procs: Any) -> None:
         gort.run(nothing, procs=procs)
 
 
-# --- operations -------------------------------------------------------------------------------------------------
+# --- operations ----------------------------------------------------------------------------------
 
 
 def operations() -> dict[str, Callable[[], Any]]:
@@ -156,8 +156,11 @@ def test_operation_awaited_twice(run: Run, name: str) -> None:
         assert ch.try_send(1)
         assert ch.try_send(2)
         makers: dict[str, Callable[[], Any]] = {
-            "recv": ch.recv, "send": lambda: ch.send(3), "gosched": gort.gosched, "sleep": lambda: gort.sleep(0),
-        }  # fmt: skip
+            "recv": ch.recv,
+            "send": lambda: ch.send(3),
+            "gosched": gort.gosched,
+            "sleep": lambda: gort.sleep(0),
+        }
         op = makers[name]()
         await op
         before = len(ch)
@@ -203,9 +206,9 @@ def test_operation_never_awaited(run: Run, name: str) -> None:
     """A forgotten `await` is told like Python tells it of a coroutine."""
 
     async def main() -> None:
+        make = operations()[name]
         with pytest.warns(RuntimeWarning, match="never awaited"):
-            operations()[name]()
-            gc.collect()
+            make()  # dropped at once
 
     run(main)
 
@@ -230,14 +233,14 @@ def test_await_a_channel(run: Run) -> None:
     async def main() -> None:
         with pytest.raises(TypeError):
             await gort.Chan(1)  # type: ignore[misc]
-        with pytest.raises(TypeError, match="async for|not iterable"):
+        with pytest.raises(TypeError, match=r"async for|not iterable"):
             for _ in gort.Chan(1):  # type: ignore[attr-defined]
                 pass
 
     run(main)
 
 
-# --- values -----------------------------------------------------------------------------------------------------
+# --- values --------------------------------------------------------------------------------------
 
 
 def test_negative_capacity() -> None:
@@ -262,9 +265,9 @@ def test_sleep_needs_a_number(run: Run, seconds: Any) -> None:
 
 def test_nan_is_no_duration(run: Run) -> None:
     async def main() -> None:
-        with pytest.raises(ValueError, match="(?i)nan"):
+        with pytest.raises(ValueError, match=r"(?i)nan"):
             await gort.sleep(math.nan)
-        with pytest.raises(ValueError, match="(?i)nan"):
+        with pytest.raises(ValueError, match=r"(?i)nan"):
             gort.after(math.nan)
 
     run(main)
@@ -306,7 +309,7 @@ def test_ticker_refuses_what_is_not_positive(run: Run, seconds: float) -> None:
     run(main)
 
 
-# --- sync -------------------------------------------------------------------------------------------------------
+# --- sync ----------------------------------------------------------------------------------------
 
 
 def test_unlock_of_unlocked(run: Run) -> None:
@@ -374,7 +377,7 @@ def test_with_instead_of_async_with(run: Run) -> None:
     run(main)
 
 
-# --- other libraries --------------------------------------------------------------------------------------------
+# --- other libraries -----------------------------------------------------------------------------
 
 
 def test_asyncio_future_in_a_goroutine(run: Run) -> None:
@@ -410,9 +413,9 @@ def test_trio_in_a_goroutine(run: Run) -> None:
     import trio
 
     async def main() -> str:
-        with pytest.raises((RuntimeError, TypeError), match="(?i)trio|async context"):
+        with pytest.raises((RuntimeError, TypeError), match=r"(?i)trio|async context"):
             await trio.sleep(1)
-        with pytest.raises((RuntimeError, TypeError), match="(?i)trio|async context"):
+        with pytest.raises((RuntimeError, TypeError), match=r"(?i)trio|async context"):
             await trio.lowlevel.checkpoint()
         await gort.gosched()
         return "went on"
@@ -428,7 +431,7 @@ def test_an_awaitable_that_yields_something(run: Run) -> None:
             yield "something strange"
 
     async def main() -> str:
-        with pytest.raises((RuntimeError, TypeError), match="something strange|str"):
+        with pytest.raises((RuntimeError, TypeError), match=r"something strange|str"):
             await Strange()
         await gort.gosched()
         return "went on"

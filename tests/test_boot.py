@@ -1,4 +1,5 @@
-"""The boot record: every step of Go's boot in Go's order, done or skipped with a reason, and the state after it."""
+"""The boot record: every step of Go's boot in Go's order, done or skipped with a reason, and the state
+after it."""
 
 from __future__ import annotations
 
@@ -10,20 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import environment, gort_cli
 
 import gort
 from gort import runtime
+from support import environment, gort_cli
 
 Run = Callable[..., Any]
 
 TOP = ["_rt0", "rt0_go", "settls", "bind", "check", "args", "osinit", "schedinit", "newproc", "mstart"]
 SCHEDINIT = [
     "lockInit", "raceinit", "maxmcount", "tracebackinit", "moduledataverify", "stackinit", "mallocinit",
-    "fastrandinit", "mcommoninit", "cpuinit", "alginit", "modulesinit", "typelinksinit", "itabsinit", "msigsave",
-    "goargs", "goenvs", "parsedebugvars", "gcinit", "lastpoll", "procs", "procresize", "buildVersion", "modinfo",
+    "fastrandinit", "mcommoninit", "cpuinit", "alginit", "modulesinit", "typelinksinit", "itabsinit",
+    "msigsave", "goargs", "goenvs", "parsedebugvars", "gcinit", "lastpoll", "procs", "procresize",
+    "buildVersion", "modinfo",
 ]  # fmt: skip
-MCOMMONINIT = ["id", "gsignal", "allm", "checkmcount"]
 
 
 def boot_json(**env: str | None) -> dict[str, Any]:

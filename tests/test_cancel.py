@@ -1,7 +1,8 @@
-"""Cancellation: delivered at the await, after the goroutine has left every queue; no value is lost or doubled.
+"""Cancellation: delivered at the await, after the goroutine has left every queue; no value is lost or
+doubled.
 
-Losing items on cancellation is what users of other libraries complain of, so the races have tests of their own:
-whoever wins, the value is either at the receiver that returned it or still with its sender.
+Losing items on cancellation is what users of other libraries complain of, so the races have tests of
+their own: whoever wins, the value is either at the receiver that returned it or still with its sender.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from gort.sync import Cond, Mutex, RWMutex, Semaphore, WaitGroup
 
 import gort
 from gort import Cancelled
-from support import acquire, lock, parked, recv, send, until
+from support import acquire, ended, lock, parked, recv, send, until
 
 Run = Callable[..., Any]
 ROUNDS = 150
 
 
 async def _ends_cancelled(handle: Any) -> None:
-    await until(lambda: handle.done, "the cancelled goroutine ends")
+    await ended(handle)
     with pytest.raises(Cancelled):
         handle.result()
 
@@ -182,7 +183,7 @@ def test_rwmutex_waiting_writer_cancelled_lets_readers_in(run: Run) -> None:
             held_back = group.go(reader)
             await parked(1, "sync.RWMutex.RLock")
             writer.cancel()
-            await until(lambda: held_back.done)
+            await ended(held_back)
         assert held_back.result() == "read"
         rw.runlock()
         async with rw:
@@ -239,7 +240,7 @@ def test_cancel_after_the_end_changes_nothing(run: Run) -> None:
     async def main() -> None:
         async with gort.Group() as group:
             handle = group.go(member)
-            await until(lambda: handle.done)
+            await ended(handle)
             handle.cancel()
             handle.cancel()
             assert handle.result() == 7
@@ -265,7 +266,7 @@ def test_cancel_twice_is_once(run: Run) -> None:
             await parked(1, "chan receive")
             handle.cancel()
             handle.cancel()
-            await until(lambda: handle.done)
+            await ended(handle)
 
     gort.run(main, procs=1)
     assert raised == ["cancelled", "went on"]
@@ -295,7 +296,8 @@ def test_a_finally_may_wait(run: Run) -> None:
 
 
 def test_recv_raced_with_cancel_loses_nothing(run: Run) -> None:
-    """One sender, one receiver that is cancelled at the same moment: the value is with exactly one of them."""
+    """One sender, one receiver that is cancelled at the same moment: the value is with exactly one of
+    them."""
 
     async def main() -> dict[str, int]:
         counts = {"received": 0, "kept": 0}
@@ -309,9 +311,8 @@ def test_recv_raced_with_cancel_loses_nothing(run: Run) -> None:
                 for _ in range(n % 3):
                     await gort.gosched()
                 receiver.cancel()
-                await until(lambda: receiver.done)
+                await ended(receiver)
                 if isinstance(receiver.exception(), Cancelled):
-                    await until(lambda: sender.done or len_waiting(ch), "the sender waits or has sent")
                     assert not sender.done, "sent to a receiver that was cancelled: the value is lost"
                     assert await ch.recv() == n
                     counts["kept"] += 1
@@ -320,9 +321,6 @@ def test_recv_raced_with_cancel_loses_nothing(run: Run) -> None:
                     counts["received"] += 1
                     assert ch.try_recv() == (None, False)
         return counts
-
-    def len_waiting(ch: gort.Chan[int]) -> bool:
-        return "[chan send]" in gort.runtime.stack(all=True)
 
     counts = run(main)
     assert sum(counts.values()) == ROUNDS
@@ -349,7 +347,7 @@ def test_send_raced_with_cancel_says_whether_it_was_sent(run: Run) -> None:
                 for _ in range(n % 3):
                     await gort.gosched()
                 sender.cancel()
-                await until(lambda: sender.done)
+                await ended(sender)
                 ch.close()
             sent = not isinstance(sender.exception(), Cancelled)
             assert got.count(n) == sent, f"round {n}: sent={sent}, received {got}"
@@ -377,13 +375,13 @@ def test_select_raced_with_cancel_loses_nothing(run: Run) -> None:
                 for _ in range(n % 4):
                     await gort.gosched()
                 chooser.cancel()
-                await until(lambda: chooser.done)
+                await ended(chooser)
                 left = {1, 2}
                 if not isinstance(chooser.exception(), Cancelled):
                     left.remove(chooser.result())
                 for v in sorted(left):
                     assert await (a if v == 1 else b).recv() == v
-                await until(lambda: all(s.done for s in senders))
+                await ended(*senders)
             assert a.try_recv() == (None, False)
             assert b.try_recv() == (None, False)
 
@@ -405,7 +403,7 @@ def test_mutex_raced_with_cancel_is_never_lost(run: Run) -> None:
                 mu.unlock()
                 waiters[1].cancel()
                 for waiter in waiters:
-                    await until(lambda w=waiter: w.done)
+                    await ended(waiter)
                     if not isinstance(waiter.exception(), Cancelled):
                         mu.unlock()
             assert mu.try_lock(), f"round {n}: the lock is lost"
@@ -428,7 +426,7 @@ def test_semaphore_raced_with_cancel_conserves_permits(run: Run) -> None:
                 sem.release()
                 waiters[1].cancel()
                 for waiter in waiters:
-                    await until(lambda w=waiter: w.done)
+                    await ended(waiter)
                     if not isinstance(waiter.exception(), Cancelled):
                         sem.release()
             assert sem.try_acquire(2), f"round {n}: a permit is lost"

@@ -1,4 +1,5 @@
-"""Channels and select beyond what the fidelity programs compare with Go: Python's side of them, other threads."""
+"""Channels and select beyond what the fidelity programs compare with Go: Python's side of them, other
+threads."""
 
 from __future__ import annotations
 
@@ -8,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support import parked, recv, send, until
 
 import gort
 from gort import ChannelClosed
+from support import ended, parked, recv, send
 
 Run = Callable[..., Any]
 
@@ -84,7 +85,8 @@ def test_channel_closed_is_not_stop_iteration(run: Run) -> None:
 
 
 def test_select_results(run: Run) -> None:
-    """(index, value, ok): a send gives (i, None, True), a closed receive (i, None, False), default (-1, None, False)."""
+    """(index, value, ok): a send gives (i, None, True), a closed receive (i, None, False), default (-1,
+    None, False)."""
 
     async def main() -> list[Any]:
         ch: gort.Chan[str] = gort.Chan(1)
@@ -244,7 +246,7 @@ def test_iteration_ends_once_for_all(run: Run) -> None:
             for i in range(100):
                 await ch.send(i)
             ch.close()
-            await until(lambda: all(h.done for h in handles))
+            await ended(*handles)
         return sorted(got)
 
     assert run(main) == list(range(100))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from support import PATIENCE_S, command, environment, gort_cli, python
 
 Write = Callable[[str], str]
@@ -37,10 +40,12 @@ def test_run_passes_arguments(write: Write) -> None:
 
 
 def test_run_is_like_python_file(write: Write, tmp_path: Path) -> None:
-    """Neighbours of the file can be imported; __file__ and __name__ are as `python FILE` has them, or close."""
+    """Neighbours of the file can be imported; __file__ and __name__ are as `python FILE` has them, or
+    close."""
     (tmp_path / "neighbour.py").write_text("VALUE = 42\n")
     file = write(
-        HEAD + "from neighbour import VALUE\nasync def main():\n    print(VALUE, os.path.basename(__file__))\n"
+        HEAD + "from neighbour import VALUE\n"
+        "async def main():\n    print(VALUE, os.path.basename(__file__))\n"
     )
     done = gort_cli("run", file)
     assert done.stdout == "42 prog.py\n", done.stderr
@@ -89,13 +94,14 @@ def mistakes() -> dict[str, tuple[str | None, str]]:
 
 @pytest.mark.parametrize("name", list(mistakes()))
 def test_run_of_a_wrong_file(write: Write, tmp_path: Path, name: str) -> None:
-    """One clear message on stderr, nothing on stdout, a status that is not 0, and none of gort's own frames."""
+    """One clear message on stderr, nothing on stdout, a status that is not 0, and none of gort's own
+    frames."""
     text, says = mistakes()[name]
     file = write(text) if text is not None else str(tmp_path / "nosuch.py")
     done = gort_cli("run", file)
     assert done.returncode != 0
     assert done.stdout == ""
-    assert __import__("re").search(says, done.stderr), done.stderr
+    assert re.search(says, done.stderr), done.stderr
     assert "src/gort/" not in done.stderr, "the user is shown gort's own frames"
     if "error" not in name:
         assert "Traceback" not in done.stderr
@@ -130,8 +136,8 @@ def test_help_names_the_commands() -> None:
 def test_import_is_cheap() -> None:
     """`import gort` pulls in neither the command line nor asyncio."""
     done = python(
-        "import sys; import gort; print([m for m in ('click', 'rich', 'asyncio', 'unicorn', 'multiprocessing')"
-        " if m in sys.modules])"
+        "import sys; import gort; "
+        "print([m for m in ('click', 'rich', 'asyncio', 'unicorn', 'multiprocessing') if m in sys.modules])"
     )
     assert done.stdout == "[]\n", done.stderr
 
@@ -140,7 +146,8 @@ def test_import_is_cheap() -> None:
 
 
 def test_panic_prints_like_go(write: Write) -> None:
-    """The exception, the goroutine's number, its frames innermost first, and where it was created; status 2."""
+    """The exception, the goroutine's number, its frames innermost first, and where it was created;
+    status 2."""
     file = write(
         HEAD + "async def inner():\n    await gort.gosched()\n    raise ValueError('broken')  # raised here\n"
         "async def outer():\n    await inner()\n"
@@ -153,7 +160,7 @@ def test_panic_prints_like_go(write: Write) -> None:
     assert "broken" in lines[0]
     assert "ValueError" in lines[0]
     text = done.stderr
-    assert __import__("re").search(r"^goroutine \d+ \[running\]:$", text, 8)
+    assert re.search(r"^goroutine \d+ \[running\]:$", text, 8)
     assert "inner" in text
     assert "outer" in text
     created = next(i for i, line in enumerate(lines) if line.startswith("created by "))
@@ -190,12 +197,14 @@ def test_stdout_before_a_panic_is_kept(write: Write) -> None:
 # --- signals ------------------------------------------------------------------------------------
 
 
+def popen(args: list[str], env: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+
+
 @contextlib.contextmanager
 def started(file: str, **env: str):  # type: ignore[no-untyped-def]
     """The program running, after it has printed "ready"."""
-    process = subprocess.Popen(
-        command("run", file), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(**env)
-    )
+    process = popen(command("run", file), environment(**env))
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -228,7 +237,8 @@ BUSY = {
 @pytest.mark.parametrize("what", list(BUSY))
 @pytest.mark.parametrize("n", ["1", "4"], ids=["procs1", "procs4"])
 def test_ctrl_c_ends_it_at_once(write: Write, what: str, n: str) -> None:
-    """Whatever main does, SIGINT ends the program within moments, with status 130 and no traceback of gort's."""
+    """Whatever main does, SIGINT ends the program within moments, with status 130 and no traceback of
+    gort's."""
     file = write(
         HEAD + "async def sleeper():\n    await gort.sleep(3600)\n"
         "async def main():\n"
@@ -273,11 +283,7 @@ def test_ctrl_c_with_gort_run_in_a_script(write: Write) -> None:
         HEAD + "async def main():\n    print('ready', flush=True)\n    await gort.sleep(3600)\n"
         "try:\n    gort.run(main)\nexcept KeyboardInterrupt:\n    print('out of run', flush=True)\n"
     )
-    import sys
-
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
-    )
+    process = popen([sys.executable, "-c", code], environment())
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -292,8 +298,7 @@ def test_ctrl_c_with_gort_run_in_a_script(write: Write) -> None:
 def test_closed_stdout_is_no_crash(write: Write) -> None:
     """`gort run FILE | head -1` must not end in a storm of tracebacks."""
     file = write(HEAD + "async def main():\n    for i in range(100000): print(i)\n")
-    done = subprocess.run(
-        ["bash", "-c", '"$@" | head -1', "-", *command("run", file)], capture_output=True, text=True, timeout=60
-    )
+    shell = ["bash", "-c", '"$@" | head -1', "-", *command("run", file)]
+    done = subprocess.run(shell, capture_output=True, text=True, timeout=60)
     assert done.stdout == "0\n"
     assert done.stderr.count("Traceback") <= 1

@@ -1,4 +1,5 @@
-"""gort.context beyond what the fidelity programs compare with Go: what Python adds, misuse, no timers left."""
+"""gort.context beyond what the fidelity programs compare with Go: what Python adds, misuse, no timers
+left."""
 
 from __future__ import annotations
 
@@ -7,10 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support import until
 
 import gort
 from gort import context
+from support import until
 
 Run = Callable[..., Any]
 

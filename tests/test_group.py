@@ -9,7 +9,7 @@ import pytest
 
 import gort
 from gort import Cancelled, Group
-from support import parked, send, until
+from support import ended, parked, send
 
 Run = Callable[..., Any]
 
@@ -385,7 +385,7 @@ def test_handle_done_is_seen_by_a_waiter(run: Run) -> None:
     async def main() -> int:
         async with Group() as group:
             handle = group.go(number, 3)
-            await until(lambda: handle.done)
+            await ended(handle)
             return handle.result()
 
     assert run(main) == 3

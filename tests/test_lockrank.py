@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 import pytest
-from support import environment, python
 
 import gort
+from support import environment, python
 
 CODE = """
 import gort
@@ -22,7 +22,7 @@ def test_the_checker_is_on() -> None:
     assert "lockrank=1" in os.environ["GODEBUG"].split(",")
 
 
-@pytest.mark.skipif(gort.runtime.compiled, reason="the compiled core's locks are C; the uncompiled ones are tested")
+@pytest.mark.skipif(gort.runtime.compiled, reason="the compiled core's locks are in C")
 @pytest.mark.parametrize(("first", "second", "good"), [(20, 60, True), (60, 20, False), (40, 30, False)])
 def test_order(first: int, second: int, good: bool) -> None:
     """A violation ends the process with both stacks and the names of both ranks."""

@@ -1,8 +1,9 @@
-"""A channel against a model of it: random scripts of sends, receives, tries and closes, one event after another.
+"""A channel against a model of it: random scripts of sends, receives, tries and closes, one event after
+another.
 
-With one P, and every goroutine given time to park after each step, what a channel does is fixed: values and
-waiters are FIFO, a waiting receiver is served before the buffer, a close wakes all. The model is thirty lines of
-plain lists; hypothesis looks for a script on which the two differ, and shrinks it.
+With one P, and every goroutine given time to park after each step, what a channel does is fixed: values
+and waiters are FIFO, a waiting receiver is served before the buffer, a close wakes all. The model is
+thirty lines of plain lists; hypothesis looks for a script on which the two differ, and shrinks it.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ class Model:
 
 
 async def really(steps: list[str], capacity: int) -> list[list[tuple[Any, ...]]]:
-    """The script on a real channel: the entries of each step, sorted (the order of waking is not the model's)."""
+    """The script on a real channel: the entries of each step, sorted (the order of waking is not the
+    model's)."""
     ch: gort.Chan[int] = gort.Chan(capacity)
     never: gort.Chan[int] = gort.Chan()
     log: list[tuple[Any, ...]] = []

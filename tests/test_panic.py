@@ -1,4 +1,5 @@
-"""How a program dies, seen from gort.run: Panic with its cause, Deadlock with all stacks, what is no deadlock."""
+"""How a program dies, seen from gort.run: Panic with its cause, Deadlock with all stacks, what is no
+deadlock."""
 
 from __future__ import annotations
 
@@ -8,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support import PATIENCE_S, parked, until
 
 import gort
 from gort import runtime
+from support import PATIENCE_S, parked, until
 
 Run = Callable[..., Any]
 

@@ -13,10 +13,10 @@ from collections.abc import AsyncIterator, Callable, Generator
 from typing import Any
 
 import pytest
-from support import parked, recv, until
+from gort.sync import WaitGroup
 
 import gort
-from gort.sync import WaitGroup
+from support import parked, recv, until
 
 Run = Callable[..., Any]
 var: contextvars.ContextVar[str] = contextvars.ContextVar("var", default="default")
@@ -425,7 +425,8 @@ def _functions(exc: BaseException) -> list[str]:
 
 
 def test_traceback_across_awaits(run: Run) -> None:
-    """All coroutines of the goroutine are in the traceback, in order, and none of gort's frames among them."""
+    """All coroutines of the goroutine are in the traceback, in order, and none of gort's frames among
+    them."""
 
     async def main() -> list[str]:
         try:

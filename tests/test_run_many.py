@@ -18,7 +18,8 @@ Run = Callable[..., Any]
 
 
 async def small_program(n: int) -> int:
-    """A bit of everything: goroutines, channels, a timer, a group, goroutines that never end, a blocking call."""
+    """A bit of everything: goroutines, channels, a timer, a group, goroutines that never end, a
+    blocking call."""
     ch: gort.Chan[int] = gort.Chan()
     wg = WaitGroup()
 
@@ -89,7 +90,8 @@ def test_runs_from_several_threads_at_once(threads: int) -> None:
 
 
 def test_a_result_is_let_go(run: Run) -> None:
-    """The runtime keeps no reference to what went through it: main's arguments, results, values in channels."""
+    """The runtime keeps no reference to what went through it: main's arguments, results, values in
+    channels."""
 
     class Thing:
         pass

@@ -94,8 +94,8 @@ def _longest_rising(values: list[float]) -> int:
 def test_20_000_timers_in_order_and_not_early(run1: Run) -> None:
     """Random delays within a second: none fires early, and they fire in the order of their times.
 
-    The last of those that fire in one look at the timers runs first (runnext), as in Go, so single ones may be out
-    of place; in a random order only some 280 of 20,000 would be in place.
+    The last of those that fire in one look at the timers runs first (runnext), as in Go, so single ones
+    may be out of place; in a random order only some 280 of 20,000 would be in place.
     """
     n = 20_000
     rng = random.Random(1)

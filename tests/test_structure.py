@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import ROOT, SOURCE
 
 import gort
+from support import ROOT, SOURCE
 
 pytestmark = pytest.mark.lint
 
@@ -19,8 +19,8 @@ FILES = sorted(SOURCE.rglob("*.py"))
 LAYERS = {"gort.runtime": 0, "gort._loader": 0, "gort": 2, "gort.cli": 3, "gort.__main__": 4, "gort.bench": 3}
 LIBRARY = 1
 CONTRACT = {
-    "run", "go", "gosched", "sleep", "Chan", "select", "after", "Timer", "Ticker", "after_func", "blocking", "wait",
-    "sync", "Group", "context", "runtime", "ChannelClosed", "Cancelled", "Panic", "Deadlock",
+    "run", "go", "gosched", "sleep", "Chan", "select", "after", "Timer", "Ticker", "after_func", "blocking",
+    "wait", "sync", "Group", "context", "runtime", "ChannelClosed", "Cancelled", "Panic", "Deadlock",
 }  # fmt: skip
 
 
@@ -120,7 +120,7 @@ def test_every_file_starts_with_what_it_is(file: Path) -> None:
 
 
 def test_tests_and_examples_too() -> None:
-    files = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "examples").rglob("*.py"), *(ROOT / "bench").rglob("*.py")]
+    files = [f for folder in ("tests", "examples", "bench") for f in (ROOT / folder).rglob("*.py")]
     without = [str(f.relative_to(ROOT)) for f in files if not ast.get_docstring(ast.parse(f.read_text()))]
     assert without == []
 

@@ -1,4 +1,5 @@
-"""gort.sync beyond what the fidelity programs compare with Go: `async with`, Semaphore, Once's errors, Pool."""
+"""gort.sync beyond what the fidelity programs compare with Go: `async with`, Semaphore, Once's errors,
+Pool."""
 
 from __future__ import annotations
 
@@ -7,10 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support import acquire, parked, until
+from gort.sync import Cond, Mutex, Once, Pool, RWMutex, Semaphore, WaitGroup
 
 import gort
-from gort.sync import Cond, Mutex, Once, Pool, RWMutex, Semaphore, WaitGroup
+from support import acquire, ended, parked
 
 Run = Callable[..., Any]
 
@@ -54,7 +55,8 @@ def test_mutex_counts_exactly(run: Run) -> None:
 
 
 def test_mutex_does_not_starve_a_waiter(run: Run) -> None:
-    """One goroutine takes and releases for ever without giving way in between; a waiter still gets the lock."""
+    """One goroutine takes and releases for ever without giving way in between; a waiter still gets the
+    lock."""
 
     async def main() -> None:
         mu = Mutex()
@@ -75,7 +77,7 @@ def test_mutex_does_not_starve_a_waiter(run: Run) -> None:
         async with gort.Group() as group:
             group.go(greedy)
             handle = group.go(modest)
-            await until(lambda: handle.done)
+            await ended(handle)
             stop = True
 
     run(main)

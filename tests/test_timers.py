@@ -1,4 +1,5 @@
-"""Timers beyond what the fidelity programs compare with Go: garbage, many of them, functions, other threads."""
+"""Timers beyond what the fidelity programs compare with Go: garbage, many of them, functions, other
+threads."""
 
 from __future__ import annotations
 
@@ -9,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support import PATIENCE_S, until
 
 import gort
+from support import PATIENCE_S, until
 
 Run = Callable[..., Any]
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support import PATIENCE_S, until
+from gort.sync import Mutex, WaitGroup
 
 import gort
-from gort.sync import Mutex, WaitGroup
+from support import PATIENCE_S, until
 
 Run = Callable[..., Any]
 

@@ -1,7 +1,7 @@
 """What a type checker must see in the public API. Never run: mypy --strict reads it (test_typing.py).
 
-`assert_type` is an error when the type is another; an unused `type: ignore` is an error when the mistake on its
-line is not found.
+`assert_type` is an error when the type is another; an unused `type: ignore` is an error when the
+mistake on its line is not found.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import assert_type
 
+from gort.sync import Cond, Mutex, Once, Pool, RWMutex, Semaphore, WaitGroup
+
 import gort
 from gort import context, runtime
-from gort.sync import Cond, Mutex, Once, Pool, RWMutex, Semaphore, WaitGroup
 
 
 async def number(n: int, *, twice: bool = False) -> int:

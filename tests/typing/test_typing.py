@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from support import ROOT
 
 pytestmark = [pytest.mark.lint, pytest.mark.timeout(300)]
@@ -16,8 +17,9 @@ def test_public_names_are_typed(tmp_path: Path) -> None:
     """Chan[int], results of groups, blocking, wait and run; mistakes are found where they are made."""
     pytest.importorskip("mypy")
     file = Path(__file__).with_name("example.py")
+    options = ["--strict", "--no-error-summary", "--cache-dir", str(tmp_path)]
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--cache-dir", str(tmp_path), str(file)],
+        [sys.executable, "-m", "mypy", *options, str(file)],
         capture_output=True,
         text=True,
         cwd=ROOT,
