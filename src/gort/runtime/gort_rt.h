@@ -1,0 +1,261 @@
+/* gort_rt.h: the few lines of C that pure Python mode cannot say.
+ *
+ * What lives here: the scheduler's lock, the thread-local M slot, resuming a coroutine without making a StopIteration,
+ * installing am_send on an operation type, clocks, stack bounds.  What does not: any scheduling decision.
+ * gort/runtime/_pure.py holds the stand-ins of the same names for the uncompiled core.
+ */
+#ifndef GORT_RT_H
+#define GORT_RT_H
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdint.h>
+#include <time.h>
+#ifdef __linux__
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <pthread.h>
+#include <sched.h>
+#include <unistd.h>
+#include <sys/syscall.h>
+#elif !defined(_WIN32)
+#include <pthread.h>
+#include <unistd.h>
+#endif
+
+/* ---- shared state -------------------------------------------------------------------------------------------
+ * Each extension module includes this header, so a plain static would exist once per module.  One module (runtime2)
+ * owns the state and exports it as a capsule; the others fetch the pointer when they are imported. */
+typedef struct gort_shared {
+    int lockrank;                                         /* GODEBUG=lockrank=1 */
+    void (*rank_acquire)(void *lock, int rank);
+    void (*rank_release)(void *lock, int rank);
+    PyObject *(*getm)(void);                              /* borrowed; NULL where the thread is no M */
+    void (*setm)(PyObject *);
+} gort_shared;
+
+static gort_shared *gort_sh = NULL;
+
+#if defined(_MSC_VER)
+#define GORT_TLS static __declspec(thread)
+#elif defined(__linux__)
+/* initial-exec: one load, no call to __tls_get_addr; 8 bytes fit the surplus that every libc keeps for this. */
+#define GORT_TLS static __thread __attribute__((tls_model("initial-exec")))
+#else
+#define GORT_TLS static __thread
+#endif
+
+#ifdef GORT_RT_OWNER
+GORT_TLS PyObject *gort_tls_m = NULL;
+GORT_TLS int64_t gort_tls_probe = 0;
+static PyObject *gort_getm_impl(void) { return gort_tls_m; }
+static void gort_setm_impl(PyObject *m) { gort_tls_m = m; }
+
+#define GORT_MAXHELD 64
+typedef struct { int n; int rank[GORT_MAXHELD]; void *lock[GORT_MAXHELD]; } gort_held;
+GORT_TLS gort_held gort_tls_held;
+static void (*gort_rank_throw)(int held, int wanted, int same) = NULL;
+
+static void gort_rank_acquire_impl(void *lock, int rank) {
+    gort_held *h = &gort_tls_held;
+    for (int i = 0; i < h->n; i++) {
+        /* Locks of one rank may nest only upwards in address: the order in which select takes its channels. */
+        int bad = h->rank[i] > rank || (h->rank[i] == rank && h->lock[i] >= lock);
+        if (bad && gort_rank_throw) {
+            gort_rank_throw(h->rank[i], rank, h->rank[i] == rank);
+            return;
+        }
+    }
+    if (h->n < GORT_MAXHELD) { h->rank[h->n] = rank; h->lock[h->n] = lock; h->n++; }
+}
+static void gort_rank_release_impl(void *lock, int rank) {
+    gort_held *h = &gort_tls_held;
+    for (int i = h->n - 1; i >= 0; i--) {
+        if (h->lock[i] == lock) {
+            for (; i + 1 < h->n; i++) { h->rank[i] = h->rank[i + 1]; h->lock[i] = h->lock[i + 1]; }
+            h->n--;
+            return;
+        }
+    }
+}
+static gort_shared gort_owned = { 0, gort_rank_acquire_impl, gort_rank_release_impl, gort_getm_impl, gort_setm_impl };
+
+static inline void rt_stack_bounds(long long *lo, long long *hi) {
+    *lo = *hi = 0;
+#if defined(__linux__)
+    pthread_attr_t attr;
+    void *addr;
+    size_t size;
+    if (pthread_getattr_np(pthread_self(), &attr) != 0) return;
+    if (pthread_attr_getstack(&attr, &addr, &size) == 0) {
+        *lo = (long long)(intptr_t)addr;
+        *hi = *lo + (long long)size;
+    }
+    pthread_attr_destroy(&attr);
+#elif defined(__APPLE__)
+    *hi = (long long)(intptr_t)pthread_get_stackaddr_np(pthread_self());
+    *lo = *hi - (long long)pthread_get_stacksize_np(pthread_self());
+#endif
+}
+
+static inline int64_t rt_tls_store(int64_t v) { gort_tls_probe = v; return 0; }
+static inline int64_t rt_tls_load(void) { return gort_tls_probe; }
+static inline PyObject *rt_export(void) {
+    gort_sh = &gort_owned;
+    return PyCapsule_New(&gort_owned, "gort.runtime.runtime2._rt", NULL);
+}
+static inline void rt_set_lockrank(int on) { gort_owned.lockrank = on; }
+static inline void rt_set_rank_throw(void (*f)(int, int, int)) { gort_rank_throw = f; }
+static inline int rt_held_count(void) { return gort_tls_held.n; }
+#else
+static inline int rt_import(void) {
+    gort_sh = (gort_shared *)PyCapsule_Import("gort.runtime.runtime2._rt", 0);
+    return gort_sh ? 0 : -1;
+}
+#endif
+
+static inline PyObject *rt_getm(void) { return gort_sh->getm(); }
+static inline void rt_setm(PyObject *m) { gort_sh->setm(m); }
+
+/* ---- the lock -----------------------------------------------------------------------------------------------
+ * Without the GIL: PyMutex, which detaches the thread state before it blocks, so a stop-the-world of the collector
+ * is never held up.  With the GIL: nothing, because no critical section of the core runs Python code, allocates an
+ * object that the collector tracks, or drops the last reference to a user's value; HACKING.md states that rule. */
+#ifdef Py_GIL_DISABLED
+typedef PyMutex rt_mutex;
+#define RT_LOCK(m) PyMutex_Lock(m)
+#define RT_UNLOCK(m) PyMutex_Unlock(m)
+#else
+typedef char rt_mutex;
+#define RT_LOCK(m) ((void)0)
+#define RT_UNLOCK(m) ((void)0)
+#endif
+
+static inline void rt_lock(rt_mutex *m, int rank) {
+    if (__builtin_expect(gort_sh->lockrank, 0)) gort_sh->rank_acquire((void *)m, rank);
+    RT_LOCK(m);
+}
+static inline void rt_unlock(rt_mutex *m, int rank) {
+    RT_UNLOCK(m);
+    if (__builtin_expect(gort_sh->lockrank, 0)) gort_sh->rank_release((void *)m, rank);
+}
+
+/* ---- clocks and threads ------------------------------------------------------------------------------------ */
+static inline int64_t rt_nanotime(void) {
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* ---- resuming a goroutine ----------------------------------------------------------------------------------
+ * The coroutine runs in the goroutine's own contextvars context.  The thread state's context pointer is swapped
+ * directly (as greenlet does): entering a Context object would cost an allocation per goroutine even where no
+ * variable is ever set.  *ctx owns its reference and may be NULL: a context that nobody has needed yet. */
+static inline void rt_swap_context(PyObject **ctx) {
+    PyThreadState *ts = PyThreadState_GET();
+    PyObject *old = ts->context;
+    if (old != *ctx) {
+        ts->context = *ctx;
+        ts->context_ver++;
+        *ctx = old;
+    }
+}
+/* The context a child inherits: a copy of the current one, or NULL where there is none to copy. */
+static inline PyObject *rt_copy_context(void) {
+    if (PyThreadState_GET()->context == NULL) return NULL;
+    return PyContext_CopyCurrent();
+}
+
+static inline int rt_resume(PyObject *coro, PyObject **ctx, PyObject **result) {
+    PySendResult r;
+    rt_swap_context(ctx);
+    r = PyIter_Send(coro, Py_None, result);
+    rt_swap_context(ctx);
+    return (int)r;                                        /* PYGEN_ERROR is -1, RETURN 0, NEXT 1 */
+}
+
+/* The exception that is set, as one normalized object with its traceback; nothing is set afterwards. */
+static inline PyObject *rt_fetch_exc(void) {
+#if PY_VERSION_HEX >= 0x030C0000
+    return PyErr_GetRaisedException();
+#else
+    PyObject *t, *v, *tb;
+    PyErr_Fetch(&t, &v, &tb);
+    PyErr_NormalizeException(&t, &v, &tb);
+    if (tb != NULL) { PyException_SetTraceback(v, tb); Py_DECREF(tb); }
+    Py_XDECREF(t);
+    return v;
+#endif
+}
+
+static inline void rt_usleep(long us) {
+    struct timespec ts = { us / 1000000, (us % 1000000) * 1000 };
+    Py_BEGIN_ALLOW_THREADS
+    nanosleep(&ts, NULL);
+    Py_END_ALLOW_THREADS
+}
+
+/* ---- operation objects -------------------------------------------------------------------------------------
+ * am_send serves 3.11's SEND and PyIter_Send; 3.12 and later call tp_iternext.  A None result is NULL without an
+ * exception there; any other needs a StopIteration, and one per thread is kept and used again when nobody else holds it. */
+typedef int (*rt_sendfunc)(PyObject *, PyObject *, PyObject **);
+
+static inline int rt_install(PyObject *type, rt_sendfunc send, iternextfunc next) {
+    PyTypeObject *t = (PyTypeObject *)type;
+    if (t->tp_as_async == NULL) {
+        static PyAsyncMethods fresh[16];
+        static int used = 0;
+        if (used >= 16) { PyErr_SetString(PyExc_SystemError, "gort: too many operation types"); return -1; }
+        t->tp_as_async = &fresh[used++];
+    }
+    t->tp_as_async->am_send = (sendfunc)send;
+    t->tp_as_async->am_await = PyObject_SelfIter;
+    t->tp_iter = PyObject_SelfIter;
+    t->tp_iternext = next;
+    PyType_Modified(t);
+    return 0;
+}
+
+static inline PyObject *rt_iternext_result(int r, PyObject *result) {
+    if (r == PYGEN_NEXT) return result;
+    if (r == PYGEN_RETURN) {
+        if (result == Py_None) { Py_DECREF(result); return NULL; }
+#if PY_VERSION_HEX >= 0x030C0000
+        {
+            PyObject *exc = PyObject_CallOneArg(PyExc_StopIteration, Py_None);
+            if (exc == NULL) { Py_DECREF(result); return NULL; }
+            PyObject *old = ((PyStopIterationObject *)exc)->value;
+            ((PyStopIterationObject *)exc)->value = result;   /* takes the reference; a tuple stays one value */
+            Py_XDECREF(old);
+            PyErr_SetRaisedException(exc);
+        }
+#else
+        {
+            PyObject *exc = PyObject_CallOneArg(PyExc_StopIteration, Py_None);
+            if (exc == NULL) { Py_DECREF(result); return NULL; }
+            PyObject *old = ((PyStopIterationObject *)exc)->value;
+            ((PyStopIterationObject *)exc)->value = result;
+            Py_XDECREF(old);
+            PyErr_SetObject(PyExc_StopIteration, exc);
+            Py_DECREF(exc);
+        }
+#endif
+    }
+    return NULL;
+}
+
+/* ---- where a go statement stands ---------------------------------------------------------------------------
+ * The code object and instruction of the calling Python frame: a reference and an integer; the line number is worked
+ * out only when somebody asks. */
+static inline PyObject *rt_caller(int *lasti) {
+    PyFrameObject *f = PyEval_GetFrame();
+    if (f == NULL) { *lasti = -1; Py_RETURN_NONE; }
+    *lasti = PyFrame_GetLasti(f);
+    return (PyObject *)PyFrame_GetCode(f);
+}
+
+static inline int rt_is_async_function(PyObject *fn) {
+    if (!PyFunction_Check(fn)) return 0;
+    return (((PyCodeObject *)PyFunction_GET_CODE(fn))->co_flags & CO_COROUTINE) != 0;
+}
+#endif

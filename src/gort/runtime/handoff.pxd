@@ -1,0 +1,32 @@
+# handoff.pxd: ready and the M/P hand-over as C functions.
+from libc.stdint cimport int64_t
+from gort.runtime.rt cimport rt_import, nanotime
+from gort.runtime.runtime2 cimport G, M, P, Sched, Op, getm
+from gort.runtime.runtime2 cimport _Gdead, _Grunnable, _Grunning, _Gsyscall, _Gwaiting
+from gort.runtime.runtime2 cimport _Pidle, _Prunning, _Pgcstop, _Pdead
+from gort.runtime.runq cimport runqput, globrunqput
+cpdef ready(G g)
+cdef void enqueue(G g, bint next)
+cpdef bint cancel(G g, int64_t goid, object exc)
+cdef void deliver_cancel(G g, Op op)
+cpdef wakep(Sched s)
+cdef void wake_poller(Sched s)
+cpdef startm(Sched s)
+cpdef M allocm(Sched s)
+cdef void linkm(Sched s, M m)
+cdef M takem(Sched s, M spare)
+cdef launch(Sched s, M m)
+cdef bint stopm(M m)
+cpdef bint handoffp(Sched s, P p, int64_t mid)
+cpdef bind(P p, M m)
+cdef bint unbind(P p, int64_t mid)
+cdef bint acquire_idle(Sched s, M m)
+cpdef pidleput(Sched s, P p)
+cdef P pidleget(Sched s)
+cpdef entersyscall(M m)
+cpdef bint exitsyscall(M m)
+cpdef fatal(Sched s, object exc)
+cpdef request_exit(Sched s)
+cdef bint checkdead(Sched s)
+cpdef bint is_dead(Sched s)
+cpdef bint acquire_idle_p(Sched s, M m)

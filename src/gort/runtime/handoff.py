@@ -1,0 +1,427 @@
+"""Making goroutines runnable, and giving Ps to Ms.  Follows ready, wakep, startm, stopm, handoffp, acquirep, releasep,
+entersyscall, exitsyscall and checkdead in Go's runtime/proc.go.
+
+Parking and unparking threads
+  Work must not lie idle beside an idle P, and threads must not be woken for nothing.  As in Go, a thread that looks for
+  work without having any is *spinning*, and whoever makes work wakes one more thread only when a P is idle and nobody
+  spins already; a spinning thread that finds work wakes the next.  A thread that gives up first counts itself out of the
+  spinning ones and then looks at every queue once more under that queue's lock: work that was put in before is seen by
+  that look, and whoever puts it in after sees the idle P.
+  Go starts a new thread when all known ones are busy.  Here the thread that sleeps for the next timer or descriptor
+  (the poller) is woken instead where there is one: with one P, which is the rule under the GIL, one thread then serves.
+
+Rejected: waking a thread at every ready (under the GIL they would only fight for it).
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+
+import cython
+
+from gort.runtime.errors import Deadlock
+from gort.runtime.lockrank import throw
+
+if cython.compiled:
+    rt_import()  # noqa: F821
+else:
+    from gort.runtime._pure import getm
+    from gort.runtime.runq import globrunqput, runqput
+    from gort.runtime.runtime2 import (
+        G,
+        M,
+        Op,
+        P,
+        Sched,
+        _Gdead,
+        _Grunnable,
+        _Grunning,
+        _Gsyscall,
+        _Gwaiting,
+        _Pdead,
+        _Pgcstop,
+        _Pidle,
+        _Prunning,
+    )
+
+from gort.runtime.runtime2 import Note
+
+_M0_ID = 0
+
+
+def ready(g):
+    """Makes a waiting goroutine runnable.  The caller has taken it out of its wait queue, so it is called exactly once
+    per park.  Callable from any thread; holds no lock when called."""
+    g.lock()
+    if not g.parked:
+        # It has not left its thread yet: its M will see this when it parks it.
+        g.readied = True
+        g.unlock()
+        return
+    g.parked = False
+    g.waitop = None
+    g.status = _Grunnable
+    g.unlock()
+    enqueue(g, True)
+
+
+def enqueue(g, next):
+    """Puts a runnable goroutine on this thread's P, or, from a thread without one, on the global queue."""
+    s: Sched = g.sched
+    m: M
+    p: P
+    if g.thread:
+        g.note.wakeup()
+        return
+    m = getm()
+    if m is not None and m.sched is s:
+        p = m.p
+        if p is None or not runqput(s, p, m.id, g, next):
+            globrunqput(s, g)
+    else:
+        globrunqput(s, g)
+    if s.npidle != 0 and s.nmspinning == 0:
+        wakep(s)
+
+
+def cancel(g, goid, exc):
+    """Asks goroutine `goid` to end: raises exc at its await, once it has been taken out of what it waits for.
+
+    False when it is already gone.  A goroutine that does not wait gets it at its next operation; a second request
+    before the first is delivered replaces it."""
+    op: Op = None
+    g.lock()
+    if g.goid != goid or g.status == _Gdead:
+        g.unlock()
+        return False
+    g.cancelexc = exc
+    g.cancelflag = True
+    if g.parked:
+        op = g.waitop
+    g.unlock()
+    if op is not None:
+        deliver_cancel(g, op)
+    return True
+
+
+def deliver_cancel(g, op):
+    """Wakes g with its pending cancellation if op can still be taken out of its queue; otherwise op has happened, its
+    result is kept, and the cancellation stays pending until the next operation."""
+    if op.abort():
+        g.lock()
+        g.throw = g.cancelexc
+        g.cancelexc = None
+        g.cancelflag = False
+        g.unlock()
+        ready(g)
+
+
+# ---- idle lists: all under sched.lock ---------------------------------------------------------------------------------
+
+
+def pidleput(s, p):
+    """Puts p on the idle list.  sched.lock is held."""
+    p.status = _Pidle
+    p.link = s.pidle
+    s.pidle = p
+    s.npidle += 1
+
+
+def pidleget(s):
+    """An idle P, or None.  sched.lock is held."""
+    p: P = s.pidle
+    if p is not None:
+        s.pidle = p.link
+        p.link = None
+        s.npidle -= 1
+    return p
+
+
+def bind(p, m):
+    """Makes m the owner of p.  sched.lock is held, so a P is always on the idle list, owned, or taken by
+    stop-the-world, never in between."""
+    p.lock()
+    p.mid = m.id
+    p.status = _Prunning
+    p.unlock()
+
+
+def acquire_idle(s, m):
+    """Gives m an idle P if there is one."""
+    p: P
+    s.lock()
+    p = pidleget(s)
+    if p is not None:
+        bind(p, m)
+        m.p = p
+    s.unlock()
+    return p is not None
+
+
+def unbind(p, mid):
+    """Parts p from the M `mid`.  False when p had been taken from it already.  sched.lock is held."""
+    p.lock()
+    if p.mid != mid:
+        p.unlock()
+        return False
+    p.mid = 0
+    p.status = _Pidle
+    p.unlock()
+    return True
+
+
+# ---- waking and stopping Ms -------------------------------------------------------------------------------------------
+
+
+def wakep(s):
+    """Has one more M look for work, if a P is idle and nobody spins."""
+    m: M
+    p: P
+    spare: M = None
+    if s.midle is None and not s.npolling:
+        spare = allocm(s)
+    s.lock()
+    if s.nmspinning != 0 or s.npidle == 0 or s.exiting or s.gcwaiting:
+        s.unlock()
+        return
+    if s.npolling:
+        s.unlock()
+        wake_poller(s)
+        return
+    m = takem(s, spare)
+    if m is None:
+        s.unlock()
+        return
+    p = pidleget(s)
+    s.nmspinning += 1
+    m.spinning = True
+    m.nextp = p
+    bind(p, m)
+    s.unlock()
+    launch(s, m)
+
+
+def wake_poller(s):
+    """Cuts the poller's sleep short (Go's netpollBreak)."""
+    if s.netpoll is not None:
+        s.netpoll.wake()
+    else:
+        s.pollnote.wakeup()
+
+
+def startm(s):
+    """Has an M run an idle P, whether or not others spin: for work that was just put on the global queue by a thread
+    that does not schedule (sysmon, a stopped world)."""
+    m: M
+    p: P
+    spare: M = allocm(s) if s.midle is None else None
+    s.lock()
+    if s.npidle == 0 or s.exiting or s.gcwaiting:
+        s.unlock()
+        return
+    m = takem(s, spare)
+    if m is None:
+        s.unlock()
+        return
+    p = pidleget(s)
+    m.spinning = False
+    m.nextp = p
+    bind(p, m)
+    s.unlock()
+    launch(s, m)
+
+
+def allocm(s):
+    """A new M that belongs to nothing yet: made before sched.lock is taken, since it allocates."""
+    m: M = M.__new__(M) if cython.compiled else M()
+    m.sched = s
+    m.park = Note()
+    m.rand = random.getrandbits(63) | 1
+    m.g0 = G.__new__(G) if cython.compiled else G()
+    m.g0.system = True
+    m.g0.sched = s
+    m.gsignal = G.__new__(G) if cython.compiled else G()
+    m.gsignal.system = True
+    m.gsignal.sched = s
+    return m
+
+
+def linkm(s, m):
+    """Gives m its id and links it into allm.  sched.lock is held."""
+    s.mnext += 1
+    m.id = s.mnext
+    s.allm.append(m)
+
+
+def takem(s, spare):
+    """An idle M, or the spare one, registered; None when there is neither.  sched.lock is held."""
+    m: M = s.midle
+    if m is not None:
+        s.midle = m.schedlink
+        m.schedlink = None
+        s.nmidle -= 1
+        return m
+    if spare is not None:
+        linkm(s, spare)
+    return spare
+
+
+def launch(s, m):
+    """Wakes an M that has been given a P, or starts its thread."""
+    if m.started:
+        m.park.wakeup()
+        return
+    m.started = True
+    checkmcount(s)
+    m.thread = threading.Thread(target=s.mstart, args=(m,), name=f"gort-m{m.id - 1}", daemon=True)
+    try:
+        m.thread.start()
+    except RuntimeError as e:
+        # The system gives no more threads.  The Ms that there are carry on; the P waits for one of them.
+        s.lock()
+        s.allm.remove(m)
+        if m.spinning:
+            s.nmspinning -= 1
+        if unbind(m.nextp, m.id):
+            pidleput(s, m.nextp)
+        s.nmstartfailed += 1
+        s.unlock()
+        if s.nmstartfailed == 1:
+            sys.stderr.write(f"gort: cannot start another thread ({e}); going on with {len(s.allm)}\n")
+
+
+def checkmcount(s):
+    """Ends the process when there are more threads than sched.maxmcount, as Go does."""
+    if len(s.allm) > s.maxmcount:
+        sys.stderr.write(f"runtime: program exceeds {s.maxmcount}-thread limit\n")
+        throw("thread exhaustion")
+
+
+def stopm(m):
+    """Sleeps until somebody gives m a P.  False when the runtime is exiting."""
+    s: Sched = m.sched
+    while True:
+        s.lock()
+        if s.exiting:
+            s.unlock()
+            return False
+        m.schedlink = s.midle
+        s.midle = m
+        s.nmidle += 1
+        dead = checkdead(s)
+        s.unlock()
+        if dead and not s.external():
+            fatal(s, Deadlock())
+        m.park.sleep()
+        if m.nextp is not None:
+            m.p = m.nextp
+            m.nextp = None
+            return True
+        if s.exiting:
+            return False
+
+
+def handoffp(s, p, mid):
+    """Takes p from the M `mid`, which is about to block or blocks already, and gives it to another M, or to the idle
+    list when there is nothing to do.  False when p was not that M's any more."""
+    m: M = None
+    spare: M = None
+    if s.midle is None:
+        spare = allocm(s)
+    s.lock()
+    if not unbind(p, mid):
+        s.unlock()
+        return False
+    # Work; or a timer or descriptor that nobody would watch: then the new M spins, finds nothing and becomes the poller.
+    work: cython.bint = p.runqsize != 0 or p.runnext is not None or s.runqsize != 0
+    idle: cython.bint = not work and s.nmspinning + s.npidle != 0 and (s.npolling != 0 or p.timer0when == 0)
+    if s.exiting or s.gcwaiting or idle:
+        pidleput(s, p)
+        s.unlock()
+        return True
+    m = takem(s, spare)
+    if m is None:
+        # The idle M that was there when we looked has been taken.
+        pidleput(s, p)
+        s.unlock()
+        startm(s)
+        return True
+    if not work:
+        s.nmspinning += 1
+    m.spinning = not work
+    m.nextp = p
+    bind(p, m)
+    s.unlock()
+    launch(s, m)
+    return True
+
+
+def entersyscall(m):
+    """The running goroutine is about to block its thread: gives its P away at once."""
+    s: Sched = m.sched
+    p: P = m.p
+    m.curg.status = _Gsyscall
+    m.insyscall = True
+    m.p = None
+    if p is not None:
+        s.nsyscall += 1
+        handoffp(s, p, m.id)
+
+
+def exitsyscall(m):
+    """The blocking call is over.  True with a P in hand; False when none is idle: the goroutine must queue."""
+    m.insyscall = False
+    m.curg.status = _Grunning
+    return acquire_idle(m.sched, m)
+
+
+# ---- the end ----------------------------------------------------------------------------------------------------------
+
+
+def request_exit(s):
+    """Tells every M to leave: idle ones are woken, running ones see it at their next scheduling point."""
+    m: M
+    s.lock()
+    s.exiting = True
+    s.midle = None
+    s.nmidle = 0
+    s.unlock()
+    for m in list(s.allm):
+        m.park.wakeup()
+    wake_poller(s)
+    s.sysmonnote.wakeup()
+
+
+def fatal(s, exc):
+    """Ends the runtime with an error; the first one counts."""
+    s.lock()
+    if s.fatal is None and not s.exiting:
+        s.fatal = exc
+    s.unlock()
+    request_exit(s)
+
+
+def checkdead(s):
+    """True when nothing inside can ever run again: every M idle, no timer, no descriptor awaited.  Whether a thread
+    outside the runtime may still send is s.external()'s to say, and asked without the lock.  sched.lock is held; the
+    caller's M is on the idle list."""
+    if s.exiting or s.npolling or s.nmspinning:
+        return False
+    if s.nmidle + s.nmidlelocked < len(s.allm):
+        return False
+    return True
+
+
+def is_dead(s):
+    """checkdead for a thread that holds nothing."""
+    s.lock()
+    dead: cython.bint = checkdead(s)
+    s.unlock()
+    return dead
+
+
+def acquire_idle_p(s, m):
+    """acquire_idle for the uncompiled parts of the runtime."""
+    return acquire_idle(s, m)

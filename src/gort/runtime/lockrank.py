@@ -1,0 +1,107 @@
+"""The order in which the runtime's locks nest, and the checker that holds it.  Follows Go's runtime/lockrank.go.
+
+A thread may take a lock only while every lock it holds has a lower rank; locks of one rank nest only upwards in
+address, which is how select takes its channels.  With ``GODEBUG=lockrank=1`` each acquisition is checked and a
+violation ends the process with the stack of both acquisitions; without it the check costs one branch in the compiled
+core and nothing in the uncompiled one, where the plain lock's own methods are bound instead.
+
+What does not live here: the locks themselves (each guards the fields of the structure it lies in, see runtime2.py).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import traceback
+from typing import NoReturn
+
+import cython
+
+if not cython.compiled:
+    # One number per lock class, in the order in which they may be taken.  lockrank.pxd has the same for C.
+    LOCK_RANK_SEMA = 10  # sema.py: a synchronisation object's state and its queue
+    LOCK_RANK_HCHAN = 20  # chan.py: a channel's buffer and wait queues
+    LOCK_RANK_TIMERS = 30  # P.timers
+    LOCK_RANK_G = 40  # G: parked/readied, waitop, pending cancellation
+    LOCK_RANK_ALLG = 50  # sched.allgs
+    LOCK_RANK_SCHED = 60  # the global queue, idle lists, counts
+    LOCK_RANK_P = 70  # a P's run queue, runnext, owner
+    LOCK_RANK_NETPOLL = 80  # the poller's table of descriptors
+
+LOCK_NAMES = {
+    10: "sema",
+    20: "hchan",
+    30: "timers",
+    40: "g",
+    50: "allg",
+    60: "sched",
+    70: "p",
+    80: "netpoll",
+}
+
+
+def wanted() -> bool:
+    """True when GODEBUG asks for the checker (lockrank=1).  Read when the runtime is imported: a lock that exists
+    cannot change its kind."""
+    return "lockrank=1" in os.environ.get("GODEBUG", "").split(",")
+
+
+def throw(message: str, *stacks: str) -> NoReturn:
+    """Ends the process as Go's throw does: the runtime itself is broken, so nothing is unwound.  Exit status 2."""
+    sys.stdout.flush()
+    sys.stderr.write(f"fatal error: {message}\n")
+    for stack in stacks:
+        sys.stderr.write(stack.rstrip("\n") + "\n")
+    sys.stderr.flush()
+    os._exit(2)
+
+
+def order_violation(held: int, rank: int, here: str, there: str) -> NoReturn:
+    """Reports that a lock of rank `rank` was taken while one of rank `held` was held."""
+    throw(
+        f"lock ordering problem: took {LOCK_NAMES.get(rank, rank)} (rank {rank}) "
+        f"while holding {LOCK_NAMES.get(held, held)} (rank {held})",
+        "holding since:\n" + there,
+        "taken at:\n" + here,
+    )
+
+
+class RankedLock:
+    """A lock that checks the order at each acquisition; stands in for threading.Lock in the uncompiled core."""
+
+    _held = threading.local()
+
+    def __init__(self, rank: int, key: int = 0) -> None:
+        self.rank = rank
+        self.key = key or id(self)  # what orders locks of one rank: the address of the structure they lie in
+        self._lock = threading.Lock()
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Takes the lock after checking it against every lock this thread holds."""
+        held = self._held.__dict__.setdefault("locks", [])
+        stack = "".join(traceback.format_stack(sys._getframe(1), limit=8))
+        for lock, where in held:
+            if lock.rank > self.rank or (lock.rank == self.rank and lock.key >= self.key):
+                order_violation(lock.rank, self.rank, stack, where)
+        taken = self._lock.acquire(blocking, timeout)
+        if taken:
+            held.append((self, stack))
+        return taken
+
+    def release(self) -> None:
+        """Releases the lock."""
+        held = self._held.__dict__.get("locks", [])
+        for i in range(len(held) - 1, -1, -1):
+            if held[i][0] is self:
+                del held[i]
+                break
+        self._lock.release()
+
+
+CHECKED = wanted()
+
+
+def make_lock(rank: int, owner: object = None) -> threading.Lock | RankedLock:
+    """The lock of the given rank for the uncompiled core: plain, or checked under GODEBUG=lockrank=1."""
+    return RankedLock(rank, id(owner) if owner is not None else 0) if CHECKED else threading.Lock()

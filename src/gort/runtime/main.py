@@ -1,0 +1,316 @@
+"""Running a program and ending it.  Follows main in Go's runtime/proc.go.
+
+The end, in order: main returns (or something panics, or nothing can run any more); every M is told and leaves at its
+next scheduling point; the goroutines that are left are closed, so that their `finally` blocks run; async generators
+are closed; what the runtime held is let go.  A thread that sits in a blocking call when the program ends is not waited
+for beyond GRACE: it ends by itself when its call does, its goroutine raising Cancelled at its next operation.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import signal
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Coroutine
+from types import CoroutineType
+from typing import Any
+
+from gort.runtime import handoff, panic, proc, rt0, runtime2, traceback
+from gort.runtime.errors import Deadlock, Goexit
+
+GRACE = 0.25  # seconds for the other threads to reach a scheduling point before the program ends without them
+
+_running: list[Any] = []  # the runtimes that run now, for gort.wait and the dump of a test's time limit
+_last: Any = None  # the boot record of the latest one
+
+
+class MainDone:
+    """Told when the main goroutine ends: the program ends with it, except after goexit."""
+
+    def __init__(self, s: Any) -> None:
+        self.s = s
+
+    def finished(self, goid: int, value: Any, exc: BaseException | None) -> None:
+        """Keeps main's result and ends the runtime."""
+        s = self.s
+        if isinstance(exc, Goexit):
+            s.maingone = True
+            return
+        s.result, s.exc = value, exc
+        handoff.request_exit(s)
+
+
+def is_async(fn: Any) -> bool:
+    """Whether calling fn gives a coroutine: async functions, methods, partials of them, objects with async __call__."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(type(fn), "__call__", None))
+
+
+def check_main(main: Any, procs: Any) -> None:
+    """Raises the error that names what is wrong with the arguments of run."""
+    if inspect.iscoroutine(main):
+        main.close()
+        raise TypeError("gort.run takes the function, not a coroutine: write gort.run(main), not gort.run(main())")
+    if not callable(main):
+        raise TypeError(f"gort.run takes an async function, not {type(main).__name__}: gort.run(main)")
+    if not is_async(main):
+        name = getattr(main, "__qualname__", type(main).__name__)
+        raise TypeError(f"gort.run takes an async function: write `async def {name}(...)`")
+    if procs is not None:
+        if isinstance(procs, bool) or not isinstance(procs, int):
+            raise TypeError(f"procs is the number of Ps, an int, not {type(procs).__name__}")
+        if procs < 1:
+            raise ValueError(f"procs must be at least 1, not {procs}")
+
+
+def run(main: Callable[..., Coroutine[Any, Any, Any]], *args: Any, procs: int | None = None) -> Any:
+    """Boots the runtime, runs `await main(*args)` as the main goroutine and returns its result.
+
+    procs: how many Ps (default: GOMAXPROCS in the environment; else 1 under the GIL, the usable CPUs without it).
+    When main returns, goroutines that are left are closed (GeneratorExit at their await).  Raises what main raises;
+    Panic, from the original, when another goroutine ends with an exception that nobody catches; Deadlock when nothing
+    can run any more; RuntimeError inside a goroutine.  May be called again and again, from any thread.
+    Follows main (runtime/proc.go)."""
+    global _last
+    check_main(main, procs)
+    if runtime2.current_m() is not None:
+        raise RuntimeError("gort.run inside a running gort runtime: await the function, or start it with gort.go")
+    s = rt0.rt0(procs)
+    _last = s.record
+    s.external = External(s)
+    s.m0note = runtime2.Note()
+    agens = AsyncGenerators(s)
+    s.agenhooks = (agens.firstiter, agens.finalizer)
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(*s.agenhooks)
+    interrupts = Interrupts(s)
+    _running.append(s)
+    try:
+        g = rt0.newproc_main(s, main, args, MainDone(s))
+        s.maingoid = g.goid
+        interrupts.install()
+        rt0.mstart0(s)
+    finally:
+        try:
+            shutdown(s, agens)
+        finally:
+            interrupts.restore()
+            sys.set_asyncgen_hooks(*hooks)
+            _running.remove(s)
+            release(s)
+    return outcome(s)
+
+
+def outcome(s: Any) -> Any:
+    """The result of the program, or its end as an exception."""
+    result, exc, fatal = s.result, s.exc, s.fatal
+    s.result = s.exc = s.fatal = None
+    try:
+        if fatal is not None:
+            raise fatal
+        if exc is not None:
+            raise exc
+    finally:
+        del exc, fatal
+    return result
+
+
+def shutdown(s: Any, agens: AsyncGenerators) -> None:
+    """Ends a runtime; runs on m0's thread after its loop has returned."""
+    m0 = s.m0
+    s.m0left = True
+    handoff.request_exit(s)
+    s.m0note.wakeup()
+    deadline = rt0.nanotime() + int(GRACE * 1e9)
+    for m in list(s.allm):
+        if m is not m0 and m.thread is not None:
+            m.thread.join(max(0.0, (deadline - rt0.nanotime()) / 1e9))
+    if s.sysmon is not None:
+        s.sysmon.join()
+    if isinstance(s.fatal, Deadlock):
+        panic.deadlock(s, s.fatal)
+    s.ending = True
+    if m0.p is None or m0.p.mid != m0.id:
+        m0.p = None
+        handoff.acquire_idle_p(s, m0)
+    stuck = {m.curg.goid for m in list(s.allm) if m is not m0 and m.curg is not None}
+    for g in list(s.allgs):
+        if g.goid and g.goid not in stuck:
+            close(s, m0, g)
+    agens.close(m0)
+
+
+def close(s: Any, m: Any, g: Any) -> None:
+    """Closes one goroutine: takes it out of what it waits for and raises GeneratorExit at its await."""
+    if g.waitop is not None:
+        g.waitop.abort()
+        g.waitop = None
+    coro = g.coro
+    done, goid = g.done, g.goid
+    if type(coro) is CoroutineType:
+        m.curg = g
+        try:
+            proc.in_context(g, coro.close)
+        except BaseException as e:
+            if not isinstance(e, (SystemExit, KeyboardInterrupt, Goexit)):
+                _unraisable(e, coro, "a goroutine's finally block raised while the program ended")
+        finally:
+            m.curg = None
+            m.mcall = 0
+            m.parkop = None
+    proc.forget(g)
+    if done is not None and hasattr(done, "abandoned"):
+        done.abandoned(goid)
+
+
+def _unraisable(exc: BaseException, obj: Any, what: str) -> None:
+    class Args:
+        exc_type = type(exc)
+        exc_value = exc
+        exc_traceback = exc.__traceback__
+        err_msg = what
+        object = obj
+
+    sys.unraisablehook(Args)  # type: ignore[arg-type]
+
+
+def release(s: Any) -> None:
+    """Cuts the circles between the structures, so that they go now and not at the collector's next run."""
+    m0 = s.m0
+    runtime2.bind_thread(None)
+    m0.p = None
+    for p in s.allp:
+        p.timers.clear()
+    if all(m is m0 for m in s.allm):
+        proc.release_queues(s)
+    s.netpoll_close()
+    s.allgs.clear()
+    s.maing = None
+    s.external = None
+    s.agenhooks = (None, None)
+
+
+class External:
+    """Whether a thread outside the runtime is alive that could still send on a channel: then nothing is a deadlock."""
+
+    def __init__(self, s: Any) -> None:
+        self.s = s
+        self.home = threading.current_thread()
+
+    def __call__(self) -> bool:
+        s = self.s
+        own = {self.home, s.sysmon} | {m.thread for m in list(s.allm)}
+        return any(t not in own and t.is_alive() for t in threading.enumerate()) or s.nexternal > 0
+
+
+class AsyncGenerators:
+    """The async generators that goroutines have begun: closed in a goroutine when dropped, or at the program's end."""
+
+    def __init__(self, s: Any) -> None:
+        self.s = s
+        self.live: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.lock = threading.Lock()
+
+    def firstiter(self, agen: Any) -> None:
+        """A generator is iterated for the first time."""
+        with self.lock:
+            self.live.add(agen)
+
+    def finalizer(self, agen: Any) -> None:
+        """A generator was dropped half-way: its aclose() runs in a goroutine of its own."""
+        if not self.s.exiting:
+            proc.newproc(self.s, agen.aclose, (), None, Quiet(), True)
+
+    def close(self, m: Any) -> None:
+        """Closes what is left, on this thread; an await that would wait raises RuntimeError there."""
+        with self.lock:
+            live = list(self.live)
+        for agen in live:
+            g = runtime2.G()
+            g.sched, g.system = self.s, True
+            m.curg = g
+            try:
+                agen.aclose().send(None)
+            except StopIteration:
+                pass
+            except BaseException as e:
+                _unraisable(e, agen, "an async generator raised while the program ended")
+            finally:
+                m.curg = None
+
+
+class Quiet:
+    """Told of the end of a goroutine that the runtime started itself: an exception is reported, the program goes on."""
+
+    def finished(self, goid: int, value: Any, exc: BaseException | None) -> None:
+        """Reports an exception as Python does for finalizers."""
+        if exc is not None and not isinstance(exc, (GeneratorExit, Goexit)):
+            _unraisable(exc, None, "an async generator's finalizer raised")
+
+
+class Interrupts:
+    """Ctrl-C: KeyboardInterrupt in the main goroutine, wherever it waits or runs.
+
+    The handler runs between two bytecodes of the main thread, perhaps in the middle of the scheduler with a lock held.
+    So it raises only where user code of the main goroutine is running; otherwise it leaves word and sysmon delivers."""
+
+    def __init__(self, s: Any) -> None:
+        self.s = s
+        self.before: Any = None
+
+    def install(self) -> None:
+        """Takes SIGINT over, if this is the main thread and nobody else has."""
+        if threading.current_thread() is threading.main_thread():
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                self.before = signal.signal(signal.SIGINT, self.handle)
+
+    def restore(self) -> None:
+        """Gives SIGINT back."""
+        if self.before is not None and signal.getsignal(signal.SIGINT) == self.handle:
+            signal.signal(signal.SIGINT, self.before)
+
+    def handle(self, signum: int, frame: Any) -> None:
+        """The handler."""
+        s = self.s
+        first = not s.interrupted
+        s.interrupted = True
+        g = s.m0.curg
+        user = g is not None and frame is not None and not traceback.hidden(frame.f_code)
+        if user and (g is s.maing or not first or s.exiting):
+            s.interruptsent = True
+            raise KeyboardInterrupt
+        s.sysmonnote.wakeup()
+
+
+def current(what: str) -> Any:
+    """The sched of the goroutine that runs here, for functions that need a runtime."""
+    m = runtime2.current_m()
+    if m is None or m.curg is None:
+        raise RuntimeError(f"{what} outside a running gort runtime: start one with gort.run(main)")
+    return m.sched
+
+
+def go(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
+    """The go statement: starts fn(*args, **kwargs) as a goroutine and returns at once.
+
+    fn is an async function, or a plain one, which then keeps its thread until it returns.  An exception that nobody
+    catches in it ends the program.  Raises TypeError for what is no function, or for arguments that do not fit an async
+    function; RuntimeError outside a running runtime.  Follows newproc (runtime/proc.go)."""
+    s = current("gort.go()")
+    check_go(s, fn, "gort.go")
+    proc.newproc(s, fn, args, kwargs, None, False)
+
+
+def check_go(s: Any, fn: Any, name: str) -> None:
+    """Raises the error that names what is wrong with a go statement."""
+    if not callable(fn):
+        if inspect.iscoroutine(fn):
+            fn.close()
+            raise TypeError(f"{name} takes the function and its arguments: write {name}(f, x), not {name}(f(x))")
+        raise TypeError(f"{name} takes a function, not {type(fn).__name__}")
+    if s.ending:
+        raise RuntimeError(f"{name}: the runtime is stopping, no goroutine can be started any more")

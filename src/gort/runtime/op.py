@@ -1,0 +1,198 @@
+"""How an operation object is awaited.  Follows gopark and mcall in Go's runtime/proc.go.
+
+`await ch.recv()` calls the operation's am_send (3.11), its tp_iternext (3.12 and later), or, in the uncompiled core,
+a generator.  The first call does the operation or enqueues it and yields None up to the M's loop, leaving word of what
+it wants in m.mcall and m.parkop.  The second call, after the goroutine has been made runnable, gives the result.
+
+Only an operation's own first call yields, so a None that reaches the M with m.mcall unset is not gort's: somebody
+awaited an asyncio future.  And an m.mcall still set when the next operation starts means that a suspension never
+reached the M: something inside the goroutine (a nested event loop, a hand-driven coroutine) swallowed it.
+"""
+
+from __future__ import annotations
+
+import cython
+
+from gort.runtime.runtime2 import describe
+
+if cython.compiled:
+    rt_import()  # noqa: F821
+else:
+    from gort.runtime._pure import getm
+    from gort.runtime.runtime2 import (
+        MCALL_GOSCHED,
+        MCALL_NONE,
+        MCALL_PARK,
+        MCALL_PREEMPT,
+        OP_DONE,
+        OP_NEW,
+        OP_PARKED,
+        PARK,
+        READY,
+        G,
+        M,
+        Op,
+    )
+
+
+def not_running(op):
+    """The error for an operation outside a goroutine."""
+    return RuntimeError(
+        f"{describe(op)} awaited outside a running gort runtime: start one with gort.run(main), "
+        "or use gort.wait(operation) from a thread that is no goroutine"
+    )
+
+
+def swallowed(op):
+    """The error for a suspension that never reached the scheduler."""
+    return RuntimeError(
+        f"{describe(op)}: something inside this goroutine drives a coroutine itself (a nested event loop such as "
+        "asyncio.run, or coroutine.send), so the wait cannot reach gort's scheduler; "
+        "run that code in a thread with gort.blocking, or await the coroutine directly"
+    )
+
+
+def awaited_twice(op):
+    """The error for an operation that has been used."""
+    return RuntimeError(
+        f"{describe(op)} was already awaited: an operation object is used once; call the method again for another one"
+    )
+
+
+def take_cancel(g):
+    """Raises the cancellation that is pending on the running goroutine g."""
+    g.lock()
+    exc = g.cancelexc
+    g.cancelexc = None
+    g.cancelflag = False
+    g.unlock()
+    if exc is not None:
+        raise exc
+
+
+def start(op):
+    """The operation's first step: READY when it is done, PARK when the goroutine must suspend."""
+    m: M = getm()
+    if op.state != OP_NEW:
+        raise awaited_twice(op)
+    if m is None or m.curg is None:
+        op.state = OP_DONE
+        raise not_running(op)
+    g: G = m.curg
+    if m.mcall != MCALL_NONE:
+        op.state = OP_DONE
+        drop_swallowed(m)
+        raise swallowed(op)
+    if g.cancelflag:
+        op.state = OP_DONE
+        take_cancel(g)
+    # Only this goroutine looks at op.state, and it stays on this thread until the suspension reaches the M.
+    op.state = OP_DONE
+    r: cython.int = op.begin(g)
+    if r == READY:
+        if m.preempt:  # sysmon asks this goroutine to make way: its result is kept until it runs again
+            m.preempt = False
+            if not m.sched.ending:
+                op.state = OP_PARKED
+                m.mcall = MCALL_PREEMPT
+                return PARK
+        return READY
+    if m.sched.ending:
+        return stopping(op, m)
+    op.state = OP_PARKED
+    if m.mcall == MCALL_NONE:
+        m.mcall = MCALL_PARK
+        m.parkop = op
+    return PARK
+
+
+def stopping(op, m):
+    """The program is ending and this goroutine is being closed: it must not wait any more."""
+    m.mcall = MCALL_NONE
+    if not op.abort() and op.success:
+        return READY  # somebody completed it in the meantime
+    raise RuntimeError(f"{describe(op)}: the runtime is stopping, a finally block cannot wait any more")
+
+
+def drop_swallowed(m):
+    """Takes back an operation whose suspension never reached the M."""
+    op: Op = m.parkop
+    m.mcall = MCALL_NONE
+    m.parkop = None
+    if op is not None:
+        op.abort()
+
+
+def resumed(op):
+    """The operation's second step, once its goroutine runs again: the result."""
+    m: M = getm()
+    if m is None or m.mcall != MCALL_NONE:
+        op.state = OP_DONE
+        if m is not None:
+            drop_swallowed(m)
+        raise swallowed(op)
+    op.state = OP_DONE
+    return op.finish()
+
+
+class GoschedOp(Op):
+    """`await gosched()`: to the global run queue, so that every other goroutine gets its turn."""
+
+    what = "gort.gosched()"
+
+    def begin(self, g):
+        """Always suspends."""
+        m: M = getm()
+        m.mcall = MCALL_GOSCHED
+        return PARK
+
+    def finish(self):
+        """None."""
+        return None
+
+
+if cython.compiled:
+
+    def am_send(self, arg, result):
+        """tp_as_async->am_send: PYGEN_RETURN (0) with the result, PYGEN_NEXT (1), or -1 with an exception."""
+        op = cython.cast(Op, self)
+        value: object
+        if op.state == OP_PARKED:
+            value = resumed(op)
+        elif start(op) == PARK:
+            Py_INCREF(None)  # noqa: F821
+            result[0] = cython.cast(cython.pointer(PyObject), None)  # noqa: F821
+            return 1
+        else:
+            value = op.finish()
+        Py_INCREF(value)  # noqa: F821
+        result[0] = cython.cast(cython.pointer(PyObject), value)  # noqa: F821
+        return 0
+
+    def iternext(self):
+        """tp_iternext: what 3.12 and later call."""
+        result: cython.pointer(PyObject) = cython.NULL  # noqa: F821
+        r: cython.int = am_send(self, cython.NULL, cython.address(result))
+        return rt_iternext_result(r, result)  # noqa: F821
+
+    rt_install(cython.cast(cython.pointer(PyObject), Op), am_send, iternext)  # noqa: F821
+    rt_install(cython.cast(cython.pointer(PyObject), GoschedOp), am_send, iternext)  # noqa: F821
+
+else:
+
+    def _drive(self):
+        if start(self) == PARK:
+            yield
+            return resumed(self)
+        return self.finish()
+
+    Op.__await__ = _drive
+    Op.__iter__ = _drive
+
+
+def gosched():
+    """Lets other goroutines run: `await gosched()` puts this one on the global queue.  Follows Go's Gosched
+    (runtime/proc.go).
+
+    Raises RuntimeError when awaited outside a goroutine."""
+    return GoschedOp.__new__(GoschedOp)

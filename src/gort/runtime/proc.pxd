@@ -1,0 +1,39 @@
+# proc.pxd: the scheduler loop in C types.
+from cpython.ref cimport PyObject, Py_INCREF, Py_XDECREF
+from libc.stdint cimport int64_t, uint64_t
+from gort.runtime.rt cimport rt_import, nanotime, rt_setm, rt_resume, rt_swap_context, rt_copy_context, rt_caller, rt_is_async_function, rt_fetch_exc, rt_usleep
+from gort.runtime.runtime2 cimport G, M, P, Sched, Op, getm
+from gort.runtime.runtime2 cimport _Gdead, _Grunnable, _Grunning, _Gwaiting, _Gidle, _Prunning, _Pdead
+from gort.runtime.runtime2 cimport MCALL_NONE, MCALL_PARK, MCALL_GOSCHED, MCALL_PREEMPT, MCALL_EXITSYSCALL
+from gort.runtime.runq cimport runqput, runqget, runqsteal, globrunqput, globrunqget
+from gort.runtime.handoff cimport ready, enqueue, wakep, stopm, acquire_idle, pidleput, unbind, deliver_cancel, fatal, bind, pidleget, handoffp, checkdead
+from gort.runtime.timers cimport checktimers, timesleepuntil
+
+cpdef G newproc(Sched s, object fn, tuple args, object kwargs, object done, bint system)
+cdef G gfget(Sched s, M m)
+cdef void gfput(Sched s, M m, G g)
+cdef int64_t newgoid(Sched s, M m)
+cdef G schedule(M m)
+cdef G findrunnable(M m)
+cdef G findrunnable_slow(M m, int64_t now)
+cdef G steal(M m, P p, int64_t now)
+cdef bint poll(M m)
+cdef void resetspinning(M m)
+cdef execute(M m, G g)
+cdef int run(M m, G g)
+cdef int resume(M m, G g)
+cdef void setm(M m)
+cdef void inherit_context(G g)
+cdef void clear_context(G g)
+cdef park(M m, G g, Op op)
+cdef goexit0(M m, G g, int r)
+cdef int throw_in(M m, G g, object exc)
+cdef G schedule_locked(M m)
+cdef void startlockedm(M m, G g)
+cpdef loop(M m)
+cdef uint64_t cheaprand(M m)
+cpdef in_context(G g, object fn)
+cpdef forget(G g)
+cpdef release_queues(Sched s)
+cpdef mstart(M m)
+cpdef mexit(M m)

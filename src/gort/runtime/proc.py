@@ -1,0 +1,722 @@
+"""The scheduler: newproc, schedule, findrunnable, execute, park.  Follows Go's runtime/proc.go.
+
+One M runs one goroutine at a time: `loop` picks it (findrunnable) and resumes its coroutine (execute) until an
+operation suspends it.  Everything after the suspension happens on g0, that is, in this loop: parking, requeueing,
+reporting its end.  How work is found, in order: due timers; every 61st time the global queue; the P's own queue; the
+global queue; the poller; other Ps.  Before it sleeps, an M gives up its P, stops counting as spinning, and looks at
+every queue once more (handoff.py says why that suffices).
+
+A goroutine is a coroutine, or a plain function that runs on its M until it returns.
+
+What does not live here: how Ps change hands (handoff.py), the queues (runq.py), timers (timers.py), the boot (rt0.py).
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import traceback
+from types import CoroutineType
+
+import cython
+
+if cython.compiled:
+    rt_import()  # noqa: F821
+else:
+    from gort.runtime._pure import caller, copy_context, getm, nanotime, resume, rt_is_async_function, setm
+    from gort.runtime.handoff import (
+        acquire_idle,
+        bind,
+        checkdead,
+        deliver_cancel,
+        enqueue,
+        fatal,
+        handoffp,
+        pidleget,
+        pidleput,
+        stopm,
+        unbind,
+        wakep,
+    )
+    from gort.runtime.runq import globrunqget, globrunqput, runqget, runqput, runqsteal
+    from gort.runtime.runtime2 import (
+        MCALL_EXITSYSCALL,
+        MCALL_GOSCHED,
+        MCALL_NONE,
+        MCALL_PARK,
+        MCALL_PREEMPT,
+        G,
+        M,
+        Op,
+        P,
+        Sched,
+        _Gdead,
+        _Gidle,
+        _Grunnable,
+        _Grunning,
+        _Gwaiting,
+    )
+    from gort.runtime.timers import checktimers, timesleepuntil
+
+from gort.runtime import panic
+from gort.runtime.errors import Cancelled, Deadlock, Goexit
+from gort.runtime.lockrank import throw
+from gort.runtime.op import drop_swallowed
+
+GOID_BATCH = 16  # goroutine numbers that a P takes at a time, as in Go, so that spawning touches no shared counter
+GFREE_MAX = 64  # dead Gs that a P keeps for itself; half of them go to sched's list beyond that
+_GOID_BATCH = cython.declare(cython.int, 16)
+_GFREE_MAX = cython.declare(cython.int, 64)
+CHECK_GLOBAL = cython.declare(cython.int, 61)  # a prime: no pattern of local schedules can dodge it
+
+
+# ---- making goroutines ------------------------------------------------------------------------------------------------
+
+
+def newgoid(s, m):
+    """A number for a new goroutine."""
+    p: P = m.p if m is not None else None
+    goid: cython.longlong
+    if p is None:
+        s.lock()
+        s.goidgen += 1
+        goid = s.goidgen
+        s.unlock()
+        return goid
+    if p.goidcache == p.goidcacheend:
+        s.lock()
+        p.goidcache = s.goidgen + 1
+        s.goidgen += _GOID_BATCH
+        p.goidcacheend = p.goidcache + _GOID_BATCH
+        s.unlock()
+    goid = p.goidcache
+    p.goidcache = goid + 1
+    return goid
+
+
+def gfget(s, m):
+    """A dead G to use again, or a new one, entered in allgs."""
+    g: G = None
+    p: P = m.p if m is not None else None
+    if p is not None:
+        p.lock()
+        if p.mid == m.id and p.gfree is not None:
+            g = p.gfree
+            p.gfree = g.schedlink
+            p.ngfree -= 1
+        p.unlock()
+        if g is not None:
+            g.schedlink = None
+            return g
+    if s.gfree is not None:
+        s.lock()
+        g = s.gfree
+        if g is not None:
+            s.gfree = g.schedlink
+            s.ngfree -= 1
+        s.unlock()
+        if g is not None:
+            g.schedlink = None
+            return g
+    g = G.__new__(G) if cython.compiled else G()
+    g.sched = s
+    s.lock_allg()
+    s.allgs.append(g)
+    s.unlock_allg()
+    return g
+
+
+def gfput(s, m, g):
+    """Keeps a dead G for the next go statement."""
+    p: P = m.p
+    if p is not None:
+        p.lock()
+        if p.mid == m.id and p.ngfree < _GFREE_MAX:
+            g.schedlink = p.gfree
+            p.gfree = g
+            p.ngfree += 1
+            p.unlock()
+            return
+        p.unlock()
+    s.lock()
+    g.schedlink = s.gfree
+    s.gfree = g
+    s.ngfree += 1
+    s.unlock()
+
+
+def newproc(s, fn, args, kwargs, done, system):
+    """Makes a goroutine that runs fn(*args, **kwargs) and puts it on this P's queue, to run next.
+
+    An async function is called here, so that wrong arguments raise TypeError at the go statement, in the caller."""
+    m: M = getm()
+    coro: object = None
+    lasti: cython.int = -1
+    if m is not None and m.sched is not s:
+        m = None
+    if rt_is_async_function(fn):
+        coro = fn(*args, **kwargs) if kwargs else fn(*args)
+    g: G = gfget(s, m)
+    g.coro = coro
+    g.fn = fn
+    if coro is None:
+        g.args = args
+        g.kwargs = kwargs
+    g.done = done
+    g.system = system
+    if cython.compiled:
+        g.gocode = rt_caller(cython.address(lasti))  # noqa: F821
+        g.golasti = lasti
+        inherit_context(g)
+    else:
+        g.gocode, g.golasti = caller(3)
+        g.context = copy_context()
+    g.parentgoid = m.curg.goid if m is not None and m.curg is not None else 0
+    g.goid = newgoid(s, m)
+    g.status = _Grunnable
+    enqueue(g, True)
+    return g
+
+
+if cython.compiled:
+
+    def inherit_context(g):
+        """Gives g a copy of the current context; none where the current one is empty and has never been needed."""
+        g.context = rt_copy_context()  # noqa: F821
+
+    def clear_context(g):
+        """Drops g's context."""
+        ctx: cython.pointer(PyObject) = g.context  # noqa: F821
+        g.context = cython.NULL
+        Py_XDECREF(ctx)  # noqa: F821
+
+    def setm(m):
+        """Binds this thread to an M."""
+        rt_setm(cython.cast(cython.pointer(PyObject), m) if m is not None else cython.NULL)  # noqa: F821
+
+    def resume(m, g):
+        """Runs g's coroutine to its next suspension: 1 suspended, 0 returned (m.retval), -1 raised (m.exc)."""
+        res: cython.pointer(PyObject) = cython.NULL  # noqa: F821
+        r: cython.int = rt_resume(  # noqa: F821
+            cython.cast(cython.pointer(PyObject), g.coro),  # noqa: F821
+            cython.address(g.context),
+            cython.address(res),
+        )
+        if r < 0:
+            m.exc = rt_fetch_exc()  # noqa: F821
+        elif res != cython.NULL:
+            m.retval = cython.cast(object, res)
+            Py_XDECREF(res)  # noqa: F821
+        return r
+
+
+# ---- running them -----------------------------------------------------------------------------------------------------
+
+
+def run(m, g):
+    """One stretch of g on this thread: 1 suspended, 0 finished with m.retval, -1 ended with m.exc."""
+    exc: object
+    if g.throw is not None:
+        exc = g.throw
+        g.throw = None
+        if g.coro is None:
+            m.exc = exc
+            return -1
+        return throw_in(m, g, exc)
+    if g.coro is not None:
+        return resume(m, g)
+    # A plain function: it keeps this thread until it returns.
+    try:
+        if cython.compiled:
+            rt_swap_context(cython.address(g.context))  # noqa: F821
+            try:
+                m.retval = g.fn(*g.args, **g.kwargs) if g.kwargs else g.fn(*g.args)
+            finally:
+                rt_swap_context(cython.address(g.context))  # noqa: F821
+        else:
+            m.retval = g.context.run(g.fn, *g.args, **(g.kwargs or {}))
+    except BaseException as e:
+        m.exc = e
+        return -1
+    if type(m.retval) is CoroutineType:
+        # A partial, a decorated function, a callable object: async after all.
+        g.coro = m.retval
+        m.retval = None
+        return resume(m, g)
+    return 0
+
+
+def throw_in(m, g, exc):
+    """Resumes g with an exception raised at its await."""
+    try:
+        if cython.compiled:
+            rt_swap_context(cython.address(g.context))  # noqa: F821
+            try:
+                m.retval = g.coro.throw(exc)
+            finally:
+                rt_swap_context(cython.address(g.context))  # noqa: F821
+        else:
+            m.retval = g.context.run(g.coro.throw, exc)
+        return 1
+    except StopIteration as e:
+        m.retval = e.value
+        return 0
+    except BaseException as e:
+        m.exc = e
+        return -1
+
+
+def execute(m, g):
+    """Runs g until it suspends or ends, then, on g0, puts it where it belongs."""
+    s: Sched = m.sched
+    op: Op
+    mcall: cython.int
+    r: cython.int
+    g.status = _Grunning
+    g.mid = m.id
+    if m.p is not None:
+        m.p.switchtick += 1  # sysmon: another goroutine, though schedtick counts slices
+    m.curg = g
+    m.preempt = False
+    r = run(m, g)
+    mcall = m.mcall
+    m.mcall = MCALL_NONE
+    if r != 1:
+        m.mcall = mcall
+        goexit0(m, g, r)
+        return
+    m.curg = None
+    if mcall == MCALL_PARK:
+        op = m.parkop
+        m.parkop = None
+        park(m, g, op)
+    elif mcall == MCALL_NONE:
+        exc = panic.foreign_await(m.retval)
+        m.retval = None
+        g.throw = exc
+        g.status = _Grunnable
+        enqueue(g, True)
+    else:
+        g.status = _Grunnable
+        globrunqput(s, g)
+        if s.npidle != 0 and s.nmspinning == 0:
+            wakep(s)
+
+
+def park(m, g, op):
+    """g has suspended for op: commits the park, unless it has been readied in the meantime."""
+    cancelled: cython.bint
+    g.lock()
+    if g.readied:
+        g.readied = False
+        g.status = _Grunnable
+        g.unlock()
+        enqueue(g, True)
+        return
+    g.parked = True
+    g.status = _Gwaiting
+    g.waitop = op
+    cancelled = g.cancelflag
+    g.unlock()
+    if cancelled:
+        deliver_cancel(g, op)
+
+
+def goexit0(m, g, r):
+    """g has ended: tells whoever wants to know and keeps the G for the next go statement."""
+    s: Sched = m.sched
+    value: object = m.retval
+    exc: object = m.exc
+    m.retval = None
+    m.exc = None
+    done: object = g.done
+    goid: cython.longlong = g.goid
+    if m.mcall != MCALL_NONE:
+        drop_swallowed(m)  # it ended with an operation that something inside it had swallowed
+    if exc is not None and done is None and not isinstance(exc, (Goexit, Cancelled)):
+        if not (s.ending and isinstance(exc, GeneratorExit)):
+            fatal(s, panic.goroutine_panic(g, exc))
+    m.curg = None
+    if g.lockedm is not None:
+        m.lockedg = None
+    forget(g)
+    gfput(s, m, g)
+    if done is not None:
+        done.finished(goid, value, exc)
+
+
+# ---- finding them -----------------------------------------------------------------------------------------------------
+
+
+def cheaprand(m):
+    """A pseudo-random number for decisions that need no quality (xorshift64); seeded per M."""
+    x = m.rand
+    x ^= (x << 13) & 0xFFFFFFFFFFFFFFFF
+    x ^= x >> 7
+    x ^= (x << 17) & 0xFFFFFFFFFFFFFFFF
+    m.rand = x
+    return x
+
+
+def findrunnable(m):
+    """A goroutine to run, or None when the runtime is exiting.  Blocks until there is one."""
+    s: Sched = m.sched
+    p: P
+    g: G
+    now: cython.longlong
+    while True:
+        if s.exiting:
+            return None
+        p = m.p
+        if p is None or p.mid != m.id:
+            # The P was taken while user code blocked or computed (or given up for a blocking call).
+            m.p = None
+            if not acquire_idle(s, m) and not stopm(m):
+                return None
+            continue
+        now = 0
+        if p.timer0when != 0:
+            now = checktimers(s, p, 0)
+        if s.runqsize > 0 and p.schedtick % CHECK_GLOBAL == 0:
+            g = globrunqget(s, p, m.id, 1)
+            if g is not None:
+                p.schedtick += 1
+                return g
+        g = runqget(p, m.id)
+        if g is not None:
+            return g
+        if p.mid != m.id:
+            continue
+        if s.runqsize > 0:
+            g = globrunqget(s, p, m.id, 0)
+            if g is not None:
+                p.schedtick += 1
+                return g
+        g = findrunnable_slow(m, now)
+        if g is not None:
+            return g
+        if s.exiting:
+            return None
+
+
+def findrunnable_slow(m, now):
+    """Nothing in this P's queue nor the global one: the poller, other Ps, and in the end sleep.  None: look again."""
+    s: Sched = m.sched
+    p: P = m.p
+    p2: P
+    g: G
+    found: cython.bint
+    if s.netpoll is not None and s.netpoll.waiters() and not s.npolling:
+        if s.netpoll.poll(0):
+            return None
+    # Not more than half as many spinning Ms as busy Ps: past that they only burn the CPU that they look for.
+    if m.spinning or 2 * s.nmspinning < s.gomaxprocs - s.npidle:
+        if not m.spinning:
+            m.spinning = True
+            s.lock()
+            s.nmspinning += 1
+            s.unlock()
+        if s.gomaxprocs > 1:
+            g = steal(m, p, now)
+            if g is not None:
+                p.schedtick += 1
+                return g
+            if m.p is not p or p.mid != m.id:
+                return None
+    s.lock()
+    if s.runqsize != 0 or s.exiting:
+        s.unlock()
+        return None
+    if unbind(p, m.id):
+        pidleput(s, p)
+    m.p = None
+    if m.spinning:
+        m.spinning = False
+        s.nmspinning -= 1
+    s.unlock()
+    # The last look: see handoff.py.
+    found = False
+    for p2 in s.allp:
+        p2.lock()
+        found = p2.runqhead is not None or p2.runnext is not None
+        p2.unlock()
+        if found:
+            break
+    if found and acquire_idle(s, m):
+        m.spinning = True
+        s.lock()
+        s.nmspinning += 1
+        s.unlock()
+        return None
+    if poll(m):
+        return None
+    stopm(m)
+    return None
+
+
+def poll(m):
+    """Sleeps, as the only M that does, until the next timer or descriptor; True when m has a P again or must look."""
+    s: Sched = m.sched
+    until: cython.longlong = timesleepuntil(s)
+    waiters: cython.bint = s.netpoll is not None and s.netpoll.waiters()
+    now: cython.longlong
+    if until == 0 and not waiters:
+        return False
+    s.pollnote.clear()
+    s.lock()
+    if s.npolling != 0 or s.exiting:
+        s.unlock()
+        return False
+    s.npolling = 1
+    s.polluntil = until
+    s.unlock()
+    # Again, now that whoever arms an earlier timer sees that it must wake us.
+    until = timesleepuntil(s)
+    now = nanotime()
+    if s.runqsize == 0 and not s.exiting:
+        if s.netpoll is not None:
+            s.netpoll.poll(-1 if until == 0 else max(0, until - now))
+        elif until == 0 or until > now:
+            s.pollnote.sleep((until - now) / 1e9 if until != 0 else -1.0)
+    s.lock()
+    s.npolling = 0
+    s.polluntil = 0
+    s.lastpoll = nanotime()
+    p: P = pidleget(s)
+    if p is not None:
+        bind(p, m)
+        m.p = p
+        m.spinning = True
+        s.nmspinning += 1
+    s.unlock()
+    return p is not None
+
+
+def steal(m, p, now):
+    """Tries each other P four times, in a random order; the last time its timers and its runnext too."""
+    s: Sched = m.sched
+    p2: P
+    g: G
+    n: cython.int = s.gomaxprocs
+    i: cython.int
+    k: cython.int
+    pos: cython.int
+    inc: cython.int
+    coprimes: list = s.stealorder
+    if now == 0:
+        now = nanotime()
+    for i in range(4):
+        if s.exiting or len(s.allp) < n or s.gomaxprocs != n:
+            return None
+        pos = cheaprand(m) % n
+        inc = coprimes[cheaprand(m) % len(coprimes)]
+        for k in range(n):
+            pos = (pos + inc) % n
+            p2 = s.allp[pos]
+            if p2 is p:
+                continue
+            if i == 3 and p2.timer0when != 0 and p2.timer0when <= now:
+                checktimers(s, p2, now)
+                # Running them may have put goroutines on our own queue.
+                g = runqget(p, m.id)
+                if g is not None:
+                    return g
+            if p2.runqsize > 0:
+                g = runqsteal(s, p, m.id, p2, False)
+                if g is not None:
+                    return g
+            elif i == 3 and p2.runnext is not None:
+                # Its P is most likely about to run it: give it the time that a handover takes.
+                if cython.compiled:
+                    rt_usleep(3)  # noqa: F821
+                else:
+                    time.sleep(3e-6)
+                g = runqsteal(s, p, m.id, p2, True)
+                if g is not None:
+                    return g
+    return None
+
+
+def resetspinning(m):
+    """m has found work: it is no longer spinning, and perhaps there is work for one more."""
+    s: Sched = m.sched
+    m.spinning = False
+    s.lock()
+    s.nmspinning -= 1
+    s.unlock()
+    if s.npidle != 0 and s.nmspinning == 0:
+        wakep(s)
+
+
+def schedule(m):
+    """The next goroutine for m, or None when the runtime is exiting.  Goroutines locked to a thread run on it alone."""
+    s: Sched = m.sched
+    g: G
+    if m.lockedg is not None:
+        return schedule_locked(m)
+    while True:
+        g = findrunnable(m)
+        if m.spinning:
+            resetspinning(m)
+        if g is None:
+            return None
+        if g.lockedm is not None and g.lockedm is not m:
+            startlockedm(m, g)
+            continue
+        return g
+
+
+def startlockedm(m, g):
+    """g may run on one thread only: gives that thread our P, and finds another for ourselves."""
+    s: Sched = m.sched
+    lm: M = g.lockedm
+    p: P = m.p
+    m.p = None
+    s.lock()
+    if not unbind(p, m.id):
+        p = pidleget(s)
+    if p is None:
+        s.unlock()
+        globrunqput(s, g)
+        return
+    lm.nextp = p
+    bind(p, lm)
+    lm.lockednext = g
+    s.unlock()
+    lm.park.wakeup()
+
+
+def schedule_locked(m):
+    """m is locked to a goroutine: hands its P on and sleeps until that goroutine is runnable."""
+    s: Sched = m.sched
+    p: P = m.p
+    g: G
+    dead: cython.bint
+    m.p = None
+    if p is not None:
+        handoffp(s, p, m.id)
+    while True:
+        s.lock()
+        s.nmidlelocked += 1
+        dead = checkdead(s)
+        s.unlock()
+        if dead and not s.external():
+            fatal(s, Deadlock())
+        if not s.exiting:
+            m.park.sleep()
+        s.lock()
+        s.nmidlelocked -= 1
+        s.unlock()
+        if m.nextp is not None:
+            m.p = m.nextp
+            m.nextp = None
+            g = m.lockednext
+            m.lockednext = None
+            return g
+        if s.exiting:
+            return None
+
+
+def loop(m):
+    """mstart1: schedules until the runtime exits."""
+    g: G
+    while True:
+        g = schedule(m)
+        if g is None:
+            return
+        execute(m, g)
+
+
+def mstart(m):
+    """The life of an M's thread: binds it, schedules, and leaves.  What escapes from the scheduler itself is fatal."""
+    s: Sched = m.sched
+    m.ident = threading.get_ident()
+    m.procid = threading.get_native_id()
+    setm(m)
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(*s.agenhooks)
+    try:
+        m.p = m.nextp
+        m.nextp = None
+        loop(m)
+    except BaseException:
+        throw("scheduler failed", traceback.format_exc())
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+        mexit(m)
+
+
+def mexit(m):
+    """Takes m out of the runtime: its P, if it still has one, and its place in allm."""
+    s: Sched = m.sched
+    p: P = m.p
+    m.p = None
+    s.lock()
+    if p is not None and unbind(p, m.id):
+        pidleput(s, p)
+    if m in s.allm:
+        s.allm.remove(m)
+    s.nmfreed += 1
+    s.unlock()
+    setm(None)
+
+
+# ---- for main.py, when a program ends ---------------------------------------------------------------------------------
+
+
+def in_context(g, fn):
+    """Calls fn() in g's context."""
+    if cython.compiled:
+        rt_swap_context(cython.address(g.context))  # noqa: F821
+        try:
+            return fn()
+        finally:
+            rt_swap_context(cython.address(g.context))  # noqa: F821
+    return g.context.run(fn) if g.context is not None else fn()
+
+
+def forget(g):
+    """Empties a goroutine that has been closed."""
+    g.lock()
+    g.status = _Gdead
+    g.goid = 0
+    g.parked = False
+    g.readied = False
+    g.waitop = None
+    g.cancelflag = False
+    g.cancelexc = None
+    g.unlock()
+    g.coro = None
+    g.fn = None
+    g.args = None
+    g.kwargs = None
+    g.gocode = None
+    g.done = None
+    g.throw = None
+    g.lockedm = None
+    if cython.compiled:
+        clear_context(g)
+    else:
+        g.context = None
+
+
+def release_queues(s):
+    """Unlinks every queue and free list, one link at a time: a long chain freed at once would recurse."""
+    g: G
+    nxt: G
+    p: P
+    for g in s.allgs:
+        g.schedlink = None
+    s.runqhead = None
+    s.runqtail = None
+    s.runqsize = 0
+    s.gfree = None
+    for p in s.allp:
+        p.runqhead = None
+        p.runqtail = None
+        p.runnext = None
+        p.gfree = None
+        p.link = None
+    s.pidle = None
+    s.midle = None

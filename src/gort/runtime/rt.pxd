@@ -1,0 +1,31 @@
+# rt.pxd: the C side of gort_rt.h for the compiled core.  _pure.py holds the same names for the uncompiled one.
+from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t, uint64_t, uint32_t
+
+cdef extern from "gort_rt.h":
+    ctypedef struct rt_mutex:
+        pass
+    ctypedef int (*rt_sendfunc)(PyObject *, PyObject *, PyObject **) except -1
+    ctypedef PyObject *(*rt_nextfunc "iternextfunc")(PyObject *) except? NULL
+    void rt_lock(rt_mutex *m, int rank) noexcept
+    void rt_unlock(rt_mutex *m, int rank) noexcept
+    int rt_import() except -1
+    PyObject *rt_getm() noexcept
+    void rt_setm(PyObject *m) noexcept
+    int64_t nanotime "rt_nanotime"() noexcept nogil
+    void rt_swap_context(PyObject **ctx) noexcept
+    object rt_copy_context_obj "rt_copy_context"()
+    PyObject *rt_copy_context() except? NULL
+    int rt_resume(PyObject *coro, PyObject **ctx, PyObject **result) except? -1
+    int rt_install(PyObject *type, rt_sendfunc send, rt_nextfunc next) except -1
+    PyObject *rt_iternext_result(int r, PyObject *result) except? NULL
+    object rt_caller(int *lasti)
+    bint rt_is_async_function(object fn) noexcept
+    object rt_export()
+    void rt_set_rank_throw(void (*f)(int, int, int) noexcept) noexcept
+    void rt_set_lockrank(bint on) noexcept
+    object rt_fetch_exc()
+    void rt_usleep(long us) noexcept
+    void rt_stack_bounds(long long *lo, long long *hi) noexcept
+    int rt_tls_store(long long v) noexcept
+    long long rt_tls_load() noexcept

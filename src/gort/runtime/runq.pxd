@@ -1,0 +1,12 @@
+# runq.pxd: run queue operations as C functions.
+from libc.stdint cimport int64_t
+from gort.runtime.rt cimport rt_import
+from gort.runtime.runtime2 cimport G, P, Sched, _Pdead
+cdef bint runqput(Sched s, P p, int64_t mid, G g, bint next)
+cdef G runqget(P p, int64_t mid)
+cdef G runqsteal(Sched s, P p, int64_t mid, P victim, bint stealnext)
+cdef void globrunqput(Sched s, G g)
+cdef void globrunqputchain(Sched s, G head, G tail, int n)
+cdef G globrunqget(Sched s, P p, int64_t mid, int max)
+cdef void give(Sched s, P p, int64_t mid, G head, G tail, int n)
+cpdef drain(Sched s, P p)

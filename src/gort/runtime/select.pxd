@@ -1,0 +1,16 @@
+# select.pxd: select in C types.
+cimport cython
+from libc.stdint cimport int64_t, uint64_t, uintptr_t
+from cpython.ref cimport PyObject
+from gort.runtime.rt cimport rt_import
+from gort.runtime.runtime2 cimport G, M, P, Sched, Op, getm, READY, PARK, OP_NEW, OP_DONE
+from gort.runtime.chan cimport Chan, ChanOp, try_op, enqueue_recv, enqueue_send, unlink, outcome, RECV, RECV_OK, SEND, NEXT
+from gort.runtime.handoff cimport ready
+cdef class SelectOp(Op):
+    cdef leave(self)
+cdef uint64_t address(object c)
+cdef list lockorder(tuple cases)
+cdef void sellock(list order)
+cdef void selunlock(list order)
+cdef Op pass1(tuple cases, M m)
+cdef bint open_for(Chan c, int kind)

@@ -1,0 +1,308 @@
+# cython: boundscheck=False, wraparound=False
+"""select.  Follows Go's runtime/select.go.
+
+Three passes, as there: with every channel locked, look for cases that can run and take one of them at random; if there
+is none, enqueue every case and wait; when woken, lock again and take the losing cases out of their queues.
+
+Channels are locked in the order of their addresses, each once.  The choice among the cases that are ready is uniform:
+they are counted while the locks are held, and each further one replaces the choice with probability 1/count.  (Go polls
+in a shuffled order; the distribution is the same and no order has to be made.)
+
+The case operations are their own sudogs; their `sel` names this operation, whose `success` is Go's selectDone, set
+under the goroutine's lock by whoever wakes it, and whose `elem` is then the case that ran.
+"""
+
+from __future__ import annotations
+
+import cython
+
+if cython.compiled:
+    rt_import()  # noqa: F821
+else:
+    from gort.runtime._pure import getm
+    from gort.runtime.chan import (
+        NEXT,
+        RECV,
+        RECV_OK,
+        SEND,
+        Chan,
+        ChanOp,
+        enqueue_recv,
+        enqueue_send,
+        outcome,
+        try_op,
+        unlink,
+    )
+    from gort.runtime.handoff import ready
+    from gort.runtime.runtime2 import OP_DONE, OP_NEW, PARK, READY, G, M, Op
+
+from gort.runtime.op import awaited_twice, describe
+from gort.runtime.runtime2 import WAIT_SELECT, WAIT_SELECT_NO_CASES
+
+if cython.compiled:
+
+    def address(c):
+        """Where the object lies: what orders the locks."""
+        return cython.cast(uintptr_t, cython.cast(cython.pointer(PyObject), c))  # noqa: F821
+
+else:
+    address = id
+
+
+def lockorder(cases):
+    """The channels of the cases, each once, in the order in which they are locked.  Insertion sort: cases are few."""
+    op: Op
+    order: list = []
+    i: cython.int
+    n: cython.int
+    c: object
+    here: object
+    a: cython.ulonglong
+    for op in cases:
+        if op is None:
+            continue
+        c = op.c
+        a = address(c)
+        n = len(order)
+        i = n
+        while i > 0:
+            here = order[i - 1]
+            if address(here) <= a:
+                break
+            i -= 1
+        if i > 0 and order[i - 1] is c:
+            continue
+        if i == n:
+            order.append(c)
+        else:
+            order.insert(i, c)
+    return order
+
+
+def sellock(order):
+    """Locks the channels of a lock order."""
+    c: Chan
+    for c in order:
+        c.lock()
+
+
+def selunlock(order):
+    """Unlocks them, in reverse."""
+    c: Chan
+    i: cython.int
+    for i in range(len(order) - 1, -1, -1):
+        c = order[i]
+        c.unlock()
+
+
+def open_for(c, kind):
+    """Whether an operation of this kind can run now.  c is locked."""
+    op: Op
+    if kind == SEND:
+        if c.isclosed or c.qcount < c.dataqsiz:
+            return True
+        op = c.recvfirst
+    else:
+        if c.qcount > 0 or c.isclosed:
+            return True
+        op = c.sendfirst
+    # A waiting case whose select has been won elsewhere is no partner.
+    while op is not None:
+        if op.sel is None or not op.sel.success:
+            return True
+        op = op.next
+    return False
+
+
+def pass1(cases, m):
+    """Picks one of the cases that can run, uniformly, and runs it; None when there is none.  All channels are locked.
+
+    A partner seen by open_for may be won by another channel's waker before we claim it: then the pick is made again."""
+    op: Op
+    pick: Op
+    count: cython.int
+    x: cython.ulonglong
+    while True:
+        pick = None
+        count = 0
+        for op in cases:
+            if op is None:
+                continue
+            if open_for(op.c, op.kind):
+                count += 1
+                if count == 1:
+                    pick = op
+                else:
+                    x = m.rand
+                    x ^= (x << 13) & 0xFFFFFFFFFFFFFFFF
+                    x ^= x >> 7
+                    x ^= (x << 17) & 0xFFFFFFFFFFFFFFFF
+                    m.rand = x
+                    if (x >> 20) % count == 0:
+                        pick = op
+        if pick is None or try_op(pick.c, pick) == READY:
+            return pick
+
+
+class SelectOp(Op):
+    """`i, v, ok = await select(…)`.  c: the cases, a tuple of ChanOp or None; kind: 1 with a default."""
+
+    what = "gort.select()"
+
+    def begin(self, g):
+        """Pass 1, and pass 2 when no case can run."""
+        cases: tuple = self.c
+        m: M = getm()
+        op: Op
+        pick: Op
+        w: Op
+        c: Chan
+        timers: cython.bint = False
+        self.g = g
+        for op in cases:
+            if op is not None:
+                c = op.c
+                if c.timer is not None:
+                    timers = True
+                    c.timer.look()
+        order: list = lockorder(cases)
+        sellock(order)
+        pick = pass1(cases, m)
+        if pick is not None:
+            selunlock(order)
+            self.elem = pick
+            self.success = 1
+            w = pick.next
+            if w is not None:
+                pick.next = None
+                ready(w.g)
+            return READY
+        if self.kind:
+            selunlock(order)
+            return READY
+        for op in cases:
+            if op is None:
+                continue
+            op.g = g
+            op.sel = self
+            if op.kind == SEND:
+                enqueue_send(op.c, op)
+            else:
+                enqueue_recv(op.c, op)
+        selunlock(order)
+        if timers:
+            for op in cases:
+                if op is not None and op.c.timer is not None:
+                    op.c.timer.block()
+        return PARK
+
+    def leave(self):
+        """Pass 3: takes every case that is still queued out of its queue."""
+        cases: tuple = self.c
+        op: Op
+        c: Chan
+        order: list = lockorder(cases)
+        sellock(order)
+        for op in cases:
+            if op is not None:
+                unlink(op.c, op)
+        selunlock(order)
+        for op in cases:
+            if op is not None:
+                op.sel = None
+                op.g = None
+                if op.index:
+                    c = op.c
+                    if c.timer is not None:
+                        c.timer.unblock()
+
+    def finish(self):
+        """(index, value, ok) of the case that ran; (-1, None, False) for the default."""
+        cases: tuple = self.c
+        pick: Op = self.elem
+        op: Op
+        i: cython.int = 0
+        n: cython.int = len(cases)
+        value: object
+        if self.success and n and pick.index:
+            self.leave()
+        self.g = None
+        self.elem = None
+        if pick is None:
+            return (-1, None, False)
+        for i in range(n):
+            op = cases[i]
+            if op is pick:
+                break
+        ok = pick.success != 0
+        if pick.kind == SEND:
+            outcome(pick)
+            return (i, None, True)
+        value = pick.elem
+        pick.elem = None
+        return (i, value, ok)
+
+    def abort(self):
+        """Claims the select for a cancellation, and leaves every queue."""
+        g: G = self.g
+        if g is None:
+            return False
+        g.lock()
+        if self.success:
+            g.unlock()
+            return False
+        self.success = 2
+        g.unlock()
+        self.leave()
+        self.g = None
+        return True
+
+    def reason(self):
+        """select"""
+        return WAIT_SELECT if self.c else WAIT_SELECT_NO_CASES
+
+
+def select(*cases, default=False):
+    """`i, v, ok = await select(a.recv(), b.send(x))` runs one of the cases that can run, at random; waits when none can.
+
+    Returns the index of the case that ran, the received value (None for a send) and Go's comma-ok.  With default=True
+    it never waits: index -1 when no case can run.  None as a case is a nil channel: never ready.  A receive from a
+    closed channel runs, with ok False; a send to one raises ChannelClosed.  A case that did not run has had no effect.
+
+    Raises TypeError for a case that is no channel operation and RuntimeError for one that was used before or appears
+    twice.  Follows Go's selectgo (runtime/select.go)."""
+    op: Op
+    sel: SelectOp
+    bad: object = None
+    for case in cases:
+        if case is None:
+            continue
+        if not isinstance(case, ChanOp):
+            bad = TypeError(
+                f"a case of gort.select is a channel operation such as ch.recv() or ch.send(v), or None, "
+                f"not {describe_case(case)}"
+            )
+            break
+        op = case
+        if op.state != OP_NEW:
+            bad = awaited_twice(op)
+            break
+        op.state = OP_DONE
+    if bad is not None:
+        for case in cases:
+            if isinstance(case, ChanOp):
+                cython.cast(Op, case).state = OP_DONE
+        raise bad
+    sel = SelectOp.__new__(SelectOp)
+    sel.c = cases
+    sel.kind = 1 if default else 0
+    return sel
+
+
+def describe_case(case):
+    """What a wrong case is, for the message."""
+    if isinstance(case, Chan):
+        return "a channel: write ch.recv() or ch.send(value)"
+    if isinstance(case, Op):
+        return f"{describe(case)}: use gort.after(seconds).recv() for a timeout"
+    return type(case).__name__

@@ -1,0 +1,176 @@
+"""sysmon: the thread that watches the others.  Follows sysmon and retake in Go's runtime/proc.go.
+
+It needs no P.  It sleeps 20 µs at first, doubling up to 10 ms while there is nothing to do, and deeply while every P is
+idle.  A P whose M has run one goroutine for longer than a slice is judged by that thread's CPU clock:
+
+- The thread used no CPU: it is blocked in a call.  Its P is handed to another M at once.
+- It computes: it is asked to make way at its next operation, and when others wait for a P, the P is handed on as well,
+  as long as no more than COMPUTING_MAX threads compute without one.
+
+The goroutine itself runs on, without a P, until it next reaches the scheduler; its M then takes an idle P or queues.
+
+Also here: delivering Ctrl-C to the main goroutine (a signal handler must not take locks, so it only leaves word), and
+looking again for a deadlock that could not be told while threads outside the runtime were alive.
+"""
+
+from __future__ import annotations
+
+import _thread
+import sys
+import threading
+import time
+import traceback as _py_traceback
+from typing import Any
+
+from gort.runtime import handoff, panic
+from gort.runtime.debugvars import gil_enabled
+from gort.runtime.errors import Deadlock
+from gort.runtime.stack import nanotime
+
+MIN_DELAY_NS = 20_000
+MAX_DELAY_NS = 10_000_000
+QUIET_ROUNDS = 50  # rounds without work after which the delay doubles
+SLICE_NS = 10_000_000  # Go's forcePreemptNS
+BLOCKED_NS = 1_000_000  # a thread that uses no CPU for this long is blocked
+IDLE_NS = 100_000_000  # how often a sleeping runtime is looked at for a deadlock that could not be told before
+EXIT_GRACE_NS = 100_000_000
+
+
+def computing_max(s: Any) -> int:
+    """How many threads may compute without a P: past that, a computing goroutine keeps its P."""
+    return int(s.gomaxprocs) + 4
+
+
+def start(s: Any) -> None:
+    """Starts the thread."""
+    s.sysmon = threading.Thread(target=sysmon, args=(s,), name="gort-sysmon", daemon=True)
+    s.sysmon.start()
+
+
+def sysmon(s: Any) -> None:
+    """The thread's life: until the runtime exits."""
+    idle = 0
+    delay = MIN_DELAY_NS
+    floor = 1_000_000 if gil_enabled() else MIN_DELAY_NS  # under the GIL each round costs the others a switch
+    seen: dict[int, Seen] = {}
+    try:
+        while not s.exiting:
+            if idle == 0:
+                delay = floor
+            elif idle > QUIET_ROUNDS:
+                delay = min(delay * 2, MAX_DELAY_NS)
+            quiet = s.npidle == s.gomaxprocs and not s.npolling
+            s.sysmonnote.sleep((IDLE_NS if s.npidle == s.gomaxprocs else delay) / 1e9)
+            if s.exiting:
+                break
+            if s.interrupted and not s.interruptsent:
+                s.interruptsent = True
+                handoff.cancel(s.maing, s.maingoid, KeyboardInterrupt())
+            if quiet:
+                recheck_dead(s)
+            s.coarsetime = nanotime()
+            idle = 0 if retake(s, seen) else idle + 1
+        wait_for_m0(s)
+    except Exception:
+        from gort.runtime.lockrank import throw
+
+        throw("sysmon failed", _py_traceback.format_exc())
+
+
+def wait_for_m0(s: Any) -> None:
+    """After a Ctrl-C, a goroutine that computes on the main thread would keep the program: it is interrupted."""
+    while s.interrupted and not s.m0left:
+        if s.m0note.sleep(EXIT_GRACE_NS / 1e9) or s.m0left:
+            return
+        _thread.interrupt_main()
+
+
+def recheck_dead(s: Any) -> None:
+    """Everything sleeps: if the threads outside that might have sent something are gone, it is a deadlock after all."""
+    if handoff.is_dead(s) and not s.external():
+        handoff.fatal(s, Deadlock())
+
+
+class Seen:
+    """What sysmon knew of a P when it last looked."""
+
+    __slots__ = ("blocked_at", "clock", "cpu", "mid", "since", "tick")
+
+    def __init__(self) -> None:
+        self.tick = -1
+        self.mid = 0
+        self.since = 0
+        self.clock: int | None = None
+        self.cpu = 0
+
+
+def cpu_clock(m: Any) -> int | None:
+    """The CPU time that m's thread has used, in ns; None where the system does not tell."""
+    try:
+        return time.clock_gettime_ns(time.pthread_getcpuclockid(m.ident))
+    except (AttributeError, OSError, OverflowError):
+        return None
+
+
+def retake(s: Any, seen: dict[int, Seen]) -> int:
+    """Looks at each P; hands on those whose threads are blocked, or compute for too long.  Returns how many."""
+    n = 0
+    now = nanotime()
+    for p in list(s.allp):
+        mid = p.mid
+        if mid == 0:
+            continue
+        last = seen.get(p.id)
+        if last is None:
+            last = seen[p.id] = Seen()
+        tick = p.schedtick + p.switchtick
+        if last.tick != tick or last.mid != mid:
+            last.tick, last.mid, last.since = tick, mid, now
+            last.clock = None
+            continue
+        age = now - last.since
+        if age < BLOCKED_NS:
+            continue
+        m = next((m for m in list(s.allm) if m.id == mid), None)
+        if m is None or m.curg is None:
+            continue
+        cpu = cpu_clock(m)
+        if last.clock is None or cpu is None:
+            last.clock, last.cpu = now, cpu or 0
+            if cpu is not None or age < SLICE_NS:
+                continue
+        blocked = cpu is not None and (cpu - last.cpu) * 10 < now - last.clock
+        if blocked and now - last.clock >= BLOCKED_NS:
+            if waiting_work(s, p) and take(s, p, m, mid, tick):
+                n += 1
+                s.nhandoff += 1
+        elif age >= SLICE_NS:
+            m.preempt = True
+            p.preempt = True
+            if waiting_work(s, p) and s.ncomputing < computing_max(s) and take(s, p, m, mid, tick):
+                n += 1
+                s.npreempt += 1
+        if now - (last.clock or now) >= SLICE_NS:
+            last.clock, last.cpu = now, cpu or 0
+    return n
+
+
+def waiting_work(s: Any, p: Any) -> bool:
+    """Whether anybody would use p: goroutines queue on it, or a timer or descriptor has nobody to watch it."""
+    if p.runqsize or p.runnext is not None or s.runqsize:
+        return True
+    if s.npolling or s.npidle:
+        return False
+    return bool(p.timer0when or (s.netpoll is not None and s.netpoll.waiters()))
+
+
+def take(s: Any, p: Any, m: Any, mid: int, tick: int) -> bool:
+    """Hands p on, unless its M has come to the scheduler since we looked."""
+    if p.schedtick + p.switchtick != tick:
+        return False
+    return bool(handoff.handoffp(s, p, mid))
+
+
+def warn(text: str) -> None:
+    """A line of the runtime's own on stderr."""
+    sys.stderr.write(text + "\n")

@@ -1,0 +1,31 @@
+# timers.pxd: the timer heap in C types.
+cimport cython
+from libc.stdint cimport int64_t
+from gort.runtime.rt cimport rt_import, nanotime
+from gort.runtime.runtime2 cimport G, M, P, Sched, Op, getm, READY, PARK, _Pdead
+from gort.runtime.handoff cimport ready, wakep, wake_poller
+@cython.final
+cdef class Timer:
+    cdef public int64_t when
+    cdef public int64_t seq
+    cdef public int64_t gen
+    cdef public int heapidx
+    cdef public int pid
+    cdef public Op op
+    cdef public object f
+    cdef public object arg
+    cdef public Sched sched
+cdef class SleepOp(Op):
+    pass
+cpdef bint arm(Sched s, Timer t, int64_t when)
+cpdef wake_for(Sched s, int64_t when)
+cpdef addtimer(Sched s, Timer t, int64_t when)
+cpdef bint deltimer(Timer t)
+cdef int64_t checktimers(Sched s, P p, int64_t now) except -1
+cdef int64_t timesleepuntil(Sched s)
+cpdef movetimers(P src, P dst)
+cdef bint less(Timer a, Timer b) noexcept
+cdef void siftup(list heap, int i)
+cdef void siftdown(list heap, int i)
+cdef void push(P p, Timer t)
+cdef void remove(P p, int i)
