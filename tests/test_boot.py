@@ -81,21 +81,21 @@ def test_state(record: dict[str, Any]) -> None:
     assert state["maxmcount"] == 10000
     gil = getattr(sys, "_is_gil_enabled", lambda: True)()
     assert state["gomaxprocs"] == (1 if gil else state["ncpu"])
-    assert len(state["ps"]) == state["gomaxprocs"]
-    assert [p["id"] for p in state["ps"]] == list(range(state["gomaxprocs"]))
-    assert all(p["status"] in ("_Prunning", "_Pidle") for p in state["ps"])
-    assert [p["status"] for p in state["ps"]].count("_Prunning") == 1
-    assert state["ms"][0]["id"] == 0
-    g0 = state["ms"][0]["g0"]
-    assert 0 < g0["lo"] < g0["stackguard0"] < g0["hi"]
+    assert [p["id"] for p in state["allp"]] == list(range(state["gomaxprocs"]))
+    assert all(p["status"] in ("_Prunning", "_Pidle") for p in state["allp"])
+    assert [p["status"] for p in state["allp"]].count("_Prunning") == 1
+    assert 0 in [m["id"] for m in state["allm"]]
+    assert len(state["allm"]) == state["mcount"] <= 2
+    g0 = state["g0"]
+    assert 0 < g0["stack"]["lo"] < g0["stackguard0"] < g0["stack"]["hi"]
 
 
 @pytest.mark.parametrize("n", [1, 3, 17])
 def test_gomaxprocs_gives_that_many_ps(n: int) -> None:
     state = boot_json(GOMAXPROCS=str(n))["state"]
     assert state["gomaxprocs"] == n
-    assert [p["id"] for p in state["ps"]] == list(range(n))
-    assert sorted(p["status"] for p in state["ps"]) == ["_Pidle"] * (n - 1) + ["_Prunning"]
+    assert [p["id"] for p in state["allp"]] == list(range(n))
+    assert sorted(p["status"] for p in state["allp"]) == ["_Pidle"] * (n - 1) + ["_Prunning"]
 
 
 def test_godebug_is_read_at_the_boot() -> None:
@@ -138,11 +138,11 @@ def test_g0_bounds_are_the_real_stack(run1: Run) -> None:
     async def main() -> Any:
         return runtime.boot()
 
-    g0 = run1(main)["state"]["ms"][0]["g0"]
+    stack = run1(main)["state"]["g0"]["stack"]
     line = next(x for x in Path("/proc/self/maps").read_text().splitlines() if x.endswith("[stack]"))
     _, high = (int(x, 16) for x in line.split()[0].split("-"))
-    assert g0["lo"] < high
-    assert abs(g0["hi"] - high) < 1 << 20, "the stack's upper end is not where the kernel put it"
+    assert stack["lo"] < high
+    assert abs(stack["hi"] - high) < 1 << 20, "the stack's upper end is not where the kernel put it"
 
 
 def test_every_run_boots_anew(run: Run) -> None:

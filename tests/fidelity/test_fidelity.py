@@ -182,7 +182,7 @@ def _boot_procs(value: object) -> int:
     done = _run([sys.executable, "-m", "gort", "boot", "--json"], value)
     assert done.status == 0, done.stderr
     state = json.loads(done.stdout)["state"]
-    assert len(state["ps"]) == state["gomaxprocs"]
+    assert len(state["allp"]) == state["gomaxprocs"]
     return int(state["gomaxprocs"])
 
 
