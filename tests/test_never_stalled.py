@@ -1,8 +1,8 @@
 """One goroutine that blocks its thread or computes for long does not stall the others.
 
-Lateness is measured as the tickers' 99th percentile. The bounds here are wide, because other work may share the
-machine: they tell a runtime that hands its Ps on (milliseconds) from one that does not (the whole length of the call).
-The tight numbers are the benchmarks' business.
+Lateness is measured as the tickers' 99th percentile. The bounds here are wide, because other work may
+share the machine: they tell a runtime that hands its Ps on (milliseconds) from one that does not (the
+whole length of the call). The tight numbers are the benchmarks' business.
 """
 
 from __future__ import annotations
@@ -188,8 +188,9 @@ def test_sigquit_dumps_all_goroutines(tmp_path: Path) -> None:
         "async def main():\n    gort.go(waiter, gort.Chan())\n    await gort.sleep(0.05)\n"
         "    print('ready', flush=True)\n    await gort.sleep(3600)\n"
     )
+    pipe = subprocess.PIPE
     process = subprocess.Popen(
-        command("run", str(file)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+        command("run", str(file)), stdout=pipe, stderr=pipe, text=True, env=environment()
     )
     try:
         assert process.stdout is not None
@@ -228,7 +229,7 @@ print(gort.run(main))
     assert done.stdout.strip() in ("5", "6"), (done.stdout, done.stderr)
 
 
-def test_multiprocessing_spawn_from_a_goroutine(run: Run) -> None:
+def test_multiprocessing_spawn_from_a_goroutine(tmp_path: Path) -> None:
     code = """
 import multiprocessing, gort
 def square(n):
@@ -241,12 +242,8 @@ async def main():
 if __name__ == "__main__":
     print(gort.run(main))
 """
-    file = Path(os.environ.get("TMPDIR", "/tmp")) / f"gort-spawn-{os.getpid()}.py"
+    file = tmp_path / "spawning.py"
     file.write_text(code)
-    try:
-        done = subprocess.run(
-            [sys.executable, str(file)], capture_output=True, text=True, timeout=60, env=environment()
-        )
-    finally:
-        file.unlink()
+    command = [sys.executable, str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment())
     assert done.stdout == "[0, 1, 4, 9, 16]\n", done.stderr
