@@ -28,8 +28,11 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import os
 import shlex
+import shutil
+import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -119,6 +122,7 @@ class BuildExt(build_ext):
         if reason is None:
             self.translate()
             super().run()
+            self.write_build_info()
             return
         if env_is("GORT_REQUIRE_COMPILED"):
             raise SystemExit(f"gort: GORT_REQUIRE_COMPILED is set, but {reason}")
@@ -186,6 +190,24 @@ class BuildExt(build_ext):
             for name in ("sources", "define_macros", "include_dirs", "libraries", "extra_compile_args"):
                 setattr(extension, name, list(getattr(settings[extension.name], name)))
 
+    def write_build_info(self) -> None:
+        """Leaves how the core was built where `gort bench` finds it, a file for each interpreter."""
+        from Cython import __version__ as cython_version
+
+        compiler = " ".join(self.compiler.compiler_so)
+        version = subprocess.run(
+            [self.compiler.compiler_so[0], "--version"], capture_output=True, text=True, check=False
+        )
+        info = {
+            "cython": cython_version,
+            "compiler": version.stdout.partition("\n")[0],
+            "command": f"{compiler} {' '.join(compile_args())}",
+            "link_flags": os.environ.get("GORT_LDFLAGS", ""),
+        }
+        base = SRC if self.inplace or getattr(self, "editable_mode", False) else Path(self.build_lib)
+        tag = f"{sys.implementation.cache_tag}{getattr(sys, 'abiflags', '')}"
+        (base / "gort" / f"_build_{tag}.json").write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")
+
     def drop_old_builds(self) -> None:
         """An uncompiled install must not pick up extensions that an earlier build left."""
         inplace = self.inplace or getattr(self, "editable_mode", False)
@@ -234,6 +256,11 @@ class BuildPy(build_py):
                 if stale:
                     path.unlink()
         super().run()
+        if not getattr(self, "editable_mode", False):
+            # The programs that `gort bench` runs. In a checkout they are found beside src/.
+            target = Path(self.build_lib) / "gort" / "_bench"
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(ROOT / "bench", target, ignore=shutil.ignore_patterns("__pycache__", "bin"))
 
 
 os.chdir(ROOT)

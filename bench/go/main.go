@@ -49,7 +49,13 @@ func main() {
 			names = append(names, name)
 		}
 		sort.Strings(names)
-		emit(map[string]any{"peer": "go", "version": runtime.Version(), "workloads": names})
+		emit(map[string]any{
+			"peer": "go", "version": runtime.Version(), "workloads": names, "servers": []string{"echo", "http"},
+		})
+		return
+	}
+	if len(os.Args) == 2 && os.Args[1] == "hello" {
+		fmt.Println("hello")
 		return
 	}
 	if len(os.Args) >= 2 && os.Args[1] == "load" {

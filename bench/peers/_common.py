@@ -1,13 +1,14 @@
 """What the peers' programs share: the command line, the protocol of a measurement, the one line of JSON.
 
-    python bench/peers/PEER_.py --list             {"peer", "version", "workloads"} or {"peer", "missing": why}
-    python bench/peers/PEER_.py WORKLOAD N         {"workload", "n", "value", "unit"}
-    python bench/peers/PEER_.py serve KIND         (peers with network rows) prints its address, serves until EOF
+    python bench/peers/PEER_.py --list          {"peer", "version", "workloads"} or {"peer", "missing": why}
+    python bench/peers/PEER_.py WORKLOAD N      {"workload", "n", "value", "unit"}
+    python bench/peers/PEER_.py serve KIND      prints its address, serves until EOF (peers with network rows)
 
 A workload is a function of n that runs n operations and returns the nanoseconds they took; what it sets up
-beforehand is not counted. It is run once with n/20 to warm up (skynet with a tree one level lower, spawn-scale
-with n itself), then as often as a quarter of a second takes; the value is time over operations. The Go program
-in bench/go does the same. The garbage collector stays as the interpreter has it: a user's program has it too.
+beforehand is not counted. It is run once with n/20 to warm up (skynet with a tree one level lower,
+spawn-scale with n itself), then as often as a quarter of a second takes; the value is time over operations.
+The Go program in bench/go does the same. The garbage collector stays as the interpreter has it: a user's
+program has it too.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from typing import Any, NoReturn
 
 MINIMUM_NS = 250_000_000
 MAX_RUNS = 1000
-BATCH = 1000      # goroutines (tasks, greenlets, …) started at once in `spawn`
-YIELDERS = 10     # in `yield` and `mutex`
-CAPACITY = 128    # of the buffered channels
+BATCH = 1000  # goroutines (tasks, greenlets, …) started at once in `spawn`
+YIELDERS = 10  # in `yield` and `mutex`
+CAPACITY = 128  # of the buffered channels
 
 Workload = Callable[[int], float]
 

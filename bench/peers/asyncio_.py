@@ -12,6 +12,7 @@ Chosen by measuring the ways a user would write each, and keeping the fastest:
 from __future__ import annotations
 
 import asyncio
+import itertools
 import platform
 import sys
 from collections.abc import Callable, Coroutine
@@ -82,12 +83,14 @@ async def pipeline(n: int, hops: int) -> float:
         for i in range(items):
             await put(i)
 
-    async def stage(get: Callable[[], Coroutine[Any, Any, int]], put: Callable[[int], Coroutine[Any, Any, None]]) -> None:
+    async def stage(
+        get: Callable[[], Coroutine[Any, Any, int]], put: Callable[[int], Coroutine[Any, Any, None]]
+    ) -> None:
         for _ in range(items):
             await put(await get())
 
     start = now()
-    tasks = [asyncio.create_task(stage(a.get, b.put)) for a, b in zip(queues, queues[1:], strict=False)]
+    tasks = [asyncio.create_task(stage(a.get, b.put)) for a, b in itertools.pairwise(queues)]
     tasks.append(asyncio.create_task(source()))
     get = queues[-1].get
     for _ in range(items):
@@ -111,7 +114,9 @@ async def fan_in(n: int, k: int) -> float:
         for _ in range(per):
             await merged.put(await queue.get())
 
-    tasks = [asyncio.create_task(source(q)) for q in queues] + [asyncio.create_task(forward(q)) for q in queues]
+    tasks = [asyncio.create_task(source(q)) for q in queues] + [
+        asyncio.create_task(forward(q)) for q in queues
+    ]
     total = 0
     start = now()
     for _ in range(per * k):
@@ -204,7 +209,7 @@ async def park(n: int) -> NoReturn:
     memory_is(before, n)
 
 
-# ---- servers ------------------------------------------------------------------------------------------------
+# ---- servers ----------------------------------------------------------------------------------------------
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello, world!"
 
 
@@ -246,7 +251,7 @@ class HttpProtocol(EchoProtocol):
     def data_received(self, data: bytes) -> None:
         data = self.rest + data
         while (end := data.find(b"\r\n\r\n")) >= 0:
-            data = data[end + 4:]
+            data = data[end + 4 :]
             self.write(RESPONSE)
         self.rest = data
 

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable
 from time import perf_counter_ns as now
@@ -87,7 +88,7 @@ def pipeline(n: int, hops: int) -> float:
             put(get())
 
     start = now()
-    greenlets = [spawn_greenlet(stage, a.get, b.put) for a, b in zip(queues, queues[1:], strict=False)]
+    greenlets = [spawn_greenlet(stage, a.get, b.put) for a, b in itertools.pairwise(queues)]
     greenlets.append(spawn_greenlet(source))
     get = queues[-1].get
     for _ in range(items):
@@ -207,7 +208,7 @@ def http(sock: socket, _address: object) -> None:
         while data := recv(4096):
             rest += data
             while (end := rest.find(b"\r\n\r\n")) >= 0:
-                rest = rest[end + 4:]
+                rest = rest[end + 4 :]
                 send(RESPONSE)
     except OSError:
         pass

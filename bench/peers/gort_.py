@@ -5,6 +5,7 @@ GORT_BENCH_PROCS sets the number of Ps (default 1, as GOMAXPROCS=1 for the Go pr
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Callable, Coroutine
@@ -98,7 +99,7 @@ async def pipeline(n: int, hops: int) -> float:
         b.close()
 
     start = now()
-    for a, b in zip(channels, channels[1:], strict=False):
+    for a, b in itertools.pairwise(channels):
         go(stage, a, b)
     go(source)
     got = 0
@@ -233,7 +234,7 @@ async def park(n: int) -> NoReturn:
     memory_is(before, n)
 
 
-# ---- servers ------------------------------------------------------------------------------------------------
+# ---- servers ----------------------------------------------------------------------------------------------
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello, world!"
 
 
@@ -253,7 +254,7 @@ async def http(conn: Any) -> None:
         while data := await conn.read(4096):
             rest += data
             while (end := rest.find(b"\r\n\r\n")) >= 0:
-                rest = rest[end + 4:]
+                rest = rest[end + 4 :]
                 await conn.write(RESPONSE)
     except OSError:
         pass

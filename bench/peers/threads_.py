@@ -1,15 +1,17 @@
 """Plain threads' side of the benchmarks: `threading` and `queue.SimpleQueue`, which is written in C.
 
-- yield: `time.sleep(0)` gives the processor and the GIL away; `os.sched_yield()` keeps the GIL in some versions.
-- pipeline: SimpleQueue has no bound, so a semaphore of 128 would be needed for the same meaning; without it the
-  work is less, which is to the threads' advantage.
-- select: a thread per queue that forwards into one queue. The job needs queues that make the sender wait, so these
-  are `queue.Queue(1)`: SimpleQueue has no bound.
+- yield: `time.sleep(0)` gives the processor and the GIL away; `os.sched_yield()` keeps the GIL in some
+  versions.
+- pipeline: SimpleQueue has no bound, so a semaphore of 128 would be needed for the same meaning; without it
+  the work is less, which is to the threads' advantage.
+- select: a thread per queue that forwards into one queue. The job needs queues that make the sender wait, so
+  these are `queue.Queue(1)`: SimpleQueue has no bound.
 - spawn-scale, timers, sleepers, skynet and memory need 10^5 threads or more and are left out.
 """
 
 from __future__ import annotations
 
+import itertools
 import platform
 import sys
 import time
@@ -89,7 +91,7 @@ def pipeline(n: int, hops: int) -> float:
         for _ in range(items):
             b.put(a.get())
 
-    threads = [Thread(target=stage, args=pair) for pair in zip(queues, queues[1:], strict=False)]
+    threads = [Thread(target=stage, args=pair) for pair in itertools.pairwise(queues)]
     threads.append(Thread(target=source))
     start = now()
     start_all(threads)

@@ -1,15 +1,16 @@
 """trio's side of the benchmarks.
 
 - yield: `trio.lowlevel.checkpoint()`, which is what `trio.sleep(0)` does, less its argument checks.
-- ping-pong, select: memory channels with a buffer of 0 are trio's rendezvous; select is a task per channel that
-  forwards into one channel, since trio has no select.
+- ping-pong, select: memory channels with a buffer of 0 are trio's rendezvous; select is a task per channel
+  that forwards into one channel, since trio has no select.
 - skynet: children append to a list of their parent's, which costs less than a channel per node.
-- timers are left out: a cancel scope's deadline lasts as long as its block, so 10^5 of them cannot be pending in
-  one task.
+- timers are left out: a cancel scope's deadline lasts as long as its block, so 10^5 of them cannot be pending
+  in one task.
 """
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -86,13 +87,15 @@ async def pipeline(n: int, hops: int) -> float:
         for i in range(items):
             await send(i)
 
-    async def stage(receive: Callable[[], Coroutine[Any, Any, int]], send: Callable[[int], Coroutine[Any, Any, None]]) -> None:
+    async def stage(
+        receive: Callable[[], Coroutine[Any, Any, int]], send: Callable[[int], Coroutine[Any, Any, None]]
+    ) -> None:
         for _ in range(items):
             await send(await receive())
 
     async with trio.open_nursery() as nursery:
         start = now()
-        for a, b in zip(channels, channels[1:], strict=False):
+        for a, b in itertools.pairwise(channels):
             nursery.start_soon(stage, a[1].receive, b[0].send)
         nursery.start_soon(source)
         receive = channels[-1][1].receive
@@ -177,7 +180,7 @@ async def skynet(n: int) -> float:
 
 
 async def park(n: int) -> NoReturn:
-    send, receive = trio.open_memory_channel[int](0)
+    _send, receive = trio.open_memory_channel[int](0)
     started = 0
 
     async def worker() -> None:
@@ -212,7 +215,7 @@ async def http(stream: trio.SocketStream) -> None:
         while data := await stream.receive_some(4096):
             rest += data
             while (end := rest.find(b"\r\n\r\n")) >= 0:
-                rest = rest[end + 4:]
+                rest = rest[end + 4 :]
                 await stream.send_all(RESPONSE)
     except trio.BrokenResourceError:
         pass

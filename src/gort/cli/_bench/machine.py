@@ -1,0 +1,71 @@
+"""What is needed to repeat a measurement: the machine, the interpreter, how gort was built."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import sysconfig
+from datetime import UTC, datetime, timezone
+from pathlib import Path
+
+
+def cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def memory_available() -> int:
+    """Bytes that could be taken without swapping; a large number where the system does not say."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 1 << 40
+
+
+def processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def build_info() -> dict[str, str]:
+    """How the compiled core was built, as setup.py wrote it down for this interpreter."""
+    tag = f"{sys.implementation.cache_tag}{getattr(sys, 'abiflags', '')}"
+    file = Path(__file__).resolve().parents[2] / f"_build_{tag}.json"
+    try:
+        info = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {str(k): str(v) for k, v in info.items()}
+
+
+def describe() -> dict[str, object]:
+    import gort.runtime
+
+    gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+    return {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cpu": cpu_model(),
+        "processors": processors(),
+        "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "libc": " ".join(platform.libc_ver()),
+        "load_before": list(os.getloadavg()),
+        "python": platform.python_version(),
+        "python_build": " ".join(platform.python_build()),
+        "python_compiler": platform.python_compiler(),
+        "python_cflags": sysconfig.get_config_var("CFLAGS") or "",
+        "python_configure": sysconfig.get_config_var("CONFIG_ARGS") or "",
+        "gil": bool(gil),
+        "gort_compiled": bool(gort.runtime.compiled),
+        "gort_build": build_info(),
+        "command": sys.argv,
+    }

@@ -1,0 +1,122 @@
+"""The network rows: each peer's server, the same load generator for all of them, everything on the loopback.
+
+A server runs in its own process, prints its address and serves until its standard input ends. The load
+generator is the Go program's `load` command with GOMAXPROCS=1, so that on two processors server and load have
+one each. Beside the rate: latencies at full load, the server's processor time (user and system) per message,
+and the 99th percentile at half of the rate that the server reached.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import selectors
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from gort.cli._bench.peers import BenchError, Peer
+from gort.cli._bench.rows import Row
+
+SECONDS = 2.0
+# The server's kind -> how the report names it beside the peer.
+VARIANTS = {"": "", "-protocol": " protocol"}
+
+
+@dataclass(frozen=True)
+class Server:
+    name: str
+    peer: Peer
+    kind: str
+    load: Peer
+
+
+def servers(row: Row, ready: list[Peer]) -> dict[str, Server]:
+    """The servers of the row by their names in the report. Without Go there is no load generator, so none."""
+    go = next((peer for peer in ready if peer.key == "go"), None)
+    if go is None:
+        return {}
+    found = {}
+    for peer in ready:
+        for suffix, label in VARIANTS.items():
+            kind = row.workload + suffix
+            if kind in peer.servers:
+                name = peer.key + label
+                found[name] = Server(name, peer, kind, go)
+    return found
+
+
+@contextmanager
+def running(server: Server) -> Iterator[tuple[str, int]]:
+    """Starts the server; gives its address and process id; ends it."""
+    process = subprocess.Popen(
+        [*server.peer.command, "serve", server.kind],
+        env=server.peer.full_environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+    try:
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            if not selector.select(timeout=30):
+                raise BenchError("the server did not start within 30 s")
+        address = process.stdout.readline().strip()
+        if not address:
+            process.wait(timeout=10)
+            lines = process.stderr.read().strip().splitlines()
+            raise BenchError(f"the server ended: {lines[-1][:200] if lines else process.returncode}")
+        yield address, process.pid
+    finally:
+        process.stdin.close()
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+        process.stderr.close()
+
+
+def processor_seconds(pid: int) -> float:
+    """User and system time of a process and its threads so far."""
+    with open(f"/proc/{pid}/stat") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def allow_descriptors() -> None:
+    """A thousand connections need more descriptors than the soft limit usually gives."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4096 if hard == resource.RLIM_INFINITY else min(4096, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def measure(server: Server, row: Row) -> tuple[float, dict[str, float] | None]:
+    """Messages a second, and the rest of what was measured. Raises BenchError when server or load fail."""
+    allow_descriptors()
+    with running(server) as (address, pid):
+        before = processor_seconds(pid)
+        full = load(server, address, row.n)
+        used = processor_seconds(pid) - before
+        half = load(server, address, row.n, int(full["rate"] / 2))
+        # A fifth of the time goes before the measurement; the server works then too.
+        messages = full["rate"] * SECONDS * 1.2
+        return full["rate"], {
+            "p50_us": full["p50_us"],
+            "p99_us": full["p99_us"],
+            "cpu_us": used / messages * 1e6,
+            "half_p99_us": half["p99_us"],
+        }
+
+
+def load(server: Server, address: str, connections: int, rate: int = 0) -> dict[str, float]:
+    kind = server.kind.partition("-")[0]
+    answer = server.load.run(
+        "load", kind, address, str(connections), str(SECONDS), *([str(rate)] if rate > 0 else []), timeout=60
+    )
+    return {key: float(value) for key, value in answer.items() if isinstance(value, (int, float))}

@@ -1,0 +1,74 @@
+"""The rows of the benchmark table: what is measured, how often, in which unit.
+
+A row says what a user would recognise; how it is written for each peer stands in that peer's own program in `bench/`.
+The number of operations is the same for every peer, and so is the protocol (`bench/peers/_common.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+# What a program prints for a row, and how the report writes it.
+UNITS = {"ns": "ns per operation", "bytes": "bytes per goroutine", "ms": "ms", "s": "s", "msg/s": "messages a second"}
+
+
+@dataclass(frozen=True)
+class Row:
+    key: str                    # the row's name on the command line and in the report
+    workload: str               # the workload's name in the peers' programs
+    n: int                      # operations
+    quick: int                  # operations with --quick
+    text: str                   # what a user would recognise
+    unit: str = "ns"
+    kind: str = "op"            # op, memory, start, parallel or net
+    rounds: int = 1000          # at most so many rounds: the big ones take long and vary little
+    goroutines: int = 0         # how many are alive at once, for the check that memory suffices
+
+
+ROWS: tuple[Row, ...] = (
+    Row("yield", "yield", 100_000, 20_000, "10 goroutines hand over to each other; per hand-over"),
+    Row("spawn", "spawn", 100_000, 20_000, "start and finish a goroutine, a thousand at a time"),
+    Row("spawn-1e3", "spawn-scale", 1_000, 1_000, "10^3 goroutines started at once, per goroutine"),
+    Row("spawn-1e4", "spawn-scale", 10_000, 10_000, "10^4 goroutines started at once, per goroutine"),
+    Row("spawn-1e5", "spawn-scale", 100_000, 100_000, "10^5 goroutines started at once, per goroutine", goroutines=100_000),
+    Row("spawn-1e6", "spawn-scale", 1_000_000, 200_000, "10^6 goroutines started at once, per goroutine", rounds=3,
+        goroutines=1_000_000),
+    Row("ping-pong", "ping-pong", 50_000, 10_000, "round trip over two unbuffered channels"),
+    Row("pipeline-1", "pipeline-1", 100_000, 20_000, "an item through one buffered channel (128)"),
+    Row("pipeline-100", "pipeline-100", 200_000, 50_000, "an item through 100 stages, per stage"),
+    Row("select-2", "select-2", 50_000, 10_000, "receive by select over 2 channels"),
+    Row("select-4", "select-4", 50_000, 10_000, "receive by select over 4 channels"),
+    Row("select-16", "select-16", 48_000, 9_600, "receive by select over 16 channels"),
+    Row("mutex", "mutex", 50_000, 10_000, "a lock that 10 goroutines contend for, held over one hand-over"),
+    Row("timers", "timers", 100_000, 20_000, "start and stop a timer, 10^5 pending at once"),
+    Row("sleepers", "sleepers", 100_000, 20_000, "10^5 goroutines sleep 1 to 10 ms, per sleeper", rounds=3, goroutines=100_000),
+    Row("skynet", "skynet", 1_000_000, 100_000, "10^6 goroutines in a tree of tens, per leaf", rounds=3, goroutines=1_111_111),
+    Row("memory-1e5", "memory", 100_000, 100_000, "10^5 goroutines parked on a channel", "bytes", "memory", 3, 100_000),
+    Row("memory-1e6", "memory", 1_000_000, 200_000, "10^6 goroutines parked on a channel", "bytes", "memory", 2, 1_000_000),
+    Row("start", "start", 10, 5, "interpreter, import, boot, hello, exit", "ms", "start"),
+    Row("parallel-primes", "primes", 1, 1, "sieve of primes in segments, pure Python", "s", "parallel", 3),
+    Row("parallel-json", "json", 1, 1, "parsing JSON", "s", "parallel", 3),
+    Row("parallel-mandelbrot", "mandelbrot", 1, 1, "Mandelbrot set in pure Python", "s", "parallel", 3),
+    Row("parallel-hashing", "hashing", 1, 1, "SHA-256 of blocks of 256 KiB", "s", "parallel", 3),
+    Row("parallel-stages", "stages", 1, 1, "pipeline of 4 stages that compute, channels of 128", "s", "parallel", 3),
+    Row("echo-1", "echo", 1, 1, "TCP echo of 128 bytes, 1 connection", "msg/s", "net", 3),
+    Row("echo-100", "echo", 100, 100, "TCP echo of 128 bytes, 100 connections", "msg/s", "net", 3),
+    Row("echo-1000", "echo", 1000, 1000, "TCP echo of 128 bytes, 1,000 connections", "msg/s", "net", 3),
+    Row("http-100", "http", 100, 100, "HTTP/1.1 keep-alive GET, 100 connections", "msg/s", "net", 3),
+)
+
+
+def choose(patterns: tuple[str, ...], quick: bool) -> list[Row]:
+    """The rows whose names match one of the patterns (all of them when there are none).
+
+    Raises ValueError, with the names that exist, for a pattern that matches nothing.
+    """
+    chosen = []
+    for pattern in patterns:
+        if not any(fnmatchcase(row.key, pattern) for row in ROWS):
+            raise ValueError(f"no row matches {pattern!r}; there are: {', '.join(row.key for row in ROWS)}")
+    for row in ROWS:
+        if not patterns or any(fnmatchcase(row.key, pattern) for pattern in patterns):
+            chosen.append(replace(row, n=row.quick) if quick else row)
+    return chosen

@@ -1,0 +1,136 @@
+"""The targets that gort is built to, checked against one run.
+
+A target is judged only where everything that it compares was measured in this run; what was not is not shown.
+The compiled core's targets are not judged on an uncompiled one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gort.cli._bench.measure import Result
+
+
+@dataclass(frozen=True)
+class Verdict:
+    text: str
+    measured: str
+    met: bool
+
+
+# Times Go's time that gort may take.
+PING_PONG = 1.0 if sys.version_info < (3, 12) else 1.5
+BESIDE_GO = {"yield": 1.0, "spawn": 1.0, "ping-pong": PING_PONG, "pipeline-1": 3.0, "select-2": 2.0}
+# How many times faster than the peer gort must be; 1 is "never behind".
+BESIDE_PEERS = {"asyncio": 8.0, "uvloop": 4.0, "trio": 1.0, "gevent": 1.0, "threads": 1.0}
+PURE_ROWS = ("yield", "spawn", "ping-pong")
+PARKED_BYTES = 1024
+FLAT = 1.3
+START_MS = 15.0
+PARALLEL = 1.9
+# Network: gort's rate over the server's.
+BESIDE_SERVERS = {"asyncio": 2.5, "uvloop": 1.0, "go": 0.9}
+
+
+def judge(results: list[Result], compiled: bool, gil: bool) -> list[Verdict]:
+    by_key = {result.row.key: result for result in results}
+    verdicts = list(judge_pure(by_key))
+    if compiled:
+        verdicts += [*judge_go(by_key), *judge_peers(results), *judge_sizes(by_key), *judge_network(results)]
+    if not gil:
+        verdicts += judge_parallel(results)
+    return verdicts
+
+
+def judge_go(by_key: dict[str, Result]) -> Iterator[Verdict]:
+    for key, most in BESIDE_GO.items():
+        if (
+            (result := by_key.get(key))
+            and (ours := result.median("gort"))
+            and (theirs := result.median("go"))
+        ):
+            yield Verdict(f"{key}: at most {most:g} × Go", f"{ours / theirs:.2f} ×", ours <= most * theirs)
+
+
+def judge_peers(results: list[Result]) -> Iterator[Verdict]:
+    for peer, least in BESIDE_PEERS.items():
+        ratios = {}
+        for result in results:
+            ours, theirs = result.median("gort"), result.median(peer)
+            if result.row.kind == "op" and ours and theirs:
+                ratios[result.row.key] = theirs / ours
+        if not ratios:
+            continue
+        behind = [f"{key} {value:.2f} ×" for key, value in ratios.items() if value < least]
+        lowest = min(ratios, key=lambda key: ratios[key])
+        claim = f"at least {least:g} times faster than {peer}" if least > 1 else f"never behind {peer}"
+        measured = "missed in " + ", ".join(behind) if behind else f"least: {lowest} {ratios[lowest]:.1f} ×"
+        yield Verdict(f"every row {claim}", measured, not behind)
+
+
+def judge_sizes(by_key: dict[str, Result]) -> Iterator[Verdict]:
+    for key in ("memory-1e5", "memory-1e6"):
+        if (result := by_key.get(key)) and (ours := result.median("gort")):
+            yield Verdict(f"{key}: at most {PARKED_BYTES} bytes", f"{ours:.0f} bytes", ours <= PARKED_BYTES)
+    scale = [
+        by_key[key].median("gort")
+        for key in ("spawn-1e3", "spawn-1e4", "spawn-1e5", "spawn-1e6")
+        if key in by_key
+    ]
+    if len(scale) == 4 and all(scale):
+        values = [value for value in scale if value]
+        factor = max(values) / min(values)
+        yield Verdict(f"spawn flat within {FLAT} from 10^3 to 10^6", f"{factor:.2f} ×", factor <= FLAT)
+    if (
+        (result := by_key.get("start"))
+        and (ours := result.median("gort"))
+        and (floor := result.median("python"))
+    ):
+        yield Verdict(
+            f"start: at most {START_MS:g} ms over the interpreter",
+            f"{ours - floor:.1f} ms",
+            ours - floor <= START_MS,
+        )
+        if theirs := result.median("asyncio"):
+            yield Verdict("start: below asyncio's", f"{ours:.1f} ms, asyncio {theirs:.1f} ms", ours < theirs)
+
+
+def judge_pure(by_key: dict[str, Result]) -> Iterator[Verdict]:
+    for key in PURE_ROWS:
+        result = by_key.get(key)
+        if result is None:
+            continue
+        ours, theirs = result.median("gort-pure"), result.median("asyncio")
+        if ours and theirs:
+            yield Verdict(
+                f"{key}: uncompiled at least 2 times faster than asyncio",
+                f"{theirs / ours:.2f} ×",
+                theirs >= 2 * ours,
+            )
+
+
+def judge_parallel(results: list[Result]) -> Iterator[Verdict]:
+    for result in results:
+        one, two = result.median("gort P=1"), result.median("gort P=2")
+        if result.row.kind == "parallel" and one and two:
+            yield Verdict(
+                f"{result.row.key}: P=2 at least {PARALLEL} times P=1",
+                f"{one / two:.2f} ×",
+                one >= PARALLEL * two,
+            )
+
+
+def judge_network(results: list[Result]) -> Iterator[Verdict]:
+    for result in results:
+        if result.row.kind != "net":
+            continue
+        for peer, least in BESIDE_SERVERS.items():
+            ours, theirs = result.median("gort"), result.median(peer)
+            if ours and theirs:
+                yield Verdict(
+                    f"{result.row.key}: at least {least:g} × {peer}",
+                    f"{ours / theirs:.2f} ×",
+                    ours >= least * theirs,
+                )
