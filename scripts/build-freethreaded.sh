@@ -82,19 +82,25 @@ apt_options=(
 )
 say "fetching the source of python3.13 ($suite)"
 apt-get "${apt_options[@]}" -qq update >&2
-(cd "$work/src" && apt-get "${apt_options[@]}" -qq source --only-source python3.13 >"$work/source.log" 2>&1) ||
-    { tail -n 30 "$work/source.log" >&2; die "apt-get source python3.13 failed"; }
-tree=$(find "$work/src" -mindepth 1 -maxdepth 1 -type d -name 'python3.13-*' | head -n 1)
-[ -n "$tree" ] || die "the source package did not unpack"
+# Upstream's sources, without Debian's patches: those serve Debian's own layout (dist-packages, no ensurepip),
+# which leaves a venv of an interpreter outside /usr without the packages that it installs.
+{
+    cd "$work/src" &&
+    apt-get "${apt_options[@]}" -qq source --download-only --only-source python3.13 &&
+    dpkg-source --skip-patches --extract ./*.dsc "$work/src/python3.13"
+} >"$work/source.log" 2>&1 || { tail -n 30 "$work/source.log" >&2; die "apt-get source python3.13 failed"; }
+tree=$work/src/python3.13
+[ -x "$tree/configure" ] || die "the source package did not unpack"
 
-say "building ${tree##*/} with $jobs jobs into $prefix (about ten minutes on two cores)"
+say "building python3.13 with $jobs jobs into $prefix (about ten minutes on two cores)"
 cd "$tree"
 log=$work/build.log
 {
-    ./configure --prefix="$prefix" --disable-gil --disable-test-modules --with-ensurepip=install CFLAGS=-O3 &&
+    ./configure --prefix="$prefix" --disable-gil --disable-test-modules --with-ensurepip=no CFLAGS=-O3 &&
     make -j"$jobs" &&
     $sudo make install
 } >"$log" 2>&1 || { tail -n 40 "$log" >&2; die "the build failed"; }
 
 works || die "$python was built but does not work without the GIL"
+"$python" -m venv "$work/venv" && "$work/venv/bin/pip" --version >/dev/null || die "$python cannot make a venv with pip"
 say "$("$python" -VV) in $prefix"

@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 import sysconfig
-from datetime import UTC, datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 

@@ -57,7 +57,7 @@ class Result:
         return (max(values) - min(values)) / 2 / middle if middle else 0.0
 
 
-# What is run in each round of a row, by its name in the report: gives the value, and for network rows the rest.
+# What is run in each round of a row, by its name in the report: gives the value; for network rows, the rest.
 Series = dict[str, Callable[[], tuple[float, dict[str, float] | None]]]
 
 

@@ -168,7 +168,9 @@ def ask(peer: Peer) -> None:
         answer.get("servers", []),
         answer.get("notes", {}),
     )
-    assert isinstance(workloads, list) and isinstance(servers, list) and isinstance(notes, dict)
+    assert isinstance(workloads, list)
+    assert isinstance(servers, list)
+    assert isinstance(notes, dict)
     peer.workloads = tuple(map(str, workloads))
     peer.servers = tuple(map(str, servers))
     peer.notes = {str(k): str(v) for k, v in notes.items()}

@@ -48,7 +48,7 @@ def draw(results: list[Result], peers: list[Peer], title: str) -> str | None:
         f'viewBox="0 0 {WIDTH} {height}" font-family="system-ui, sans-serif" font-size="11">',
         f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
         f'<text x="{LEFT}" y="20" font-size="14" font-weight="bold">{escape(title)}</text>',
-        f'<text x="{LEFT}" y="36" fill="#555">ns per operation, median, logarithmic: shorter is better</text>',
+        f'<text x="{LEFT}" y="36" fill="#555">median ns per operation, logarithmic; less is better</text>',
     ]
     at = float(LEFT)
     for name in names:
