@@ -79,8 +79,8 @@ class PclnTab:
         self._end = self._entries[n]
         if any(a > b for a, b in zip(self._entries, self._entries[1:], strict=False)):
             raise XrayError(f"{image.path}: the pclntab's functions are not in order: corrupt")
-        self._by_name: dict[str, int] = {}
-        self._name_index: dict[int, int] | None = None
+        self._by_name: dict[str, list[int]] = {}
+        self._name_index: dict[int, list[int]] | None = None
         self._cache: dict[int, Func] = {}
 
     # -- functions ---------------------------------------------------------------------------------------------
@@ -114,25 +114,24 @@ class PclnTab:
             return None
         return self._func(bisect_right(self._entries, rel, 0, self.nfuncs) - 1)
 
-    def find(self, name: str) -> Func | None:
-        """The function of that name (ABI wrappers share their function's name here: the one with the body wins)."""
-        i = self._by_name.get(name)
-        if i is None:
-            i = self._find(name)
-            self._by_name[name] = i
-        return self._func(i) if i >= 0 else None
+    def find_all(self, name: str) -> list[Func]:
+        """The functions of that name: more than one where an assembly function has an ABI wrapper."""
+        found = self._by_name.get(name)
+        if found is None:
+            found = self._by_name[name] = self._find(name)
+        return [self._func(i) for i in found]
 
-    def _find(self, name: str) -> int:
+    def _find(self, name: str) -> list[int]:
         if self._name_index is None:
             # One pass over all records for their name offsets: 0.1 s for 200,000 functions, and no strings are made.
             words = memoryview(self._view[: self._limit & ~3]).cast("I")
             base = self._funcs
-            index: dict[int, int] = {}
+            index: dict[int, list[int]] = {}
             top = len(words)
             for i, off in enumerate(self._offsets[: self.nfuncs]):
                 w = ((base + off) >> 2) + 1
                 if w < top:
-                    index.setdefault(words[w], i)
+                    index.setdefault(words[w], []).append(i)
             self._name_index = index
         wanted = name.encode() + b"\0"
         data = self.image.data
@@ -141,11 +140,11 @@ class PclnTab:
         at = data.find(wanted, start, end)
         while at >= 0:
             if at == start or data[at - 1] == 0:
-                i = self._name_index.get(at - start)
-                if i is not None:
-                    return i
+                found = self._name_index.get(at - start)
+                if found is not None:
+                    return found
             at = data.find(wanted, at + 1, end)
-        return -1
+        return []
 
     def names(self, prefix: str) -> list[Func]:
         """All functions whose name begins with `prefix`, in the order of their addresses."""
