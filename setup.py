@@ -29,6 +29,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import multiprocessing
 import os
 import shlex
 import shutil
@@ -175,8 +176,14 @@ class BuildExt(build_ext):
             raise SystemExit(f"gort: needs Cython 3.2 or later to compile the core, found {cython_version}")
         # One folder for each interpreter and Cython: builds of two of them may run side by side.
         tag = f"{sys.implementation.cache_tag}{getattr(sys, 'abiflags', '')}-cython{cython_version}"
+        jobs = 0
+        if sys.platform == "linux":
+            # Forked workers: any other start method would run this file again in each of them.
+            multiprocessing.set_start_method("fork", force=True)
+            jobs = int(self.parallel)
         translated = cythonize(
             [copy.copy(e) for e in self.extensions],
+            nthreads=jobs,
             build_dir=os.path.join("build", f"c-{tag}"),
             include_path=["src"],
             compiler_directives=DIRECTIVES,
