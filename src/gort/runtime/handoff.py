@@ -390,6 +390,8 @@ def request_exit(s):
     s.unlock()
     for m in list(s.allm):
         m.park.wakeup()
+    for note in list(s.waiters):
+        note.wakeup()
     wake_poller(s)
     s.sysmonnote.wakeup()
 
@@ -425,3 +427,51 @@ def is_dead(s):
 def acquire_idle_p(s, m):
     """acquire_idle for the uncompiled parts of the runtime."""
     return acquire_idle(s, m)
+
+
+def uncancel(g, exc):
+    """Takes back a cancellation that has not been delivered."""
+    g.lock()
+    if g.cancelexc is exc:
+        g.cancelexc = None
+        g.cancelflag = False
+    g.unlock()
+
+
+# ---- foreign threads --------------------------------------------------------------------------------------------------
+
+
+def thread_g(s):
+    """A G that stands for this thread in wait queues: ready wakes its note instead of queueing it."""
+    g: G = G.__new__(G) if cython.compiled else G()
+    g.thread = True
+    g.system = True
+    g.sched = s
+    g.note = Note()
+    g.status = _Grunning
+    return g
+
+
+def thread_park(g, op):
+    """Commits the park of a thread_g.  False when it has been readied already."""
+    g.lock()
+    if g.readied:
+        g.readied = False
+        g.unlock()
+        return False
+    g.parked = True
+    g.waitop = op
+    g.unlock()
+    return True
+
+
+def thread_idle(s, by):
+    """Counts a thread that waits inside the runtime without a P (+1) or no longer (-1) for the deadlock check."""
+    dead: cython.bint = False
+    s.lock()
+    s.nmidlelocked += by
+    if by > 0:
+        dead = checkdead(s)
+    s.unlock()
+    if dead and not s.external():
+        fatal(s, Deadlock())

@@ -30,6 +30,8 @@ _last: Any = None  # the boot record of the latest one
 class MainDone:
     """Told when the main goroutine ends: the program ends with it, except after goexit."""
 
+    panics = False
+
     def __init__(self, s: Any) -> None:
         self.s = s
 
@@ -90,8 +92,7 @@ def run(main: Callable[..., Coroutine[Any, Any, Any]], *args: Any, procs: int | 
     interrupts = Interrupts(s)
     _running.append(s)
     try:
-        g = rt0.newproc_main(s, main, args, MainDone(s))
-        s.maingoid = g.goid
+        rt0.newproc_main(s, main, args, MainDone(s))
         interrupts.install()
         rt0.mstart0(s)
     finally:
@@ -245,6 +246,8 @@ class AsyncGenerators:
 
 class Quiet:
     """Told of the end of a goroutine that the runtime started itself: an exception is reported, the program goes on."""
+
+    panics = False
 
     def finished(self, goid: int, value: Any, exc: BaseException | None) -> None:
         """Reports an exception as Python does for finalizers."""

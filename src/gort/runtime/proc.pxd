@@ -9,7 +9,9 @@ from gort.runtime.runq cimport runqput, runqget, runqsteal, globrunqput, globrun
 from gort.runtime.handoff cimport ready, enqueue, wakep, stopm, acquire_idle, pidleput, unbind, deliver_cancel, fatal, bind, pidleget, handoffp, checkdead
 from gort.runtime.timers cimport checktimers, timesleepuntil
 
-cpdef G newproc(Sched s, object fn, tuple args, object kwargs, object done, bint system)
+cpdef newproc(Sched s, object fn, tuple args, object kwargs, object done, bint system)
+cdef G make(Sched s, object fn, tuple args, object kwargs, object done, bint system)
+cpdef tuple newproc_from(Sched s, object fn, tuple args, object kwargs, object done, object code, int lasti)
 cdef G gfget(Sched s, M m)
 cdef void gfput(Sched s, M m, G g)
 cdef int64_t newgoid(Sched s, M m)

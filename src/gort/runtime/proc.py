@@ -147,7 +147,13 @@ def gfput(s, m, g):
 
 
 def newproc(s, fn, args, kwargs, done, system):
-    """Makes a goroutine that runs fn(*args, **kwargs) and puts it on this P's queue, to run next.
+    """Makes a goroutine that runs fn(*args, **kwargs) and puts it on this P's queue, to run next."""
+    g: G = make(s, fn, args, kwargs, done, system)
+    enqueue(g, True)
+
+
+def make(s, fn, args, kwargs, done, system):
+    """A new goroutine that is on no queue yet.
 
     An async function is called here, so that wrong arguments raise TypeError at the go statement, in the caller."""
     m: M = getm()
@@ -170,13 +176,24 @@ def newproc(s, fn, args, kwargs, done, system):
         g.golasti = lasti
         inherit_context(g)
     else:
-        g.gocode, g.golasti = caller(3)
+        g.gocode, g.golasti = caller(4)
         g.context = copy_context()
     g.parentgoid = m.curg.goid if m is not None and m.curg is not None else 0
     g.goid = newgoid(s, m)
     g.status = _Grunnable
-    enqueue(g, True)
     return g
+
+
+def newproc_from(s, fn, args, kwargs, done, code, lasti):
+    """newproc for a library function that stands between the user's go statement and this: `code` and `lasti` are the
+    user's.  Returns (g, goid): by the time the caller looks, the G may run something else."""
+    g: G = make(s, fn, args, kwargs, done, False)
+    goid: cython.longlong = g.goid
+    if code is not None:
+        g.gocode = code
+        g.golasti = lasti
+    enqueue(g, True)
+    return g, goid
 
 
 if cython.compiled:
@@ -334,7 +351,7 @@ def goexit0(m, g, r):
     goid: cython.longlong = g.goid
     if m.mcall != MCALL_NONE:
         drop_swallowed(m)  # it ended with an operation that something inside it had swallowed
-    if exc is not None and done is None and not isinstance(exc, (Goexit, Cancelled)):
+    if exc is not None and (done is None or done.panics) and not isinstance(exc, (Goexit, Cancelled)):
         if not (s.ending and isinstance(exc, GeneratorExit)):
             fatal(s, panic.goroutine_panic(g, exc))
     m.curg = None

@@ -7,17 +7,16 @@ finds out under the P's lock instead of in freed memory.
 from __future__ import annotations
 
 from math import gcd
-from typing import Any
 
-from gort.runtime import runtime2
-from gort.runtime.handoff import bind, pidleput
-from gort.runtime.runq import drain
-from gort.runtime.timers import movetimers
+import cython
 
-_Pidle = 0
-_Prunning = 1
-_Pgcstop = 3
-_Pdead = 4
+if cython.compiled:
+    rt_import()  # noqa: F821
+else:
+    from gort.runtime.handoff import bind, pidleput, startm
+    from gort.runtime.runq import drain
+    from gort.runtime.runtime2 import M, P, Sched, _Pdead, _Pgcstop, _Pidle
+    from gort.runtime.timers import movetimers
 
 
 def coprimes(n: int) -> list[int]:
@@ -25,17 +24,16 @@ def coprimes(n: int) -> list[int]:
     return [i for i in range(1, n + 1) if gcd(i, n) == 1] or [1]
 
 
-def new_p(i: int) -> Any:
+def new_p(i):
     """A fresh P."""
-    p = runtime2.P()
+    p: P = P()
     p.id = i
     p.status = _Pgcstop
-    if p.timers is None:
-        p.timers = []
+    p.timers = []
     return p
 
 
-def procresize(s: Any, n: int, m: Any) -> list[Any]:
+def procresize(s, n, m):
     """Makes it n Ps.  The world is stopped: no P has an owner.  m gets allp[0]; those without work go to the idle list.
 
     Returns the Ps that have work, m's own left out."""
@@ -43,13 +41,15 @@ def procresize(s: Any, n: int, m: Any) -> list[Any]:
         raise ValueError(f"procresize: invalid arg {n}")
     while len(s.allp) < n:
         s.allp.append(new_p(len(s.allp)))
-    for p in s.allp[n:]:
-        destroy(s, p)
+    for q in s.allp[n:]:
+        destroy(s, q)
     s.gomaxprocs = n
     s.stealorder = coprimes(n)
-    work = []
+    p: P
+    work: list = []
     s.lock()
-    for p in reversed(s.allp[:n]):
+    for q in reversed(s.allp[:n]):
+        p = q
         p.status = _Pidle
         if p is s.allp[0] and m is not None:
             continue
@@ -67,8 +67,40 @@ def procresize(s: Any, n: int, m: Any) -> list[Any]:
     return work
 
 
-def destroy(s: Any, p: Any) -> None:
+def destroy(s, p):
     """Takes everything from a P that goes away: its goroutines to the global queue, its timers to allp[0]."""
     if p.status != _Pdead:
         drain(s, p)
         movetimers(p, s.allp[0])
+
+
+def stop_the_world(s, m):
+    """Takes every P from whoever has it.  Goroutines that run go on without one until their next scheduling point; no
+    other is started.  Follows stopTheWorld (proc.go), except that nothing has to be waited for: a P's queue is guarded
+    by its lock, not by its owner."""
+    p: P
+    s.lock()
+    s.gcwaiting = True
+    for p in s.allp:
+        p.lock()
+        if p.status != _Pdead:
+            p.mid = 0
+            p.status = _Pgcstop
+        p.unlock()
+        p.link = None
+    s.pidle = None
+    s.npidle = 0
+    m.p = None
+    s.unlock()
+
+
+def start_the_world(s, work):
+    """Lets the Ps run again: those with work get an M each, then one more M looks around.  Follows startTheWorld."""
+    p: P
+    s.lock()
+    s.gcwaiting = False
+    for p in work:
+        pidleput(s, p)
+    s.unlock()
+    for _ in range(len(work) + 1):
+        startm(s)

@@ -26,7 +26,7 @@ from gort.runtime.stack import nanotime
 from gort.version import __version__
 
 MAXMCOUNT = 10000  # as in Go: a program with more threads than this has lost control of them
-HOT = ("runtime2", "op", "runq", "handoff", "timers", "proc", "chan", "select", "timechan")
+HOT = ("runtime2", "op", "runq", "handoff", "timers", "proc", "chan", "select", "timechan", "sema", "procresize")
 
 
 class Record:
@@ -265,6 +265,8 @@ def mcommoninit(s: Any, m0: Any) -> None:
     s.allm = []
     s.allp = []
     s.allgs = []
+    s.waiters = set()
+    s.stoplock = threading.Lock()
     s.stealorder = [1]
     s.pollnote = runtime2.Note()
     s.sysmonnote = runtime2.Note()
@@ -282,13 +284,11 @@ def mcommoninit(s: Any, m0: Any) -> None:
     handoff.checkmcount(s)
 
 
-def newproc_main(s: Any, fn: Any, arguments: tuple[Any, ...], done: Any) -> Any:
+def newproc_main(s: Any, fn: Any, arguments: tuple[Any, ...], done: Any) -> None:
     """The first goroutine: runtime.main around the program's main."""
     with s.record.step("newproc") as d:
-        g = proc.newproc(s, fn, arguments, None, done, False)
-        s.maing = g
-        d.update(goid=g.goid, fn=getattr(fn, "__qualname__", repr(fn)))
-    return g
+        s.maing, s.maingoid = proc.newproc_from(s, fn, arguments, None, done, None, -1)
+        d.update(goid=s.maingoid, fn=getattr(fn, "__qualname__", repr(fn)))
 
 
 def mstart0(s: Any) -> None:

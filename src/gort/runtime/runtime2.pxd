@@ -154,6 +154,7 @@ cdef class M:
     cdef public M schedlink
     cdef public G lockedg
     cdef public G lockednext
+    cdef public int lockcount
     cdef public object thread
     cdef public int64_t ident
     cdef public int64_t procid
@@ -232,6 +233,7 @@ cdef class Sched:
     cdef public bint interrupted
     cdef public bint interruptsent
     cdef public bint m0left
+    cdef public object waiters
     cdef public Note m0note
     cdef public int64_t maingoid
     cdef public int ncomputing

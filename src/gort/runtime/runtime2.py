@@ -300,6 +300,7 @@ class M:
         schedlink = None
         lockedg = None
         lockednext = None
+        lockcount = 0
         thread = None
         ident = 0
         procid = 0
@@ -393,6 +394,7 @@ class Sched:
         interrupted = False
         interruptsent = False
         m0left = False
+        waiters = ()
         m0note = None
         maingoid = 0
         ncomputing = 0

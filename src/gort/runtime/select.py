@@ -153,6 +153,9 @@ class SelectOp(Op):
         """Pass 1, and pass 2 when no case can run."""
         cases: tuple = self.c
         m: M = getm()
+        if m is None:  # a foreign thread in gort.wait
+            m = M()
+            m.rand = (address(self) * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF) | 1
         op: Op
         pick: Op
         w: Op

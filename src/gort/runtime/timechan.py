@@ -149,6 +149,11 @@ class Timer:
             wake_for(s, when)
         return active
 
+    @property
+    def due(self):
+        """When it fires, on the runtime's clock in ns; 0 when it is not armed."""
+        return self.when
+
     def stop(self):
         """Stops it.  True when that kept it from firing; no value can be received from its channel afterwards."""
         return bool(self.set(0))

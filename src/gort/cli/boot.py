@@ -1,0 +1,77 @@
+"""`gort boot`: boots a runtime, shows every step with its time and what it established, then the state."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+
+def value(x: Any) -> str:
+    """A detail as short text."""
+    if isinstance(x, dict):
+        return "{" + ", ".join(f"{k}={value(v)}" for k, v in x.items()) + "}"
+    if isinstance(x, list):
+        return "[" + " ".join(value(v) for v in x) + "]"
+    return str(x)
+
+
+def address(x: int) -> str:
+    """An address as Go prints it."""
+    return f"{x:#x}" if x else "unknown on this system"
+
+
+def render(record: dict[str, Any]) -> None:
+    """The boot as a tree and the state after it."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.tree import Tree
+
+    console = Console(highlight=False, soft_wrap=True)
+    root = Tree("[bold]gort boot[/]")
+    nodes: dict[str | None, Tree] = {None: root}
+    for step in record["steps"]:
+        detail = step["detail"]
+        if step["status"] == "skipped":
+            text = f"[dim]{step['name']}  skipped: {escape(detail['reason'])}[/]"
+        else:
+            facts = detail
+            if step["name"] == "rt0_go":
+                g0 = detail["g0"]
+                facts = {"g0.stack.lo": address(g0["stack"]["lo"]), "g0.stack.hi": address(g0["stack"]["hi"]),
+                         "stackguard0": address(g0["stackguard0"]), **detail["cpu"]}  # fmt: skip
+            shown = "  ".join(f"[cyan]{k}[/]={escape(value(v))}" for k, v in facts.items())
+            text = f"[bold]{step['name']}[/]  [green]{step['ns'] / 1000:.1f} µs[/]  {shown}"
+        nodes[step["name"]] = nodes.get(step["parent"], root).add(text)
+    console.print(root)
+    s = record["state"]
+    g0 = s["g0"]
+    console.print(
+        f"\nncpu={s['ncpu']}  GOMAXPROCS={s['gomaxprocs']}  maxmcount={s['maxmcount']}  "
+        f"core={'compiled' if s['compiled'] else 'uncompiled'}  GIL={'on' if s['gil'] else 'off'}"
+    )
+    console.print(
+        f"g0: stack.lo={address(g0['stack']['lo'])}  stack.hi={address(g0['stack']['hi'])}  "
+        f"stackguard0={address(g0['stackguard0'])}  m=m{g0['m']}"
+    )
+    for m in s["allm"]:
+        p = "no P" if m["p"] is None else f"p{m['p']}"
+        g = "g0" if m["curg"] is None else f"goroutine {m['curg']}"
+        console.print(f"m{m['id']}: thread {m['procid']}  {p}  runs {g}" + ("  spinning" if m["spinning"] else ""))
+    for p in s["allp"]:
+        m = "" if p["m"] is None else f"  m{p['m']}"
+        console.print(f"p{p['id']}: {p['status']}{m}  runq {p['runqsize']}  schedtick {p['schedtick']}")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the record as JSON.")
+def command(as_json: bool) -> None:
+    """Boot the runtime and print every step, its time, and the state."""
+    import gort
+
+    record = gort.runtime.boot()
+    if as_json:
+        click.echo(json.dumps(record, indent=2, default=str))
+    else:
+        render(record)

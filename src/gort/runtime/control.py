@@ -1,0 +1,148 @@
+"""gort.runtime's functions for users: GOMAXPROCS, counts, thread locking, stacks, the boot record.  Follows Go's
+runtime/debug.go, runtime/proc.go (LockOSThread) and runtime/extern.go.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, NoReturn
+
+from gort.runtime import debugvars, main, procresize, rt0, runtime2, traceback
+from gort.runtime.errors import Goexit
+
+compiled: bool = bool(runtime2.COMPILED)
+
+
+def _sched() -> Any:
+    """The runtime of this goroutine, or the only one that runs, or None."""
+    m = runtime2.current_m()
+    if m is not None:
+        return m.sched
+    return main._running[0] if len(main._running) == 1 else None
+
+
+def gomaxprocs(n: int = 0) -> int:
+    """The number of Ps; with n > 0 changes it to n, while everything runs, and returns what it was before.
+
+    Outside a running runtime it tells what the next one would have, and raises RuntimeError for n > 0 (use
+    gort.run(main, procs=n)).  TypeError for an n that is no int.  Follows GOMAXPROCS (runtime/debug.go)."""
+    if isinstance(n, bool) or not isinstance(n, int):
+        raise TypeError(f"gomaxprocs(n): n is an int, not {type(n).__name__}")
+    m = runtime2.current_m()
+    if m is None:
+        if n > 0:
+            raise RuntimeError("gomaxprocs(n) outside a running gort runtime: use gort.run(main, procs=n)")
+        s = _sched()
+        return int(s.gomaxprocs) if s is not None else debugvars.procs_wanted(debugvars.num_cpu())[0]
+    s = m.sched
+    before = int(s.gomaxprocs)
+    if n <= 0 or n == before:
+        return before
+    with s.stoplock:
+        before = int(s.gomaxprocs)
+        procresize.stop_the_world(s, m)
+        work = procresize.procresize(s, n, m)
+        procresize.start_the_world(s, work)
+    return before
+
+
+def num_cpu() -> int:
+    """The CPUs that this process may run on."""
+    return debugvars.num_cpu()
+
+
+def num_goroutine() -> int:
+    """How many goroutines exist now; 0 outside a runtime."""
+    s = _sched()
+    if s is None:
+        return 0
+    return sum(1 for g in list(s.allgs) if g.status not in (0, 6) and not g.system)
+
+
+def lock_os_thread() -> None:
+    """Ties the calling goroutine to the thread it runs on: it runs on no other, and nothing else runs there, until
+    unlock_os_thread has been called as often.  For libraries whose objects belong to a thread (sqlite3, a GUI).
+
+    RuntimeError outside a goroutine.  Follows LockOSThread (runtime/proc.go)."""
+    m = _goroutine("lock_os_thread")
+    m.lockcount += 1
+    m.lockedg = m.curg
+    m.curg.lockedm = m
+
+
+def unlock_os_thread() -> None:
+    """Undoes one lock_os_thread; does nothing where there was none."""
+    m = _goroutine("unlock_os_thread")
+    if m.lockedg is not m.curg:
+        return
+    m.lockcount -= 1
+    if m.lockcount <= 0:
+        m.lockcount = 0
+        m.lockedg = None
+        m.curg.lockedm = None
+
+
+def _goroutine(what: str) -> Any:
+    m = runtime2.current_m()
+    if m is None or m.curg is None:
+        raise RuntimeError(f"gort.runtime.{what}() outside a goroutine")
+    return m
+
+
+def goexit() -> NoReturn:
+    """Ends the calling goroutine: its `finally` blocks run, nobody else is told.  In main the others go on, and when
+    none is left that is a deadlock, as in Go."""
+    _goroutine("goexit")
+    raise Goexit
+
+
+def stack(all: bool = False) -> str:
+    """The stack of the calling goroutine, or of all, in the shape of Go's dumps.  From any thread."""
+    m = runtime2.current_m()
+    if m is not None and m.curg is not None:
+        here = _running_stack(m)
+        if not all:
+            return here
+        rest = [traceback.goroutine(g) for g in list(m.sched.allgs)
+                if g is not m.curg and not g.system and g.status not in (0, 6)]  # fmt: skip
+        return "\n".join([here, *rest])
+    if not all:
+        return ""
+    return "\n".join(traceback.dump(s) for s in list(main._running))
+
+
+def _running_stack(m: Any) -> str:
+    g = m.curg
+    frames = traceback.running(threading.get_ident())
+    text = f"goroutine {g.goid} [running]:\n{traceback.render(frames)}"
+    return text + traceback.created_by(g.gocode, g.golasti, g.parentgoid)
+
+
+def boot() -> dict[str, Any]:
+    """The boot record: {"steps": [{"name", "parent", "status", "ns", "detail"}…], "state": {…}}.
+
+    Inside a goroutine, of this runtime, with the state as it is now; elsewhere a runtime is booted, looked at and
+    ended."""
+    m = runtime2.current_m()
+    if m is None:
+
+        async def look() -> dict[str, Any]:
+            return boot()
+
+        return main.run(look)  # type: ignore[no-any-return]
+    s = m.sched
+    return {"steps": s.record.steps, "state": rt0.state(s)}
+
+
+def stats() -> dict[str, int]:
+    """Counters of this runtime: hand-offs from blocked and from computing threads, blocking calls, threads.
+
+    Outside a runtime all are 0."""
+    s = _sched()
+    names = ("handoffs", "preemptions", "blocking_calls", "threads", "threads_ended", "idle_threads")
+    if s is None:
+        return dict.fromkeys(names, 0)
+    values = (s.nhandoff, s.npreempt, s.nsyscall, len(s.allm), s.nmfreed, s.nmidle)
+    return dict(zip(names, (int(v) for v in values), strict=True))
+
+

@@ -1,0 +1,130 @@
+"""Synchronisation: Mutex, RWMutex, WaitGroup, Once, Cond, Semaphore, Pool.  Follows Go's package sync (and
+golang.org/x/sync/semaphore).
+
+The waiting itself is in runtime/sema.py; here are the types that can be said with what it gives.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from gort.runtime import main as _main
+from gort.runtime import proc as _proc
+from gort.runtime.sema import Mutex, Notify, RWMutex, Semaphore
+from gort.runtime.sema import WaitGroup as _WaitGroup
+
+__all__ = ["Cond", "Mutex", "Once", "Pool", "RWMutex", "Semaphore", "WaitGroup"]
+
+T = TypeVar("T")
+
+
+class _Member:
+    """Told of the end of a WaitGroup's goroutine."""
+
+    panics = True  # an exception that nobody catches ends the program, as in Go
+
+    def __init__(self, wg: WaitGroup) -> None:
+        self.wg = wg
+
+    def finished(self, goid: int, value: Any, exc: BaseException | None) -> None:
+        self.wg.done()
+
+
+class WaitGroup(_WaitGroup):  # type: ignore[misc]
+    """Waits for a number of goroutines: `wg.go(fn, *args)` or `wg.add(n)` … `wg.done()`, then `await wg.wait()`."""
+
+    def go(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
+        """add(1), and starts fn(*args, **kwargs) as a goroutine that calls done() when it ends.  Raises as gort.go."""
+        s = _main.current("WaitGroup.go()")
+        _main.check_go(s, fn, "WaitGroup.go")
+        self.add(1)
+        try:
+            _proc.newproc(s, fn, args, kwargs, _Member(self), False)
+        except BaseException:
+            self.done()
+            raise
+
+
+class Once:
+    """Runs one function once: `await once.do(fn)`.  All callers wait until it has run."""
+
+    def __init__(self) -> None:
+        self._mutex = Mutex()
+        self._done = False
+
+    async def do(self, fn: Callable[[], Any]) -> None:
+        """Calls fn(), plain or async, if no do() has before.  When it raises, the exception is the caller's, and it
+        counts as having run, as in Go."""
+        if self._done:
+            return
+        async with self._mutex:
+            if not self._done:
+                try:
+                    result = fn()
+                    if inspect.isawaitable(result):
+                        await result
+                finally:
+                    self._done = True
+
+
+class Cond:
+    """A condition variable: `async with cond.mutex: while not …: await cond.wait()`; signal() or broadcast() elsewhere.
+
+    mutex: a Mutex (made when left out), an RWMutex, or rw.reader()."""
+
+    def __init__(self, mutex: Any = None) -> None:
+        if mutex is not None and not (hasattr(mutex, "lock") and hasattr(mutex, "unlock")):
+            raise TypeError(f"a Cond needs a Mutex or RWMutex, not {type(mutex).__name__}")
+        self.mutex = Mutex() if mutex is None else mutex
+        self._waiting = Notify()
+
+    async def wait(self) -> None:
+        """Releases the mutex, waits to be woken, and takes the mutex again, also when it is cancelled.
+
+        Raises RuntimeError when the mutex is not locked."""
+        operation = self._waiting.wait(self.mutex)
+        try:
+            await operation
+        except RuntimeError:
+            raise
+        except BaseException:
+            await self.mutex.lock()
+            raise
+        await self.mutex.lock()
+
+    def signal(self) -> None:
+        """Wakes the goroutine that has waited longest, if any.  From any thread."""
+        self._waiting.notify(False)
+
+    def broadcast(self) -> None:
+        """Wakes all that wait now.  From any thread."""
+        self._waiting.notify(True)
+
+    async def __aenter__(self) -> Cond:
+        await self.mutex.lock()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.mutex.unlock()
+
+
+class Pool(Generic[T]):
+    """Objects to use again: `x = pool.get()` … `pool.put(x)`.  Thread-safe; get() makes a new one when none is free."""
+
+    def __init__(self, new: Callable[[], T] | None = None) -> None:
+        self.new = new
+        self._free: list[T] = []
+
+    def get(self) -> T | None:
+        """A free object, else new(), else None."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            return self.new() if self.new is not None else None
+
+    def put(self, x: T | None) -> None:
+        """Gives an object back.  None is ignored."""
+        if x is not None:
+            self._free.append(x)
