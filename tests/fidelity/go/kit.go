@@ -5,9 +5,11 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"runtime"
+	"sync"
 	"time"
 )
 
@@ -18,7 +20,26 @@ var scenarios = map[string]func(){}
 
 func add(name string, body func()) { scenarios[name] = body }
 
-func say(values ...any) { fmt.Println(values...) }
+var (
+	said   bytes.Buffer
+	saidMu sync.Mutex
+)
+
+// say keeps a line for flush: a write is a system call, and a P may be handed on during one,
+// which would make the order of goroutines with GOMAXPROCS=1 depend on the machine's load.
+func say(values ...any) {
+	saidMu.Lock()
+	defer saidMu.Unlock()
+	fmt.Fprintln(&said, values...)
+}
+
+// flush prints what was said so far. Programs that do not end by returning call it themselves.
+func flush() {
+	saidMu.Lock()
+	defer saidMu.Unlock()
+	os.Stdout.Write(said.Bytes())
+	said.Reset()
+}
 
 // settle lets every other goroutine run until it parks. Exact with GOMAXPROCS=1,
 // where Gosched puts the caller behind all that is runnable.
@@ -49,4 +70,5 @@ func main() {
 		os.Exit(64)
 	}
 	body()
+	flush()
 }

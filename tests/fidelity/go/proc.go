@@ -139,6 +139,7 @@ func init() {
 
 	add("exit_status", func() {
 		say("leaving")
+		flush()
 		os.Exit(7)
 	})
 
@@ -189,6 +190,7 @@ func init() {
 	add("panic_in_goroutine", func() {
 		go func() {
 			say("about to panic")
+			flush()
 			panic(errors.New("boom"))
 		}()
 		<-make(chan int)
@@ -196,6 +198,7 @@ func init() {
 
 	add("panic_runs_deferred", func() {
 		go func() {
+			defer flush()
 			defer say("deferred")
 			panic(errors.New("boom"))
 		}()
@@ -243,11 +246,12 @@ func init() {
 		}()
 		for v := range ch { // nobody closes it
 			say(v)
+			flush()
 		}
 	})
 
 	add("goexit_in_main_deadlock", func() {
-		go func() { say("other ran") }()
+		go func() { say("other ran"); flush() }()
 		runtime.Goexit()
 	})
 

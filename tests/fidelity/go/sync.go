@@ -78,6 +78,7 @@ func init() {
 		mu.Lock()
 		mu.Unlock()
 		say("unlocked once")
+		flush()
 		mu.Unlock()
 	})
 

@@ -49,11 +49,19 @@ def _go_text(value: object) -> str:
     return "<nil>" if value is None else str(value)
 
 
+_said: list[str] = []
+
+
 def say(*values: object) -> None:
-    """Print as fmt.Println does."""
-    # One write per line: lines of goroutines on several threads do not mix.
-    sys.stdout.write(" ".join(map(_go_text, values)) + "\n")
+    """Keep a line, as fmt.Println would print it, for flush: no system call between the steps of a scenario."""
+    _said.append(" ".join(map(_go_text, values)) + "\n")
+
+
+def flush() -> None:
+    """Print what was said so far. Programs that do not end by returning call it themselves."""
+    sys.stdout.write("".join(_said))
     sys.stdout.flush()
+    _said.clear()
 
 
 async def settle() -> None:
@@ -88,3 +96,4 @@ async def refused(operation: Callable[[], Any]) -> bool:
 async def run_scenario() -> None:
     """Run the scenario named on the command line."""
     await scenarios[sys.argv[1]]()
+    flush()

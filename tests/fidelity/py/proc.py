@@ -9,7 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable
 
 from gort.sync import Mutex, WaitGroup
-from kit import MS, run_scenario, say, scenario, settle
+from kit import MS, flush, run_scenario, say, scenario, settle
 
 import gort
 from gort import runtime
@@ -191,6 +191,7 @@ async def main_returns_first() -> None:
 @scenario(any_procs=True)
 async def exit_status() -> None:
     say("leaving")
+    flush()
     sys.exit(7)
 
 
@@ -253,6 +254,7 @@ async def for_ever() -> None:
 async def panic_in_goroutine() -> None:
     async def body() -> None:
         say("about to panic")
+        flush()
         raise RuntimeError("boom")
 
     gort.go(body)
@@ -266,6 +268,7 @@ async def panic_runs_deferred() -> None:
             raise RuntimeError("boom")
         finally:
             say("deferred")
+            flush()
 
     gort.go(body)
     await for_ever()
@@ -335,12 +338,14 @@ async def deadlock_after_work() -> None:
     gort.go(sender)
     async for v in ch:
         say(v)
+        flush()
 
 
 @scenario(mode="deadlock", any_procs=True)
 async def goexit_in_main_deadlock() -> None:
     async def other() -> None:
         say("other ran")
+        flush()
 
     gort.go(other)
     runtime.goexit()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gort.sync import Cond, Mutex, Once, Pool, RWMutex, WaitGroup
-from kit import caught, refused, run_scenario, say, scenario, settle
+from kit import caught, flush, refused, run_scenario, say, scenario, settle
 
 import gort
 
@@ -76,6 +76,7 @@ async def mutex_double_unlock() -> None:
     await mu.lock()
     mu.unlock()
     say("unlocked once")
+    flush()
     mu.unlock()
 
 
