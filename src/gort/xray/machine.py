@@ -22,6 +22,7 @@ from typing import Any
 from gort.xray.arch import ARCHES, Arch
 from gort.xray.disasm import Disassembler
 from gort.xray.errors import XrayError, require
+from gort.xray.image import Segment
 from gort.xray.memory import AddressSpace
 
 _NOWHERE = 0xFFFFFFFFFFFFFFF0
@@ -50,15 +51,16 @@ class Machine:
         self.ids: dict[str, int] = {
             name: getattr(const, self.arch.prefix + name.upper()) for name in (*self.arch.gprs,)
         }
-        self.memory = AddressSpace(self.uc, memory_limit)
         self.instructions = 0
         self.deadline = 0
         self.watch: dict[int, Callable[[int], None]] = {}
         self.on_syscall: Callable[[], None] | None = None
         self.error: BaseException | None = None
         self._counts: dict[int, int] = {}
+        self._text: Segment | None = None
         self._fault: tuple[str, int, bool] | None = None
         self._setup_batch(const)
+        self.memory = AddressSpace(self.uc, memory_limit, self._lib.uc_mem_read, self._handle)
         self._hooks(const)
 
     # -- registers -------------------------------------------------------------------------------------------
@@ -161,7 +163,16 @@ class Machine:
         if self.arch.name == "arm64":
             n = max(1, size >> 2)
         else:
-            raw = self.memory.read(address, size)
+            seg = self._text
+            if seg is None or not seg.address <= address < seg.address + seg.file_size:
+                image = self.disasm.symbols.image
+                seg = image.segment_at(address)
+                seg = self._text = seg if seg is not None and "x" in seg.perms and "w" not in seg.perms else None
+            if seg is not None:  # code in the file: the same bytes, without asking the emulator
+                at = seg.offset + address - seg.address
+                raw: bytes | None = self.disasm.symbols.image.data[at : at + size]
+            else:
+                raw = self.memory.read(address, size)
             n = self.disasm.count(raw) if raw else 1
         self._counts[address] = n
         return n

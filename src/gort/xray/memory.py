@@ -12,7 +12,9 @@ Rejected: mapping at once. Unicorn copies a mapping's whole contents when a part
 
 from __future__ import annotations
 
+import ctypes
 from bisect import bisect_right
+from collections.abc import Callable
 from typing import Any
 
 from gort.xray.errors import XrayError
@@ -21,11 +23,15 @@ PAGE = 4096
 CHUNK = 256 << 10
 TOP = 1 << 47
 _MAX_AREAS = 65536
+_BUFFER = 65536
 
 
 class AddressSpace:
-    def __init__(self, uc: Any, limit: int) -> None:
+    def __init__(self, uc: Any, limit: int, mem_read: Callable[..., int], handle: Any) -> None:
         self.uc = uc
+        self._mem_read, self._handle = mem_read, handle
+        self._buffer = ctypes.create_string_buffer(_BUFFER)
+        self._place = ctypes.addressof(self._buffer)
         self.limit = limit
         self.used = 0
         self._starts: list[int] = []
@@ -194,7 +200,11 @@ class AddressSpace:
         """`n` bytes, or None when they are not all mapped."""
         if n < 0 or n > 64 << 20 or address < 0 or address + n > TOP or not self._present(address, n):
             return None
-        return bytes(self.uc.mem_read(address, n))
+        if n > _BUFFER:
+            return bytes(self.uc.mem_read(address, n))
+        if self._mem_read(self._handle, ctypes.c_uint64(address), self._buffer, ctypes.c_size_t(n)) != 0:
+            return None
+        return ctypes.string_at(self._place, n)
 
     def write(self, address: int, data: bytes) -> bool:
         if address < 0 or address + len(data) > TOP or not self._present(address, len(data)):

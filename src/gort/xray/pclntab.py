@@ -173,8 +173,8 @@ class PclnTab:
                 break
         return value, at
 
-    def _table(self, func: Func, off: int, limit: int = 200_000) -> list[tuple[int, int]]:
-        """A pc-value table as (end of range, value); delta-encoded in varints, ended by a zero."""
+    def _table(self, func: Func, off: int, limit: int = 200_000, stop: int | None = None) -> list[tuple[int, int]]:
+        """A pc-value table as (end of range, value), up to the range of `stop`; varints of differences, ended by a zero."""
         at = self._pctab + off
         value, pc = -1, func.entry
         out: list[tuple[int, int]] = []
@@ -186,17 +186,15 @@ class PclnTab:
             step, at = self._varint(at)
             pc += step * self.quantum
             out.append((pc, value))
-            if pc >= func.end:
+            if pc >= func.end or (stop is not None and stop < pc):
                 break
         return out
 
     def _value(self, func: Func, off: int, pc: int) -> int:
         if off == 0:
             return -1
-        for end, value in self._table(func, off):
-            if pc < end:
-                return value
-        return -1
+        found = self._table(func, off, stop=pc)
+        return found[-1][1] if found and pc < found[-1][0] else -1
 
     def line(self, pc: int) -> tuple[str, int]:
         """Source file and line of the innermost code at `pc` (with inlined code: of the inlined function)."""

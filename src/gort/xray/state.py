@@ -76,6 +76,10 @@ class StateReader:
         base = self.m.reg("fs_base")
         return (self.m.u64(base - 8) or 0) if base else 0
 
+    def forget(self) -> None:
+        """The next snapshot is read anew, though no block was entered since the last one."""
+        self._at = -1
+
     def snapshot(self) -> Snapshot:
         if self._at == self.m.instructions:
             return self._last

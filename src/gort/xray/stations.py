@@ -216,6 +216,7 @@ class Recorder:
 
     def _point(self, name: str | None, address: int) -> Callable[[], None]:
         def mark() -> None:
+            self.state.forget()  # in the middle of a block: the count of instructions has not moved
             chain = self._open.get(self._owner(self.state.current_g()), [])
             if chain and not chain[-1].station.function:
                 self._finish(chain.pop(), returned=True)
@@ -266,9 +267,16 @@ class Recorder:
         sp = m.reg(m.arch.sp)
         owner = self._owner(g)
         chain = self._open.setdefault(owner, [])
-        while chain and chain[-1].g == g and function and chain[-1].sp <= sp and chain[-1].station.function and chain[-1].back:
-            self._finish(chain.pop(), returned=False)  # its frame is gone: it jumped away for good
         tid = process.current.tid
+        caller = self._returns.get(back, "")
+        if function and chain:
+            # What lies above the caller has not returned and never will: it switched to another stack for good.
+            if any(c.station.name == caller for c in chain):
+                while chain[-1].station.name != caller:
+                    self._finish(chain.pop(), returned=False)
+            elif owner == tid:
+                while chain and chain[-1].g == g and chain[-1].sp <= sp and not chain[-1].station.name.startswith("_rt0"):
+                    self._finish(chain.pop(), returned=False)
         parent: Station | None = None
         if chain:
             parent = chain[-1].station
@@ -288,6 +296,9 @@ class Recorder:
         if station is None:
             if len(self.stations) >= MAX_STATIONS:
                 return
+            body = self.symbols.func(name) if function else None
+            if body is not None and body.entry != address and self.symbols.at(address) is not None:
+                address = body.entry  # entered through its ABI wrapper, which has no source of its own
             station = Station(
                 len(self.stations), name, address, parent.index if parent else None, tid, m.instructions, story=story(name),
                 where=self.symbols.where(address), registers=m.registers(), function=function,
