@@ -117,6 +117,7 @@ def follow(static: Static, options: Options) -> Boot:
     name = os.path.basename(image.path)
     kernel = Linux(process, "/" + name)
     reader = StateReader(machine, found, layouts)
+    reader.on_m0 = lambda: process.current is process.threads[0]
     recorder = Recorder(process, symbols, disasm, reader, options.until)
     kernel.observer = recorder.syscall
     kernel.on_clone = recorder.cloned

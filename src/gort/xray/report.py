@@ -126,11 +126,13 @@ def _label(s: Station) -> str:
     return head + (f"\n[italic]{escape(s.story)}[/]" if s.story else "")
 
 
-def _details(s: Station, namer: Namer) -> list[str]:
+def _details(s: Station, namer: Namer, leaf: bool) -> list[str]:
     out = []
     if s.note:
         out.append(f"[yellow]{escape(s.note)}[/]")
-    changes = [(k, v) for k, v in s.changed.items() if not k.startswith(_HIDDEN) or k in _INTERESTING]
+    # What did not return changed everything that happened since: that is told below it.
+    told = s.changed if s.returned or leaf else {}
+    changes = [(k, v) for k, v in told.items() if not k.startswith(_HIDDEN) or k in _INTERESTING]
     if s.returned:  # the return address was popped: true of every call
         changes = [c for c in changes if not (c[0] == "register rsp" and c[1][1] == c[1][0] + 8)]
     changes = [c for c in changes if not c[0].startswith("register")] + [c for c in changes if c[0].startswith("register")]
@@ -158,6 +160,7 @@ def boot_text(report: Report, boot: Boot, console: Console, disasm: bool = False
         children.setdefault(s.parent, []).append(s)
     code = Disassembler(report.static.symbols) if disasm else None
     tree = Tree("[bold]the boot[/], as emulated")
+    apart: list[Station] = []
 
     def quiet(s: Station) -> bool:
         return not (full or s.story or s.note or children.get(s.index) or not s.function)
@@ -171,12 +174,17 @@ def boot_text(report: Report, boot: Boot, console: Console, disasm: bool = False
                 small.clear()
 
         for s in items:
+            if s.parent is not None and _begins(s, boot.stations[s.parent]):
+                flush()
+                parent.add(f"[magenta]{_beginning(s)} goes on below[/]")
+                apart.append(s)
+                continue
             if quiet(s):
                 small.append(s.name.removeprefix("runtime.") + (f" ×{s.times}" if s.times > 1 else ""))
                 continue
             flush()
             node = parent.add(_label(s))
-            for line in _details(s, namer):
+            for line in _details(s, namer, not children.get(s.index)):
                 node.add(line)
             if code is not None and s.function:
                 func = report.static.symbols.at(s.address)
@@ -186,8 +194,23 @@ def boot_text(report: Report, boot: Boot, console: Console, disasm: bool = False
         flush()
 
     add(tree, children.get(None, []))
+    for s in apart:  # grows while it is read
+        s_node = tree.add(f"[magenta]{_beginning(s)}[/]")
+        node = s_node.add(_label(s))
+        for line in _details(s, namer, not children.get(s.index)):
+            node.add(line)
+        add(node, children.get(s.index, []))
     console.print(tree, highlight=False)
     summary(boot, console)
+
+
+def _begins(s: Station, parent: Station) -> bool:
+    """Whether a thread or a goroutine begins in this station: nothing called it."""
+    return s.thread != parent.thread or parent.name == "runtime.gogo"
+
+
+def _beginning(s: Station) -> str:
+    return f"thread {s.thread}" if s.name == "runtime.mstart" else f"the goroutine of {escape(s.name)}, on thread {s.thread},"
 
 
 def _code(node: Tree, lines: list[tuple[int, str, str]], end: int) -> None:

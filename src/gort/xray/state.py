@@ -9,6 +9,7 @@ Invariant: reading changes nothing in the program, and never raises for what the
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Any
 
 from gort.xray.globals import Globals
@@ -68,6 +69,9 @@ class StateReader:
         self._at = -1
         self._last: Snapshot = {}
         self.allp: int | None = None
+        self._tls = 0
+        self.on_m0: Callable[[], bool] = lambda: True
+        """Whether the thread that runs is the one of m0."""
 
     def current_g(self) -> int:
         """The g that the running thread works for: in thread-local storage on amd64, in R28 on arm64; 0 before there is one."""
@@ -100,7 +104,9 @@ class StateReader:
                 if raw is not None:
                     out[name] = struct.unpack("<i", raw)[0]
         self._ps(out)
-        out["tls base"] = self.m.reg(self.m.arch.tls)
+        if self.on_m0():
+            self._tls = self.m.reg(self.m.arch.tls)
+        out["tls base"] = self._tls
         self._at, self._last = self.m.instructions, out
         return out
 

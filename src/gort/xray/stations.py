@@ -338,9 +338,11 @@ class Recorder:
         changed: dict[str, tuple[Any, Any]] = {}
         for key, value in after.items():
             old = before.get(key)
-            if old != value:
+            if old != value and key != "tls base":  # it is a register, and told as one
                 changed[key] = (old, value)
-        for key, value in self.machine.registers().items():
+        # Registers only tell something when it is still the station's thread that runs.
+        here = self.machine.registers() if self.process.current.tid == station.thread else {}
+        for key, value in here.items():
             old = station.registers.get(key)
             if old != value and key != self.machine.arch.pc:
                 changed["register " + key] = (old, value)
