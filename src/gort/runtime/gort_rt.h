@@ -32,6 +32,7 @@ typedef struct gort_shared {
     void (*rank_release)(void *lock, int rank);
     PyObject *(*getm)(void);                              /* borrowed; NULL where the thread is no M */
     void (*setm)(PyObject *);
+    int (*op_send)(PyObject *, PyObject *, PyObject **);  /* op.py's am_send, once that is imported */
 } gort_shared;
 
 static gort_shared *gort_sh = NULL;
@@ -78,7 +79,7 @@ static void gort_rank_release_impl(void *lock, int rank) {
         }
     }
 }
-static gort_shared gort_owned = { 0, gort_rank_acquire_impl, gort_rank_release_impl, gort_getm_impl, gort_setm_impl };
+static gort_shared gort_owned = { 0, gort_rank_acquire_impl, gort_rank_release_impl, gort_getm_impl, gort_setm_impl, NULL };
 
 static inline void rt_stack_bounds(long long *lo, long long *hi) {
     *lo = *hi = 0;
@@ -109,7 +110,14 @@ static inline void rt_set_rank_throw(void (*f)(int, int, int)) { gort_rank_throw
 static inline int rt_held_count(void) { return gort_tls_held.n; }
 #else
 static inline int rt_import(void) {
-    gort_sh = (gort_shared *)PyCapsule_Import("gort.runtime.runtime2._rt", 0);
+    /* Not PyCapsule_Import: that walks attributes from the package, which is half imported at this point. */
+    PyObject *module = PyImport_ImportModule("gort.runtime.runtime2");
+    if (module == NULL) return -1;
+    PyObject *capsule = PyObject_GetAttrString(module, "_rt");
+    Py_DECREF(module);
+    if (capsule == NULL) return -1;
+    gort_sh = (gort_shared *)PyCapsule_GetPointer(capsule, "gort.runtime.runtime2._rt");
+    Py_DECREF(capsule);                                   /* the module keeps it */
     return gort_sh ? 0 : -1;
 }
 #endif
@@ -200,49 +208,50 @@ static inline void rt_usleep(long us) {
  * exception there; any other needs a StopIteration, and one per thread is kept and used again when nobody else holds it. */
 typedef int (*rt_sendfunc)(PyObject *, PyObject *, PyObject **);
 
-static inline int rt_install(PyObject *type, rt_sendfunc send, iternextfunc next) {
-    PyTypeObject *t = (PyTypeObject *)type;
-    if (t->tp_as_async == NULL) {
-        static PyAsyncMethods fresh[16];
-        static int used = 0;
-        if (used >= 16) { PyErr_SetString(PyExc_SystemError, "gort: too many operation types"); return -1; }
-        t->tp_as_async = &fresh[used++];
-    }
-    t->tp_as_async->am_send = (sendfunc)send;
-    t->tp_as_async->am_await = PyObject_SelfIter;
-    t->tp_iter = PyObject_SelfIter;
-    t->tp_iternext = next;
-    PyType_Modified(t);
-    return 0;
+static inline void rt_set_op_send(rt_sendfunc f) { gort_sh->op_send = f; }
+
+#ifdef GORT_RT_OWNER
+static PySendResult rt_op_am_send(PyObject *self, PyObject *arg, PyObject **result) {
+    return (PySendResult)gort_sh->op_send(self, arg, result);
 }
 
-static inline PyObject *rt_iternext_result(int r, PyObject *result) {
+static PyObject *rt_op_iternext(PyObject *self) {
+    PyObject *result = NULL;
+    int r = gort_sh->op_send(self, Py_None, &result);
     if (r == PYGEN_NEXT) return result;
-    if (r == PYGEN_RETURN) {
-        if (result == Py_None) { Py_DECREF(result); return NULL; }
+    if (r == PYGEN_ERROR) return NULL;
+    if (result == Py_None) { Py_DECREF(result); return NULL; }
+    {
+        /* The value is put into the exception by hand: StopIteration(value) would unpack a tuple. */
+        PyObject *exc = PyObject_CallNoArgs(PyExc_StopIteration);
+        if (exc == NULL) { Py_DECREF(result); return NULL; }
+        PyObject *old = ((PyStopIterationObject *)exc)->value;
+        ((PyStopIterationObject *)exc)->value = result;
+        Py_XDECREF(old);
 #if PY_VERSION_HEX >= 0x030C0000
-        {
-            PyObject *exc = PyObject_CallOneArg(PyExc_StopIteration, Py_None);
-            if (exc == NULL) { Py_DECREF(result); return NULL; }
-            PyObject *old = ((PyStopIterationObject *)exc)->value;
-            ((PyStopIterationObject *)exc)->value = result;   /* takes the reference; a tuple stays one value */
-            Py_XDECREF(old);
-            PyErr_SetRaisedException(exc);
-        }
+        PyErr_SetRaisedException(exc);
 #else
-        {
-            PyObject *exc = PyObject_CallOneArg(PyExc_StopIteration, Py_None);
-            if (exc == NULL) { Py_DECREF(result); return NULL; }
-            PyObject *old = ((PyStopIterationObject *)exc)->value;
-            ((PyStopIterationObject *)exc)->value = result;
-            Py_XDECREF(old);
-            PyErr_SetObject(PyExc_StopIteration, exc);
-            Py_DECREF(exc);
-        }
+        PyErr_SetObject(PyExc_StopIteration, exc);
+        Py_DECREF(exc);
 #endif
     }
     return NULL;
 }
+
+/* Fills the slots of the operation type itself, before any subclass is made ready and copies them. */
+static inline int rt_install_op(PyObject *type) {
+    static PyAsyncMethods async;
+    PyTypeObject *t = (PyTypeObject *)type;
+    if (t->tp_as_async != NULL) async = *t->tp_as_async;
+    async.am_await = PyObject_SelfIter;
+    async.am_send = rt_op_am_send;
+    t->tp_as_async = &async;
+    t->tp_iter = PyObject_SelfIter;
+    t->tp_iternext = rt_op_iternext;
+    PyType_Modified(t);
+    return 0;
+}
+#endif
 
 /* ---- where a go statement stands ---------------------------------------------------------------------------
  * The code object and instruction of the calling Python frame: a reference and an integer; the line number is worked

@@ -1,6 +1,6 @@
 # op.pxd: the await protocol of operation objects in C.
 from cpython.ref cimport PyObject, Py_INCREF
-from gort.runtime.rt cimport rt_import, rt_install, rt_iternext_result, rt_sendfunc, rt_nextfunc
+from gort.runtime.rt cimport rt_import, rt_set_op_send
 from gort.runtime.runtime2 cimport G, M, Op, getm
 from gort.runtime.runtime2 cimport MCALL_NONE, MCALL_PARK, MCALL_GOSCHED, MCALL_PREEMPT, MCALL_EXITSYSCALL
 from gort.runtime.runtime2 cimport OP_NEW, OP_PARKED, OP_DONE, READY, PARK
@@ -8,6 +8,5 @@ from gort.runtime.runtime2 cimport OP_NEW, OP_PARKED, OP_DONE, READY, PARK
 cdef int start(Op op) except -1
 cdef object resumed(Op op)
 cdef int am_send(PyObject *self, PyObject *arg, PyObject **result) except -1
-cdef PyObject *iternext(PyObject *self) except? NULL
 cdef class GoschedOp(Op):
     pass

@@ -169,14 +169,7 @@ if cython.compiled:
         result[0] = cython.cast(cython.pointer(PyObject), value)  # noqa: F821
         return 0
 
-    def iternext(self):
-        """tp_iternext: what 3.12 and later call."""
-        result: cython.pointer(PyObject) = cython.NULL  # noqa: F821
-        r: cython.int = am_send(self, cython.NULL, cython.address(result))
-        return rt_iternext_result(r, result)  # noqa: F821
-
-    rt_install(cython.cast(cython.pointer(PyObject), Op), am_send, iternext)  # noqa: F821
-    rt_install(cython.cast(cython.pointer(PyObject), GoschedOp), am_send, iternext)  # noqa: F821
+    rt_set_op_send(am_send)  # noqa: F821
 
 else:
 

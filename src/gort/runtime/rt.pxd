@@ -6,7 +6,6 @@ cdef extern from "gort_rt.h":
     ctypedef struct rt_mutex:
         pass
     ctypedef int (*rt_sendfunc)(PyObject *, PyObject *, PyObject **) except -1
-    ctypedef PyObject *(*rt_nextfunc "iternextfunc")(PyObject *) except? NULL
     void rt_lock(rt_mutex *m, int rank) noexcept
     void rt_unlock(rt_mutex *m, int rank) noexcept
     int rt_import() except -1
@@ -17,8 +16,8 @@ cdef extern from "gort_rt.h":
     object rt_copy_context_obj "rt_copy_context"()
     PyObject *rt_copy_context() except? NULL
     int rt_resume(PyObject *coro, PyObject **ctx, PyObject **result) except? -1
-    int rt_install(PyObject *type, rt_sendfunc send, rt_nextfunc next) except -1
-    PyObject *rt_iternext_result(int r, PyObject *result) except? NULL
+    void rt_set_op_send(rt_sendfunc send) noexcept
+    int rt_install_op(object type) except -1
     object rt_caller(int *lasti)
     bint rt_is_async_function(object fn) noexcept
     object rt_export()

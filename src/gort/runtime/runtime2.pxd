@@ -2,7 +2,7 @@
 cimport cython
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
-from gort.runtime.rt cimport rt_mutex, rt_lock, rt_unlock, rt_getm, rt_export, rt_set_lockrank, rt_set_rank_throw, nanotime, rt_setm, rt_stack_bounds, rt_tls_load, rt_tls_store
+from gort.runtime.rt cimport rt_mutex, rt_lock, rt_unlock, rt_getm, rt_export, rt_set_lockrank, rt_set_rank_throw, nanotime, rt_setm, rt_stack_bounds, rt_tls_load, rt_tls_store, rt_install_op
 from gort.runtime.lockrank cimport LOCK_RANK_ALLG, LOCK_RANK_G, LOCK_RANK_P, LOCK_RANK_SCHED, LOCK_RANK_TIMERS
 
 cpdef enum:

@@ -424,6 +424,7 @@ def rank_throw(held, rank, same):
 if cython.compiled:
     rt_set_rank_throw(rank_throw)  # noqa: F821
     rt_set_lockrank(lockrank.CHECKED)  # noqa: F821
+    rt_install_op(Op)  # noqa: F821
 
     def clock():
         """The runtime's clock in nanoseconds."""
