@@ -282,16 +282,22 @@ def has_net() -> bool:
     return find_spec("gort.net") is not None
 
 
-WORKLOADS: dict[str, Callable[[int], Coroutine[Any, Any, float]]] = {
+def number(name: str) -> tuple[int, ...]:
+    """The 16 of `select-16`: the second argument of those workloads that have one."""
+    tail = name.rpartition("-")[2]
+    return (int(tail),) if tail.isdigit() else ()
+
+
+WORKLOADS: dict[str, Callable[..., Coroutine[Any, Any, float]]] = {
     "yield": yield_,
     "spawn": spawn,
     "spawn-scale": spawn_at_once,
     "ping-pong": ping_pong,
-    "pipeline-1": lambda n: pipeline(n, 1),
-    "pipeline-100": lambda n: pipeline(n, 100),
-    "select-2": lambda n: fan_in(n, 2),
-    "select-4": lambda n: fan_in(n, 4),
-    "select-16": lambda n: fan_in(n, 16),
+    "pipeline-1": pipeline,
+    "pipeline-100": pipeline,
+    "select-2": fan_in,
+    "select-4": fan_in,
+    "select-16": fan_in,
     "mutex": mutex,
     "timers": timers,
     "sleepers": sleepers,
@@ -304,7 +310,10 @@ if __name__ == "__main__":
     run(
         "gort",
         f"{version('gort')} ({'compiled' if gort.runtime.compiled else 'uncompiled'})",
-        {name: (lambda n, f=function: gort.run(f, n, procs=PROCS)) for name, function in WORKLOADS.items()},
+        {
+            name: (lambda n, f=function, more=number(name): gort.run(f, n, *more, procs=PROCS))
+            for name, function in WORKLOADS.items()
+        },
         memory=lambda n: gort.run(park, n, procs=PROCS),
         servers=(
             {

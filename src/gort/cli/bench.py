@@ -8,6 +8,7 @@ the numbers.
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,8 @@ def command(rows: tuple[str, ...], rounds: int, peers: str, quick: bool, out: Pa
     from gort.cli._bench import peers as finding
     from gort.cli._bench import rows as table
 
-    console = Console()
+    # Into a file or a pipe the tables go whole; a terminal has the width that it has.
+    console = Console() if sys.stdout.isatty() else Console(width=200)
     status = Console(stderr=True)
     try:
         chosen = table.choose(rows, quick)
