@@ -22,6 +22,7 @@ if not cython.compiled:
     # One number per lock class, in the order in which they may be taken.  lockrank.pxd has the same for C.
     LOCK_RANK_SEMA = 10  # sema.py: a synchronisation object's state and its queue
     LOCK_RANK_HCHAN = 20  # chan.py: a channel's buffer and wait queues
+    LOCK_RANK_POLLDESC = 25  # netpoll.py: one descriptor's waiting operations and deadlines
     LOCK_RANK_TIMERS = 30  # P.timers
     LOCK_RANK_G = 40  # G: parked/readied, waitop, pending cancellation
     LOCK_RANK_ALLG = 50  # sched.allgs
@@ -32,6 +33,7 @@ if not cython.compiled:
 LOCK_NAMES = {
     10: "sema",
     20: "hchan",
+    25: "pollDesc",
     30: "timers",
     40: "g",
     50: "allg",

@@ -1,0 +1,37 @@
+"""gort.net: connections in straight-line code, one goroutine each.  Follows Go's package net.
+
+    ln = await gort.net.listen("tcp", "127.0.0.1:0")
+    async for conn in ln:
+        gort.go(serve, conn)
+
+This file only re-exports.  docs/net.md is the guide.
+"""
+
+from gort._cython import lent as _lent
+
+with _lent():
+    from gort.net.addr import Addr, join_host_port, split_host_port
+    from gort.net.conn import Conn, IncompleteRead, LimitExceeded
+    from gort.net.dial import Dialer, dial, from_socket
+    from gort.net.listen import Listener, listen
+    from gort.net.packet import PacketConn, dial_packet, listen_packet
+    from gort.runtime.neterrors import Closed, DeadlineExceeded
+
+__all__ = [
+    "Addr",
+    "Closed",
+    "Conn",
+    "DeadlineExceeded",
+    "Dialer",
+    "IncompleteRead",
+    "LimitExceeded",
+    "Listener",
+    "PacketConn",
+    "dial",
+    "dial_packet",
+    "from_socket",
+    "join_host_port",
+    "listen",
+    "listen_packet",
+    "split_host_port",
+]

@@ -1,0 +1,259 @@
+"""Stream connections.  Follows Go's net.Conn (net/net.go) and bufio's ReadFull and ReadBytes.
+
+Conn adds to a descriptor what is not hot: addresses, options, deadlines in seconds, and compound operations.  A compound
+operation that does not come to its end (cancelled, deadline passed, stream ended) gives the bytes it took back to the
+connection, so that the next read begins with them.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from gort.net.addr import Addr, from_sockname
+from gort.runtime import fd as _fd
+from gort.runtime.runtime2 import current_m
+from gort.runtime.timers import to_ns, when_after
+
+if TYPE_CHECKING:
+    _FD = Any
+else:
+    _FD = _fd.FD
+
+SENDFILE_CHUNK = 1 << 20  # bytes per system call, so that one large file does not hold a P for long
+READ_UNTIL_LIMIT = 1 << 16
+
+
+class IncompleteRead(EOFError):
+    """The stream ended before read_exactly or read_until had what it wanted; `partial` is what came."""
+
+    def __init__(self, message: str, partial: bytes) -> None:
+        super().__init__(message)
+        self.partial = partial
+
+
+class LimitExceeded(ValueError):
+    """read_until found no delimiter within its limit.  The bytes are still there to be read."""
+
+
+def deadline_ns(seconds: float | None) -> int:
+    """The instant `seconds` from now on the runtime's clock; 0 for None."""
+    if seconds is None:
+        return 0
+    ns = to_ns(seconds)
+    return max(1, int(when_after(ns)))
+
+
+class Descriptor(_FD):  # type: ignore[misc]
+    """What connections and listeners have in common."""
+
+    __slots__ = ("_local", "network")
+    noun = "network connection"
+
+    def __init__(self, fd: int, network: str, stream: bool = False) -> None:
+        super().__init__(fd, True, stream)
+        self.network = network
+        self._local: Addr | None = None
+
+    def fileno(self) -> int:
+        """The descriptor's number, -1 once closed.  It is non-blocking, and stays the connection's own."""
+        return int(self.fd)
+
+    @property
+    def closed(self) -> bool:
+        """Whether close() has been called."""
+        return bool(self.closing)
+
+    def close(self) -> None:
+        """Closes it at once; goroutines that wait on it get Closed.  Again does nothing.  From any thread."""
+        self.shut()
+
+    @property
+    def local_addr(self) -> Addr:
+        """This end's address.  Kept, so that it is known after close() too if it was asked for before."""
+        if self._local is None:
+            with self._socket() as s:
+                self._local = from_sockname(self.network, s.getsockname())
+        return self._local
+
+    def _socket(self) -> socket.socket:
+        """A second socket object on the same connection, for options; the caller closes it."""
+        if self.fd < 0:
+            raise _fd.Closed(f"use of closed {self.noun}")
+        return socket.socket(fileno=os.dup(self.fd))
+
+    def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
+        """Sets a socket option, as socket.socket.setsockopt does."""
+        with self._socket() as s:
+            s.setsockopt(level, option, value)
+
+    def getsockopt(self, level: int, option: int, buflen: int = 0) -> int | bytes:
+        """A socket option, as socket.socket.getsockopt gives it."""
+        with self._socket() as s:
+            return s.getsockopt(level, option, buflen) if buflen else s.getsockopt(level, option)
+
+    def set_deadline(self, seconds: float | None) -> None:
+        """From `seconds` from now on, operations raise DeadlineExceeded, those that wait now included; None: never.
+        Zero or less is now.  Raises Closed on a closed connection, RuntimeError outside a running runtime."""
+        self._deadline(True, True, seconds)
+
+    def set_read_deadline(self, seconds: float | None) -> None:
+        """The same for reads (and accepts) alone."""
+        self._deadline(True, False, seconds)
+
+    def set_write_deadline(self, seconds: float | None) -> None:
+        """The same for writes alone."""
+        self._deadline(False, True, seconds)
+
+    def _deadline(self, read: bool, write: bool, seconds: float | None) -> None:
+        if not self.set_deadlines(read, write, deadline_ns(seconds)):
+            raise _fd.Closed(f"set deadline {self.describe()}: use of closed {self.noun}")
+
+    async def __aenter__(self) -> Any:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Conn(Descriptor):
+    """A stream connection (TCP or Unix): `read`, `readinto`, `write` and `writev` are in gort.runtime.fd.
+
+    One goroutine may read while another writes.  Several may also do the same: each read takes what comes next, writes
+    go whole, one after another."""
+
+    __slots__ = ("_raddr",)
+
+    def __init__(self, fd: int, network: str, raddr: Any = None) -> None:
+        super().__init__(fd, network, network != "unix")
+        self._raddr = raddr
+
+    @property
+    def remote_addr(self) -> Addr:
+        """The peer's address."""
+        if not isinstance(self._raddr, Addr):
+            if self._raddr is None:
+                with self._socket() as s:
+                    self._raddr = s.getpeername()
+            self._raddr = from_sockname(self.network, self._raddr)
+        return self._raddr
+
+    def describe(self) -> str:
+        """How messages name it."""
+        try:
+            return f"{self.network} {self.local_addr}->{self.remote_addr}"
+        except OSError:
+            far = f" ->{self._raddr}" if isinstance(self._raddr, Addr) else ""
+            return f"{self.network}{far}"
+
+    def __repr__(self) -> str:
+        state = " closed" if self.closing else ""
+        return f"<gort.net.Conn {self.describe()}{state}>"
+
+    def close_write(self) -> None:
+        """Sends the end of the stream; reading goes on (TCP's half-close).  What was written before is still sent."""
+        with self._socket() as s:
+            s.shutdown(socket.SHUT_WR)
+
+    def close_read(self) -> None:
+        """Reads give b"" from now on."""
+        with self._socket() as s:
+            s.shutdown(socket.SHUT_RD)
+
+    def reset(self) -> None:
+        """Closes the connection by a reset: the peer gets ConnectionResetError, unsent data is dropped."""
+        self.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self.close()
+
+    def set_no_delay(self, on: bool) -> None:
+        """TCP_NODELAY, which is on at first, as in Go."""
+        self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, int(on))
+
+    async def read_exactly(self, n: int) -> bytes:
+        """Exactly n bytes.  IncompleteRead when the stream ends before; otherwise raises what read does, and the bytes
+        that had come are read by the next read."""
+        if n < 0:
+            raise ValueError(f"read_exactly(n) takes a number of bytes, not {n}")
+        data = await self.read(n) if n else b""
+        if len(data) == n:
+            return bytes(data)
+        got = bytearray(data)
+        while len(got) < n:
+            if not data:
+                raise IncompleteRead(f"the stream ended after {len(got)} of {n} bytes", bytes(got))
+            try:
+                data = await self.read(n - len(got))
+            except BaseException:
+                self.push(got)
+                raise
+            got += data
+        return bytes(got)
+
+    async def read_until(self, delimiter: bytes, limit: int = READ_UNTIL_LIMIT) -> bytes:
+        """Everything up to and including the delimiter.  IncompleteRead when the stream ends before, LimitExceeded when
+        `limit` bytes hold none; otherwise as read_exactly."""
+        if not delimiter:
+            raise ValueError("read_until needs a delimiter, such as b'\\n'")
+        got = bytearray()
+        while True:
+            try:
+                data = await self.read(min(limit, 65536))
+            except BaseException:
+                self.push(got)
+                raise
+            if not data:
+                raise IncompleteRead(f"the stream ended after {len(got)} bytes, without {delimiter!r}", bytes(got))
+            start = max(0, len(got) - len(delimiter) + 1)
+            got += data
+            end = got.find(delimiter, start)
+            if end >= 0 and end + len(delimiter) <= limit:
+                end += len(delimiter)
+                self.push(got[end:])
+                return bytes(got[:end])
+            if len(got) >= limit:
+                self.push(got)
+                raise LimitExceeded(f"no {delimiter!r} in the first {limit} bytes")
+
+    async def lines(self, limit: int = READ_UNTIL_LIMIT) -> AsyncIterator[bytes]:
+        """`async for line in conn.lines()`: with their ends; the last one perhaps without."""
+        while True:
+            try:
+                yield await self.read_until(b"\n", limit)
+            except IncompleteRead as e:
+                if e.partial:
+                    yield e.partial
+                return
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """`async for data in conn`: pieces as they come, until the stream ends."""
+        while data := await self.read():
+            yield data
+
+    async def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
+        """Sends a file, from `offset` on, `count` bytes or all that there are, without copying them through Python.
+        Returns how many were sent.  file: an open binary file or a descriptor.  Raises as write does."""
+        source = file if isinstance(file, int) else file.fileno()
+        sent = 0
+        while count is None or sent < count:
+            want = SENDFILE_CHUNK if count is None else min(SENDFILE_CHUNK, count - sent)
+            n = await self.call_op(_SendFile(self, source, offset + sent, want), True)
+            if n == 0:
+                break
+            sent += n
+        return sent
+
+
+class _SendFile:
+    """One sendfile, as an operation's attempt."""
+
+    def __init__(self, conn: Conn, source: int, offset: int, count: int) -> None:
+        self.args = conn, source, offset, count
+
+    def __call__(self) -> int:
+        conn, source, offset, count = self.args
+        return os.sendfile(conn.fd, source, offset, count)

@@ -1,0 +1,231 @@
+"""Dialling.  Follows Go's net/dial.go, with the racing of RFC 8305 ("happy eyeballs").
+
+The addresses of a name are tried in turn, families alternating, each attempt FALLBACK_DELAY_S after the one before it or
+as soon as that fails; the first that connects wins, the others are closed.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import socket
+from typing import Any
+
+import gort
+from gort.net.addr import STREAMS, check_address, check_network, from_sockname, split_host_port, unix_path
+from gort.net.conn import Conn
+from gort.net.listen import set_nodelay
+from gort.net.resolve import lookup
+from gort.runtime.errors import Cancelled
+from gort.runtime.neterrors import DeadlineExceeded
+
+FALLBACK_DELAY_S = 0.25  # RFC 8305, section 5
+
+_CONNECTING = (errno.EINPROGRESS, errno.EALREADY, errno.EINTR)
+
+
+class Dialer:
+    """How to dial.  timeout: seconds for everything together; local_addr: where to come from ("127.0.0.1:0");
+    fallback_delay: how long one address has before the next is tried beside it."""
+
+    def __init__(
+        self,
+        timeout: float | None = None,
+        local_addr: str | None = None,
+        fallback_delay: float = FALLBACK_DELAY_S,
+    ) -> None:
+        self.timeout = timeout
+        self.local_addr = local_addr
+        self.fallback_delay = fallback_delay
+
+    async def dial(self, network: str, address: str) -> Conn:
+        """As gort.net.dial."""
+        address = check_address(address, "dial")
+        family = check_network(network, STREAMS, "dial")
+        what = f"dial {network} {address}"
+        if self.timeout is None:
+            return await self._dial(network, address, family, what)
+        async with gort.Group() as group:
+            work = group.go(_outcome, self._dial(network, address, family, what))
+            timer = gort.Timer(self.timeout)
+            try:
+                i, _, _ = await gort.select(work._done.recv_ok(), timer.c.recv())
+            finally:
+                timer.stop()
+            if i == 1:
+                work.cancel()
+        conn, error = work._value or (None, None)
+        if i == 1:
+            if conn is not None:
+                conn.close()
+            raise DeadlineExceeded(f"{what}: timed out after {self.timeout} s")
+        if error is not None:
+            raise error
+        assert conn is not None
+        return conn
+
+    async def _dial(self, network: str, address: str, family: int, what: str) -> Conn:
+        if network == "unix":
+            try:
+                return await connect(network, socket.AF_UNIX, unix_path(address), None)
+            except OSError as e:
+                raise OSError(e.errno, f"{what}: {e.strerror}") from None
+        host, port = split_host_port(address)
+        addresses = interleave(await lookup(host or "localhost", port, family, socket.SOCK_STREAM))
+        local = None
+        if self.local_addr is not None:
+            lhost, lport = split_host_port(self.local_addr)
+            local = (await lookup(lhost, lport, family, socket.SOCK_STREAM))[0]
+            addresses = [a for a in addresses if a[0] == local[0]] or addresses
+        try:
+            if len(addresses) == 1:
+                return await connect(network, *addresses[0], local)
+            return await self._race(network, addresses, local)
+        except OSError as e:
+            raise OSError(e.errno, f"{what}: {e.strerror}") from None
+
+    async def _race(self, network: str, addresses: list[tuple[int, Any]], local: Any) -> Conn:
+        results: Any = gort.Chan(len(addresses))
+        winner: Conn | None = None
+        error: OSError | None = None
+        async with gort.Group() as group:
+            waiting = 0
+            todo = iter(addresses)
+            nxt = next(todo, None)
+            try:
+                while nxt is not None or waiting:
+                    timer = None
+                    if nxt is not None:
+                        group.go(_attempt, results, network, *nxt, local)
+                        waiting += 1
+                        nxt = next(todo, None)
+                        if nxt is not None:
+                            timer = gort.Timer(self.fallback_delay)
+                    i, got, _ = await gort.select(results.recv(), timer.c.recv() if timer is not None else None)
+                    if timer is not None:
+                        timer.stop()
+                    if i == 1:
+                        continue
+                    waiting -= 1
+                    if isinstance(got, Conn):
+                        winner = got
+                        break
+                    error = error or got
+            finally:
+                group.cancel()
+        while True:  # others that connected just before they were cancelled
+            got, ok = results.try_recv()
+            if not ok:
+                break
+            if isinstance(got, Conn):
+                got.close()
+        if winner is None:
+            assert error is not None
+            raise error
+        return winner
+
+
+async def _attempt(results: Any, network: str, family: int, sockaddr: Any, local: Any) -> None:
+    """One racer: puts its connection or its error into results, which has room."""
+    try:
+        results.try_send(await connect(network, family, sockaddr, local))
+    except OSError as e:
+        results.try_send(e)
+
+
+async def _outcome(work: Any) -> tuple[Conn | None, BaseException | None]:
+    """(connection, None) or (None, exception): a group would wrap the exception."""
+    try:
+        return await work, None
+    except Exception as e:
+        return None, e
+    except Cancelled:
+        return None, None
+
+
+def interleave(addresses: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
+    """Families alternate, beginning with the resolver's first choice."""
+    if not addresses:
+        return []
+    first = [a for a in addresses if a[0] == addresses[0][0]]
+    other = [a for a in addresses if a[0] != addresses[0][0]]
+    return [a for pair in itertools.zip_longest(first, other) for a in pair if a is not None]
+
+
+async def connect(network: str, family: int, sockaddr: Any, local: tuple[int, Any] | None) -> Conn:
+    """Connects one socket.  Raises what the system reports."""
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        if local is not None and local[0] == family:
+            sock.bind(local[1])
+        code = sock.connect_ex(sockaddr)
+        if code == errno.EAGAIN:  # a Unix listener whose backlog is full: the system offers no way to wait
+            raise OSError(code, "the listener's backlog is full")
+        if code and code not in _CONNECTING:
+            raise OSError(code, os.strerror(code))
+        fd = sock.detach()
+    except BaseException:
+        sock.close()
+        raise
+    conn = Conn(fd, network, sockaddr)
+    try:
+        if code:
+            await conn.call_op(_Connected(conn, family), True)
+        if network != "unix":
+            set_nodelay(fd)
+    except BaseException:
+        conn.close()
+        raise
+    return conn
+
+
+class _Connected:
+    """Whether a connect that is under way has come to its end.  Readiness alone does not say so."""
+
+    def __init__(self, conn: Conn, family: int) -> None:
+        self.conn = conn
+        self.family = family
+
+    def __call__(self) -> None:
+        sock = socket.socket(self.family, socket.SOCK_STREAM, 0, fileno=self.conn.fd)
+        try:
+            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code:
+                raise OSError(code, os.strerror(code))
+            try:
+                sock.getpeername()
+            except OSError as e:
+                if e.errno == errno.ENOTCONN:
+                    raise BlockingIOError from None
+                raise
+        finally:
+            sock.detach()
+
+
+async def dial(
+    network: str, address: str, timeout: float | None = None, local_addr: str | None = None
+) -> Conn:
+    """Connects to "host:port" or to a Unix socket's path.
+
+    network: tcp, tcp4, tcp6 or unix.  Raises ConnectionRefusedError and other OSErrors ("dial tcp 127.0.0.1:1:
+    Connection refused"), DeadlineExceeded after `timeout` seconds, socket.gaierror for a name that does not resolve,
+    ValueError for a malformed address."""
+    if network in ("udp", "udp4", "udp6", "unixgram"):
+        raise ValueError(f"dial: {network} has datagrams: use `await gort.net.dial_packet({network!r}, …)`")
+    return await Dialer(timeout, local_addr).dial(network, address)
+
+
+def from_socket(sock: socket.socket) -> Conn:
+    """A Conn of a connected stream socket of the standard library, which gives its descriptor up.
+
+    Raises ValueError for any other kind of socket, OSError when it is not connected."""
+    if sock.type & 0xF != socket.SOCK_STREAM:
+        raise ValueError("from_socket takes a connected stream socket")
+    peer = sock.getpeername()
+    networks = {socket.AF_UNIX: "unix", socket.AF_INET: "tcp", socket.AF_INET6: "tcp"}
+    network = networks.get(sock.family)
+    if network is None:
+        raise ValueError(f"from_socket: no network of family {sock.family!r}")
+    sock.setblocking(False)
+    return Conn(sock.detach(), network, from_sockname(network, peer))

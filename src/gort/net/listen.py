@@ -1,0 +1,206 @@
+"""Listeners.  Follows Go's net.Listener (net/tcpsock.go, net/unixsock.go) and the accept loop of net/http.
+
+An accept that fails because the process or the system is out of descriptors or memory says nothing about the listener:
+`async for` reports it, waits a little longer each time, and goes on.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import gort
+from gort.net.addr import (
+    STREAMS,
+    Addr,
+    check_address,
+    check_network,
+    from_sockname,
+    split_host_port,
+    unix_path,
+)
+from gort.net.conn import Conn, Descriptor
+from gort.net.resolve import lookup
+from gort.runtime.neterrors import Closed
+
+TEMPORARY = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+BACKOFF_MIN_S = 0.005
+BACKOFF_MAX_S = 1.0
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+class Listener(Descriptor):
+    """Accepts connections: `async for conn in ln`, or `await ln.accept()`, from any number of goroutines."""
+
+    __slots__ = ("_sock", "_unlink", "on_error")
+    noun = "listener"
+
+    def __init__(self, sock: socket.socket, network: str, unlink: tuple[str, int, int] | None = None) -> None:
+        fd = sock.detach()
+        super().__init__(fd, network)
+        self._sock = socket.socket(sock.family, sock.type, sock.proto, fileno=fd)  # never closed by itself: see close
+        self.lsock = self._sock
+        self._unlink = unlink
+        self.on_error: Callable[[str], None] = _say
+
+    @property
+    def addr(self) -> Addr:
+        """The address it listens on."""
+        if self._local is None:
+            self._local = from_sockname(self.network, self._sock.getsockname())
+        return self._local
+
+    @property
+    def local_addr(self) -> Addr:
+        """The same as addr."""
+        return self.addr
+
+    def describe(self) -> str:
+        """How messages name it."""
+        return f"{self.network} {self._local}" if self._local is not None else self.network
+
+    def __repr__(self) -> str:
+        return f"<gort.net.Listener {self.describe()}{' closed' if self.closing else ''}>"
+
+    async def accept(self) -> Conn:
+        """The next connection.  Raises Closed when the listener is, or gets, closed; DeadlineExceeded; OSError (EMFILE:
+        out of descriptors) after which the listener is as good as before."""
+        fd, raddr = await self.accept_op()
+        return accepted(fd, self.network, raddr)
+
+    def close(self) -> None:
+        """Stops listening; waiting accepts raise Closed, `async for` ends.  Connections stay.  A Unix socket's file is
+        removed if it still is this listener's."""
+        if not self.closing and self._unlink is not None:
+            path, dev, ino = self._unlink
+            try:
+                now = os.stat(path)
+                if (now.st_dev, now.st_ino) == (dev, ino):
+                    os.unlink(path)
+            except OSError:
+                pass
+        self._local = self.addr if not self.closing else self._local
+        self._sock.detach()
+        super().close()
+
+    def __aiter__(self) -> Listener:
+        return self
+
+    async def __anext__(self) -> Conn:
+        delay = 0.0
+        while True:
+            try:
+                fd, raddr = await self.accept_op()
+                return accepted(fd, self.network, raddr)
+            except Closed:
+                raise StopAsyncIteration from None
+            except OSError as e:
+                if e.errno not in TEMPORARY:
+                    raise
+                delay = min(BACKOFF_MAX_S, delay * 2) if delay else BACKOFF_MIN_S
+                self.on_error(f"gort: {e.strerror}; retrying in {delay * 1000:.0f} ms")
+            await gort.sleep(delay)
+
+
+def accepted(fd: int, network: str, raddr: Any) -> Conn:
+    """The connection of an accepted descriptor."""
+    conn = Conn(fd, network, raddr)
+    if network != "unix":
+        set_nodelay(fd)
+    return conn
+
+
+def set_nodelay(fd: int) -> None:
+    """Small writes go at once, as in Go."""
+    s = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=fd)
+    try:
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError:
+        pass  # the peer has gone already: the first read says so
+    finally:
+        s.detach()
+
+
+async def listen(
+    network: str, address: str, *, backlog: int = 0, reuse_port: bool = False, mode: int | None = None
+) -> Listener:
+    """Listens on "host:port" (port 0: any free one; no host: every interface, IPv6 and IPv4), or on a Unix socket's path.
+
+    network: tcp, tcp4, tcp6 or unix.  backlog: how many connections may wait (default: the system's maximum).
+    reuse_port: several processes or listeners share the port.  mode: a Unix socket's permissions.
+    Raises OSError ("listen tcp 127.0.0.1:80: Address already in use"), ValueError for a malformed address or unknown
+    network, socket.gaierror for a name that does not resolve."""
+    address = check_address(address, "listen")
+    if network in ("udp", "udp4", "udp6", "unixgram"):
+        raise ValueError(f"listen: {network} has no connections to accept: use `await gort.net.listen_packet(...)`")
+    family = check_network(network, STREAMS, "listen")
+    try:
+        if network == "unix":
+            return _listen_unix(address, backlog, mode)
+        return _listen_tcp(network, await local_addresses(network, address, family), backlog, reuse_port)
+    except socket.gaierror:
+        raise
+    except OSError as e:
+        raise OSError(e.errno, f"listen {network} {address}: {e.strerror}") from None
+
+
+async def local_addresses(network: str, address: str, family: int) -> list[tuple[int, Any]]:
+    """What to bind to, the first choice first."""
+    host, port = split_host_port(address)
+    if host:
+        found = await lookup(host, port, family, socket.SOCK_STREAM if network.startswith("tcp") else socket.SOCK_DGRAM)
+        return sorted(found, key=lambda a: a[0] != socket.AF_INET)  # Go listens on IPv4 where a name has both
+    number = (await lookup("127.0.0.1", port, socket.AF_INET, socket.SOCK_STREAM))[0][1][1]
+    both = [(socket.AF_INET6, ("::", number)), (socket.AF_INET, ("0.0.0.0", number))]
+    return [a for a in both if family in (socket.AF_UNSPEC, a[0])]
+
+
+def _listen_tcp(network: str, addresses: list[tuple[int, Any]], backlog: int, reuse_port: bool) -> Listener:
+    error: OSError | None = None
+    for family, sockaddr in addresses:
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        except OSError as e:  # no IPv6 here
+            error = e
+            continue
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if reuse_port:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if family == socket.AF_INET6:
+                only = network == "tcp6" or sockaddr[0] != "::"
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(only))
+            sock.bind(sockaddr)
+            sock.listen(backlog or 65535)
+            return Listener(sock, network)
+        except OSError as e:
+            error = e
+            sock.close()
+            if e.errno != errno.EADDRNOTAVAIL:
+                break
+    assert error is not None
+    raise error
+
+
+def _listen_unix(address: str, backlog: int, mode: int | None) -> Listener:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        sock.bind(unix_path(address))
+        unlink = None
+        if not address.startswith("@"):
+            if mode is not None:
+                os.chmod(address, mode)
+            st = os.stat(address)
+            unlink = (os.path.abspath(address), st.st_dev, st.st_ino)
+        sock.listen(backlog or 65535)
+        return Listener(sock, "unix", unlink)
+    except BaseException:
+        sock.close()
+        raise

@@ -1,0 +1,152 @@
+"""Datagrams: UDP and Unix.  Follows Go's net.PacketConn and net.UDPConn (net/udpsock.go)."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+from gort.net.addr import DATAGRAMS, Addr, check_address, check_network, from_sockname, unix_path
+from gort.net.conn import Descriptor
+from gort.net.listen import local_addresses
+from gort.net.resolve import lookup
+
+READ_MAX = 65535
+
+
+class PacketConn(Descriptor):
+    """A datagram socket: `data, addr = await pc.read_from()`, `await pc.write_to(data, addr)`; connected to one peer (by
+    dial_packet) also `read()` and `write(data)`, a datagram each."""
+
+    __slots__ = ("_addresses", "_sock", "remote_addr")
+
+    def __init__(self, sock: socket.socket, network: str, remote: Addr | None = None) -> None:
+        fd = sock.detach()
+        super().__init__(fd, network)
+        self._sock = socket.socket(sock.family, sock.type, sock.proto, fileno=fd)  # see close
+        self.remote_addr = remote
+        self._addresses: dict[str, Any] = {}
+
+    @property
+    def addr(self) -> Addr:
+        """This end's address."""
+        return self.local_addr
+
+    def describe(self) -> str:
+        """How messages name it."""
+        far = f"->{self.remote_addr}" if self.remote_addr is not None else ""
+        near = str(self.local_addr) if self.fd >= 0 or self._local is not None else ""
+        return f"{self.network} {near}{far}"
+
+    def __repr__(self) -> str:
+        return f"<gort.net.PacketConn {self.describe()}{' closed' if self.closing else ''}>"
+
+    def close(self) -> None:
+        """Closes it at once; goroutines that wait on it get Closed."""
+        if not self.closing:
+            _ = self.local_addr
+            self._sock.detach()
+            super().close()
+            if self.network == "unixgram" and self._local is not None:
+                path = self._local.host
+                if path and not path.startswith("@"):
+                    try:
+                        os.unlink(path)
+                    except OSError:
+                        pass
+
+    async def read_from(self, n: int = READ_MAX) -> tuple[bytes, Addr]:
+        """One datagram and who sent it; what is longer than n is cut off.  Raises as conn.read does."""
+        data, name = await self.call_op(_Receive(self, n), False)
+        return data, from_sockname(self.network, name)
+
+    async def write_to(self, data: Any, addr: str | Addr) -> None:
+        """Sends one datagram.  Raises OSError (EMSGSIZE: too long), as conn.write does, and for the address as dial."""
+        key = str(addr)
+        target = self._addresses.get(key)
+        if target is None:
+            target = await self._resolve(addr)
+            if len(self._addresses) > 1024:
+                self._addresses.clear()
+            self._addresses[key] = target
+        await self.call_op(_Send(self, data, target), True)
+
+    async def _resolve(self, addr: str | Addr) -> Any:
+        if self.network == "unixgram":
+            return unix_path(str(addr))
+        from gort.net.addr import split_host_port
+
+        if isinstance(addr, Addr):
+            host, port = addr.host, str(addr.port)
+        else:
+            host, port = split_host_port(check_address(addr, "write_to"))
+        family = self._sock.family
+        found = await lookup(host, port, socket.AF_UNSPEC, socket.SOCK_DGRAM)
+        for fam, sockaddr in found:
+            if fam == family:
+                return sockaddr
+        if family == socket.AF_INET6:  # a socket of both families takes IPv4 in IPv6's clothes
+            return ("::ffff:" + found[0][1][0], found[0][1][1])
+        raise OSError(97, f"write {self.network} {addr}: no address of this socket's family")
+
+
+class _Receive:
+    def __init__(self, pc: PacketConn, n: int) -> None:
+        self.pc, self.n = pc, n
+
+    def __call__(self) -> Any:
+        return self.pc._sock.recvfrom(self.n)
+
+
+class _Send:
+    def __init__(self, pc: PacketConn, data: Any, target: Any) -> None:
+        self.pc, self.data, self.target = pc, data, target
+
+    def __call__(self) -> None:
+        self.pc._sock.sendto(self.data, self.target)
+
+
+def _socket(family: int) -> socket.socket:
+    return socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+
+
+async def listen_packet(network: str, address: str, *, reuse_port: bool = False) -> PacketConn:
+    """A datagram socket bound to "host:port" or to a Unix path.  network: udp, udp4, udp6, unixgram.  Raises as listen."""
+    address = check_address(address, "listen_packet")
+    family = check_network(network, DATAGRAMS, "listen_packet")
+    if network == "unixgram":
+        family, sockaddr = int(socket.AF_UNIX), unix_path(address)
+    else:
+        family, sockaddr = (await local_addresses(network, address, family))[0]
+    sock = _socket(family)
+    try:
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6 and network == "udp" and sockaddr[0] == "::":
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind(sockaddr)
+    except OSError as e:
+        sock.close()
+        raise OSError(e.errno, f"listen {network} {address}: {e.strerror}") from None
+    return PacketConn(sock, network)
+
+
+async def dial_packet(network: str, address: str) -> PacketConn:
+    """A datagram socket connected to one peer: `read` and `write` go from and to it alone.  Raises as dial; a port where
+    nobody listens shows as ConnectionRefusedError at a later read or write."""
+    address = check_address(address, "dial_packet")
+    family = check_network(network, DATAGRAMS, "dial_packet")
+    if network == "unixgram":
+        family, sockaddr = int(socket.AF_UNIX), unix_path(address)
+    else:
+        from gort.net.addr import split_host_port
+
+        host, port = split_host_port(address)
+        family, sockaddr = (await lookup(host or "localhost", port, family, socket.SOCK_DGRAM))[0]
+    sock = _socket(family)
+    try:
+        sock.connect(sockaddr)
+    except OSError as e:
+        sock.close()
+        raise OSError(e.errno, f"dial {network} {address}: {e.strerror}") from None
+    return PacketConn(sock, network, from_sockname(network, sock.getpeername()))

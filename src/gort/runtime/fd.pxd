@@ -1,0 +1,27 @@
+# fd.pxd: descriptors in C types.
+cimport cython
+from libc.stdint cimport int64_t
+from gort.runtime.rt cimport rt_import
+from gort.runtime.runtime2 cimport G, M, P, Sched, Op
+from gort.runtime.netpoll cimport NetOp, PollDesc, Netpoll, AGAIN, DRAINED, MORE, OK, CLOSED, EXPIRED
+from gort.runtime.net cimport NET_AGAIN, net_accept, net_read, net_readinto, net_write, net_writev
+
+cpdef enum:
+    READ = 0
+    WRITE = 1
+    READINTO = 2
+    WRITEV = 3
+    ACCEPT = 4
+    CALL_W = 5
+    CALL_R = 6
+
+cdef class IOOp(NetOp):
+    pass
+
+cdef class FD(PollDesc):
+    cdef readonly bint sock
+    cdef readonly bint stream
+    cdef public object pushed
+    cdef public object lsock
+    cpdef push(self, data)
+    cpdef pop(self, Py_ssize_t n)
