@@ -33,7 +33,7 @@ with _lent():
     from gort.runtime.timechan import Ticker, Timer, after, after_func
     from gort.runtime.timers import sleep
     from gort.runtime.wait import wait
-    from gort import sync
+    from gort import context, sync
 from gort.version import __version__
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "after",
     "after_func",
     "blocking",
+    "context",
     "go",
     "gosched",
     "run",
@@ -59,3 +60,14 @@ __all__ = [
     "sync",
     "wait",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """gort.net, gort.os, gort.exec and gort.signal are imported when they are first used: a start must not pay for
+    sockets."""
+    if name in ("exec", "net", "os", "signal"):
+        from importlib import import_module
+
+        with _lent():
+            return import_module(f"gort.{name}")
+    raise AttributeError(f"module 'gort' has no attribute {name!r}")

@@ -105,12 +105,11 @@ class Chan:
         return False
 
     def try_recv(self):
-        """Receives without waiting: (value, True), or (None, False) when it would have to wait.  From any thread.
-
-        Raises ChannelClosed when the channel is closed and drained, so that this differs from empty."""
-        op: ChanOp = new_op(self, RECV)
+        """Receives without waiting: (value, True), or (None, False) when it would have to wait or the channel is closed
+        and drained (`ch.closed` tells which).  From any thread."""
+        op: ChanOp = new_op(self, RECV_OK)
         if attempt(self, op):
-            return (outcome(op), True)
+            return outcome(op)
         return (None, False)
 
     def close(self):
@@ -119,7 +118,6 @@ class Chan:
         Raises ChannelClosed when it is closed already ("close of closed channel")."""
         op: Op
         chain: Op = None
-        last: Op = None
         self.lock()
         if self.isclosed:
             self.unlock()
@@ -131,12 +129,10 @@ class Chan:
                 op = dequeue_send(self)
             if op is None:
                 break
+            # A stack, as in Go: the first waiter is made ready last, and so is the next to run.
             op.success = 0
-            if last is None:
-                chain = op
-            else:
-                last.next = op
-            last = op
+            op.next = chain
+            chain = op
         self.unlock()
         while chain is not None:
             op = chain

@@ -48,7 +48,7 @@ def deadlock(s: Any, exc: Deadlock) -> None:
     """Fills in every goroutine's stack, while they still exist."""
     text = traceback.dump(s)
     if s.maingone:
-        exc.args = ("no goroutines (main called runtime.goexit) - deadlock!",)
+        exc.args = ("no goroutines (main called runtime.Goexit) - deadlock!",)
     exc.dump = f"fatal error: {exc.args[0]}\n\n{text}"
 
 

@@ -395,7 +395,7 @@ def findrunnable(m):
         now = 0
         if p.timer0when != 0:
             now = checktimers(s, p, 0)
-        if s.runqsize > 0 and p.schedtick % CHECK_GLOBAL == 0:
+        if s.runqsize > 0 and (p.preempt or p.schedtick % CHECK_GLOBAL == 0):
             g = globrunqget(s, p, m.id, 1)
             if g is not None:
                 p.schedtick += 1

@@ -75,11 +75,14 @@ def runqget(p, mid):
     g = p.runnext
     if g is not None:
         p.runnext = None
-        if not p.preempt or p.runqhead is None:
+        if not p.preempt:
             p.unlock()
             return g
         # The slice that runnext would inherit is used up: it waits its turn like everybody else.
-        p.runqtail.schedlink = g
+        if p.runqtail is None:
+            p.runqhead = g
+        else:
+            p.runqtail.schedlink = g
         p.runqtail = g
         p.runqsize += 1
     p.preempt = False

@@ -94,10 +94,12 @@ def recheck_dead(s: Any) -> None:
 class Seen:
     """What sysmon knew of a P when it last looked."""
 
-    __slots__ = ("blocked_at", "clock", "cpu", "mid", "since", "tick")
+    __slots__ = ("clock", "cpu", "mid", "since", "slice", "slicesince", "tick")
 
     def __init__(self) -> None:
         self.tick = -1
+        self.slice = -1
+        self.slicesince = 0
         self.mid = 0
         self.since = 0
         self.clock: int | None = None
@@ -123,6 +125,10 @@ def retake(s: Any, seen: dict[int, Seen]) -> int:
         last = seen.get(p.id)
         if last is None:
             last = seen[p.id] = Seen()
+        if last.slice != p.schedtick:
+            last.slice, last.slicesince = p.schedtick, now
+        elif now - last.slicesince >= SLICE_NS:
+            p.preempt = True  # goroutines that wake each other through runnext share one slice, and it is over
         tick = p.schedtick + p.switchtick
         if last.tick != tick or last.mid != mid:
             last.tick, last.mid, last.since = tick, mid, now
@@ -146,7 +152,6 @@ def retake(s: Any, seen: dict[int, Seen]) -> int:
                 s.nhandoff += 1
         elif age >= SLICE_NS:
             m.preempt = True
-            p.preempt = True
             if waiting_work(s, p) and s.ncomputing < computing_max(s) and take(s, p, m, mid, tick):
                 n += 1
                 s.npreempt += 1
