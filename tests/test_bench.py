@@ -1,0 +1,165 @@
+"""`gort bench`: what it finds, what it computes from measurements, what it says when it cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gort.cli._bench import measure, peers, plot, report, rows, targets
+from gort.cli._bench.measure import Result
+from gort.cli._bench.peers import Peer
+from support import gort_cli
+
+PEERS = Path(__file__).resolve().parent.parent / "bench" / "peers"
+
+
+def result(key: str, **values: list[float]) -> Result:
+    return Result(rows.choose((key,), quick=False)[0], values={k.replace("_", "-"): v for k, v in values.items()})
+
+
+def test_rows_have_distinct_names_and_sensible_numbers() -> None:
+    """Every row can be asked for by its name, and --quick never does more."""
+    keys = [row.key for row in rows.ROWS]
+    assert len(keys) == len(set(keys))
+    for row in rows.ROWS:
+        assert 0 < row.quick <= row.n
+        assert row.unit in rows.UNITS
+
+
+def test_choose_by_pattern() -> None:
+    """Patterns choose rows in the table's order; one that matches nothing is an error that lists what there is."""
+    assert [row.key for row in rows.choose(("select-*", "yield"), False)] == [
+        "yield", "select-2", "select-4", "select-16",
+    ]
+    assert len(rows.choose((), False)) == len(rows.ROWS)
+    with pytest.raises(ValueError, match=r"no row matches 'sleect-2'; there are: yield"):
+        rows.choose(("sleect-2",), False)
+
+
+def test_median_spread_and_ratio() -> None:
+    """The median of the rounds, half the range over it, and the ratio to gort; for a rate the other way round."""
+    one = result("yield", gort=[100.0, 80.0, 120.0], asyncio=[1000.0, 1000.0, 900.0])
+    assert one.median("gort") == 100.0
+    assert one.spread("gort") == pytest.approx(0.2)
+    assert report.ratio(one, "asyncio") == pytest.approx(10.0)
+    assert report.ratio(one, "go") is None
+    rate = result("echo-1", gort=[1000.0], asyncio=[400.0])
+    assert report.ratio(rate, "asyncio") == pytest.approx(2.5)
+
+
+def test_targets_are_judged_from_what_was_measured() -> None:
+    """A target met, one missed, and none at all for what is missing from the run."""
+    results = [result("yield", gort=[100.0], go=[90.0], asyncio=[900.0], gort_pure=[400.0])]
+    verdicts = {v.text: v.met for v in targets.judge(results, compiled=True, gil=True)}
+    assert verdicts == {
+        "yield: uncompiled at least 2 times faster than asyncio": True,
+        "yield: at most 1 × Go": False,
+        "every row at least 8 times faster than asyncio": True,
+    }
+    assert targets.judge(results[:0], compiled=True, gil=False) == []
+
+
+def test_targets_of_the_compiled_core_are_not_judged_on_the_uncompiled_one() -> None:
+    results = [result("yield", gort=[100.0], go=[90.0])]
+    assert targets.judge(results, compiled=False, gil=True) == []
+
+
+def test_rotation_gives_every_peer_every_place() -> None:
+    names = ["a", "b", "c"]
+    assert {tuple(measure.rotate(names, turn)) for turn in range(6)} == {
+        ("a", "b", "c"), ("b", "c", "a"), ("c", "a", "b"),
+    }
+    assert measure.rotate([], 3) == []
+
+
+def test_plot_has_a_bar_for_every_value() -> None:
+    """One rectangle per peer and row, widths in the order of the values; nothing to draw gives no picture."""
+    shown = [result("yield", gort=[50.0], go=[80.0]), result("spawn", gort=[500.0], go=[90.0])]
+    text = plot.draw(shown, [Peer("gort"), Peer("go")], "a < b")
+    assert text is not None
+    assert "a &lt; b" in text
+    assert text.count('height="10"') == 2 + 4  # the legend and the bars
+    assert plot.draw([], [], "nothing") is None
+
+
+def test_a_failing_peer_is_named_and_asked_once(tmp_path: Path) -> None:
+    """A peer whose program fails is reported with its last line; the others are measured all the same."""
+    good = tmp_path / "good.py"
+    good.write_text('print(\'{"value": 7.0}\')\n')
+    bad = tmp_path / "bad.py"
+    bad.write_text(f"open({str(tmp_path / 'log')!r}, 'a').write('x'); raise SystemExit('no such thing')\n")
+    both = [
+        Peer("gort", [sys.executable, str(good)], workloads=("yield",)),
+        Peer("trio", [sys.executable, str(bad)], workloads=("yield",)),
+    ]
+    [one] = measure.run_rows(rows.choose(("yield",), True), both, tmp_path, 3, lambda text: None)
+    assert one.values == {"gort": [7.0, 7.0, 7.0]}
+    assert one.failed == {"trio": "no such thing"}
+    assert (tmp_path / "log").read_text() == "x"
+
+
+def test_a_missing_peer_is_kept_with_its_reason() -> None:
+    """A program that says it cannot run is not an error but a line in the report."""
+    peer = Peer("x", [sys.executable, "-c", "print('{\"peer\": \"x\", \"missing\": \"No module named x\"}')"])
+    peers.ask(peer)
+    assert peer.missing == "No module named x"
+
+
+@pytest.mark.parametrize("workload", ["yield", "spawn", "spawn-scale", "ping-pong", "pipeline-1", "pipeline-100",
+                                      "select-2", "select-4", "select-16", "mutex", "timers", "sleepers", "skynet"])
+@pytest.mark.parametrize("peer", ["gort", "asyncio", "threads"])
+def test_every_workload_runs_and_checks_itself(peer: str, workload: str) -> None:
+    """The programs verify their own results (sums, counts) and fail when something is lost."""
+    listed = json.loads(run_peer(peer, "--list").stdout)
+    if workload not in listed["workloads"]:
+        assert peer == "threads"
+        return
+    n = 1000 if workload == "skynet" else 3200
+    answer = json.loads(run_peer(peer, workload, str(n)).stdout)
+    assert answer["value"] > 0
+    assert answer["unit"] == "ns"
+
+
+def run_peer(peer: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, str(PEERS / f"{peer}_.py"), *arguments],
+        capture_output=True, text=True, timeout=50, check=False, env={**os.environ, "GODEBUG": ""},
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_memory_row() -> None:
+    """Parked goroutines are counted in bytes, and there is a plausible number of them."""
+    answer = json.loads(run_peer("gort", "memory", "20000").stdout)
+    assert answer["unit"] == "bytes"
+    assert 100 < answer["value"] < 20_000
+
+
+def test_unknown_row_and_peer_are_clear_errors() -> None:
+    done = gort_cli("bench", "yeild")
+    assert done.returncode == 1
+    assert "no row matches 'yeild'; there are: yield" in done.stderr
+    done = gort_cli("bench", "--peers", "tornado", "yield")
+    assert done.returncode == 1
+    assert "no peer 'tornado'; there are: gort" in done.stderr
+
+
+def test_a_small_run_writes_everything(tmp_path: Path) -> None:
+    """One row, one peer: the table on stdout, JSON with every value and the facts to repeat it, a plot."""
+    done = gort_cli("bench", "--quick", "--rounds", "2", "--peers", "asyncio", "--out", str(tmp_path), "yield")
+    assert done.returncode == 0, done.stderr
+    assert "Times what gort takes" in done.stdout
+    data = json.loads((tmp_path / "results.json").read_text())
+    [row] = data["rows"]
+    assert len(row["values"]["gort"]) == len(row["values"]["asyncio"]) == 2
+    assert row["times_gort"]["gort"] == 1.0
+    for fact in ("cpu", "python", "python_cflags", "gort_compiled", "system", "load_before", "load_after"):
+        assert fact in data["machine"]
+    assert "| yield |" in (tmp_path / "results.md").read_text()
+    assert (tmp_path / "results.svg").read_text().startswith("<svg")
