@@ -132,7 +132,14 @@ class _Derived(Context):
         self._source: Context = parent._source if type(parent) is _Value else parent
 
     def deadline(self) -> float | None:
-        return self._source.deadline()
+        ctx: Context = self
+        while isinstance(ctx, _Derived):
+            if type(ctx) is _Without:
+                return None
+            if type(ctx) is _Cancel and ctx._deadline is not None:
+                return ctx._deadline
+            ctx = ctx._source
+        return ctx.deadline()
 
     def value(self, key: object) -> Any:
         return _lookup(self, key)
@@ -174,9 +181,6 @@ class _Without(_Derived):
 
     __slots__ = ()
 
-    def deadline(self) -> float | None:
-        return None
-
     def _describe(self) -> str:
         return "without_cancel"
 
@@ -194,11 +198,8 @@ class _Cancel(_Derived):
         self._cause: BaseException | None = None
         self._children: dict[_Cancel, None] | None = None  # in the order in which they came; None when there are none
         self._deadline: float | None = None
-        self._timer: Any = None
+        self._timer: _Alarm | None = None
         self._run: Callable[[], None] | None = None  # starts the function of an after_func
-
-    def deadline(self) -> float | None:
-        return self._deadline if self._deadline is not None else self._source.deadline()
 
     def done(self) -> Chan[None]:
         done = self._done
@@ -279,8 +280,26 @@ class _Cancel(_Derived):
         else:
             _main.go(_watch, self._parent, self)
 
-    def _expire(self, why: BaseException | None) -> None:
-        self._cancel(DeadlineExceeded(), why)
+
+class _Alarm:
+    """The timer of a deadline.  It lets go of its context when it is stopped, so that a context which was cancelled in
+    time is freed at once, whatever the timer still hangs on to."""
+
+    __slots__ = ("_ctx", "_timer", "_why")
+
+    def __init__(self, ctx: _Cancel, seconds: float, why: BaseException | None) -> None:
+        self._ctx: _Cancel | None = ctx
+        self._why = why
+        self._timer = _timer_func(seconds, self._fire)
+
+    def _fire(self) -> None:
+        ctx, self._ctx = self._ctx, None
+        if ctx is not None:
+            ctx._cancel(DeadlineExceeded(), self._why)
+
+    def stop(self) -> None:
+        self._ctx = self._why = None
+        self._timer.stop()
 
 
 async def _watch(parent: Context, child: _Cancel) -> None:
@@ -333,6 +352,12 @@ def _check_parent(parent: object, name: str) -> None:
 def _check_cause(why: object, name: str) -> None:
     if why is not None and not isinstance(why, BaseException):
         raise TypeError(f"context.{name}: a cause is an exception or None, not {type(why).__name__}")
+
+
+def _check_number(x: object, name: str) -> None:
+    if isinstance(x, (str, bytes)) or not hasattr(x, "__float__"):
+        raise TypeError(f"context.{name}: a duration or instant is a number of seconds, not a {type(x).__name__}")
+    to_ns(x)  # refuses NaN
 
 
 class CancelFunc:
@@ -432,8 +457,8 @@ def with_timeout(parent: Context, seconds: float, cause: BaseException | None = 
     Zero or less is done at once; math.inf sets no deadline.  cause: what cause(ctx) gives when the time is over.
     TypeError or ValueError for what is no duration, RuntimeError outside a running runtime, which has the timers."""
     _check_parent(parent, "with_timeout")
-    to_ns(seconds)
-    return _with_deadline(parent, time.monotonic() + seconds, cause, "with_timeout")
+    _check_number(seconds, "with_timeout")
+    return _with_deadline(parent, time.monotonic() + float(seconds), cause, "with_timeout")
 
 
 def with_deadline(
@@ -449,7 +474,7 @@ def with_deadline(
     if isinstance(when, datetime):
         when = now + (when.timestamp() - time.time())
     else:
-        to_ns(when)
+        _check_number(when, "with_deadline")
         if when != math.inf and when - now > _FAR:
             raise ValueError(
                 f"context.with_deadline: {when!r} is years ahead on time.monotonic()'s clock; is it a time.time()? "
@@ -469,18 +494,18 @@ def _with_deadline(parent: Context, when: float, why: BaseException | None, name
     ctx._follow()
     left = when - time.monotonic()
     if left <= 0:
-        ctx._expire(why)
+        ctx._cancel(DeadlineExceeded(), why)
     elif ctx._err is None:
         try:
-            timer = _timer_func(left, ctx._expire, why)
+            alarm = _Alarm(ctx, left, why)
         except BaseException:
             ctx._leave()
             raise
         with ctx._lock:
             if ctx._err is None:
-                ctx._timer, timer = timer, None
-        if timer is not None:
-            timer.stop()
+                ctx._timer = alarm
+        if ctx._timer is not alarm:
+            alarm.stop()
     return Cancellable(ctx, CancelFunc(ctx))
 
 
