@@ -44,7 +44,7 @@ def load(path: str) -> ModuleType:
         fail(f"{path} is no Python source: {e}")
     module = ModuleType("__main__")
     module.__file__ = path
-    sys.modules["__main__"] = module
+    sys.modules["__main__"] = sys.modules["__gort_main__"] = module  # dataclasses look up a class's module by name
     module.__name__ = "__gort_main__"
     sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
     try:
