@@ -250,9 +250,9 @@ def test_semaphore_is_fair_to_a_large_request(run1: Run) -> None:
         await sem.acquire(1)
         async with gort.Group() as group:
             group.go(want, "large", 2)
-            await gort.gosched()
+            await parked(1, "semacquire")
             group.go(want, "small", 1)
-            await gort.gosched()
+            await parked(2, "semacquire")
             assert order == []
             sem.release(1)
         return order
@@ -266,7 +266,7 @@ def test_semaphore_try_acquire_does_not_overtake(run1: Run) -> None:
         await sem.acquire(1)
         async with gort.Group() as group:
             group.go(acquire, sem, 2)
-            await gort.gosched()
+            await parked(1, "semacquire")
             assert not sem.try_acquire(1)
             sem.release(1)
         sem.release(2)

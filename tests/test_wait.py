@@ -301,10 +301,24 @@ def test_wait_in_a_coroutine_is_refused(run: Run) -> None:
         run(main)
 
 
-def test_wait_without_a_runtime() -> None:
+def test_wait_between_threads_without_a_runtime() -> None:
+    """Two plain threads may use a channel where no runtime runs; a timeout bounds what nobody will answer."""
     ch: gort.Chan[int] = gort.Chan()
-    with pytest.raises(RuntimeError, match=r"gort\.run"):
-        gort.wait(ch.recv())
+    got: list[int] = []
+
+    def receiver() -> None:
+        for _ in range(20):
+            got.append(gort.wait(ch.recv(), timeout=PATIENCE_S))
+
+    thread = threading.Thread(target=receiver)
+    thread.start()
+    for i in range(20):
+        gort.wait(ch.send(i), timeout=PATIENCE_S)
+    thread.join(PATIENCE_S)
+    assert got == list(range(20))
+    with pytest.raises(TimeoutError):
+        gort.wait(ch.recv(), timeout=0.01)
+    assert not ch.try_send(1)
 
 
 def test_wait_of_something_else(run: Run) -> None:

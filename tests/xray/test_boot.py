@@ -1,0 +1,152 @@
+"""The emulated boot of real Go programs, held against the same programs run natively under gdb."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import all_gos
+from gdb_oracle import values_at
+
+from gort.xray.follow import Boot, Options, xray
+
+pytestmark = pytest.mark.go
+
+LINUX = ("default", "noopt", "stripped", "pie", "arm64", "arm64-stripped")
+ENV = {"GOMAXPROCS": "3"}
+IN_ORDER = [
+    "runtime.rt0_go", "g0 stack", "bind g0 and m0", "runtime.check", "runtime.args", "runtime.osinit", "runtime.schedinit",
+    "runtime.mallocinit", "runtime.mcommoninit", "runtime.goargs", "runtime.gcinit", "runtime.procresize", "runtime.(*p).init",
+    "runtime.acquirep", "runtime.newproc", "runtime.newproc1", "runtime.runqput", "runtime.mstart", "runtime.mstart0", "runtime.mstart1",
+    "runtime.schedule", "runtime.execute", "runtime.gogo", "runtime.main", "runtime.newm", "runtime.newosproc", "main.main",
+]
+STOPS = ["runtime.rt0_go", "runtime.check", "runtime.newproc", "main.main"]
+
+
+def boot(path: Path, until: str = "main.main", **options: object) -> Boot:
+    with xray(path, Options(until=until, env=[f"{k}={v}" for k, v in ENV.items()], argv=["hello"], **options)) as report:  # type: ignore[arg-type]
+        assert report.boot is not None
+        return report.boot
+
+
+def names(found: Boot) -> list[str]:
+    return [s.name for s in found.stations]
+
+
+@pytest.mark.parametrize("variant", LINUX)
+def test_every_station_in_order_up_to_main(build: Callable[..., Path], variant: str) -> None:
+    found = boot(build("hello", variant))
+    assert found.how == "until", found.detail
+    wanted = iter(IN_ORDER)
+    left = next(wanted)
+    for name in names(found):
+        if name == left:
+            left = next(wanted, "")
+    assert left == "", f"{left} is missing (or out of order) in {names(found)}"
+    if "arm64" not in variant:
+        assert {"cpuid", "runtime.settls", "tls check"} <= set(names(found))
+    assert found.stations[0].name.startswith("_rt0_")
+    assert found.stations[-1].name == "main.main"
+    assert found.state["gomaxprocs"] == found.state["len_allp"] == len(found.state["allp"]) == 3
+    assert found.state["sched"]["maxmcount"] == 10000
+
+
+@pytest.mark.parametrize("variant", LINUX)
+def test_through_hello_to_exit(build: Callable[..., Path], variant: str) -> None:
+    found = boot(build("hello", variant), "exit")
+    assert (found.how, found.status, found.output) == ("exit", 0, b"Hello, world\n")
+    main = names(found).index("main.main")
+    assert "runtime.exit" in names(found)[main:]
+    if variant != "default":
+        assert "main.Hello" in names(found)[main:]
+
+
+@pytest.mark.parametrize("go", all_gos()[1:])
+@pytest.mark.parametrize("variant", LINUX)
+def test_other_releases(build: Callable[..., Path], go: str, variant: str) -> None:
+    test_every_station_in_order_up_to_main(lambda p, v: build(p, v, go), variant)
+    test_through_hello_to_exit(lambda p, v: build(p, v, go), variant)
+
+
+@pytest.mark.parametrize("variant", ["default", "noopt", "pie"])
+@pytest.mark.parametrize("go", all_gos())
+def test_values_are_those_that_gdb_shows(build: Callable[..., Path], variant: str, go: str) -> None:
+    program = build("hello", variant, go)
+    truth = values_at(program, STOPS, ENV, ps=3)
+    assert list(truth) == STOPS
+    for stop in STOPS:
+        found = boot(program, stop)
+        mine, theirs = dict(found.snapshot), dict(truth[stop])
+        sp = found.stations[-1].registers["rsp"]
+        tls = found.state["m0"]["tls"]
+        mine.update({"g0": found.globals.g0 or 0, "m0": found.globals.m0 or 0, "m0.tls": tls["address"], "fs_base": found.stations[-1].registers["fs_base"]})
+        for i in range(3):
+            mine.setdefault(f"allp[{i}]", 0)
+        # The stack lies elsewhere (another environment), so what lies on it is compared by its distance.
+        for values, at in ((mine, sp), (theirs, theirs["sp"])):
+            on_stack = [k for k in ("g0.stack.lo", "g0.stack.hi", "g0.stackguard0", "g0.stackguard1") if values[k]]
+            base = values["g0.stack.hi"] if stop == "main.main" else at  # main.main runs on the goroutine's stack
+            for key in on_stack:
+                values[key] -= base
+        same = ["g0", "m0", "m0.tls", "g0.m", "m0.g0", "m0.id", "g0.stack.lo", "g0.stack.hi", "g0.stackguard0", "g0.stackguard1", "sched.maxmcount"]
+        if stop != "main.main":  # by then the order of threads decides who has which P
+            same += ["fs_base", "m0.tls[0]", "sched.mnext", "gomaxprocs"]
+        assert {k: mine[k] for k in same} == {k: theirs[k] for k in same}, stop
+        if stop in ("runtime.newproc", "main.main"):
+            assert mine["len(allp)"] == theirs["len(allp)"] == 3
+            assert [mine[f"allp[{i}].id"] for i in range(3)] == [theirs[f"allp[{i}].id"] for i in range(3)] == [0, 1, 2]
+        if stop == "runtime.newproc":
+            assert [mine[f"allp[{i}].status"] for i in range(3)] == [theirs[f"allp[{i}].status"] for i in range(3)] == [1, 0, 0]
+            assert [mine[f"allp[{i}].m"] for i in range(3)] == [theirs[f"allp[{i}].m"] for i in range(3)] == [mine["m0"], 0, 0]
+            assert mine["m0.p"] == mine["allp[0]"] != 0
+            assert theirs["m0.p"] == theirs["allp[0]"] != 0
+
+
+def test_what_each_station_establishes(hello: Path) -> None:
+    found = boot(hello)
+    by_name = {s.name: s for s in reversed(found.stations)}
+    g0, m0 = found.globals.g0, found.globals.m0
+    lo, hi = by_name["g0 stack"].changed["g0.stack.lo"][1], by_name["g0 stack"].changed["g0.stack.hi"][1]
+    assert hi - lo == 64 * 1024
+    assert "GenuineIntel" in by_name["cpuid"].note or "AuthenticAMD" in by_name["cpuid"].note
+    tls = found.state["m0"]["tls"]["address"]
+    assert by_name["runtime.settls"].changed["register fs_base"] == (0, tls + 8)
+    assert [c[0] for c in by_name["runtime.settls"].syscalls] == ["arch_prctl"]
+    assert by_name["tls check"].changed["m0.tls[0]"] == (0, 0x123)
+    assert by_name["bind g0 and m0"].changed["g0.m"] == (0, m0)
+    assert by_name["bind g0 and m0"].changed["m0.g0"] == (0, g0)
+    assert by_name["runtime.schedinit"].changed["sched.maxmcount"] == (0, 10000)
+    assert by_name["runtime.procresize"].changed["gomaxprocs"] == (0, 3)
+    assert by_name["runtime.acquirep"].changed["allp[0].status"] == (0, 1)
+    assert by_name["runtime.mstart0"].address
+    assert found.snapshot["g0.stackguard0"] == lo + 928  # stackNosplit 800 + stackSmall 128
+    assert by_name["main.main"].parent == by_name["runtime.main"].index
+
+
+def test_a_stripped_file_tells_the_same(build: Callable[..., Path]) -> None:
+    full, bare = boot(build("hello", "default")), boot(build("hello", "stripped"))
+    assert "symbol table" in full.globals.source
+    assert "code" in bare.globals.source
+    assert "DWARF" in full.layouts.source
+    assert "known" in bare.layouts.source
+    for key in ("g0", "m0", "sched", "ncpu", "gomaxprocs"):
+        assert getattr(bare.globals, key) == getattr(full.globals, key), key
+    assert names(bare) == names(full)
+    assert bare.state["gomaxprocs"] == full.state["gomaxprocs"]
+    assert [p["status_name"] for p in bare.state["allp"]] == [p["status_name"] for p in full.state["allp"]]
+
+
+def test_two_runs_are_the_same(hello: Path) -> None:
+    one, two = boot(hello, "exit"), boot(hello, "exit")
+    assert [(s.name, s.instructions, s.thread) for s in one.stations] == [(s.name, s.instructions, s.thread) for s in two.stations]
+    assert one.state == two.state
+
+
+def test_cpus_and_steps(hello: Path) -> None:
+    with xray(hello, Options(cpus=7)) as report:
+        assert report.boot is not None
+        assert report.boot.state["ncpu"] == report.boot.state["gomaxprocs"] == 7
+    found = boot(hello, "exit", steps=50_000)
+    assert found.how == "steps"
+    assert 50_000 <= found.instructions < 52_000

@@ -1,0 +1,58 @@
+"""Structure layouts: the reader of DWARF against pyelftools, the table of releases against fresh builds."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import all_gos
+
+from gort.xray.dwarf import Dwarf, read_layouts
+from gort.xray.gobuild import read_buildinfo
+from gort.xray.image import load
+from gort.xray.known_layouts import KNOWN
+from gort.xray.layout import FIELDS, _clean
+
+pytestmark = pytest.mark.go
+
+
+def elftools_struct(path: Path, name: str) -> dict[str, int]:
+    elffile = pytest.importorskip("elftools.elf.elffile")
+    with path.open("rb") as f:
+        info = elffile.ELFFile(io.BytesIO(f.read())).get_dwarf_info()
+        for unit in info.iter_CUs():
+            for die in unit.iter_DIEs():
+                attr = die.attributes.get("DW_AT_name")
+                if die.tag == "DW_TAG_structure_type" and attr is not None and attr.value == name.encode():
+                    members: Any = (c for c in die.iter_children() if c.tag == "DW_TAG_member")
+                    return {c.attributes["DW_AT_name"].value.decode(): c.attributes["DW_AT_data_member_location"].value for c in members}
+    raise AssertionError(f"{name} is not described")
+
+
+def test_dwarf_is_read_as_pyelftools_reads_it(hello: Path) -> None:
+    truth = elftools_struct(hello, "runtime.m")
+    with load(hello) as image:
+        mine = Dwarf(image).struct("runtime.m")
+    assert {k: v[0] for k, v in mine.items()} == truth
+    assert len(truth) > 50
+
+
+@pytest.mark.parametrize("go", all_gos())
+@pytest.mark.parametrize("variant", ["default", "arm64", "darwin-arm64", "windows-amd64"])
+def test_the_table_holds_for_a_fresh_build(build: Callable[..., Path], variant: str, go: str) -> None:
+    if go != all_gos()[0] and variant not in ("default", "arm64"):
+        pytest.skip("other systems are built with the newest release only")
+    with load(build("hello", variant, go)) as image:
+        info = read_buildinfo(image)
+        assert info is not None
+        assert info.minor is not None
+        found = _clean(read_layouts(image, FIELDS))
+        known = KNOWN[info.minor, image.os]
+    for struct, fields in known.items():
+        for field, place in fields.items():
+            assert found[struct][field] == place, (struct, field)
+    assert {"stack.lo", "stack.hi", "m"} <= known["runtime.g"].keys()
+    assert {"g0", "curg", "p", "tls"} <= known["runtime.m"].keys()
