@@ -1,0 +1,90 @@
+"""A worker pool: jobs in, results out, a fixed number of workers, and a deadline for the whole.
+
+    gort run examples/worker_pool.py [WORKERS] [JOBS] [SECONDS]
+
+A Group ends when all its members have ended; the first one to fail would cancel the others.  The context's deadline
+stops the producer: it is one more case of its select, and the workers end because the jobs do.  Counting the primes
+below a number stands for work that computes; with more than one P, on an interpreter without the GIL, the workers run
+side by side.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import gort
+from gort import context
+
+
+def count_primes(below: int) -> int:
+    """A job: how many primes there are below a number."""
+    sieve = bytearray([1]) * max(below, 2)
+    sieve[0:2] = b"\0\0"
+    for i in range(2, int(below**0.5) + 1):
+        if sieve[i]:
+            sieve[i * i :: i] = bytes(len(range(i * i, below, i)))
+    return sum(sieve)
+
+
+async def produce(ctx: context.Context, jobs: gort.Chan[int], count: int) -> int:
+    """Sends the jobs until there are no more or ctx is done; how many it sent."""
+    try:
+        for i in range(count):
+            case, _, _ = await gort.select(ctx.done().recv(), jobs.send(10_000 + 100 * i))
+            if case == 0:
+                return i
+        return count
+    finally:
+        jobs.close()
+
+
+async def work(jobs: gort.Chan[int], results: gort.Chan[tuple[int, int]]) -> None:
+    """A worker: takes jobs until there are no more."""
+    async for below in jobs:
+        await results.send((below, count_primes(below)))
+
+
+async def run_pool(workers: int, count: int, seconds: float) -> tuple[int, dict[int, int]]:
+    """(how many jobs were sent, the results)."""
+    jobs: gort.Chan[int] = gort.Chan()
+    results: gort.Chan[tuple[int, int]] = gort.Chan(workers)
+    found: dict[int, int] = {}
+
+    async def collect() -> None:
+        async for below, primes in results:
+            found[below] = primes
+
+    with context.with_timeout(context.background(), seconds) as ctx:
+        async with gort.Group() as outer:
+            outer.go(collect)
+            async with gort.Group() as pool:
+                sent = pool.go(produce, ctx, jobs, count)
+                for _ in range(workers):
+                    pool.go(work, jobs, results)
+            results.close()
+    return sent.result(), found
+
+
+async def main() -> None:
+    """Runs it and prints what was done."""
+    try:
+        workers, count = (int(text) for text in (sys.argv[1:3] + ["4", "200"][len(sys.argv[1:3]) :]))
+        seconds = float(sys.argv[3]) if len(sys.argv) > 3 else 10.0
+    except ValueError as error:
+        sys.exit(f"worker_pool.py: WORKERS and JOBS are whole numbers, SECONDS is a number: {error}")
+    if workers < 1:
+        sys.exit("worker_pool.py: at least one worker is needed")
+    start = time.monotonic()
+    sent, found = await run_pool(workers, count, seconds)
+    took = time.monotonic() - start
+    print(f"{len(found)} of {count} jobs done by {workers} workers in {took:.2f} s")
+    if sent < count:
+        print(f"the deadline of {seconds} s came first")
+    if found:
+        largest = max(found)
+        print(f"primes below {largest}: {found[largest]}")
+
+
+if __name__ == "__main__":
+    gort.run(main)
