@@ -6,8 +6,10 @@ where it names the GIL.
 
 - The lock-rank checker is on (GODEBUG=lockrank=1), here and in every process the tests start.
 - Each test has 60 s (GORT_TEST_TIMEOUT, or its `timeout` marker). Then all goroutines and all threads
-  are dumped to the real stderr and the test fails; if even that does not end it, the process is ended,
-  status 70. pytest-timeout cannot do this: it knows nothing of goroutines.
+  are dumped to the real stderr and the test fails; if even that does not end it, the process is ended.
+  An alarm in the main thread does it, not a watching thread: a thread that could still send makes a
+  deadlock no deadlock. pytest-timeout, which knows nothing of goroutines, is switched off for the same
+  reason.
 - After each test no thread named gort-*, no new descriptor and no goroutine may be left.
 """
 
@@ -33,66 +35,41 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 DEFAULT_LIMIT_S = float(os.environ.get("GORT_TEST_TIMEOUT", "60"))
 GRACE_S = 10.0
-HUNG_STATUS = 70
 
 
 class OutOfTime(BaseException):
     """A test used up its time. Not an Exception: the code under test must not catch it."""
 
 
-class Watchdog(threading.Thread):
-    """One thread for the whole session, so that it never shows up as a thread left by a test."""
-
-    def __init__(self, stderr_fd: int) -> None:
-        super().__init__(name="test-watchdog", daemon=True)
-        self.stderr = os.fdopen(stderr_fd, "w")
-        self.cond = threading.Condition()
-        self.armed: tuple[str, float] | None = None
-
-    def arm(self, what: tuple[str, float] | None) -> None:
-        with self.cond:
-            self.armed = what
-            self.cond.notify()
-
-    def run(self) -> None:
-        with self.cond:
-            while True:
-                self.cond.wait_for(lambda: self.armed is not None)
-                mine = self.armed
-                assert mine is not None
-                name, limit = mine
-                if self.cond.wait_for(lambda m=mine: self.armed is not m, timeout=limit):
-                    continue
-                self.dump(name, limit)
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
-                if not self.cond.wait_for(lambda m=mine: self.armed is not m, timeout=GRACE_S):
-                    print(f"\n{name} does not end: ending the process", file=self.stderr, flush=True)
-                    os._exit(HUNG_STATUS)
-
-    def dump(self, name: str, limit: float) -> None:
-        print(f"\n=== {name}: not done after {limit} s. All goroutines:", file=self.stderr, flush=True)
-        try:
-            import gort
-
-            print(gort.runtime.stack(all=True), file=self.stderr, flush=True)
-        except Exception as exc:
-            print(f"no dump of goroutines: {exc!r}", file=self.stderr, flush=True)
-        print("=== All threads:", file=self.stderr, flush=True)
-        faulthandler.dump_traceback(self.stderr, all_threads=True)
+_stderr = sys.stderr  # replaced by pytest's own, uncaptured one in pytest_configure
+_armed = ("", 0.0)
 
 
 def _on_alarm(_signum: int, _frame: FrameType | None) -> None:
+    """In the main thread, between two bytecodes, also while the scheduler waits there."""
+    name, limit = _armed
+    faulthandler.dump_traceback_later(GRACE_S, exit=True, file=_stderr)  # if what follows does not end it
+    print(f"\n=== {name}: not done after {limit} s. All goroutines:", file=_stderr, flush=True)
+    try:
+        import gort
+
+        print(gort.runtime.stack(all=True), file=_stderr, flush=True)
+    except Exception as exc:
+        print(f"no dump of goroutines: {exc!r}", file=_stderr, flush=True)
+    print("=== All threads:", file=_stderr, flush=True)
+    faulthandler.dump_traceback(_stderr, all_threads=True)
     raise OutOfTime("the test used up its time; all goroutines and threads were dumped to stderr")
 
 
-_watchdog: Watchdog | None = None
-
-
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    global _watchdog
-    if _watchdog is None:  # stderr is pytest's own here; later it is the captured one
-        _watchdog = Watchdog(os.dup(2))
-        _watchdog.start()
+    global _stderr
+    config.addinivalue_line("markers", "timeout(seconds): the time this test may take")
+    plugin = config.pluginmanager.get_plugin("timeout")
+    if plugin is not None:  # its thread per test is a thread that could wake a goroutine: no deadlock is seen
+        config.pluginmanager.unregister(plugin)
+    if threading.current_thread() is threading.main_thread():
+        _stderr = os.fdopen(os.dup(2), "w")  # stderr is pytest's own here; later it is the captured one
         signal.signal(signal.SIGALRM, _on_alarm)
 
 
@@ -106,17 +83,19 @@ def pytest_report_header() -> str:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    global _armed
     marker = item.get_closest_marker("timeout")
-    # Below pytest-timeout's own limit, so that ours comes first.
-    limit = 0.9 * float(marker.args[0]) if marker and marker.args else DEFAULT_LIMIT_S
-    assert _watchdog is not None
-    _watchdog.arm((item.nodeid, limit))
+    limit = float(marker.args[0]) if marker and marker.args else DEFAULT_LIMIT_S
+    _armed = (item.nodeid, limit)
+    signal.setitimer(signal.ITIMER_REAL, limit)
+    faulthandler.dump_traceback_later(limit + GRACE_S, exit=True, file=_stderr)
     try:
         return (yield)
     except OutOfTime as exc:
         pytest.fail(str(exc), pytrace=False)
     finally:
-        _watchdog.arm(None)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(autouse=True)
