@@ -18,7 +18,7 @@ _DEPTH = 6
 _NOISE = ("runtime.morestack", "runtime.panic", "runtime.goPanic", "runtime.gcWriteBarrier", "runtime.duff", "runtime.throw",
           "runtime.deferreturn", "runtime.fatal", "runtime.badsystemstack")
 OPENED = (
-    "_rt0_amd64", "runtime.rt0_go", "runtime.osinit", "runtime.schedinit", "runtime.mcommoninit", "runtime.procresize", "runtime.newproc", "runtime.newproc1",
+    "_rt0_amd64", "_rt0_arm64", "runtime.rt0_go", "runtime.osinit", "runtime.schedinit", "runtime.mcommoninit", "runtime.procresize", "runtime.newproc", "runtime.newproc1",
     "runtime.newproc.func1", "runtime.mstart", "runtime.mstart0", "runtime.mstart1", "runtime.main", "runtime.main.func1", "runtime.wintls", "runtime.libpreinit",
     "runtime.mstart_stub",
 )

@@ -33,13 +33,13 @@ _MAX_CALLS = 64
 _REPEATS = 200
 
 EXPANDED = (
-    "_rt0_amd64", "runtime.rt0_go", "runtime.schedinit", "runtime.mcommoninit", "runtime.procresize", "runtime.newproc", "runtime.newproc1",
+    "_rt0_amd64", "_rt0_arm64", "runtime.rt0_go", "runtime.schedinit", "runtime.mcommoninit", "runtime.procresize", "runtime.newproc", "runtime.newproc1",
     "runtime.newproc.func1", "runtime.mstart", "runtime.mstart0", "runtime.mstart1", "runtime.schedule", "runtime.execute",
     "runtime.main", "runtime.main.func1", "runtime.newm", "runtime.newm1", "runtime.newosproc", "runtime.gcenable", "runtime.mstartm0",
 )
 """Functions whose every call is a station."""
 
-_ENTERED = ("runtime.main", "runtime.sysmon", "runtime.mstart", "runtime.exit", "main.main", "runtime.bgsweep", "runtime.bgscavenge",
+_ENTERED = ("runtime.rt0_go", "runtime.main", "runtime.sysmon", "runtime.mstart", "runtime.exit", "main.main", "runtime.bgsweep", "runtime.bgscavenge",
             "runtime.forcegchelper")
 """Stations that nothing calls: goroutines and threads begin in them, or they are reached by a jump."""
 
@@ -132,9 +132,9 @@ class Recorder:
             found = self.symbols.bodies(self._until)
             if not found:
                 raise XrayError(f"--until {self._until}: {_no_such(self._until, self.symbols)}")
-            for func in found:
-                previous = self.machine.watch.get(func.entry)
-                self.machine.watch[func.entry] = self._stopper(previous)
+            # Where a function has an ABI wrapper the stop is in the function itself, as with a breakpoint in gdb.
+            func = max(found, key=lambda f: f.end - f.entry)
+            self.machine.watch[func.entry] = self._stopper(self.machine.watch.get(func.entry))
         self._points()
 
     def _watch_entry(self, func: Func, always: bool = False) -> None:
@@ -159,6 +159,8 @@ class Recorder:
                 previous(address)
             if not self.stations or self.stations[-1].address != address:
                 self._begin(self._names.get(address) or self.symbols.describe(address), address, 0, self.state.current_g())
+            elif self.stations:
+                self.stations[-1].registers = self.machine.registers()
             self.process.end("until", 0, f"{self._until} was reached")
 
         return stop
