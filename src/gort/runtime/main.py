@@ -13,6 +13,7 @@ import inspect
 import signal
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Coroutine
 from types import CoroutineType
@@ -127,11 +128,15 @@ def shutdown(s: Any, agens: AsyncGenerators) -> None:
     handoff.request_exit(s)
     s.m0note.wakeup()
     deadline = rt0.nanotime() + int(GRACE * 1e9)
-    for m in list(s.allm):
-        if m is not m0 and m.thread is not None:
-            m.thread.join(max(0.0, (deadline - rt0.nanotime()) / 1e9))
     if s.sysmon is not None:
-        s.sysmon.join()
+        s.sysmon.join()  # first: it may be starting an M for a P that it has just retaken
+    for m in list(s.allm):
+        if m is not m0 and m.started:
+            # Another M may be between claiming this one and starting its thread (or failing to).
+            while (m.thread is None or m.thread.ident is None) and m in s.allm and rt0.nanotime() < deadline:
+                time.sleep(0.0005)
+            if m.thread is not None and m.thread.ident is not None:
+                m.thread.join(max(0.0, (deadline - rt0.nanotime()) / 1e9))
     if isinstance(s.fatal, Deadlock):
         panic.deadlock(s, s.fatal)
     s.ending = True
