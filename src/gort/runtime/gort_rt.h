@@ -238,6 +238,19 @@ static PyObject *rt_op_iternext(PyObject *self) {
     return NULL;
 }
 
+static PyObject *rt_op_self(PyObject *self, PyObject *ignored) { return Py_NewRef(self); }
+static PyObject *rt_op_next(PyObject *self, PyObject *ignored) {
+    PyObject *r = rt_op_iternext(self);
+    if (r == NULL && !PyErr_Occurred()) PyErr_SetNone(PyExc_StopIteration);
+    return r;
+}
+/* Classes made in Python (BlockingOp) get their slots from what they find under these names, not from the base's slots. */
+static PyMethodDef rt_op_methods[] = {
+    {"__await__", rt_op_self, METH_NOARGS, NULL},
+    {"__iter__", rt_op_self, METH_NOARGS, NULL},
+    {"__next__", rt_op_next, METH_NOARGS, NULL},
+};
+
 /* Fills the slots of the operation type itself, before any subclass is made ready and copies them. */
 static inline int rt_install_op(PyObject *type) {
     static PyAsyncMethods async;
@@ -248,6 +261,13 @@ static inline int rt_install_op(PyObject *type) {
     t->tp_as_async = &async;
     t->tp_iter = PyObject_SelfIter;
     t->tp_iternext = rt_op_iternext;
+    for (int i = 0; i < 3; i++) {
+        PyObject *method = PyDescr_NewMethod(t, &rt_op_methods[i]);
+        if (method == NULL) return -1;
+        int failed = PyDict_SetItemString(t->tp_dict, rt_op_methods[i].ml_name, method);
+        Py_DECREF(method);
+        if (failed) return -1;
+    }
     PyType_Modified(t);
     return 0;
 }
