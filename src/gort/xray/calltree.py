@@ -56,6 +56,11 @@ def _node(func: Func, symbols: Symbols, disasm: Disassembler, opened: set[str], 
             if callee is None or callee.name.startswith(_NOISE) or callee.name == func.name:
                 continue
             items.append((call.address, _node(callee, symbols, disasm, opened, depth + 1)))
+        for address, mnemonic, _, target in disasm.refs(candidate):
+            # newproc hands its work to systemstack as a closure: the closure's code belongs into the tree
+            closure = symbols.at(target) if mnemonic == "lea" else None
+            if closure is not None and closure.entry == target and closure.name.startswith(func.name + ".func"):
+                items.append((address, _node(closure, symbols, disasm, opened, depth + 1)))
     for name, address in symbols.tab.inlined(body):
         items.append((address, Node(name, address, inlined=True)))
     for _, child in sorted(items, key=lambda i: i[0]):

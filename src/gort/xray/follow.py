@@ -44,6 +44,12 @@ class Static:
     symbols: Symbols
     entry_name: str
 
+    def __enter__(self) -> Static:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.image.close()
+
 
 @dataclass
 class Boot:

@@ -94,7 +94,8 @@ class Image:
     """Reads the file's own symbol table: name -> (address, size)."""
     phdr: tuple[int, int, int] = (0, 0, 0)
     """ELF: address, entry size and count of the program headers, for the auxiliary vector."""
-    stack_top_hint: int = 0
+    views: list[memoryview] = field(default_factory=list, repr=False)
+    """Views that others hold of the mapping: released before it is closed."""
     _starts: list[int] = field(default_factory=list, repr=False)
     _relocated: dict[int, int] | None = field(default=None, repr=False)
 
@@ -103,6 +104,10 @@ class Image:
         self._starts = [s.address for s in self.segments]
 
     def close(self) -> None:
+        """Unmap the file. Nothing may be read from it afterwards."""
+        for view in self.views:
+            view.release()
+        self.views.clear()
         try:
             self.data.close()
         except BufferError:  # a table still holds a view of the file; the mapping goes with it

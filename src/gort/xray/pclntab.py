@@ -61,7 +61,9 @@ class PclnTab:
         seg = image.segment_at(address)
         assert offset is not None and seg is not None
         self._limit = seg.file_size - (address - seg.address)
-        self._view = memoryview(image.data)[offset : offset + self._limit]
+        whole = memoryview(image.data)
+        self._view = whole[offset : offset + self._limit]
+        image.views += [self._view, whole]
         v = self._view
         self.quantum = v[6]
         n, self.nfiles, _, names, cus, files, pctab, funcs = struct.unpack_from("<8Q", v, 8)

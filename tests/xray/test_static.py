@@ -1,0 +1,195 @@
+"""The static facts, against gdb's `info files` and lief, for every format; and what is refused."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from gdb_oracle import info_files
+
+from gort.xray.calltree import Node, call_tree
+from gort.xray.disasm import Disassembler
+from gort.xray.errors import XrayError
+from gort.xray.follow import examine, xray
+from gort.xray.tojson import to_data
+
+FORMATS = {
+    "default": ("ELF", "amd64", "linux"), "pie": ("ELF", "amd64", "linux"), "stripped": ("ELF", "amd64", "linux"),
+    "arm64": ("ELF", "arm64", "linux"), "darwin-arm64": ("Mach-O", "arm64", "darwin"), "darwin-amd64": ("Mach-O", "amd64", "darwin"),
+    "windows-amd64": ("PE", "amd64", "windows"),
+}
+
+
+@pytest.mark.go
+@pytest.mark.parametrize("variant", ["default", "stripped", "pie"])
+def test_sections_and_entry_as_gdb_lists_them(build: Callable[..., Path], variant: str) -> None:
+    program = build("hello", variant)
+    entry, sections = info_files(program)
+    with xray(program, static_only=True) as report:
+        static = to_data(report)["static"]
+    assert static["entry"] == entry
+    mine = [(s["start"], s["end"], s["name"]) for s in static["sections"] if "A" in s["flags"] and s["end"] > s["start"]]
+    # gdb does not list the relocation tables of a position-independent file, and has its own order there
+    theirs = sorted(s for s in sections if s[1] > s[0])
+    assert theirs == sorted(s for s in mine if not (variant == "pie" and s[2].startswith(".rela")))
+
+
+@pytest.mark.go
+@pytest.mark.parametrize("variant", list(FORMATS))
+def test_static_facts(build: Callable[..., Path], variant: str) -> None:
+    with examine(build("hello", variant)) as static:
+        image = static.image
+        assert (image.format, image.arch, image.os) == FORMATS[variant]
+        assert static.build is not None
+        assert static.build.version.startswith("go1.")
+        assert static.build.module == "hello (devel)"
+        assert static.build.settings["GOARCH"] == image.arch
+        assert static.entry_name == f"_rt0_{image.arch}_{image.os}"
+        assert static.symbols.stripped == (variant == "stripped")
+        main = static.symbols.func("main.main")
+        assert main is not None
+        assert static.symbols.where(main.entry) == "hello.go:10"
+
+
+@pytest.mark.go
+@pytest.mark.parametrize("variant", list(FORMATS))
+def test_headers_as_lief_reads_them(build: Callable[..., Path], variant: str) -> None:
+    lief = pytest.importorskip("lief")
+    program = build("hello", variant)
+    binary = lief.parse(str(program))
+    with examine(program, bias=0) as static:
+        image = static.image
+        if image.format == "PE":
+            base = binary.optional_header.imagebase
+            assert image.entry == base + binary.optional_header.addressof_entrypoint
+            theirs = [(base + s.virtual_address, s.virtual_size) for s in binary.sections]
+            assert [i.name for i in image.imports] == [e.name for i in binary.imports for e in i.entries]
+        elif image.format == "Mach-O":
+            assert image.entry == binary.entrypoint
+            theirs = [(s.virtual_address, s.size) for s in binary.sections]
+            assert sorted(i.name for i in image.imports) == sorted(b.symbol.name for b in binary.bindings)
+        else:
+            assert image.entry == binary.entrypoint
+            theirs = [(s.virtual_address, s.size) for s in binary.sections][1:]
+            mine = [(s.address, s.size, s.file_size) for s in image.segments]
+            assert mine == [(s.virtual_address, s.virtual_size, s.physical_size) for s in binary.segments if "LOAD" in str(s.type)]
+        assert [(s.address, s.size) for s in image.sections] == theirs
+
+
+def flat(node: Node) -> list[str]:
+    return [node.name, *(n for c in node.children for n in flat(c))]
+
+
+@pytest.mark.go
+@pytest.mark.parametrize("variant", list(FORMATS))
+def test_the_boot_from_the_code_alone(build: Callable[..., Path], variant: str) -> None:
+    with examine(build("hello", variant)) as static:
+        tree = call_tree(static.symbols, Disassembler(static.symbols))
+        assert tree is not None
+        seen = flat(tree)
+    for name in ("runtime.rt0_go", "runtime.check", "runtime.args", "runtime.osinit", "runtime.schedinit", "runtime.mallocinit", "runtime.mcommoninit",
+                 "runtime.gcinit", "runtime.procresize", "runtime.acquirep", "runtime.newproc", "runtime.newproc1", "runtime.mstart", "runtime.schedule"):
+        assert name in seen, name
+    inlined = [n.name for c in tree.children for n in c.children if n.name == "runtime.schedinit"]
+    assert inlined or "runtime.schedinit" in seen
+
+
+@pytest.mark.go
+@pytest.mark.parametrize("variant", ["darwin-arm64", "windows-amd64"])
+def test_other_systems_say_where_they_stop(build: Callable[..., Path], variant: str) -> None:
+    with xray(build("hello", variant)) as report:
+        assert report.boot is not None or report.why_no_boot
+        if report.boot is not None:
+            assert "not emulated" in report.boot.detail
+            assert "runtime.rt0_go" in [s.name for s in report.boot.stations]
+
+
+@pytest.mark.go
+def test_inlined_calls_are_found_in_pclntab(hello: Path) -> None:
+    with examine(hello) as static:
+        func = static.symbols.func("runtime.schedinit")
+        assert func is not None
+        inlined = {n for n, _ in static.symbols.tab.inlined(func)}
+    assert {"runtime.stackinit", "runtime.lock", "runtime.unlock", "runtime.goenvs"} <= inlined
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(XrayError) as caught, examine(path):
+        pass
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+@pytest.mark.go
+def test_32_bit_files_are_refused(build: Callable[..., Path]) -> None:
+    assert "32-bit" in refused(build("hello", "386"))
+
+
+def test_what_is_no_executable(tmp_path: Path) -> None:
+    empty, text, script = tmp_path / "empty", tmp_path / "text", tmp_path / "script"
+    empty.write_bytes(b"")
+    text.write_bytes(b"plain text " * 100)
+    script.write_bytes(b"#!/bin/sh\necho hello\n" + b"#" * 100)
+    assert "too short" in refused(empty)
+    assert "not an ELF" in refused(text)
+    assert "a script" in refused(script)
+    assert "a directory" in refused(tmp_path)
+    assert "No such file" in refused(tmp_path / "missing")
+    assert "not a regular file" in refused(Path("/dev/zero"))
+
+
+def test_not_go(tmp_path: Path) -> None:
+    true = Path("/bin/true")
+    if not true.exists() or true.read_bytes()[:5] != b"\x7fELF\x02":
+        pytest.skip("no native 64-bit /bin/true")
+    assert "not a Go executable" in refused(true)
+    packed = tmp_path / "packed"
+    data = bytearray(true.read_bytes())
+    data[0x400:0x404] = b"UPX!"
+    packed.write_bytes(data)
+    assert "upx -d" in refused(packed)
+
+
+@pytest.mark.go
+@pytest.mark.parametrize(
+    ("where", "code", "value", "says"),
+    [
+        (32, "<Q", 1 << 60, "program headers"),  # e_phoff
+        (40, "<Q", 1 << 60, "section headers"),  # e_shoff
+        (56, "<H", 0, "program headers"),  # e_phnum
+        (24, "<Q", 0x1234, "entry point"),  # e_entry
+        (18, "<H", 243, "riscv64"),  # e_machine
+        (16, "<H", 1, "object file"),  # e_type
+        (5, "<B", 2, "big-endian"),  # EI_DATA
+    ],
+)
+def test_headers_that_lie(hello: Path, tmp_path: Path, where: int, code: str, value: int, says: str) -> None:
+    data = bytearray(hello.read_bytes())
+    struct.pack_into(code, data, where, value)
+    bad = tmp_path / "bad"
+    bad.write_bytes(data)
+    assert says in refused(bad)
+
+
+@pytest.mark.go
+def test_hostile_segments(hello: Path, tmp_path: Path) -> None:
+    original = hello.read_bytes()
+    phoff = struct.unpack_from("<Q", original, 32)[0]
+    loads = [phoff + 56 * i for i in range(struct.unpack_from("<H", original, 56)[0]) if struct.unpack_from("<I", original, phoff + 56 * i)[0] == 1]
+    bad = tmp_path / "bad"
+
+    def with_word(at: int, value: int) -> str:
+        data = bytearray(original)
+        struct.pack_into("<Q", data, at, value)
+        bad.write_bytes(data)
+        return refused(bad)
+
+    assert "MiB of memory" in with_word(loads[-1] + 40, 1 << 40)  # p_memsz
+    assert "truncated" in with_word(loads[-1] + 8, 1 << 40)  # p_offset
+    assert "overlap" in with_word(loads[1] + 16, struct.unpack_from("<Q", original, loads[0] + 16)[0] + 0x1000)  # p_vaddr
+    assert "outside of user memory" in with_word(loads[-1] + 16, 1 << 63)
+    bad.write_bytes(original[: len(original) // 2])
+    assert "truncated" in refused(bad)
