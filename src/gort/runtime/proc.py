@@ -69,6 +69,7 @@ GFREE_MAX = 64  # dead Gs that a P keeps for itself; half of them go to sched's 
 _GOID_BATCH = cython.declare(cython.int, 16)
 _GFREE_MAX = cython.declare(cython.int, 64)
 CHECK_GLOBAL = cython.declare(cython.int, 61)  # a prime: no pattern of local schedules can dodge it
+CHECK_NETPOLL = cython.declare(cython.int, 30)  # as often, and not at the same time
 
 
 # ---- making goroutines ------------------------------------------------------------------------------------------------
@@ -400,6 +401,11 @@ def findrunnable(m):
             if g is not None:
                 p.schedtick += 1
                 return g
+        if s.netpoll is not None and p.schedtick % CHECK_GLOBAL == CHECK_NETPOLL:
+            # A P that never runs out of work still serves its connections before sysmon has to.
+            p.schedtick += 1
+            if not s.npolling and s.netpoll.waiters():
+                s.netpoll.poll(0)
         g = runqget(p, m.id)
         if g is not None:
             return g

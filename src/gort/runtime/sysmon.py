@@ -69,6 +69,9 @@ def sysmon(s: Any) -> None:
             if quiet:
                 recheck_dead(s)
             s.coarsetime = nanotime()
+            netpoll = s.netpoll
+            if netpoll is not None and not s.npolling and s.coarsetime - s.lastpoll > SLICE_NS and netpoll.waiters():
+                netpoll.poll(0)
             idle = 0 if retake(s, seen) else idle + 1
         wait_for_m0(s)
     except Exception:
