@@ -73,6 +73,14 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGALRM, _on_alarm)
 
 
+def pytest_unconfigure() -> None:
+    global _stderr
+    if _stderr is not sys.stderr:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        _stderr.close()
+        _stderr = sys.stderr
+
+
 def pytest_report_header() -> str:
     import gort
 

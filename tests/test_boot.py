@@ -64,12 +64,13 @@ def test_steps_are_nested_as_in_go(record: dict[str, Any]) -> None:
 
 
 def test_every_step_says_what_it_established_or_why_it_was_skipped(record: dict[str, Any]) -> None:
+    parents = {step["parent"] for step in record["steps"]}
     for step in record["steps"]:
         assert set(step) >= {"name", "parent", "status", "ns", "detail"}
         assert step["status"] in ("ok", "done", "skipped"), step
         assert isinstance(step["ns"], int), step
         assert step["ns"] >= 0, step
-        assert step["detail"], f"{step['name']} tells nothing"
+        assert step["detail"] or step["name"] in parents, f"{step['name']} tells nothing"
     assert any(s["ns"] > 0 for s in record["steps"])
     assert any(s["status"] == "skipped" for s in record["steps"])
 
@@ -82,8 +83,8 @@ def test_state(record: dict[str, Any]) -> None:
     gil = getattr(sys, "_is_gil_enabled", lambda: True)()
     assert state["gomaxprocs"] == (1 if gil else state["ncpu"])
     assert [p["id"] for p in state["allp"]] == list(range(state["gomaxprocs"]))
-    assert all(p["status"] in ("_Prunning", "_Pidle") for p in state["allp"])
-    assert [p["status"] for p in state["allp"]].count("_Prunning") == 1
+    assert state["allp"][0]["status"] == "running"
+    assert all(p["status"] in ("running", "idle") for p in state["allp"])
     assert 0 in [m["id"] for m in state["allm"]]
     assert len(state["allm"]) == state["mcount"] <= 2
     g0 = state["g0"]
@@ -95,7 +96,10 @@ def test_gomaxprocs_gives_that_many_ps(n: int) -> None:
     state = boot_json(GOMAXPROCS=str(n))["state"]
     assert state["gomaxprocs"] == n
     assert [p["id"] for p in state["allp"]] == list(range(n))
-    assert sorted(p["status"] for p in state["allp"]) == ["_Pidle"] * (n - 1) + ["_Prunning"]
+    # m0 has the first; the goroutine that was just made may have woken one more M.
+    assert state["allp"][0]["status"] == "running"
+    assert [p["status"] for p in state["allp"]].count("idle") >= n - 2
+    assert sum(m["p"] is not None for m in state["allm"]) <= n
 
 
 def test_godebug_is_read_at_the_boot() -> None:
@@ -117,7 +121,7 @@ def test_tree_for_people_has_the_same_steps() -> None:
         assert found is not None, f"{step['name']} is not in the tree, or not in its place"
         at = found
     rest = "\n".join(lines)
-    for word in ("ncpu", "GOMAXPROCS", "maxmcount", "_Prunning", "_Pidle", "skipped"):
+    for word in ("ncpu", "GOMAXPROCS", "maxmcount", "running", "skipped"):
         assert word in rest
 
 

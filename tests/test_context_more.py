@@ -75,7 +75,7 @@ def test_the_first_cause_stays_and_goes_down_the_tree() -> None:
 
 def test_a_childs_cause_does_not_go_up() -> None:
     root, _ = context.with_cancel_cause(context.background())
-    child, cancel_child = context.with_cancel_cause(root)
+    _, cancel_child = context.with_cancel_cause(root)
     cancel_child(ValueError("mine"))
     assert root.err() is None
     assert context.cause(root) is None

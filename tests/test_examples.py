@@ -20,14 +20,14 @@ EXAMPLES = ROOT / "examples"
 def gort_run(name: str, *args: str) -> subprocess.CompletedProcess[str]:
     """The example, to its end."""
     return subprocess.run(
-        command("run", str(EXAMPLES / f"{name}.py"), *args), capture_output=True, text=True, timeout=50, check=False
+        command("run", str(EXAMPLES / f"{name}.py"), *args), capture_output=True, text=True, timeout=100, check=False
     )
 
 
 def python(name: str, *args: str) -> subprocess.CompletedProcess[str]:
     """The example, started by python itself."""
     return subprocess.run(
-        [sys.executable, str(EXAMPLES / f"{name}.py"), *args], capture_output=True, text=True, timeout=50, check=False
+        [sys.executable, str(EXAMPLES / f"{name}.py"), *args], capture_output=True, text=True, timeout=100, check=False
     )
 
 
@@ -97,8 +97,7 @@ def test_digest_of_nothing(tmp_path: Path) -> None:
 @pytest.mark.timeout(200)
 def test_digest_of_the_standard_library() -> None:
     """The default tree, thousands of real files, checked by sha256sum itself."""
-    folder = os.path.dirname(os.__file__)
-    done = gort_run("digest", folder, "--list", "--quiet")
+    done = gort_run("digest", "--list", "--quiet")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") > 1000
     check = subprocess.run(
@@ -136,7 +135,7 @@ def test_digest_names_what_it_cannot_read(tree: Path) -> None:
         "sys.addaudithook(refuse)\n"
         f"runpy.run_path({str(EXAMPLES / 'digest.py')!r}, run_name='__main__')\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 1, done.stderr
     assert done.stderr == f"digest.py: {unreadable}: Permission denied\n"
     assert "combined digest" not in done.stdout

@@ -41,6 +41,7 @@ async def small_program(n: int) -> int:
     return total
 
 
+@pytest.mark.timeout(180)
 def test_1000_runs_leave_nothing() -> None:
     """Threads and descriptors as before; objects and memory do not grow with the number of runs."""
     for _ in range(100):

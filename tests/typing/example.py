@@ -69,7 +69,7 @@ async def groups() -> None:
     async with gort.Group(limit=3) as group:
         one = group.go(number, 1, twice=True)
         two = group.go(plain, "x")
-        group.go(number, "1")  # type: ignore[arg-type]
+        group.go(number, "1")  # type: ignore[call-overload]
     assert_type(one.result(), int)
     assert_type(two.result(), bytes)
     assert_type(one.done, bool)
