@@ -67,6 +67,6 @@ def test_install_refuses_a_mixture(monkeypatch: pytest.MonkeyPatch) -> None:
     module.__file__ = f"/somewhere/fake{EXTENSION}"
     monkeypatch.setitem(sys.modules, "gort.fake", module)
     before = list(sys.meta_path)
-    with pytest.raises(RuntimeError, match=r"gort\.fake had been loaded compiled; set it in the environment"):
+    with pytest.raises(RuntimeError, match=r"after gort\.\S+ had been loaded compiled; set it in the env"):
         _loader.install()
     assert sys.meta_path == before
