@@ -4,8 +4,11 @@
     async for conn in ln:
         gort.go(serve, conn)
 
-This file only re-exports.  docs/net.md is the guide.
+This file only re-exports.  docs/net.md is the guide.  TLS (dial_tls, listen_tls, tls_client, tls_server, TLSConn,
+TLSListener) is imported on first use: ssl is large.
 """
+
+from typing import Any
 
 from gort._cython import lent as _lent
 
@@ -35,3 +38,20 @@ __all__ = [
     "listen_packet",
     "split_host_port",
 ]
+
+_TLS = {
+    "TLSConn": "TLSConn",
+    "TLSListener": "TLSListener",
+    "dial_tls": "dial_tls",
+    "listen_tls": "listen_tls",
+    "tls_client": "client",
+    "tls_server": "server",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _TLS:
+        raise AttributeError(f"module 'gort.net' has no attribute {name!r}")
+    from gort.net import tls
+
+    return getattr(tls, _TLS[name])
