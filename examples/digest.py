@@ -2,8 +2,8 @@
 
     gort run examples/digest.py [DIRECTORY] [--list] [--jobs N] [--quiet]
 
-Without DIRECTORY: the standard library of the interpreter in use.  --list prints a line for each file as `sha256sum`
-does (`gort run examples/digest.py DIR --list | sha256sum --check` agrees).  The combined digest is the SHA-256 of those
+Without DIRECTORY: the standard library of the interpreter in use, without its site-packages.  --list prints a line for
+each file as `sha256sum` does (`gort run examples/digest.py DIR --list | sha256sum --check` agrees).  The combined digest is the SHA-256 of those
 lines, so two trees have the same one exactly when they hold the same files under the same names.
 
 The shape is the pipeline that every Go programmer knows.  The walker sends paths; the digesters, of which there are
@@ -82,14 +82,14 @@ def digest_files(paths: list[str]) -> list[Result]:
     return results
 
 
-async def walk(ctx: context.Context, root: str, paths: gort.Chan[list[str]]) -> None:
-    """Sends the tree's files in batches; returns early when ctx is done."""
+async def walk(ctx: context.Context, root: str, skip: str, paths: gort.Chan[list[str]]) -> None:
+    """Sends the tree's files in batches, those under `skip` left out; returns early when ctx is done."""
     done = ctx.done()
     pending = [root]
     batch: list[str] = []
     while pending:
         files, directories = await gort.blocking(list_directory, pending.pop())
-        pending.extend(reversed(directories))
+        pending.extend(d for d in reversed(directories) if d != skip)
         batch += files
         while len(batch) >= BATCH or (batch and not pending):
             case, _, _ = await gort.select(done.recv(), paths.send(batch[:BATCH]))
@@ -108,7 +108,7 @@ async def digest(ctx: context.Context, paths: gort.Chan[list[str]], results: gor
             return
 
 
-async def digest_tree(root: str, jobs: int, show: Progress) -> Total:
+async def digest_tree(root: str, skip: str, jobs: int, show: Progress) -> Total:
     """The whole pipeline.  Raises the first OSError, after everything has stopped."""
     paths: gort.Chan[list[str]] = gort.Chan()
     results: gort.Chan[list[Result]] = gort.Chan()
@@ -117,7 +117,7 @@ async def digest_tree(root: str, jobs: int, show: Progress) -> Total:
 
     async def walker() -> None:
         try:
-            await walk(ctx, root, paths)
+            await walk(ctx, root, skip, paths)
         except OSError as error:
             cancel(error)
         finally:
@@ -202,13 +202,17 @@ def combined_digest(total: Total, root: str) -> str:
 def parse(argv: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="digest.py", description="Digest a directory tree with goroutines.")
-    parser.add_argument("directory", nargs="?", default=sysconfig.get_path("stdlib"))
+    parser.add_argument("directory", nargs="?", help="default: the standard library")
     parser.add_argument("--list", action="store_true", help="print a line for each file, as sha256sum does")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
     parser.add_argument("--jobs", type=int, default=max(4, 2 * gort.runtime.num_cpu()), help="how many digesters")
     args = parser.parse_args(argv)
     if args.jobs < 1:
         parser.error(f"--jobs must be at least 1, not {args.jobs}")
+    args.skip = ""
+    if args.directory is None:
+        args.directory = sysconfig.get_path("stdlib")
+        args.skip = os.path.join(args.directory, "site-packages")
     if not os.path.isdir(args.directory):
         what = "is not a directory" if os.path.exists(args.directory) else "does not exist"
         parser.error(f"{args.directory} {what}; give the directory to digest")
@@ -221,10 +225,11 @@ async def main() -> None:
     show = Progress(args.quiet)
     if not args.list:
         core = "compiled" if gort.runtime.compiled else "uncompiled"
-        print(f"digesting {args.directory} ({args.jobs} digesters, GOMAXPROCS={gort.runtime.gomaxprocs()}, {core} core)")
+        procs = gort.runtime.gomaxprocs()
+        print(f"digesting {args.directory} ({args.jobs} digesters, GOMAXPROCS={procs}, {core} core)")
         sys.stdout.flush()
     try:
-        total = await digest_tree(args.directory, args.jobs, show)
+        total = await digest_tree(args.directory, args.skip, args.jobs, show)
     except OSError as error:
         show.clear()
         sys.stderr.write(f"digest.py: {error.filename or args.directory}: {error.strerror or error}\n")

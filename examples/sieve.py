@@ -32,7 +32,7 @@ async def primes(count: int) -> list[int]:
     """The first `count` primes."""
     numbers: gort.Chan[int] = gort.Chan()
     gort.go(generate, numbers)
-    found = []
+    found: list[int] = []
     while len(found) < count:
         prime = await numbers.recv()
         found.append(prime)

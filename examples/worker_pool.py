@@ -49,21 +49,19 @@ async def run_pool(workers: int, count: int, seconds: float) -> tuple[int, dict[
     """(how many jobs were sent, the results)."""
     jobs: gort.Chan[int] = gort.Chan()
     results: gort.Chan[tuple[int, int]] = gort.Chan(workers)
-    found: dict[int, int] = {}
 
-    async def collect() -> None:
-        async for below, primes in results:
-            found[below] = primes
+    async def collect() -> dict[int, int]:
+        return {below: primes async for below, primes in results}
 
     with context.with_timeout(context.background(), seconds) as ctx:
         async with gort.Group() as outer:
-            outer.go(collect)
+            found = outer.go(collect)
             async with gort.Group() as pool:
                 sent = pool.go(produce, ctx, jobs, count)
                 for _ in range(workers):
                     pool.go(work, jobs, results)
             results.close()
-    return sent.result(), found
+    return sent.result(), found.result()
 
 
 async def main() -> None:

@@ -527,7 +527,8 @@ def with_value(parent: Context, key: object, value: object) -> Context:
 
 
 def without_cancel(parent: Context) -> Context:
-    """parent's values without its end: never done, no deadline.  For work that must be finished after a cancellation."""
+    """parent's values without its end: never done, no deadline.  For work that must be finished even after a
+    cancellation."""
     _check_parent(parent, "without_cancel")
     return _Without(parent)
 

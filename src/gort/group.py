@@ -10,9 +10,9 @@ from __future__ import annotations
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Generator
 from types import TracebackType
-from typing import Any
+from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
 from gort.runtime import handoff, main, proc, runtime2
 from gort.runtime.chan import Chan
@@ -22,7 +22,11 @@ from gort.runtime.sema import WaitGroup
 __all__ = ["Group", "Handle"]
 
 
-class Handle:
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Handle(Generic[T]):
     """A goroutine of a group: `await h` or, once the group is over, `h.result()`."""
 
     panics = False
@@ -34,7 +38,7 @@ class Handle:
         self._goid = 0
         self._value: Any = None
         self._exc: BaseException | None = None
-        self._done = Chan()
+        self._done: Chan[None] = Chan()
         self._cancelled = False
 
     @property
@@ -42,13 +46,13 @@ class Handle:
         """Whether it has ended."""
         return bool(self._done.closed)
 
-    def result(self) -> Any:
+    def result(self) -> T:
         """What it returned.  Raises what it raised (Cancelled when it was cancelled), RuntimeError while it runs."""
         if not self.done:
             raise RuntimeError("the goroutine has not ended yet: `await h`, or leave the group first")
         if self._exc is not None:
             raise self._exc
-        return self._value
+        return self._value  # type: ignore[no-any-return]
 
     def exception(self) -> BaseException | None:
         """What it raised, or None.  RuntimeError while it runs."""
@@ -68,7 +72,7 @@ class Handle:
             return True  # not started yet: the group sees the mark
         return bool(handoff.cancel(g, self._goid, Cancelled()))
 
-    def __await__(self) -> Any:
+    def __await__(self) -> Generator[Any, Any, T]:
         yield from self._done.recv_ok().__await__()
         return self.result()
 
@@ -102,8 +106,8 @@ class Group:
                 raise ValueError(f"a group's limit must be at least 1, not {limit}")
         self.limit = limit
         self._lock = threading.Lock()  # guards everything below; never held across an await or a hand-over
-        self._live: set[Handle] = set()
-        self._queue: deque[Handle] = deque()
+        self._live: set[Handle[Any]] = set()
+        self._queue: deque[Handle[Any]] = deque()
         self._errors: list[BaseException] = []
         self._fatal: BaseException | None = None  # KeyboardInterrupt or SystemExit of a member
         self._wg = WaitGroup()
@@ -111,7 +115,7 @@ class Group:
         self._parent: tuple[Any, int] | None = None
         self._kick: Cancelled | None = None  # what the body was cancelled with, by us
 
-    async def __aenter__(self) -> Group:
+    async def __aenter__(self) -> Self:
         if self._state != "new":
             raise RuntimeError("a Group is entered once: make a new one")
         m = runtime2.current_m()
@@ -121,14 +125,18 @@ class Group:
         self._state = "body"
         return self
 
-    def go(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Handle:
+    @overload
+    def go(self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> Handle[T]: ...
+    @overload
+    def go(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Handle[T]: ...
+    def go(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Handle[Any]:
         """Starts fn(*args, **kwargs) as a goroutine of the group.
 
         Raises TypeError as gort.go does, RuntimeError before the group is entered, after its end, or once it has been
         cancelled."""
         s = main.current("Group.go()")
         main.check_go(s, fn, "Group.go")
-        h = Handle(self, fn, args, kwargs)
+        h: Handle[Any] = Handle(self, fn, args, kwargs)
         with self._lock:
             if self._state not in ("body", "ending"):
                 why = {"new": "has not been entered: async with gort.Group() as g"}.get(self._state, "has ended")
@@ -152,7 +160,7 @@ class Group:
                 raise
         return h
 
-    def _start(self, s: Any, h: Handle, code: Any = None, lasti: int = -1) -> None:
+    def _start(self, s: Any, h: Handle[Any], code: Any = None, lasti: int = -1) -> None:
         fn, args, kwargs = h._call
         g = proc.newproc_from(s, fn, args, kwargs, h, code, lasti)
         with self._lock:
@@ -163,11 +171,11 @@ class Group:
         if cancelled:
             handoff.cancel(h._g, h._goid, Cancelled())
 
-    def _ended(self, h: Handle, exc: BaseException | None) -> None:
+    def _ended(self, h: Handle[Any], exc: BaseException | None) -> None:
         """A member has ended, on whatever thread: the next one starts, or the group is cancelled."""
         failed = exc is not None and not isinstance(exc, (Cancelled, Goexit))
-        nxt: Handle | None = None
-        dropped: list[Handle] = []
+        nxt: Handle[Any] | None = None
+        dropped: list[Handle[Any]] = []
         with self._lock:
             self._live.discard(h)
             if failed:
@@ -195,7 +203,7 @@ class Group:
                 nxt.finished(0, None, e)
         self._wg.done()
 
-    def _drop(self, h: Handle) -> None:
+    def _drop(self, h: Handle[Any]) -> None:
         """A member that will never start."""
         h._exc = Cancelled("the group was cancelled before it started")
         h._call = None
@@ -241,7 +249,7 @@ class Group:
             try:
                 await self._wg.wait()
                 break
-            except BaseException as e:  # we are cancelled, or interrupted, while we wait: so are the members
+            except (Cancelled, KeyboardInterrupt) as e:  # while we wait: the members are cancelled too
                 if e is not self._kick:
                     interrupted = e
                 self.cancel()
@@ -269,4 +277,4 @@ class Group:
         if self._errors:
             errors = ([body] if isinstance(body, Exception) else []) + self._errors
             raise BaseExceptionGroup("unhandled errors in a Group", errors)
-        return True if body is None else False
+        return body is None

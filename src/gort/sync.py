@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
 from gort.runtime import main as _main
 from gort.runtime import proc as _proc
@@ -18,6 +18,7 @@ from gort.runtime.sema import WaitGroup as _WaitGroup
 __all__ = ["Cond", "Mutex", "Once", "Pool", "RWMutex", "Semaphore", "WaitGroup"]
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class _Member:
@@ -32,10 +33,10 @@ class _Member:
         self.wg.done()
 
 
-class WaitGroup(_WaitGroup):  # type: ignore[misc]
+class WaitGroup(_WaitGroup):
     """Waits for a number of goroutines: `wg.go(fn, *args)` or `wg.add(n)` … `wg.done()`, then `await wg.wait()`."""
 
-    def go(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
+    def go(self, fn: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> None:
         """add(1), and starts fn(*args, **kwargs) as a goroutine that calls done() when it ends.  Raises as gort.go."""
         s = _main.current("WaitGroup.go()")
         _main.check_go(s, fn, "WaitGroup.go")
@@ -48,21 +49,21 @@ class WaitGroup(_WaitGroup):  # type: ignore[misc]
 
 
 class Once:
-    """Runs one function once: `await once.do(fn)`.  All callers wait until it has run."""
+    """Runs one function once: `await once.do(fn, *args)`.  All callers wait until it has run."""
 
     def __init__(self) -> None:
         self._mutex = Mutex()
         self._done = False
 
-    async def do(self, fn: Callable[[], Any]) -> None:
-        """Calls fn(), plain or async, if no do() has before.  When it raises, the exception is the caller's, and it
-        counts as having run, as in Go."""
+    async def do(self, fn: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Calls fn(*args, **kwargs), plain or async, if no do() has before.  When it raises, the exception is the
+        caller's, and it counts as having run, as in Go."""
         if self._done:
             return
         async with self._mutex:
             if not self._done:
                 try:
-                    result = fn()
+                    result = fn(*args, **kwargs)
                     if inspect.isawaitable(result):
                         await result
                 finally:
@@ -102,7 +103,7 @@ class Cond:
         """Wakes all that wait now.  From any thread."""
         self._waiting.notify(True)
 
-    async def __aenter__(self) -> Cond:
+    async def __aenter__(self) -> Self:
         await self.mutex.lock()
         return self
 
@@ -113,18 +114,22 @@ class Cond:
 class Pool(Generic[T]):
     """Objects to use again: `x = pool.get()` … `pool.put(x)`.  Thread-safe; get() makes a new one when none is free."""
 
-    def __init__(self, new: Callable[[], T] | None = None) -> None:
-        self.new = new
+    @overload
+    def __init__(self, new: Callable[[], T]) -> None: ...
+    @overload
+    def __init__(self: Pool[T | None], new: None = None) -> None: ...
+    def __init__(self, new: Any = None) -> None:
+        self.new: Callable[[], T] | None = new
         self._free: list[T] = []
 
-    def get(self) -> T | None:
+    def get(self) -> T:
         """A free object, else new(), else None."""
         try:
             return self._free.pop()
         except IndexError:
-            return self.new() if self.new is not None else None
+            return self.new() if self.new is not None else None  # type: ignore[return-value]
 
-    def put(self, x: T | None) -> None:
+    def put(self, x: T) -> None:
         """Gives an object back.  None is ignored."""
         if x is not None:
             self._free.append(x)

@@ -6,10 +6,14 @@ function sees its goroutine's contextvars.  After it, the goroutine takes an idl
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, ParamSpec, TypeVar
 
 from gort.runtime import handoff, runtime2
 from gort.runtime import op as _op  # gives Op its await protocol before it is subclassed
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 getm = runtime2.current_m
 READY, PARK, EXITSYSCALL = 0, 1, 4
@@ -51,10 +55,10 @@ class BlockingOp(runtime2.Op):
 
     def reason(self) -> int:
         """blocking call"""
-        return runtime2.WAIT_BLOCKING
+        return int(runtime2.WAIT_BLOCKING)
 
 
-def blocking(fn: Any, *args: Any, **kwargs: Any) -> Any:
+def blocking(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
     """`result = await gort.blocking(fn, *args, **kwargs)` runs a function that blocks its thread (file I/O, a database
     driver, time.sleep) without holding up any other goroutine.
 
@@ -63,8 +67,8 @@ def blocking(fn: Any, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(f"gort.blocking(fn, *args): fn must be callable, not {type(fn).__name__}")
     code = getattr(getattr(fn, "__func__", fn), "__code__", None)
     if code is not None and code.co_flags & 0x80:
-        raise TypeError(f"gort.blocking(fn, *args) is for plain functions; {fn.__qualname__} is async: await it instead")
+        raise TypeError(f"gort.blocking(fn, *args) is for plain functions; {fn.__qualname__} is async: await it")
     op = BlockingOp()
     op.c = fn
     op.elem = (args, kwargs)
-    return op
+    return op  # type: ignore[return-value]  # awaitable: op.py has given Op its protocol

@@ -129,7 +129,7 @@ def boot() -> dict[str, Any]:
         async def look() -> dict[str, Any]:
             return boot()
 
-        return main.run(look)  # type: ignore[no-any-return]
+        return main.run(look)
     s = m.sched
     return {"steps": s.record.steps, "state": rt0.state(s)}
 

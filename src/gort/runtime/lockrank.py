@@ -71,7 +71,7 @@ def order_violation(held: int, rank: int, here: str, there: str) -> NoReturn:
 
 def _callers(frame: FrameType | None) -> list[tuple[CodeType, int]]:
     """Where a lock is taken, as data: formatting it at every acquisition made the checker twenty times slower."""
-    stack = []
+    stack: list[tuple[CodeType, int]] = []
     while frame is not None and len(stack) < 8:
         stack.append((frame.f_code, frame.f_lineno))
         frame = frame.f_back

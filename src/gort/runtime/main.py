@@ -17,10 +17,14 @@ import time
 import weakref
 from collections.abc import Callable, Coroutine
 from types import CoroutineType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar, TypeVarTuple
 
 from gort.runtime import handoff, panic, proc, rt0, runtime2, traceback
 from gort.runtime.errors import Deadlock, Goexit
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 GRACE = 0.25  # seconds for the other threads to reach a scheduling point before the program ends without them
 
@@ -50,7 +54,8 @@ def is_async(fn: Any) -> bool:
     """Whether calling fn gives a coroutine: async functions, methods, partials of them, objects with async __call__."""
     while isinstance(fn, functools.partial):
         fn = fn.func
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(type(fn), "__call__", None))
+    call = getattr(type(fn), "__call__", None)  # noqa: B004  (looked at, not only asked for)
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(call)
 
 
 def check_main(main: Any, procs: Any) -> None:
@@ -70,7 +75,9 @@ def check_main(main: Any, procs: Any) -> None:
             raise ValueError(f"procs must be at least 1, not {procs}")
 
 
-def run(main: Callable[..., Coroutine[Any, Any, Any]], *args: Any, procs: int | None = None) -> Any:
+def run(
+    main: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts, procs: int | None = None
+) -> T:
     """Boots the runtime, runs `await main(*args)` as the main goroutine and returns its result.
 
     procs: how many Ps (default: GOMAXPROCS in the environment; else 1 under the GIL, the usable CPUs without it).
@@ -104,7 +111,7 @@ def run(main: Callable[..., Coroutine[Any, Any, Any]], *args: Any, procs: int | 
             sys.set_asyncgen_hooks(*hooks)
             _running.remove(s)
             release(s)
-    return outcome(s)
+    return outcome(s)  # type: ignore[no-any-return]
 
 
 def outcome(s: Any) -> Any:
@@ -127,16 +134,16 @@ def shutdown(s: Any, agens: AsyncGenerators) -> None:
     s.m0left = True
     handoff.request_exit(s)
     s.m0note.wakeup()
-    deadline = rt0.nanotime() + int(GRACE * 1e9)
+    deadline = time.monotonic_ns() + int(GRACE * 1e9)
     if s.sysmon is not None:
         s.sysmon.join()  # first: it may be starting an M for a P that it has just retaken
     for m in list(s.allm):
         if m is not m0 and m.started:
             # Another M may be between claiming this one and starting its thread (or failing to).
-            while (m.thread is None or m.thread.ident is None) and m in s.allm and rt0.nanotime() < deadline:
+            while (m.thread is None or m.thread.ident is None) and m in s.allm and time.monotonic_ns() < deadline:
                 time.sleep(0.0005)
             if m.thread is not None and m.thread.ident is not None:
-                m.thread.join(max(0.0, (deadline - rt0.nanotime()) / 1e9))
+                m.thread.join(max(0.0, (deadline - time.monotonic_ns()) / 1e9))
     if isinstance(s.fatal, Deadlock):
         panic.deadlock(s, s.fatal)
     s.ending = True
@@ -302,7 +309,7 @@ def current(what: str) -> Any:
     return m.sched
 
 
-def go(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
+def go(fn: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> None:
     """The go statement: starts fn(*args, **kwargs) as a goroutine and returns at once.
 
     fn is an async function, or a plain one, which then keeps its thread until it returns.  An exception that nobody

@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import CoroutineType
 from typing import Any
 
 from gort.runtime import debugvars, handoff, lockrank, proc, procresize, runtime2, stack, sysmon
@@ -144,7 +142,7 @@ def check(d: dict[str, Any]) -> None:
     async def probe() -> int:
         return 7
 
-    coro: CoroutineType[Any, Any, int] = probe()
+    coro = probe()
     try:
         coro.send(None)
         throw("check: a coroutine that does not wait has suspended")
@@ -250,7 +248,7 @@ def moduledataverify() -> dict[str, Any]:
             f"gort's core is half compiled ({odd}): a build was interrupted or files were mixed. "
             "Reinstall gort (pip install --force-reinstall .), or set GORT_PURE=1 for the uncompiled core"
         )
-    if runtime2.VERSION != __version__:
+    if __version__ != runtime2.VERSION:
         raise RuntimeError(
             f"gort's compiled core is of version {runtime2.VERSION}, the Python half of {__version__}: "
             "reinstall gort, or set GORT_PURE=1 for the uncompiled core"

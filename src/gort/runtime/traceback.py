@@ -66,7 +66,7 @@ def _entry(frame: FrameType) -> tuple[str, str, int]:
 def running(ident: int) -> list[tuple[str, str, int]]:
     """The frames of what a thread runs now, innermost first, up to the scheduler."""
     frame: FrameType | None = sys._current_frames().get(ident)
-    frames = []
+    frames: list[tuple[str, str, int]] = []
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
         if name.startswith("gort.runtime."):
@@ -80,7 +80,7 @@ def running(ident: int) -> list[tuple[str, str, int]]:
 
 def raised(tb: TracebackType | None) -> list[tuple[str, str, int]]:
     """The frames of a traceback, innermost first."""
-    frames = []
+    frames: list[tuple[str, str, int]] = []
     while tb is not None:
         code = tb.tb_frame.f_code
         if not hidden(code):

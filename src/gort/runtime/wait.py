@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import inspect
 import time
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
 from gort.runtime import handoff, main, proc, runtime2
 from gort.runtime.blocking import BlockingOp
@@ -18,10 +19,12 @@ from gort.runtime.op import GoschedOp, awaited_twice, describe
 from gort.runtime.select import SelectOp
 from gort.runtime.timers import SleepOp, to_ns
 
+T = TypeVar("T")
+
 _NEW, _DONE, _PARK = 0, 2, 1
 
 
-def wait(what: Any, timeout: float | None = None) -> Any:
+def wait(what: Awaitable[T], timeout: float | None = None) -> T:
     """Blocks this thread until an operation or a coroutine is done, and returns its result: for plain-function
     goroutines and for threads outside the runtime.
 
@@ -34,9 +37,9 @@ def wait(what: Any, timeout: float | None = None) -> Any:
         raise RuntimeError("gort.wait would block the thread of an async goroutine: use `await` here")
     limit = None if timeout is None else to_ns(timeout)
     if isinstance(what, runtime2.Op):
-        return _wait_op(what, limit, m)
+        return _wait_op(what, limit, m)  # type: ignore[no-any-return]
     if inspect.isawaitable(what):
-        return _wait_coroutine(what, limit, m)
+        return _wait_coroutine(what, limit, m)  # type: ignore[no-any-return]
     raise TypeError(f"gort.wait takes an operation such as ch.recv(), or a coroutine, not {type(what).__name__}")
 
 

@@ -1,0 +1,28 @@
+# Types of runtime2.py for type checkers. The module is in Cython's pure Python mode and has its C types in
+# runtime2.pxd, which no checker reads; the structures are left untyped here.
+from typing import Any
+
+class Note:
+    def sleep(self, timeout: float = -1.0) -> bool: ...
+    def wakeup(self) -> None: ...
+    def clear(self) -> None: ...
+
+class Op:
+    what: Any
+    kind: int
+    state: int
+    success: int
+    index: int
+    when: int
+    g: Any
+    c: Any
+    elem: Any
+    next: Any
+    prev: Any
+    sel: Any
+    def begin(self, g: Any) -> int: ...
+    def finish(self) -> Any: ...
+    def abort(self) -> bool: ...
+    def reason(self) -> int: ...
+
+def __getattr__(name: str) -> Any: ...
