@@ -218,7 +218,7 @@ def test_select_says_which_case_is_wrong(run: Run) -> None:
         ch: gort.Chan[int] = gort.Chan(1)
         with pytest.raises(TypeError, match=r"recv\(\)"):
             await gort.select(ch)  # type: ignore[arg-type]
-        with pytest.raises(TypeError, match=r"1"):
+        with pytest.raises(TypeError, match="int"):
             await gort.select(None, 5)  # type: ignore[arg-type]
         with pytest.raises(TypeError, match=r"(?i)sleep|after|channel"):
             await gort.select(gort.sleep(1))  # type: ignore[arg-type]

@@ -257,8 +257,8 @@ def test_ctrl_c_runs_finally(write: Write) -> None:
     file = write(
         HEAD + "async def waiter():\n    try:\n        await gort.sleep(3600)\n    finally:\n"
         "        print('waiter', flush=True)\n"
-        "async def main():\n    gort.go(waiter)\n    await gort.sleep(0.01)\n    print('ready', flush=True)\n"
-        "    try:\n        await gort.sleep(3600)\n    finally:\n        print('main', flush=True)\n"
+        "async def main():\n    gort.go(waiter)\n    await gort.sleep(0.01)\n"
+        "    try:\n        print('ready', flush=True)\n        await gort.sleep(3600)\n    finally:\n        print('main', flush=True)\n"
     )
     with started(file) as process:
         status, out, err, _ = interrupted(process)
@@ -269,7 +269,7 @@ def test_ctrl_c_runs_finally(write: Write) -> None:
 def test_ctrl_c_can_be_handled(write: Write) -> None:
     """main may catch KeyboardInterrupt and end in its own way."""
     file = write(
-        HEAD + "async def main():\n    print('ready', flush=True)\n    try:\n        await gort.sleep(3600)\n"
+        HEAD + "async def main():\n    try:\n        print('ready', flush=True)\n        await gort.sleep(3600)\n"
         "    except KeyboardInterrupt:\n        print('caught', flush=True)\n        sys.exit(3)\n"
     )
     with started(file) as process:

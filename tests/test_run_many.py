@@ -218,6 +218,7 @@ def test_never_started_goroutines_make_no_noise(run1: Run) -> None:
     gc.collect()  # warnings are errors here
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it is told on, rightly
 def test_stubborn_goroutine_cannot_keep_the_program_alive(run: Run) -> None:
     """A goroutine that swallows everything and waits again while it is closed does not hang the end."""
 
