@@ -17,7 +17,7 @@ from gort.xray.gobuild import BuildInfo, read_buildinfo, why_not_go
 from gort.xray.globals import Globals, find_globals
 from gort.xray.image import Image, load
 from gort.xray.layout import Layouts, find_layouts
-from gort.xray.stations import Recorder, Station
+from gort.xray.stations import Event, Recorder, Station
 from gort.xray.state import Snapshot
 from gort.xray.symbols import Symbols
 
@@ -68,6 +68,7 @@ class Boot:
     memory: int
     layouts: Layouts
     globals: Globals
+    events: list[Event]
 
 
 @dataclass
@@ -144,7 +145,7 @@ def follow(static: Static, options: Options) -> Boot:
     snapshot = reader.snapshot()
     return Boot(
         recorder.stations, reader.nested(snapshot), snapshot, how, status, detail, bytes(process.files.order),
-        machine.instructions, len(process.threads), kernel.calls, kernel.unknown, process.skipped, machine.memory.used, layouts, found,
+        machine.instructions, len(process.threads), kernel.calls, kernel.unknown, process.skipped, machine.memory.used, layouts, found, recorder.events,
     )
 
 

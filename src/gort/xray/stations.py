@@ -79,6 +79,17 @@ class Station:
         return self.total
 
 
+@dataclass(frozen=True, slots=True)
+class Event:
+    station: int
+    begins: bool
+    instructions: int
+    sp: int
+    thread: int
+    delta: Snapshot
+    """What differs from the event before."""
+
+
 @dataclass
 class _Open:
     station: Station
@@ -96,7 +107,9 @@ class Recorder:
         self.disasm = disasm
         self.state = state
         self.stations: list[Station] = []
-        self.frames: list[Snapshot] = []
+        self.events: list[Event] = []
+        """Every entry and end in the order of time, each with what the structures had become by then."""
+        self._seen: Snapshot = {}
         self._open: dict[int, list[_Open]] = {}
         """owner (a g's address, or the thread number where there is none) -> its open stations, innermost last."""
         self._returns: dict[int, str] = {}
@@ -313,6 +326,8 @@ class Recorder:
             self.stations.append(station)
             if parent is not None:
                 parent._calls[name] = station.index
+        if station.times == 1:
+            self._event(station, True)
         chain.append(_Open(station, back, g, sp, m.instructions))
         self._last_open = station
         if back and back not in self._backs:
@@ -336,6 +351,7 @@ class Recorder:
         if station.times > 1:
             return
         after = self.state.snapshot()
+        self._event(station, False)
         before = station._before
         changed: dict[str, tuple[Any, Any]] = {}
         for key, value in after.items():
@@ -349,6 +365,13 @@ class Recorder:
             if old != value and key != self.machine.arch.pc:
                 changed["register " + key] = (old, value)
         station.changed = changed
+
+    def _event(self, station: Station, begins: bool) -> None:
+        now, seen = self.state.snapshot(), self._seen
+        delta = {k: v for k, v in now.items() if seen.get(k) != v}
+        self._seen = now
+        m = self.machine
+        self.events.append(Event(station.index, begins, m.instructions, m.reg(m.arch.sp), self.process.current.tid, delta))
 
     def syscall(self, name: str, args: tuple[int, ...], result: int) -> None:
         chain = self._open.get(self._owner(self.state.current_g()))
