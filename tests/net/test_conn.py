@@ -291,9 +291,9 @@ def test_cancelled_write_says_how_much_went(run: Any) -> None:
                 h.cancel()
             written = h.exception().written
             assert 0 < written < 32 << 20
-            await a.write(b"end")
-            a.close()
+            end = go_result(a.__class__.write, a, b"end")
             assert (await b.read_exactly(written + 3))[-3:] == b"end"
+            assert await end.recv() is None
 
     run(main)
 

@@ -83,8 +83,6 @@ def unix_path(name: str) -> str:
 def from_sockname(network: str, name: Any) -> Addr:
     """An Addr of what Python's socket gives as an address, or of the kernel's own form."""
     if network.startswith("unix"):
-        if isinstance(name, bytes):
-            name = _unix_name(name)
         return Addr(network, _shown(name))
     if isinstance(name, bytes):
         return _from_kernel(network, name)
@@ -99,11 +97,6 @@ def _shown(name: Any) -> str:
         name = name.decode("utf-8", "surrogateescape")
     name = name or ""
     return "@" + name[1:] if name.startswith("\0") else str(name)
-
-
-def _unix_name(raw: bytes) -> bytes:
-    name = raw[2:]
-    return name if name.startswith(b"\0") and len(name) > 1 else name.partition(b"\0")[0]
 
 
 def _from_kernel(network: str, raw: bytes) -> Addr:

@@ -111,7 +111,7 @@ class Listener(Descriptor):
 
 def accepted(fd: int, network: str, raddr: Any) -> Conn:
     """The connection of an accepted descriptor."""
-    conn = Conn(fd, network, raddr)
+    conn = Conn(fd, network, raddr if network != "unix" else None)
     if network != "unix":
         set_nodelay(fd)
     return conn

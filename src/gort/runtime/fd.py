@@ -21,7 +21,7 @@ if cython.compiled:
     rt_import()  # noqa: F821
 else:
     from gort.runtime._purenet import NET_AGAIN, net_accept, net_read, net_readinto, net_write, net_writev
-    from gort.runtime.netpoll import AGAIN, CLOSED, DRAINED, EXPIRED, MORE, OK, NetOp, PollDesc
+    from gort.runtime.netpoll import AGAIN, CLOSED, DRAINED, EXPIRED, MORE, OK, NetOp, PollDesc, wakeside
 
     # Op.kind: even ones read, odd ones write.
     READ = 0  # elem: None, then the bytes; when: how many at most
@@ -266,6 +266,7 @@ class FD(PollDesc):
         """Gives bytes back: the next read begins with them."""
         if data:
             self.pushed = bytes(data) if self.pushed is None else bytes(data) + self.pushed
+            wakeside(self, self.r, False)
 
     def pop(self, n):
         """Up to n of the bytes that were given back."""

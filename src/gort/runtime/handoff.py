@@ -73,6 +73,8 @@ def enqueue(g, next):
     m: M
     p: P
     if g.thread:
+        if g.counted:
+            uncount(g)
         g.note.wakeup()
         return
     m = getm()
@@ -96,6 +98,9 @@ def cancel(g, goid, exc):
     if g.goid != goid or g.status == _Gdead:
         g.unlock()
         return False
+    if g.throw is not None:
+        g.unlock()
+        return True  # one is on its way already
     g.cancelexc = exc
     g.cancelflag = True
     if g.parked:
@@ -336,7 +341,7 @@ def handoffp(s, p, mid):
         return False
     # Work; or a timer or descriptor that nobody would watch: then the new M spins, finds nothing and becomes the poller.
     work: cython.bint = p.runqsize != 0 or p.runnext is not None or s.runqsize != 0
-    idle: cython.bint = not work and s.nmspinning + s.npidle != 0 and (s.npolling != 0 or p.timer0when == 0)
+    idle: cython.bint = not work and s.nmspinning + s.npidle != 0 and (s.npolling != 0 or not unwatched(s, p))
     if s.exiting or s.gcwaiting or idle:
         pidleput(s, p)
         s.unlock()
@@ -356,6 +361,13 @@ def handoffp(s, p, mid):
     s.unlock()
     launch(s, m)
     return True
+
+
+def unwatched(s, p):
+    """Whether p's timers, or any descriptor, need a thread that waits for them."""
+    if p.timer0when != 0:
+        return True
+    return s.netpoll is not None and s.netpoll.waiters()
 
 
 def entersyscall(m):
@@ -413,7 +425,8 @@ def checkdead(s):
         return False
     if s.nmidle + s.nmidlelocked < len(s.allm):
         return False
-    return True
+    # A descriptor is awaited and nobody polls just now: sysmon will look.
+    return s.netpoll is None or not s.netpoll.waiters()
 
 
 def is_dead(s):
@@ -465,13 +478,24 @@ def thread_park(g, op):
     return True
 
 
-def thread_idle(s, by):
-    """Counts a thread that waits inside the runtime without a P (+1) or no longer (-1) for the deadlock check."""
-    dead: cython.bint = False
+def uncount(g):
+    """g's thread is no longer idle for the deadlock check.  Done by whoever wakes it: it wakes later than that."""
+    s: Sched = g.sched
     s.lock()
-    s.nmidlelocked += by
-    if by > 0:
-        dead = checkdead(s)
+    if g.counted:
+        g.counted = False
+        s.nmidlelocked -= 1
+    s.unlock()
+
+
+def count_idle(g):
+    """g's thread waits inside the runtime, without a P and without a time limit: it counts as idle."""
+    s: Sched = g.sched
+    dead: cython.bint
+    s.lock()
+    g.counted = True
+    s.nmidlelocked += 1
+    dead = checkdead(s)
     s.unlock()
     if dead and not s.external():
         fatal(s, Deadlock())

@@ -113,7 +113,8 @@ class Netpoll:
         self.mu = threading.Lock()  # guards descs
         if not cython.compiled:
             lock = make_lock(LOCK_RANK_NETPOLL, self)
-            self.countlock = lock
+            self.countlock = lock.acquire
+            self.countunlock = lock.release
         self.epfd = net_epoll_create()
         self.evfd = net_eventfd()
         net_epoll_add(self.epfd, self.evfd, EPOLLIN)
@@ -414,8 +415,9 @@ def count(np, by):
     if cython.compiled:
         net_add(cython.address(np.nwait), by)  # noqa: F821
     else:
-        with np.countlock:
-            np.nwait += by
+        np.countlock()
+        np.nwait += by
+        np.countunlock()
 
 
 def put(pd, side, op):
