@@ -12,7 +12,20 @@ from types import ModuleType
 
 
 class XrayError(Exception):
-    """The file cannot be read or followed; the text is one line that says why and what helps."""
+    """The file cannot be read or followed; the text is one line that says why and what helps.
+
+    Names out of the file may be part of the text, so what would break the line or steer a terminal is escaped.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(printable(text))
+
+
+def printable(text: str, keep: str = "") -> str:
+    """The text with everything that is not printable, except for `keep`, written as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def require(module: str) -> ModuleType:

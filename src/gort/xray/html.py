@@ -91,7 +91,7 @@ svg .edge { stroke:var(--go); fill:none; stroke-width:1.5 } svg .new { stroke:va
 <div id="bar"><button id="prev" aria-label="previous event">◀</button><button id="play">play</button><button id="next" aria-label="next event">▶</button><input id="at" type="range" min="0" value="0" aria-label="moment of the boot"><span id="when"></span></div>
 <main><section><h2>Stations and their time</h2><div id="list"></div></section>
 <section><h2>g0's stack, to scale</h2><svg id="stack" viewBox="0 0 230 560" width="230" height="560" role="img" aria-label="g0's stack"></svg></section>
-<section><h2>g0, m0, the Ps and sched</h2><svg id="graph" viewBox="0 0 560 430" width="100%" role="img" aria-label="links between the structures"></svg><div id="detail"></div></section></main>
+<section><h2>g0, m0, the Ps and sched</h2><svg id="graph" viewBox="0 0 560 530" width="100%" role="img" aria-label="links between the structures"></svg><div id="detail"></div></section></main>
 <script>
 "use strict";
 const D = @DATA@;
@@ -118,7 +118,7 @@ function drawStack(st, e, changed) {
   const svg = $("stack"); svg.replaceChildren();
   const lo = BigInt(st["g0.stack.lo"] || 0), hi = BigInt(st["g0.stack.hi"] || 0), sp = BigInt(e.sp);
   if (!hi) { el(svg, "text", {x: 10, y: 30}, "no stack yet"); el(svg, "text", {x: 10, y: 50, class: "soft"}, "SP " + hex(sp)); return; }
-  const top = 30, bottom = 530, y = v => top + (bottom - top) * Number(hi - v) / Number(hi - lo);
+  const top = 30, bottom = 490, y = v => top + (bottom - top) * Number(hi - v) / Number(hi - lo);
   el(svg, "rect", {x: 20, y: top, width: 70, height: bottom - top, class: "box"});
   const guard = BigInt(st["g0.stackguard0"] || 0), inside = sp >= lo && sp <= hi;
   if (inside) el(svg, "rect", {x: 20, y: top, width: 70, height: Math.max(1, y(sp) - top), fill: "var(--go)", opacity: .35});
@@ -133,14 +133,14 @@ function drawStack(st, e, changed) {
 function drawGraph(st, changed) {
   const svg = $("graph"); svg.replaceChildren();
   const defs = el(svg, "defs", {}), mk = el(defs, "marker", {id: "tip", viewBox: "0 0 10 10", refX: 9, refY: 5, markerWidth: 7, markerHeight: 7, orient: "auto-start-reverse"}); el(mk, "path", {d: "M0 0L10 5L0 10z", fill: "context-stroke"});
-  const ps = []; for (let i = 0; st["allp[" + i + "]"] && i < 6; i++) ps.push(i);
-  const nodes = {tls: [20, 20, 120, 46], g0: [20, 120, 170, 92], m0: [250, 120, 160, 92], sched: [250, 10, 180, 76]}, lines = {tls: [], g0: [], m0: [], sched: []};
+  const ps = []; for (let i = 0; st["allp[" + i + "]"] && i < 8; i++) ps.push(i);
+  const nodes = {tls: [20, 20, 120, 46], g0: [20, 105, 172, 92], m0: [250, 105, 160, 92], sched: [20, 232, 150, 76]}, lines = {tls: [], g0: [], m0: [], sched: []};
   const f = (k, show) => st[k] === undefined ? null : [k, show ? show(st[k]) : st[k]];
   const put = (n, ...items) => lines[n].push(...items.filter(Boolean));
   put("g0", f("g0.stackguard0", hex), f("g0.atomicstatus", v => G[Number(v)] || v), f("g0.m", hex)); put("m0", f("m0.id"), f("m0.p", hex), f("m0.curg", hex), f("m0.locks")); put("sched", f("sched.maxmcount"), f("sched.mnext"), f("sched.npidle")); put("tls", f("tls base", hex));
   const byAddress = {}; for (const k in D.addresses) byAddress[D.addresses[k]] = k;
-  ps.forEach((i, n) => { const k = "p" + i; nodes[k] = [20 + n * 90, 300, 84, 92]; lines[k] = []; byAddress[st["allp[" + i + "]"]] = k; put(k, f("allp[" + i + "].status", v => P[Number(v)] || v), f("allp[" + i + "].schedtick")); });
-  const curg = st["m0.curg"]; if (curg && curg !== "0" && !byAddress[curg]) { nodes.curg = [440, 150, 110, 46]; lines.curg = [["m0.curg", hex(curg)]]; byAddress[curg] = "curg"; }
+  ps.forEach((i, n) => { const k = "p" + i; nodes[k] = [20 + (n % 4) * 134, 350 + (n >> 2) * 90, 122, 70]; lines[k] = []; byAddress[st["allp[" + i + "]"]] = k; put(k, f("allp[" + i + "].status", v => P[Number(v)] || v), f("allp[" + i + "].schedtick")); });
+  const curg = st["m0.curg"]; if (curg && curg !== "0" && !byAddress[curg]) { nodes.curg = [420, 225, 136, 46]; lines.curg = [["m0.curg", "", hex(curg)]]; byAddress[curg] = "curg"; }
   const exists = {tls: st["tls base"] && st["tls base"] !== "0", g0: (st["g0.stack.hi"] || "0") !== "0", m0: (st["m0.g0"] || "0") !== "0", sched: (st["sched.maxmcount"] || "0") !== "0"};
   const edges = []; const link = (from, key) => { const to = byAddress[st[key]]; if (to && to !== from && st[key] !== "0") edges.push([from, to, key]); };
   link("g0", "g0.m"); link("m0", "m0.g0"); link("m0", "m0.p"); link("m0", "m0.curg"); link("tls", "m0.tls[0]"); link("sched", "sched.pidle"); ps.forEach(i => { link("p" + i, "allp[" + i + "].m"); link("p" + i, "allp[" + i + "].link"); });
@@ -151,7 +151,7 @@ function drawGraph(st, changed) {
     el(svg, "text", {x: (s[0] + t[0]) / 2 + ox * 1.6, y: (s[1] + t[1]) / 2 + oy * 1.6, class: "soft", style: "font-size:10px", "text-anchor": "middle"}, key.replace(/^.*\\./, ".")); });
   for (const n in nodes) { const [x, y, w, h] = nodes[n], hot = lines[n].some(l => changed.has(l[0])), shown = exists[n] === undefined || exists[n]; const g = el(svg, "g", {opacity: shown ? 1 : .25});
     el(g, "rect", {x, y, width: w, height: h, rx: 7, class: "box" + (hot ? " hot" : "")}); el(g, "text", {x: x + 8, y: y + 17, style: "font-weight:700"}, n === "curg" ? "goroutine" : n === "tls" ? "thread-local" : n[0] === "p" ? "allp[" + n.slice(1) + "]" : n);
-    lines[n].forEach((l, i) => el(g, "text", {x: x + 8, y: y + 35 + i * 15, class: changed.has(l[0]) ? "hott" : "soft", style: "font-size:10.5px"}, l[0].replace(/^[^.]*\\./, "") + " " + l[1])); }
+    lines[n].forEach((l, i) => el(g, "text", {x: x + 8, y: y + 35 + i * 15, class: changed.has(l[0]) ? "hott" : "soft", style: "font-size:10.5px"}, l.length > 2 ? l[2] : l[0].replace(/^.*\\./, "") + " " + l[1])); }
 }
 let now = 0, timer = 0;
 function show(i) {

@@ -10,15 +10,21 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as _escape_markup
 from rich.tree import Tree
 
 from gort.xray.calltree import Node, call_tree
 from gort.xray.disasm import Disassembler
+from gort.xray.errors import printable
 from gort.xray.follow import Boot, Report, Static
 from gort.xray.layout import g_status, p_status
 from gort.xray.linux import BLOCKED, REPLACED
 from gort.xray.stations import Station
+
+def escape(text: str) -> str:
+    """Text out of the file for rich: neither its markup nor a terminal's control characters have any effect."""
+    return _escape_markup(printable(text, "\n\t"))
+
 
 _MAX_CHANGES = 12
 _HIDDEN = ("register ",)
@@ -236,13 +242,7 @@ def summary(boot: Boot, console: Console) -> None:
         console.print(", ".join(facts), highlight=False)
     if boot.output:
         text = boot.output.decode("utf-8", "replace")
-        console.print(f"[bold]it wrote[/]: {escape(_clean(text))}", highlight=False, soft_wrap=True)
-
-
-def _clean(text: str) -> str:
-    """A hostile program's output must not steer the reader's terminal."""
-    text = text if len(text) <= 4000 else text[:4000] + "…"
-    return "".join(c if c in "\n\t" or (c.isprintable()) else f"\\x{ord(c):02x}" for c in text).rstrip("\n")
+        console.print(f"[bold]it wrote[/]: {escape(text[:4000].rstrip())}", highlight=False, soft_wrap=True)
 
 
 def print_report(report: Report, console: Console, disasm: bool = False, full: bool = False) -> None:

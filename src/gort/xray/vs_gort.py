@@ -123,10 +123,9 @@ def _state(boot: Boot, mine: dict[str, Any]) -> list[dict[str, Any]]:
 
 def print_comparison(comparison: dict[str, Any]) -> None:
     """The table for a terminal."""
-    from rich.markup import escape
     from rich.table import Table
 
-    from gort.xray.report import make_console
+    from gort.xray.report import escape, make_console
 
     console = make_console()
     table = Table("Go", "instructions", "gort", "time", "", title="the two boots", title_justify="left")

@@ -1,0 +1,161 @@
+"""`gort xray` as a user types it: text, JSON, the page, the comparison, options that are wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gort.xray.follow import Options, xray
+from gort.xray.html import render
+from gort.xray.vs_gort import compare
+
+HERE = Path(__file__).parent
+SOURCES = HERE.parent.parent / "src"
+
+
+def gort(*args: str, status: int = 0, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(SOURCES), **(env or {})}
+    done = subprocess.run([sys.executable, "-m", "gort", "xray", *args], capture_output=True, text=True, env=environment, timeout=50, check=False)
+    assert done.returncode == status, done.stderr
+    return done
+
+
+@pytest.mark.go
+def test_json_keeps_the_contract(hello: Path) -> None:
+    data = json.loads(gort(str(hello), "--json", "--env", "GOMAXPROCS=3").stdout)
+    assert {"static", "stations", "state"} <= data.keys()
+    assert data["static"]["go_version"].startswith("go1.")
+    for s in data["stations"]:
+        assert {"name", "address", "instructions", "registers", "changed", "parent"} <= s.keys()
+        assert s["parent"] is None or data["stations"][s["parent_index"]]["name"] == s["parent"]
+        assert s["parent_index"] is None or s["parent_index"] < s["index"]
+    state = data["state"]
+    assert state["gomaxprocs"] == 3
+    assert state["sched"]["maxmcount"] == 10000
+    assert [p["id"] for p in state["allp"]] == [0, 1, 2]
+    assert state["g0"]["m"] == state["m0"]["address"]
+    assert state["m0"]["g0"] == state["g0"]["address"]
+    assert state["g0"]["stack"]["hi"] - state["g0"]["stack"]["lo"] == 65536
+
+
+@pytest.mark.go
+def test_the_text_reads_as_the_boot(hello: Path) -> None:
+    text = gort(str(hello), "--until", "exit", "--env", "GOMAXPROCS=3").stdout
+    for part in ("_rt0_amd64_linux", "&m0.tls+8", "arch_prctl(0x1002", "sched.maxmcount: 0 → 10000", "GOMAXPROCS 3", "ended with status 0",
+                 "it wrote: Hello, world", "sysmon started on a new M", "is .text"):
+        assert part in text, part
+    assert text.index("runtime.schedinit") < text.index("runtime.newproc ") < text.index("runtime.mstart ")
+
+
+@pytest.mark.go
+def test_static_emulates_nothing(hello: Path) -> None:
+    text = gort(str(hello), "--static").stdout
+    assert "the boot's calls, from the code" in text
+    assert "instructions" not in text
+
+
+@pytest.mark.go
+def test_disasm_and_arguments(hello: Path) -> None:
+    text = gort(str(hello), "--until", "runtime.check", "--disasm", "--argv", "one", "--argv", "two").stdout
+    assert "cpuid" in text
+    assert "call" in text
+    with xray(hello, Options(until="runtime.check", argv=["hello", "one", "two"])) as report:
+        assert report.boot is not None
+        assert report.boot.stations[0].registers["rsp"] % 16 == 0
+
+
+@pytest.mark.go
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--until", "main.mian"], "did you mean main.main"),
+        (["--env", "GOMAXPROCS"], "NAME=VALUE"),
+        (["--static", "--html", "x.html"], "--static"),
+        (["--html", "/nonexistent/x.html"], "No such file"),
+        (["--steps", "0"], "--steps"),
+    ],
+)
+def test_wrong_options_get_one_line(hello: Path, args: list[str], says: str) -> None:
+    done = gort(str(hello), *args, status=2)
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_wrong_files_get_one_line(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing", tmp_path, Path(sys.prefix) / "pyvenv.cfg", Path(__file__)):
+        if path.exists() or path.name == "missing":
+            done = gort(str(path), status=2)
+            assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+            assert done.stdout == ""
+
+
+@pytest.mark.go
+def test_a_missing_library_is_named(hello: Path, tmp_path: Path) -> None:
+    (tmp_path / "unicorn.py").write_text("raise ImportError('hidden')\n")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{SOURCES}"}
+    done = subprocess.run([sys.executable, "-m", "gort", "xray", str(hello)], capture_output=True, text=True, env=environment, timeout=50, check=False)
+    assert done.returncode == 2
+    assert "pip install 'gort[xray]'" in done.stderr
+
+
+@pytest.mark.go
+def test_vs_gort(hello: Path) -> None:
+    data = json.loads(gort(str(hello), "--vs-gort", "--json").stdout)
+    matched = {r["gort"]["name"] for r in data["rows"] if r["gort"] and r["go"]}
+    assert {"_rt0", "rt0_go", "settls", "bind", "check", "args", "osinit", "schedinit", "mcommoninit", "procresize", "newproc", "mstart"} <= matched
+    assert data["matched"] == len(matched)
+    assert "raceinit" in data["only_gort"]
+    assert "runtime.checkfds" in data["only_go"]
+    assert {"maxmcount": 10000} == {s["name"]: s["go"] for s in data["state"] if s["name"] == "maxmcount"}
+    text = gort(str(hello), "--vs-gort").stdout
+    assert "the two boots" in text
+
+
+@pytest.mark.go
+def test_comparison_matches_by_name(hello: Path) -> None:
+    with xray(hello, Options()) as report:
+        assert report.boot is not None
+        record = {"steps": [{"name": n, "parent": None, "status": "ok", "ns": 1, "detail": {}} for n in ("osinit", "maxmcount", "stackinit", "nonsense")], "state": {}}
+        rows = {r["gort"]["name"]: r["go"] for r in compare(report.boot, record)["rows"] if r["gort"]}
+    assert rows["osinit"]["names"] == ["runtime.osinit"]
+    assert rows["maxmcount"] == {"names": ["sched.maxmcount"], "how": "field", "instructions": None, "changed": [0, 10000]}
+    assert rows["stackinit"]["how"] == "inlined"
+    assert rows["nonsense"] is None
+
+
+@pytest.mark.go
+def test_the_page_is_self_contained_and_draws(hello: Path, tmp_path: Path) -> None:
+    page = tmp_path / "boot.html"
+    gort(str(hello), "--html", str(page), "--env", "GOMAXPROCS=3", "--until", "exit")
+    text = page.read_text()
+    assert "http://" not in text.replace("http://www.w3.org/2000/svg", "")
+    assert "https://" not in text
+    assert "src=" not in text
+    assert "runtime.schedinit" in text
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not installed: the page's script was not run")
+    done = subprocess.run([node, str(HERE / "page.js"), str(page)], capture_output=True, text=True, timeout=50, check=False)
+    assert done.returncode == 0, done.stderr
+    drawn = json.loads(done.stdout)
+    assert drawn["events"] > 200
+    assert drawn["rows"] > 100
+    assert "maxmcount 10000" in drawn["graph"]
+    assert "allp[2]" in drawn["graph"]
+    assert "65,536 bytes" in drawn["stack"]
+    assert "Hello, world" in drawn["detail"]
+
+
+@pytest.mark.go
+def test_nothing_of_the_program_becomes_markup(build: object, hello: Path) -> None:
+    with xray(hello, Options(argv=["</script><img src=x>"])) as report:
+        report.static.image.path = "</script><script>alert(1)</script>"
+        text = render(report)
+    assert text.count("</script>") == 1
+    assert "<img" not in text
