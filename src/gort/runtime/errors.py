@@ -29,5 +29,9 @@ class Deadlock(RuntimeError):
         super().__init__(message)
 
 
+class Stopping(RuntimeError):
+    """Raised at an operation that would wait while its goroutine is being closed at the program's end."""
+
+
 class Goexit(BaseException):
     """Unwinds a goroutine for gort.runtime.goexit(): `finally` blocks run, and nobody is told."""

@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t
 from gort.runtime.rt cimport rt_import
 from gort.runtime.runtime2 cimport G, M, P, Sched, Op
 from gort.runtime.netpoll cimport NetOp, PollDesc, Netpoll, AGAIN, DRAINED, MORE, OK, CLOSED, EXPIRED, wakeside
-from gort.runtime.net cimport NET_AGAIN, net_accept, net_read, net_readinto, net_write, net_writev
+from gort.runtime.net cimport NET_AGAIN, net_accept, net_close, net_read, net_readinto, net_write, net_writev
 
 cpdef enum:
     READ = 0
@@ -14,6 +14,12 @@ cpdef enum:
     ACCEPT = 4
     CALL_W = 5
     CALL_R = 6
+
+@cython.final
+cdef class Accepted:
+    cdef int fd
+    cdef object addr
+    cpdef take(self)
 
 cdef class IOOp(NetOp):
     pass

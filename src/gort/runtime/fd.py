@@ -20,7 +20,7 @@ import cython
 if cython.compiled:
     rt_import()  # noqa: F821
 else:
-    from gort.runtime._purenet import NET_AGAIN, net_accept, net_read, net_readinto, net_write, net_writev
+    from gort.runtime._purenet import NET_AGAIN, net_accept, net_close, net_read, net_readinto, net_write, net_writev
     from gort.runtime.netpoll import AGAIN, CLOSED, DRAINED, EXPIRED, MORE, OK, NetOp, PollDesc, wakeside
 
     # Op.kind: even ones read, odd ones write.
@@ -28,7 +28,7 @@ else:
     WRITE = 1  # elem: the buffer; when: how much has gone
     READINTO = 2  # elem: the buffer, then how many came
     WRITEV = 3  # elem: a tuple of buffers; when: how much has gone
-    ACCEPT = 4  # elem: (descriptor, address)
+    ACCEPT = 4  # elem: an Accepted
     CALL_W = 5  # elem: a function that raises BlockingIOError where it would wait, then what it returned
     CALL_R = 6
 
@@ -62,6 +62,24 @@ def buffer_of(data, method):
     if not view.c_contiguous:
         raise ValueError(f"{method}: the memoryview is not contiguous: pass bytes(view)")
     return view
+
+
+class Accepted:
+    """An accepted descriptor on its way to a goroutine, which may never come for it."""
+
+    def __init__(self, fd, addr):
+        self.fd = fd
+        self.addr = addr
+
+    def take(self):
+        """(descriptor, address); the caller owns it now."""
+        fd = self.fd
+        self.fd = -1
+        return fd, self.addr
+
+    def __del__(self):
+        if self.fd >= 0:
+            net_close(self.fd)
 
 
 class IOOp(NetOp):
@@ -124,7 +142,7 @@ class IOOp(NetOp):
             data = net_accept(fd.fd, fd.lsock)
             if data is None:
                 return AGAIN
-            self.elem = data
+            self.elem = Accepted(data[0], data[1])
             return MORE
         try:
             self.elem = self.elem()
@@ -248,7 +266,7 @@ class FD(PollDesc):
         return op
 
     def accept_op(self):
-        """Accepts one connection: (descriptor, address)."""
+        """Accepts one connection, as an Accepted."""
         op: IOOp = IOOp.__new__(IOOp)
         op.c = self
         op.kind = ACCEPT

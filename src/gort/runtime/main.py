@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import signal
 import sys
 import threading
@@ -20,7 +21,7 @@ from types import CoroutineType
 from typing import Any, ParamSpec, TypeVar, TypeVarTuple
 
 from gort.runtime import handoff, panic, proc, rt0, runtime2, traceback
-from gort.runtime.errors import Deadlock, Goexit
+from gort.runtime.errors import Cancelled, Deadlock, Goexit, Stopping
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,7 +48,23 @@ class MainDone:
             s.maingone = True
             return
         s.result, s.exc = value, exc
-        handoff.request_exit(s)
+        if s.agens.live and not s.exiting:
+            proc.newproc(s, s.agens.close_all, (), None, AgensDone(s), True)
+        else:
+            handoff.request_exit(s)
+
+
+class AgensDone:
+    """Told when the async generators that were left have been closed: now the program ends."""
+
+    panics = False
+
+    def __init__(self, s: Any) -> None:
+        self.s = s
+
+    def finished(self, goid: int, value: Any, exc: BaseException | None) -> None:
+        """Ends the runtime."""
+        handoff.request_exit(self.s)
 
 
 def is_async(fn: Any) -> bool:
@@ -93,7 +110,7 @@ def run(
     _last = s.record
     s.external = External(s)
     s.m0note = runtime2.Note()
-    agens = AsyncGenerators(s)
+    s.agens = agens = AsyncGenerators(s)
     s.agenhooks = (agens.firstiter, agens.finalizer)
     hooks = sys.get_asyncgen_hooks()
     sys.set_asyncgen_hooks(*s.agenhooks)
@@ -109,7 +126,8 @@ def run(
         finally:
             interrupts.restore()
             sys.set_asyncgen_hooks(*hooks)
-            _running.remove(s)
+            if s in _running:
+                _running.remove(s)
             release(s)
     return outcome(s)  # type: ignore[no-any-return]
 
@@ -169,7 +187,7 @@ def close(s: Any, m: Any, g: Any) -> None:
         try:
             proc.in_context(g, coro.close)
         except BaseException as e:
-            if not isinstance(e, (SystemExit, KeyboardInterrupt, Goexit)):
+            if not isinstance(e, (SystemExit, KeyboardInterrupt, Goexit, Stopping)):
                 _unraisable(e, coro, "a goroutine's finally block raised while the program ended")
         finally:
             m.curg = None
@@ -236,7 +254,18 @@ class AsyncGenerators:
     def finalizer(self, agen: Any) -> None:
         """A generator was dropped half-way: its aclose() runs in a goroutine of its own."""
         if not self.s.exiting:
-            proc.newproc(self.s, agen.aclose, (), None, Quiet(), True)
+            proc.newproc(self.s, _aclose, (agen,), None, Quiet(), True)
+
+    async def close_all(self) -> None:
+        """Closes every one that is left, as a goroutine: their `finally` blocks may wait."""
+        with self.lock:
+            live = list(self.live)
+        for agen in live:
+            try:
+                await agen.aclose()
+            except BaseException as e:
+                if not isinstance(e, (GeneratorExit, Goexit)):
+                    _unraisable(e, agen, "an async generator raised while the program ended")
 
     def close(self, m: Any) -> None:
         """Closes what is left, on this thread; an await that would wait raises RuntimeError there."""
@@ -254,6 +283,10 @@ class AsyncGenerators:
                 _unraisable(e, agen, "an async generator raised while the program ended")
             finally:
                 m.curg = None
+
+
+async def _aclose(agen: Any) -> None:
+    await agen.aclose()
 
 
 class Quiet:
@@ -276,29 +309,62 @@ class Interrupts:
     def __init__(self, s: Any) -> None:
         self.s = s
         self.before: Any = None
+        self.quit = False
 
     def install(self) -> None:
         """Takes SIGINT over, if this is the main thread and nobody else has."""
         if threading.current_thread() is threading.main_thread():
             if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
                 self.before = signal.signal(signal.SIGINT, self.handle)
+                self.s.caninterrupt = True
+            if hasattr(signal, "SIGQUIT") and signal.getsignal(signal.SIGQUIT) is signal.SIG_DFL:
+                self.quit = True
+                signal.signal(signal.SIGQUIT, self.dump_and_exit)
 
     def restore(self) -> None:
-        """Gives SIGINT back."""
+        """Gives SIGINT and SIGQUIT back."""
+        if self.quit:
+            signal.signal(signal.SIGQUIT, signal.SIG_DFL)
         if self.before is not None and signal.getsignal(signal.SIGINT) == self.handle:
             signal.signal(signal.SIGINT, self.before)
 
     def handle(self, signum: int, frame: Any) -> None:
         """The handler."""
         s = self.s
+        g = s.m0.curg
+        if s.exiting and not s.interrupted:
+            # No Ctrl-C: sysmon breaks a call on this thread that keeps an ended program.
+            if g is not None and frame is not None and not traceback.hidden(frame.f_code):
+                raise Cancelled("the program has ended")
+            return
         first = not s.interrupted
         s.interrupted = True
-        g = s.m0.curg
         user = g is not None and frame is not None and not traceback.hidden(frame.f_code)
         if user and (g is s.maing or not first or s.exiting):
             s.interruptsent = True
             raise KeyboardInterrupt
         s.sysmonnote.wakeup()
+
+
+    def dump_and_exit(self, signum: int, frame: Any) -> None:
+        """SIGQUIT: every goroutine's stack, and status 2, as Go does."""
+        text = "\n".join(traceback.dump(s) for s in list(_running))
+        sys.stderr.write(f"SIGQUIT: quit\n\n{text}\n")
+        sys.stderr.flush()
+        os._exit(2)
+
+
+def _after_fork() -> None:
+    """In a forked child only this thread goes on: there is no runtime any more, whatever stood on its stack."""
+    for s in _running:
+        s.exiting = True
+        s.fatal = RuntimeError("gort: a runtime does not survive os.fork; in the child call gort.run anew, or os._exit")
+    _running.clear()
+    runtime2.bind_thread(None)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def current(what: str) -> Any:

@@ -602,8 +602,11 @@ def serve(pd, side, op, parked):
                 side.busy = False
                 pd.unlock()
                 return done
-        elif r == MORE or side.hup:
-            side.ready = True
+        else:
+            if op.success == FAILED and pd.closing:
+                op.success = CLOSED
+            if r == MORE or side.hup:
+                side.ready = True
         op.index = DONE
         if side.ready and not pd.closing:
             nxt = take(pd, side)

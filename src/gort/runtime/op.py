@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import cython
 
+from gort.runtime.errors import Stopping
 from gort.runtime.runtime2 import describe
 
 if cython.compiled:
@@ -39,7 +40,7 @@ def not_running(op):
     """The error for an operation outside a goroutine."""
     return RuntimeError(
         f"{describe(op)} awaited outside a running gort runtime: start one with gort.run(main), "
-        "or use gort.wait(operation) from a thread that is no goroutine"
+        "or use gort.wait(operation) from a thread that is no goroutine (a forked child has no runtime)"
     )
 
 
@@ -111,7 +112,7 @@ def stopping(op, m):
     m.mcall = MCALL_NONE
     if not op.abort() and op.success:
         return READY  # somebody completed it in the meantime
-    raise RuntimeError(f"{describe(op)}: the runtime is stopping, a finally block cannot wait any more")
+    raise Stopping(f"{describe(op)}: the runtime is stopping, a finally block cannot wait any more")
 
 
 def drop_swallowed(m):

@@ -39,7 +39,7 @@ else:
         unbind,
         wakep,
     )
-    from gort.runtime.runq import globrunqget, globrunqput, runqget, runqput, runqsteal
+    from gort.runtime.runq import globrunqget, globrunqput, kick, runqget, runqput, runqsteal
     from gort.runtime.runtime2 import (
         MCALL_EXITSYSCALL,
         MCALL_GOSCHED,
@@ -383,6 +383,7 @@ def findrunnable(m):
     p: P
     g: G
     now: cython.longlong
+    fair: cython.bint
     while True:
         if s.exiting:
             return None
@@ -396,7 +397,12 @@ def findrunnable(m):
         now = 0
         if p.timer0when != 0:
             now = checktimers(s, p, 0)
-        if s.runqsize > 0 and (p.preempt or p.schedtick % CHECK_GLOBAL == 0):
+        if p.preempt:
+            kick(p, m.id)
+            fair = True
+        else:
+            fair = p.schedtick % CHECK_GLOBAL == 0
+        if fair and s.runqsize > 0:
             g = globrunqget(s, p, m.id, 1)
             if g is not None:
                 p.schedtick += 1
@@ -606,6 +612,7 @@ def startlockedm(m, g):
     lm.nextp = p
     bind(p, lm)
     lm.lockednext = g
+    s.nmidlelocked -= 1  # here, not when it wakes: until then it would count as idle for the deadlock check
     s.unlock()
     lm.park.wakeup()
 
@@ -621,16 +628,15 @@ def schedule_locked(m):
         handoffp(s, p, m.id)
     while True:
         s.lock()
+        if s.exiting:
+            s.unlock()
+            return None
         s.nmidlelocked += 1
         dead = checkdead(s)
         s.unlock()
         if dead and not s.external():
             fatal(s, Deadlock())
-        if not s.exiting:
-            m.park.sleep()
-        s.lock()
-        s.nmidlelocked -= 1
-        s.unlock()
+        m.park.sleep()
         if m.nextp is not None:
             m.p = m.nextp
             m.nextp = None

@@ -29,6 +29,7 @@ def new_p(i):
     p: P = P()
     p.id = i
     p.status = _Pgcstop
+    p.schedtick = 1  # 0 would look at the global queue before anything has run
     p.timers = []
     return p
 

@@ -75,17 +75,8 @@ def runqget(p, mid):
     g = p.runnext
     if g is not None:
         p.runnext = None
-        if not p.preempt:
-            p.unlock()
-            return g
-        # The slice that runnext would inherit is used up: it waits its turn like everybody else.
-        if p.runqtail is None:
-            p.runqhead = g
-        else:
-            p.runqtail.schedlink = g
-        p.runqtail = g
-        p.runqsize += 1
-    p.preempt = False
+        p.unlock()
+        return g
     g = p.runqhead
     if g is not None:
         p.runqhead = g.schedlink
@@ -96,6 +87,23 @@ def runqget(p, mid):
         p.schedtick += 1
     p.unlock()
     return g
+
+
+def kick(p, mid):
+    """The time slice that runnext would inherit is used up: it goes to the tail and waits its turn like everybody."""
+    g: G
+    p.lock()
+    p.preempt = False
+    g = p.runnext
+    if g is not None and p.mid == mid:
+        p.runnext = None
+        if p.runqtail is None:
+            p.runqhead = g
+        else:
+            p.runqtail.schedlink = g
+        p.runqtail = g
+        p.runqsize += 1
+    p.unlock()
 
 
 def runqsteal(s, p, mid, victim, stealnext):

@@ -75,6 +75,7 @@ cdef class G:
     cdef public bint cancelflag
     cdef public bint system
     cdef public bint thread
+    cdef public bint counted
     cdef public int64_t waitsince
     cdef public int64_t mid
     cdef public object coro
@@ -229,9 +230,13 @@ cdef class Sched:
     cdef public int64_t seed
     cdef public object rng
     cdef public object agenhooks
+    cdef public object agens
     cdef public object sysmon
     cdef public bint interrupted
     cdef public bint interruptsent
+    cdef public int64_t interruptedat
+    cdef public int asyncsent
+    cdef public bint caninterrupt
     cdef public bint m0left
     cdef public object waiters
     cdef public Note m0note

@@ -220,6 +220,7 @@ class G:
         readied = False
         cancelflag = False
         system = False  # the runtime's own: does not keep the program alive, not shown in dumps
+        counted = False  # guarded by sched.lock: see handoff.count_idle
         thread = False  # stands for a foreign thread in gort.wait: made runnable by waking its note
         waitsince = 0
         mid = 0
@@ -390,9 +391,13 @@ class Sched:
         seed = 0
         rng = None
         agenhooks = (None, None)
+        agens = None
         sysmon = None
         interrupted = False
         interruptsent = False
+        interruptedat = 0
+        asyncsent = 0
+        caninterrupt = False
         m0left = False
         waiters = ()
         m0note = None

@@ -433,6 +433,8 @@ class WaitGroup(Waitq):
         """Adds delta, which may be negative, to the counter; at zero all who wait go on.  From any thread.
 
         Raises ValueError, and changes nothing, when the counter would become negative."""
+        if not isinstance(delta, int):
+            raise TypeError(f"WaitGroup.add takes an int, not {type(delta).__name__}")
         d: cython.longlong = delta
         chain: Op = None
         last: Op = None
@@ -515,6 +517,8 @@ class Semaphore(Waitq):
 
     def check(self, k):
         """Raises ValueError for an amount that can never be had."""
+        if not isinstance(k, int):
+            raise TypeError(f"a number of permits is an int, not {type(k).__name__}")
         if k < 0 or k > self.size:
             raise ValueError(f"cannot acquire {k} of {self.size} permits: it would wait for ever")
 
@@ -539,6 +543,8 @@ class Semaphore(Waitq):
 
     def release(self, k=1):
         """Gives k permits back.  Raises ValueError when that is more than were taken.  From any thread."""
+        if not isinstance(k, int):
+            raise TypeError(f"a number of permits is an int, not {type(k).__name__}")
         n: cython.longlong = k
         chain: Op = None
         ok: cython.bint

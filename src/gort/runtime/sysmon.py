@@ -15,14 +15,14 @@ looking again for a deadlock that could not be told while threads outside the ru
 
 from __future__ import annotations
 
-import _thread
+import signal
 import sys
 import threading
 import time
 import traceback as _py_traceback
 from typing import Any
 
-from gort.runtime import handoff, panic
+from gort.runtime import handoff, timers
 from gort.runtime.debugvars import gil_enabled
 from gort.runtime.errors import Deadlock
 from gort.runtime.stack import nanotime
@@ -60,12 +60,14 @@ def sysmon(s: Any) -> None:
             elif idle > QUIET_ROUNDS:
                 delay = min(delay * 2, MAX_DELAY_NS)
             quiet = s.npidle == s.gomaxprocs and not s.npolling
-            s.sysmonnote.sleep((IDLE_NS if s.npidle == s.gomaxprocs else delay) / 1e9)
+            deep = s.npidle == s.gomaxprocs and not s.interrupted
+            s.sysmonnote.sleep((IDLE_NS if deep else delay) / 1e9)
             if s.exiting:
                 break
-            if s.interrupted and not s.interruptsent:
-                s.interruptsent = True
-                handoff.cancel(s.maing, s.maingoid, KeyboardInterrupt())
+            if s.interrupted:
+                interrupt_main_goroutine(s)
+            if s.npidle == s.gomaxprocs:
+                wake_stale_poller(s)
             if quiet:
                 recheck_dead(s)
             s.coarsetime = nanotime()
@@ -80,12 +82,47 @@ def sysmon(s: Any) -> None:
         throw("sysmon failed", _py_traceback.format_exc())
 
 
+def interrupt_main_goroutine(s: Any) -> None:
+    """Ctrl-C: KeyboardInterrupt at the main goroutine's await; into its code, if it computes on another thread; and if
+    it still has not ended after a while (it sits in a call), the program ends without it."""
+    if not s.interruptsent:
+        s.interruptsent = True
+        s.interruptedat = nanotime()
+        handoff.cancel(s.maing, s.maingoid, KeyboardInterrupt())
+        return
+    if not s.interruptedat or nanotime() - s.interruptedat < EXIT_GRACE_NS:
+        return
+    if s.asyncsent == 0:
+        s.asyncsent = 1
+        for m in list(s.allm):
+            if m.curg is s.maing and m is not s.m0:
+                raise_in_thread(m.ident, KeyboardInterrupt)
+    elif nanotime() - s.interruptedat > 5 * EXIT_GRACE_NS:
+        handoff.fatal(s, KeyboardInterrupt())
+
+
+def raise_in_thread(ident: int, exc: type[BaseException]) -> None:
+    """Raises exc in the Python code that a thread runs, at its next bytecode."""
+    import ctypes
+
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(exc))
+
+
 def wait_for_m0(s: Any) -> None:
-    """After a Ctrl-C, a goroutine that computes on the main thread would keep the program: it is interrupted."""
-    while s.interrupted and not s.m0left:
-        if s.m0note.sleep(EXIT_GRACE_NS / 1e9) or s.m0left:
+    """The program has ended, but m0 may still run or sit in user code, which would keep run() from returning.  If it is
+    the main thread and its SIGINT is ours, a signal breaks the call (main.Interrupts raises there)."""
+    if s.m0note.sleep(EXIT_GRACE_NS / 1e9) or s.m0left:
+        return
+    while s.caninterrupt and not s.m0left:
+        signal.pthread_kill(s.m0.ident, signal.SIGINT)
+        if s.m0note.sleep(EXIT_GRACE_NS / 1e9):
             return
-        _thread.interrupt_main()
+
+
+def wake_stale_poller(s: Any) -> None:
+    """The poller may sleep for a timer that has been stopped since: it looks again, and finds a deadlock if it is one."""
+    if s.npolling and s.polluntil and timers.earliest(s) != s.polluntil:
+        handoff.wake_poller(s)
 
 
 def recheck_dead(s: Any) -> None:

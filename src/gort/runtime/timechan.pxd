@@ -16,6 +16,7 @@ cdef class Timer:
     cdef tuple args
     cdef Chan guard
     cdef object sched
+    cdef object context
     cpdef look(self)
     cpdef block(self)
     cpdef unblock(self)

@@ -10,6 +10,7 @@ function timer has a channel for its lock alone.
 
 from __future__ import annotations
 
+import contextvars
 import time
 
 import cython
@@ -47,6 +48,7 @@ class Timer:
         args = None
         guard = None
         sched = None
+        context = None
 
     def __init__(self, seconds, fn=None, args=(), sched=None):
         d: cython.longlong = to_ns(seconds)
@@ -64,6 +66,7 @@ class Timer:
             guard.timer = self
         else:
             self.c = None
+            self.context = contextvars.copy_context()
             if arm(sched, self.t, self.when):
                 wake_for(sched, self.when)
 
@@ -101,7 +104,7 @@ class Timer:
         if again:
             wake_for(sched, self.when)
         if self.fn is not None:
-            proc.newproc(self.sched, self.fn, self.args, None, None, False)
+            self.context.run(proc.newproc, self.sched, self.fn, self.args, None, None, False)
 
     def block(self):
         """A goroutine has begun to wait on the channel: from now on the timer must be in a heap."""

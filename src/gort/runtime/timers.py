@@ -34,6 +34,8 @@ def to_ns(seconds):
     TypeError for what is no number, ValueError for NaN."""
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         try:
+            if isinstance(seconds, (str, bytes, bytearray)):
+                raise TypeError
             seconds = float(seconds)
         except (TypeError, ValueError):
             raise TypeError(f"a duration is a number of seconds, not {type(seconds).__name__}") from None
@@ -274,6 +276,11 @@ def timesleepuntil(s):
     return until
 
 
+def earliest(s):
+    """timesleepuntil for the uncompiled parts of the runtime."""
+    return timesleepuntil(s)
+
+
 def movetimers(src, dst):
     """Moves every timer of a P that goes away to another one.  Only procresize calls it, with the world stopped."""
     t: Timer
@@ -329,6 +336,7 @@ def sleep(seconds):
     Follows Go's time.Sleep (runtime/time.go, timeSleep).
 
     Raises TypeError or ValueError for what is no duration, RuntimeError when awaited outside a goroutine."""
+    ns: cython.longlong = to_ns(seconds)
     op: SleepOp = SleepOp.__new__(SleepOp)
-    op.when = to_ns(seconds)
+    op.when = ns
     return op

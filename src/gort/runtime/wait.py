@@ -82,7 +82,7 @@ def _sleep(op: Any, g: Any, s: Any, m: Any, deadline: int | None, timers: list[A
         handoff.entersyscall(m)
         s.waiters.add(g.note)
         if deadline is None:
-            handoff.thread_idle(s, 1)
+            handoff.count_idle(g)
     try:
         while True:
             until = deadline
@@ -108,8 +108,7 @@ def _sleep(op: Any, g: Any, s: Any, m: Any, deadline: int | None, timers: list[A
     finally:
         if m is not None:
             s.waiters.discard(g.note)
-            if deadline is None:
-                handoff.thread_idle(s, -1)
+            handoff.uncount(g)
             handoff.exitsyscall(m)
 
 
@@ -148,15 +147,17 @@ class _Result:
 
     panics = False
 
-    def __init__(self, note: Any) -> None:
-        self.note = note
+    def __init__(self, g: Any) -> None:
+        self.g = g  # stands for the waiting thread
         self.value: Any = None
         self.exc: BaseException | None = None
         self.done = False
 
     def finished(self, goid: int, value: Any, exc: BaseException | None) -> None:
         self.value, self.exc, self.done = value, exc, True
-        self.note.wakeup()
+        if self.g.sched is not None:
+            handoff.uncount(self.g)
+        self.g.note.wakeup()
 
     def abandoned(self, goid: int) -> None:
         self.finished(goid, None, RuntimeError("gort.wait: the runtime stopped before the coroutine was done"))
@@ -172,21 +173,22 @@ def _wait_coroutine(what: Any, limit: int | None, m: Any) -> Any:
     except RuntimeError:
         _drop(what)
         raise
-    note = runtime2.Note()
-    result = _Result(note)
+    waiter = handoff.thread_g(s)
+    result = _Result(waiter)
     g, goid = proc.newproc_from(s, _await, (what,), None, result, None, -1)
     if m is not None:
         handoff.entersyscall(m)
-        if limit is None:
-            handoff.thread_idle(s, 1)
+        if limit is None and not result.done:
+            handoff.count_idle(waiter)
+            if result.done:
+                handoff.uncount(waiter)
     try:
-        if not note.sleep(-1.0 if limit is None else max(0, limit) / 1e9):
+        if not waiter.note.sleep(-1.0 if limit is None else max(0, limit) / 1e9):
             handoff.cancel(g, goid, Cancelled())
             raise TimeoutError("the coroutine took longer than the timeout of gort.wait")
     finally:
         if m is not None:
-            if limit is None:
-                handoff.thread_idle(s, -1)
+            handoff.uncount(waiter)
             handoff.exitsyscall(m)
     if result.exc is not None:
         raise result.exc
