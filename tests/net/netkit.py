@@ -32,18 +32,20 @@ async def pair(network: str = "tcp", path: str = "") -> AsyncIterator[tuple[net.
 
 @asynccontextmanager
 async def serving(handler: Callable[[net.Conn], Any], address: str = "127.0.0.1:0") -> AsyncIterator[str]:
-    """A server whose handler runs in a goroutine per connection; gives its address."""
+    """A server whose handler runs in a goroutine per connection; gives its address.  Waits for all of them at its end."""
     ln = await net.listen("tcp", address)
+    wg = gort.sync.WaitGroup()
 
     async def accept() -> None:
         async for conn in ln:
-            gort.go(handler, conn)
+            wg.go(handler, conn)
 
-    gort.go(accept)
+    wg.go(accept)
     try:
         yield str(ln.addr)
     finally:
         ln.close()
+        await wg.wait()
 
 
 async def echo(conn: net.Conn) -> None:

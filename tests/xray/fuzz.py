@@ -1,8 +1,9 @@
 """Fuzzing of `gort xray` over mutated executables: `python tests/xray/fuzz.py SECONDS FILE…`.
 
-Every mutated file is read, its call tree taken and, for Linux, its boot emulated with small bounds, in a child process. A finding is anything
-but a report or an `XrayError` of one line: another exception, a crash of the child, more than `LIMIT_S` or `LIMIT_MB`.
-Mutations know where the structure is: headers, load commands, section tables, pclntab, moduledata, DWARF, relocations, the code of rt0_go.
+Every mutated file is read, its call tree taken and, for Linux, its boot emulated with small bounds, in a child
+process. A finding is anything but a report or an `XrayError` of one line: another exception, a crash of the child,
+more than `LIMIT_S` or `LIMIT_MB`. Mutations know where the structure is: headers, load commands, section tables,
+pclntab, moduledata, DWARF, relocations, the code of rt0_go.
 """
 
 from __future__ import annotations
@@ -25,7 +26,21 @@ from gort.xray.tojson import boot_data, static_data
 
 LIMIT_S = 20
 LIMIT_MB = 3000
-EVIL = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 40, (1 << 63) - 1, 1 << 63, (1 << 64) - 1)
+EVIL = (
+    0,
+    1,
+    0x7F,
+    0xFF,
+    0x7FFF,
+    0xFFFF,
+    0x7FFFFFFF,
+    0x80000000,
+    0xFFFFFFFF,
+    1 << 40,
+    (1 << 63) - 1,
+    1 << 63,
+    (1 << 64) - 1,
+)
 
 
 def places(path: Path) -> list[tuple[int, int]]:
@@ -40,7 +55,21 @@ def places(path: Path) -> list[tuple[int, int]]:
         if module is not None:
             out += [(module, module + 360)] * 2
         for s in image.sections:
-            if s.file_size and any(k in s.name for k in ("debug_info", "debug_abbrev", "rela", "dyn", "idata", "symtab", "strtab", "buildinfo", "go_module", "interp")):
+            if s.file_size and any(
+                k in s.name
+                for k in (
+                    "debug_info",
+                    "debug_abbrev",
+                    "rela",
+                    "dyn",
+                    "idata",
+                    "symtab",
+                    "strtab",
+                    "buildinfo",
+                    "go_module",
+                    "interp",
+                )
+            ):
                 out.append((s.offset, s.offset + s.file_size))
         for name in ("runtime.rt0_go", "runtime.schedinit", "runtime.osinit", "runtime.mallocinit"):
             func = static.symbols.func(name)
@@ -92,8 +121,8 @@ def examine_all(path: Path, steps: int) -> str:
                 return boot.how
         return "static"
     except XrayError as exc:
-        assert "\n" not in str(exc), "more than one line"
-        assert str(exc), "an empty message"
+        if not str(exc) or "\n" in str(exc):
+            raise ValueError(f"not a message of one line: {exc!s}") from exc
         return "refused"
 
 

@@ -36,7 +36,7 @@ PS = {
     "allp[{i}].status": "'runtime.allp'.array[{i}]->status",
     "allp[{i}].m": "'runtime.allp'.array[{i}]->m",
 }
-_PYTHON = '''
+_PYTHON = """
 def do(command):
     try:
         gdb.execute(command)
@@ -52,18 +52,26 @@ def values(stops, expressions):
             except gdb.error as error:
                 print("E", name, error)
         do("continue")
-'''
+"""
 
 
 def values_at(program: Path, stops: list[str], env: dict[str, str], ps: int = 0) -> dict[str, dict[str, int]]:
-    """{stop: {name: value}} at each function in `stops`, in the order in which they are reached. Skips where gdb cannot run programs."""
+    """{stop: {name: value}} at each function in `stops`, in the order in which they are reached. Skips where gdb
+    cannot run programs.
+    """
     gdb = shutil.which("gdb")
     if gdb is None:
         pytest.skip("gdb is not installed")
     expressions = dict(EXPRESSIONS)
     for i in range(ps):
         expressions.update({k.format(i=i): v.format(i=i) for k, v in PS.items()})
-    commands = ["set confirm off", "set pagination off", "set breakpoint pending off", "unset environment", "set auto-load safe-path /nonexistent"]
+    commands = [
+        "set confirm off",
+        "set pagination off",
+        "set breakpoint pending off",
+        "unset environment",
+        "set auto-load safe-path /nonexistent",
+    ]
     commands += [f"set environment {k} {v}" for k, v in env.items()]
     commands += [f"tbreak *'{s}'" for s in stops]
     commands += ["set language c", "run"]
@@ -71,7 +79,13 @@ def values_at(program: Path, stops: list[str], env: dict[str, str], ps: int = 0)
     with tempfile.TemporaryDirectory() as directory:
         script = Path(directory) / "commands.py"
         script.write_text("\n".join(lines))
-        done = subprocess.run([gdb, "-nx", "-q", "-batch", "-x", str(script), str(program)], capture_output=True, text=True, timeout=50, check=False)
+        done = subprocess.run(
+            [gdb, "-nx", "-q", "-batch", "-x", str(script), str(program)],
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
     out: dict[str, dict[str, int]] = {}
     at: dict[str, int] = {}
     for line in done.stdout.splitlines():
@@ -89,7 +103,15 @@ def info_files(program: Path) -> tuple[int, list[tuple[int, int, str]]]:
     gdb = shutil.which("gdb")
     if gdb is None:
         pytest.skip("gdb is not installed")
-    text = subprocess.run([gdb, "-nx", "-q", "-batch", "-ex", "info files", str(program)], capture_output=True, text=True, timeout=50, check=False).stdout
+    text = subprocess.run(
+        [gdb, "-nx", "-q", "-batch", "-ex", "info files", str(program)],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    ).stdout
     entry = re.search(r"Entry point: (0x[0-9a-f]+)", text)
     assert entry is not None, text
-    return int(entry[1], 16), [(int(a, 16), int(b, 16), n) for a, b, n in re.findall(r"(0x[0-9a-f]+) - (0x[0-9a-f]+) is (\S+)", text)]
+    return int(entry[1], 16), [
+        (int(a, 16), int(b, 16), n) for a, b, n in re.findall(r"(0x[0-9a-f]+) - (0x[0-9a-f]+) is (\S+)", text)
+    ]

@@ -6,32 +6,57 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import all_gos
 from gdb_oracle import values_at
 
+from conftest import all_gos
 from gort.xray.disasm import Disassembler
+from gort.xray.follow import Boot, Options, xray
 from gort.xray.globals import find_globals
 from gort.xray.gobuild import read_buildinfo
 from gort.xray.image import load
 from gort.xray.layout import find_layouts
 from gort.xray.symbols import Symbols
-from gort.xray.follow import Boot, Options, xray
 
 pytestmark = pytest.mark.go
 
 LINUX = ("default", "noopt", "stripped", "pie", "arm64", "arm64-stripped")
 ENV = {"GOMAXPROCS": "3"}
 IN_ORDER = [
-    "runtime.rt0_go", "g0 stack", "bind g0 and m0", "runtime.check", "runtime.args", "runtime.osinit", "runtime.schedinit",
-    "runtime.mallocinit", "runtime.mcommoninit", "runtime.goargs", "runtime.gcinit", "runtime.procresize", "runtime.(*p).init",
-    "runtime.acquirep", "runtime.newproc", "runtime.newproc1", "runtime.runqput", "runtime.mstart", "runtime.mstart0", "runtime.mstart1",
-    "runtime.schedule", "runtime.execute", "runtime.gogo", "runtime.main", "runtime.newm", "runtime.newosproc", "main.main",
+    "runtime.rt0_go",
+    "g0 stack",
+    "bind g0 and m0",
+    "runtime.check",
+    "runtime.args",
+    "runtime.osinit",
+    "runtime.schedinit",
+    "runtime.mallocinit",
+    "runtime.mcommoninit",
+    "runtime.goargs",
+    "runtime.gcinit",
+    "runtime.procresize",
+    "runtime.(*p).init",
+    "runtime.acquirep",
+    "runtime.newproc",
+    "runtime.newproc1",
+    "runtime.runqput",
+    "runtime.mstart",
+    "runtime.mstart0",
+    "runtime.mstart1",
+    "runtime.schedule",
+    "runtime.execute",
+    "runtime.gogo",
+    "runtime.main",
+    "runtime.newm",
+    "runtime.newosproc",
+    "main.main",
 ]
 STOPS = ["runtime.rt0_go", "runtime.check", "runtime.newproc", "main.main"]
 
 
 def boot(path: Path, until: str = "main.main", **options: object) -> Boot:
-    with xray(path, Options(until=until, env=[f"{k}={v}" for k, v in ENV.items()], argv=["hello"], **options)) as report:  # type: ignore[arg-type]
+    with xray(
+        path, Options(until=until, env=[f"{k}={v}" for k, v in ENV.items()], argv=["hello"], **options)
+    ) as report:  # type: ignore[arg-type]
         assert report.boot is not None
         return report.boot
 
@@ -86,7 +111,14 @@ def test_values_are_those_that_gdb_shows(build: Callable[..., Path], variant: st
         mine, theirs = dict(found.snapshot), dict(truth[stop])
         sp = found.stations[-1].registers["rsp"]
         tls = found.state["m0"]["tls"]
-        mine.update({"g0": found.globals.g0 or 0, "m0": found.globals.m0 or 0, "m0.tls": tls["address"], "fs_base": found.stations[-1].registers["fs_base"]})
+        mine.update(
+            {
+                "g0": found.globals.g0 or 0,
+                "m0": found.globals.m0 or 0,
+                "m0.tls": tls["address"],
+                "fs_base": found.stations[-1].registers["fs_base"],
+            }
+        )
         for i in range(3):
             mine.setdefault(f"allp[{i}]", 0)
         # The stack lies elsewhere (another environment), so what lies on it is compared by its distance.
@@ -95,7 +127,19 @@ def test_values_are_those_that_gdb_shows(build: Callable[..., Path], variant: st
             base = values["g0.stack.hi"] if stop == "main.main" else at  # main.main runs on the goroutine's stack
             for key in on_stack:
                 values[key] -= base
-        same = ["g0", "m0", "m0.tls", "g0.m", "m0.g0", "m0.id", "g0.stack.lo", "g0.stack.hi", "g0.stackguard0", "g0.stackguard1", "sched.maxmcount"]
+        same = [
+            "g0",
+            "m0",
+            "m0.tls",
+            "g0.m",
+            "m0.g0",
+            "m0.id",
+            "g0.stack.lo",
+            "g0.stack.hi",
+            "g0.stackguard0",
+            "g0.stackguard1",
+            "sched.maxmcount",
+        ]
         if stop != "main.main":  # by then the order of threads decides who has which P
             if stop != "runtime.rt0_go":  # a natively run PIE has its loader's storage until settls
                 same.append("fs_base")
@@ -105,8 +149,16 @@ def test_values_are_those_that_gdb_shows(build: Callable[..., Path], variant: st
             assert mine["len(allp)"] == theirs["len(allp)"] == 3
             assert [mine[f"allp[{i}].id"] for i in range(3)] == [theirs[f"allp[{i}].id"] for i in range(3)] == [0, 1, 2]
         if stop == "runtime.newproc":
-            assert [mine[f"allp[{i}].status"] for i in range(3)] == [theirs[f"allp[{i}].status"] for i in range(3)] == [1, 0, 0]
-            assert [mine[f"allp[{i}].m"] for i in range(3)] == [theirs[f"allp[{i}].m"] for i in range(3)] == [mine["m0"], 0, 0]
+            assert (
+                [mine[f"allp[{i}].status"] for i in range(3)]
+                == [theirs[f"allp[{i}].status"] for i in range(3)]
+                == [1, 0, 0]
+            )
+            assert (
+                [mine[f"allp[{i}].m"] for i in range(3)]
+                == [theirs[f"allp[{i}].m"] for i in range(3)]
+                == [mine["m0"], 0, 0]
+            )
             assert mine["m0.p"] == mine["allp[0]"] != 0
             assert theirs["m0.p"] == theirs["allp[0]"] != 0
 
@@ -164,7 +216,9 @@ def test_a_stripped_file_tells_the_same(build: Callable[..., Path]) -> None:
 
 def test_two_runs_are_the_same(hello: Path) -> None:
     one, two = boot(hello, "exit"), boot(hello, "exit")
-    assert [(s.name, s.instructions, s.thread) for s in one.stations] == [(s.name, s.instructions, s.thread) for s in two.stations]
+    assert [(s.name, s.instructions, s.thread) for s in one.stations] == [
+        (s.name, s.instructions, s.thread) for s in two.stations
+    ]
     assert one.state == two.state
 
 

@@ -21,7 +21,14 @@ SOURCES = HERE.parent.parent / "src"
 
 def gort(*args: str, status: int = 0, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(SOURCES), **(env or {})}
-    done = subprocess.run([sys.executable, "-m", "gort", "xray", *args], capture_output=True, text=True, env=environment, timeout=50, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "gort", "xray", *args],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=50,
+        check=False,
+    )
     assert done.returncode == status, done.stderr
     return done
 
@@ -47,8 +54,17 @@ def test_json_keeps_the_contract(hello: Path) -> None:
 @pytest.mark.go
 def test_the_text_reads_as_the_boot(hello: Path) -> None:
     text = gort(str(hello), "--until", "exit", "--env", "GOMAXPROCS=3").stdout
-    for part in ("_rt0_amd64_linux", "&m0.tls+8", "arch_prctl(0x1002", "sched.maxmcount: 0 → 10000", "GOMAXPROCS 3", "ended with status 0",
-                 "it wrote: Hello, world", "sysmon started on a new M", "is .text"):
+    for part in (
+        "_rt0_amd64_linux",
+        "&m0.tls+8",
+        "arch_prctl(0x1002",
+        "sched.maxmcount: 0 → 10000",
+        "GOMAXPROCS 3",
+        "ended with status 0",
+        "it wrote: Hello, world",
+        "sysmon started on a new M",
+        "is .text",
+    ):
         assert part in text, part
     assert text.index("runtime.schedinit") < text.index("runtime.newproc ") < text.index("runtime.mstart ")
 
@@ -99,7 +115,14 @@ def test_wrong_files_get_one_line(tmp_path: Path) -> None:
 def test_a_missing_library_is_named(hello: Path, tmp_path: Path) -> None:
     (tmp_path / "unicorn.py").write_text("raise ImportError('hidden')\n")
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{SOURCES}"}
-    done = subprocess.run([sys.executable, "-m", "gort", "xray", str(hello)], capture_output=True, text=True, env=environment, timeout=50, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "gort", "xray", str(hello)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=50,
+        check=False,
+    )
     assert done.returncode == 2
     assert "pip install 'gort[xray]'" in done.stderr
 
@@ -108,11 +131,24 @@ def test_a_missing_library_is_named(hello: Path, tmp_path: Path) -> None:
 def test_vs_gort(hello: Path) -> None:
     data = json.loads(gort(str(hello), "--vs-gort", "--json").stdout)
     matched = {r["gort"]["name"] for r in data["rows"] if r["gort"] and r["go"]}
-    assert {"_rt0", "rt0_go", "settls", "bind", "check", "args", "osinit", "schedinit", "mcommoninit", "procresize", "newproc", "mstart"} <= matched
+    assert {
+        "_rt0",
+        "rt0_go",
+        "settls",
+        "bind",
+        "check",
+        "args",
+        "osinit",
+        "schedinit",
+        "mcommoninit",
+        "procresize",
+        "newproc",
+        "mstart",
+    } <= matched
     assert data["matched"] == len(matched)
     assert "raceinit" in data["only_gort"]
     assert "runtime.checkfds" in data["only_go"]
-    assert {"maxmcount": 10000} == {s["name"]: s["go"] for s in data["state"] if s["name"] == "maxmcount"}
+    assert {s["name"]: s["go"] for s in data["state"] if s["name"] == "maxmcount"} == {"maxmcount": 10000}
     text = gort(str(hello), "--vs-gort").stdout
     assert "the two boots" in text
 
@@ -121,10 +157,21 @@ def test_vs_gort(hello: Path) -> None:
 def test_comparison_matches_by_name(hello: Path) -> None:
     with xray(hello, Options()) as report:
         assert report.boot is not None
-        record = {"steps": [{"name": n, "parent": None, "status": "ok", "ns": 1, "detail": {}} for n in ("osinit", "maxmcount", "stackinit", "nonsense")], "state": {}}
+        record = {
+            "steps": [
+                {"name": n, "parent": None, "status": "ok", "ns": 1, "detail": {}}
+                for n in ("osinit", "maxmcount", "stackinit", "nonsense")
+            ],
+            "state": {},
+        }
         rows = {r["gort"]["name"]: r["go"] for r in compare(report.boot, record)["rows"] if r["gort"]}
     assert rows["osinit"]["names"] == ["runtime.osinit"]
-    assert rows["maxmcount"] == {"names": ["sched.maxmcount"], "how": "field", "instructions": None, "changed": [0, 10000]}
+    assert rows["maxmcount"] == {
+        "names": ["sched.maxmcount"],
+        "how": "field",
+        "instructions": None,
+        "changed": [0, 10000],
+    }
     assert rows["stackinit"]["how"] == "inlined"
     assert rows["nonsense"] is None
 
@@ -141,7 +188,9 @@ def test_the_page_is_self_contained_and_draws(hello: Path, tmp_path: Path) -> No
     node = shutil.which("node")
     if node is None:
         pytest.skip("node is not installed: the page's script was not run")
-    done = subprocess.run([node, str(HERE / "page.js"), str(page)], capture_output=True, text=True, timeout=50, check=False)
+    done = subprocess.run(
+        [node, str(HERE / "page.js"), str(page)], capture_output=True, text=True, timeout=50, check=False
+    )
     assert done.returncode == 0, done.stderr
     drawn = json.loads(done.stdout)
     assert drawn["events"] > 200

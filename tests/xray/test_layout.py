@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import all_gos
 
+from conftest import all_gos
 from gort.xray.dwarf import Dwarf, read_layouts
 from gort.xray.gobuild import read_buildinfo
 from gort.xray.image import load
@@ -28,7 +28,10 @@ def elftools_struct(path: Path, name: str) -> dict[str, int]:
                 attr = die.attributes.get("DW_AT_name")
                 if die.tag == "DW_TAG_structure_type" and attr is not None and attr.value == name.encode():
                     members: Any = (c for c in die.iter_children() if c.tag == "DW_TAG_member")
-                    return {c.attributes["DW_AT_name"].value.decode(): c.attributes["DW_AT_data_member_location"].value for c in members}
+                    return {
+                        c.attributes["DW_AT_name"].value.decode(): c.attributes["DW_AT_data_member_location"].value
+                        for c in members
+                    }
     raise AssertionError(f"{name} is not described")
 
 

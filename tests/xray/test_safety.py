@@ -1,4 +1,6 @@
-"""Hostile files and programs: bounded, refused in one line, and without effect on the host. `fuzz.py` is the long form."""
+"""Hostile files and programs: bounded, refused in one line, and without effect on the host. `fuzz.py` is the long
+form.
+"""
 
 from __future__ import annotations
 
@@ -116,7 +118,9 @@ def test_a_jump_to_nowhere(linux: Linux) -> None:
 def test_names_in_the_file_do_not_steer_the_terminal(build: Callable[..., Path], tmp_path: Path) -> None:
     data = build("hello", "default").read_bytes()
     bad = tmp_path / "bad"
-    bad.write_bytes(data.replace(b"main.Hello\0", b"m\x1b[31m\nxxx\0", 1).replace(b"\0.gopclntab\0", b"\0.go\x1b]0;xx\n\0"))
+    bad.write_bytes(
+        data.replace(b"main.Hello\0", b"m\x1b[31m\nxxx\0", 1).replace(b"\0.gopclntab\0", b"\0.go\x1b]0;xx\n\0")
+    )
     console = make_console(file=io.StringIO(), width=200)
     with xray(bad, Options(until="exit")) as report:
         print_report(report, console, full=True)

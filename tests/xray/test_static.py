@@ -16,8 +16,12 @@ from gort.xray.follow import examine, xray
 from gort.xray.tojson import to_data
 
 FORMATS = {
-    "default": ("ELF", "amd64", "linux"), "pie": ("ELF", "amd64", "linux"), "stripped": ("ELF", "amd64", "linux"),
-    "arm64": ("ELF", "arm64", "linux"), "darwin-arm64": ("Mach-O", "arm64", "darwin"), "darwin-amd64": ("Mach-O", "amd64", "darwin"),
+    "default": ("ELF", "amd64", "linux"),
+    "pie": ("ELF", "amd64", "linux"),
+    "stripped": ("ELF", "amd64", "linux"),
+    "arm64": ("ELF", "arm64", "linux"),
+    "darwin-arm64": ("Mach-O", "arm64", "darwin"),
+    "darwin-amd64": ("Mach-O", "amd64", "darwin"),
     "windows-amd64": ("PE", "amd64", "windows"),
 }
 
@@ -30,7 +34,9 @@ def test_sections_and_entry_as_gdb_lists_them(build: Callable[..., Path], varian
     with xray(program, static_only=True) as report:
         static = to_data(report)["static"]
     assert static["entry"] == entry
-    mine = [(s["start"], s["end"], s["name"]) for s in static["sections"] if "A" in s["flags"] and s["end"] > s["start"]]
+    mine = [
+        (s["start"], s["end"], s["name"]) for s in static["sections"] if "A" in s["flags"] and s["end"] > s["start"]
+    ]
     # in a position-independent file gdb lists the relocation tables last
     assert sorted(s for s in sections if s[1] > s[0]) == sorted(mine)
 
@@ -73,7 +79,9 @@ def test_headers_as_lief_reads_them(build: Callable[..., Path], variant: str) ->
             assert image.entry == binary.entrypoint
             theirs = [(s.virtual_address, s.size) for s in binary.sections][1:]
             mine = [(s.address, s.size, s.file_size) for s in image.segments]
-            assert mine == [(s.virtual_address, s.virtual_size, s.physical_size) for s in binary.segments if "LOAD" in str(s.type)]
+            assert mine == [
+                (s.virtual_address, s.virtual_size, s.physical_size) for s in binary.segments if "LOAD" in str(s.type)
+            ]
         assert [(s.address, s.size) for s in image.sections] == theirs
 
 
@@ -88,8 +96,22 @@ def test_the_boot_from_the_code_alone(build: Callable[..., Path], variant: str) 
         tree = call_tree(static.symbols, Disassembler(static.symbols))
         assert tree is not None
         seen = flat(tree)
-    for name in ("runtime.rt0_go", "runtime.check", "runtime.args", "runtime.osinit", "runtime.schedinit", "runtime.mallocinit", "runtime.mcommoninit",
-                 "runtime.gcinit", "runtime.procresize", "runtime.acquirep", "runtime.newproc", "runtime.newproc1", "runtime.mstart", "runtime.schedule"):
+    for name in (
+        "runtime.rt0_go",
+        "runtime.check",
+        "runtime.args",
+        "runtime.osinit",
+        "runtime.schedinit",
+        "runtime.mallocinit",
+        "runtime.mcommoninit",
+        "runtime.gcinit",
+        "runtime.procresize",
+        "runtime.acquirep",
+        "runtime.newproc",
+        "runtime.newproc1",
+        "runtime.mstart",
+        "runtime.schedule",
+    ):
         assert name in seen, name
     inlined = [n.name for c in tree.children for n in c.children if n.name == "runtime.schedinit"]
     assert inlined or "runtime.schedinit" in seen
@@ -177,7 +199,11 @@ def test_headers_that_lie(hello: Path, tmp_path: Path, where: int, code: str, va
 def test_hostile_segments(hello: Path, tmp_path: Path) -> None:
     original = hello.read_bytes()
     phoff = struct.unpack_from("<Q", original, 32)[0]
-    loads = [phoff + 56 * i for i in range(struct.unpack_from("<H", original, 56)[0]) if struct.unpack_from("<I", original, phoff + 56 * i)[0] == 1]
+    loads = [
+        phoff + 56 * i
+        for i in range(struct.unpack_from("<H", original, 56)[0])
+        if struct.unpack_from("<I", original, phoff + 56 * i)[0] == 1
+    ]
     bad = tmp_path / "bad"
 
     def with_word(at: int, value: int) -> str:
@@ -188,7 +214,9 @@ def test_hostile_segments(hello: Path, tmp_path: Path) -> None:
 
     assert "MiB of memory" in with_word(loads[-1] + 40, 1 << 40)  # p_memsz
     assert "truncated" in with_word(loads[-1] + 8, 1 << 40)  # p_offset
-    assert "overlap" in with_word(loads[1] + 16, struct.unpack_from("<Q", original, loads[0] + 16)[0] + 0x1000)  # p_vaddr
+    assert "overlap" in with_word(
+        loads[1] + 16, struct.unpack_from("<Q", original, loads[0] + 16)[0] + 0x1000
+    )  # p_vaddr
     assert "outside of user memory" in with_word(loads[-1] + 16, 1 << 63)
     bad.write_bytes(original[: len(original) // 2])
     assert "truncated" in refused(bad)

@@ -12,7 +12,9 @@ from gort.xray.follow import Boot, Options, xray
 pytestmark = pytest.mark.go
 
 
-def run(build: Callable[..., Path], what: str, variant: str = "default", env: tuple[str, ...] = (), program: str = "busy") -> Boot:
+def run(
+    build: Callable[..., Path], what: str, variant: str = "default", env: tuple[str, ...] = (), program: str = "busy"
+) -> Boot:
     options = Options(until="exit", argv=[program, what], env=["GOMAXPROCS=3", *env], steps=80_000_000)
     with xray(build(program, variant), options) as report:
         assert report.boot is not None
@@ -34,7 +36,9 @@ def run(build: Callable[..., Path], what: str, variant: str = "default", env: tu
         ("ticker", 0, "ticked"),
     ],
 )
-def test_programs_run_as_they_do_natively(build: Callable[..., Path], what: str, status: int, text: str, variant: str) -> None:
+def test_programs_run_as_they_do_natively(
+    build: Callable[..., Path], what: str, status: int, text: str, variant: str
+) -> None:
     found = run(build, what, variant)
     assert (found.how, found.status) == ("exit", status), found.detail
     assert text in found.output.decode()
@@ -60,7 +64,12 @@ def test_sysmon_starts_on_a_new_m(build: Callable[..., Path]) -> None:
     while at is not None:
         chain.append(found.stations[at].name)
         at = found.stations[at].parent
-    assert chain.index("runtime.mstart") < chain.index("runtime.newosproc") < chain.index("runtime.newm") < chain.index("runtime.main")
+    assert (
+        chain.index("runtime.mstart")
+        < chain.index("runtime.newosproc")
+        < chain.index("runtime.newm")
+        < chain.index("runtime.main")
+    )
     assert any(c[0] == "clone" and c[2] == sysmon.thread for s in found.stations for c in s.syscalls)
 
 

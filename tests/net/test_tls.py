@@ -1,0 +1,149 @@
+"""TLS: server and client, SNI, ALPN, certificates that do not fit, truncation, both directions at once."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import gort
+import pytest
+from gort import net
+from netkit import go_result, pair
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: Any) -> dict[str, Path]:
+    """Self-signed certificates of two names."""
+    folder = tmp_path_factory.mktemp("certs")
+    made = {}
+    for name in ("localhost", "other.test"):
+        key, cert = folder / f"{name}.key", folder / f"{name}.pem"
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+            + ["-keyout", str(key), "-out", str(cert), "-days", "2", "-subj", f"/CN={name}"]
+            + ["-addext", f"subjectAltName=DNS:{name}"],
+            check=True,
+            capture_output=True,
+        )
+        made[name] = cert
+    return made
+
+
+def contexts(cert: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """(server's, client's)"""
+    s = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    s.load_cert_chain(cert, cert.with_suffix(".key"))
+    c = ssl.create_default_context(cafile=str(cert))
+    return s, c
+
+
+async def echo_tls(conn: Any) -> None:
+    try:
+        async with conn:
+            while data := await conn.read():
+                await conn.write(data)
+    except (OSError, ssl.SSLError):
+        pass
+
+
+def test_echo_alpn_and_sni(run: Any, certificates: Any) -> None:
+    sctx, cctx = contexts(certificates["localhost"])
+    sctx.set_alpn_protocols(["h2", "http/1.1"])
+    cctx.set_alpn_protocols(["http/1.1"])
+    names: list[Any] = []
+    sctx.sni_callback = lambda _obj, name, _ctx: names.append(name)
+
+    async def main() -> None:
+        async with await net.listen_tls("tcp", "127.0.0.1:0", sctx) as ln:
+
+            async def serve() -> None:
+                async for conn in ln:
+                    gort.go(echo_tls, conn)
+
+            gort.go(serve)
+            async with await net.dial_tls("tcp", str(ln.addr), cctx, server_name="localhost", timeout=20) as c:
+                assert c.alpn_protocol == "http/1.1"
+                big = bytes(range(256)) * 4096
+                gort.go(c.write, big)
+                assert await c.read_exactly(len(big)) == big
+                await c.write(b"line\nrest")
+                assert await c.read_until(b"\n") == b"line\n"
+                assert await c.read_exactly(4) == b"rest"
+                await c.close_write()
+                assert await c.read() == b""
+
+    run(main)
+    assert names == ["localhost"]
+
+
+def test_certificate_errors_name_the_mistake(run: Any, certificates: Any) -> None:
+    sctx, cctx = contexts(certificates["other.test"])
+    _, stranger = contexts(certificates["localhost"])
+
+    async def main() -> None:
+        async with await net.listen_tls("tcp", "127.0.0.1:0", sctx) as ln:
+
+            async def serve() -> None:
+                async for conn in ln:
+                    gort.go(echo_tls, conn)
+
+            gort.go(serve)
+            with pytest.raises(ssl.SSLCertVerificationError, match="localhost.*[Hh]ostname mismatch"):
+                await net.dial_tls("tcp", str(ln.addr), cctx, server_name="localhost")
+            with pytest.raises(ssl.SSLCertVerificationError, match="self-signed certificate"):
+                await net.dial_tls("tcp", str(ln.addr), stranger, server_name="other.test")
+            async with await net.dial_tls("tcp", str(ln.addr), cctx, server_name="other.test") as c:
+                await c.write(b"still serving")
+                assert await c.read() == b"still serving"
+
+    run(main)
+
+
+def test_truncation_is_no_end_of_stream(run: Any, certificates: Any) -> None:
+    sctx, cctx = contexts(certificates["localhost"])
+
+    async def main() -> None:
+        async with pair() as (a, b):
+            out = go_result(net.tls_server, b, sctx)
+            c = await net.tls_client(a, "localhost", cctx)
+            s = await out.recv()
+            await s.write(b"part")
+            s.close()  # without a close_notify
+            assert await c.read() == b"part"
+            with pytest.raises(ssl.SSLEOFError):
+                await c.read()
+            with pytest.raises(net.Closed):
+                c.close()
+                await c.read()
+
+    run(main)
+
+
+def test_deadline_and_a_peer_that_goes_away_in_the_handshake(run: Any, certificates: Any) -> None:
+    _, cctx = contexts(certificates["localhost"])
+
+    async def main() -> None:
+        async with pair() as (a, _b):
+            a.set_deadline(0.02)
+            with pytest.raises(net.DeadlineExceeded):
+                await net.tls_client(a, "localhost", cctx)
+        async with pair() as (a, b):
+            b.close()
+            with pytest.raises(ConnectionResetError):
+                await net.tls_client(a, "localhost", cctx)
+
+    run(main)
+
+
+def test_a_server_that_speaks_no_tls(run: Any, certificates: Any) -> None:
+    _, cctx = contexts(certificates["localhost"])
+
+    async def main() -> None:
+        async with pair() as (a, b):
+            await b.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            with pytest.raises(ssl.SSLError):
+                await net.tls_client(a, "localhost", cctx)
+
+    run(main)
