@@ -72,7 +72,7 @@ class Listener(Descriptor):
     async def accept(self) -> Conn:
         """The next connection.  Raises Closed when the listener is, or gets, closed; DeadlineExceeded; OSError (EMFILE:
         out of descriptors) after which the listener is as good as before."""
-        fd, raddr = await self.accept_op()
+        fd, raddr = (await self.accept_op()).take()
         return accepted(fd, self.network, raddr)
 
     def close(self) -> None:
@@ -86,9 +86,10 @@ class Listener(Descriptor):
                     os.unlink(path)
             except OSError:
                 pass
-        self._local = self.addr if not self.closing else self._local
-        self._sock.detach()
-        super().close()
+        if not self.closing:
+            _ = self.addr  # known afterwards too
+        if self.shut():
+            self._sock.detach()
 
     def __aiter__(self) -> Listener:
         return self
@@ -97,7 +98,7 @@ class Listener(Descriptor):
         delay = 0.0
         while True:
             try:
-                fd, raddr = await self.accept_op()
+                fd, raddr = (await self.accept_op()).take()
                 return accepted(fd, self.network, raddr)
             except Closed:
                 raise StopAsyncIteration from None

@@ -45,8 +45,8 @@ class PacketConn(Descriptor):
         """Closes it at once; goroutines that wait on it get Closed."""
         if not self.closing:
             _ = self.local_addr
-            self._sock.detach()
-            super().close()
+            if self.shut():
+                self._sock.detach()
             if self.network == "unixgram" and self._local is not None:
                 path = self._local.host
                 if path and not path.startswith("@"):

@@ -1,0 +1,302 @@
+"""TLS over any Conn.  Follows Go's crypto/tls (Client, Server, Conn); the protocol is the standard library's ssl, driven
+through memory buffers, so no thread ever waits inside it.
+
+One goroutine may read while another writes: the ssl object and its outgoing buffer are used under one short lock that
+is never held across an await, and what it has to send goes out in order under another that is.
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from types import TracebackType
+from typing import Any
+
+from gort.net.addr import Addr, split_host_port
+from gort.net.conn import Conn
+from gort.net.dial import Dialer
+from gort.net.listen import Listener, listen
+from gort.runtime.neterrors import Closed
+from gort.sync import Mutex
+
+CHUNK = 16384  # a TLS record's payload
+
+
+class TLSConn:
+    """A TLS connection with Conn's methods; `conn` is the connection beneath, `ssl` the ssl.SSLObject (its certificate,
+    cipher, ALPN protocol)."""
+
+    def __init__(self, conn: Conn, context: ssl.SSLContext, server: bool, server_name: str | None) -> None:
+        self.conn = conn
+        self._in = ssl.MemoryBIO()
+        self._out = ssl.MemoryBIO()
+        self._name = server_name
+        self._mu = threading.Lock()
+        self._sending = Mutex()
+        self._reading = Mutex()
+        self._shaking = Mutex()
+        self._pushed = b""
+        self._ready = False
+        self._cut = False  # a record went in part: nothing can be written after it
+        self.ssl = context.wrap_bio(self._in, self._out, server_side=server, server_hostname=server_name)
+
+    @property
+    def local_addr(self) -> Addr:
+        """This end's address."""
+        return self.conn.local_addr
+
+    @property
+    def remote_addr(self) -> Addr:
+        """The peer's address."""
+        return self.conn.remote_addr
+
+    @property
+    def alpn_protocol(self) -> str | None:
+        """What both sides agreed to speak, or None."""
+        return self.ssl.selected_alpn_protocol()
+
+    @property
+    def closed(self) -> bool:
+        """Whether close() has been called."""
+        return self.conn.closed
+
+    def __repr__(self) -> str:
+        return f"<gort.net.TLSConn {self.ssl.version()} over {self.conn!r}>"
+
+    async def _flush(self) -> None:
+        """Sends what the ssl object has produced."""
+        if not self._out.pending:
+            return
+        async with self._sending:
+            with self._mu:
+                data = self._out.read()
+            if data:
+                await self._send(data)
+
+    async def _send(self, data: bytes) -> None:
+        """Writes records.  One that goes in part is the end of writing, as in Go."""
+        if self._cut:
+            raise BrokenPipeError(32, "tls: an earlier write was cut short by a deadline, a cancellation or an error")
+        try:
+            await self.conn.write(data)
+        except BaseException:
+            self._cut = True
+            raise
+
+    async def _feed(self) -> None:
+        """Takes more from the peer."""
+        data = await self.conn.read(CHUNK * 4)
+        with self._mu:
+            if data:
+                self._in.write(data)
+            else:
+                self._in.write_eof()
+
+    async def handshake(self) -> None:
+        """Completes the handshake.  ssl.SSLCertVerificationError names what is wrong with the certificate and whose it
+        is; ssl.SSLError for other disagreements; the connection is of no use then.  Done by the first read or write where
+        nobody has asked for it; again does nothing."""
+        async with self._shaking:
+            if not self._ready:
+                await self._handshake()
+                self._ready = True
+
+    async def _handshake(self) -> None:
+        while True:
+            try:
+                with self._mu:
+                    self.ssl.do_handshake()
+                await self._flush()
+                return
+            except ssl.SSLWantReadError:
+                await self._flush()
+                await self._feed()
+            except ssl.SSLCertVerificationError as e:
+                await self._say_goodbye()
+                e.strerror = f"tls: certificate of {self._name or 'the peer'}: {e.verify_message}"
+                raise
+            except ssl.SSLEOFError:
+                raise ConnectionResetError(104, "tls: the peer closed the connection during the handshake") from None
+            except ssl.SSLError:
+                await self._say_goodbye()
+                raise
+
+    async def _say_goodbye(self) -> None:
+        """Sends the alert that tells the peer why."""
+        try:
+            await self._flush()
+        except OSError:
+            pass
+
+    async def read(self, n: int = CHUNK) -> bytes:
+        """Up to n bytes; b"" when the peer has said that it is done.  Raises as Conn.read does, and ssl.SSLEOFError when
+        the stream was cut off without that (somebody may have truncated it)."""
+        if n <= 0:
+            raise ValueError(f"read(n) takes a positive number of bytes, not {n}")
+        if not self._ready:
+            await self.handshake()
+        async with self._reading:
+            if self.conn.closed:
+                raise Closed(f"read tls {self.conn.describe()}: use of closed network connection")
+            return await self._read(n)
+
+    async def _read(self, n: int) -> bytes:
+        if self._pushed:
+            data, self._pushed = self._pushed[:n], self._pushed[n:]
+            return data
+        while True:
+            try:
+                with self._mu:
+                    data = self.ssl.read(n)
+                await self._flush()
+                return data
+            except ssl.SSLWantReadError:
+                await self._flush()
+                await self._feed()
+            except ssl.SSLZeroReturnError:
+                return b""
+
+    async def readinto(self, buffer: Any) -> int:
+        """As Conn.readinto."""
+        view = memoryview(buffer).cast("B")
+        data = await self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    async def write(self, data: Any) -> None:
+        """All of data.  Raises as Conn.write does."""
+        if isinstance(data, str):
+            raise TypeError("write takes bytes, not str: write data.encode()")
+        if not self._ready:
+            await self.handshake()
+        view = memoryview(data).cast("B")
+        async with self._sending:
+            while view:
+                with self._mu:
+                    n = self.ssl.write(view[: CHUNK * 4])
+                    out = self._out.read()
+                view = view[n:]
+                await self._send(out)
+
+    async def writev(self, buffers: Any) -> None:
+        """As Conn.writev."""
+        await self.write(b"".join(buffers))
+
+    async def close_write(self) -> None:
+        """Tells the peer that no more will be written (close_notify); reading goes on."""
+        with self._mu:
+            try:
+                self.ssl.unwrap()
+            except ssl.SSLError:
+                pass  # wants the peer's answer, which read() takes
+        await self._flush()
+
+    def close(self) -> None:
+        """Closes the connection at once, without a close_notify (`async with` sends one)."""
+        self.conn.close()
+
+    def push(self, data: Any) -> None:
+        """Gives bytes back: the next read begins with them."""
+        self._pushed = bytes(data) + self._pushed
+
+    set_deadline = property(lambda self: self.conn.set_deadline)
+    set_read_deadline = property(lambda self: self.conn.set_read_deadline)
+    set_write_deadline = property(lambda self: self.conn.set_write_deadline)
+
+    read_exactly = Conn.read_exactly
+    read_until = Conn.read_until
+    lines = Conn.lines
+    __aiter__ = Conn.__aiter__
+
+    async def __aenter__(self) -> TLSConn:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        try:
+            if exc is None and not self.closed:
+                await self.close_write()
+        except OSError:
+            pass
+        finally:
+            self.close()
+
+
+async def client(conn: Conn, server_name: str | None, context: ssl.SSLContext | None = None) -> TLSConn:
+    """TLS over a connection, as the client.  server_name: for SNI and the certificate's check.  context: by default the
+    system's trust store.  Raises as TLSConn.handshake; the connection is closed then."""
+    return await _start(TLSConn(conn, context or ssl.create_default_context(), False, server_name))
+
+
+async def server(conn: Conn, context: ssl.SSLContext) -> TLSConn:
+    """TLS over a connection, as the server; context holds the certificate.  Raises as TLSConn.handshake."""
+    return await _start(TLSConn(conn, context, True, None))
+
+
+async def _start(tls: TLSConn) -> TLSConn:
+    try:
+        await tls.handshake()
+    except BaseException:
+        tls.close()
+        raise
+    return tls
+
+
+async def dial_tls(
+    network: str,
+    address: str,
+    context: ssl.SSLContext | None = None,
+    server_name: str | None = None,
+    timeout: float | None = None,
+) -> TLSConn:
+    """gort.net.dial, then TLS; `timeout` seconds for both.  server_name: the host of the address."""
+    conn = await Dialer(timeout).dial(network, address)
+    name = server_name or (split_host_port(address)[0] if network != "unix" else None)
+    if timeout is not None:
+        conn.set_deadline(timeout)
+    tls = await client(conn, name, context)
+    if timeout is not None:
+        conn.set_deadline(None)
+    return tls
+
+
+class TLSListener:
+    """A listener whose connections speak TLS.  The handshake runs when the connection's goroutine asks for it
+    (`await conn.handshake()`, or its first read or write), so a slow client holds nobody up."""
+
+    def __init__(self, inner: Listener, context: ssl.SSLContext) -> None:
+        self.inner = inner
+        self.context = context
+
+    @property
+    def addr(self) -> Addr:
+        """The address it listens on."""
+        return self.inner.addr
+
+    async def accept(self) -> TLSConn:
+        """The next connection, before its handshake."""
+        return TLSConn(await self.inner.accept(), self.context, True, None)
+
+    def close(self) -> None:
+        """Stops listening."""
+        self.inner.close()
+
+    def __aiter__(self) -> TLSListener:
+        return self
+
+    async def __anext__(self) -> TLSConn:
+        return TLSConn(await self.inner.__anext__(), self.context, True, None)
+
+    async def __aenter__(self) -> TLSListener:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+async def listen_tls(network: str, address: str, context: ssl.SSLContext, **options: Any) -> TLSListener:
+    """gort.net.listen with TLS."""
+    return TLSListener(await listen(network, address, **options), context)
