@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from gort.sync import Cond, Mutex, RWMutex, Semaphore, WaitGroup
 
 import gort
+from gort.sync import Cond, Mutex, RWMutex, Semaphore, WaitGroup
 
 Run = Callable[..., Any]
 

@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from gort.sync import Cond, Mutex, RWMutex, Semaphore, WaitGroup
 
 import gort
 from gort import Cancelled
+from gort.sync import Cond, Mutex, RWMutex, Semaphore, WaitGroup
 from support import acquire, ended, lock, parked, recv, send, until
 
 Run = Callable[..., Any]

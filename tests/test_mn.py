@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from gort.sync import WaitGroup
 
 import gort
 from gort import runtime
+from gort.sync import WaitGroup
 from support import PATIENCE_S, until
 
 Run = Callable[..., Any]

@@ -185,8 +185,8 @@ def test_sigquit_dumps_all_goroutines(tmp_path: Path) -> None:
     file.write_text(
         "import gort\n"
         "async def waiter(ch):\n    await ch.recv()\n"
-        "async def main():\n    gort.go(waiter, gort.Chan())\n    await gort.sleep(0.05)\n"
-        "    print('ready', flush=True)\n    await gort.sleep(3600)\n"
+        "async def main():\n    gort.go(waiter, gort.Chan())\n"
+        "    gort.after_func(0.05, lambda: print('ready', flush=True))\n    await gort.sleep(3600)\n"
     )
     pipe = subprocess.PIPE
     process = subprocess.Popen(

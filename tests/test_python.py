@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator, Callable, Generator
 from typing import Any
 
 import pytest
-from gort.sync import WaitGroup
 
 import gort
+from gort.sync import WaitGroup
 from support import parked, recv, until
 
 Run = Callable[..., Any]

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from gort.sync import WaitGroup
 
 import gort
+from gort.sync import WaitGroup
 from support import PATIENCE_S, gort_threads, open_files, os_threads, resident_bytes, settles
 
 Run = Callable[..., Any]

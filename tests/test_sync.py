@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from gort.sync import Cond, Mutex, Once, Pool, RWMutex, Semaphore, WaitGroup
 
 import gort
+from gort.sync import Cond, Mutex, Once, Pool, RWMutex, Semaphore, WaitGroup
 from support import acquire, ended, parked
 
 Run = Callable[..., Any]

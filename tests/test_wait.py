@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from gort.sync import Mutex, WaitGroup
 
 import gort
+from gort.sync import Mutex, WaitGroup
 from support import PATIENCE_S, until
 
 Run = Callable[..., Any]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from time import perf_counter_ns as now
 from typing import Any, NoReturn
 
-from _common import BATCH, CAPACITY, YIELDERS, check, memory_is, missing, resident, run
+from _common import BATCH, CAPACITY, YIELDERS, Workload, check, memory_is, missing, resident, run
 
 try:
     import gort
@@ -288,6 +288,11 @@ def number(name: str) -> tuple[int, ...]:
     return (int(tail),) if tail.isdigit() else ()
 
 
+def in_gort(name: str, function: Callable[..., Coroutine[Any, Any, float]]) -> Workload:
+    more = number(name)
+    return lambda n: gort.run(function, n, *more, procs=PROCS)
+
+
 WORKLOADS: dict[str, Callable[..., Coroutine[Any, Any, float]]] = {
     "yield": yield_,
     "spawn": spawn,
@@ -310,10 +315,7 @@ if __name__ == "__main__":
     run(
         "gort",
         f"{version('gort')} ({'compiled' if gort.runtime.compiled else 'uncompiled'})",
-        {
-            name: (lambda n, f=function, more=number(name): gort.run(f, n, *more, procs=PROCS))
-            for name, function in WORKLOADS.items()
-        },
+        {name: in_gort(name, function) for name, function in WORKLOADS.items()},
         memory=lambda n: gort.run(park, n, procs=PROCS),
         servers=(
             {

@@ -9,10 +9,11 @@ import socket
 import sys
 from typing import Any
 
-import gort
 import pytest
-from gort import net
 from netkit import descriptors, echo, go_result, pair, serving
+
+import gort
+from gort import net
 from support import parked, until
 
 

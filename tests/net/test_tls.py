@@ -7,10 +7,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import gort
 import pytest
-from gort import net
 from netkit import go_result, pair
+
+import gort
+from gort import net
 
 
 @pytest.fixture(scope="module")

@@ -22,10 +22,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from gort.sync import Mutex, RWMutex, Semaphore, WaitGroup
 
 import gort
 from gort import Cancelled, runtime
+from gort.sync import Mutex, RWMutex, Semaphore, WaitGroup
 from support import ended, until
 
 SECONDS = float(os.environ.get("GORT_STRESS_SECONDS", "2"))

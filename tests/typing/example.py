@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import assert_type
 
-from gort.sync import Cond, Mutex, Once, Pool, RWMutex, Semaphore, WaitGroup
-
 import gort
 from gort import context, runtime
+from gort.sync import Cond, Mutex, Once, Pool, RWMutex, Semaphore, WaitGroup
 
 
 async def number(n: int, *, twice: bool = False) -> int:

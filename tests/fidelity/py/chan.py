@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from gort.sync import Mutex, WaitGroup
 from kit import caught, refused, run_scenario, say, scenario, settle
 
 import gort
+from gort.sync import Mutex, WaitGroup
 
 
 @scenario(any_procs=True)

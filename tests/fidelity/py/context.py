@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
-from gort.sync import Mutex, WaitGroup
 from kit import MS, phrase_of, run_scenario, say, scenario, settle
 
 import gort
 from gort import context
+from gort.sync import Mutex, WaitGroup
 
 HOUR = 3600.0
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable
 
-from gort.sync import Mutex, WaitGroup
 from kit import MS, flush, run_scenario, say, scenario, settle
 
 import gort
 from gort import runtime
+from gort.sync import Mutex, WaitGroup
 
 
 def fill(n: int, body: Callable[[int], Awaitable[None]]) -> WaitGroup:

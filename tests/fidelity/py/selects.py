@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from gort.sync import Mutex, WaitGroup
 from kit import MS, caught, run_scenario, say, scenario, settle
 
 import gort
+from gort.sync import Mutex, WaitGroup
 
 Ints = gort.Chan[int]
 

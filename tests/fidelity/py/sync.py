@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from gort.sync import Cond, Mutex, Once, Pool, RWMutex, WaitGroup
 from kit import caught, flush, refused, run_scenario, say, scenario, settle
 
 import gort
+from gort.sync import Cond, Mutex, Once, Pool, RWMutex, WaitGroup
 
 
 @scenario(any_procs=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from gort.sync import WaitGroup
 from kit import MS, refused, run_scenario, say, scenario
 
 import gort
+from gort.sync import WaitGroup
 
 FAR = 3600.0
 
