@@ -1,0 +1,291 @@
+"""gort.exec: subprocesses.  Follows Go's package os/exec.
+
+Pipes are descriptors that the poller watches; the end of a process is one too (a pidfd), so waiting for a thousand
+children costs no thread.  Starting one forks and may take milliseconds: that runs under gort.blocking.
+
+    out = await gort.exec.output("git", "status", "--short")
+    cmd = await gort.exec.start("sort", stdin=PIPE, stdout=PIPE)
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+from types import TracebackType
+from typing import Any
+
+import gort
+from gort.runtime import fd as _fd
+
+PIPE = subprocess.PIPE
+DEVNULL = subprocess.DEVNULL
+STDOUT = subprocess.STDOUT
+
+__all__ = ["DEVNULL", "PIPE", "STDOUT", "Cmd", "ExitError", "Pipe", "output", "run", "start"]
+
+
+class ExitError(Exception):
+    """The process ended with another status than 0.  `returncode` (negative: the signal that killed it), `stdout` and
+    `stderr` as far as they were captured."""
+
+    def __init__(self, args: Any, returncode: int, stdout: bytes | None = None, stderr: bytes | None = None) -> None:
+        how = f"exit status {returncode}" if returncode >= 0 else f"signal: {_signal_name(-returncode)}"
+        last = (stderr or b"").strip().splitlines()
+        tail = f": {last[-1].decode(errors='replace')}" if last else ""
+        super().__init__(f"{args[0]}: {how}{tail}")
+        self.returncode = returncode
+        self.stdout = stdout
+        self.stderr = stderr
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)
+
+
+class Pipe(_fd.FD):  # type: ignore[misc,name-defined]
+    """One end of a pipe to a child: `read`, `readinto`, `write` as a connection's."""
+
+    noun = "pipe"
+
+    def __init__(self, fd: int, name: str) -> None:
+        super().__init__(fd)
+        self.name = name
+
+    def describe(self) -> str:
+        """How messages name it."""
+        return self.name
+
+    def close(self) -> None:
+        """Closes this end."""
+        self.shut()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has been closed."""
+        return bool(self.closing)
+
+    async def read_all(self) -> bytes:
+        """Everything until the end."""
+        parts = []
+        while data := await self.read():
+            parts.append(data)
+        return b"".join(parts)
+
+    async def __aenter__(self) -> Pipe:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Cmd:
+    """A started process; made by gort.exec.start.  `async with` kills and reaps it if it still runs."""
+
+    def __init__(self, process: subprocess.Popen[bytes], args: tuple[Any, ...]) -> None:
+        self.args = args
+        self._process = process
+        self.pid = process.pid
+        self.stdin = self._take(process, "stdin")
+        self.stdout = self._take(process, "stdout")
+        self.stderr = self._take(process, "stderr")
+        self._exited: Any = None
+        self._mu = gort.sync.Mutex()
+        if hasattr(os, "pidfd_open"):
+            try:
+                self._exited = Pipe(os.pidfd_open(self.pid), f"process {self.pid}")
+            except OSError:  # an old kernel: wait() blocks a thread instead
+                self._exited = None
+
+    @staticmethod
+    def _take(process: Any, name: str) -> Pipe | None:
+        file = getattr(process, name)
+        if file is None:
+            return None
+        fd = os.dup(file.fileno())
+        file.close()
+        setattr(process, name, None)
+        os.set_blocking(fd, False)
+        return Pipe(fd, name)
+
+    def __repr__(self) -> str:
+        return f"<gort.exec.Cmd {self.args[0]} pid {self.pid} {self.returncode if self.done else 'running'}>"
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status once it has been waited for; negative: the signal that ended it."""
+        return self._process.returncode
+
+    @property
+    def done(self) -> bool:
+        """Whether it has been waited for."""
+        return self._process.returncode is not None
+
+    async def wait(self) -> int:
+        """Waits for its end; the exit status.  May be called by several goroutines and again.  A cancelled wait leaves
+        the process running."""
+        async with self._mu:
+            if not self.done:
+                if self._exited is not None:
+                    await self._exited.call_op(_Readable(self._exited), False)
+                    self._exited.close()
+                    self._process.wait()
+                else:
+                    await gort.blocking(self._process.wait)
+        assert self._process.returncode is not None
+        return self._process.returncode
+
+    def signal(self, number: int) -> bool:
+        """Sends it a signal; False when it has ended.  Never hits another process: the number is not free before wait."""
+        if self.done:
+            return False
+        try:
+            os.kill(self.pid, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def kill(self) -> bool:
+        """Ends it at once."""
+        return self.signal(signal.SIGKILL)
+
+    def terminate(self) -> bool:
+        """Asks it to end."""
+        return self.signal(signal.SIGTERM)
+
+    def close(self) -> None:
+        """Closes this program's ends of its pipes."""
+        for pipe in (self.stdin, self.stdout, self.stderr):
+            if pipe is not None:
+                pipe.close()
+
+    async def communicate(self, data: Any = None) -> tuple[bytes | None, bytes | None]:
+        """Writes data to its standard input, reads its output to the end, and waits: (stdout, stderr)."""
+        results: dict[str, bytes] = {}
+
+        async def feed() -> None:
+            assert self.stdin is not None
+            try:
+                if data:
+                    await self.stdin.write(data)
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # it does not want more
+            finally:
+                self.stdin.close()
+
+        async def drain(name: str, pipe: Pipe) -> None:
+            results[name] = await pipe.read_all()
+
+        async with gort.Group() as g:
+            if self.stdin is not None:
+                g.go(feed)
+            for name, pipe in (("stdout", self.stdout), ("stderr", self.stderr)):
+                if pipe is not None:
+                    g.go(drain, name, pipe)
+        self.close()
+        await self.wait()
+        return results.get("stdout"), results.get("stderr")
+
+    async def __aenter__(self) -> Cmd:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+        await self._end()
+
+    async def _end(self) -> None:
+        """Kills it if it runs, and reaps it: its end is near, so this thread may wait for it."""
+        if not self.done:
+            self.kill()
+            self._process.wait()
+        if self._exited is not None:
+            self._exited.close()
+
+
+class _Readable:
+    """Whether a descriptor is readable now."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        self.pipe = pipe
+
+    def __call__(self) -> None:
+        poll = select.poll()
+        poll.register(self.pipe.fd, select.POLLIN)
+        if not poll.poll(0):
+            raise BlockingIOError
+
+
+async def start(
+    program: Any,
+    *args: Any,
+    stdin: Any = DEVNULL,
+    stdout: Any = None,
+    stderr: Any = None,
+    cwd: Any = None,
+    env: dict[str, str] | None = None,
+    **options: Any,
+) -> Cmd:
+    """Starts a program.  stdin, stdout, stderr: PIPE, DEVNULL, a file, STDOUT for stderr, None to inherit; options: further
+    ones of subprocess.Popen.
+
+    Raises FileNotFoundError, PermissionError, … as Popen does."""
+    if options.get("shell"):
+        raise ValueError('gort.exec does not take shell=True: start("sh", "-c", text) says what it does')
+    argv = (program, *args)
+    process = await gort.blocking(
+        subprocess.Popen, argv, stdin=stdin, stdout=stdout, stderr=stderr, cwd=cwd, env=env, bufsize=0, **options
+    )
+    return Cmd(process, argv)
+
+
+async def run(
+    program: Any,
+    *args: Any,
+    input: Any = None,
+    stdout: Any = PIPE,
+    stderr: Any = PIPE,
+    ctx: Any = None,
+    check: bool = True,
+    **options: Any,
+) -> tuple[int, bytes | None, bytes | None]:
+    """Runs a program to its end: (exit status, stdout, stderr).
+
+    ctx: a gort.context whose end kills the process, as in Go's CommandContext; its error is raised then.  A cancellation
+    kills it too.  Raises ExitError for another status than 0, unless check=False."""
+    stdin = PIPE if input is not None else DEVNULL
+    cmd = await start(program, *args, stdin=stdin, stdout=stdout, stderr=stderr, **options)
+    killed = False
+
+    async def watch() -> None:
+        nonlocal killed
+        await ctx.done().recv_ok()
+        killed = cmd.kill()
+
+    async with cmd, gort.Group() as g:
+        watcher = g.go(watch) if ctx is not None and ctx.done() is not None else None
+        try:
+            out, err = await cmd.communicate(input)
+        finally:
+            if watcher is not None:
+                watcher.cancel()
+    status = cmd.returncode
+    assert status is not None
+    if killed:
+        raise ctx.err()
+    if check and status != 0:
+        raise ExitError((program, *args), status, out, err)
+    return status, out, err
+
+
+async def output(program: Any, *args: Any, **options: Any) -> bytes:
+    """The standard output of a program.  Raises as run does."""
+    _, out, _ = await run(program, *args, **options)
+    return out or b""
