@@ -1,7 +1,7 @@
 """`gort xray FILE`: follow the boot of a real Go executable in an emulator, from its entry point to main.main.
 
-The command layer only: options, progress, exit status. The work is done by `gort.xray`, which knows nothing of gort's own runtime; for
-`--vs-gort` this file asks for gort's boot record in a process of its own (`gort boot --json`).
+The command layer only: options, progress, exit status. The work is done by `gort.xray`, which knows nothing of gort's
+own runtime; for `--vs-gort` this file asks for gort's boot record in a process of its own (`gort boot --json`).
 
 Exit status: 0 when the report was made, 2 with one line on standard error when the file or an option is no good.
 """
@@ -36,7 +36,11 @@ class _Progress:
         if end == "\n":
             self.shown += 5  # a log need not see every quarter of a second
         rate = instructions / (now - self.started) / 1e6
-        click.echo(f"xray: {instructions / 1e6:.1f} M instructions, {rate:.1f} M/s, after {station}".ljust(100) + end, nl=False, err=True)
+        click.echo(
+            f"xray: {instructions / 1e6:.1f} M instructions, {rate:.1f} M/s, after {station}".ljust(100) + end,
+            nl=False,
+            err=True,
+        )
 
     def done(self) -> None:
         if self.used and sys.stderr.isatty():
@@ -49,7 +53,14 @@ def _gort_boot(env: tuple[str, ...]) -> dict[str, Any]:
 
     environment = dict(os.environ)
     environment.update(e.partition("=")[::2] for e in env)
-    done = subprocess.run([sys.executable, "-m", "gort", "boot", "--json"], capture_output=True, text=True, env=environment, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "gort", "boot", "--json"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=60,
+        check=False,
+    )
     try:
         record = json.loads(done.stdout)
     except ValueError:
@@ -75,20 +86,68 @@ def _guard(work: Callable[[], None]) -> None:
 @click.command("xray")
 @click.argument("file", type=click.Path(path_type=str))
 @click.option("--static", "static_only", is_flag=True, help="Read the file only; emulate nothing.")
-@click.option("--until", default="main.main", show_default=True, metavar="NAME", help="Stop when this function is entered; `exit` runs to the end.")
-@click.option("--steps", default=200_000_000, show_default=True, type=click.IntRange(1), metavar="N", help="Stop after N instructions.")
-@click.option("--memory", default=512, show_default=True, type=click.IntRange(16, 65536), metavar="MIB", help="Memory that the program may touch.")
-@click.option("--cpus", default=None, type=click.IntRange(1, 1024), metavar="N", help="Processors the program sees.  [default: as many as this process may use]")
-@click.option("--argv", multiple=True, metavar="ARG", help="An argument for the program (repeatable); the first is not its name.")
-@click.option("--env", multiple=True, metavar="NAME=VALUE", help="Its environment (repeatable); nothing of yours is passed on.")
+@click.option(
+    "--until",
+    default="main.main",
+    show_default=True,
+    metavar="NAME",
+    help="Stop when this function is entered; `exit` runs to the end.",
+)
+@click.option(
+    "--steps",
+    default=200_000_000,
+    show_default=True,
+    type=click.IntRange(1),
+    metavar="N",
+    help="Stop after N instructions.",
+)
+@click.option(
+    "--memory",
+    default=512,
+    show_default=True,
+    type=click.IntRange(16, 65536),
+    metavar="MIB",
+    help="Memory that the program may touch.",
+)
+@click.option(
+    "--cpus",
+    default=None,
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="Processors the program sees.  [default: as many as this process may use]",
+)
+@click.option(
+    "--argv", multiple=True, metavar="ARG", help="An argument for the program (repeatable); the first is not its name."
+)
+@click.option(
+    "--env", multiple=True, metavar="NAME=VALUE", help="Its environment (repeatable); nothing of yours is passed on."
+)
 @click.option("--disasm", is_flag=True, help="Show the code of each station.")
 @click.option("--full", is_flag=True, help="Show the small calls (locks, allocation) as stations of their own.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("--vs-gort", is_flag=True, help="Compare with gort's own boot, step by step.")
-@click.option("--html", "html_path", default=None, type=click.Path(dir_okay=False), metavar="OUT", help="Write one self-contained page.")
+@click.option(
+    "--html",
+    "html_path",
+    default=None,
+    type=click.Path(dir_okay=False),
+    metavar="OUT",
+    help="Write one self-contained page.",
+)
 def command(
-    file: str, static_only: bool, until: str, steps: int, memory: int, cpus: int | None, argv: tuple[str, ...], env: tuple[str, ...],
-    disasm: bool, full: bool, as_json: bool, vs_gort: bool, html_path: str | None,
+    file: str,
+    static_only: bool,
+    until: str,
+    steps: int,
+    memory: int,
+    cpus: int | None,
+    argv: tuple[str, ...],
+    env: tuple[str, ...],
+    disasm: bool,
+    full: bool,
+    as_json: bool,
+    vs_gort: bool,
+    html_path: str | None,
 ) -> None:
     """Follow the boot of a real Go executable: the file is read and emulated, never run.
 
@@ -106,7 +165,15 @@ def command(
             raise XrayError("--static emulates nothing: there is no boot for --html or --vs-gort")
         progress = _Progress(steps)
         name = os.path.basename(file)
-        options = Options(until=until, steps=steps, argv=[name, *argv], env=list(env), cpus=cpus, memory=memory << 20, progress=progress)
+        options = Options(
+            until=until,
+            steps=steps,
+            argv=[name, *argv],
+            env=list(env),
+            cpus=cpus,
+            memory=memory << 20,
+            progress=progress,
+        )
         report = xray(file, options, static_only=static_only)
         progress.done()
         with report:

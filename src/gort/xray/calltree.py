@@ -1,9 +1,12 @@
-"""The boot as the code tells it, without running anything: which functions rt0_go, schedinit and their like call, in order.
+"""The boot as the code tells it, without running anything: which functions rt0_go, schedinit and their like call, in
+order.
 
-Used for `--static` and for systems that are not emulated. Calls are found by disassembly; calls that the compiler inlined come from
-the inline tables of pclntab and are marked. What is behind a pointer (an indirect call) is shown as such.
+Used for `--static` and for systems that are not emulated. Calls are found by disassembly; calls that the compiler
+inlined come from the inline tables of pclntab and are marked. What is behind a pointer (an indirect call) is shown as
+such.
 
-Invariant: a function is opened once, and no deeper than `_DEPTH`, so that recursion and shared callees cannot make the tree large.
+Invariant: a function is opened once, and no deeper than `_DEPTH`, so that recursion and shared callees cannot make
+the tree large.
 """
 
 from __future__ import annotations
@@ -15,11 +18,35 @@ from gort.xray.pclntab import Func
 from gort.xray.symbols import Symbols
 
 _DEPTH = 6
-_NOISE = ("runtime.morestack", "runtime.panic", "runtime.goPanic", "runtime.gcWriteBarrier", "runtime.duff", "runtime.throw",
-          "runtime.deferreturn", "runtime.fatal", "runtime.badsystemstack")
+_NOISE = (
+    "runtime.morestack",
+    "runtime.panic",
+    "runtime.goPanic",
+    "runtime.gcWriteBarrier",
+    "runtime.duff",
+    "runtime.throw",
+    "runtime.deferreturn",
+    "runtime.fatal",
+    "runtime.badsystemstack",
+)
 OPENED = (
-    "_rt0_amd64", "_rt0_arm64", "runtime.rt0_go", "runtime.osinit", "runtime.schedinit", "runtime.mcommoninit", "runtime.procresize", "runtime.newproc", "runtime.newproc1",
-    "runtime.newproc.func1", "runtime.mstart", "runtime.mstart0", "runtime.mstart1", "runtime.main", "runtime.main.func1", "runtime.wintls", "runtime.libpreinit",
+    "_rt0_amd64",
+    "_rt0_arm64",
+    "runtime.rt0_go",
+    "runtime.osinit",
+    "runtime.schedinit",
+    "runtime.mcommoninit",
+    "runtime.procresize",
+    "runtime.newproc",
+    "runtime.newproc1",
+    "runtime.newproc.func1",
+    "runtime.mstart",
+    "runtime.mstart0",
+    "runtime.mstart1",
+    "runtime.main",
+    "runtime.main.func1",
+    "runtime.wintls",
+    "runtime.libpreinit",
     "runtime.mstart_stub",
 )
 
@@ -46,7 +73,11 @@ def call_tree(symbols: Symbols, disasm: Disassembler, root: Func | None = None) 
 def _node(func: Func, symbols: Symbols, disasm: Disassembler, opened: set[str], depth: int) -> Node:
     body = symbols.func(func.name) or func
     node = Node(func.name, body.entry, symbols.where(body.entry))
-    if depth >= _DEPTH or func.name in opened or not (depth == 0 or func.name in OPENED or func.name.startswith("_rt0")):
+    if (
+        depth >= _DEPTH
+        or func.name in opened
+        or not (depth == 0 or func.name in OPENED or func.name.startswith("_rt0"))
+    ):
         return node
     opened.add(func.name)
     items: list[tuple[int, Node]] = []

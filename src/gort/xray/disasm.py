@@ -1,6 +1,8 @@
-"""Disassembly with capstone: the calls and data references of a function, its text, and the length of blocks in instructions.
+"""Disassembly with capstone: the calls and data references of a function, its text, and the length of blocks in
+instructions.
 
-Invariant: no more than `_MAX_CODE` bytes are decoded for one function; bytes that are no instruction end the decoding.
+Invariant: no more than `_MAX_CODE` bytes are decoded for one function; bytes that are no instruction end the
+decoding.
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
 """Structure layouts from the file's own DWARF: where the fields of g, m, p and the scheduler's state lie.
 
-Follows the DWARF 4 and 5 standards, and cmd/link/internal/ld/dwarf.go: Go writes a type's name inline in its record, so the record of
-`runtime.g` is found by searching the decompressed .debug_info for the name, and only that record and its children are decoded.
+Follows the DWARF 4 and 5 standards, and cmd/link/internal/ld/dwarf.go: Go writes a type's name inline in its record,
+so the record of `runtime.g` is found by searching the decompressed .debug_info for the name, and only that record and
+its children are decoded.
 
-Invariants: what is found is a DW_TAG_structure_type with that very name, anything else counts as absent; every read is checked against
-the section's length (an `IndexError` or `struct.error` becomes "cannot be read"); a struct has at most `_MAX_FIELDS` fields.
+Invariants: what is found is a DW_TAG_structure_type with that very name, anything else counts as absent; every read
+is checked against the section's length (an `IndexError` or `struct.error` becomes "cannot be read"); a struct has at
+most `_MAX_FIELDS` fields.
 
-Rejected: pyelftools, for the product (the tests compare with it). Importing it and decoding these four records with it takes 110 ms,
-more than a third of the time from the command to runtime.main; this takes 5 ms.
+Rejected: pyelftools, for the product (the tests compare with it). Importing it and decoding these four records with
+it takes 110 ms, more than a third of the time from the command to runtime.main; this takes 5 ms.
 """
 
 from __future__ import annotations
@@ -27,8 +29,33 @@ _MAX_FIELDS = 1000
 _MAX_UNITS = 200_000
 _TAG_ARRAY, _TAG_MEMBER, _TAG_POINTER, _TAG_STRUCT, _TAG_TYPEDEF, _TAG_SUBRANGE = 0x01, 0x0D, 0x0F, 0x13, 0x16, 0x21
 _AT_NAME, _AT_BYTE_SIZE, _AT_COUNT, _AT_LOCATION, _AT_TYPE = 0x03, 0x0B, 0x37, 0x38, 0x49
-_FIXED = {0x01: 8, 0x05: 2, 0x06: 4, 0x07: 8, 0x0B: 1, 0x0C: 1, 0x0E: 4, 0x10: 4, 0x11: 1, 0x12: 2, 0x13: 4, 0x14: 8, 0x17: 4, 0x19: 0,
-          0x1E: 16, 0x1F: 4, 0x25: 1, 0x26: 2, 0x27: 3, 0x28: 4, 0x29: 1, 0x2A: 2, 0x2B: 3, 0x2C: 4, 0x21: 0}
+_FIXED = {
+    0x01: 8,
+    0x05: 2,
+    0x06: 4,
+    0x07: 8,
+    0x0B: 1,
+    0x0C: 1,
+    0x0E: 4,
+    0x10: 4,
+    0x11: 1,
+    0x12: 2,
+    0x13: 4,
+    0x14: 8,
+    0x17: 4,
+    0x19: 0,
+    0x1E: 16,
+    0x1F: 4,
+    0x25: 1,
+    0x26: 2,
+    0x27: 3,
+    0x28: 4,
+    0x29: 1,
+    0x2A: 2,
+    0x2B: 3,
+    0x2C: 4,
+    0x21: 0,
+}
 """Sizes of the forms with a fixed one (32-bit DWARF)."""
 _ULEB = (0x0F, 0x15, 0x1A, 0x1B, 0x22, 0x23)
 _REF_IN_UNIT = (0x11, 0x12, 0x13, 0x14, 0x15)
@@ -180,7 +207,7 @@ class Dwarf:
         return None
 
     def _children(self, record: Record) -> list[Record]:
-        """The record's children, not theirs: children of children are skipped (Go's members and subranges have none)."""
+        """The record's children, not theirs: children of children are skipped (Go's members have none)."""
         out: list[Record] = []
         if not record[1]:
             return out
@@ -228,7 +255,9 @@ class Dwarf:
         return inner
 
     def struct(self, name: str, wanted: tuple[str, ...] = ()) -> Layout:
-        """The fields of a struct, nested ones as `sched.sp`, limited to the paths in `wanted`; empty when it is not described."""
+        """The fields of a struct, nested ones as `sched.sp`, limited to the paths in `wanted`; empty when it is not
+        described.
+        """
         found = self._find(name)
         return {} if found is None else self._members(found[0], wanted, "", 0, 0)
 

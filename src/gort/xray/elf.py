@@ -1,7 +1,7 @@
 """ELF: Linux (and the BSDs') executables, 64-bit little-endian.
 
-Follows the ELF-64 specification; Go's writer is cmd/link/internal/ld/elf.go. Section headers are optional (strip tools
-remove them): everything but names and debug information comes from the program headers and the dynamic table.
+Follows the ELF-64 specification; Go's writer is cmd/link/internal/ld/elf.go. Section headers are optional (strip
+tools remove them): everything but names and debug information comes from the program headers and the dynamic table.
 
 Rejected: trusting `sh_size` for tables; each is cut at the file's end before a loop runs over it.
 """
@@ -15,7 +15,17 @@ from collections.abc import Iterator
 from gort.xray.errors import XrayError
 from gort.xray.image import MAX_SECTIONS, MAX_SEGMENTS, Image, Import, Section, Segment
 
-_MACHINES = {62: "amd64", 183: "arm64", 3: "386", 40: "arm", 243: "riscv64", 21: "ppc64", 22: "s390x", 258: "loong64", 8: "mips"}
+_MACHINES = {
+    62: "amd64",
+    183: "arm64",
+    3: "386",
+    40: "arm",
+    243: "riscv64",
+    21: "ppc64",
+    22: "s390x",
+    258: "loong64",
+    8: "mips",
+}
 _OSABI = {0: "linux", 3: "linux", 2: "netbsd", 6: "solaris", 9: "freebsd", 12: "openbsd"}
 _PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_NOTE, _PT_PHDR, _PT_TLS = 1, 2, 3, 4, 6, 7
 _SHT_NOBITS = 8
@@ -27,7 +37,9 @@ _RELOC_TYPES = {"amd64": (8, 1, 6, 7, 18), "arm64": (1027, 257, 1025, 1026, 1030
 
 def read_elf(path: str, data: mmap.mmap, size: int, pie_bias: int) -> Image:
     if data[4] == 1:
-        raise XrayError(f"{path}: a 32-bit ELF file ({_machine(data)}): gort xray reads 64-bit Go executables (amd64, arm64)")
+        raise XrayError(
+            f"{path}: a 32-bit ELF file ({_machine(data)}): gort xray reads 64-bit Go executables (amd64, arm64)"
+        )
     if data[4] != 2 or data[6] != 1:
         raise XrayError(f"{path}: broken ELF identification: the file is corrupt")
     if data[5] != 1:
@@ -60,7 +72,9 @@ def read_elf(path: str, data: mmap.mmap, size: int, pie_bias: int) -> Image:
             if filesz > memsz:
                 raise XrayError(f"{path}: segment at {va:#x} is larger in the file than in memory: corrupt")
             if filesz and off + filesz > size:
-                raise XrayError(f"{path}: truncated: segment at {va:#x} needs {off + filesz} bytes, the file has {size}")
+                raise XrayError(
+                    f"{path}: truncated: segment at {va:#x} needs {off + filesz} bytes, the file has {size}"
+                )
             if va + memsz > 1 << 47:
                 raise XrayError(f"{path}: segment at {va:#x} lies outside of user memory: corrupt or hostile")
             if off <= phoff < off + filesz:
@@ -75,8 +89,19 @@ def read_elf(path: str, data: mmap.mmap, size: int, pie_bias: int) -> Image:
             tls_size, tls_align = memsz, max(1, align)
     sections = _sections(path, data, size, shoff, shsize, shnum, shstr, bias)
     image = Image(
-        path, data, size, "ELF", arch, _os(data, sections), entry + bias, sections, segments, bias=bias, pie=kind == 3,
-        interpreter=interp, phdr=(phdr_at, 56, phnum),
+        path,
+        data,
+        size,
+        "ELF",
+        arch,
+        _os(data, sections),
+        entry + bias,
+        sections,
+        segments,
+        bias=bias,
+        pie=kind == 3,
+        interpreter=interp,
+        phdr=(phdr_at, 56, phnum),
     )
     if dynamic is not None and segments:
         _dynamic(image, dynamic, tls_size, tls_align)
@@ -92,10 +117,12 @@ def _bias(data: mmap.mmap, phoff: int, phnum: int, wanted: int) -> int:
     if not wanted:
         return 0
     first = [
-        va for kind, va in (
+        va
+        for kind, va in (
             (struct.unpack_from("<I", data, phoff + 56 * i)[0], struct.unpack_from("<Q", data, phoff + 56 * i + 16)[0])
             for i in range(phnum)
-        ) if kind == _PT_LOAD
+        )
+        if kind == _PT_LOAD
     ]
     return wanted - (min(first, default=0) & ~0xFFF)
 
@@ -134,7 +161,9 @@ def _sections(
             continue
         in_file = 0 if kind == _SHT_NOBITS else length
         if in_file and off + in_file > size:
-            raise XrayError(f"{path}: section {_name(names, name) or '?'} needs {in_file} bytes at {off:#x}: truncated or corrupt")
+            raise XrayError(
+                f"{path}: section {_name(names, name) or '?'} needs {in_file} bytes at {off:#x}: truncated or corrupt"
+            )
         text = "".join(c for c, bit in (("A", 2), ("W", 1), ("X", 4), ("T", 0x400), ("C", 0x800)) if flags & bit)
         out.append(Section(_name(names, name), va + bias if "A" in text else va, length, off, in_file, text))
     return out
@@ -193,7 +222,7 @@ def _dynamic(image: Image, where: tuple[int, int], tls_size: int, tls_align: int
 
     def find_relocated(value: int) -> list[int]:
         wanted = struct.pack("<q", value - bias)
-        out = []
+        out: list[int] = []
         for start, count in spans:
             end = start + 24 * count
             at = image.data.find(wanted, start, end)

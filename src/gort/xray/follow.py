@@ -1,7 +1,7 @@
 """`xray(path)`: the whole examination of one file, from its headers to the end of its emulated boot.
 
-This is what the command, the benchmark and the tests call; it prints nothing. The static part (`examine`) and the emulation
-(`follow`) are separate, because the static part works for every system and must be quick for large files.
+This is what the command, the benchmark and the tests call; it prints nothing. The static part (`examine`) and the
+emulation (`follow`) are separate, because the static part works for every system and must be quick for large files.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from gort.xray.disasm import Disassembler
 from gort.xray.errors import XrayError
-from gort.xray.gobuild import BuildInfo, read_buildinfo, why_not_go
 from gort.xray.globals import Globals, find_globals
+from gort.xray.gobuild import BuildInfo, read_buildinfo, why_not_go
 from gort.xray.image import Image, load
 from gort.xray.layout import Layouts, find_layouts
-from gort.xray.stations import Event, Recorder, Station
 from gort.xray.state import Snapshot
+from gort.xray.stations import Event, Recorder, Station
 from gort.xray.symbols import Symbols
 
 DEFAULT_STEPS = 200_000_000
@@ -44,7 +44,7 @@ class Static:
     symbols: Symbols
     entry_name: str
 
-    def __enter__(self) -> Static:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -80,7 +80,7 @@ class Report:
     def close(self) -> None:
         self.static.image.close()
 
-    def __enter__(self) -> Report:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -96,7 +96,9 @@ def examine(path: str | os.PathLike[str], bias: int | None = None) -> Static:
             symbols = Symbols(image)
         except XrayError as exc:
             if build is not None and "no pclntab" in str(exc):
-                raise XrayError(f"{image.path}: built by {build.version}, but its pclntab is missing: obfuscated or damaged") from None
+                raise XrayError(
+                    f"{image.path}: built by {build.version}, but its pclntab is missing: obfuscated or damaged"
+                ) from None
             raise
         func = symbols.at(image.entry)
         if func is None and build is None:
@@ -108,7 +110,9 @@ def examine(path: str | os.PathLike[str], bias: int | None = None) -> Static:
 
 
 def follow(static: Static, options: Options) -> Boot:
-    """Emulate the boot. Raises `XrayError` for options that do not fit the file; a program that misbehaves is a result."""
+    """Emulate the boot. Raises `XrayError` for options that do not fit the file; a program that misbehaves is a
+    result.
+    """
     from gort.xray.linux import Linux
     from gort.xray.loader import setup
     from gort.xray.machine import Machine
@@ -144,8 +148,22 @@ def follow(static: Static, options: Options) -> Boot:
     recorder.finish()
     snapshot = reader.snapshot()
     return Boot(
-        recorder.stations, reader.nested(snapshot), snapshot, how, status, detail, bytes(process.files.order),
-        machine.instructions, len(process.threads), kernel.calls, kernel.unknown, process.skipped, machine.memory.used, layouts, found, recorder.events,
+        recorder.stations,
+        reader.nested(snapshot),
+        snapshot,
+        how,
+        status,
+        detail,
+        bytes(process.files.order),
+        machine.instructions,
+        len(process.threads),
+        kernel.calls,
+        kernel.unknown,
+        process.skipped,
+        machine.memory.used,
+        layouts,
+        found,
+        recorder.events,
     )
 
 

@@ -1,11 +1,11 @@
 """Where the runtime's variables lie: g0, m0, sched, allp, gomaxprocs, ncpu.
 
 From the symbol table where there is one. A stripped file has no names for data, but the boot code itself tells them:
-rt0_go takes the addresses of g0 and m0, schedinit stores 10000 into sched.maxmcount, osinit stores the number of CPUs,
-procresize exchanges gomaxprocs and reads allp (runtime/asm_*.s, runtime/proc.go, runtime/os_*.go).
+rt0_go takes the addresses of g0 and m0, schedinit stores 10000 into sched.maxmcount, osinit stores the number of
+CPUs, procresize exchanges gomaxprocs and reads allp (runtime/asm_*.s, runtime/proc.go, runtime/os_*.go).
 
-Invariant: a variable that is not found is absent (None); for allp, which several slices resemble, there are candidates,
-and the reader of the memory takes the one whose contents are Ps (state.py).
+Invariant: a variable that is not found is absent (None); for allp, which several slices resemble, there are
+candidates, and the reader of the memory takes the one whose contents are Ps (state.py).
 """
 
 from __future__ import annotations
@@ -53,7 +53,11 @@ def _rt0(found: Globals, symbols: Symbols, disasm: Disassembler) -> None:
     func = symbols.func("runtime.rt0_go")
     if func is None:
         return
-    leas = [(ops, target) for _, mnemonic, ops, target in disasm.refs(func) if mnemonic == "lea" and _is_data(symbols, target)]
+    leas = [
+        (ops, target)
+        for _, mnemonic, ops, target in disasm.refs(func)
+        if mnemonic == "lea" and _is_data(symbols, target)
+    ]
     if not leas:
         return
     targets = [t for _, t in leas]
@@ -103,7 +107,9 @@ def _osinit(found: Globals, symbols: Symbols, disasm: Disassembler) -> None:
     if func is None or symbols.image.os == "windows":  # there, osinit stores much else first
         return
     for _, mnemonic, ops, target in disasm.refs(func):
-        if _is_data(symbols, target) and ((mnemonic == "mov" and ops.endswith(", eax")) or (mnemonic == "str" and ops.startswith("w0,"))):
+        if _is_data(symbols, target) and (
+            (mnemonic == "mov" and ops.endswith(", eax")) or (mnemonic == "str" and ops.startswith("w0,"))
+        ):
             found.ncpu = target
             return
 
@@ -117,7 +123,9 @@ def _procresize(found: Globals, symbols: Symbols, disasm: Disassembler) -> None:
     for address, _, mnemonic, ops in disasm.code(func):
         if address in refs and refs[address][0] == "lea":
             held[ops.split(",")[0]] = refs[address][2]
-        elif found.gomaxprocs is None and ((mnemonic == "xchg" and ops.startswith("dword")) or (mnemonic == "stlr" and ops.startswith("w"))):
+        elif found.gomaxprocs is None and (
+            (mnemonic == "xchg" and ops.startswith("dword")) or (mnemonic == "stlr" and ops.startswith("w"))
+        ):
             # the store is atomic, through a register that was given the address
             m = re.search(r"\[(r\w+|x\d+)\]", ops)
             found.gomaxprocs = held.get(m[1]) if m is not None else refs[address][2] if address in refs else None

@@ -1,7 +1,8 @@
 """The build information that Go's linker puts into every executable: Go version, module, build settings.
 
 Follows debug/buildinfo: a 32-byte header "\\xff Go buildinf:" on a 16-byte boundary, then (since Go 1.18) two strings
-with varint lengths; older files hold pointers to the strings, and are refused with the version's name where it can be read.
+with varint lengths; older files hold pointers to the strings, and are refused with the version's name where it can be
+read.
 
 Rejected: reading it with `go version -m`; that needs Go, and would run a program on an untrusted file.
 """

@@ -1,12 +1,13 @@
 """An executable file as segments of memory: what every format's reader hands to the rest of xray.
 
 Invariants:
-- The file is mapped read-only and never executed, and no byte beyond it is ever read: every offset and size of a header
-  is checked against the file's length before it is used, so a lying header costs one comparison.
+- The file is mapped read-only and never executed, and no byte beyond it is ever read: every offset and size of a
+  header is checked against the file's length before it is used, so a lying header costs one comparison.
 - Segments are sorted by address, do not overlap, and lie within `MAX_MEMORY` in total; every loop is bounded by a
   count checked against the file's length. A file that breaks one of these is refused in the reader, so that symbols,
   layout and emulator need no checks of their own.
-- Addresses are those in memory: link-time addresses plus `bias`, which is 0 except for position-independent ELF files.
+- Addresses are those in memory: link-time addresses plus `bias`, which is 0 except for position-independent ELF
+  files.
 
 Rejected: lief, for the product (the tests compare every section, segment and entry against it). Importing it costs
 more than the whole emulation of a hello world (0.5 s warm, 1.9 s cold), it copies the file into memory several times,
@@ -15,6 +16,7 @@ and it is native code that would read hostile bytes inside this process. The thr
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import os
 import stat
@@ -22,6 +24,7 @@ import struct
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Self
 
 from gort.xray.errors import XrayError
 
@@ -113,7 +116,7 @@ class Image:
         except BufferError:  # a table still holds a view of the file; the mapping goes with it
             pass
 
-    def __enter__(self) -> Image:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -146,7 +149,9 @@ class Image:
         if seg is None or n < 0 or address + n > seg.end:
             raise XrayError(f"{self.path}: nothing is loaded at {address:#x} (+{n}): the file is corrupt")
         start = address - seg.address
-        have = self.data[seg.offset + start : seg.offset + min(start + n, seg.file_size)] if start < seg.file_size else b""
+        have = (
+            self.data[seg.offset + start : seg.offset + min(start + n, seg.file_size)] if start < seg.file_size else b""
+        )
         return have + bytes(n - len(have))
 
     def file_offset(self, address: int) -> int | None:
@@ -192,16 +197,22 @@ def check_segments(path: str, segments: list[Segment]) -> None:
     ordered = sorted(segments, key=lambda s: s.address)
     for s in ordered:
         if s.end > 1 << 47:
-            raise XrayError(f"{path}: segment at {s.address:#x} lies outside of user memory: the file is corrupt or hostile")
-    for a, b in zip(ordered, ordered[1:], strict=False):
+            raise XrayError(
+                f"{path}: segment at {s.address:#x} lies outside of user memory: the file is corrupt or hostile"
+            )
+    for a, b in itertools.pairwise(ordered):
         if a.end > b.address:
-            raise XrayError(f"{path}: segments at {a.address:#x} and {b.address:#x} overlap: the file is corrupt or hostile")
+            raise XrayError(
+                f"{path}: segments at {a.address:#x} and {b.address:#x} overlap: the file is corrupt or hostile"
+            )
 
 
 def check_entry(image: Image) -> None:
     seg = image.segment_at(image.entry)
     if seg is None or "x" not in seg.perms or image.entry - seg.address >= seg.file_size:
-        raise XrayError(f"{image.path}: the entry point {image.entry:#x} is not in executable code: the file is corrupt")
+        raise XrayError(
+            f"{image.path}: the entry point {image.entry:#x} is not in executable code: the file is corrupt"
+        )
 
 
 def _map(path: str) -> tuple[mmap.mmap, int]:

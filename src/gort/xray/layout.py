@@ -1,4 +1,5 @@
-"""Where the fields of the runtime's structures lie: from the file's DWARF, else from what the Go version is known to use.
+"""Where the fields of the runtime's structures lie: from the file's DWARF, else from what the Go version is known to
+use.
 
 The fields named here are those that the boot sets: runtime/runtime2.go's g, m, p and schedt. Three sources, and the
 report says which one was used:
@@ -19,24 +20,90 @@ from gort.xray.image import Image
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "runtime.g": (
-        "stack", "stack.lo", "stack.hi", "stackguard0", "stackguard1", "m", "sched", "sched.sp", "sched.pc", "atomicstatus",
-        "goid", "waitreason", "lockedm", "gopc", "startpc", "parentGoid",
+        "stack",
+        "stack.lo",
+        "stack.hi",
+        "stackguard0",
+        "stackguard1",
+        "m",
+        "sched",
+        "sched.sp",
+        "sched.pc",
+        "atomicstatus",
+        "goid",
+        "waitreason",
+        "lockedm",
+        "gopc",
+        "startpc",
+        "parentGoid",
     ),
     "runtime.m": (
-        "g0", "procid", "gsignal", "tls", "curg", "p", "nextp", "oldp", "id", "mallocing", "locks", "spinning", "blocked",
-        "alllink", "schedlink", "mstartfn", "lockedg",
+        "g0",
+        "procid",
+        "gsignal",
+        "tls",
+        "curg",
+        "p",
+        "nextp",
+        "oldp",
+        "id",
+        "mallocing",
+        "locks",
+        "spinning",
+        "blocked",
+        "alllink",
+        "schedlink",
+        "mstartfn",
+        "lockedg",
     ),
     "runtime.p": (
-        "id", "status", "link", "schedtick", "syscalltick", "m", "mcache", "runqhead", "runqtail", "runnext",
+        "id",
+        "status",
+        "link",
+        "schedtick",
+        "syscalltick",
+        "m",
+        "mcache",
+        "runqhead",
+        "runqtail",
+        "runnext",
     ),
     "runtime.schedt": (
-        "goidgen", "lastpoll", "nmidle", "mnext", "maxmcount", "nmsys", "ngsys", "pidle", "npidle", "nmspinning",
-        "runqsize", "runq", "runq.size", "gcwaiting", "stopwait", "sysmonwait", "procresizetime",
+        "goidgen",
+        "lastpoll",
+        "nmidle",
+        "mnext",
+        "maxmcount",
+        "nmsys",
+        "ngsys",
+        "pidle",
+        "npidle",
+        "nmspinning",
+        "runqsize",
+        "runq",
+        "runq.size",
+        "gcwaiting",
+        "stopwait",
+        "sysmonwait",
+        "procresizetime",
     ),
 }
 _AGGREGATES = {("runtime.g", "stack"), ("runtime.g", "sched"), ("runtime.schedt", "runq")}
 
-G_STATUS = ("_Gidle", "_Grunnable", "_Grunning", "_Gsyscall", "_Gwaiting", "_Gmoribund", "_Gdead", "_Genqueue", "_Gcopystack", "_Gpreempted", "_Gleaked", "_Gdeadextra")
+G_STATUS = (
+    "_Gidle",
+    "_Grunnable",
+    "_Grunning",
+    "_Gsyscall",
+    "_Gwaiting",
+    "_Gmoribund",
+    "_Gdead",
+    "_Genqueue",
+    "_Gcopystack",
+    "_Gpreempted",
+    "_Gleaked",
+    "_Gdeadextra",
+)
 P_STATUS = ("_Pidle", "_Prunning", "_Psyscall", "_Pgcstop", "_Pdead")
 
 

@@ -1,11 +1,12 @@
 """The system calls of the emulated Linux: what a Go program asks of its kernel, answered without the host.
 
-Each handler takes the six argument words and returns the result (a negative errno on failure), or `BLOCKED` when the thread
-now waits, or `REPLACED` when its registers were replaced. A call that is not here gets ENOSYS, as from an older kernel, and
-is remembered in `unknown` for the report.
+Each handler takes the six argument words and returns the result (a negative errno on failure), or `BLOCKED` when the
+thread now waits, or `REPLACED` when its registers were replaced. A call that is not here gets ENOSYS, as from an
+older kernel, and is remembered in `unknown` for the report.
 
-Invariant: a handler reads and writes memory only through the machine's checked access (EFAULT otherwise), bounds every length
-it is given, and touches nothing outside of the process object: no host file, clock, random numbers, process or network.
+Invariant: a handler reads and writes memory only through the machine's checked access (EFAULT otherwise), bounds
+every length it is given, and touches nothing outside of the process object: no host file, clock, random numbers,
+process or network.
 """
 
 from __future__ import annotations
@@ -19,7 +20,19 @@ from gort.xray.vfs import File
 
 BLOCKED = -(1 << 62)
 REPLACED = -(1 << 62) - 1
-EPERM, ENOENT, EINTR, EAGAIN, ENOMEM, EFAULT, EINVAL, ENOTTY, ENOSYS, ETIMEDOUT, EAFNOSUPPORT = 1, 2, 4, 11, 12, 14, 22, 25, 38, 110, 97
+EPERM, ENOENT, EINTR, EAGAIN, ENOMEM, EFAULT, EINVAL, ENOTTY, ENOSYS, ETIMEDOUT, EAFNOSUPPORT = (
+    1,
+    2,
+    4,
+    11,
+    12,
+    14,
+    22,
+    25,
+    38,
+    110,
+    97,
+)
 _PATH_MAX = 4096
 
 Observer = Callable[[str, tuple[int, ...], int], None]

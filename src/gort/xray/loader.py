@@ -1,8 +1,9 @@
-"""What Linux does before a program's first instruction: its segments in memory, the stack with arguments and auxiliary vector.
+"""What Linux does before a program's first instruction: its segments in memory, the stack with arguments and
+auxiliary vector.
 
-Follows fs/binfmt_elf.c. A position-independent program is relocated here, which is what its dynamic loader would do first;
-a program that really needs libraries (cgo) has its imports bound to a page of traps, so that it stops with the name of the
-function that it calls (imports.py).
+Follows fs/binfmt_elf.c. A position-independent program is relocated here, which is what its dynamic loader would do
+first; a program that really needs libraries (cgo) has its imports bound to a page of traps, so that it stops with the
+name of the function that it calls (imports.py).
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ def load_segments(image: Image, process: Process) -> None:
         memory.load(seg.address, seg.size, prot, image.data[seg.offset : seg.offset + seg.file_size])
     if image.relocations is not None:
         for address, value in image.relocations():
-            seg = image.segment_at(address)
-            if seg is None or address + 8 > seg.end:
-                raise XrayError(f"{image.path}: a relocation writes to {address:#x}, outside of its segments: corrupt or hostile")
+            holder = image.segment_at(address)
+            if holder is None or address + 8 > holder.end:
+                raise XrayError(
+                    f"{image.path}: a relocation writes to {address:#x}, outside of its segments: corrupt or hostile"
+                )
             process.machine.uc.mem_write(address, struct.pack("<Q", value))
 
 
@@ -65,8 +68,24 @@ def setup(image: Image, process: Process, argv: list[str], env: list[str]) -> Th
     memory.write(at, process.files.random_bytes(16))
     phdr, phent, phnum = image.phdr
     auxv = [
-        (16, m.arch.hwcap), (6, 4096), (17, 100), (3, phdr), (4, phent), (5, phnum), (7, 0), (8, 0), (9, image.entry),
-        (11, 0), (12, 0), (13, 0), (14, 0), (23, 0), (25, randoms), (31, execfn), (15, platform), (0, 0),
+        (16, m.arch.hwcap),
+        (6, 4096),
+        (17, 100),
+        (3, phdr),
+        (4, phent),
+        (5, phnum),
+        (7, 0),
+        (8, 0),
+        (9, image.entry),
+        (11, 0),
+        (12, 0),
+        (13, 0),
+        (14, 0),
+        (23, 0),
+        (25, randoms),
+        (31, execfn),
+        (15, platform),
+        (0, 0),
     ]
     words = [len(argv), *places[: len(argv)], 0, *places[len(argv) :], 0]
     for key, value in auxv:

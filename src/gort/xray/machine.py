@@ -1,13 +1,14 @@
 """The emulated processor: unicorn with the registers, counts, watched addresses and memory that the rest needs.
 
-Every basic block that the program enters calls `_block` once. It counts instructions (per block, by disassembling each
-block once), calls what watches the block's address, and stops the processor when the time slice is over. Functions and
-return addresses are always the start of a block, so no other hook is needed to follow calls, and counts and slices come
-out the same in every run.
+Every basic block that the program enters calls `_block` once. It counts instructions (per block, by disassembling
+each block once), calls what watches the block's address, and stops the processor when the time slice is over.
+Functions and return addresses are always the start of a block, so no other hook is needed to follow calls, and counts
+and slices come out the same in every run.
 
-Rejected: unicorn's own instruction counter (`count=`): it tells nothing when a run is stopped in between. One code hook per
-watched address: each makes translating code slower, and a boot has hundreds. The binding's own hook and register calls cost
-3 µs each, three times of what the same call costs through ctypes; the raw calls are used where the binding has them.
+Rejected: unicorn's own instruction counter (`count=`): it tells nothing when a run is stopped in between. One code
+hook per watched address: each makes translating code slower, and a boot has hundreds. The binding's own hook and
+register calls cost 3 µs each, three times of what the same call costs through ctypes; the raw calls are used where
+the binding has them.
 
 Invariant: no exception leaves a hook; it is kept in `error` and raised by `run`.
 """
@@ -131,8 +132,13 @@ class Machine:
         self._callback = proto(self._block)  # kept: ctypes does not hold it
         handle = ctypes.c_size_t()
         status = self._lib.uc_hook_add(
-            self._handle, ctypes.byref(handle), ctypes.c_int(u.UC_HOOK_BLOCK), ctypes.cast(self._callback, ctypes.c_void_p),
-            ctypes.c_void_p(None), ctypes.c_uint64(1), ctypes.c_uint64(0),
+            self._handle,
+            ctypes.byref(handle),
+            ctypes.c_int(u.UC_HOOK_BLOCK),
+            ctypes.cast(self._callback, ctypes.c_void_p),
+            ctypes.c_void_p(None),
+            ctypes.c_uint64(1),
+            ctypes.c_uint64(0),
         )
         if status != 0:
             raise XrayError(f"unicorn refuses a block hook (status {status}): pip install -U unicorn")
@@ -213,6 +219,9 @@ class Machine:
         """Called from a hook: leave `run` after this instruction (or before this block)."""
         self.uc.emu_stop()
 
+    def _take_fault(self) -> tuple[str, int, bool] | None:
+        return self._fault
+
     def run(self, pc: int, until: int) -> None:
         """Run from `pc` until `until` instructions have been executed in total, or a hook stops it. Raises `Fault`."""
         self.deadline = until
@@ -222,11 +231,12 @@ class Machine:
         except self._u.UcError as exc:
             if self.error is None:
                 where = self.reg(self.arch.pc)
-                kind, address, write = self._fault or (f"{str(exc).split(' (')[0].lower()}", where, False)
+                kind, address, write = self._take_fault() or (str(exc).split(" (")[0].lower(), where, False)
                 raise Fault(kind, address, where, write) from None
         if self.error is not None:
             error, self.error = self.error, None
             raise error
-        if self._fault is not None:
-            kind, address, write = self._fault
+        fault = self._take_fault()
+        if fault is not None:
+            kind, address, write = fault
             raise Fault(kind, address, self.reg(self.arch.pc), write)

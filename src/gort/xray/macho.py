@@ -68,7 +68,9 @@ def read_macho(path: str, data: mmap.mmap, size: int) -> Image:
             chained = struct.unpack_from("<II", data, at + 8)
         elif cmd & 0x7FFFFFFF in (_LC_LOAD_DYLIB, 0x18, 0x1F) and length >= 24:
             name_at = struct.unpack_from("<I", data, at + 8)[0]
-            libraries.append(data[at + min(name_at, length) : at + length].partition(b"\0")[0].decode("utf-8", "replace"))
+            libraries.append(
+                data[at + min(name_at, length) : at + length].partition(b"\0")[0].decode("utf-8", "replace")
+            )
         elif cmd == _LC_ENCRYPTION_64 and length >= 20 and struct.unpack_from("<I", data, at + 16)[0]:
             raise XrayError(f"{path}: an encrypted Mach-O file: it cannot be read")
         at += length
@@ -96,10 +98,16 @@ def read_macho(path: str, data: mmap.mmap, size: int) -> Image:
 
 
 def _segment(
-    path: str, data: mmap.mmap, size: int, at: int, length: int,
-    segments: list[Segment], sections: list[Section], pointers: list[tuple[int, int, int]],
+    path: str,
+    data: mmap.mmap,
+    size: int,
+    at: int,
+    length: int,
+    segments: list[Segment],
+    sections: list[Section],
+    pointers: list[tuple[int, int, int]],
 ) -> None:
-    name, va, vmsize, off, filesz, maxprot, initprot, nsects, _ = struct.unpack_from("<16sQQQQIIII", data, at + 8)
+    name, va, vmsize, off, filesz, _maxprot, initprot, nsects, _ = struct.unpack_from("<16sQQQQIIII", data, at + 8)
     text = name.rstrip(b"\0").decode("utf-8", "replace")
     if filesz and off + filesz > size:
         raise XrayError(f"{path}: truncated: segment {text} needs {off + filesz} bytes, the file has {size}")
@@ -114,7 +122,9 @@ def _segment(
         perms = "".join(c for c, bit in (("r", 1), ("w", 2), ("x", 4)) if initprot & bit)
         segments.append(Segment(va, vmsize, off, filesz, perms, text))
     for i in range(nsects):
-        sname, _, addr, ssize, soff, _, _, _, flags, first, *_ = struct.unpack_from("<16s16sQQIIIIIIII", data, at + 72 + 80 * i)
+        sname, _, addr, ssize, soff, _, _, _, flags, first, *_ = struct.unpack_from(
+            "<16s16sQQIIIIIIII", data, at + 72 + 80 * i
+        )
         zerofill = flags & 0xFF in (1, 12)
         in_file = 0 if zerofill else ssize
         label = sname.rstrip(b"\0").decode("utf-8", "replace")
@@ -122,7 +132,11 @@ def _segment(
             raise XrayError(f"{path}: section {label} needs {in_file} bytes at {soff:#x}: truncated or corrupt")
         if len(sections) >= MAX_SECTIONS:
             raise XrayError(f"{path}: more than {MAX_SECTIONS} sections: corrupt or hostile")
-        kind = ("A" if loaded else "") + ("W" if initprot & 2 and loaded else "") + ("X" if initprot & 4 and loaded else "")
+        kind = (
+            ("A" if loaded else "")
+            + ("W" if initprot & 2 and loaded else "")
+            + ("X" if initprot & 4 and loaded else "")
+        )
         sections.append(Section(label, addr, ssize, soff, in_file, kind))
         if flags & 0xFF in (6, 7):
             pointers.append((addr, ssize // 8, first))
@@ -135,7 +149,10 @@ def _symbols(data: mmap.mmap, symoff: int, nsyms: int, stroff: int, strsize: int
         if kind & 0xE0 == 0 and kind & 0x0E == 0x0E and name < strsize:
             end = strings.find(b"\0", name)
             text = strings[name:end][:4096].decode("utf-8", "replace")
-            out[text.removeprefix("_") if text.startswith(("_runtime.", "_main.", "__rt0", "_internal/")) else text] = (value, 0)
+            out[text.removeprefix("_") if text.startswith(("_runtime.", "_main.", "__rt0", "_internal/")) else text] = (
+                value,
+                0,
+            )
     return out
 
 

@@ -1,13 +1,13 @@
 """The emulated address space: what is reserved, what is really there, and the bound on it.
 
-A Go program reserves gigabytes and touches little. So a mapping is only written down as an area; the emulator gets memory
-for it in chunks of 256 KiB when it is first touched (`fault`). What is bounded is what is there (`limit`), thus a program
-that maps a terabyte costs nothing and one that touches a terabyte is refused memory.
+A Go program reserves gigabytes and touches little. So a mapping is only written down as an area; the emulator gets
+memory for it in chunks of 256 KiB when it is first touched (`fault`). What is bounded is what is there (`limit`),
+thus a program that maps a terabyte costs nothing and one that touches a terabyte is refused memory.
 
 Invariants: areas are disjoint and sorted; a chunk lies inside one area; nothing of the host is ever mapped.
 
-Rejected: mapping at once. Unicorn copies a mapping's whole contents when a part of it is unmapped, and Go unmaps parts of
-64 MiB arenas.
+Rejected: mapping at once. Unicorn copies a mapping's whole contents when a part of it is unmapped, and Go unmaps
+parts of 64 MiB arenas.
 """
 
 from __future__ import annotations
@@ -157,7 +157,9 @@ class AddressSpace:
         if i + 1 < len(self._chunk_starts):
             end = min(end, self._chunk_starts[i + 1])
         if self.used + end - start > self.limit:
-            raise XrayError(f"the program touched more than the {self.limit >> 20} MiB of memory that it may have (--memory)")
+            raise XrayError(
+                f"the program touched more than the {self.limit >> 20} MiB of memory that it may have (--memory)"
+            )
         self.uc.mem_map(start, end - start, area[2] & 7)
         self.used += end - start
         self._add(start, end, area[2])
@@ -174,7 +176,9 @@ class AddressSpace:
             if not self.map(a, b - a, prot):
                 raise XrayError(f"segment at {start:#x} cannot be placed in memory")
             if self.used + b - a > self.limit:
-                raise XrayError(f"its segments need more than the {self.limit >> 20} MiB of memory it may have (--memory)")
+                raise XrayError(
+                    f"its segments need more than the {self.limit >> 20} MiB of memory it may have (--memory)"
+                )
             self.uc.mem_map(a, b - a, prot & 7)
             self.used += b - a
             self._add(a, b, prot)

@@ -59,7 +59,8 @@ class PclnTab:
         self.layout = layout
         offset = image.file_offset(address)
         seg = image.segment_at(address)
-        assert offset is not None and seg is not None
+        assert offset is not None
+        assert seg is not None
         self._limit = seg.file_size - (address - seg.address)
         whole = memoryview(image.data)
         self._view = whole[offset : offset + self._limit]
@@ -104,7 +105,7 @@ class PclnTab:
 
     def _name(self, off: int) -> str:
         start = self._names + off
-        if not 0 <= off or start >= self._limit:
+        if not off >= 0 or start >= self._limit:
             return "?"
         raw = bytes(self._view[start : min(start + _MAX_NAME, self._limit)])
         return raw.partition(b"\0")[0].decode("utf-8", "replace")
@@ -176,7 +177,9 @@ class PclnTab:
         return value, at
 
     def _table(self, func: Func, off: int, limit: int = 200_000, stop: int | None = None) -> list[tuple[int, int]]:
-        """A pc-value table as (end of range, value), up to the range of `stop`; varints of differences, ended by a zero."""
+        """A pc-value table as (end of range, value), up to the range of `stop`; varints of differences, ended by a
+        zero.
+        """
         at = self._pctab + off
         value, pc = -1, func.entry
         out: list[tuple[int, int]] = []
@@ -239,7 +242,9 @@ class PclnTab:
             """(name offset, parent's pc offset) of node i of the inline tree."""
             if i not in parents:
                 raw = self.image.read(tree + (16 * i if self.layout >= 20 else 20 * i), 16 if self.layout >= 20 else 20)
-                parents[i] = struct.unpack_from("<ii", raw, 4) if self.layout >= 20 else struct.unpack_from("<ii", raw, 12)
+                parents[i] = (
+                    struct.unpack_from("<ii", raw, 4) if self.layout >= 20 else struct.unpack_from("<ii", raw, 12)
+                )
             return parents[i]
 
         def node_at(pc: int) -> int:
@@ -269,7 +274,9 @@ class PclnTab:
 
 
 def find_pclntab(image: Image) -> PclnTab | None:
-    """Find and open the table; None when the file has none. Raises `XrayError` for a table that is corrupt or too old."""
+    """Find and open the table; None when the file has none. Raises `XrayError` for a table that is corrupt or too
+    old.
+    """
     named = image.section(".gopclntab", "__gopclntab", ".data.rel.ro.gopclntab")
     if named is not None and named.file_size >= 72:
         got = _try(image, named.address, strict=True)
@@ -301,13 +308,17 @@ def _try(image: Image, address: int, strict: bool) -> PclnTab | None:
         raise XrayError(f"{image.path}: built by Go {_OLD_MAGICS[magic]}: gort xray reads Go 1.18 and newer")
     if magic not in _MAGICS or pad or minlc not in (1, 4) or ptrsize != 8:
         if strict:
-            raise XrayError(f"{image.path}: its pclntab has an unknown magic {magic:#x}: corrupt, obfuscated or too new")
+            raise XrayError(
+                f"{image.path}: its pclntab has an unknown magic {magic:#x}: corrupt, obfuscated or too new"
+            )
         return None
     try:
         module = _moduledata(image, address, head)
         if module is None:
             if strict:
-                raise XrayError(f"{image.path}: nothing points at its pclntab (no runtime.moduledata): the file is corrupt")
+                raise XrayError(
+                    f"{image.path}: nothing points at its pclntab (no runtime.moduledata): the file is corrupt"
+                )
             return None
         return PclnTab(image, address, module, _MAGICS[magic])
     except XrayError:
@@ -318,8 +329,8 @@ def _try(image: Image, address: int, strict: bool) -> PclnTab | None:
 
 def _moduledata(image: Image, table: int, head: bytes) -> ModuleData | None:
     """Find the structure whose first word is the table's address and whose second is its list of names."""
-    nfunc, = struct.unpack_from("<Q", head, 8)
-    name_off, = struct.unpack_from("<Q", head, 32)
+    (nfunc,) = struct.unpack_from("<Q", head, 8)
+    (name_off,) = struct.unpack_from("<Q", head, 32)
     candidates: list[int] = []
     section = image.section(".go.module", "__go_module")
     if section is not None:
@@ -344,8 +355,8 @@ def _moduledata(image: Image, table: int, head: bytes) -> ModuleData | None:
             continue
         if w[17] not in (nfunc, nfunc + 1) or not w[22] <= w[20] < w[21] <= w[23]:
             continue
-        seg = image.segment_at(w[22])
-        if seg is None or "x" not in seg.perms:
+        text = image.segment_at(w[22])
+        if text is None or "x" not in text.perms:
             continue
         names = ("noptrdata", "data", "bss", "noptrbss")
         spans = {n: (w[24 + 2 * i], w[25 + 2 * i]) for i, n in enumerate(names)}

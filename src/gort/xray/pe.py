@@ -1,7 +1,7 @@
 """PE32+: Windows' executables.
 
-Follows Microsoft's PE/COFF specification; Go's writer is cmd/link/internal/ld/pe.go, which keeps a COFF symbol table in
-the file and puts long section names ("/19") into its string table.
+Follows Microsoft's PE/COFF specification; Go's writer is cmd/link/internal/ld/pe.go, which keeps a COFF symbol table
+in the file and puts long section names ("/19") into its string table.
 
 Invariant: section and import tables are walked up to the file's end and `MAX_SECTIONS`; names are cut at 512 bytes.
 """

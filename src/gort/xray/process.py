@@ -1,17 +1,17 @@
 """An emulated Linux process: its threads, taken in turn on one processor, and a virtual clock.
 
-The threads run round-robin in slices of `QUANTUM` instructions. Time is virtual: an instruction takes a nanosecond, and when
-every thread waits, the clock jumps to the first timeout. So a program that sleeps an hour takes no time, and two runs of one
-program are the same, instruction by instruction.
+The threads run round-robin in slices of `QUANTUM` instructions. Time is virtual: an instruction takes a nanosecond,
+and when every thread waits, the clock jumps to the first timeout. So a program that sleeps an hour takes no time, and
+two runs of one program are the same, instruction by instruction.
 
 Invariants:
 - Exactly one thread's registers are in the processor; the others are in their `context`.
-- A thread that waits has `wait` set, and gets the result of its system call written into its context when it is woken, exactly
-  once (`wake`).
+- A thread that waits has `wait` set, and gets the result of its system call written into its context when it is
+  woken, exactly once (`wake`).
 - The process has ended when `ended` is set; nothing runs after that.
 
-Rejected: one unicorn per thread with shared memory (every mapping would have to be made in all of them, and translated code is
-per instance); real threads (the order would differ from run to run).
+Rejected: one unicorn per thread with shared memory (every mapping would have to be made in all of them, and
+translated code is per instance); real threads (the order would differ from run to run).
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ class Process:
                 continue
             if thread.pending:
                 self._deliver(thread)
-                if self.ended is not None:
+                if self._over():
                     break
             if m.instructions >= limit:
                 self.end("steps", 0, f"the bound of {steps:,} instructions was reached (--steps)")
@@ -202,6 +202,9 @@ class Process:
                 self.progress()
         assert self.ended is not None
         return self.ended
+
+    def _over(self) -> bool:
+        return self.ended is not None
 
     def _slice(self, thread: Thread, limit: int) -> None:
         m = self.machine

@@ -1,8 +1,8 @@
 """The report for a terminal: the static facts, then the boot as a tree of stations.
 
-Below a station: what it changed in the runtime's structures (pointers by name where they point at g0, m0 or a P), its system calls,
-the calls the compiler inlined into it. Callees that say nothing of the boot (locks, allocation) are gathered in one dim line, so that
-the tree can be read; `full` shows them all.
+Below a station: what it changed in the runtime's structures (pointers by name where they point at g0, m0 or a P), its
+system calls, the calls the compiler inlined into it. Callees that say nothing of the boot (locks, allocation) are
+gathered in one dim line, so that the tree can be read; `full` shows them all.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from gort.xray.follow import Boot, Report, Static
 from gort.xray.layout import g_status, p_status
 from gort.xray.linux import BLOCKED, REPLACED
 from gort.xray.stations import Station
+
 
 def escape(text: str) -> str:
     """Text out of the file for rich: neither its markup nor a terminal's control characters have any effect."""
@@ -76,20 +77,39 @@ def static_text(static: Static, console: Console) -> None:
     rows = [
         ("file", f"{image.path}, {_size(image.size)}"),
         ("format", f"{image.format}, {image.os}/{image.arch}" + (", position-independent" if image.pie else "")),
-        ("Go", (build.version if build else "version unknown") + (f", module {build.module}" if build and build.module else "")),
+        (
+            "Go",
+            (build.version if build else "version unknown")
+            + (f", module {build.module}" if build and build.module else ""),
+        ),
     ]
     if build and build.settings:
         rows.append(("built with", " ".join(f"{k}={v}" for k, v in build.settings.items() if v)))
     if build and build.dependencies:
-        rows.append(("needs", ", ".join(build.dependencies[:8]) + (f" and {len(build.dependencies) - 8} more" if len(build.dependencies) > 8 else "")))
+        rows.append(
+            (
+                "needs",
+                ", ".join(build.dependencies[:8])
+                + (f" and {len(build.dependencies) - 8} more" if len(build.dependencies) > 8 else ""),
+            )
+        )
     if image.interpreter or image.libraries:
         rows.append(("loaded by", ", ".join(filter(None, (image.interpreter, *image.libraries)))))
-    rows.append(("functions", f"{tab.nfuncs:,} in pclntab at {tab.address - image.bias:#x}; "
-                 f"{'no symbol table (stripped)' if static.symbols.stripped else 'symbol table'}, {'DWARF' if dwarf else 'no DWARF'}"))
+    rows.append(
+        (
+            "functions",
+            f"{tab.nfuncs:,} in pclntab at {tab.address - image.bias:#x}; "
+            f"{'no symbol table (stripped)' if static.symbols.stripped else 'symbol table'}, "
+            f"{'DWARF' if dwarf else 'no DWARF'}",
+        )
+    )
     for key, value in rows:
         console.print(f"[bold]{key:>11}[/]  {escape(value)}", highlight=False, soft_wrap=True)
-    console.print(f"[bold]{'entry':>11}[/]  {image.entry - image.bias:#x} {escape(static.entry_name)}"
-                  + (f" (loaded {image.bias:#x} higher)" if image.bias else ""), highlight=False)
+    console.print(
+        f"[bold]{'entry':>11}[/]  {image.entry - image.bias:#x} {escape(static.entry_name)}"
+        + (f" (loaded {image.bias:#x} higher)" if image.bias else ""),
+        highlight=False,
+    )
     for s in image.sections:
         if "A" in s.flags and s.size:
             start = s.address - image.bias
@@ -110,25 +130,52 @@ def calls_text(static: Static, console: Console) -> None:
             else:
                 add(tree.add(f"{escape(child.name)}{times} [dim]{child.address:#x} {escape(child.where)}[/]"), child)
 
-    tree = Tree(f"[bold]the boot's calls, from the code[/]: {escape(root.name)} [dim]{root.address:#x} {escape(root.where)}[/]")
+    tree = Tree(
+        f"[bold]the boot's calls, from the code[/]: {escape(root.name)} [dim]{root.address:#x} {escape(root.where)}[/]"
+    )
     add(tree, root)
     console.print(tree, highlight=False)
 
 
 def syscall_text(name: str, args: tuple[int, ...], result: int) -> str:
     shown = ", ".join(str(a) if a < 4096 else f"{a:#x}" for a in args[: _ARGS.get(name, 3)])
-    value = "waits" if result == BLOCKED else "" if result == REPLACED else f" = {result}" if -4096 < result < 1 << 16 else f" = {result:#x}"
+    value = (
+        "waits"
+        if result == BLOCKED
+        else ""
+        if result == REPLACED
+        else f" = {result}"
+        if -4096 < result < 1 << 16
+        else f" = {result:#x}"
+    )
     return f"{name}({shown}){' ' + value if value == 'waits' else value}"
 
 
-_ARGS = {"arch_prctl": 2, "mmap": 6, "munmap": 2, "gettid": 0, "getpid": 0, "futex": 4, "clone": 5, "rt_sigaction": 4, "rt_sigprocmask": 4, "exit_group": 1,
-         "exit": 1, "sched_yield": 0, "sigaltstack": 2, "clock_gettime": 2, "nanosleep": 1, "close": 1}
+_ARGS = {
+    "arch_prctl": 2,
+    "mmap": 6,
+    "munmap": 2,
+    "gettid": 0,
+    "getpid": 0,
+    "futex": 4,
+    "clone": 5,
+    "rt_sigaction": 4,
+    "rt_sigprocmask": 4,
+    "exit_group": 1,
+    "exit": 1,
+    "sched_yield": 0,
+    "sigaltstack": 2,
+    "clock_gettime": 2,
+    "nanosleep": 1,
+    "close": 1,
+}
 
 
 def _label(s: Station) -> str:
     times = f" ×{s.times}" if s.times > 1 else ""
     open_ = "" if s.returned or s.end is None else " [dim](did not return)[/]"
-    head = f"[bold]{escape(s.name)}[/]{times} [dim]{s.address:#x} {escape(s.where)} · {s.instructions:,} instructions · thread {s.thread}[/]{open_}"
+    facts = f"{s.address:#x} {escape(s.where)} · {s.instructions:,} instructions · thread {s.thread}"
+    head = f"[bold]{escape(s.name)}[/]{times} [dim]{facts}[/]{open_}"
     return head + (f"\n[italic]{escape(s.story)}[/]" if s.story else "")
 
 
@@ -141,7 +188,9 @@ def _details(s: Station, namer: Namer, leaf: bool) -> list[str]:
     changes = [(k, v) for k, v in told.items() if not k.startswith(_HIDDEN) or k in _INTERESTING]
     if s.returned:  # the return address was popped: true of every call
         changes = [c for c in changes if not (c[0] == "register rsp" and c[1][1] == c[1][0] + 8)]
-    changes = [c for c in changes if not c[0].startswith("register")] + [c for c in changes if c[0].startswith("register")]
+    changes = [c for c in changes if not c[0].startswith("register")] + [
+        c for c in changes if c[0].startswith("register")
+    ]
     for key, (old, new) in changes[:_MAX_CHANGES]:
         out.append(f"[green]{escape(key)}[/]: {escape(namer.value(key, old))} → {escape(namer.value(key, new))}")
     if len(changes) > _MAX_CHANGES:
@@ -195,7 +244,9 @@ def boot_text(report: Report, boot: Boot, console: Console, disasm: bool = False
             if code is not None and s.function:
                 func = report.static.symbols.at(s.address)
                 if func is not None:
-                    _code(node, code.text(func, 200 if s.name in ("runtime.rt0_go", "runtime.settls") else 16), func.end)
+                    _code(
+                        node, code.text(func, 200 if s.name in ("runtime.rt0_go", "runtime.settls") else 16), func.end
+                    )
             add(node, children.get(s.index, []))
         flush()
 
@@ -216,7 +267,11 @@ def _begins(s: Station, parent: Station) -> bool:
 
 
 def _beginning(s: Station) -> str:
-    return f"thread {s.thread}" if s.name == "runtime.mstart" else f"the goroutine of {escape(s.name)}, on thread {s.thread},"
+    return (
+        f"thread {s.thread}"
+        if s.name == "runtime.mstart"
+        else f"the goroutine of {escape(s.name)}, on thread {s.thread},"
+    )
 
 
 def _code(node: Tree, lines: list[tuple[int, str, str]], end: int) -> None:
@@ -226,18 +281,48 @@ def _code(node: Tree, lines: list[tuple[int, str, str]], end: int) -> None:
 
 def summary(boot: Boot, console: Console) -> None:
     n = boot.snapshot
-    how = {"until": "stopped", "exit": f"the program ended with status {boot.status}", "steps": "stopped", "deadlock": "stuck", "fault": "crashed",
-           "killed": "killed", "bound": "stopped"}.get(boot.how, boot.how)
-    console.print(f"[bold]{how}[/]: {escape(boot.detail)}; {boot.instructions:,} instructions, {boot.syscalls} system calls, "
-                  f"{boot.threads} threads, {_size(boot.memory)} of memory"
-                  + (f", {boot.skipped_ns / 1e6:.3f} ms of waiting skipped" if boot.skipped_ns else ""), highlight=False, soft_wrap=True)
+    how = {
+        "until": "stopped",
+        "exit": f"the program ended with status {boot.status}",
+        "steps": "stopped",
+        "deadlock": "stuck",
+        "fault": "crashed",
+        "killed": "killed",
+        "bound": "stopped",
+    }.get(boot.how, boot.how)
+    console.print(
+        f"[bold]{how}[/]: {escape(boot.detail)}; {boot.instructions:,} instructions, {boot.syscalls} system calls, "
+        f"{boot.threads} threads, {_size(boot.memory)} of memory"
+        + (f", {boot.skipped_ns / 1e6:.3f} ms of waiting skipped" if boot.skipped_ns else ""),
+        highlight=False,
+        soft_wrap=True,
+    )
     if boot.unknown_syscalls:
-        console.print(f"[yellow]system calls that were refused (ENOSYS): {escape(', '.join(boot.unknown_syscalls))}[/]", highlight=False)
-    console.print(f"[dim]layouts: {escape(boot.layouts.source)}; addresses of g0, m0, sched: {escape(boot.globals.source)}[/]", highlight=False, soft_wrap=True)
+        console.print(
+            f"[yellow]system calls that were refused (ENOSYS): {escape(', '.join(boot.unknown_syscalls))}[/]",
+            highlight=False,
+        )
+    console.print(
+        f"[dim]layouts: {escape(boot.layouts.source)}; addresses of g0, m0, sched: {escape(boot.globals.source)}[/]",
+        highlight=False,
+        soft_wrap=True,
+    )
     if "g0.stack.lo" in n:
         lo, hi = n["g0.stack.lo"], n["g0.stack.hi"]
-        console.print(f"g0.stack {lo:#x} to {hi:#x} ({hi - lo:,} bytes), stackguard0 = lo + {n.get('g0.stackguard0', lo) - lo}", highlight=False)
-    facts = [f"{label} {n[key]}" for label, key in (("ncpu", "ncpu"), ("GOMAXPROCS", "gomaxprocs"), ("Ps in allp:", "len(allp)"), ("maxmcount", "sched.maxmcount")) if key in n]
+        console.print(
+            f"g0.stack {lo:#x} to {hi:#x} ({hi - lo:,} bytes), stackguard0 = lo + {n.get('g0.stackguard0', lo) - lo}",
+            highlight=False,
+        )
+    facts = [
+        f"{label} {n[key]}"
+        for label, key in (
+            ("ncpu", "ncpu"),
+            ("GOMAXPROCS", "gomaxprocs"),
+            ("Ps in allp:", "len(allp)"),
+            ("maxmcount", "sched.maxmcount"),
+        )
+        if key in n
+    ]
     if facts:
         console.print(", ".join(facts), highlight=False)
     if boot.output:

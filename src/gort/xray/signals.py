@@ -1,8 +1,9 @@
 """Signals of the emulated kernel: dispositions, masks, and the frames that a handler finds on its stack.
 
-Follows the kernel's struct rt_sigframe (arch/x86/kernel/signal_64.c, arch/arm64/kernel/signal.c) as far as a Go program
-looks at it: general registers, pc, sp, flags, fault address, mask. Go changes pc and sp in the frame to preempt a goroutine,
-so a return takes them from memory; floating-point registers are kept aside, in the processor's context.
+Follows the kernel's struct rt_sigframe (arch/x86/kernel/signal_64.c, arch/arm64/kernel/signal.c) as far as a Go
+program looks at it: general registers, pc, sp, flags, fault address, mask. Go changes pc and sp in the frame to
+preempt a goroutine, so a return takes them from memory; floating-point registers are kept aside, in the processor's
+context.
 """
 
 from __future__ import annotations
@@ -15,14 +16,48 @@ if TYPE_CHECKING:
 
 SIGHUP, SIGINT, SIGQUIT, SIGILL, SIGABRT, SIGBUS, SIGFPE, SIGKILL, SIGSEGV = 1, 2, 3, 4, 6, 7, 8, 9, 11
 NAMES = {
-    1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 5: "SIGTRAP", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL",
-    10: "SIGUSR1", 11: "SIGSEGV", 12: "SIGUSR2", 13: "SIGPIPE", 14: "SIGALRM", 15: "SIGTERM", 17: "SIGCHLD", 18: "SIGCONT",
-    23: "SIGURG", 27: "SIGPROF",
+    1: "SIGHUP",
+    2: "SIGINT",
+    3: "SIGQUIT",
+    4: "SIGILL",
+    5: "SIGTRAP",
+    6: "SIGABRT",
+    7: "SIGBUS",
+    8: "SIGFPE",
+    9: "SIGKILL",
+    10: "SIGUSR1",
+    11: "SIGSEGV",
+    12: "SIGUSR2",
+    13: "SIGPIPE",
+    14: "SIGALRM",
+    15: "SIGTERM",
+    17: "SIGCHLD",
+    18: "SIGCONT",
+    23: "SIGURG",
+    27: "SIGPROF",
 }
 _IGNORED_BY_DEFAULT = {17, 18, 23, 28}
 _SA_ONSTACK, _SA_NODEFER, _SA_RESETHAND = 0x08000000, 0x40000000, 0x80000000
-_REGS_AMD64 = ("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rdi", "rsi", "rbp", "rbx", "rdx", "rax", "rcx",
-               "rsp", "rip", "rflags")
+_REGS_AMD64 = (
+    "r8",
+    "r9",
+    "r10",
+    "r11",
+    "r12",
+    "r13",
+    "r14",
+    "r15",
+    "rdi",
+    "rsi",
+    "rbp",
+    "rbx",
+    "rdx",
+    "rax",
+    "rcx",
+    "rsp",
+    "rip",
+    "rflags",
+)
 _MCONTEXT = {"amd64": 40, "arm64": 176}
 
 
@@ -48,22 +83,31 @@ def deliver(process: Process, thread: Thread, signo: int, address: int = 0, code
     info = struct.pack("<iiiiQ", signo, 0, code, 0, address).ljust(128, b"\0")
     if m.arch.name == "amd64":
         regs = struct.pack("<18Q", *(m.in_context(ctx, r) for r in _REGS_AMD64))
-        regs += struct.pack("<HHHHQQQQQ", 0x33, 0, 0, 0x2B, 0, 14 if signo == SIGSEGV else 0, thread.sigmask, address, 0)
-        ucontext = struct.pack("<QQQQQ", 0, 0, base, 0, size) + regs.ljust(256, b"\0") + struct.pack("<Q", thread.sigmask)
+        regs += struct.pack(
+            "<HHHHQQQQQ", 0x33, 0, 0, 0x2B, 0, 14 if signo == SIGSEGV else 0, thread.sigmask, address, 0
+        )
+        ucontext = (
+            struct.pack("<QQQQQ", 0, 0, base, 0, size) + regs.ljust(256, b"\0") + struct.pack("<Q", thread.sigmask)
+        )
         frame_size = 8 + len(ucontext) + len(info)
         at = ((sp - frame_size) & ~15) - 8
         ok = m.write(at, struct.pack("<Q", restorer) + ucontext + info)
         uc_at, info_at = at + 8, at + 8 + len(ucontext)
         new = {"rdi": signo, "rsi": info_at, "rdx": uc_at, "rsp": at, "rip": handler, "rax": 0}
     else:
-        regs = struct.pack("<Q31QQQQ", address, *(m.in_context(ctx, f"x{i}") for i in range(31)), sp_of(m, ctx),
-                           m.in_context(ctx, "pc"), m.in_context(ctx, "nzcv") & 0xF0000000)
+        regs = struct.pack(
+            "<Q31QQQQ",
+            address,
+            *(m.in_context(ctx, f"x{i}") for i in range(31)),
+            sp_of(m, ctx),
+            m.in_context(ctx, "pc"),
+            m.in_context(ctx, "nzcv") & 0xF0000000,
+        )
         ucontext = struct.pack("<QQQQQQ", 0, 0, base, 0, size, thread.sigmask).ljust(176, b"\0") + regs + bytes(64)
         at = (sp - len(ucontext) - len(info)) & ~15
         ok = m.write(at, info + ucontext)
         uc_at, info_at = at + len(info), at
-        new = {"x0": signo, "x1": info_at, "x2": uc_at, "sp": at, "pc": handler,
-               "x30": restorer or process.trampoline}
+        new = {"x0": signo, "x1": info_at, "x2": uc_at, "sp": at, "pc": handler, "x30": restorer or process.trampoline}
     if not ok:
         process.end("killed", 128 + SIGSEGV, f"{name} could not be delivered: no stack for its handler")
         return

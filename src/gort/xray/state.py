@@ -1,7 +1,8 @@
-"""Reads g0, m0, the Ps and the scheduler's state out of the emulated memory, as flat names: `g0.stack.lo`, `allp[0].status`.
+"""Reads g0, m0, the Ps and the scheduler's state out of the emulated memory, as flat names: `g0.stack.lo`,
+`allp[0].status`.
 
-Flat, so that two snapshots are compared by one pass over a dictionary, and `changed` names exactly what a station did.
-Names and meanings are those of runtime/runtime2.go. A structure whose layout or address is not known is absent.
+Flat, so that two snapshots are compared by one pass over a dictionary, and `changed` names exactly what a station
+did. Names and meanings are those of runtime/runtime2.go. A structure whose layout or address is not known is absent.
 
 Invariant: reading changes nothing in the program, and never raises for what the program made of its memory.
 """
@@ -19,8 +20,17 @@ from gort.xray.machine import Machine
 Snapshot = dict[str, int]
 _MAX_PS = 64
 _CODES = {1: "<B", 2: "<H", 4: "<I", 8: "<Q"}
-_SIGNED = {"runtime.m.id", "runtime.m.mallocing", "runtime.m.locks", "runtime.p.id", "runtime.schedt.maxmcount",
-           "runtime.schedt.nmidle", "runtime.schedt.nmsys", "runtime.schedt.npidle", "runtime.schedt.nmspinning"}
+_SIGNED = {
+    "runtime.m.id",
+    "runtime.m.mallocing",
+    "runtime.m.locks",
+    "runtime.p.id",
+    "runtime.schedt.maxmcount",
+    "runtime.schedt.nmidle",
+    "runtime.schedt.nmsys",
+    "runtime.schedt.npidle",
+    "runtime.schedt.nmspinning",
+}
 
 
 class _Struct:
@@ -74,7 +84,9 @@ class StateReader:
         """Whether the thread that runs is the one of m0."""
 
     def current_g(self) -> int:
-        """The g that the running thread works for: in thread-local storage on amd64, in R28 on arm64; 0 before there is one."""
+        """The g that the running thread works for: in thread-local storage on amd64, in R28 on arm64; 0 before there
+        is one.
+        """
         if self.m.arch.name == "arm64":
             return self.m.reg("x28")
         base = self.m.reg("fs_base")
@@ -131,7 +143,9 @@ class StateReader:
             if self.allp is None:
                 # a stripped file has several candidates: allp is the one whose elements say their own index
                 if len(self.globals.allp) > 1 and not all(
-                    p and (raw := self.m.memory.read(p + self._id_offset, 4)) is not None and struct.unpack("<i", raw)[0] == i
+                    p
+                    and (raw := self.m.memory.read(p + self._id_offset, 4)) is not None
+                    and struct.unpack("<i", raw)[0] == i
                     for i, p in enumerate(pointers)
                 ):
                     continue

@@ -1,15 +1,17 @@
 """Follows the boot: which of its functions is entered, by whom, what it changed, and when it returned.
 
-A station is one function call (or a piece of rt0_go between two of its instructions) that a reader of the boot wants to see:
-every call that an `EXPANDED` function makes. A call is recognized where it arrives: the callee's first block is entered and the
-return address belongs to a call site of an expanded function. It ends when the block at that return address is entered.
+A station is one function call (or a piece of rt0_go between two of its instructions) that a reader of the boot wants
+to see: every call that an `EXPANDED` function makes. A call is recognized where it arrives: the callee's first block
+is entered and the return address belongs to a call site of an expanded function. It ends when the block at that
+return address is entered.
 
-Parents are kept per goroutine, and not per thread: runtime.main parks in gcenable and may go on on another thread. Code on g0 counts
-for the goroutine that called it (systemstack) while m.curg is set, and for the M's own chain otherwise. The first station of a
-goroutine hangs below whatever its M was doing (schedule, execute); the first of a thread below what called clone.
+Parents are kept per goroutine, and not per thread: runtime.main parks in gcenable and may go on on another thread.
+Code on g0 counts for the goroutine that called it (systemstack) while m.curg is set, and for the M's own chain
+otherwise. The first station of a goroutine hangs below whatever its M was doing (schedule, execute); the first of a
+thread below what called clone.
 
-Invariants: `stations` is in the order in which they were entered, a parent before its children; a name occurs once per parent (repeats
-are counted in `times`); no more than `MAX_STATIONS` are kept.
+Invariants: `stations` is in the order in which they were entered, a parent before its children; a name occurs once
+per parent (repeats are counted in `times`); no more than `MAX_STATIONS` are kept.
 
 Rejected: a station for every function: a hello world enters 60,000. Matching calls by stack pointer: Go moves stacks.
 """
@@ -33,18 +35,53 @@ _MAX_CALLS = 64
 _REPEATS = 200
 
 EXPANDED = (
-    "_rt0_amd64", "_rt0_arm64", "runtime.rt0_go", "runtime.schedinit", "runtime.mcommoninit", "runtime.procresize", "runtime.newproc", "runtime.newproc1",
-    "runtime.newproc.func1", "runtime.mstart", "runtime.mstart0", "runtime.mstart1", "runtime.schedule", "runtime.execute",
-    "runtime.main", "runtime.main.func1", "runtime.newm", "runtime.newm1", "runtime.newosproc", "runtime.gcenable", "runtime.mstartm0",
+    "_rt0_amd64",
+    "_rt0_arm64",
+    "runtime.rt0_go",
+    "runtime.schedinit",
+    "runtime.mcommoninit",
+    "runtime.procresize",
+    "runtime.newproc",
+    "runtime.newproc1",
+    "runtime.newproc.func1",
+    "runtime.mstart",
+    "runtime.mstart0",
+    "runtime.mstart1",
+    "runtime.schedule",
+    "runtime.execute",
+    "runtime.main",
+    "runtime.main.func1",
+    "runtime.newm",
+    "runtime.newm1",
+    "runtime.newosproc",
+    "runtime.gcenable",
+    "runtime.mstartm0",
 )
 """Functions whose every call is a station."""
 
-_ENTERED = ("runtime.rt0_go", "runtime.main", "runtime.sysmon", "runtime.mstart", "runtime.exit", "main.main", "runtime.bgsweep", "runtime.bgscavenge",
-            "runtime.forcegchelper")
+_ENTERED = (
+    "runtime.rt0_go",
+    "runtime.main",
+    "runtime.sysmon",
+    "runtime.mstart",
+    "runtime.exit",
+    "main.main",
+    "runtime.bgsweep",
+    "runtime.bgscavenge",
+    "runtime.forcegchelper",
+)
 """Stations that nothing calls: goroutines and threads begin in them, or they are reached by a jump."""
 
-_SKIPPED = ("runtime.morestack", "runtime.panic", "runtime.goPanic", "runtime.gcWriteBarrier", "runtime.duff", "runtime.throw",
-            "runtime.deferreturn", "runtime.racecall")
+_SKIPPED = (
+    "runtime.morestack",
+    "runtime.panic",
+    "runtime.goPanic",
+    "runtime.gcWriteBarrier",
+    "runtime.duff",
+    "runtime.throw",
+    "runtime.deferreturn",
+    "runtime.racecall",
+)
 
 
 @dataclass
@@ -100,7 +137,9 @@ class _Open:
 
 
 class Recorder:
-    def __init__(self, process: Process, symbols: Symbols, disasm: Disassembler, state: StateReader, until: str) -> None:
+    def __init__(
+        self, process: Process, symbols: Symbols, disasm: Disassembler, state: StateReader, until: str
+    ) -> None:
         self.process = process
         self.machine = process.machine
         self.symbols = symbols
@@ -132,7 +171,7 @@ class Recorder:
         if entry is not None:
             names.insert(0, entry.name)
             self._watch_entry(entry, always=True)
-        mains = [f for f in self.symbols.tab.names("main.")][:200]
+        mains = self.symbols.tab.names("main.")[:200]
         for func in mains:
             self._expand(func)
         for name in names:
@@ -171,7 +210,9 @@ class Recorder:
             if previous is not None:
                 previous(address)
             if not self.stations or self.stations[-1].address != address:
-                self._begin(self._names.get(address) or self.symbols.describe(address), address, 0, self.state.current_g())
+                self._begin(
+                    self._names.get(address) or self.symbols.describe(address), address, 0, self.state.current_g()
+                )
             elif self.stations:
                 self.stations[-1].registers = self.machine.registers()
             self.process.end("until", 0, f"{self._until} was reached")
@@ -191,7 +232,9 @@ class Recorder:
         if self.disasm.arch == "amd64":
             cpuids = [i for i, (_, _, mn, _) in enumerate(code) if mn == "cpuid"]
             settls = named.get("runtime.settls") or named.get("runtime.wintls")
-            compare = next((i for i, (_, _, mn, ops) in enumerate(code) if mn == "cmp" and ops.endswith(", 0x123")), None)
+            compare = next(
+                (i for i, (_, _, mn, ops) in enumerate(code) if mn == "cmp" and ops.endswith(", 0x123")), None
+            )
             cld = next((a for a, _, mn, _ in code if mn == "cld"), None)
             if cpuids:
                 marks.append((code[cpuids[0]][0], "cpuid"))
@@ -203,7 +246,19 @@ class Recorder:
                     marks.append((code[compare + 1][0], "bind g0 and m0"))
             elif cpuids:
                 last = code[cpuids[min(1, len(cpuids) - 1)]][0]
-                marks.append((next((a for a, _, mn, ops in code if a > last and mn == "mov" and "fs:" in ops or a > last and "gs:" in ops), last + 2), "bind g0 and m0"))
+                marks.append(
+                    (
+                        next(
+                            (
+                                a
+                                for a, _, mn, ops in code
+                                if (a > last and mn == "mov" and "fs:" in ops) or (a > last and "gs:" in ops)
+                            ),
+                            last + 2,
+                        ),
+                        "bind g0 and m0",
+                    )
+                )
             if cld is not None:
                 marks.append((cld, None))
         else:
@@ -244,7 +299,9 @@ class Recorder:
         r = self.machine.registers()
         words = b"".join((r[n] & 0xFFFFFFFF).to_bytes(4, "little") for n in ("rbx", "rdx", "rcx"))
         if self.stations:
-            self.stations[-1].note = f"vendor {words.decode('ascii', 'replace')!r}, highest leaf {r['rax'] & 0xFFFFFFFF:#x}"
+            self.stations[
+                -1
+            ].note = f"vendor {words.decode('ascii', 'replace')!r}, highest leaf {r['rax'] & 0xFFFFFFFF:#x}"
 
     # -- what happens ---------------------------------------------------------------------------------------------
 
@@ -290,7 +347,9 @@ class Recorder:
                 while chain[-1].station.name != caller:
                     self._finish(chain.pop(), returned=False)
             elif owner == tid:
-                while chain and chain[-1].g == g and chain[-1].sp <= sp and not chain[-1].station.name.startswith("_rt0"):
+                while (
+                    chain and chain[-1].g == g and chain[-1].sp <= sp and not chain[-1].station.name.startswith("_rt0")
+                ):
                     self._finish(chain.pop(), returned=False)
         parent: Station | None = None
         if chain:
@@ -315,8 +374,16 @@ class Recorder:
             if body is not None and body.entry != address and self.symbols.at(address) is not None:
                 address = body.entry  # entered through its ABI wrapper, which has no source of its own
             station = Station(
-                len(self.stations), name, address, parent.index if parent else None, tid, m.instructions, story=story(name),
-                where=self.symbols.where(address), registers=m.registers(), function=function,
+                len(self.stations),
+                name,
+                address,
+                parent.index if parent else None,
+                tid,
+                m.instructions,
+                story=story(name),
+                where=self.symbols.where(address),
+                registers=m.registers(),
+                function=function,
             )
             station._before = dict(self.state.snapshot())
             if function and name in EXPANDED:
@@ -371,7 +438,9 @@ class Recorder:
         delta = {k: v for k, v in now.items() if seen.get(k) != v}
         self._seen = now
         m = self.machine
-        self.events.append(Event(station.index, begins, m.instructions, m.reg(m.arch.sp), self.process.current.tid, delta))
+        self.events.append(
+            Event(station.index, begins, m.instructions, m.reg(m.arch.sp), self.process.current.tid, delta)
+        )
 
     def syscall(self, name: str, args: tuple[int, ...], result: int) -> None:
         chain = self._open.get(self._owner(self.state.current_g()))
@@ -403,4 +472,6 @@ def _no_such(name: str, symbols: Symbols) -> str:
     prefix = name.rpartition(".")[0]
     known = [f.name for f in symbols.tab.names(prefix + "." if prefix else "main.")[:5000]]
     close = difflib.get_close_matches(name, known, 3)
-    return "no such function in the file" + (f"; did you mean {', '.join(close)}?" if close else " (use the full name, as main.main or runtime.schedinit)")
+    return "no such function in the file" + (
+        f"; did you mean {', '.join(close)}?" if close else " (use the full name, as main.main or runtime.schedinit)"
+    )

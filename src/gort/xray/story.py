@@ -1,4 +1,5 @@
-"""What each station of the boot is for, in a sentence: shown beside the station, so that the tree reads as an account.
+"""What each station of the boot is for, in a sentence: shown beside the station, so that the tree reads as an
+account.
 
 In our words; the names are Go's. A station without an entry here is shown with its name alone.
 """
@@ -48,7 +49,7 @@ STORY: dict[str, str] = {
     "runtime.finishDebugVarsSetup": "applies what GODEBUG asked for",
     "runtime.gcinit": "sets the garbage collector's pace from GOGC and GOMEMLIMIT",
     "runtime.sigsave": "keeps the signal mask the program was started with",
-    "runtime.procresize": "makes the Ps: grows allp, initializes each, gives allp[0] to this M, puts the rest on the idle list",
+    "runtime.procresize": "makes the Ps: grows allp, initializes each, gives allp[0] to this M, the rest are idle",
     "runtime.(*p).init": "gives a P its number, caches and queues",
     "runtime.acquirep": "this M takes its P: m.p and p.m point at each other",
     "runtime.wirep": "this M takes its P: m.p and p.m point at each other",
@@ -67,8 +68,8 @@ STORY: dict[str, str] = {
     "runtime.mstartm0": "installs the signal handlers",
     "runtime.initsig": "installs a handler for every signal that Go wants to see",
     "runtime.schedule": "finds a goroutine and runs it",
-    "runtime.findRunnable": "takes a goroutine from the local queue, the global queue, the network poller, or another P",
-    "runtime.findrunnable": "takes a goroutine from the local queue, the global queue, the network poller, or another P",
+    "runtime.findRunnable": "takes a goroutine from the local queue, the global queue, the poller, or another P",
+    "runtime.findrunnable": "takes a goroutine from the local queue, the global queue, the poller, or another P",
     "runtime.execute": "makes the goroutine running: m.curg = g, status _Grunning",
     "runtime.gogo": "loads the goroutine's registers and jumps to its pc",
     "runtime.main": "the first goroutine: starts sysmon, runs every package's init, then main.main",

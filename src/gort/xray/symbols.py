@@ -1,7 +1,7 @@
 """Names and addresses: Go's pclntab for code, the file's own symbol table for data where it was not stripped.
 
-In pclntab an assembly function's ABI wrapper has the same name as the function itself: `bodies` gives all of them, `func`
-the one with the code (the longest). Data symbols of stripped files are found by globals.py, from the code.
+In pclntab an assembly function's ABI wrapper has the same name as the function itself: `bodies` gives all of them,
+`func` the one with the code (the longest). Data symbols of stripped files are found by globals.py, from the code.
 """
 
 from __future__ import annotations

@@ -18,28 +18,45 @@ def static_data(static: Static, calls: bool = True) -> dict[str, Any]:
     image, build, tab = static.image, static.build, static.symbols.tab
     names = {s.name for s in image.sections}
     out: dict[str, Any] = {
-        "file": image.path, "size": image.size, "format": image.format, "arch": image.arch, "os": image.os,
+        "file": image.path,
+        "size": image.size,
+        "format": image.format,
+        "arch": image.arch,
+        "os": image.os,
         "go_version": build.version if build else None,
         "path": build.path if build else None,
         "module": build.module if build else None,
         "dependencies": list(build.dependencies) if build else [],
         "settings": dict(build.settings) if build else {},
-        "entry": image.entry - image.bias, "entry_name": static.entry_name,
-        "pie": image.pie, "bias": image.bias, "interpreter": image.interpreter or None, "libraries": image.libraries,
+        "entry": image.entry - image.bias,
+        "entry_name": static.entry_name,
+        "pie": image.pie,
+        "bias": image.bias,
+        "interpreter": image.interpreter or None,
+        "libraries": image.libraries,
         "imports": [i.name for i in image.imports],
         "stripped": static.symbols.stripped,
         "dwarf": any(n.lstrip("._").startswith(("debug_info", "zdebug_info")) for n in names),
         "sections": [
-            {"name": s.name, "start": s.address - (image.bias if "A" in s.flags else 0),
-             "end": s.address + s.size - (image.bias if "A" in s.flags else 0), "flags": s.flags}
+            {
+                "name": s.name,
+                "start": s.address - (image.bias if "A" in s.flags else 0),
+                "end": s.address + s.size - (image.bias if "A" in s.flags else 0),
+                "flags": s.flags,
+            }
             for s in image.sections
         ],
         "segments": [
             {"start": s.address - image.bias, "end": s.end - image.bias, "perms": s.perms, "file_size": s.file_size}
             for s in image.segments
         ],
-        "pclntab": {"address": tab.address - image.bias, "functions": tab.nfuncs, "files": tab.nfiles,
-                    "text": tab.module.text - image.bias, "etext": tab.module.etext - image.bias},
+        "pclntab": {
+            "address": tab.address - image.bias,
+            "functions": tab.nfuncs,
+            "files": tab.nfiles,
+            "text": tab.module.text - image.bias,
+            "etext": tab.module.etext - image.bias,
+        },
     }
     if calls:
         try:
@@ -63,12 +80,25 @@ def node_data(node: Node) -> dict[str, Any]:
 
 def station_data(s: Station, stations: list[Station]) -> dict[str, Any]:
     return {
-        "index": s.index, "name": s.name, "address": s.address, "where": s.where, "instructions": s.instructions,
-        "parent": stations[s.parent].name if s.parent is not None else None, "parent_index": s.parent,
-        "thread": s.thread, "start": s.start, "end": s.end, "times": s.times, "returned": s.returned,
-        "registers": s.registers, "changed": {k: list(v) for k, v in s.changed.items()},
-        "syscalls": [{"name": n, "args": list(a), "result": r} for n, a, r in s.syscalls], "syscall_count": s.syscall_count,
-        "inlined": s.inlined, "note": s.note, "story": s.story,
+        "index": s.index,
+        "name": s.name,
+        "address": s.address,
+        "where": s.where,
+        "instructions": s.instructions,
+        "parent": stations[s.parent].name if s.parent is not None else None,
+        "parent_index": s.parent,
+        "thread": s.thread,
+        "start": s.start,
+        "end": s.end,
+        "times": s.times,
+        "returned": s.returned,
+        "registers": s.registers,
+        "changed": {k: list(v) for k, v in s.changed.items()},
+        "syscalls": [{"name": n, "args": list(a), "result": r} for n, a, r in s.syscalls],
+        "syscall_count": s.syscall_count,
+        "inlined": s.inlined,
+        "note": s.note,
+        "story": s.story,
     }
 
 
@@ -78,9 +108,14 @@ def boot_data(boot: Boot) -> dict[str, Any]:
         "state": boot.state,
         "end": {"how": boot.how, "status": boot.status, "detail": boot.detail},
         "output": boot.output.decode("utf-8", "replace"),
-        "instructions": boot.instructions, "threads": boot.threads, "syscalls": boot.syscalls,
-        "unknown_syscalls": boot.unknown_syscalls, "idle_ns": boot.skipped_ns, "memory": boot.memory,
-        "layouts": boot.layouts.source, "globals": boot.globals.source,
+        "instructions": boot.instructions,
+        "threads": boot.threads,
+        "syscalls": boot.syscalls,
+        "unknown_syscalls": boot.unknown_syscalls,
+        "idle_ns": boot.skipped_ns,
+        "memory": boot.memory,
+        "layouts": boot.layouts.source,
+        "globals": boot.globals.source,
     }
 
 

@@ -1,10 +1,11 @@
 """The files that an emulated program sees. Nothing here touches the host: every byte is made in this file.
 
-The contents are what a Go runtime looks for when it boots on Linux (transparent huge pages, cgroups), plus empty standard
-input and captured standard output and error. Every other path does not exist, nothing can be written, there is no network.
+The contents are what a Go runtime looks for when it boots on Linux (transparent huge pages, cgroups), plus empty
+standard input and captured standard output and error. Every other path does not exist, nothing can be written, there
+is no network.
 
-Invariant: what a program can make this module hold is bounded: output by `_MAX_OUTPUT`, descriptors by `_MAX_FDS`, pipes by
-`_MAX_PIPE`.
+Invariant: what a program can make this module hold is bounded: output by `_MAX_OUTPUT`, descriptors by `_MAX_FDS`,
+pipes by `_MAX_PIPE`.
 """
 
 from __future__ import annotations
@@ -167,7 +168,9 @@ class Files:
         return 0
 
     def poll(self, epoll: File, limit: int) -> list[tuple[int, int]]:
-        """(events, word) of the ready descriptors; an edge-triggered one is told once until it was unready in between."""
+        """(events, word) of the ready descriptors; an edge-triggered one is told once until it was unready in
+        between.
+        """
         out: list[tuple[int, int]] = []
         for fd, (events, word) in epoll.interest.items():
             now = self.ready(fd) & (events | 24)

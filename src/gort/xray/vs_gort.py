@@ -1,10 +1,11 @@
 """Two boots side by side: a real Go program's stations and the steps of gort's own boot.
 
-It works on data alone: a `Boot` and the record that `gort boot --json` printed. Steps are matched by name; where Go's name changed between
-releases, or Go does the step without a function of its own, `_SAME` says what stands for it: another function, a call that the compiler
-inlined, or a field of the runtime's structures that schedinit sets.
+It works on data alone: a `Boot` and the record that `gort boot --json` printed. Steps are matched by name; where Go's
+name changed between releases, or Go does the step without a function of its own, `_SAME` says what stands for it:
+another function, a call that the compiler inlined, or a field of the runtime's structures that schedinit sets.
 
-Invariant: every gort step and every station among the direct children of rt0_go and schedinit appears in exactly one row.
+Invariant: every gort step and every station among the direct children of rt0_go and schedinit appears in exactly one
+row.
 """
 
 from __future__ import annotations
@@ -27,7 +28,12 @@ _SAME: dict[str, tuple[str, ...]] = {
     "alginit": ("runtime.alginit", "internal/runtime/maps.AlgInit"),
     "msigsave": ("runtime.sigsave", "runtime.msigsave", "runtime.rtsigprocmask"),
     "goenvs": ("runtime.goenvs", "runtime.goenvs_unix"),
-    "parsedebugvars": ("runtime.parsedebugvars", "runtime.parseRuntimeDebugVars", "runtime.getGodebugEarly", "runtime.finishDebugVarsSetup"),
+    "parsedebugvars": (
+        "runtime.parsedebugvars",
+        "runtime.parseRuntimeDebugVars",
+        "runtime.getGodebugEarly",
+        "runtime.finishDebugVarsSetup",
+    ),
     "lastpoll": ("field sched.lastpoll",),
     "procs": ("field gomaxprocs",),
 }
@@ -47,7 +53,11 @@ def _rows_of_go(boot: Boot) -> list[Station]:
     out = []
     for s in boot.stations:
         parent = boot.stations[s.parent] if s.parent is not None else None
-        if s.thread == first and (s.name.startswith("_rt0") or s.name == "runtime.rt0_go" or (parent is not None and parent.name in ("runtime.rt0_go", "runtime.schedinit"))):
+        if s.thread == first and (
+            s.name.startswith("_rt0")
+            or s.name == "runtime.rt0_go"
+            or (parent is not None and parent.name in ("runtime.rt0_go", "runtime.schedinit"))
+        ):
             out.append(s)
     return out
 
@@ -73,7 +83,11 @@ def compare(boot: Boot, record: dict[str, Any]) -> dict[str, Any]:
             last = found[0].index
         elif schedinit is not None:
             inlined = [n for n in wanted if n in schedinit.inlined]
-            fields = [n.removeprefix("field ") for n in wanted if n.startswith("field ") and n.removeprefix("field ") in schedinit.changed]
+            fields = [
+                n.removeprefix("field ")
+                for n in wanted
+                if n.startswith("field ") and n.removeprefix("field ") in schedinit.changed
+            ]
             if inlined:
                 go = {"names": inlined, "how": "inlined", "instructions": None}
             elif fields:
@@ -81,10 +95,24 @@ def compare(boot: Boot, record: dict[str, Any]) -> dict[str, Any]:
                 go = {"names": fields, "how": "field", "instructions": None, "changed": [old, new]}
         last += 0.001
         why = "" if go else _WITHOUT.get(name, "no function of that name was called")
-        rows.append((last, {"gort": {k: step.get(k) for k in ("name", "parent", "status", "ns", "detail")}, "go": go, "why": why}))
+        rows.append(
+            (
+                last,
+                {"gort": {k: step.get(k) for k in ("name", "parent", "status", "ns", "detail")}, "go": go, "why": why},
+            )
+        )
     for s in stations:
         if s.index not in used:
-            rows.append((float(s.index), {"gort": None, "go": {"names": [s.name], "how": "station", "instructions": s.instructions}, "why": s.story}))
+            rows.append(
+                (
+                    float(s.index),
+                    {
+                        "gort": None,
+                        "go": {"names": [s.name], "how": "station", "instructions": s.instructions},
+                        "why": s.story,
+                    },
+                )
+            )
     rows.sort(key=lambda r: r[0])
     table = [r for _, r in rows]
     return {
@@ -106,17 +134,23 @@ def _state(boot: Boot, mine: dict[str, Any]) -> list[dict[str, Any]]:
     g0 = boot.state.get("g0") or {}
     stack = g0.get("stack") or {}
     theirs: dict[str, Any] = {
-        "ncpu": boot.state.get("ncpu"), "gomaxprocs": boot.state.get("gomaxprocs"),
-        "maxmcount": (boot.state.get("sched") or {}).get("maxmcount"), "len(allp)": len(boot.state.get("allp") or []),
+        "ncpu": boot.state.get("ncpu"),
+        "gomaxprocs": boot.state.get("gomaxprocs"),
+        "maxmcount": (boot.state.get("sched") or {}).get("maxmcount"),
+        "len(allp)": len(boot.state.get("allp") or []),
         "g0 stack, bytes": stack["hi"] - stack["lo"] if stack else None,
         "g0 guard above lo": g0["stackguard0"] - stack["lo"] if stack and "stackguard0" in g0 else None,
     }
     gstack = (mine.get("g0") or {}).get("stack") or {}
     ours: dict[str, Any] = {
-        "ncpu": mine.get("ncpu"), "gomaxprocs": mine.get("gomaxprocs"), "maxmcount": mine.get("maxmcount"),
+        "ncpu": mine.get("ncpu"),
+        "gomaxprocs": mine.get("gomaxprocs"),
+        "maxmcount": mine.get("maxmcount"),
         "len(allp)": len(mine["allp"]) if isinstance(mine.get("allp"), list) else mine.get("allp"),
         "g0 stack, bytes": gstack["hi"] - gstack["lo"] if {"hi", "lo"} <= gstack.keys() else None,
-        "g0 guard above lo": mine["g0"]["stackguard0"] - gstack["lo"] if "lo" in gstack and "stackguard0" in (mine.get("g0") or {}) else None,
+        "g0 guard above lo": mine["g0"]["stackguard0"] - gstack["lo"]
+        if "lo" in gstack and "stackguard0" in (mine.get("g0") or {})
+        else None,
     }
     return [{"name": k, "go": theirs[k], "gort": ours[k]} for k in theirs]
 
@@ -134,7 +168,13 @@ def print_comparison(comparison: dict[str, Any]) -> None:
         left = ", ".join(go["names"]) + ("" if go["how"] == "station" else f" ({go['how']})") if go else "–"
         count = f"{go['instructions']:,}" if go and go["instructions"] is not None else ""
         right = gort["name"] if gort else "–"
-        took = f"{gort['ns'] / 1000:,.0f} µs" if gort and isinstance(gort["ns"], int) and gort["status"] != "skipped" else "" if not gort else str(gort["status"])
+        took = (
+            f"{gort['ns'] / 1000:,.0f} µs"
+            if gort and isinstance(gort["ns"], int) and gort["status"] != "skipped"
+            else ""
+            if not gort
+            else str(gort["status"])
+        )
         note = row["why"]
         if gort and gort["status"] == "skipped" and isinstance(gort["detail"], dict):
             note = "; ".join(filter(None, (note, f"gort: {gort['detail'].get('reason', '')}")))
@@ -143,6 +183,16 @@ def print_comparison(comparison: dict[str, Any]) -> None:
     console.print(table)
     state = Table("", "Go", "gort", title="what they ended with", title_justify="left")
     for row in comparison["state"]:
-        state.add_row(row["name"], *("–" if row[k] is None else f"{row[k]:,}" if isinstance(row[k], int) else str(row[k]) for k in ("go", "gort")))
+        state.add_row(
+            row["name"],
+            *(
+                "–" if row[k] is None else f"{row[k]:,}" if isinstance(row[k], int) else str(row[k])
+                for k in ("go", "gort")
+            ),
+        )
     console.print(state)
-    console.print(f"{comparison['matched']} steps in both, {len(comparison['only_go'])} in Go only, {len(comparison['only_gort'])} in gort only", highlight=False)
+    console.print(
+        f"{comparison['matched']} steps in both, {len(comparison['only_go'])} in Go only, "
+        f"{len(comparison['only_gort'])} in gort only",
+        highlight=False,
+    )
