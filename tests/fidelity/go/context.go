@@ -21,7 +21,7 @@ func isDone(ctx context.Context) bool {
 func init() {
 	add("background", func() {
 		ctx := context.Background()
-		say(ctx.Err(), ctx.Done() == nil, ctx.Value("k"))
+		say(ctx.Err(), isDone(ctx), ctx.Value("k"))
 	})
 
 	add("cancel", func() {

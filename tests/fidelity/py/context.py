@@ -31,7 +31,7 @@ async def until_done(ctx: context.Context) -> None:
 @scenario(any_procs=True)
 async def background() -> None:
     ctx = context.background()
-    say(ctx.err(), ctx.done() is None, ctx.value("k"))
+    say(err(ctx), is_done(ctx), ctx.value("k"))
 
 
 @scenario(any_procs=True)
