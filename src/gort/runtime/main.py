@@ -21,7 +21,9 @@ from types import CoroutineType
 from typing import Any, ParamSpec, TypeVar, TypeVarTuple
 
 from gort.runtime import handoff, panic, proc, rt0, runtime2, traceback
+from gort.runtime.blocking import BlockingOp
 from gort.runtime.errors import Cancelled, Deadlock, Goexit, Stopping
+from gort.runtime.sema import WaitGroup
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,7 +50,7 @@ class MainDone:
             s.maingone = True
             return
         s.result, s.exc = value, exc
-        if s.agens.live and not s.exiting:
+        if (s.agens.live or s.agens.closing.count) and not s.exiting:
             proc.newproc(s, s.agens.close_all, (), None, AgensDone(s), True)
         else:
             handoff.request_exit(s)
@@ -245,6 +247,7 @@ class AsyncGenerators:
         self.s = s
         self.live: weakref.WeakSet[Any] = weakref.WeakSet()
         self.lock = threading.Lock()
+        self.closing = WaitGroup()
 
     def firstiter(self, agen: Any) -> None:
         """A generator is iterated for the first time."""
@@ -254,7 +257,8 @@ class AsyncGenerators:
     def finalizer(self, agen: Any) -> None:
         """A generator was dropped half-way: its aclose() runs in a goroutine of its own."""
         if not self.s.exiting:
-            proc.newproc(self.s, _aclose, (agen,), None, Quiet(), True)
+            self.closing.add(1)
+            proc.newproc(self.s, _aclose, (agen,), None, Quiet(self), True)
 
     async def close_all(self) -> None:
         """Closes every one that is left, as a goroutine: their `finally` blocks may wait."""
@@ -266,6 +270,7 @@ class AsyncGenerators:
             except BaseException as e:
                 if not isinstance(e, (GeneratorExit, Goexit)):
                     _unraisable(e, agen, "an async generator raised while the program ended")
+        await self.closing.wait()
 
     def close(self, m: Any) -> None:
         """Closes what is left, on this thread; an await that would wait raises RuntimeError there."""
@@ -294,10 +299,21 @@ class Quiet:
 
     panics = False
 
+    def __init__(self, agens: AsyncGenerators) -> None:
+        self.agens = agens
+
     def finished(self, goid: int, value: Any, exc: BaseException | None) -> None:
         """Reports an exception as Python does for finalizers."""
         if exc is not None and not isinstance(exc, (GeneratorExit, Goexit)):
             _unraisable(exc, None, "an async generator's finalizer raised")
+        self.agens.closing.done()
+
+
+def in_user_code(frame: Any) -> bool:
+    """Whether an exception may be raised at this frame: in no code of the runtime's, save a call made by blocking()."""
+    if frame is None:
+        return False
+    return frame.f_code is BlockingOp.begin.__code__ or not traceback.hidden(frame.f_code)
 
 
 class Interrupts:
@@ -334,12 +350,12 @@ class Interrupts:
         g = s.m0.curg
         if s.exiting and not s.interrupted:
             # No Ctrl-C: sysmon breaks a call on this thread that keeps an ended program.
-            if g is not None and frame is not None and not traceback.hidden(frame.f_code):
+            if g is not None and in_user_code(frame):
                 raise Cancelled("the program has ended")
             return
         first = not s.interrupted
         s.interrupted = True
-        user = g is not None and frame is not None and not traceback.hidden(frame.f_code)
+        user = g is not None and in_user_code(frame)
         if user and (g is s.maing or not first or s.exiting):
             s.interruptsent = True
             raise KeyboardInterrupt
