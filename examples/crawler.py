@@ -1,0 +1,93 @@
+"""A crawler of one site: so many pages at a time, and not longer than a deadline.
+
+    gort run examples/crawler.py 127.0.0.1:8000 / --at-once 8 --seconds 10
+
+Prints each page once, with its status and how many bytes it has; exit status 1 if the deadline came first.  Uses the
+client of httpd.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import urllib.parse
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import gort
+
+sys.path.insert(0, str(Path(__file__).parent))
+from httpd import fetch  # noqa: E402
+
+
+class Links(HTMLParser):
+    """Collects the targets of a page's links."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        """<a href=…>"""
+        if tag == "a":
+            self.found += [value for name, value in attrs if name == "href" and value]
+
+
+def links(base: str, page: bytes) -> list[str]:
+    """The paths on the same site that a page links to."""
+    parser = Links()
+    parser.feed(page.decode(errors="replace"))
+    targets = [urllib.parse.urlsplit(urllib.parse.urljoin(f"http://site{base}", link)) for link in parser.found]
+    return [t.path or "/" for t in targets if t.scheme == "http" and t.netloc == "site"]
+
+
+async def crawl(address: str, start: str, at_once: int, seconds: float) -> tuple[dict[str, tuple[int, int]], bool]:
+    """({path: (status, size)}, whether everything was seen in time)."""
+    seen = {start}
+    pages: dict[str, tuple[int, int]] = {}
+    slots = gort.sync.Semaphore(at_once)
+
+    async def visit(path: str) -> None:
+        async with slots:
+            try:
+                status, headers, body = await fetch(address, path)
+            except OSError as e:
+                print(f"{path}: {e.strerror}", file=sys.stderr)
+                return
+        pages[path] = (status, len(body))
+        print(f"{status} {len(body):>8} {path}", flush=True)
+        if status == 200 and headers.get("content-type", "").startswith("text/html"):
+            for target in links(path, body):
+                if target not in seen and not late:
+                    seen.add(target)
+                    group.go(visit, target)
+
+    late = False
+
+    def stop() -> None:
+        nonlocal late
+        late = True
+        group.cancel()
+
+    timer = gort.after_func(seconds, stop)
+    async with gort.Group() as group:
+        group.go(visit, start)
+    timer.stop()
+    return pages, not late
+
+
+async def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("address")
+    parser.add_argument("path", nargs="?", default="/")
+    parser.add_argument("--at-once", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    args = parser.parse_args()
+    pages, complete = await crawl(args.address, args.path, args.at_once, args.seconds)
+    print(f"{len(pages)} pages", file=sys.stderr)
+    return 0 if complete else 1
+
+
+if __name__ == "__main__":
+    sys.exit(gort.run(main))
