@@ -39,6 +39,9 @@ def command(rows: tuple[str, ...], rounds: int, peers: str, quick: bool, out: Pa
     ROW limits the run to some rows; it may be a pattern: 'select-*', 'parallel-*', 'echo-*'.
     A peer that is not installed is left out and named; `pip install "gort[bench]"` brings them.
     """
+    if rows == ("xray",):
+        _xray(rounds)
+        return
     from rich.console import Console
 
     from gort.cli._bench import machine, measure, plot, report, targets
@@ -113,3 +116,14 @@ def show(console: Console, title: str, header: list[str], rows: list[list[str]])
         table.add_row(*row)
     console.print(table)
     console.print()
+
+
+def _xray(rounds: int) -> None:
+    """`gort bench xray`: the emulated boot of a hello world and the static part of large files."""
+    from gort.xray.bench import measure, print_rows
+    from gort.xray.errors import XrayError
+
+    try:
+        print_rows(measure(rounds))
+    except XrayError as error:
+        raise click.ClickException(str(error)) from None

@@ -1,6 +1,6 @@
 """The emulated processor: unicorn with the registers, counts, watched addresses and memory that the rest needs.
 
-Every basic block that the program enters calls `_block` once. It counts instructions (per block, by disassembling
+Every basic block that the program enters calls the block hook once. It counts instructions (per block, by disassembling
 each block once), calls what watches the block's address, and stops the processor when the time slice is over.
 Functions and return addresses are always the start of a block, so no other hook is needed to follow calls, and counts
 and slices come out the same in every run.
@@ -52,8 +52,8 @@ class Machine:
         self.ids: dict[str, int] = {
             name: getattr(const, self.arch.prefix + name.upper()) for name in (*self.arch.gprs,)
         }
-        self.instructions = 0
-        self.deadline = 0
+        self._clock = [0, 0]
+        """Instructions executed, and the number at which the time slice ends."""
         self.watch: dict[int, Callable[[int], None]] = {}
         self.on_syscall: Callable[[], None] | None = None
         self.error: BaseException | None = None
@@ -129,7 +129,7 @@ class Machine:
     def _hooks(self, const: Any) -> None:
         u, uc = self._u, self.uc
         proto = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
-        self._callback = proto(self._block)  # kept: ctypes does not hold it
+        self._callback = proto(self._make_block())  # kept: ctypes does not hold it
         handle = ctypes.c_size_t()
         status = self._lib.uc_hook_add(
             self._handle,
@@ -149,21 +149,31 @@ class Machine:
         self._write_kinds = (u.UC_MEM_WRITE_UNMAPPED, u.UC_MEM_WRITE_PROT)
         self._unmapped = (u.UC_MEM_READ_UNMAPPED, u.UC_MEM_WRITE_UNMAPPED, u.UC_MEM_FETCH_UNMAPPED)
 
-    def _block(self, _uc: Any, address: int, size: int, _data: Any) -> None:
-        n = self._counts.get(address)
-        if n is None:
-            n = self._count(address, size)
-        total = self.instructions
-        if total >= self.deadline:
-            self._lib.uc_emu_stop(self._handle)  # before this block; it is entered again, and counted then
-            return
-        self.instructions = total + n
-        callback = self.watch.get(address)
-        if callback is not None:
-            try:
-                callback(address)
-            except BaseException as exc:
-                self._fail(exc)
+    def _make_block(self) -> Callable[[Any, int, int, Any], None]:
+        """The block hook as a closure: it runs for every block, and a name is found faster there than an attribute."""
+        counts, watch, clock = self._counts, self.watch, self._clock
+        counted, watched = counts.get, watch.get
+        stop, handle, count, fail = self._lib.uc_emu_stop, self._handle, self._count, self._fail
+
+        def block(_uc: Any, address: int, size: int, _data: Any) -> None:
+            total = clock[0]
+            if total >= clock[1]:
+                stop(handle)  # before this block; it is entered again, and counted then
+                return
+            clock[0] = total + (counted(address) or count(address, size))
+            callback = watched(address)
+            if callback is not None:
+                try:
+                    callback(address)
+                except BaseException as exc:
+                    fail(exc)
+
+        return block
+
+    @property
+    def instructions(self) -> int:
+        """How many were executed so far, by all threads."""
+        return self._clock[0]
 
     def _count(self, address: int, size: int) -> int:
         if self.arch.name == "arm64":
@@ -224,7 +234,7 @@ class Machine:
 
     def run(self, pc: int, until: int) -> None:
         """Run from `pc` until `until` instructions have been executed in total, or a hook stops it. Raises `Fault`."""
-        self.deadline = until
+        self._clock[1] = until
         self._fault = None
         try:
             self.uc.emu_start(pc, _NOWHERE)

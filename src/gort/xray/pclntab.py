@@ -16,6 +16,7 @@ from __future__ import annotations
 import struct
 from array import array
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gort.xray.errors import XrayError
@@ -331,22 +332,7 @@ def _moduledata(image: Image, table: int, head: bytes) -> ModuleData | None:
     """Find the structure whose first word is the table's address and whose second is its list of names."""
     (nfunc,) = struct.unpack_from("<Q", head, 8)
     (name_off,) = struct.unpack_from("<Q", head, 32)
-    candidates: list[int] = []
-    section = image.section(".go.module", "__go_module")
-    if section is not None:
-        candidates.append(section.address)
-    if image.find_relocated is not None:
-        candidates += image.find_relocated(table)
-    needle = struct.pack("<Q", table)
-    for seg in image.segments:
-        if "x" in seg.perms:
-            continue
-        at = image.data.find(needle, seg.offset, seg.offset + seg.file_size)
-        while at >= 0 and len(candidates) < 256:
-            if (at - seg.offset) % 8 == 0:
-                candidates.append(seg.address + at - seg.offset)
-            at = image.data.find(needle, at + 1, seg.offset + seg.file_size)
-    for address in candidates:
+    for address in _candidates(image, table):
         try:
             if image.u64(address) != table or image.u64(address + 8) != (table + name_off) & (2**64 - 1):
                 continue
@@ -364,8 +350,28 @@ def _moduledata(image: Image, table: int, head: bytes) -> ModuleData | None:
     return None
 
 
+def _candidates(image: Image, table: int) -> Iterator[int]:
+    """Where moduledata may be. The likely places first: the search through the data touches every page of it."""
+    section = image.section(".go.module", "__go_module")
+    if section is not None:
+        yield section.address
+    if image.find_relocated is not None:
+        yield from image.find_relocated(table)
+    needle = struct.pack("<Q", table)
+    found = 0
+    for seg in sorted(image.segments, key=lambda s: "w" not in s.perms):
+        if "x" in seg.perms:
+            continue
+        at = image.data.find(needle, seg.offset, seg.offset + seg.file_size)
+        while at >= 0 and found < 256:
+            if (at - seg.offset) % 8 == 0:
+                found += 1
+                yield seg.address + at - seg.offset
+            at = image.data.find(needle, at + 1, seg.offset + seg.file_size)
+
+
 def _gofunc(image: Image, table: int, words: list[int]) -> int:
-    """Where the functions' own data begins. In Go 1.27 it moved into the pclntab, and three words were put before it."""
+    """Where the functions' own data begins: since Go 1.27 inside the pclntab, three words later in moduledata."""
     if table < words[43] <= words[44]:
         return words[43]
     return words[40] if image.segment_at(words[40]) else 0
