@@ -353,7 +353,7 @@ def test_semaphore_misuse(run: Run) -> None:
             Semaphore(-1)
         sem = Semaphore(2)
         with pytest.raises(ValueError):
-            await sem.acquire(0)
+            await sem.acquire(-1)
         with pytest.raises(ValueError, match=r"3|2"):
             await sem.acquire(3)  # can never be had
         with pytest.raises((RuntimeError, ValueError)):
