@@ -15,7 +15,7 @@ cdef extern from "gort_rt.h":
     void rt_swap_context(PyObject **ctx) noexcept
     object rt_copy_context_obj "rt_copy_context"()
     PyObject *rt_copy_context() except? NULL
-    int rt_resume(PyObject *coro, PyObject **ctx, PyObject **result) except? -1
+    int rt_resume(PyObject *coro, PyObject **ctx, PyObject **result) noexcept
     void rt_set_op_send(rt_sendfunc send) noexcept
     int rt_install_op(object type) except -1
     object rt_caller(int *lasti)
