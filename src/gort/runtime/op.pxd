@@ -6,6 +6,7 @@ from gort.runtime.runtime2 cimport MCALL_NONE, MCALL_PARK, MCALL_GOSCHED, MCALL_
 from gort.runtime.runtime2 cimport OP_NEW, OP_PARKED, OP_DONE, READY, PARK
 
 cdef int start(Op op) except -1
+cdef object take_cancel(G g)
 cdef object resumed(Op op)
 cdef int am_send(PyObject *self, PyObject *arg, PyObject **result) except -1
 cdef class GoschedOp(Op):
