@@ -62,7 +62,7 @@ class Namer:
         name = self.names.get(value)
         if name is not None:
             return f"{value:#x} ({name})"
-        if key.startswith("register ") or value >= 1 << 16:
+        if key.startswith("register ") or "tls" in key or value >= 1 << 16:
             return f"{value:#x}"
         return str(value)
 
