@@ -492,11 +492,11 @@ def poll(m):
     now: cython.longlong
     if until == 0 and not waiters:
         return False
-    s.pollnote.clear()
     s.lock()
     if s.npolling != 0 or s.exiting:
         s.unlock()
         return False
+    s.pollnote.clear()  # not before: the wake-up may be another poller's, who has not come to take it
     s.npolling = 1
     s.polluntil = until
     s.unlock()
