@@ -3,8 +3,8 @@
     gort run examples/digest.py [DIRECTORY] [--list] [--jobs N] [--quiet]
 
 Without DIRECTORY: the standard library of the interpreter in use, without its site-packages.  --list prints a line for
-each file as `sha256sum` does (`gort run examples/digest.py DIR --list | sha256sum --check` agrees).  The combined digest is the SHA-256 of those
-lines, so two trees have the same one exactly when they hold the same files under the same names.
+each file as `sha256sum` does (`gort run examples/digest.py DIR --list | sha256sum --check` agrees).  The combined digest
+is the SHA-256 of those lines, so two trees have the same one exactly when they hold the same files under the same names.
 
 The shape is the pipeline that every Go programmer knows.  The walker sends paths; the digesters, of which there are
 --jobs (default: twice the usable CPUs, at least 4), receive paths and send results; main collects.  Reading and hashing
