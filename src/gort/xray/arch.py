@@ -246,7 +246,7 @@ ARM64 = Arch(
     "UC_MODE_ARM",
     "unicorn.arm64_const",
     "UC_ARM64_REG_",
-    (*(f"x{i}" for i in range(31)), "sp", "pc", "nzcv", "tpidr_el0"),
+    (*(f"x{i}" for i in range(31)), "sp", "pc", "nzcv", "tpidr_el0", "tpidrro_el0"),
     "pc",
     "sp",
     "x0",

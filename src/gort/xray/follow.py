@@ -127,6 +127,7 @@ def follow(static: Static, options: Options) -> Boot:
     process = Process(machine, _cpus(options))
     name = os.path.basename(image.path)
     kernel = Linux(process, "/" + name)
+    argv = options.argv if options.argv is not None else [name]
     reader = StateReader(machine, found, layouts)
     reader.on_m0 = lambda: process.current is process.threads[0]
     recorder = Recorder(process, symbols, disasm, reader, options.until)
@@ -139,7 +140,15 @@ def follow(static: Static, options: Options) -> Boot:
             report(machine.instructions, recorder.stations[-1].name if recorder.stations else "")
 
         process.progress = progress
-    setup(image, process, options.argv if options.argv is not None else [name], options.env)
+    if image.os == "darwin":
+        from gort.xray.darwin import Darwin
+
+        system = Darwin(process)
+        system.imports.observer = recorder.syscall
+        system.on_clone = recorder.cloned
+        system.setup(image, argv, options.env)
+    else:
+        setup(image, process, argv, options.env)
     try:
         ended = process.run(options.steps)
         how, status, detail = ended.how, ended.status, ended.detail
@@ -181,7 +190,7 @@ def xray(path: str | os.PathLike[str], options: Options | None = None, static_on
     report = Report(static)
     if static_only:
         return report
-    if static.image.os != "linux":
+    if static.image.os not in ("linux", "darwin"):
         report.why_no_boot = f"{static.image.os} programs are not emulated"
         return report
     try:

@@ -1,0 +1,83 @@
+"""Functions of the system's libraries: a place for each, where a call arrives and is answered, or ends the emulation with its name.
+
+Programs for darwin and windows, and cgo programs everywhere, reach their system through library functions. The libraries are the host's and
+are never opened. Instead, each import is bound to an address of its own on a page of return instructions; when a block begins there, the
+function's name is looked up among the emulated ones. One that is not emulated ends the run: honest, and it says how far it came.
+
+Invariant: a handler gets integers and returns an integer; like a system call it touches nothing but the process object.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+from gort.xray.image import Image
+from gort.xray.linux import BLOCKED
+from gort.xray.process import Process
+
+TRAPS = 0x7FFFF6000000
+_STEP = 16
+_MAX_TRAPS = 8192
+
+Handler = Callable[..., int]
+
+
+class Imports:
+    def __init__(self, process: Process, system: str, table: dict[str, Handler], registers: tuple[str, ...]) -> None:
+        self.process = process
+        self.m = process.machine
+        self.system = system
+        self.table = table
+        self.registers = registers
+        self.called: dict[str, int] = {}
+        self.observer: Callable[[str, tuple[int, ...], int], None] | None = None
+        self._places: dict[str, int] = {}
+        self._names: dict[int, str] = {}
+        arm = self.m.arch.name == "arm64"
+        code = bytes.fromhex("c0035fd6" * 4) if arm else b"\xc3" * _STEP
+        self.m.memory.load(TRAPS, _STEP * _MAX_TRAPS, 5, code * _MAX_TRAPS)
+
+    def bind(self, image: Image) -> None:
+        """Fill the places where the system's loader would put the addresses of functions."""
+        for item in image.imports[:_MAX_TRAPS]:
+            self.m.write(item.slot, struct.pack("<Q", self.place(item.name)))
+
+    def place(self, name: str) -> int:
+        """The address of a function, made when it is first asked for; 0 when there are too many."""
+        address = self._places.get(name, 0)
+        if not address and len(self._places) < _MAX_TRAPS:
+            address = TRAPS + _STEP * len(self._places)
+            self._places[name] = address
+            self._names[address] = name
+            self.m.watch[address] = self._arrive
+        return address
+
+    def _arrive(self, address: int) -> None:
+        name = self._names[address]
+        self.called[name] = self.called.get(name, 0) + 1
+        handler = self.table.get(name)
+        if handler is None:
+            self.process.end("unsupported", 0, f"{name} of {self.system} was called, which is not emulated")
+            return
+        r = self.m.registers()
+        args = tuple(r[n] for n in self.registers)
+        result = handler(*args)
+        if self.observer is not None:
+            self.observer(name, args, result)
+        if result == BLOCKED:
+            # The thread stops before the return instruction and would arrive here again: return for it.
+            if self.m.arch.link:
+                back = self.m.reg(self.m.arch.link)
+            else:
+                back = self.m.u64(r["rsp"]) or 0
+                self.m.set_reg("rsp", r["rsp"] + 8)
+            self.m.set_reg(self.m.arch.pc, back)
+            self.m.stop()
+            return
+        self.m.set_reg(self.m.arch.ret, result)
+
+    def stack_argument(self, index: int, skip: int = 0) -> int:
+        """The argument behind those in registers (amd64: behind the return address and `skip` bytes)."""
+        sp = self.m.reg(self.m.arch.sp)
+        return self.m.u64(sp + (0 if self.m.arch.link else 8) + skip + 8 * index) or 0
