@@ -499,3 +499,19 @@ def count_idle(g):
     s.unlock()
     if dead and not s.external():
         fatal(s, Deadlock())
+
+
+def count_parked(g):
+    """count_idle for a thread_g that has parked, unless it has been made ready since: then nobody would uncount it."""
+    s: Sched = g.sched
+    dead: cython.bint = False
+    g.lock()
+    if g.parked:
+        s.lock()
+        g.counted = True
+        s.nmidlelocked += 1
+        dead = checkdead(s)
+        s.unlock()
+    g.unlock()
+    if dead and not s.external():
+        fatal(s, Deadlock())

@@ -82,7 +82,7 @@ def _sleep(op: Any, g: Any, s: Any, m: Any, deadline: int | None, timers: list[A
         handoff.entersyscall(m)
         s.waiters.add(g.note)
         if deadline is None:
-            handoff.count_idle(g)
+            handoff.count_parked(g)
     try:
         while True:
             until = deadline
@@ -151,7 +151,7 @@ class _Result:
         self.g = g  # stands for the waiting thread
         self.value: Any = None
         self.exc: BaseException | None = None
-        self.done = False
+        self.done: Any = False  # set by another thread: nothing may be concluded from an earlier look
 
     def finished(self, goid: int, value: Any, exc: BaseException | None) -> None:
         self.value, self.exc, self.done = value, exc, True
