@@ -108,7 +108,11 @@ $(FT_VENV)/.installed: $(FT_VENV)/.made $(BUILD_FILES) $(SOURCES)
 	$(FT_BIN)/python $(PIP) install --no-build-isolation .
 	@touch $@
 
-test-freethreaded: $(FT_VENV)/.installed
+# Real Go, which the fidelity tests compare with, is the main environment's.
+$(FT_BIN)/go: $(VENV)/.dev $(FT_VENV)/.made
+	ln -sf $(abspath $(BIN)/go) $@
+
+test-freethreaded: $(FT_VENV)/.installed $(FT_BIN)/go
 	@echo "== tests: uncompiled core, free-threaded $$($(FT_BIN)/python -V)"
 	GORT_PURE=1 $(FT_BIN)/python -m pytest -q $(TESTS) -m "not lint" $(PYTEST_ARGS)
 	@echo "== tests: compiled core, free-threaded $$($(FT_BIN)/python -V)"
