@@ -18,7 +18,7 @@ from typing import Any
 import gort
 
 sys.path.insert(0, str(Path(__file__).parent))
-from httpd import fetch  # noqa: E402
+from httpd import fetch
 
 
 class Links(HTMLParser):

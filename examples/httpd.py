@@ -16,9 +16,10 @@ import sys
 import urllib.parse
 from typing import Any
 
+import h11
+
 import gort
 import gort.os
-import h11
 from gort import net
 
 IDLE_S = 30.0

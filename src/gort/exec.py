@@ -47,7 +47,7 @@ def _signal_name(number: int) -> str:
         return str(number)
 
 
-class Pipe(_fd.FD):  # type: ignore[misc,name-defined]
+class Pipe(_fd.FD):  # type: ignore[misc]
     """One end of a pipe to a child: `read`, `readinto`, `write` as a connection's."""
 
     noun = "pipe"
@@ -233,17 +233,20 @@ async def start(
     env: dict[str, str] | None = None,
     **options: Any,
 ) -> Cmd:
-    """Starts a program.  stdin, stdout, stderr: PIPE, DEVNULL, a file, STDOUT for stderr, None to inherit; options: further
-    ones of subprocess.Popen.
+    """Starts a program.  stdin, stdout, stderr: PIPE, DEVNULL, a file, STDOUT for stderr, None to inherit; options:
+    further ones of subprocess.Popen.
 
     Raises FileNotFoundError, PermissionError, … as Popen does."""
     if options.get("shell"):
         raise ValueError('gort.exec does not take shell=True: start("sh", "-c", text) says what it does')
     argv = (program, *args)
-    process = await gort.blocking(
-        subprocess.Popen, argv, stdin=stdin, stdout=stdout, stderr=stderr, cwd=cwd, env=env, bufsize=0, **options
-    )
-    return Cmd(process, argv)
+
+    def popen() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            argv, stdin=stdin, stdout=stdout, stderr=stderr, cwd=cwd, env=env, bufsize=0, **options
+        )
+
+    return Cmd(await gort.blocking(popen), argv)
 
 
 async def run(

@@ -136,7 +136,7 @@ def _sync(file: Any) -> None:
 
 async def open(path: Any, mode: str = "r", **options: Any) -> File:
     """`async with await gort.os.open(path, "rb") as f`: as the builtin open, whose options and errors it has."""
-    return File(await gort.blocking(builtins.open, path, mode, **options), path)
+    return File(await gort.blocking(lambda: builtins.open(path, mode, **options)), path)
 
 
 def _read(path: Any) -> bytes:

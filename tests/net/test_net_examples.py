@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from support import ROOT
 
 EXAMPLES = ROOT / "examples"
@@ -44,8 +45,7 @@ def example(name: str, *args: str) -> Iterator[tuple[str, subprocess.Popen[str]]
 
 def connect(address: str) -> socket.socket:
     host, _, port = address.rpartition(":")
-    s = socket.create_connection((host, int(port)), timeout=20)
-    return s
+    return socket.create_connection((host, int(port)), timeout=20)
 
 
 def address_in(line: str) -> str:
@@ -105,7 +105,8 @@ def test_httpd_with_curl(site: Path) -> None:
     with example("httpd", "serve", "127.0.0.1:0", str(site)) as (line, _):
         url = f"http://{address_in(line)}"
         assert curl(f"{url}/") == (site / "index.html").read_bytes()
-        assert hashlib.sha256(curl(f"{url}/large.bin")).digest() == hashlib.sha256((site / "large.bin").read_bytes()).digest()
+        large = (site / "large.bin").read_bytes()
+        assert hashlib.sha256(curl(f"{url}/large.bin")).digest() == hashlib.sha256(large).digest()
         assert curl("-r", "5-9", f"{url}/large.bin") == (site / "large.bin").read_bytes()[5:10]
         assert curl("-r", "-4", f"{url}/large.bin") == (site / "large.bin").read_bytes()[-4:]
         assert curl(f"{url}/odd%20name.txt") == b"odd"

@@ -22,9 +22,11 @@ def certificates(tmp_path_factory: Any) -> dict[str, Path]:
     for name in ("localhost", "other.test"):
         key, cert = folder / f"{name}.key", folder / f"{name}.pem"
         subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-            + ["-keyout", str(key), "-out", str(cert), "-days", "2", "-subj", f"/CN={name}"]
-            + ["-addext", f"subjectAltName=DNS:{name}"],
+            [
+                *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+                *("-keyout", str(key), "-out", str(cert), "-days", "2", "-subj", f"/CN={name}"),
+                *("-addext", f"subjectAltName=DNS:{name}"),
+            ],
             check=True,
             capture_output=True,
         )
@@ -91,7 +93,7 @@ def test_certificate_errors_name_the_mistake(run: Any, certificates: Any) -> Non
                     gort.go(echo_tls, conn)
 
             gort.go(serve)
-            with pytest.raises(ssl.SSLCertVerificationError, match="certificate of localhost: [Hh]ostname mismatch"):
+            with pytest.raises(ssl.SSLCertVerificationError, match=r"certificate of localhost: [Hh]ostname mismatch"):
                 await net.dial_tls("tcp", str(ln.addr), cctx, server_name="localhost")
             with pytest.raises(ssl.SSLCertVerificationError, match="self-signed certificate"):
                 await net.dial_tls("tcp", str(ln.addr), stranger, server_name="other.test")

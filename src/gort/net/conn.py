@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from gort.net.addr import Addr, from_sockname
 from gort.runtime import fd as _fd
-from gort.runtime.runtime2 import current_m
 from gort.runtime.timers import to_ns, when_after
 
 if TYPE_CHECKING:

@@ -44,6 +44,7 @@ class Dialer:
         address = check_address(address, "dial")
         family = check_network(network, STREAMS, "dial")
         what = f"dial {network} {address}"
+        conn: Conn | None
         if self.timeout is None:
             return await self._dial(network, address, family, what)
         async with gort.Group() as group:
@@ -62,7 +63,7 @@ class Dialer:
             raise DeadlineExceeded(f"{what}: timed out after {self.timeout} s")
         if error is not None:
             raise error
-        assert conn is not None
+        assert isinstance(conn, Conn)
         return conn
 
     async def _dial(self, network: str, address: str, family: int, what: str) -> Conn:

@@ -46,7 +46,7 @@ class Listener(Descriptor):
         fd = sock.detach()
         super().__init__(fd, network)
         self._sock = socket.socket(sock.family, sock.type, sock.proto, fileno=fd)  # never closed by itself: see close
-        self.lsock = self._sock
+        self.set_lsock(self._sock)
         self._unlink = unlink
         self.on_error: Callable[[str], None] = _say
 

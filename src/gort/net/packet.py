@@ -111,7 +111,8 @@ def _socket(family: int) -> socket.socket:
 
 
 async def listen_packet(network: str, address: str, *, reuse_port: bool = False) -> PacketConn:
-    """A datagram socket bound to "host:port" or to a Unix path.  network: udp, udp4, udp6, unixgram.  Raises as listen."""
+    """A datagram socket bound to "host:port" or to a Unix path.  network: udp, udp4, udp6, unixgram.  Raises as
+    listen."""
     address = check_address(address, "listen_packet")
     family = check_network(network, DATAGRAMS, "listen_packet")
     if network == "unixgram":

@@ -280,6 +280,10 @@ class FD(PollDesc):
         op.elem = fn
         return op
 
+    def set_lsock(self, sock):
+        """The socket object that the uncompiled core accepts with."""
+        self.lsock = sock
+
     def push(self, data):
         """Gives bytes back: the next read begins with them."""
         if data:

@@ -331,13 +331,13 @@ class PollDesc:
         if self.np is not None and not self.np.closed:
             disarm(self.r)
             disarm(self.w)
-        rt = self.r.timer  # the timers refer to us: let go of them, but not under the lock
+        rt = self.r.timer  # the timers refer to us: they are let go of, but not under the lock
         wt = self.w.timer
         self.r.timer = None
         self.w.timer = None
         now = not self.r.busy and not self.w.busy
         self.unlock()
-        rt = wt = None
+        del rt, wt
         if now:
             release(self)
         complete(chain, CLOSED)
