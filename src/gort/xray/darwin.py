@@ -1,9 +1,9 @@
 """darwin: the functions of libSystem that a Go program calls while it boots.
 
-Follows runtime/sys_darwin.go and os_darwin.go. Go calls them with C's convention on g0; an error is -1 with the number
-in `__error`. Threads are those of process.py; mutexes and condition variables, on which Go's semaphores stand here, are
-kept by address. Signals are accepted and not delivered: a goroutine that spins is not preempted. A function that is not
-here ends the run with its name.
+Follows runtime/sys_darwin.go and os_darwin.go. Go calls them with C's convention on g0; an error is -1 with the
+number in `__error`. Threads are those of process.py; mutexes and condition variables, on which Go's semaphores stand
+here, are kept by address. Signals are accepted and not delivered: a goroutine that spins is not preempted. A function
+that is not here ends the run with its name.
 
 Rejected: emulating dyld; Go's imports are few, and are bound directly.
 """

@@ -140,10 +140,11 @@ def follow(static: Static, options: Options) -> Boot:
             report(machine.instructions, recorder.stations[-1].name if recorder.stations else "")
 
         process.progress = progress
-    if image.os == "darwin":
+    if image.os in ("darwin", "windows"):
         from gort.xray.darwin import Darwin
+        from gort.xray.windows import Windows
 
-        system = Darwin(process)
+        system = Darwin(process) if image.os == "darwin" else Windows(process)
         system.imports.observer = recorder.syscall
         system.on_clone = recorder.cloned
         system.setup(image, argv, options.env)
@@ -190,7 +191,7 @@ def xray(path: str | os.PathLike[str], options: Options | None = None, static_on
     report = Report(static)
     if static_only:
         return report
-    if static.image.os not in ("linux", "darwin"):
+    if static.image.os not in ("linux", "darwin", "windows"):
         report.why_no_boot = f"{static.image.os} programs are not emulated"
         return report
     try:

@@ -1,10 +1,13 @@
-"""Functions of the system's libraries: a place for each, where a call arrives and is answered, or ends the emulation with its name.
+"""Functions of the system's libraries: a place for each, where a call arrives and is answered, or ends the emulation
+with its name.
 
-Programs for darwin and windows, and cgo programs everywhere, reach their system through library functions. The libraries are the host's and
-are never opened. Instead, each import is bound to an address of its own on a page of return instructions; when a block begins there, the
-function's name is looked up among the emulated ones. One that is not emulated ends the run: honest, and it says how far it came.
+Programs for darwin and windows, and cgo programs everywhere, reach their system through library functions. The
+libraries are the host's and are never opened. Instead, each import is bound to an address of its own on a page of
+return instructions; when a block begins there, the function's name is looked up among the emulated ones. One that is
+not emulated ends the run: honest, and it says how far it came.
 
-Invariant: a handler gets integers and returns an integer; like a system call it touches nothing but the process object.
+Invariant: a handler gets integers and returns an integer; like a system call it touches nothing but the process
+object.
 """
 
 from __future__ import annotations
@@ -19,6 +22,9 @@ from gort.xray.process import Process
 TRAPS = 0x7FFFF6000000
 _STEP = 16
 _MAX_TRAPS = 8192
+
+YIELDED = BLOCKED - 2
+"""The result of a function that gives the processor to another thread, and has returned 1 when it goes on."""
 
 Handler = Callable[..., int]
 
@@ -65,7 +71,7 @@ class Imports:
         result = handler(*args)
         if self.observer is not None:
             self.observer(name, args, result)
-        if result == BLOCKED:
+        if result in (BLOCKED, YIELDED):
             # The thread stops before the return instruction and would arrive here again: return for it.
             if self.m.arch.link:
                 back = self.m.reg(self.m.arch.link)
@@ -73,6 +79,8 @@ class Imports:
                 back = self.m.u64(r["rsp"]) or 0
                 self.m.set_reg("rsp", r["rsp"] + 8)
             self.m.set_reg(self.m.arch.pc, back)
+            if result == YIELDED:
+                self.m.set_reg(self.m.arch.ret, 1)
             self.m.stop()
             return
         self.m.set_reg(self.m.arch.ret, result)

@@ -79,6 +79,8 @@ class Process:
         self.replaced = False
         self._next_tid = 1000
         self._turn = 0
+        self.before_slice: Callable[[], None] | None = None
+        """What a system keeps up to date for its programs, called before a thread runs."""
         self.progress: Callable[[], None] | None = None
 
     # -- clock -----------------------------------------------------------------------------------------------
@@ -210,6 +212,8 @@ class Process:
         m = self.machine
         self.current, self.replaced = thread, False
         thread.slices += 1
+        if self.before_slice is not None:
+            self.before_slice()
         until = m.instructions + QUANTUM
         for t in self.threads:
             if t.wake_at is not None:
