@@ -17,6 +17,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 from gort.runtime import handoff, main, proc, runtime2
 from gort.runtime.chan import Chan
 from gort.runtime.errors import Cancelled, Goexit
+from gort.runtime.mistakes import check_go
 from gort.runtime.sema import WaitGroup
 
 __all__ = ["Group", "Handle"]
@@ -135,7 +136,7 @@ class Group:
         Raises TypeError as gort.go does, RuntimeError before the group is entered, after its end, or once it has been
         cancelled."""
         s = main.current("Group.go()")
-        main.check_go(s, fn, "Group.go")
+        check_go(s, fn, "Group.go")
         h: Handle[Any] = Handle(self, fn, args, kwargs)
         with self._lock:
             if self._state not in ("body", "ending"):

@@ -12,6 +12,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
 from gort.runtime import main as _main
 from gort.runtime import proc as _proc
+from gort.runtime.mistakes import check_go
 from gort.runtime.sema import Mutex, Notify, RWMutex, Semaphore
 from gort.runtime.sema import WaitGroup as _WaitGroup
 
@@ -39,7 +40,7 @@ class WaitGroup(_WaitGroup):
     def go(self, fn: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> None:
         """add(1), and starts fn(*args, **kwargs) as a goroutine that calls done() when it ends.  Raises as gort.go."""
         s = _main.current("WaitGroup.go()")
-        _main.check_go(s, fn, "WaitGroup.go")
+        check_go(s, fn, "WaitGroup.go")
         self.add(1)
         try:
             _proc.newproc(s, fn, args, kwargs, _Member(self), False)

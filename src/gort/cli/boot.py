@@ -64,13 +64,22 @@ def render(record: dict[str, Any]) -> None:
         console.print(f"p{p['id']}: {p['status']}{m}  runq {p['runqsize']}  schedtick {p['schedtick']}")
 
 
+def refuse(why: str) -> int:
+    """One line on stderr; status 2."""
+    click.echo(f"gort boot: {why}", err=True)
+    return 2
+
+
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON.")
 def command(as_json: bool) -> None:
     """Boot the runtime and print every step, its time, and the state."""
     import gort
 
-    record = gort.runtime.boot()
+    try:
+        record = gort.runtime.boot()
+    except (ValueError, RuntimeError) as e:
+        raise SystemExit(refuse(str(e))) from None
     if as_json:
         click.echo(json.dumps(record, indent=2, default=str))
     else:

@@ -91,6 +91,13 @@ def command(file: str, args: tuple[str, ...], procs: int | None) -> None:
     import gort
 
     sys.argv = [file, *args]
+    from gort.runtime import debugvars
+    from gort.runtime.mistakes import check_procs
+
+    try:
+        check_procs(procs or debugvars.procs_wanted(1)[0], "procs" if procs else "GOMAXPROCS")
+    except ValueError as e:
+        fail(str(e))
     main = find_main(load(file), file)
     try:
         gort.run(main, procs=procs)

@@ -5,10 +5,12 @@ runtime/debug.go, runtime/proc.go (LockOSThread) and runtime/extern.go.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from gort.runtime import debugvars, main, procresize, rt0, runtime2, traceback
 from gort.runtime.errors import Goexit
+from gort.runtime.mistakes import check_procs
 
 compiled: bool = bool(runtime2.COMPILED)
 
@@ -38,6 +40,7 @@ def gomaxprocs(n: int = 0) -> int:
     before = int(s.gomaxprocs)
     if n <= 0 or n == before:
         return before
+    check_procs(n, "gomaxprocs(n)")
     with s.stoplock:
         before = int(s.gomaxprocs)
         procresize.stop_the_world(s, m)
@@ -134,15 +137,26 @@ def boot() -> dict[str, Any]:
     return {"steps": s.record.steps, "state": rt0.state(s)}
 
 
+def on_blocked(callback: Callable[[int, float, str], object] | None, threshold: float = 0.0) -> None:
+    """Calls callback(goroutine, seconds, stack) for each call that blocked a thread for at least `threshold` seconds
+    without gort.blocking, once it is over; None takes it back.  It runs on sysmon's thread and must not block.
+
+    RuntimeError outside a goroutine.  GODEBUG=blocked=1 prints the same to stderr."""
+    m = _goroutine("on_blocked")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"on_blocked takes a function, not {type(callback).__name__}")
+    m.sched.onblocked = None if callback is None else (callback, float(threshold))
+
+
 def stats() -> dict[str, int]:
     """Counters of this runtime: hand-offs from blocked and from computing threads, blocking calls, threads.
 
     Outside a runtime all are 0."""
     s = _sched()
-    names = ("handoffs", "preemptions", "blocking_calls", "threads", "threads_ended", "idle_threads")
+    names = ("handoffs", "blocked_ns", "preemptions", "blocking_calls", "threads", "threads_ended", "idle_threads")
     if s is None:
         return dict.fromkeys(names, 0)
-    values = (s.nhandoff, s.npreempt, s.nsyscall, len(s.allm), s.nmfreed, s.nmidle)
+    values = (s.nhandoff, s.blockedns, s.npreempt, s.nsyscall, len(s.allm), s.nmfreed, s.nmidle)
     return dict(zip(names, (int(v) for v in values), strict=True))
 
 

@@ -33,8 +33,8 @@ def parse(text: str | None = None) -> dict[str, int]:
 
 
 def atoi32(text: str) -> int | None:
-    """A decimal integer of 32 bits as Go's runtime reads it: digits with an optional minus, nothing else."""
-    digits = text[1:] if text.startswith("-") else text
+    """A decimal integer of 32 bits as Go's runtime reads it: digits with an optional sign, nothing else."""
+    digits = text[1:] if text.startswith(("-", "+")) else text
     if not digits or not digits.isascii() or not digits.isdigit():
         return None
     n = int(digits) if len(digits) < 20 else 1 << 40

@@ -389,25 +389,3 @@ def current(what: str) -> Any:
     if m is None or m.curg is None:
         raise RuntimeError(f"{what} outside a running gort runtime: start one with gort.run(main)")
     return m.sched
-
-
-def go(fn: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> None:
-    """The go statement: starts fn(*args, **kwargs) as a goroutine and returns at once.
-
-    fn is an async function, or a plain one, which then keeps its thread until it returns.  An exception that nobody
-    catches in it ends the program.  Raises TypeError for what is no function, or for arguments that do not fit an async
-    function; RuntimeError outside a running runtime.  Follows newproc (runtime/proc.go)."""
-    s = current("gort.go()")
-    check_go(s, fn, "gort.go")
-    proc.newproc(s, fn, args, kwargs, None, False)
-
-
-def check_go(s: Any, fn: Any, name: str) -> None:
-    """Raises the error that names what is wrong with a go statement."""
-    if not callable(fn):
-        if inspect.iscoroutine(fn):
-            fn.close()
-            raise TypeError(f"{name} takes the function and its arguments: write {name}(f, x), not {name}(f(x))")
-        raise TypeError(f"{name} takes a function, not {type(fn).__name__}")
-    if s.ending:
-        raise RuntimeError(f"{name}: the runtime is stopping, no goroutine can be started any more")

@@ -54,16 +54,17 @@ def deadlock(s: Any, exc: Deadlock) -> None:
 
 def foreign_await(value: Any) -> BaseException:
     """The error for something that was awaited in a goroutine and yielded to a scheduler that is not gort's."""
-    module = type(value).__module__.partition(".")[0]
+    kind = value if isinstance(value, type) else type(value)
+    module = kind.__module__.partition(".")[0]
     if value is None:
         what = "something that yields to asyncio (asyncio.sleep(0), a bare `yield`)"
     elif getattr(value, "_asyncio_future_blocking", None) is not None:
         value._asyncio_future_blocking = False
         what = f"an asyncio {type(value).__name__}"
     elif module in ("trio", "outcome"):
-        what = f"a trio operation ({type(value).__name__})"
+        what = f"a trio operation ({kind.__name__})"
     else:
-        what = f"an object of another event loop ({type(value).__module__}.{type(value).__qualname__})"
+        what = f"an object of another event loop ({kind.__module__}.{kind.__qualname__})"
     return TypeError(
         f"a goroutine awaited {what}: only gort's operations can suspend a goroutine. "
         "Use gort's own (gort.sleep, channels, gort.net), or run the other library's event loop in a thread: "

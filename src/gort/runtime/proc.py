@@ -59,7 +59,7 @@ else:
     )
     from gort.runtime.timers import checktimers, timesleepuntil
 
-from gort.runtime import panic
+from gort.runtime import mistakes, panic
 from gort.runtime.errors import Cancelled, Deadlock, Goexit
 from gort.runtime.lockrank import throw
 from gort.runtime.op import drop_swallowed
@@ -147,6 +147,23 @@ def gfput(s, m, g):
     s.unlock()
 
 
+def go(fn, /, *args, **kwargs):
+    """The go statement: starts fn(*args, **kwargs) as a goroutine and returns at once.
+
+    fn is an async function, or a plain one, which then keeps its thread until it returns.  An exception that nobody
+    catches in it ends the program.  Raises TypeError for what is no function, or for arguments that do not fit an async
+    function; RuntimeError outside a running runtime.  Follows newproc (runtime/proc.go)."""
+    m: M = getm()
+    s: Sched
+    if m is None or m.curg is None:
+        mistakes.not_running(fn, "gort.go")
+    s = m.sched
+    if s.ending or not callable(fn):
+        mistakes.check_go(s, fn, "gort.go")
+    g: G = make(s, fn, args, kwargs, None, False)
+    enqueue(g, True)
+
+
 def newproc(s, fn, args, kwargs, done, system):
     """Makes a goroutine that runs fn(*args, **kwargs) and puts it on this P's queue, to run next."""
     g: G = make(s, fn, args, kwargs, done, system)
@@ -177,7 +194,7 @@ def make(s, fn, args, kwargs, done, system):
         g.golasti = lasti
         inherit_context(g)
     else:
-        g.gocode, g.golasti = caller(4)
+        g.gocode, g.golasti = caller(3)
         g.context = copy_context()
     g.parentgoid = m.curg.goid if m is not None and m.curg is not None else 0
     g.goid = newgoid(s, m)
@@ -190,9 +207,8 @@ def newproc_from(s, fn, args, kwargs, done, code, lasti):
     user's.  Returns (g, goid): by the time the caller looks, the G may run something else."""
     g: G = make(s, fn, args, kwargs, done, False)
     goid: cython.longlong = g.goid
-    if code is not None:
-        g.gocode = code
-        g.golasti = lasti
+    g.gocode = code
+    g.golasti = lasti
     enqueue(g, True)
     return g, goid
 

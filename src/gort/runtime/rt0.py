@@ -20,6 +20,7 @@ from typing import Any
 from gort.runtime import debugvars, handoff, lockrank, proc, procresize, runtime2, stack, sysmon
 from gort.runtime.debugvars import gil_enabled
 from gort.runtime.lockrank import throw
+from gort.runtime.mistakes import check_procs
 from gort.runtime.stack import nanotime
 from gort.version import __version__
 
@@ -223,6 +224,7 @@ def schedinit(s: Any, m0: Any, rec: Record, debug: dict[str, int], procs: int | 
         d.update(lastpoll=s.lastpoll)
     with rec.step("procs") as d:
         n, why = (procs, "procs= of gort.run") if procs is not None else debugvars.procs_wanted(s.ncpu)
+        check_procs(n, "GOMAXPROCS" if procs is None else "procs")
         d.update(procs=n, source=why)
     with rec.step("procresize") as d:
         if procresize.procresize(s, n, m0):

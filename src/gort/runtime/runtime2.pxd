@@ -231,6 +231,9 @@ cdef class Sched:
     cdef public object rng
     cdef public object agenhooks
     cdef public object agens
+    cdef public object blockedcalls
+    cdef public int64_t blockedns
+    cdef public object onblocked
     cdef public object sysmon
     cdef public bint interrupted
     cdef public bint interruptsent

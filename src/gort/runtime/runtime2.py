@@ -392,6 +392,9 @@ class Sched:
         rng = None
         agenhooks = (None, None)
         agens = None
+        blockedcalls = None
+        blockedns = 0
+        onblocked = None
         sysmon = None
         interrupted = False
         interruptsent = False

@@ -22,7 +22,7 @@ import time
 import traceback as _py_traceback
 from typing import Any
 
-from gort.runtime import handoff, timers
+from gort.runtime import handoff, reports, timers
 from gort.runtime.debugvars import gil_enabled
 from gort.runtime.errors import Deadlock
 from gort.runtime.stack import nanotime
@@ -53,6 +53,8 @@ def sysmon(s: Any) -> None:
     delay = MIN_DELAY_NS
     floor = 1_000_000 if gil_enabled() else MIN_DELAY_NS  # under the GIL each round costs the others a switch
     seen: dict[int, Seen] = {}
+    started = traced = nanotime()
+    trace_every = s.debug["schedtrace"] * 1_000_000
     try:
         while not s.exiting:
             if idle == 0:
@@ -60,7 +62,7 @@ def sysmon(s: Any) -> None:
             elif idle > QUIET_ROUNDS:
                 delay = min(delay * 2, MAX_DELAY_NS)
             quiet = s.npidle == s.gomaxprocs and not s.npolling
-            deep = s.npidle == s.gomaxprocs and not s.interrupted
+            deep = s.npidle == s.gomaxprocs and not s.interrupted and not trace_every
             s.sysmonnote.sleep((IDLE_NS if deep else delay) / 1e9)
             if s.exiting:
                 break
@@ -71,6 +73,11 @@ def sysmon(s: Any) -> None:
             if quiet:
                 recheck_dead(s)
             s.coarsetime = nanotime()
+            if s.blockedcalls:
+                reports.settle(s)
+            if trace_every and s.coarsetime - traced >= trace_every:
+                traced = s.coarsetime
+                reports.schedtrace(s, started)
             netpoll = s.netpoll
             if netpoll is not None and not s.npolling and s.coarsetime - s.lastpoll > SLICE_NS and netpoll.waiters():
                 netpoll.poll(0)
@@ -190,6 +197,7 @@ def retake(s: Any, seen: dict[int, Seen]) -> int:
             if waiting_work(s, p) and take(s, p, m, mid, tick):
                 n += 1
                 s.nhandoff += 1
+                reports.blocked(s, m, last.since)
         elif age >= SLICE_NS:
             m.preempt = True
             if waiting_work(s, p) and s.ncomputing < computing_max(s) and take(s, p, m, mid, tick):
