@@ -29,13 +29,18 @@ def test_100_000_parked_goroutines(run: Run) -> None:
         total = 0
         wg = WaitGroup()
 
+        waiting: list[None] = []
+
         async def waiter(ch: gort.Chan[int], out: gort.Chan[int]) -> None:
+            waiting.append(None)
             await out.send(await ch.recv())
 
         out: gort.Chan[int] = gort.Chan(1000)
         for ch in chans:
             wg.go(waiter, ch, out)
         most = runtime.num_goroutine()
+        # A dump of all of them takes seconds: taken once most have come to their receive.
+        await until(lambda: len(waiting) == n, patience=120)
         await until(lambda: wait_reasons()["chan receive"] == n, patience=120)
 
         async def wake() -> None:
@@ -127,21 +132,19 @@ def test_20_000_timers_on_several_ps(run: Run) -> None:
 
     async def main() -> tuple[int, int, int, float]:
         rng = random.Random(2)
-        early = 0.0
+        early: list[float] = []  # append: several threads keep these books
         fired = [0] * n
-        stopped = 0
+        stopped: list[bool] = []
         wg = WaitGroup()
 
         async def setter(numbers: range) -> None:
-            nonlocal stopped, early
             timers = []
             for i in numbers:
                 delay = rng.random() / 2 + (0.2 if i % 2 else 3600)
                 due = time.monotonic() + delay
 
                 def fire(i: int = i, due: float = due) -> None:
-                    nonlocal early
-                    early = min(early, time.monotonic() - due)
+                    early.append(time.monotonic() - due)
                     fired[i] += 1
 
                 timers.append((i, gort.after_func(delay, fire)))
@@ -149,13 +152,13 @@ def test_20_000_timers_on_several_ps(run: Run) -> None:
                     await gort.gosched()
             for i, timer in timers:
                 if i % 2 == 0:
-                    stopped += timer.stop()
+                    stopped.append(timer.stop())
 
         for start in range(0, n, 1000):
             wg.go(setter, range(start, start + 1000))
         await wg.wait()
         await until(lambda: sum(fired) == n // 2, patience=60)
-        return sum(fired[1::2]), sum(fired[0::2]), stopped, early
+        return sum(fired[1::2]), sum(fired[0::2]), sum(stopped), min(early)
 
     odd, even, stopped, early = run(main)
     assert (odd, even) == (n // 2, 0)

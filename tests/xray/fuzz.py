@@ -1,6 +1,6 @@
 """Fuzzing of `gort xray` over mutated executables: `python tests/xray/fuzz.py SECONDS FILE…`.
 
-Every mutated file is read, its call tree taken and, for Linux, its boot emulated with small bounds, in a child
+Every mutated file is read, its call tree taken and its boot emulated with small bounds, in a child
 process. A finding is anything but a report or an `XrayError` of one line: another exception, a crash of the child,
 more than `LIMIT_S` or `LIMIT_MB`. Mutations know where the structure is: headers, load commands, section tables,
 pclntab, moduledata, DWARF, relocations, the code of rt0_go.
@@ -115,11 +115,9 @@ def examine_all(path: Path, steps: int) -> str:
         with examine(path) as static:
             static_data(static)
             call_tree(static.symbols, Disassembler(static.symbols))
-            if static.image.os == "linux":
-                boot = follow(static, Options(until="exit", steps=steps, memory=64 << 20))
-                boot_data(boot)
-                return boot.how
-        return "static"
+            boot = follow(static, Options(until="exit", steps=steps, memory=64 << 20))
+            boot_data(boot)
+            return boot.how
     except XrayError as exc:
         if not str(exc) or "\n" in str(exc):
             raise ValueError(f"not a message of one line: {exc!s}") from exc

@@ -9,6 +9,7 @@ import pytest
 from gdb_oracle import values_at
 
 from conftest import all_gos
+from gort.xray.darwin import Darwin
 from gort.xray.disasm import Disassembler
 from gort.xray.follow import Boot, Options, xray
 from gort.xray.globals import find_globals
@@ -91,6 +92,38 @@ def test_through_hello_to_exit(build: Callable[..., Path], variant: str) -> None
     assert "runtime.exit" in names(found)[main:]
     if variant != "default":
         assert "main.Hello" in names(found)[main:]
+
+
+@pytest.mark.parametrize("variant", ["darwin-arm64", "darwin-amd64", "windows-amd64"])
+def test_other_systems_boot_likewise(build: Callable[..., Path], variant: str) -> None:
+    found = boot(build("hello", variant), "exit")
+    assert (found.how, found.status, found.output) == ("exit", 0, b"Hello, world\n"), found.detail
+    assert {
+        "runtime.rt0_go",
+        "bind g0 and m0",
+        "runtime.schedinit",
+        "runtime.procresize",
+        "runtime.newproc",
+        "runtime.mstart",
+        "runtime.main",
+        "runtime.sysmon",
+        "main.main",
+    } <= set(names(found))
+    assert found.state["gomaxprocs"] == len(found.state["allp"]) == 3
+    assert found.state["sched"]["maxmcount"] == 10000
+    assert found.state["g0"]["m"] == found.globals.m0
+    sysmon = next(s for s in found.stations if s.name == "runtime.sysmon")
+    assert sysmon.thread != found.stations[0].thread
+
+
+def test_a_library_function_that_is_not_emulated_is_named(
+    build: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(Darwin, "c_pthread_create")
+    found = boot(build("hello", "darwin-arm64"), "exit")
+    assert found.how == "unsupported"
+    assert found.detail == "_pthread_create of libSystem was called, which is not emulated"
+    assert "runtime.newosproc" in names(found)
 
 
 @pytest.mark.parametrize("go", all_gos()[1:])

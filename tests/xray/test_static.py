@@ -118,16 +118,6 @@ def test_the_boot_from_the_code_alone(build: Callable[..., Path], variant: str) 
 
 
 @pytest.mark.go
-@pytest.mark.parametrize("variant", ["darwin-arm64", "windows-amd64"])
-def test_other_systems_say_where_they_stop(build: Callable[..., Path], variant: str) -> None:
-    with xray(build("hello", variant)) as report:
-        assert report.boot is not None or report.why_no_boot
-        if report.boot is not None:
-            assert "not emulated" in report.boot.detail
-            assert "runtime.rt0_go" in [s.name for s in report.boot.stations]
-
-
-@pytest.mark.go
 def test_inlined_calls_are_found_in_pclntab(hello: Path) -> None:
     with examine(hello) as static:
         func = static.symbols.func("runtime.schedinit")
