@@ -1,3 +1,5 @@
+"""Makes the helpers beside the network tests importable."""
+
 import sys
 from pathlib import Path
 
