@@ -150,6 +150,10 @@ def follow(static: Static, options: Options) -> Boot:
         system.setup(image, argv, options.env)
     else:
         setup(image, process, argv, options.env)
+        if image.imports:  # a cgo program: no library is opened, the first call into one ends the run with its name
+            from gort.xray.imports import Imports
+
+            Imports(process, ", ".join(image.libraries) or "a library", {}, machine.arch.call_args).bind(image)
     try:
         ended = process.run(options.steps)
         how, status, detail = ended.how, ended.status, ended.detail

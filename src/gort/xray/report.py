@@ -288,6 +288,7 @@ def summary(boot: Boot, console: Console) -> None:
         "deadlock": "stuck",
         "fault": "crashed",
         "killed": "killed",
+        "unsupported": "stopped",
         "bound": "stopped",
     }.get(boot.how, boot.how)
     console.print(

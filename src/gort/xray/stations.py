@@ -231,7 +231,8 @@ class Recorder:
         """(address, name of the piece that begins there; None ends the one before)"""
         if self.disasm.arch == "amd64":
             cpuids = [i for i, (_, _, mn, _) in enumerate(code) if mn == "cpuid"]
-            settls = named.get("runtime.settls") or named.get("runtime.wintls")
+            # darwin jumps over settls: its slot of thread-local storage is fixed
+            settls = named.get("runtime.settls") if self.symbols.image.os != "darwin" else None
             compare = next(
                 (i for i, (_, _, mn, ops) in enumerate(code) if mn == "cmp" and ops.endswith(", 0x123")), None
             )
@@ -244,21 +245,10 @@ class Recorder:
                 if compare is not None:
                     marks.append((settls.back, "tls check"))
                     marks.append((code[compare + 1][0], "bind g0 and m0"))
-            elif cpuids:
-                last = code[cpuids[min(1, len(cpuids) - 1)]][0]
-                marks.append(
-                    (
-                        next(
-                            (
-                                a
-                                for a, _, mn, ops in code
-                                if (a > last and mn == "mov" and "fs:" in ops) or (a > last and "gs:" in ops)
-                            ),
-                            last + 2,
-                        ),
-                        "bind g0 and m0",
-                    )
-                )
+            elif cld is not None:
+                stores = [a for a, _, mn, ops in code if a < cld and mn == "mov" and ("gs:" in ops or "fs:" in ops)]
+                if stores:
+                    marks.append((stores[-1], "bind g0 and m0"))
             if cld is not None:
                 marks.append((cld, None))
         else:
