@@ -278,7 +278,7 @@ class _Cancel(_Derived):
         elif done.closed:
             self._cancel(_err_of(self._parent), cause(self._parent))
         else:
-            _main.go(_watch, self._parent, self)
+            _proc.go(_watch, self._parent, self)
 
 
 class _Alarm:
