@@ -16,8 +16,10 @@ import subprocess
 from types import TracebackType
 from typing import Any
 
-import gort
+from gort import sync
+from gort.group import Group
 from gort.runtime import fd as _fd
+from gort.runtime.blocking import blocking
 
 PIPE = subprocess.PIPE
 DEVNULL = subprocess.DEVNULL
@@ -96,7 +98,7 @@ class Cmd:
         self.stdout = self._take(process, "stdout")
         self.stderr = self._take(process, "stderr")
         self._exited: Any = None
-        self._mu = gort.sync.Mutex()
+        self._mu = sync.Mutex()
         if hasattr(os, "pidfd_open"):
             try:
                 self._exited = Pipe(os.pidfd_open(self.pid), f"process {self.pid}")
@@ -137,7 +139,7 @@ class Cmd:
                     self._exited.close()
                     self._process.wait()
                 else:
-                    await gort.blocking(self._process.wait)
+                    await blocking(self._process.wait)
         assert self._process.returncode is not None
         return self._process.returncode
 
@@ -182,7 +184,7 @@ class Cmd:
         async def drain(name: str, pipe: Pipe) -> None:
             results[name] = await pipe.read_all()
 
-        async with gort.Group() as g:
+        async with Group() as g:
             if self.stdin is not None:
                 g.go(feed)
             for name, pipe in (("stdout", self.stdout), ("stderr", self.stderr)):
@@ -246,7 +248,7 @@ async def start(
             argv, stdin=stdin, stdout=stdout, stderr=stderr, cwd=cwd, env=env, bufsize=0, **options
         )
 
-    return Cmd(await gort.blocking(popen), argv)
+    return Cmd(await blocking(popen), argv)
 
 
 async def run(
@@ -272,7 +274,7 @@ async def run(
         await ctx.done().recv_ok()
         killed = cmd.kill()
 
-    async with cmd, gort.Group() as g:
+    async with cmd, Group() as g:
         watcher = g.go(watch) if ctx is not None and ctx.done() is not None else None
         try:
             out, err = await cmd.communicate(input)

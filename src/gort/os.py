@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any
 
-import gort
+from gort import sync
+from gort.runtime.blocking import blocking
 from gort.runtime.neterrors import Closed
 
 __all__ = [
@@ -46,7 +47,7 @@ class File:
     def __init__(self, file: Any, name: Any) -> None:
         self._file = file
         self.name = name
-        self._mu = gort.sync.Mutex()
+        self._mu = sync.Mutex()
 
     def __repr__(self) -> str:
         return f"<gort.os.File {self.name!r}{' closed' if self._file.closed else ''}>"
@@ -64,7 +65,7 @@ class File:
         async with self._mu:
             if self._file.closed:
                 raise Closed(f"{name} {self.name}: file already closed")
-            return await gort.blocking(getattr(self._file, name), *args)
+            return await blocking(getattr(self._file, name), *args)
 
     async def read(self, n: int = -1) -> Any:
         """Up to n bytes (characters in text mode); all that is left for -1; empty at the end."""
@@ -87,7 +88,7 @@ class File:
         async with self._mu:
             if self._file.closed:
                 raise Closed(f"read {self.name}: file already closed")
-            return bytes(await gort.blocking(_os.pread, self._file.fileno(), n, offset))
+            return bytes(await blocking(_os.pread, self._file.fileno(), n, offset))
 
     async def seek(self, offset: int, whence: int = 0) -> int:
         """Moves the position; gives the new one."""
@@ -106,13 +107,13 @@ class File:
         async with self._mu:
             if self._file.closed:
                 raise Closed(f"sync {self.name}: file already closed")
-            await gort.blocking(_sync, self._file)
+            await blocking(_sync, self._file)
 
     async def close(self) -> None:
         """Writes what is buffered and closes.  Again does nothing."""
         async with self._mu:
             if not self._file.closed:
-                await gort.blocking(self._file.close)
+                await blocking(self._file.close)
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         """`async for line in f`: many lines per blocking call."""
@@ -136,7 +137,7 @@ def _sync(file: Any) -> None:
 
 async def open(path: Any, mode: str = "r", **options: Any) -> File:
     """`async with await gort.os.open(path, "rb") as f`: as the builtin open, whose options and errors it has."""
-    return File(await gort.blocking(lambda: builtins.open(path, mode, **options)), path)
+    return File(await blocking(lambda: builtins.open(path, mode, **options)), path)
 
 
 def _read(path: Any) -> bytes:
@@ -146,7 +147,7 @@ def _read(path: Any) -> bytes:
 
 async def read_file(path: Any) -> bytes:
     """The whole file."""
-    return bytes(await gort.blocking(_read, path))
+    return bytes(await blocking(_read, path))
 
 
 def _write(path: Any, data: Any, mode: int) -> None:
@@ -159,20 +160,20 @@ async def write_file(path: Any, data: Any, mode: int = 0o666) -> None:
     """Writes data to a new file, or in place of what was there.  mode: permissions of a new one, before umask."""
     if isinstance(data, str):
         raise TypeError("write_file takes bytes, not str: write data.encode()")
-    await gort.blocking(_write, path, data, mode)
+    await blocking(_write, path, data, mode)
 
 
 async def copy(source: Any, target: Any) -> int:
     """Copies a file's contents and permissions; how many bytes.  A cancellation or an error takes the target away."""
-    src = await gort.blocking(builtins.open, source, "rb", 0)
+    src = await blocking(builtins.open, source, "rb", 0)
     try:
-        dst = await gort.blocking(builtins.open, target, "wb", 0)
+        dst = await blocking(builtins.open, target, "wb", 0)
         total = 0
         try:
             try:
-                while n := await gort.blocking(_copy_chunk, src.fileno(), dst.fileno()):
+                while n := await blocking(_copy_chunk, src.fileno(), dst.fileno()):
                     total += n
-                await gort.blocking(shutil.copymode, source, target)
+                await blocking(shutil.copymode, source, target)
             finally:
                 dst.close()
         except BaseException:
@@ -203,10 +204,10 @@ async def walk(top: Any, follow_links: bool = False) -> AsyncIterator[_os.DirEnt
     be read raise OSError at their turn, as reading them would."""
     stack = [_os.fspath(top)]
     while stack:
-        scan = await gort.blocking(_os.scandir, stack.pop())
+        scan = await blocking(_os.scandir, stack.pop())
         try:
             below: list[str] = []
-            while batch := await gort.blocking(_batch, scan, follow_links):
+            while batch := await blocking(_batch, scan, follow_links):
                 for entry, is_dir in batch:
                     if is_dir:
                         below.append(entry.path)
@@ -227,35 +228,35 @@ def _batch(scan: Any, follow_links: bool) -> list[tuple[_os.DirEntry[str], bool]
 
 async def listdir(path: Any = ".") -> list[str]:
     """The names in a directory."""
-    return list(await gort.blocking(_os.listdir, path))
+    return list(await blocking(_os.listdir, path))
 
 
 async def stat(path: Any, *, follow_symlinks: bool = True) -> _os.stat_result:
     """As os.stat."""
-    result: _os.stat_result = await gort.blocking(_os.stat, path, follow_symlinks=follow_symlinks)
+    result: _os.stat_result = await blocking(_os.stat, path, follow_symlinks=follow_symlinks)
     return result
 
 
 async def mkdir(path: Any, mode: int = 0o777) -> None:
     """As os.mkdir."""
-    await gort.blocking(_os.mkdir, path, mode)
+    await blocking(_os.mkdir, path, mode)
 
 
 async def makedirs(path: Any, mode: int = 0o777, exist_ok: bool = False) -> None:
     """As os.makedirs."""
-    await gort.blocking(_os.makedirs, path, mode, exist_ok)
+    await blocking(_os.makedirs, path, mode, exist_ok)
 
 
 async def rename(source: Any, target: Any) -> None:
     """As os.replace: an existing target is replaced."""
-    await gort.blocking(_os.replace, source, target)
+    await blocking(_os.replace, source, target)
 
 
 async def remove(path: Any) -> None:
     """As os.remove."""
-    await gort.blocking(_os.remove, path)
+    await blocking(_os.remove, path)
 
 
 async def rmtree(path: Any) -> None:
     """As shutil.rmtree."""
-    await gort.blocking(shutil.rmtree, path)
+    await blocking(shutil.rmtree, path)

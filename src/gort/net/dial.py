@@ -12,13 +12,16 @@ import os
 import socket
 from typing import Any
 
-import gort
+from gort.group import Group
 from gort.net.addr import STREAMS, check_address, check_network, from_sockname, split_host_port, unix_path
 from gort.net.conn import Conn
 from gort.net.listen import set_nodelay
 from gort.net.resolve import lookup
+from gort.runtime.chan import Chan
 from gort.runtime.errors import Cancelled
 from gort.runtime.neterrors import DeadlineExceeded
+from gort.runtime.select import select
+from gort.runtime.timechan import Timer
 
 FALLBACK_DELAY_S = 0.25  # RFC 8305, section 5
 
@@ -47,15 +50,20 @@ class Dialer:
         conn: Conn | None
         if self.timeout is None:
             return await self._dial(network, address, family, what)
-        async with gort.Group() as group:
-            work = group.go(_outcome, self._dial(network, address, family, what))
-            timer = gort.Timer(self.timeout)
-            try:
-                i, _, _ = await gort.select(work._done.recv_ok(), timer.c.recv())
-            finally:
-                timer.stop()
-            if i == 1:
-                work.cancel()
+        try:
+            async with Group() as group:
+                work = group.go(_outcome, self._dial, network, address, family, what)
+                timer = Timer(self.timeout)
+                try:
+                    i, _, _ = await select(work._done.recv_ok(), timer.c.recv())
+                finally:
+                    timer.stop()
+                if i == 1:
+                    work.cancel()
+        except BaseException:  # we are cancelled, perhaps just when it was done
+            if work._value and work._value[0] is not None:
+                work._value[0].close()
+            raise
         conn, error = work._value or (None, None)
         if i == 1:
             if conn is not None:
@@ -87,10 +95,10 @@ class Dialer:
             raise OSError(e.errno, f"{what}: {e.strerror}") from None
 
     async def _race(self, network: str, addresses: list[tuple[int, Any]], local: Any) -> Conn:
-        results: Any = gort.Chan(len(addresses))
+        results: Any = Chan(len(addresses))
         winner: Conn | None = None
         error: OSError | None = None
-        async with gort.Group() as group:
+        async with Group() as group:
             waiting = 0
             todo = iter(addresses)
             nxt = next(todo, None)
@@ -102,8 +110,8 @@ class Dialer:
                         waiting += 1
                         nxt = next(todo, None)
                         if nxt is not None:
-                            timer = gort.Timer(self.fallback_delay)
-                    i, got, _ = await gort.select(results.recv(), timer.c.recv() if timer is not None else None)
+                            timer = Timer(self.fallback_delay)
+                    i, got, _ = await select(results.recv(), timer.c.recv() if timer is not None else None)
                     if timer is not None:
                         timer.stop()
                     if i == 1:
@@ -135,10 +143,10 @@ async def _attempt(results: Any, network: str, family: int, sockaddr: Any, local
         results.try_send(e)
 
 
-async def _outcome(work: Any) -> tuple[Conn | None, BaseException | None]:
+async def _outcome(fn: Any, *args: Any) -> tuple[Conn | None, BaseException | None]:
     """(connection, None) or (None, exception): a group would wrap the exception."""
     try:
-        return await work, None
+        return await fn(*args), None
     except Exception as e:
         return None, e
     except Cancelled:

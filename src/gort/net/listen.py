@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import gort
 from gort.net.addr import (
     STREAMS,
     Addr,
@@ -26,6 +25,7 @@ from gort.net.addr import (
 from gort.net.conn import Conn, Descriptor
 from gort.net.resolve import lookup
 from gort.runtime.neterrors import Closed
+from gort.runtime.timers import sleep
 
 TEMPORARY = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 BACKOFF_MIN_S = 0.005
@@ -107,7 +107,7 @@ class Listener(Descriptor):
                     raise
                 delay = min(BACKOFF_MAX_S, delay * 2) if delay else BACKOFF_MIN_S
                 self.on_error(f"gort: {e.strerror}; retrying in {delay * 1000:.0f} ms")
-            await gort.sleep(delay)
+            await sleep(delay)
 
 
 def accepted(fd: int, network: str, raddr: Any) -> Conn:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-import gort
+from gort.runtime.blocking import blocking
 
 
 async def lookup(host: str, port: str | int, family: int, kind: int) -> list[tuple[int, Any]]:
@@ -23,7 +23,7 @@ async def lookup(host: str, port: str | int, family: int, kind: int) -> list[tup
     if numeric is not None:
         return [numeric]
     try:
-        found = await gort.blocking(socket.getaddrinfo, host, port, family, kind)
+        found = await blocking(socket.getaddrinfo, host, port, family, kind)
     except socket.gaierror as e:
         raise socket.gaierror(e.errno, f"lookup {host}: {e.strerror}") from None
     except UnicodeError:

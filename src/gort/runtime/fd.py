@@ -21,7 +21,7 @@ if cython.compiled:
     rt_import()  # noqa: F821
 else:
     from gort.runtime._purenet import NET_AGAIN, net_accept, net_close, net_read, net_readinto, net_write, net_writev
-    from gort.runtime.netpoll import AGAIN, CLOSED, DRAINED, EXPIRED, MORE, OK, NetOp, PollDesc, wakeside
+    from gort.runtime.polldesc import AGAIN, CLOSED, DRAINED, EXPIRED, MORE, OK, NetOp, PollDesc, wakeside
 
     # Op.kind: even ones read, odd ones write.
     READ = 0  # elem: None, then the bytes; when: how many at most
@@ -32,6 +32,7 @@ else:
     CALL_W = 5  # elem: a function that raises BlockingIOError where it would wait, then what it returned
     CALL_R = 6
 
+from gort.runtime import netpoll as _netpoll  # noqa: F401  (makes the poller)
 from gort.runtime.neterrors import Closed, DeadlineExceeded
 
 READ_DEFAULT = 65536

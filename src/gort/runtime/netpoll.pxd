@@ -1,36 +1,11 @@
-# netpoll.pxd: the poller and its descriptors in C types.
+# netpoll.pxd: the poller in C types.
 cimport cython
 from libc.stdint cimport int64_t
-from gort.runtime.rt cimport rt_import, rt_mutex, rt_lock, rt_unlock, rt_usleep, nanotime
-from gort.runtime.lockrank cimport LOCK_RANK_POLLDESC
-from gort.runtime.runtime2 cimport G, M, P, Sched, Op, getm, READY, PARK
-from gort.runtime.handoff cimport ready
-from gort.runtime.timers cimport Timer, arm, deltimer, wake_for
+from gort.runtime.rt cimport rt_import, nanotime
+from gort.runtime.runtime2 cimport Sched
 from gort.runtime.net cimport net_close, net_epoll_add, net_epoll_create, net_epoll_del, net_epoll_wait, net_event_clear
-from gort.runtime.net cimport net_event_fd, net_event_mask, net_event_write, net_eventfd, net_add, net_load, net_store, net_swap
-
-cpdef enum:
-    AGAIN = 0
-    DRAINED = 1
-    MORE = 2
-
-cpdef enum:
-    QUEUED = 1
-    DONE = 2
-    ATTEMPTING = 3
-
-cpdef enum:
-    OK = 1
-    CLOSED = 2
-    EXPIRED = 3
-    FAILED = 4
-
-cdef enum:
-    EPOLLIN = 0x001
-    EPOLLOUT = 0x004
-    EPOLLERR = 0x008
-    EPOLLHUP = 0x010
-    EPOLLRDHUP = 0x2000
+from gort.runtime.net cimport net_event_fd, net_event_mask, net_event_write, net_eventfd, net_load, net_store, net_swap
+from gort.runtime.polldesc cimport Poller, PollDesc, event, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 
 cdef extern from *:
     """
@@ -39,22 +14,7 @@ cdef extern from *:
     unsigned int EPOLLET "GORT_EPOLLET"
 
 @cython.final
-cdef class Side:
-    cdef bint busy
-    cdef bint ready
-    cdef bint hup
-    cdef bint expired
-    cdef Op first
-    cdef Op last
-    cdef int64_t deadline
-    cdef int64_t armed
-    cdef Timer timer
-
-@cython.final
-cdef class Netpoll:
-    cdef Sched s
-    cdef readonly bint closed
-    cdef int nwait
+cdef class Netpoll(Poller):
     cdef int inwait
     cdef int wakesig
     cdef int epfd
@@ -66,41 +26,5 @@ cdef class Netpoll:
     cpdef wake(self)
     cpdef close(self)
 
-cdef class PollDesc:
-    cdef rt_mutex mu
-    cdef readonly int fd
-    cdef readonly bint closing
-    cdef Netpoll np
-    cdef Side r
-    cdef Side w
-    cdef object __weakref__
-    cpdef attach(self, Sched s)
-    cpdef bint shut(self) except -1
-    cpdef bint set_deadlines(self, bint read, bint write, int64_t when) except -1
-    cdef inline void lock(self) noexcept:
-        rt_lock(&self.mu, LOCK_RANK_POLLDESC)
-    cdef inline void unlock(self) noexcept:
-        rt_unlock(&self.mu, LOCK_RANK_POLLDESC)
-
-cdef class NetOp(Op):
-    cpdef int attempt(self) except -1
-    cpdef aborted(self)
-
 cpdef Netpoll netpoll_of(Sched s)
 cdef PollDesc lookup(Netpoll np, int fd)
-cdef register(Netpoll np, PollDesc pd)
-cdef unregister(Netpoll np, PollDesc pd)
-cdef release(PollDesc pd)
-cdef void count(Netpoll np, int by) noexcept
-cdef void put(PollDesc pd, Side side, Op op)
-cdef void put_back(PollDesc pd, Side side, Op op)
-cdef Op take(PollDesc pd, Side side)
-cdef void unlink(PollDesc pd, Side side, Op op)
-cdef Op take_all(PollDesc pd, Side side, Op chain)
-cdef complete(Op chain, int outcome)
-cdef bint serve(PollDesc pd, Side side, Op op, bint parked) except -1
-cdef bint event(PollDesc pd, unsigned int mask) except -1
-cdef bint wakeside(PollDesc pd, Side side, bint hup) except -1
-cdef Timer deadline_timer(PollDesc pd, int which)
-cdef void disarm(Side side)
-cdef bint arm_deadline(PollDesc pd, Side side)
