@@ -258,7 +258,8 @@ def test_ctrl_c_runs_finally(write: Write) -> None:
         HEAD + "async def waiter():\n    try:\n        await gort.sleep(3600)\n    finally:\n"
         "        print('waiter', flush=True)\n"
         "async def main():\n    gort.go(waiter)\n    await gort.sleep(0.01)\n"
-        "    try:\n        print('ready', flush=True)\n        await gort.sleep(3600)\n    finally:\n        print('main', flush=True)\n"
+        "    try:\n        print('ready', flush=True)\n        await gort.sleep(3600)\n"
+        "    finally:\n        print('main', flush=True)\n"
     )
     with started(file) as process:
         status, out, err, _ = interrupted(process)

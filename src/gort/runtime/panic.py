@@ -27,7 +27,8 @@ def headline(exc: BaseException) -> str:
 
 def dump_of(exc: BaseException, goid: int, creator: str) -> str:
     """What Go prints for an unrecovered panic."""
-    text = f"{headline(exc)}\n\ngoroutine {goid} [running]:\n{traceback.render(traceback.raised(exc.__traceback__))}{creator}"
+    frames = traceback.render(traceback.raised(exc.__traceback__))
+    text = f"{headline(exc)}\n\ngoroutine {goid} [running]:\n{frames}{creator}"
     if isinstance(exc, BaseExceptionGroup):
         text += "\n" + "".join(_py_traceback.format_exception(exc))
     return text

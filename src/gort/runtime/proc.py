@@ -596,7 +596,6 @@ def resetspinning(m):
 
 def schedule(m):
     """The next goroutine for m, or None when the runtime is exiting.  Goroutines locked to a thread run on it alone."""
-    s: Sched = m.sched
     g: G
     if m.lockedg is not None:
         return schedule_locked(m)
@@ -749,7 +748,6 @@ def forget(g):
 def release_queues(s):
     """Unlinks every queue and free list, one link at a time: a long chain freed at once would recurse."""
     g: G
-    nxt: G
     p: P
     for g in s.allgs:
         g.schedlink = None
