@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from gort.cli import xray as command_module
+from gort.xray.bench import measure
 from gort.xray.follow import Options, xray
 from gort.xray.html import render
 from gort.xray.vs_gort import compare
@@ -208,3 +210,41 @@ def test_nothing_of_the_program_becomes_markup(build: object, hello: Path) -> No
         text = render(report)
     assert text.count("</script>") == 1
     assert "<img" not in text
+
+
+@pytest.mark.go
+def test_a_crash_of_the_emulator_is_a_message(hello: Path, tmp_path: Path) -> None:
+    real = next(p for p in sys.path if (Path(p) / "unicorn" / "__init__.py").exists())
+    package = tmp_path / "unicorn"
+    package.mkdir()
+    # A unicorn whose processor cannot be made: the process is killed as by a segmentation fault.
+    (package / "__init__.py").write_text(
+        f"__path__ = [{str(Path(real) / 'unicorn')!r}]\nimport os, signal\n"
+        "def __getattr__(name):\n    return 0\n"
+        "class Uc:\n    def __init__(self, *_):\n        os.kill(os.getpid(), signal.SIGSEGV)\n"
+    )
+    done = gort(str(hello), status=2, env={"PYTHONPATH": f"{tmp_path}{os.pathsep}{SOURCES}"})
+    assert "the emulator itself ended with SIGSEGV" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_progress_is_shown_after_a_second(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    now = [100.0]
+    monkeypatch.setattr(command_module.time, "monotonic", lambda: now[0])
+    progress = command_module._Progress(1000)
+    now[0] = 100.9
+    progress(1_000_000, "runtime.schedinit")
+    assert capsys.readouterr().err == ""
+    now[0] = 101.5
+    progress(3_000_000, "runtime.main")
+    assert "3.0 M instructions, 2.0 M/s, after runtime.main" in capsys.readouterr().err
+
+
+@pytest.mark.go
+@pytest.mark.slow
+def test_bench_measures_every_row(hello: Path) -> None:
+    rows = measure(rounds=1)
+    names = [r["name"] for r in rows]
+    assert names[:3] == ["hello to runtime.main", "hello to main.main", "hello to exit"]
+    assert all(0 < r["fastest"] <= r["median"] <= r["slowest"] for r in rows)
+    assert sum(r["target"] == 2.0 for r in rows) == 2

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -71,16 +73,62 @@ def _gort_boot(env: tuple[str, ...]) -> dict[str, Any]:
     return record
 
 
-def _guard(work: Callable[[], None]) -> None:
+def _report(work: Callable[[], None]) -> int:
+    """Do the work; what is wrong with the file or the options becomes one line and status 2."""
     from gort.xray.errors import XrayError
 
     try:
         work()
+        sys.stdout.flush()
     except XrayError as exc:
-        click.echo(f"gort xray: {' '.join(str(exc).split())}", err=True)
-        raise SystemExit(2) from None
+        click.echo(f"gort xray: {exc}", err=True)
+        return 2
+    except MemoryError:
+        click.echo("gort xray: out of memory: the file asks for more than this machine has", err=True)
+        return 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has gone, as with `| head`
+    return 0
+
+
+def _guard(work: Callable[[], None]) -> None:
+    """Do the work in a child process: a crash of the emulator's native code is then a message, and no crash here.
+
+    The child does without core dumps. Where there is no fork, the work is done here.
+    """
+    if not hasattr(os, "fork"):
+        raise SystemExit(_report(work))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        status = 70
+        try:
+            import resource
+
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            status = _report(work)
+        except KeyboardInterrupt:
+            status = 130
+        except SystemExit as exc:
+            status = exc.code if isinstance(exc.code, int) else 1
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+    while True:
+        try:
+            _, how = os.waitpid(pid, 0)
+            break
+        except KeyboardInterrupt:
+            continue  # the child got it too, and ends
+    if os.WIFSIGNALED(how):
+        name = signal.Signals(os.WTERMSIG(how)).name
+        click.echo(f"gort xray: the emulator itself ended with {name} on this file: try --static", err=True)
+        raise SystemExit(2)
+    raise SystemExit(os.WEXITSTATUS(how))
 
 
 @click.command("xray")

@@ -151,9 +151,9 @@ def follow(static: Static, options: Options) -> Boot:
     else:
         setup(image, process, argv, options.env)
         if image.imports:  # a cgo program: no library is opened, the first call into one ends the run with its name
-            from gort.xray.imports import Imports
+            from gort.xray.imports import Libc
 
-            Imports(process, ", ".join(image.libraries) or "a library", {}, machine.arch.call_args).bind(image)
+            Libc(process, image).bind(image)
     try:
         ended = process.run(options.steps)
         how, status, detail = ended.how, ended.status, ended.detail

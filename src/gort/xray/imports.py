@@ -26,6 +26,9 @@ _MAX_TRAPS = 8192
 YIELDED = BLOCKED - 2
 """The result of a function that gives the processor to another thread, and has returned 1 when it goes on."""
 
+JUMPED = BLOCKED - 3
+"""The result of a function that has set the registers, the program counter among them, to go on elsewhere."""
+
 Handler = Callable[..., int]
 
 
@@ -71,6 +74,9 @@ class Imports:
         result = handler(*args)
         if self.observer is not None:
             self.observer(name, args, result)
+        if result == JUMPED:
+            self.m.stop()
+            return
         if result in (BLOCKED, YIELDED):
             # The thread stops before the return instruction and would arrive here again: return for it.
             if self.m.arch.link:
@@ -89,3 +95,28 @@ class Imports:
         """The argument behind those in registers (amd64: behind the return address and `skip` bytes)."""
         sp = self.m.reg(self.m.arch.sp)
         return self.m.u64(sp + (0 if self.m.arch.link else 8) + skip + 8 * index) or 0
+
+
+class Libc(Imports):
+    """The C library of a cgo program, of which only the way in is here: __libc_start_main calls main.
+
+    From there Go's own code runs, up to its first call into the library (in _cgo_init, right after g0's stack is made).
+    """
+
+    def __init__(self, process: Process, image: Image) -> None:
+        names = ", ".join(image.libraries) or "a library"
+        super().__init__(process, names, {"__libc_start_main": self._start}, process.machine.arch.call_args)
+
+    def _start(self, main: int, argc: int, argv: int, *_: int) -> int:
+        m = self.m
+        first, second, third = m.arch.call_args[:3]
+        m.set_reg(first, argc)
+        m.set_reg(second, argv)
+        m.set_reg(third, argv + 8 * (argc + 1))
+        back = self.place("exit")
+        if m.arch.link:
+            m.set_reg(m.arch.link, back)
+        else:  # the call's return address gives way to main's
+            m.write(m.reg(m.arch.sp), struct.pack("<Q", back))
+        m.set_reg(m.arch.pc, main)
+        return JUMPED
