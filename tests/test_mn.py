@@ -85,24 +85,21 @@ def test_one_p_keeps_to_one_thread_while_nothing_blocks() -> None:
 
 def test_a_flood_on_one_p_is_stolen() -> None:
     """All goroutines start on main's P; main never gives way, yet other threads run them."""
-    ran: dict[int, int] = {}
-    lock = threading.Lock()
+    ran: list[int] = []
 
     async def worker() -> None:
-        with lock:
-            me = threading.get_ident()
-            ran[me] = ran.get(me, 0) + 1
+        ran.append(threading.get_ident())
 
     async def main() -> None:
         for _ in range(200):
             gort.go(worker)
         end = time.monotonic() + PATIENCE_S
-        while sum(ran.values()) < 199 and time.monotonic() < end:  # runnext is stolen last, and may stay
+        while len(ran) < 199 and time.monotonic() < end:  # runnext is stolen last, and may stay
             time.sleep(0)  # lets go of the GIL, not of the P
         assert threading.get_ident() not in ran
 
     gort.run(main, procs=4)
-    assert sum(ran.values()) >= 199
+    assert len(ran) >= 199
 
 
 def test_runnext_then_fifo(run1: Run) -> None:
