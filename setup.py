@@ -46,6 +46,7 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 SRC = ROOT / "src"
 CORE_DIRS = (Path("src/gort"), Path("src/gort/runtime"))
+LINUX_ONLY = ("fd", "netpoll", "polldesc")  # they need epoll; gort.net says so where there is none
 DIRECTIVES = {
     "language_level": 3,
     # Each module guards what it shares by its own locks (design: "without the GIL it does").
@@ -75,6 +76,8 @@ def core_sources() -> list[Path]:
     for folder in CORE_DIRS:
         for pxd in sorted((ROOT / folder).glob("*.pxd")):
             source = pxd.with_suffix(".py")
+            if pxd.stem in LINUX_ONLY and sys.platform != "linux":
+                continue
             # A .pxd alone declares what C headers give; it is nobody's map.
             if source.exists() and pxd.stem != "__init__":
                 found.append(source.relative_to(ROOT))

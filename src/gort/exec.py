@@ -13,13 +13,20 @@ import os
 import select
 import signal
 import subprocess
+import sys
 from types import TracebackType
 from typing import Any
 
+if sys.platform != "linux":
+    raise ImportError(f"gort.exec needs Linux's epoll, and this is {sys.platform}: there is no poller for it yet")
+
 from gort import sync
+from gort._cython import lent as _lent
 from gort.group import Group
-from gort.runtime import fd as _fd
 from gort.runtime.blocking import blocking
+
+with _lent():
+    from gort.runtime import fd as _fd
 
 PIPE = subprocess.PIPE
 DEVNULL = subprocess.DEVNULL

@@ -8,7 +8,11 @@ This file only re-exports.  docs/net.md is the guide.  TLS (dial_tls, listen_tls
 TLSListener) is imported on first use: ssl is large.
 """
 
+import sys
 from typing import Any
+
+if sys.platform != "linux":
+    raise ImportError(f"gort.net needs Linux's epoll, and this is {sys.platform}: there is no poller for it yet")
 
 from gort._cython import lent as _lent
 
