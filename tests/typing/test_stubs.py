@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import gort
+from gort._cython import lent
 
 SOURCE = Path(gort.__file__).parent  # of the package under test, which may be an installed one
 STUBS = sorted(SOURCE.rglob("*.pyi"))
@@ -19,7 +20,8 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 def module_of(stub: Path) -> object:
     parts = stub.relative_to(SOURCE.parent).with_suffix("").parts
-    return importlib.import_module(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    with lent():  # hot modules that nothing has imported yet
+        return importlib.import_module(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
 
 
 def parameters(node: Function) -> list[str]:
