@@ -83,7 +83,6 @@ def test_state(record: dict[str, Any]) -> None:
     gil = getattr(sys, "_is_gil_enabled", lambda: True)()
     assert state["gomaxprocs"] == (1 if gil else state["ncpu"])
     assert [p["id"] for p in state["allp"]] == list(range(state["gomaxprocs"]))
-    assert state["allp"][0]["status"] == "running"
     assert all(p["status"] in ("running", "idle") for p in state["allp"])
     assert 0 in [m["id"] for m in state["allm"]]
     assert len(state["allm"]) == state["mcount"] <= 2
@@ -96,9 +95,10 @@ def test_gomaxprocs_gives_that_many_ps(n: int) -> None:
     state = boot_json(GOMAXPROCS=str(n))["state"]
     assert state["gomaxprocs"] == n
     assert [p["id"] for p in state["allp"]] == list(range(n))
-    # m0 has the first; the goroutine that was just made may have woken one more M.
-    assert state["allp"][0]["status"] == "running"
-    assert [p["status"] for p in state["allp"]].count("idle") >= n - 2
+    # The goroutine that was just made may have woken one more M, and the first may have given its P up again.
+    statuses = [p["status"] for p in state["allp"]]
+    assert set(statuses) <= {"running", "idle"}
+    assert statuses.count("idle") >= n - 2
     assert sum(m["p"] is not None for m in state["allm"]) <= n
 
 

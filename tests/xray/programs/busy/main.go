@@ -62,7 +62,7 @@ func main() {
 		stop := false
 		go spin(&stop)
 		runtime.Gosched()
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(20 * time.Millisecond)
 		fmt.Println("main runs beside a spinning goroutine")
 	case "nil":
 		defer func() { fmt.Println("recovered:", recover()) }()
