@@ -128,7 +128,7 @@ def test_refused(run: Any) -> None:
         ln = await net.listen("tcp", "127.0.0.1:0")
         address = str(ln.addr)
         ln.close()
-        with pytest.raises(ConnectionRefusedError, match=f"dial tcp {address}"):
+        with pytest.raises(ConnectionRefusedError, match=f"dial tcp {address}: Connection refused"):
             await net.dial("tcp", address)
         assert descriptors() <= before + 2  # the poller's own
 

@@ -180,7 +180,10 @@ async def connect(network: str, family: int, sockaddr: Any, local: tuple[int, An
     conn = Conn(fd, network, sockaddr)
     try:
         if code:
-            await conn.call_op(_Connected(conn, family), True)
+            try:
+                await conn.call_op(_Connected(conn, family), True)
+            except OSError as e:  # as the system says it: the caller says what it was for
+                raise OSError(e.errno, os.strerror(e.errno or errno.EIO)) from None
         if network != "unix":
             set_nodelay(fd)
     except BaseException:
