@@ -1,6 +1,6 @@
 """An emulated Linux process: its threads, taken in turn on one processor, and a virtual clock.
 
-The threads run round-robin in slices of `QUANTUM` instructions. Time is virtual: an instruction takes a nanosecond,
+The threads run round-robin in slices of `QUANTUM` instructions. Time is virtual: an instruction takes 4 ns,
 and when every thread waits, the clock jumps to the first timeout. So a program that sleeps an hour takes no time, and
 two runs of one program are the same, instruction by instruction.
 
@@ -25,6 +25,12 @@ from gort.xray.machine import Fault, Machine
 from gort.xray.vfs import Files
 
 QUANTUM = 20_000
+"""Instructions in a slice."""
+
+NS_PER_INSTRUCTION = 4
+"""How long an instruction takes on the virtual clock: longer than on a real processor, so that a program that waits for
+time to pass by computing (Go's preemption needs 10 ms of it) gets there in fewer emulated instructions."""
+
 _MAX_THREADS = 512
 EPOCH = 1_700_000_000_000_000_000
 """The wall clock at the start, in nanoseconds."""
@@ -88,7 +94,7 @@ class Process:
     @property
     def now(self) -> int:
         """Nanoseconds since the start."""
-        return self.machine.instructions + self.skipped
+        return self.machine.instructions * NS_PER_INSTRUCTION + self.skipped
 
     # -- threads ---------------------------------------------------------------------------------------------
 
@@ -217,7 +223,7 @@ class Process:
         until = m.instructions + QUANTUM
         for t in self.threads:
             if t.wake_at is not None:
-                until = min(until, m.instructions + max(1, t.wake_at - self.now))
+                until = min(until, m.instructions + max(1, (t.wake_at - self.now) // NS_PER_INSTRUCTION))
         m.restore(thread.context)
         try:
             m.run(m.reg(m.arch.pc), min(until, limit))
