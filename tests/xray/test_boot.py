@@ -212,7 +212,8 @@ def test_what_each_station_establishes(hello: Path) -> None:
     assert by_name["runtime.schedinit"].changed["sched.maxmcount"] == (0, 10000)
     assert by_name["runtime.procresize"].changed["gomaxprocs"] == (0, 3)
     assert by_name["runtime.acquirep"].changed["allp[0].status"] == (0, 1)
-    assert by_name["runtime.mstart0"].address
+    assert by_name["runtime.mstart0"].early["g0.stackguard0"] == (lo, lo + 928)
+    assert not by_name["runtime.mstart0"].returned
     assert found.snapshot["g0.stackguard0"] == lo + 928  # stackNosplit 800 + stackSmall 128
     assert by_name["main.main"].parent == by_name["runtime.main"].index
 

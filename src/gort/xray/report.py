@@ -184,7 +184,7 @@ def _details(s: Station, namer: Namer, leaf: bool) -> list[str]:
     if s.note:
         out.append(f"[yellow]{escape(s.note)}[/]")
     # What did not return changed everything that happened since: that is told below it.
-    told = s.changed if s.returned or leaf else {}
+    told = s.changed if s.returned or leaf else s.early
     changes = [(k, v) for k, v in told.items() if not k.startswith(_HIDDEN) or k in _INTERESTING]
     if s.returned:  # the return address was popped: true of every call
         changes = [c for c in changes if not (c[0] == "register rsp" and c[1][1] == c[1][0] + 8)]

@@ -99,6 +99,8 @@ class Station:
     times: int = 1
     registers: dict[str, int] = field(default_factory=dict)
     changed: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    early: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    """What it changed before its first call that is a station: told of functions that never return."""
     syscalls: list[tuple[str, tuple[int, ...], int]] = field(default_factory=list)
     syscall_count: int = 0
     inlined: list[str] = field(default_factory=list)
@@ -382,6 +384,8 @@ class Recorder:
                     station.inlined = list(dict.fromkeys(n for n, _ in self.symbols.tab.inlined(func)))
             self.stations.append(station)
             if parent is not None:
+                if not parent._calls and parent.end is None:
+                    parent.early = _difference(parent._before, station._before)
                 parent._calls[name] = station.index
         if station.times == 1:
             self._event(station, True)
@@ -410,11 +414,7 @@ class Recorder:
         after = self.state.snapshot()
         self._event(station, False)
         before = station._before
-        changed: dict[str, tuple[Any, Any]] = {}
-        for key, value in after.items():
-            old = before.get(key)
-            if old != value and key != "tls base":  # it is a register, and told as one
-                changed[key] = (old, value)
+        changed = _difference(before, after)
         # Registers only tell something when it is still the station's thread that runs.
         here = self.machine.registers() if self.process.current.tid == station.thread else {}
         for key, value in here.items():
@@ -454,6 +454,11 @@ class Recorder:
         for chain in self._open.values():
             while chain:
                 self._finish(chain.pop(), returned=False)
+
+
+def _difference(before: Snapshot, after: Snapshot) -> dict[str, tuple[Any, Any]]:
+    """Name -> (before, after) of what differs; the base of thread-local storage is a register, and told as one."""
+    return {k: (before.get(k), v) for k, v in after.items() if before.get(k) != v and k != "tls base"}
 
 
 def _no_such(name: str, symbols: Symbols) -> str:

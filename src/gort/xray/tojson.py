@@ -94,6 +94,7 @@ def station_data(s: Station, stations: list[Station]) -> dict[str, Any]:
         "returned": s.returned,
         "registers": s.registers,
         "changed": {k: list(v) for k, v in s.changed.items()},
+        "changed_before_calls": {k: list(v) for k, v in s.early.items()},
         "syscalls": [{"name": n, "args": list(a), "result": r} for n, a, r in s.syscalls],
         "syscall_count": s.syscall_count,
         "inlined": s.inlined,
