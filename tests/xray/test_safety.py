@@ -67,6 +67,15 @@ def test_an_endless_string_instruction_ends(linux: Linux) -> None:
     assert ended.how in ("steps", "fault")
 
 
+def test_endless_system_calls_end(linux: Linux, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gort.xray.linux._MAX_CALLS", 1000)
+    ended = start(linux, bytes.fromhex("b827000000 0f05 ebf7".replace(" ", ""))).run(
+        10_000_000
+    )  # getpid, again and again
+    assert ended.how == "steps"
+    assert "system calls" in ended.detail
+
+
 def test_memory_is_bounded(linux: Linux) -> None:
     p = start(linux, b"\x90")
     big = linux.sys_mmap(0, 1 << 40, 3, 0x22, 2**64 - 1, 0)
