@@ -61,13 +61,20 @@ $(VENV)/.built: $(VENV)/.installed $(CORE)
 
 build: $(VENV)/.built
 
+# The packages of an extra, without building gort once more.
+EXTRA = $(BIN)/python -c 'import sys, tomllib; \
+    extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
+    print(*(need for name in sys.argv[1:] for need in extras[name]), sep="\n")'
+
 $(VENV)/.dev: $(VENV)/.installed
-	$(BIN)/python $(PIP) install --no-build-isolation --editable ".[dev,xray]"
-	@touch $@ $(VENV)/.built
+	@$(EXTRA) dev xray > $(VENV)/dev.txt
+	$(BIN)/python $(PIP) install --requirement $(VENV)/dev.txt
+	@touch $@
 
 $(VENV)/.bench: $(VENV)/.installed
-	$(BIN)/python $(PIP) install --no-build-isolation --editable ".[bench]"
-	@touch $@ $(VENV)/.built
+	@$(EXTRA) bench > $(VENV)/bench.txt
+	$(BIN)/python $(PIP) install --requirement $(VENV)/bench.txt
+	@touch $@
 
 run: $(VENV)/.built
 	@$(BIN)/gort run examples/digest.py $(DIR) $(ARGS)
