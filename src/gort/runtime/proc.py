@@ -423,8 +423,9 @@ def findrunnable(m):
             if g is not None:
                 p.schedtick += 1
                 return g
-        if s.netpoll is not None and p.schedtick % CHECK_GLOBAL == CHECK_NETPOLL:
-            # A P that never runs out of work still serves its connections before sysmon has to.
+        if s.netpoll is not None and s.runqsize == 0 and p.schedtick % CHECK_GLOBAL == CHECK_NETPOLL:
+            # A P that never runs out of work still serves its connections before sysmon has to.  Not while others wait in
+            # the global queue: what the poller finds goes to ours, which would then never run dry for them.
             p.schedtick += 1
             if not s.npolling and s.netpoll.waiters():
                 s.netpoll.poll(0)
