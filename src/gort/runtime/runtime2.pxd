@@ -1,5 +1,6 @@
 # runtime2.pxd: the types of runtime2.py's structures in the compiled core.
 cimport cython
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 from gort.runtime.rt cimport rt_mutex, rt_lock, rt_unlock, rt_getm, rt_export, rt_set_lockrank, rt_set_rank_throw, nanotime, rt_setm, rt_stack_bounds, rt_tls_load, rt_tls_store, rt_install_op

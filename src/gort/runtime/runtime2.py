@@ -129,6 +129,9 @@ def never_awaited(op):
     warnings.warn(f"{describe(op)} was never awaited", RuntimeWarning, stacklevel=2)
 
 
+SIGNAL_SLICE = 0.5  # seconds: see Note.sleep
+
+
 class Note:
     """A one-shot sleep and wake-up between threads.  Follows Go's note (runtime/lock_futex.go), except that waking
     twice is harmless: sysmon, a signal and a timer may all want the same thread."""
@@ -139,9 +142,22 @@ class Note:
 
     def sleep(self, timeout: float = -1.0) -> bool:
         """Sleeps until woken or until `timeout` seconds have passed; True when it was woken.  Consumes the wake-up."""
-        if timeout > threading.TIMEOUT_MAX:
-            timeout = threading.TIMEOUT_MAX
-        return self._lock.acquire(True, timeout)
+        # A signal that came while this thread ran compiled code has left its mark but cannot interrupt the sleep that
+        # follows: it is looked for first, and again after a while, for the few nanoseconds in between.
+        left: cython.double = timeout
+        part: cython.double
+        if self._lock.acquire(False):
+            return True
+        while True:
+            if cython.compiled:
+                PyErr_CheckSignals()  # noqa: F821
+            part = SIGNAL_SLICE if left < 0 or left > SIGNAL_SLICE else left
+            if self._lock.acquire(True, part):
+                return True
+            if left >= 0:
+                left -= part
+                if left <= 0:
+                    return False
 
     def wakeup(self) -> None:
         """Wakes the sleeper, or lets the next sleep return at once."""
