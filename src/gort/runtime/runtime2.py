@@ -225,6 +225,9 @@ class G:
     if not cython.compiled:
 
         def __init__(self) -> None:
+            # An own dict: with the values inline in the object, CPython 3.13t now and then does not find one of them
+            # ("'G' object has no attribute 'lock'") while another thread sets another.
+            self.__dict__ = {}
             mu = make_lock(LOCK_RANK_G, self)
             self.lock = mu.acquire
             self.unlock = mu.release
@@ -265,6 +268,7 @@ class P:
     if not cython.compiled:
 
         def __init__(self) -> None:
+            self.__dict__ = {}
             mu = make_lock(LOCK_RANK_P, self)
             self.lock = mu.acquire
             self.unlock = mu.release
@@ -345,6 +349,7 @@ class Sched:
     if not cython.compiled:
 
         def __init__(self) -> None:
+            self.__dict__ = {}
             mu = make_lock(LOCK_RANK_SCHED, self)
             self.lock = mu.acquire
             self.unlock = mu.release
