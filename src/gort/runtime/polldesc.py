@@ -23,7 +23,7 @@ Invariants, all under the descriptor's lock
 - A side is not `busy` while it is `ready` and has somebody in its queue.
 
 Rejected: level-triggered epoll with one-shot re-arming (a system call more per operation); retrying in the goroutine
-(measured slower under the GIL, and finish() could have to suspend again).
+(finish() could have to suspend again).
 """
 
 from __future__ import annotations

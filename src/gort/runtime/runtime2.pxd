@@ -245,7 +245,7 @@ cdef class Sched:
     cdef public object waiters
     cdef public Note m0note
     cdef public int64_t maingoid
-    cdef public int ncomputing
+    cdef public double switchinterval
     cdef public int64_t npreempt
     cdef inline void lock(self) noexcept:
         rt_lock(&self.mu, LOCK_RANK_SCHED)

@@ -426,7 +426,7 @@ class Sched:
         waiters = ()
         m0note = None
         maingoid = 0
-        ncomputing = 0
+        switchinterval = 0.0
         npreempt = 0
 
 

@@ -7,6 +7,7 @@ Where a fact cannot be had on a system the answer says so; nothing is made up.
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import struct
@@ -44,15 +45,24 @@ def thread_stack() -> tuple[int, int]:
     # The mapping that a stack address lies in would do for a thread; glibc knows the exact answer for both.
     import ctypes
 
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = _libc()
     attr = ctypes.create_string_buffer(256)
-    libc.pthread_self.restype = ctypes.c_void_p
     if libc.pthread_getattr_np(ctypes.c_void_p(libc.pthread_self()), attr) != 0:
         return 0, 0
     addr, size = ctypes.c_void_p(), ctypes.c_size_t()
     libc.pthread_attr_getstack(attr, ctypes.byref(addr), ctypes.byref(size))
     libc.pthread_attr_destroy(attr)
     return addr.value or 0, (addr.value or 0) + size.value
+
+
+@functools.cache
+def _libc() -> Any:
+    """The C library, opened once: on 3.13t each CDLL leaves its function types behind for ever."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.pthread_self.restype = ctypes.c_void_p
+    return libc
 
 
 def tls_check(value: int) -> tuple[int, int]:

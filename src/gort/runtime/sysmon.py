@@ -33,12 +33,38 @@ QUIET_ROUNDS = 50  # rounds without work after which the delay doubles
 SLICE_NS = 10_000_000  # Go's forcePreemptNS
 BLOCKED_NS = 1_000_000  # a thread that uses no CPU for this long is blocked
 IDLE_NS = 100_000_000  # how often a sleeping runtime is looked at for a deadlock that could not be told before
+QUICK_SWITCH_S = 0.001
 EXIT_GRACE_NS = 100_000_000
 
 
 def computing_max(s: Any) -> int:
     """How many threads may compute without a P: past that, a computing goroutine keeps its P."""
     return int(s.gomaxprocs) + 4
+
+
+def computing(s: Any) -> int:
+    """How many threads run a goroutine without a P and are in no call made by gort.blocking."""
+    n = 0
+    for m in list(s.allm):
+        p = m.p
+        if m.curg is not None and not m.insyscall and (p is None or p.mid != m.id):
+            n += 1
+    return n
+
+
+def quicken(s: Any) -> None:
+    """From now on, until this runtime ends, threads take turns at the GIL every QUICK_SWITCH_S instead of every 5 ms:
+    each computing thread that is left without a P delays the scheduler's by one such turn."""
+    if s.switchinterval == 0 and gil_enabled():
+        s.switchinterval = sys.getswitchinterval()
+        if s.switchinterval > QUICK_SWITCH_S:
+            sys.setswitchinterval(QUICK_SWITCH_S)
+
+
+def unquicken(s: Any) -> None:
+    """Gives the interpreter its own interval back, unless somebody else has set another since."""
+    if s.switchinterval > QUICK_SWITCH_S and abs(sys.getswitchinterval() - QUICK_SWITCH_S) < 1e-6:
+        sys.setswitchinterval(s.switchinterval)
 
 
 def start(s: Any) -> None:
@@ -82,6 +108,7 @@ def sysmon(s: Any) -> None:
             if netpoll is not None and not s.npolling and s.coarsetime - s.lastpoll > SLICE_NS and netpoll.waiters():
                 netpoll.poll(0)
             idle = 0 if retake(s, seen) else idle + 1
+        unquicken(s)
         wait_for_m0(s)
     except Exception:
         from gort.runtime.lockrank import throw
@@ -200,9 +227,10 @@ def retake(s: Any, seen: dict[int, Seen]) -> int:
                 reports.blocked(s, m, last.since)
         elif age >= SLICE_NS:
             m.preempt = True
-            if waiting_work(s, p) and s.ncomputing < computing_max(s) and take(s, p, m, mid, tick):
+            if waiting_work(s, p) and computing(s) < computing_max(s) and take(s, p, m, mid, tick):
                 n += 1
                 s.npreempt += 1
+                quicken(s)
         if now - (last.clock or now) >= SLICE_NS:
             last.clock, last.cpu = now, cpu or 0
     return n
