@@ -12,7 +12,8 @@
 
 PYTHON ?= python3
 TESTS ?= tests
-PYTEST_ARGS ?=
+# Timings on a shared machine are noisy: a test that fails is run again, twice at most, and counted as rerun.
+PYTEST_ARGS ?= --reruns 2
 
 # ---- the interpreter and its virtual environment ------------------------------------------------------------
 ifeq ($(PYTHON),python3)
@@ -105,7 +106,7 @@ freethreaded:
 else
 $(FT_VENV)/.made:
 	$(FT_PYTHON) -m venv $(FT_VENV)
-	$(FT_BIN)/python $(PIP) install --upgrade pip "setuptools>=77" "Cython>=3.2" pytest pytest-timeout h11
+	$(FT_BIN)/python $(PIP) install --upgrade pip "setuptools>=77" "Cython>=3.2" pytest pytest-timeout pytest-rerunfailures h11
 	# Newer versions of hypothesis are compiled, and not for every free-threaded interpreter.
 	$(FT_BIN)/python $(PIP) install --only-binary hypothesis hypothesis
 	@touch $@

@@ -230,6 +230,7 @@ BUSY = {
     "giving way": "while True: await gort.gosched()",
     "blocked": "time.sleep(3600)",
     "in a blocking call": "await gort.blocking(time.sleep, 3600)",
+    "accepting": "await (await gort.net.listen('tcp', '127.0.0.1:0')).accept()",
     "in a group": "async with gort.Group() as g:\n        [g.go(sleeper) for _ in range(100)]",
 }
 

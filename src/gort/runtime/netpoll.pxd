@@ -1,4 +1,5 @@
 # netpoll.pxd: the poller in C types.
+from cpython.exc cimport PyErr_CheckSignals
 cimport cython
 from libc.stdint cimport int64_t
 from gort.runtime.rt cimport rt_import, nanotime

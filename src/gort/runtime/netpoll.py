@@ -41,6 +41,8 @@ else:
 
 from gort.runtime import polldesc
 
+SIGNAL_SLICE_NS = cython.declare(cython.longlong, 500_000_000)
+
 
 class Netpoll(Poller):
     """A runtime's poller."""
@@ -84,7 +86,13 @@ class Netpoll(Poller):
                 net_store(cython.address(self.inwait), 1)  # noqa: F821
                 if net_load(cython.address(self.wakesig)):  # noqa: F821
                     delay = 0
+                elif delay < 0 or delay > SIGNAL_SLICE_NS:
+                    delay = SIGNAL_SLICE_NS
+                # A signal that came during compiled code does not interrupt the wait that follows: see Note.sleep.
+                PyErr_CheckSignals()  # noqa: F821
             n = net_epoll_wait(self.epfd, delay)
+            if blocks:
+                PyErr_CheckSignals()  # noqa: F821
             if blocks:
                 net_store(cython.address(self.inwait), 0)  # noqa: F821
             for i in range(n):

@@ -125,7 +125,11 @@ def describe(op):
 
 
 def never_awaited(op):
-    """Warns of an operation that was made and dropped, as Python does for coroutines."""
+    """Warns of an operation that was made and dropped, as Python does for coroutines; not where Ctrl-C came between
+    the two."""
+    m = getm()
+    if m is not None and m.sched is not None and m.sched.interrupted:
+        return
     warnings.warn(f"{describe(op)} was never awaited", RuntimeWarning, stacklevel=2)
 
 
