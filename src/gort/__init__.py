@@ -14,7 +14,7 @@ This file only re-exports; see docs/ for the guides.
 
 import os as _os
 
-if _os.environ.get("GORT_PURE"):
+if _os.environ.get("GORT_PURE", "") not in ("", "0"):
     from gort._loader import install as _install
 
     _install()
