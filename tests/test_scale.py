@@ -17,15 +17,12 @@ from support import send, until, wait_reasons
 
 Run = Callable[..., Any]
 
-# The uncompiled core under the lock-rank checker takes minutes for 100,000; it shows the same with fewer.
-MANY = 100_000 if runtime.compiled else 10_000
-
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_100_000_parked_goroutines(run: Run) -> None:
     """All wait on channels of their own, all are woken by a value of their own, all finish."""
-    n = MANY
+    n = 100_000
 
     async def main() -> tuple[int, int, int]:
         chans: list[gort.Chan[int]] = [gort.Chan() for _ in range(n)]
@@ -67,7 +64,7 @@ def test_100_000_parked_goroutines(run: Run) -> None:
 @pytest.mark.timeout(240)
 def test_100_000_woken_by_close(run: Run) -> None:
     """One close wakes them all."""
-    n = MANY
+    n = 100_000
 
     async def main() -> int:
         gate: gort.Chan[None] = gort.Chan()
