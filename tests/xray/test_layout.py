@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xraykit import all_gos
 
-from conftest import all_gos
 from gort.xray.dwarf import Dwarf, read_layouts
 from gort.xray.gobuild import read_buildinfo
 from gort.xray.image import load

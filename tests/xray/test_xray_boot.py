@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from gdb_oracle import values_at
+from xraykit import all_gos
 
-from conftest import all_gos
 from gort.xray.darwin import Darwin
 from gort.xray.disasm import Disassembler
 from gort.xray.follow import Boot, Options, xray
