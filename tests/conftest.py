@@ -33,6 +33,11 @@ if "lockrank=" not in _debug:
     os.environ["GODEBUG"] = ",".join(filter(None, [_debug, "lockrank=1"]))
 sys.path.insert(0, str(Path(__file__).parent))
 
+# A shell starts its background jobs with Ctrl-C ignored, and a child inherits that: then no test of Ctrl-C could pass.
+for _signum in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_signum) is signal.SIG_IGN:
+        signal.signal(_signum, signal.default_int_handler if _signum == signal.SIGINT else signal.SIG_DFL)
+
 DEFAULT_LIMIT_S = float(os.environ.get("GORT_TEST_TIMEOUT", "60"))
 GRACE_S = 10.0
 
