@@ -71,7 +71,7 @@ class Chan:
 
     __class_getitem__ = classmethod(types.GenericAlias)
 
-    def send(self, value):
+    def send(self, value, /):
         """`await ch.send(v)` sends v, waiting while the channel is full (Go's `ch <- v`).
 
         Raises ChannelClosed when the channel is closed, before or while it waits; v has not been sent then."""
@@ -94,7 +94,7 @@ class Chan:
     def __anext__(self):
         return new_op(self, NEXT)
 
-    def try_send(self, value):
+    def try_send(self, value, /):
         """Sends without waiting: True when it was taken, False when it would have to wait.  From any thread.
 
         Raises ChannelClosed on a closed channel."""
@@ -174,32 +174,34 @@ class ChanOp(Op):
     def begin(self, g):
         """Sends or receives now, or enqueues the operation."""
         c: Chan = self.c
-        r: cython.int
-        w: Op = None
+        w: Op
         if c.timer is not None:
             c.timer.look()
-        self.g = g
         c.lock()
-        r = try_op(c, self)
-        if r == PARK:
-            if self.kind == SEND:
-                enqueue_send(c, self)
-            else:
-                enqueue_recv(c, self)
-        c.unlock()
-        if r == READY:
+        if try_op(c, self) == READY:
+            c.unlock()
             w = self.next
             if w is not None:
                 self.next = None
                 ready(w.g)
-        elif c.timer is not None:
+            return READY
+        self.g = g
+        if self.kind == SEND:
+            enqueue_send(c, self)
+        else:
+            enqueue_recv(c, self)
+        c.unlock()
+        if c.timer is not None:
             c.timer.block()
-        return r
+        return PARK
 
     def finish(self):
         """The received value; None for a send; or what a closed channel means for this kind of operation."""
-        if self.c.timer is not None and self.index:
-            self.c.timer.unblock()
+        c: Chan
+        if self.index:  # it has waited
+            c = self.c
+            if c.timer is not None:
+                c.timer.unblock()
         return outcome(self)
 
     def abort(self):
@@ -228,22 +230,13 @@ def new_op(c, kind):
 
 def outcome(op):
     """What a finished operation gives its user."""
-    v: object = op.elem
-    op.elem = None
-    op.g = None
-    if op.kind == RECV:
-        if op.success:
-            return v
-        raise ChannelClosed("receive on closed channel")
-    if op.kind == SEND:
-        if op.success:
-            return None
-        raise ChannelClosed("send on closed channel")
     if op.kind == RECV_OK:
-        return (v, True) if op.success else (None, False)
+        return (op.elem, True) if op.success else (None, False)
     if op.success:
-        return v
-    raise StopAsyncIteration
+        return None if op.kind == SEND else op.elem
+    if op.kind == NEXT:
+        raise StopAsyncIteration
+    raise ChannelClosed("receive on closed channel" if op.kind == RECV else "send on closed channel")
 
 
 def attempt(c, op):
@@ -271,36 +264,38 @@ def attempt(c, op):
 def try_op(c, op):
     """The operation itself, if it need not wait: READY, with the other side's operation, whose goroutine the caller
     must make ready once the lock is released, in op.next.  c is locked."""
-    w: Op = None
-    r: cython.int = PARK
+    w: Op
     if op.kind == SEND:
         if c.isclosed:
-            op.success = 0
-            r = READY
-        else:
+            return READY  # success stays 0
+        if c.recvfirst is not None:
             w = dequeue_recv(c)
             if w is not None:
                 w.elem = op.elem
                 w.success = 1
                 op.success = 1
-                r = READY
-            elif c.qcount < c.dataqsiz:
-                c.buf[c.sendx] = op.elem
-                c.sendx += 1
-                if c.sendx == c.dataqsiz:
-                    c.sendx = 0
-                c.qcount += 1
-                op.success = 1
-                r = READY
-    elif c.qcount > 0:
+                op.next = w
+                return READY
+        if c.qcount < c.dataqsiz:
+            c.buf[c.sendx] = op.elem
+            c.sendx += 1
+            if c.sendx == c.dataqsiz:
+                c.sendx = 0
+            c.qcount += 1
+            op.success = 1
+            return READY
+        return PARK
+    if c.qcount > 0:
         op.elem = c.buf[c.recvx]
         op.success = 1
-        r = READY
-        w = dequeue_send(c)
+        w = None
+        if c.sendfirst is not None:
+            w = dequeue_send(c)
         if w is not None:
             # The buffer is full: the head is taken, and the sender's value goes to the tail, which is the same slot.
             c.buf[c.recvx] = w.elem
             w.success = 1
+            op.next = w
         else:
             c.buf[c.recvx] = None
             c.qcount -= 1
@@ -309,18 +304,16 @@ def try_op(c, op):
             c.recvx = 0
         if w is not None:
             c.sendx = c.recvx
-    else:
+        return READY
+    if c.sendfirst is not None:
         w = dequeue_send(c)
         if w is not None:
             op.elem = w.elem
             w.success = 1
             op.success = 1
-            r = READY
-        elif c.isclosed:
-            op.success = 0
-            r = READY
-    op.next = w
-    return r
+            op.next = w
+            return READY
+    return READY if c.isclosed else PARK
 
 
 def drain(c):

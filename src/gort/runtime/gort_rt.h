@@ -32,10 +32,14 @@ typedef struct gort_shared {
     void (*rank_release)(void *lock, int rank);
     PyObject *(*getm)(void);                              /* borrowed; NULL where the thread is no M */
     void (*setm)(PyObject *);
+    ptrdiff_t tls_m;                                      /* where the M slot lies, from the thread pointer */
     int (*op_send)(PyObject *, PyObject *, PyObject **);  /* op.py's am_send, once that is imported */
 } gort_shared;
 
 static gort_shared *gort_sh = NULL;
+/* Copies of what never changes once the owner is imported: one load instead of two on every lock and every operation. */
+static int gort_lockrank = 0;
+static ptrdiff_t gort_tls_m_at = 0;
 
 #if defined(_MSC_VER)
 #define GORT_TLS static __declspec(thread)
@@ -46,11 +50,23 @@ static gort_shared *gort_sh = NULL;
 #define GORT_TLS static __thread
 #endif
 
+/* With the initial-exec model a thread-local variable lies at one distance from the thread pointer in every thread, so
+ * the other modules need no call to read the owner's. */
+#if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__)) && defined(__has_builtin)
+#if __has_builtin(__builtin_thread_pointer)
+#define GORT_TLS_DIRECT 1
+#endif
+#endif
+
 #ifdef GORT_RT_OWNER
 GORT_TLS PyObject *gort_tls_m = NULL;
 GORT_TLS int64_t gort_tls_probe = 0;
 static PyObject *gort_getm_impl(void) { return gort_tls_m; }
-static void gort_setm_impl(PyObject *m) { gort_tls_m = m; }
+static void gort_op_drain(void);
+static void gort_setm_impl(PyObject *m) {
+    gort_tls_m = m;
+    if (m == NULL) gort_op_drain();
+}
 
 #define GORT_MAXHELD 64
 typedef struct { int n; int rank[GORT_MAXHELD]; void *lock[GORT_MAXHELD]; } gort_held;
@@ -79,7 +95,7 @@ static void gort_rank_release_impl(void *lock, int rank) {
         }
     }
 }
-static gort_shared gort_owned = { 0, gort_rank_acquire_impl, gort_rank_release_impl, gort_getm_impl, gort_setm_impl, NULL };
+static gort_shared gort_owned = { 0, gort_rank_acquire_impl, gort_rank_release_impl, gort_getm_impl, gort_setm_impl, 0, NULL };
 
 static inline void rt_stack_bounds(long long *lo, long long *hi) {
     *lo = *hi = 0;
@@ -103,9 +119,12 @@ static inline int64_t rt_tls_store(int64_t v) { gort_tls_probe = v; return 0; }
 static inline int64_t rt_tls_load(void) { return gort_tls_probe; }
 static inline PyObject *rt_export(void) {
     gort_sh = &gort_owned;
+#ifdef GORT_TLS_DIRECT
+    gort_owned.tls_m = gort_tls_m_at = (char *)&gort_tls_m - (char *)__builtin_thread_pointer();
+#endif
     return PyCapsule_New(&gort_owned, "gort.runtime.runtime2._rt", NULL);
 }
-static inline void rt_set_lockrank(int on) { gort_owned.lockrank = on; }
+static inline void rt_set_lockrank(int on) { gort_owned.lockrank = gort_lockrank = on; }
 static inline void rt_set_rank_throw(void (*f)(int, int, int)) { gort_rank_throw = f; }
 static inline int rt_held_count(void) { return gort_tls_held.n; }
 #else
@@ -118,11 +137,20 @@ static inline int rt_import(void) {
     if (capsule == NULL) return -1;
     gort_sh = (gort_shared *)PyCapsule_GetPointer(capsule, "gort.runtime.runtime2._rt");
     Py_DECREF(capsule);                                   /* the module keeps it */
-    return gort_sh ? 0 : -1;
+    if (gort_sh == NULL) return -1;
+    gort_lockrank = gort_sh->lockrank;
+    gort_tls_m_at = gort_sh->tls_m;
+    return 0;
 }
 #endif
 
-static inline PyObject *rt_getm(void) { return gort_sh->getm(); }
+static inline PyObject *rt_getm(void) {
+#ifdef GORT_TLS_DIRECT
+    return *(PyObject **)((char *)__builtin_thread_pointer() + gort_tls_m_at);
+#else
+    return gort_sh->getm();
+#endif
+}
 static inline void rt_setm(PyObject *m) { gort_sh->setm(m); }
 
 /* ---- the lock -----------------------------------------------------------------------------------------------
@@ -140,12 +168,12 @@ typedef char rt_mutex;
 #endif
 
 static inline void rt_lock(rt_mutex *m, int rank) {
-    if (__builtin_expect(gort_sh->lockrank, 0)) gort_sh->rank_acquire((void *)m, rank);
+    if (__builtin_expect(gort_lockrank, 0)) gort_sh->rank_acquire((void *)m, rank);
     RT_LOCK(m);
 }
 static inline void rt_unlock(rt_mutex *m, int rank) {
     RT_UNLOCK(m);
-    if (__builtin_expect(gort_sh->lockrank, 0)) gort_sh->rank_release((void *)m, rank);
+    if (__builtin_expect(gort_lockrank, 0)) gort_sh->rank_release((void *)m, rank);
 }
 
 /* ---- clocks and threads ------------------------------------------------------------------------------------ */
@@ -159,8 +187,7 @@ static inline int64_t rt_nanotime(void) {
  * The coroutine runs in the goroutine's own contextvars context.  The thread state's context pointer is swapped
  * directly (as greenlet does): entering a Context object would cost an allocation per goroutine even where no
  * variable is ever set.  *ctx owns its reference and may be NULL: a context that nobody has needed yet. */
-static inline void rt_swap_context(PyObject **ctx) {
-    PyThreadState *ts = PyThreadState_GET();
+static inline void rt_swap_context_of(PyThreadState *ts, PyObject **ctx) {
     PyObject *old = ts->context;
     if (old != *ctx) {
         ts->context = *ctx;
@@ -168,6 +195,8 @@ static inline void rt_swap_context(PyObject **ctx) {
         *ctx = old;
     }
 }
+static inline void rt_swap_context(PyObject **ctx) { rt_swap_context_of(PyThreadState_GET(), ctx); }
+
 /* The context a child inherits: a copy of the current one, or NULL where there is none to copy. */
 static inline PyObject *rt_copy_context(void) {
     if (PyThreadState_GET()->context == NULL) return NULL;
@@ -175,10 +204,14 @@ static inline PyObject *rt_copy_context(void) {
 }
 
 static inline int rt_resume(PyObject *coro, PyObject **ctx, PyObject **result) {
+    PyThreadState *ts = PyThreadState_GET();
     PySendResult r;
-    rt_swap_context(ctx);
-    r = PyIter_Send(coro, Py_None, result);
-    rt_swap_context(ctx);
+    rt_swap_context_of(ts, ctx);
+    if (__builtin_expect(PyCoro_CheckExact(coro), 1))
+        r = Py_TYPE(coro)->tp_as_async->am_send(coro, Py_None, result);
+    else
+        r = PyIter_Send(coro, Py_None, result);
+    rt_swap_context_of(ts, ctx);
     return (int)r;                                        /* PYGEN_ERROR is -1, RETURN 0, NEXT 1 */
 }
 
@@ -211,6 +244,108 @@ typedef int (*rt_sendfunc)(PyObject *, PyObject *, PyObject **);
 static inline void rt_set_op_send(rt_sendfunc f) { gort_sh->op_send = f; }
 
 #ifdef GORT_RT_OWNER
+/* Where operations come from: an operation lives for one await, so making one must cost little.  A free list, whose
+ * objects keep None in every reference, serves Op and all its compiled subclasses: they add no field and no
+ * __dealloc__ of their own (a subclass made in Python is a heap type and goes the ordinary way).
+ * The list belongs to whoever may not be interrupted: the thread where there is no GIL, else all of them together. */
+typedef struct gort_op {                                  /* Op's layout in runtime2.pxd; rt_op_check compares */
+    PyObject_HEAD
+    void *vtab;
+    int kind, state, success, index, heapidx;
+    int64_t when;
+    PyObject *g, *c, *elem, *next, *prev, *sel;
+} gort_op;
+
+#define GORT_OP_FREE 256
+#ifdef Py_GIL_DISABLED
+#define GORT_OP_LOCAL GORT_TLS
+#else
+#define GORT_OP_LOCAL static
+#endif
+GORT_OP_LOCAL gort_op *gort_op_free = NULL;               /* linked through vtab */
+GORT_OP_LOCAL int gort_op_nfree = 0;
+static newfunc gort_op_cython_new = NULL;
+static void (*gort_op_never)(PyObject *) = NULL;
+
+static void gort_op_drain(void) {
+    while (gort_op_free != NULL) {
+        gort_op *o = gort_op_free;
+        gort_op_free = (gort_op *)o->vtab;
+        gort_op_nfree--;
+        Py_DECREF(o->g); Py_DECREF(o->c); Py_DECREF(o->elem);
+        Py_DECREF(o->next); Py_DECREF(o->prev); Py_DECREF(o->sel);
+        PyObject_GC_Del(o);
+    }
+}
+
+static void rt_op_dealloc(PyObject *self) {
+    gort_op *o = (gort_op *)self;
+    if (__builtin_expect(o->state == 0, 0)) {             /* OP_NEW */
+        PyObject *type, *value, *tb;
+        PyErr_Fetch(&type, &value, &tb);
+        Py_SET_REFCNT(self, 1);
+        gort_op_never(self);
+        PyErr_Restore(type, value, tb);
+        o->state = 2;                                     /* OP_DONE: said once */
+        Py_DECREF(self);                                  /* comes back here, unless somebody has kept it */
+        return;
+    }
+    PyObject_GC_UnTrack(self);
+#define GORT_OP_CLEAR(field) \
+    do { \
+        PyObject *old_ = o->field; \
+        if (old_ != Py_None) { o->field = Py_NewRef(Py_None); Py_DECREF(old_); } \
+    } while (0)
+    GORT_OP_CLEAR(g); GORT_OP_CLEAR(c); GORT_OP_CLEAR(elem);
+    GORT_OP_CLEAR(next); GORT_OP_CLEAR(prev); GORT_OP_CLEAR(sel);
+#undef GORT_OP_CLEAR
+    if (gort_op_nfree < GORT_OP_FREE && gort_tls_m != NULL) {
+        o->vtab = gort_op_free;
+        gort_op_free = o;
+        gort_op_nfree++;
+        return;
+    }
+    Py_DECREF(o->g); Py_DECREF(o->c); Py_DECREF(o->elem);
+    Py_DECREF(o->next); Py_DECREF(o->prev); Py_DECREF(o->sel);
+    PyObject_GC_Del(self);
+}
+
+static PyObject *rt_op_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    gort_op *o = gort_op_free;
+    if (__builtin_expect(type->tp_dealloc != rt_op_dealloc, 0)) {
+        if (type->tp_basicsize != sizeof(gort_op) || (type->tp_flags & Py_TPFLAGS_HEAPTYPE))
+            return gort_op_cython_new(type, args, kwargs);
+        type->tp_dealloc = rt_op_dealloc;                 /* a compiled subclass, seen for the first time */
+    }
+    if (__builtin_expect(o != NULL, 1)) {
+        gort_op_free = (gort_op *)o->vtab;
+        gort_op_nfree--;
+        (void)PyObject_INIT((PyObject *)o, type);
+    } else {
+        o = PyObject_GC_New(gort_op, type);
+        if (o == NULL) return NULL;
+        o->g = Py_NewRef(Py_None); o->c = Py_NewRef(Py_None); o->elem = Py_NewRef(Py_None);
+        o->next = Py_NewRef(Py_None); o->prev = Py_NewRef(Py_None); o->sel = Py_NewRef(Py_None);
+    }
+    o->kind = o->state = o->success = o->index = o->heapidx = 0;
+    o->when = 0;
+    PyObject_GC_Track(o);
+    return (PyObject *)o;                                 /* the subclass's __new__ sets vtab */
+}
+
+/* -1, with an error, where Op is not laid out as gort_op says.  The caller has set its fields to 1 to 7. */
+static inline int rt_op_check(PyObject *op) {
+    gort_op *o = (gort_op *)op;
+    if (Py_TYPE(op)->tp_basicsize == sizeof(gort_op) && o->kind == 1 && o->state == 2 && o->success == 3 &&
+        o->index == 4 && o->heapidx == 5 && o->when == 6 && o->g == Py_None && o->c == Py_True &&
+        o->elem == Py_False && o->next == op && o->prev == Py_None && o->sel == Py_Ellipsis)
+        return 0;
+    PyErr_SetString(PyExc_SystemError, "gort: runtime2.pxd and gort_rt.h disagree about Op's layout; build anew");
+    return -1;
+}
+
+static inline void rt_set_never(void (*never)(PyObject *)) { gort_op_never = never; }
+
 static PySendResult rt_op_am_send(PyObject *self, PyObject *arg, PyObject **result) {
     return (PySendResult)gort_sh->op_send(self, arg, result);
 }
@@ -261,6 +396,8 @@ static inline int rt_install_op(PyObject *type) {
     t->tp_as_async = &async;
     t->tp_iter = PyObject_SelfIter;
     t->tp_iternext = rt_op_iternext;
+    gort_op_cython_new = t->tp_new;
+    t->tp_new = rt_op_new;
     for (int i = 0; i < 3; i++) {
         PyObject *method = PyDescr_NewMethod(t, &rt_op_methods[i]);
         if (method == NULL) return -1;

@@ -5,10 +5,10 @@ from gort.runtime.runtime2 cimport G, M, P, Sched, Op, getm
 from gort.runtime.runtime2 cimport _Gdead, _Grunnable, _Grunning, _Gsyscall, _Gwaiting
 from gort.runtime.runtime2 cimport _Pidle, _Prunning, _Pgcstop, _Pdead
 from gort.runtime.runq cimport runqput, globrunqput
-cpdef ready(G g)
-cdef void enqueue(G g, bint next)
+cpdef int ready(G g) except -1
+cdef int enqueue(G g, bint next) except -1
 cpdef bint cancel(G g, int64_t goid, object exc)
-cdef void deliver_cancel(G g, Op op)
+cdef int deliver_cancel(G g, Op op) except -1
 cpdef wakep(Sched s)
 cpdef void wake_poller(Sched s)
 cpdef startm(Sched s)

@@ -59,7 +59,7 @@ def ready(g):
         # It has not left its thread yet: its M will see this when it parks it.
         g.readied = True
         g.unlock()
-        return
+        return 0
     g.parked = False
     g.waitop = None
     g.status = _Grunnable
@@ -76,7 +76,7 @@ def enqueue(g, next):
         if g.counted:
             uncount(g)
         g.note.wakeup()
-        return
+        return 0
     m = getm()
     if m is not None and m.sched is s:
         p = m.p

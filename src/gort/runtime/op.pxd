@@ -5,7 +5,10 @@ from gort.runtime.runtime2 cimport G, M, Op, getm
 from gort.runtime.runtime2 cimport MCALL_NONE, MCALL_PARK, MCALL_GOSCHED, MCALL_PREEMPT, MCALL_EXITSYSCALL
 from gort.runtime.runtime2 cimport OP_NEW, OP_PARKED, OP_DONE, READY, PARK
 
+cdef int refuse(Op op, M m) except -1
 cdef int start(Op op) except -1
+cdef int stopping(Op op, M m) except -1
+cdef int lost(Op op, M m) except -1
 cdef object take_cancel(G g)
 cdef object resumed(Op op)
 cdef int am_send(PyObject *self, PyObject *arg, PyObject **result) except -1

@@ -71,26 +71,32 @@ def take_cancel(g):
         raise exc
 
 
+def refuse(op, m):
+    """start's errors, and a pending cancellation: all that is rare, out of the way of what is not."""
+    if op.state != OP_NEW:
+        raise awaited_twice(op)
+    op.state = OP_DONE
+    if m is None or m.curg is None:
+        raise not_running(op)
+    if m.mcall != MCALL_NONE:
+        drop_swallowed(m)
+        raise swallowed(op)
+    take_cancel(m.curg)
+
+
 def start(op):
     """The operation's first step: READY when it is done, PARK when the goroutine must suspend."""
     m: M = getm()
-    if op.state != OP_NEW:
-        raise awaited_twice(op)
-    if m is None or m.curg is None:
-        op.state = OP_DONE
-        raise not_running(op)
-    g: G = m.curg
-    if m.mcall != MCALL_NONE:
-        op.state = OP_DONE
-        drop_swallowed(m)
-        raise swallowed(op)
-    if g.cancelflag:
-        op.state = OP_DONE
-        take_cancel(g)
+    if op.state != OP_NEW or m is None or m.curg is None or m.mcall != MCALL_NONE or m.curg.cancelflag:
+        refuse(op, m)
     # Only this goroutine looks at op.state, and it stays on this thread until the suspension reaches the M.
     op.state = OP_DONE
-    r: cython.int = op.begin(g)
-    if r == READY:
+    if type(op) is GoschedOp:  # the commonest wait of all is spared two calls
+        if not m.sched.ending:
+            op.state = OP_PARKED
+            m.mcall = MCALL_GOSCHED
+            return PARK
+    if op.begin(m.curg) == READY:
         if m.preempt:  # sysmon asks this goroutine to make way: its result is kept until it runs again
             m.preempt = False
             if not m.sched.ending:
@@ -124,15 +130,22 @@ def drop_swallowed(m):
         op.abort()
 
 
+def lost(op, m):
+    """resumed's error: whoever resumed this goroutine was not the scheduler."""
+    op.state = OP_DONE
+    if m is not None:
+        drop_swallowed(m)
+    raise swallowed(op)
+
+
 def resumed(op):
     """The operation's second step, once its goroutine runs again: the result."""
     m: M = getm()
     if m is None or m.mcall != MCALL_NONE:
-        op.state = OP_DONE
-        if m is not None:
-            drop_swallowed(m)
-        raise swallowed(op)
+        lost(op, m)
     op.state = OP_DONE
+    if type(op) is GoschedOp:
+        return None
     return op.finish()
 
 

@@ -9,29 +9,35 @@ from gort.runtime.runq cimport runqput, runqget, runqsteal, globrunqput, globrun
 from gort.runtime.handoff cimport ready, enqueue, wakep, stopm, acquire_idle, pidleput, unbind, deliver_cancel, fatal, bind, pidleget, handoffp, checkdead
 from gort.runtime.timers cimport checktimers, timesleepuntil
 
+cdef enum:
+    CHECK_GLOBAL = 61
+    CHECK_NETPOLL = 30
+
 cpdef newproc(Sched s, object fn, tuple args, object kwargs, object done, bint system)
 cdef G make(Sched s, object fn, tuple args, object kwargs, object done, bint system)
 cpdef tuple newproc_from(Sched s, object fn, tuple args, object kwargs, object done, object code, int lasti)
 cdef G gfget(Sched s, M m)
-cdef void gfput(Sched s, M m, G g)
-cdef int64_t newgoid(Sched s, M m)
+cdef void gfput(Sched s, M m, G g) noexcept
+cdef int64_t newgoid(Sched s, M m) noexcept
 cdef G schedule(M m)
 cdef G findrunnable(M m)
 cdef G findrunnable_slow(M m, int64_t now)
 cdef G steal(M m, P p, int64_t now)
 cdef bint poll(M m)
-cdef void resetspinning(M m)
-cdef execute(M m, G g)
+cdef int resetspinning(M m) except -1
+cdef int execute(M m, G g) except -1
+cdef int yielded(Sched s, G g) except -1
+cdef int foreign(M m, G g) except -1
 cdef int run(M m, G g)
-cdef int resume(M m, G g)
+cdef int resume(M m, G g) noexcept
 cdef void setm(M m)
-cdef void inherit_context(G g)
-cdef void clear_context(G g)
-cdef park(M m, G g, Op op)
-cdef goexit0(M m, G g, int r)
+cdef int inherit_context(G g) except -1
+cdef void clear_context(G g) noexcept
+cdef int park(M m, G g) except -1
+cdef int goexit0(M m, G g, int r) except -1
 cdef int throw_in(M m, G g, object exc)
 cdef G schedule_locked(M m)
-cdef void startlockedm(M m, G g)
+cdef int startlockedm(M m, G g) except -1
 cpdef loop(M m)
 cdef uint64_t cheaprand(M m)
 cpdef in_context(G g, object fn)

@@ -1,3 +1,4 @@
+# cython: cdivision=True
 """The scheduler: newproc, schedule, findrunnable, execute, park.  Follows Go's runtime/proc.go.
 
 One M runs one goroutine at a time: `loop` picks it (findrunnable) and resumes its coroutine (execute) until an
@@ -59,6 +60,9 @@ else:
     )
     from gort.runtime.timers import checktimers, timesleepuntil
 
+    CHECK_GLOBAL = 61  # a prime: no pattern of local schedules can dodge it
+    CHECK_NETPOLL = 30  # as often, and not at the same time
+
 from gort.runtime import mistakes, panic
 from gort.runtime.errors import Cancelled, Deadlock, Goexit
 from gort.runtime.lockrank import throw
@@ -68,8 +72,6 @@ GOID_BATCH = 16  # goroutine numbers that a P takes at a time, as in Go, so that
 GFREE_MAX = 64  # dead Gs that a P keeps for itself; half of them go to sched's list beyond that
 _GOID_BATCH = cython.declare(cython.int, 16)
 _GFREE_MAX = cython.declare(cython.int, 64)
-CHECK_GLOBAL = cython.declare(cython.int, 61)  # a prime: no pattern of local schedules can dodge it
-CHECK_NETPOLL = cython.declare(cython.int, 30)  # as often, and not at the same time
 
 
 # ---- making goroutines ------------------------------------------------------------------------------------------------
@@ -303,58 +305,66 @@ def throw_in(m, g, exc):
 
 def execute(m, g):
     """Runs g until it suspends or ends, then, on g0, puts it where it belongs."""
-    s: Sched = m.sched
-    op: Op
     mcall: cython.int
     r: cython.int
     g.status = _Grunning
     g.mid = m.id
-    if m.p is not None:
-        m.p.switchtick += 1  # sysmon: another goroutine, though schedtick counts slices
+    m.p.switchtick += 1  # sysmon: another goroutine, though schedtick counts slices
     m.curg = g
     m.preempt = False
-    r = run(m, g)
+    if g.coro is not None and g.throw is None:
+        r = resume(m, g)
+    else:
+        r = run(m, g)
     mcall = m.mcall
-    m.mcall = MCALL_NONE
     if r != 1:
-        m.mcall = mcall
         goexit0(m, g, r)
-        return
+        return 0
+    m.mcall = MCALL_NONE
     m.curg = None
     if mcall == MCALL_PARK:
-        op = m.parkop
-        m.parkop = None
-        park(m, g, op)
-    elif mcall == MCALL_NONE:
-        exc = panic.foreign_await(m.retval)
-        m.retval = None
-        g.throw = exc
-        g.status = _Grunnable
-        enqueue(g, True)
+        park(m, g)
+    elif mcall != MCALL_NONE:
+        yielded(m.sched, g)
     else:
-        g.status = _Grunnable
-        globrunqput(s, g)
-        if s.npidle != 0 and s.nmspinning == 0:
-            wakep(s)
+        foreign(m, g)
 
 
-def park(m, g, op):
-    """g has suspended for op: commits the park, unless it has been readied in the meantime."""
-    cancelled: cython.bint
+def yielded(s, g):
+    """g has made way: to the end of the global queue."""
+    g.status = _Grunnable
+    globrunqput(s, g)
+    if s.npidle != 0 and s.nmspinning == 0:
+        wakep(s)
+
+
+def foreign(m, g):
+    """g has awaited something that is not gort's: it is told at that await."""
+    g.throw = panic.foreign_await(m.retval)
+    m.retval = None
+    g.status = _Grunnable
+    enqueue(g, True)
+
+
+def park(m, g):
+    """g has suspended for m.parkop: commits the park, unless it has been readied in the meantime."""
+    op: Op = m.parkop
+    m.parkop = None
     g.lock()
     if g.readied:
         g.readied = False
         g.status = _Grunnable
         g.unlock()
         enqueue(g, True)
-        return
+        return 0
     g.parked = True
     g.status = _Gwaiting
     g.waitop = op
-    cancelled = g.cancelflag
-    g.unlock()
-    if cancelled:
+    if g.cancelflag:
+        g.unlock()
         deliver_cancel(g, op)
+        return 0
+    g.unlock()
 
 
 def goexit0(m, g, r):
@@ -624,7 +634,7 @@ def startlockedm(m, g):
     if p is None:
         s.unlock()
         globrunqput(s, g)
-        return
+        return 0
     lm.nextp = p
     bind(p, lm)
     lm.lockednext = g
@@ -664,12 +674,28 @@ def schedule_locked(m):
 
 
 def loop(m):
-    """mstart1: schedules until the runtime exits."""
+    """mstart1: schedules until the runtime exits.
+
+    What schedule and findrunnable would do most of the time is done here first: a goroutine of the P's own queue, when
+    nothing else is due (a timer, preemption, the turn of the global queue or of the poller)."""
+    s: Sched = m.sched
+    p: P
     g: G
+    turn: cython.longlong
     while True:
-        g = schedule(m)
+        g = None
+        p = m.p
+        if p is not None and not (p.preempt or m.spinning or s.exiting or p.timer0when != 0 or m.lockedg is not None):
+            turn = p.schedtick % CHECK_GLOBAL
+            if turn != 0 and turn != CHECK_NETPOLL:
+                g = runqget(p, m.id)
         if g is None:
-            return
+            g = schedule(m)
+            if g is None:
+                return
+        elif g.lockedm is not None and g.lockedm is not m:
+            startlockedm(m, g)
+            continue
         execute(m, g)
 
 

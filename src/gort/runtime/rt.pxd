@@ -18,6 +18,8 @@ cdef extern from "gort_rt.h":
     int rt_resume(PyObject *coro, PyObject **ctx, PyObject **result) noexcept
     void rt_set_op_send(rt_sendfunc send) noexcept
     int rt_install_op(object type) except -1
+    int rt_op_check(object op) except -1
+    void rt_set_never(void (*never)(PyObject *) noexcept) noexcept
     object rt_caller(int *lasti)
     bint rt_is_async_function(object fn) noexcept
     object rt_export()

@@ -1,4 +1,4 @@
-# cython: boundscheck=False, wraparound=False
+# cython: boundscheck=False, wraparound=False, cdivision=True
 """Run queues: each P's own and the global one.  Follows runqput, runqget, runqsteal, globrunqput and globrunqget in
 Go's runtime/proc.go.
 

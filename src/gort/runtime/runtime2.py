@@ -180,8 +180,8 @@ class Op:
     """One operation, from `ch.send(v)` to its result: its own awaitable and, while it waits, its own sudog.
 
     State: OP_NEW -> begin() -> OP_DONE, or OP_PARKED while it lies in a wait queue, then OP_DONE.  The queue links,
-    `success` and `elem` are guarded by the lock of what it waits for.  Subclasses add no field, so that one free
-    list serves them all.
+    `success` and `elem` are guarded by the lock of what it waits for.  Compiled subclasses add no field and no
+    __dealloc__, so that one free list serves them all (gort_rt.h).
     """
 
     if not cython.compiled:
@@ -198,12 +198,16 @@ class Op:
         prev = None
         sel = None
 
-    def __dealloc__(self):
-        if self.state == OP_NEW:
-            never_awaited(self)
+    if cython.compiled:
 
-    if not cython.compiled:
-        __del__ = __dealloc__
+        def __dealloc__(self):  # only subclasses made in Python come here; see rt_op_dealloc in gort_rt.h
+            if self.state == OP_NEW:
+                never_awaited(self)
+    else:
+
+        def __del__(self):
+            if self.state == OP_NEW:
+                never_awaited(self)
 
     def begin(self, g):
         """Does the operation if it can be done now (READY), or enqueues it for g (PARK)."""
@@ -457,6 +461,21 @@ def rank_throw(held, rank, same):
 if cython.compiled:
     rt_set_rank_throw(rank_throw)  # noqa: F821
     rt_set_lockrank(lockrank.CHECKED)  # noqa: F821
+
+    def never(op):
+        """never_awaited for C."""
+        never_awaited(cython.cast(object, op))
+
+    def check_layout():
+        """Whether gort_rt.h and Cython agree about what an Op looks like."""
+        op: Op = Op.__new__(Op)
+        op.kind, op.state, op.success, op.index, op.heapidx, op.when = 1, 2, 3, 4, 5, 6
+        op.c, op.elem, op.next, op.sel = True, False, op, Ellipsis
+        rt_op_check(op)  # noqa: F821
+        op.next = None
+
+    check_layout()
+    rt_set_never(never)  # noqa: F821
     rt_install_op(Op)  # noqa: F821
 
     def clock():

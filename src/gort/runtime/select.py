@@ -145,7 +145,8 @@ def pass1(cases, m):
 
 
 class SelectOp(Op):
-    """`i, v, ok = await select(…)`.  c: the cases, a tuple of ChanOp or None; kind: 1 with a default."""
+    """`i, v, ok = await select(…)`.  c: the cases, a tuple of ChanOp or None; kind: 1 with a default; sel: the lock
+    order, while it waits."""
 
     what = "gort.select()"
 
@@ -192,6 +193,7 @@ class SelectOp(Op):
                 enqueue_send(op.c, op)
             else:
                 enqueue_recv(op.c, op)
+        self.sel = order
         selunlock(order)
         if timers:
             for op in cases:
@@ -204,7 +206,8 @@ class SelectOp(Op):
         cases: tuple = self.c
         op: Op
         c: Chan
-        order: list = lockorder(cases)
+        order: list = self.sel
+        self.sel = None
         sellock(order)
         for op in cases:
             if op is not None:
