@@ -15,6 +15,8 @@ cdef enum:
 
 cpdef newproc(Sched s, object fn, tuple args, object kwargs, object done, bint system)
 cdef G make(Sched s, object fn, tuple args, object kwargs, object done, bint system)
+cpdef newproc_in(Sched s, object fn, tuple args, object context)
+cpdef object current_context()
 cpdef tuple newproc_from(Sched s, object fn, tuple args, object kwargs, object done, object code, int lasti)
 cdef G gfget(Sched s, M m)
 cdef void gfput(Sched s, M m, G g) noexcept

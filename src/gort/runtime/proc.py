@@ -204,6 +204,19 @@ def make(s, fn, args, kwargs, done, system):
     return g
 
 
+def newproc_in(s, fn, args, context):
+    """newproc for a function that was handed over earlier, in the context that current_context gave then."""
+    g: G = make(s, fn, args, None, None, False)
+    if cython.compiled:
+        clear_context(g)
+        if context is not None:
+            g.context = cython.cast(cython.pointer(PyObject), context)  # noqa: F821
+            Py_INCREF(context)  # noqa: F821
+    else:
+        g.context = context
+    enqueue(g, True)
+
+
 def newproc_from(s, fn, args, kwargs, done, code, lasti):
     """newproc for a library function that stands between the user's go statement and this: `code` and `lasti` are the
     user's.  Returns (g, goid): by the time the caller looks, the G may run something else."""
@@ -216,6 +229,15 @@ def newproc_from(s, fn, args, kwargs, done, code, lasti):
 
 
 if cython.compiled:
+
+    def current_context():
+        """A copy of the current context, or None where it is empty."""
+        ctx: cython.pointer(PyObject) = rt_copy_context()  # noqa: F821
+        if ctx == cython.NULL:
+            return None
+        context: object = cython.cast(object, ctx)
+        Py_XDECREF(ctx)  # noqa: F821
+        return context
 
     def inherit_context(g):
         """Gives g a copy of the current context; none where the current one is empty and has never been needed."""
@@ -246,6 +268,9 @@ if cython.compiled:
             Py_XDECREF(res)  # noqa: F821
         return r
 
+
+if not cython.compiled:
+    current_context = copy_context
 
 # ---- running them -----------------------------------------------------------------------------------------------------
 

@@ -95,6 +95,7 @@ cdef class G:
     cdef public int golasti
     cdef public object done
     cdef public Note note
+    cdef public object timer
     cdef inline void lock(self) noexcept:
         rt_lock(&self.mu, LOCK_RANK_G)
     cdef inline void unlock(self) noexcept:

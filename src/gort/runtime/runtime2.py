@@ -267,6 +267,7 @@ class G:
         golasti = -1
         done = None  # told of the end: an object with finished(g, result, exc); None makes an exception a panic
         note = None
+        timer = None  # what it sleeps by (timers.Timer), kept from one sleep to the next
 
 
 class P:

@@ -1,26 +1,36 @@
 # timechan.pxd: Timer and Ticker in C types.
 cimport cython
 from libc.stdint cimport int64_t
-from gort.runtime.rt cimport rt_import, nanotime
+from gort.runtime.lockrank cimport LOCK_RANK_HCHAN
+from gort.runtime.rt cimport rt_import, nanotime, rt_mutex, rt_lock, rt_unlock
 from gort.runtime.runtime2 cimport G, M, Sched, Op, getm
 from gort.runtime.chan cimport Chan, drain, deliver
 from gort.runtime.handoff cimport ready
-from gort.runtime.timers cimport Timer as HeapTimer, arm, wake_for, addtimer, deltimer
-cdef class Timer:
+from gort.runtime.timers cimport Timer as HeapTimer, arm, wake_for, deltimer, to_ns, when_after
+from gort.runtime cimport proc
+cdef class Timer(HeapTimer):
     cdef readonly Chan c
-    cdef HeapTimer t
-    cdef int64_t when
+    cdef int64_t expires
     cdef int64_t period
     cdef int blocked
     cdef object fn
     cdef tuple args
-    cdef Chan guard
-    cdef object sched
     cdef object context
+    cdef rt_mutex mu
+    cdef inline void lock(self) noexcept:
+        if self.c is not None:
+            self.c.lock()
+        else:
+            rt_lock(&self.mu, LOCK_RANK_HCHAN)
+    cdef inline void unlock(self) noexcept:
+        if self.c is not None:
+            self.c.unlock()
+        else:
+            rt_unlock(&self.mu, LOCK_RANK_HCHAN)
     cpdef look(self)
     cpdef block(self)
     cpdef unblock(self)
-    cdef fire(self, int64_t gen, int64_t now)
+    cdef int fire(self, int64_t gen, int64_t now) except -1
     cdef bint set(self, int64_t when)
 cdef class Ticker(Timer):
     pass

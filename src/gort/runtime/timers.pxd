@@ -4,7 +4,12 @@ from libc.stdint cimport int64_t
 from gort.runtime.rt cimport rt_import, nanotime
 from gort.runtime.runtime2 cimport G, M, P, Sched, Op, getm, READY, PARK, _Pdead
 from gort.runtime.handoff cimport ready, wakep, wake_poller
-@cython.final
+cdef extern from "<math.h>" nogil:
+    long long llround(double x)
+cdef enum:
+    MAX_WHEN = 0x7FFFFFFFFFFFFFFF
+cpdef int64_t to_ns(object seconds) except? -1
+cpdef int64_t when_after(int64_t ns) noexcept
 cdef class Timer:
     cdef public int64_t when
     cdef public int64_t seq
@@ -15,6 +20,7 @@ cdef class Timer:
     cdef public object f
     cdef public object arg
     cdef public Sched sched
+    cdef int fire(self, int64_t gen, int64_t now) except -1
 cdef class SleepOp(Op):
     pass
 cpdef bint arm(Sched s, Timer t, int64_t when)
@@ -25,7 +31,7 @@ cdef int64_t checktimers(Sched s, P p, int64_t now) except -1
 cdef int64_t timesleepuntil(Sched s)
 cpdef movetimers(P src, P dst)
 cdef bint less(Timer a, Timer b) noexcept
-cdef void siftup(list heap, int i)
-cdef void siftdown(list heap, int i)
-cdef void push(P p, Timer t)
-cdef void remove(P p, int i)
+cdef void siftup(list heap, int i) noexcept
+cdef void siftdown(list heap, int i) noexcept
+cdef int push(P p, Timer t) except -1
+cdef void remove(P p, int i) noexcept

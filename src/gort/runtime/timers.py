@@ -1,4 +1,4 @@
-# cython: boundscheck=False, wraparound=False
+# cython: boundscheck=False, wraparound=False, cdivision=True
 """Timers: a four-ary heap on each P, and sleep.  Follows Go's runtime/time.go.
 
 Each P runs the timers of its heap when it schedules; a P that has nothing else to do also runs those of the others, and
@@ -10,8 +10,6 @@ Two timers of one instant fire in the order in which they were armed.
 """
 
 from __future__ import annotations
-
-import math
 
 import cython
 
@@ -25,39 +23,45 @@ else:
 from gort.runtime import op as _op  # noqa: F401  (gives Op its await protocol before it is subclassed)
 from gort.runtime.runtime2 import WAIT_SLEEP
 
-MAX_WHEN = (1 << 63) - 1
+if not cython.compiled:
+    MAX_WHEN = (1 << 63) - 1  # the end of the clock
 
 
 def to_ns(seconds):
     """Seconds as whole nanoseconds, capped at what 64 bits hold.
 
     TypeError for what is no number, ValueError for NaN."""
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+    d: cython.double
+    if type(seconds) is not float:
+        if isinstance(seconds, (bool, str, bytes, bytearray)):
+            raise TypeError(f"a duration is a number of seconds, not {type(seconds).__name__}")
         try:
-            if isinstance(seconds, (str, bytes, bytearray)):
-                raise TypeError
             seconds = float(seconds)
+        except OverflowError:
+            return MAX_WHEN if seconds > 0 else -MAX_WHEN
         except (TypeError, ValueError):
             raise TypeError(f"a duration is a number of seconds, not {type(seconds).__name__}") from None
-    if isinstance(seconds, float):
-        if math.isnan(seconds):
-            raise ValueError("a duration cannot be NaN")
-        if seconds >= 9.2e9:
-            return MAX_WHEN
-        if seconds <= -9.2e9:
-            return -MAX_WHEN
-        return round(seconds * 1e9)
-    return max(-MAX_WHEN, min(MAX_WHEN, seconds * 1_000_000_000))
+    d = seconds
+    if d != d:
+        raise ValueError("a duration cannot be NaN")
+    if d >= 9.2e9:
+        return MAX_WHEN
+    if d <= -9.2e9:
+        return -MAX_WHEN
+    if cython.compiled:
+        return llround(d * 1e9)  # noqa: F821
+    return round(d * 1e9)
 
 
 def when_after(ns):
     """The instant `ns` nanoseconds from now on the runtime's clock; never past the end of the clock."""
-    now = nanotime()
+    now: cython.longlong = nanotime()
     return now + ns if ns < MAX_WHEN - now else MAX_WHEN
 
 
 class Timer:
-    """An entry of a heap: at `when`, f(arg, gen, now) is called on g0, or the sleeper op is woken."""
+    """An entry of a heap: at `when`, the sleeper op is woken, or f(arg, gen, now) is called on g0.  What users hold
+    (timechan.py) derives from it."""
 
     if not cython.compiled:
         when = 0
@@ -70,9 +74,19 @@ class Timer:
         arg = None
         sched = None
 
-    def __init__(self):
+    def __cinit__(self):
         self.pid = -1
         self.heapidx = -1
+
+    def fire(self, gen, now):
+        """It is due.  No lock is held."""
+        op: Op = self.op
+        if op is not None:
+            op.success = 1
+            ready(op.g)
+        else:
+            self.f(self.arg, gen, now)
+        return 0
 
 
 def less(a, b):
@@ -84,12 +98,12 @@ def less(a, b):
 
 def siftup(heap, i):
     """Moves heap[i] towards the root."""
-    t: Timer = heap[i]
+    t: Timer = cython.cast(Timer, heap[i])
     parent: Timer
     j: cython.int
     while i > 0:
         j = (i - 1) // 4
-        parent = heap[j]
+        parent = cython.cast(Timer, heap[j])
         if not less(t, parent):
             break
         heap[i] = parent
@@ -102,7 +116,7 @@ def siftup(heap, i):
 def siftdown(heap, i):
     """Moves heap[i] towards the leaves."""
     n: cython.int = len(heap)
-    t: Timer = heap[i]
+    t: Timer = cython.cast(Timer, heap[i])
     best: Timer
     child: Timer
     first: cython.int
@@ -113,10 +127,10 @@ def siftdown(heap, i):
         if first >= n:
             break
         b = first
-        best = heap[first]
+        best = cython.cast(Timer, heap[first])
         j = first + 1
         while j < n and j < first + 4:
-            child = heap[j]
+            child = cython.cast(Timer, heap[j])
             if less(child, best):
                 b = j
                 best = child
@@ -138,7 +152,7 @@ def push(p, t):
     t.seq = p.timerseq
     p.timers.append(t)
     siftup(p.timers, len(p.timers) - 1)
-    first = p.timers[0]
+    first = cython.cast(Timer, p.timers[0])
     p.timer0when = first.when
 
 
@@ -149,12 +163,12 @@ def remove(p, i):
     n: cython.int = len(heap)
     t: Timer
     if i < n:
-        t = heap[i]
+        t = cython.cast(Timer, heap[i])
         t.pid = -1
         t.heapidx = -1
         heap[i] = last
         last.heapidx = i
-        if i > 0 and less(last, heap[(i - 1) // 4]):
+        if i > 0 and less(last, cython.cast(Timer, heap[(i - 1) // 4])):
             siftup(heap, i)
         else:
             siftdown(heap, i)
@@ -164,7 +178,7 @@ def remove(p, i):
     if n == 0:
         p.timer0when = 0
     else:
-        t = heap[0]
+        t = cython.cast(Timer, heap[0])
         p.timer0when = t.when
 
 
@@ -220,7 +234,7 @@ def deltimer(t):
         pid = t.pid
         if pid < 0:
             return False
-        p = s.allp[pid]
+        p = cython.cast(P, s.allp[pid])
         p.lock_timers()
         if t.pid == pid:
             remove(p, t.heapidx)
@@ -232,8 +246,6 @@ def deltimer(t):
 def checktimers(s, p, now):
     """Runs p's timers that are due; returns the time it went by."""
     t: Timer
-    op: Op
-    f: object
     gen: cython.longlong
     if p.timer0when == 0:
         return now
@@ -244,20 +256,14 @@ def checktimers(s, p, now):
         if len(p.timers) == 0:
             p.unlock_timers()
             break
-        t = p.timers[0]
+        t = cython.cast(Timer, p.timers[0])
         if t.when > now:
             p.unlock_timers()
             break
         gen = t.gen
         remove(p, 0)
-        op = t.op
-        f = t.f
         p.unlock_timers()
-        if op is not None:
-            op.success = 1
-            ready(op.g)
-        else:
-            f(t.arg, gen, now)
+        t.fire(gen, now)
     return now
 
 
@@ -289,7 +295,7 @@ def movetimers(src, dst):
         if len(src.timers) == 0:
             src.unlock_timers()
             return
-        t = src.timers[0]
+        t = cython.cast(Timer, src.timers[0])
         remove(src, 0)
         src.unlock_timers()
         dst.lock_timers()
@@ -307,7 +313,10 @@ class SleepOp(Op):
         if self.when <= 0:
             self.success = 1
             return READY
-        t: Timer = Timer()
+        t: Timer = g.timer  # one goroutine sleeps once at a time, so it keeps its timer, as in Go
+        if t is None:
+            t = Timer()
+            g.timer = t
         t.op = self
         self.g = g
         self.elem = t
@@ -316,8 +325,9 @@ class SleepOp(Op):
 
     def finish(self):
         """None."""
-        self.g = None
-        self.elem = None
+        t: Timer = self.elem
+        if t is not None:
+            t.op = None
         return None
 
     def abort(self):
