@@ -8,6 +8,7 @@ cdef extern from "<math.h>" nogil:
     long long llround(double x)
 cdef enum:
     MAX_WHEN = 0x7FFFFFFFFFFFFFFF
+    MAX_SECONDS = 9200000000
 cpdef int64_t to_ns(object seconds) except? -1
 cpdef int64_t when_after(int64_t ns) noexcept
 cdef class Timer:

@@ -24,7 +24,8 @@ from gort.runtime import op as _op  # noqa: F401  (gives Op its await protocol b
 from gort.runtime.runtime2 import WAIT_SLEEP
 
 if not cython.compiled:
-    MAX_WHEN = (1 << 63) - 1  # the end of the clock
+    MAX_WHEN = (1 << 63) - 1  # the end of the clock, ns
+    MAX_SECONDS = 9_200_000_000  # more cannot be said in ns
 
 
 def to_ns(seconds):
@@ -32,21 +33,22 @@ def to_ns(seconds):
 
     TypeError for what is no number, ValueError for NaN."""
     d: cython.double
-    if type(seconds) is not float:
-        if isinstance(seconds, (bool, str, bytes, bytearray)):
+    if type(seconds) is float:
+        d = seconds
+    else:
+        if type(seconds) is not int and isinstance(seconds, (bool, str, bytes, bytearray)):
             raise TypeError(f"a duration is a number of seconds, not {type(seconds).__name__}")
         try:
-            seconds = float(seconds)
+            d = float(seconds)
         except OverflowError:
             return MAX_WHEN if seconds > 0 else -MAX_WHEN
         except (TypeError, ValueError):
             raise TypeError(f"a duration is a number of seconds, not {type(seconds).__name__}") from None
-    d = seconds
     if d != d:
         raise ValueError("a duration cannot be NaN")
-    if d >= 9.2e9:
+    if d >= MAX_SECONDS:
         return MAX_WHEN
-    if d <= -9.2e9:
+    if d <= -MAX_SECONDS:
         return -MAX_WHEN
     if cython.compiled:
         return llround(d * 1e9)  # noqa: F821
@@ -332,9 +334,11 @@ class SleepOp(Op):
 
     def abort(self):
         """Disarms the timer."""
-        if self.elem is None:
+        t: Timer = self.elem
+        if t is None or not deltimer(t):
             return False
-        return deltimer(self.elem)
+        t.op = None
+        return True
 
     def reason(self):
         """sleep"""
