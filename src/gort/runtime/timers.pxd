@@ -6,9 +6,9 @@ from gort.runtime.runtime2 cimport G, M, P, Sched, Op, getm, READY, PARK, _Pdead
 from gort.runtime.handoff cimport ready, wakep, wake_poller
 cdef extern from "<math.h>" nogil:
     long long llround(double x)
-cdef enum:
-    MAX_WHEN = 0x7FFFFFFFFFFFFFFF
-    MAX_SECONDS = 9200000000
+cdef extern from *:  # constants with a type: an enum's would be unsigned
+    const long long MAX_WHEN "0x7FFFFFFFFFFFFFFFLL"
+    const double MAX_SECONDS "9.2e9"
 cpdef int64_t to_ns(object seconds) except? -1
 cpdef int64_t when_after(int64_t ns) noexcept
 cdef class Timer:

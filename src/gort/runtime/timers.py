@@ -25,7 +25,7 @@ from gort.runtime.runtime2 import WAIT_SLEEP
 
 if not cython.compiled:
     MAX_WHEN = (1 << 63) - 1  # the end of the clock, ns
-    MAX_SECONDS = 9_200_000_000  # more cannot be said in ns
+    MAX_SECONDS = 9.2e9  # more cannot be said in ns
 
 
 def to_ns(seconds):
