@@ -11,6 +11,7 @@ import pytest
 
 import gort
 from gort import runtime
+from gort.runtime import sysmon
 from gort.sync import WaitGroup
 from support import PATIENCE_S, until
 
@@ -162,6 +163,39 @@ def test_every_61st_turn_looks_at_the_global_queue(run1: Run) -> None:
         return links
 
     assert 1 <= run1(main) <= 62
+
+
+@pytest.mark.parametrize("procs", [1, 4])
+def test_runnext_shares_one_slice_though_sysmon_is_late(procs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goroutines that wake each other for ever let the queue's turn come after a slice, even while sysmon, which ends
+    slices, does not get to look."""
+    monkeypatch.setattr(sysmon, "retake", lambda s, seen: 0)
+    turns: list[int] = [0] * 12
+    end = time.monotonic() + PATIENCE_S
+
+    async def main() -> None:
+        def more() -> bool:
+            return min(turns) == 0 and time.monotonic() < end
+
+        async def ping(i: int, a: gort.Chan[int], b: gort.Chan[int]) -> None:
+            while more():
+                await a.send(0)
+                await b.recv()
+                turns[i] += 1
+            a.close()
+
+        async def pong(a: gort.Chan[int], b: gort.Chan[int]) -> None:
+            async for v in a:
+                await b.send(v)
+
+        async with gort.Group() as group:
+            for i in range(len(turns)):
+                a, b = gort.Chan[int](), gort.Chan[int]()
+                group.go(pong, a, b)
+                group.go(ping, i, a, b)
+
+    gort.run(main, procs=procs)
+    assert min(turns) > 0
 
 
 def test_gosched_goes_behind_everything(run1: Run) -> None:

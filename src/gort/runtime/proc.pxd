@@ -12,6 +12,8 @@ from gort.runtime.timers cimport checktimers, timesleepuntil
 cdef enum:
     CHECK_GLOBAL = 61
     CHECK_NETPOLL = 30
+    LOOK_AT_SLICE = 1023
+    SLICE_NS = 10000000
 
 cpdef newproc(Sched s, object fn, tuple args, object kwargs, object done, bint system)
 cdef G make(Sched s, object fn, tuple args, object kwargs, object done, bint system)
@@ -22,6 +24,7 @@ cdef G gfget(Sched s, M m)
 cdef void gfput(Sched s, M m, G g) noexcept
 cdef int64_t newgoid(Sched s, M m) noexcept
 cdef G schedule(M m)
+cdef bint slice_is_over(P p) noexcept
 cdef G findrunnable(M m)
 cdef G findrunnable_slow(M m, int64_t now)
 cdef G steal(M m, P p, int64_t now)

@@ -62,6 +62,8 @@ else:
 
     CHECK_GLOBAL = 61  # a prime: no pattern of local schedules can dodge it
     CHECK_NETPOLL = 30  # as often, and not at the same time
+    LOOK_AT_SLICE = 1023  # every 1024th switch; a mask
+    SLICE_NS = 10_000_000  # sysmon's
 
 from gort.runtime import mistakes, panic
 from gort.runtime.errors import Cancelled, Deadlock, Goexit
@@ -428,6 +430,19 @@ def cheaprand(m):
     return x
 
 
+def slice_is_over(p):
+    """Whether goroutines that wake each other through runnext have shared p for a slice.
+
+    sysmon says the same by p.preempt, but where several threads fight for the GIL, or for too few CPUs, it comes to look
+    so late that a slice lasts for hundreds of ms, while all others in p's queue wait."""
+    now: cython.longlong = nanotime()
+    if p.smtick != p.schedtick:
+        p.smtick = p.schedtick
+        p.smwhen = now
+        return False
+    return now - p.smwhen >= SLICE_NS
+
+
 def findrunnable(m):
     """A goroutine to run, or None when the runtime is exiting.  Blocks until there is one."""
     s: Sched = m.sched
@@ -448,7 +463,7 @@ def findrunnable(m):
         now = 0
         if p.timer0when != 0:
             now = checktimers(s, p, 0)
-        if p.preempt:
+        if p.preempt or (p.switchtick & LOOK_AT_SLICE == 0 and slice_is_over(p)):
             kick(p, m.id)
             fair = True
         else:
@@ -712,7 +727,7 @@ def loop(m):
         p = m.p
         if p is not None and not (p.preempt or m.spinning or s.exiting or p.timer0when != 0 or m.lockedg is not None):
             turn = p.schedtick % CHECK_GLOBAL
-            if turn != 0 and turn != CHECK_NETPOLL:
+            if turn != 0 and turn != CHECK_NETPOLL and p.switchtick & LOOK_AT_SLICE != 0:
                 g = runqget(p, m.id)
         if g is None:
             g = schedule(m)
