@@ -452,3 +452,40 @@ def test_many_cancelled_at_once(run: Run) -> None:
         assert receiver.result() == 5
 
     run(main)
+
+
+@pytest.mark.parametrize("when", ["while it takes the mutex again", "as it is woken"])
+def test_cond_has_its_mutex_whenever_it_is_cancelled(run: Run, when: str) -> None:
+    """A waiter that was woken and is cancelled before it has the mutex back: it takes it all the same, since the code
+    around it unlocks it, and is cancelled then."""
+
+    async def main() -> list[str]:
+        log: list[str] = []
+        cond = Cond()
+
+        async def waiter() -> None:
+            async with cond:
+                try:
+                    await cond.wait()
+                except Cancelled:
+                    log.append("cancelled")
+                    assert cond.mutex.locked
+                    raise
+
+        async with gort.Group() as group:
+            handle = group.go(waiter)
+            await parked(1, "sync.Cond.Wait")
+            await cond.mutex.lock()
+            cond.signal()
+            if when == "while it takes the mutex again":
+                await parked(1, "sync.Mutex.Lock")
+            handle.cancel()
+            await gort.gosched()
+            assert not handle.done
+            log.append("unlocked")
+            cond.mutex.unlock()
+            await ended(handle)
+        assert not cond.mutex.locked
+        return log
+
+    assert run(main) == ["unlocked", "cancelled"]

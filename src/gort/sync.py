@@ -12,6 +12,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
 from gort.runtime import main as _main
 from gort.runtime import proc as _proc
+from gort.runtime.errors import Cancelled
 from gort.runtime.mistakes import check_go
 from gort.runtime.sema import Mutex, Notify, RWMutex, Semaphore
 from gort.runtime.sema import WaitGroup as _WaitGroup
@@ -92,9 +93,24 @@ class Cond:
         except RuntimeError:
             raise
         except BaseException:
-            await self.mutex.lock()
+            await self._lock_again()
             raise
-        await self.mutex.lock()
+        await self._lock_again()
+
+    async def _lock_again(self) -> None:
+        """The caller goes on to unlock the mutex whatever happens: a cancellation waits until it has been taken."""
+        cancelled: BaseException | None = None
+        while True:
+            try:
+                await self.mutex.lock()
+                break
+            except (Cancelled, KeyboardInterrupt) as e:
+                cancelled = e
+        if cancelled is not None:
+            try:
+                raise cancelled
+            finally:
+                del cancelled  # it holds this frame
 
     def signal(self) -> None:
         """Wakes the goroutine that has waited longest, if any.  From any thread."""
