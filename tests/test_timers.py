@@ -221,3 +221,28 @@ def test_timers_made_before_the_program(run: Run) -> None:
         return i
 
     assert run(main) == 0
+
+
+@pytest.mark.skipif(gort.runtime.compiled, reason="the compiled core's heap cannot be reached from here")
+@pytest.mark.parametrize("first", ["stop", "fire"])
+def test_stop_and_fire_agree_on_who_came_first(run1: Run, first: str) -> None:
+    """A function timer that has left the heap and not fired yet, as between two instructions of another thread: either
+    stop() says that it stopped it, or the function runs; never neither."""
+    from gort.runtime.timers import deltimer
+
+    async def main() -> tuple[bool, bool]:
+        ran = gort.Chan[None](1)
+        timer: Any = gort.after_func(3600, ran.try_send, None)
+        timer.when = 1  # due
+        gen = timer.t.gen
+        assert deltimer(timer.t)  # as checktimers does before it calls fire()
+        if first == "stop":
+            stopped = timer.stop()
+            timer.fire(gen, 2)
+        else:
+            timer.fire(gen, 2)
+            stopped = timer.stop()
+        await gort.gosched()
+        return stopped, len(ran) == 1
+
+    assert run1(main) == ((True, False) if first == "stop" else (False, True))

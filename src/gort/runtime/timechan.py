@@ -122,8 +122,7 @@ class Timer(HeapTimer):
         self.gen += 1
         if self.pid >= 0:
             deltimer(self)
-        elif self.fn is not None:
-            active = False  # it has left the heap: its function runs or has run
+        # A function timer that is in no heap any more, but active, is about to fire: `gen` has just kept it from that.
         if self.fn is None and drain(self.c):
             active = True
         self.expires = when
