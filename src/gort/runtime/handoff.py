@@ -317,8 +317,8 @@ def stopm(m):
         s.nmidle += 1
         dead = checkdead(s)
         s.unlock()
-        if dead and not s.external():
-            fatal(s, Deadlock())
+        if dead:
+            found_dead(s)
         m.park.sleep()
         if m.nextp is not None:
             m.p = m.nextp
@@ -437,6 +437,13 @@ def is_dead(s):
     return dead
 
 
+def found_dead(s):
+    """checkdead was true: a deadlock, unless a thread outside can still send, or has sent since and ended.  So it is
+    asked again after no such thread is alive any more.  The caller holds nothing."""
+    if not s.external() and is_dead(s):
+        fatal(s, Deadlock())
+
+
 def acquire_idle_p(s, m):
     """acquire_idle for the uncompiled parts of the runtime."""
     return acquire_idle(s, m)
@@ -497,8 +504,8 @@ def count_idle(g):
     s.nmidlelocked += 1
     dead = checkdead(s)
     s.unlock()
-    if dead and not s.external():
-        fatal(s, Deadlock())
+    if dead:
+        found_dead(s)
 
 
 def count_parked(g):
@@ -513,5 +520,5 @@ def count_parked(g):
         dead = checkdead(s)
         s.unlock()
     g.unlock()
-    if dead and not s.external():
-        fatal(s, Deadlock())
+    if dead:
+        found_dead(s)

@@ -6,7 +6,7 @@ from gort.runtime.runtime2 cimport G, M, P, Sched, Op, getm
 from gort.runtime.runtime2 cimport _Gdead, _Grunnable, _Grunning, _Gwaiting, _Gidle, _Prunning, _Pdead
 from gort.runtime.runtime2 cimport MCALL_NONE, MCALL_PARK, MCALL_GOSCHED, MCALL_PREEMPT, MCALL_EXITSYSCALL
 from gort.runtime.runq cimport runqput, runqget, runqsteal, globrunqput, globrunqget, kick
-from gort.runtime.handoff cimport ready, enqueue, wakep, stopm, acquire_idle, pidleput, unbind, deliver_cancel, fatal, bind, pidleget, handoffp, checkdead
+from gort.runtime.handoff cimport ready, enqueue, wakep, stopm, acquire_idle, pidleput, unbind, deliver_cancel, fatal, bind, pidleget, handoffp, checkdead, found_dead
 from gort.runtime.timers cimport checktimers, timesleepuntil
 
 cdef enum:

@@ -33,6 +33,7 @@ else:
         deliver_cancel,
         enqueue,
         fatal,
+        found_dead,
         handoffp,
         pidleget,
         pidleput,
@@ -66,7 +67,7 @@ else:
     SLICE_NS = 10_000_000  # sysmon's
 
 from gort.runtime import mistakes, panic
-from gort.runtime.errors import Cancelled, Deadlock, Goexit
+from gort.runtime.errors import Cancelled, Goexit
 from gort.runtime.lockrank import throw
 from gort.runtime.op import drop_swallowed
 
@@ -700,8 +701,8 @@ def schedule_locked(m):
         s.nmidlelocked += 1
         dead = checkdead(s)
         s.unlock()
-        if dead and not s.external():
-            fatal(s, Deadlock())
+        if dead:
+            found_dead(s)
         m.park.sleep()
         if m.nextp is not None:
             m.p = m.nextp

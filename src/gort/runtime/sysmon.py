@@ -24,7 +24,6 @@ from typing import Any
 
 from gort.runtime import handoff, reports, timers
 from gort.runtime.debugvars import gil_enabled
-from gort.runtime.errors import Deadlock
 from gort.runtime.stack import nanotime
 
 MIN_DELAY_NS = 20_000
@@ -161,8 +160,8 @@ def wake_stale_poller(s: Any) -> None:
 
 def recheck_dead(s: Any) -> None:
     """Everything sleeps: if the threads outside that might have sent something are gone, it is a deadlock after all."""
-    if handoff.is_dead(s) and not s.external():
-        handoff.fatal(s, Deadlock())
+    if handoff.is_dead(s):
+        handoff.found_dead(s)
 
 
 class Seen:
