@@ -458,6 +458,12 @@ def findrunnable(m):
         if p is None or p.mid != m.id:
             # The P was taken while user code blocked or computed (or given up for a blocking call).
             m.p = None
+            if m.spinning:
+                # Or the world was stopped while we looked: asleep we must not count, nobody would be woken for us.
+                m.spinning = False
+                s.lock()
+                s.nmspinning -= 1
+                s.unlock()
             if not acquire_idle(s, m) and not stopm(m):
                 return None
             continue
