@@ -563,6 +563,7 @@ def poll(m):
     s: Sched = m.sched
     until: cython.longlong = timesleepuntil(s)
     waiters: cython.bint = s.netpoll is not None and s.netpoll.waiters()
+    again: cython.longlong
     now: cython.longlong
     if until == 0 and not waiters:
         return False
@@ -574,8 +575,11 @@ def poll(m):
     s.npolling = 1
     s.polluntil = until
     s.unlock()
-    # Again, now that whoever arms an earlier timer sees that it must wake us.
-    until = timesleepuntil(s)
+    # Again, now that whoever arms an earlier timer sees that it must wake us.  Never later than we have announced: whoever
+    # arms one for in between relies on that.
+    again = timesleepuntil(s)
+    if again != 0 and (until == 0 or again < until):
+        until = again
     now = nanotime()
     if s.runqsize == 0 and not s.exiting:
         if s.netpoll is not None:
