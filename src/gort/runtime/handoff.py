@@ -489,6 +489,7 @@ def uncount(g):
     """g's thread is no longer idle for the deadlock check.  Done by whoever wakes it: it wakes later than that."""
     s: Sched = g.sched
     s.lock()
+    g.readied = True  # for a count_idle that comes too late
     if g.counted:
         g.counted = False
         s.nmidlelocked -= 1
@@ -496,10 +497,14 @@ def uncount(g):
 
 
 def count_idle(g):
-    """g's thread waits inside the runtime, without a P and without a time limit: it counts as idle."""
+    """g's thread waits inside the runtime, without a P and without a time limit: it counts as idle, unless it has been
+    woken already."""
     s: Sched = g.sched
     dead: cython.bint
     s.lock()
+    if g.readied:
+        s.unlock()
+        return
     g.counted = True
     s.nmidlelocked += 1
     dead = checkdead(s)

@@ -151,10 +151,9 @@ class _Result:
         self.g = g  # stands for the waiting thread
         self.value: Any = None
         self.exc: BaseException | None = None
-        self.done: Any = False  # set by another thread: nothing may be concluded from an earlier look
 
     def finished(self, goid: int, value: Any, exc: BaseException | None) -> None:
-        self.value, self.exc, self.done = value, exc, True
+        self.value, self.exc = value, exc
         if self.g.sched is not None:
             handoff.uncount(self.g)
         self.g.note.wakeup()
@@ -178,10 +177,8 @@ def _wait_coroutine(what: Any, limit: int | None, m: Any) -> Any:
     g, goid = proc.newproc_from(s, _await, (what,), None, result, None, -1)
     if m is not None:
         handoff.entersyscall(m)
-        if limit is None and not result.done:
+        if limit is None:
             handoff.count_idle(waiter)
-            if result.done:
-                handoff.uncount(waiter)
     try:
         if not waiter.note.sleep(-1.0 if limit is None else max(0, limit) / 1e9):
             handoff.cancel(g, goid, Cancelled())
