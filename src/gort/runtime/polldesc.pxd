@@ -54,6 +54,7 @@ cdef class PollDesc:
     cdef rt_mutex mu
     cdef readonly int fd
     cdef readonly bint closing
+    cdef bint attaching
     cdef Poller np
     cdef Side r
     cdef Side w

@@ -110,6 +110,7 @@ class PollDesc:
     if not cython.compiled:
         np = None
         closing = False
+        attaching = False
 
     def __init__(self, fd):
         self.fd = fd
@@ -138,6 +139,8 @@ class PollDesc:
         """Registers it with the poller of the runtime s, which may be another than the last time."""
         np: Poller = make_poller(s)
         old: Poller
+        failed: object = None
+        last: cython.bint
         self.lock()
         old = self.np
         if old is np or self.closing:
@@ -147,6 +150,7 @@ class PollDesc:
             self.unlock()
             raise RuntimeError("this descriptor is in use in another running gort runtime")
         self.np = np
+        self.attaching = True  # until then whoever closes it leaves the closing to us: the number must stay ours
         self.r.ready = True
         self.w.ready = True
         self.r.armed = 0
@@ -156,9 +160,21 @@ class PollDesc:
         self.unlock()
         try:
             np.register(self)
-        except BaseException:
+        except BaseException as e:
+            failed = e
+        self.lock()
+        self.attaching = False
+        last = self.closing and not self.r.busy and not self.w.busy
+        if failed is not None:
             self.np = None
-            raise
+        self.unlock()
+        if last:
+            release(self)
+        if failed is not None:
+            try:
+                raise failed
+            finally:
+                failed = None
 
     def shut(self):
         """Closes it: whoever waits gets CLOSED.  False when it was closed already.  The descriptor itself goes when the
@@ -179,7 +195,7 @@ class PollDesc:
         wt = self.w.timer
         self.r.timer = None
         self.w.timer = None
-        now = not self.r.busy and not self.w.busy
+        now = not self.r.busy and not self.w.busy and not self.attaching
         self.unlock()
         del rt, wt
         if now:
@@ -191,7 +207,8 @@ class PollDesc:
         """Gives the descriptor up without closing it; the caller owns it."""
         fd = self.fd
         self.lock()
-        if self.closing or self.r.busy or self.w.busy or self.r.first is not None or self.w.first is not None:
+        busy = self.closing or self.attaching or self.r.busy or self.w.busy
+        if busy or self.r.first is not None or self.w.first is not None:
             self.unlock()
             raise RuntimeError("cannot detach a descriptor that is closed, or that a goroutine uses")
         self.closing = True
@@ -458,7 +475,7 @@ def serve(pd, side, op, parked):
             side.ready = False
         else:
             side.busy = False
-            last = pd.closing and not pd.r.busy and not pd.w.busy
+            last = pd.closing and not pd.r.busy and not pd.w.busy and not pd.attaching
         pd.unlock()
         if last:
             release(pd)
