@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-import signal
 import sys
 import threading
 import time
@@ -20,9 +19,8 @@ from collections.abc import Callable, Coroutine
 from types import CoroutineType
 from typing import Any, ParamSpec, TypeVar, TypeVarTuple
 
-from gort.runtime import handoff, panic, proc, rt0, runtime2, traceback
-from gort.runtime.blocking import BlockingOp
-from gort.runtime.errors import Cancelled, Deadlock, Goexit, Stopping
+from gort.runtime import handoff, panic, proc, rt0, runtime2, signals
+from gort.runtime.errors import Deadlock, Goexit, Stopping
 from gort.runtime.sema import WaitGroup
 
 P = ParamSpec("P")
@@ -31,7 +29,7 @@ Ts = TypeVarTuple("Ts")
 
 GRACE = 0.25  # seconds for the other threads to reach a scheduling point before the program ends without them
 
-_running: list[Any] = []  # the runtimes that run now, for gort.wait and the dump of a test's time limit
+_running = signals.running  # the runtimes that run now, for gort.wait and the dump of a test's time limit
 _last: Any = None  # the boot record of the latest one
 
 
@@ -116,14 +114,15 @@ def run(
     s.agenhooks = (agens.firstiter, agens.finalizer)
     hooks = sys.get_asyncgen_hooks()
     sys.set_asyncgen_hooks(*s.agenhooks)
-    interrupts = Interrupts(s)
+    interrupts = signals.Interrupts(s)
     _running.append(s)
     try:
-        rt0.newproc_main(s, main, args, MainDone(s))
         interrupts.install()
+        rt0.newproc_main(s, main, args, MainDone(s))
         rt0.mstart0(s)
     finally:
         try:
+            signals.ended(s)
             shutdown(s, agens)
         finally:
             interrupts.restore()
@@ -309,67 +308,6 @@ class Quiet:
         self.agens.closing.done()
 
 
-def in_user_code(frame: Any) -> bool:
-    """Whether an exception may be raised at this frame: in no code of the runtime's, save a call made by blocking()."""
-    if frame is None:
-        return False
-    return frame.f_code is BlockingOp.begin.__code__ or not traceback.hidden(frame.f_code)
-
-
-class Interrupts:
-    """Ctrl-C: KeyboardInterrupt in the main goroutine, wherever it waits or runs.
-
-    The handler runs between two bytecodes of the main thread, perhaps in the middle of the scheduler with a lock held.
-    So it raises only where user code of the main goroutine is running; otherwise it leaves word and sysmon delivers."""
-
-    def __init__(self, s: Any) -> None:
-        self.s = s
-        self.before: Any = None
-        self.quit = False
-
-    def install(self) -> None:
-        """Takes SIGINT over, if this is the main thread and nobody else has."""
-        if threading.current_thread() is threading.main_thread():
-            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-                self.before = signal.signal(signal.SIGINT, self.handle)
-                self.s.caninterrupt = True
-            if hasattr(signal, "SIGQUIT") and signal.getsignal(signal.SIGQUIT) is signal.SIG_DFL:
-                self.quit = True
-                signal.signal(signal.SIGQUIT, self.dump_and_exit)
-
-    def restore(self) -> None:
-        """Gives SIGINT and SIGQUIT back."""
-        if self.quit:
-            signal.signal(signal.SIGQUIT, signal.SIG_DFL)
-        if self.before is not None and signal.getsignal(signal.SIGINT) == self.handle:
-            signal.signal(signal.SIGINT, self.before)
-
-    def handle(self, signum: int, frame: Any) -> None:
-        """The handler."""
-        s = self.s
-        g = s.m0.curg
-        if s.exiting and not s.interrupted:
-            # No Ctrl-C: sysmon breaks a call on this thread that keeps an ended program.
-            if g is not None and in_user_code(frame):
-                raise Cancelled("the program has ended")
-            return
-        first = not s.interrupted
-        s.interrupted = True
-        user = g is not None and in_user_code(frame)
-        if user and (g is s.maing or not first or s.exiting):
-            s.interruptsent = True
-            raise KeyboardInterrupt
-        s.sysmonnote.wakeup()
-
-
-    def dump_and_exit(self, signum: int, frame: Any) -> None:
-        """SIGQUIT: every goroutine's stack, and status 2, as Go does."""
-        text = "\n".join(traceback.dump(s) for s in list(_running))
-        sys.stderr.write(f"SIGQUIT: quit\n\n{text}\n")
-        sys.stderr.flush()
-        os._exit(2)
-
-
 def _after_fork() -> None:
     """In a forked child only this thread goes on: there is no runtime any more, whatever stood on its stack."""
     for s in _running:
@@ -377,6 +315,7 @@ def _after_fork() -> None:
         s.fatal = RuntimeError("gort: a runtime does not survive os.fork; in the child call gort.run anew, or os._exit")
     _running.clear()
     runtime2.bind_thread(None)
+    signals.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

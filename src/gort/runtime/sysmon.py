@@ -15,14 +15,13 @@ looking again for a deadlock that could not be told while threads outside the ru
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 import time
 import traceback as _py_traceback
 from typing import Any
 
-from gort.runtime import handoff, reports, timers
+from gort.runtime import handoff, reports, signals, timers
 from gort.runtime.debugvars import gil_enabled
 from gort.runtime.stack import nanotime
 
@@ -143,11 +142,11 @@ def raise_in_thread(ident: int, exc: type[BaseException]) -> None:
 
 def wait_for_m0(s: Any) -> None:
     """The program has ended, but m0 may still run or sit in user code, which would keep run() from returning.  If it is
-    the main thread and its SIGINT is ours, a signal breaks the call (main.Interrupts raises there)."""
+    the main thread, a signal breaks the call (signals.Interrupts raises there)."""
     if s.m0note.sleep(EXIT_GRACE_NS / 1e9) or s.m0left:
         return
     while s.caninterrupt and not s.m0left:
-        signal.pthread_kill(s.m0.ident, signal.SIGINT)
+        signals.kick(s.m0.ident)
         if s.m0note.sleep(EXIT_GRACE_NS / 1e9):
             return
 
