@@ -4,6 +4,7 @@ from gort import exec as exec  # noqa: A004  (Go's name)
 from gort import net as net
 from gort import os as os
 from gort import runtime as runtime
+from gort import signal as signal
 from gort import sync as sync
 from gort.group import Group as Group
 from gort.group import Handle as Handle

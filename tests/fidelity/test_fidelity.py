@@ -30,7 +30,7 @@ import pytest
 
 HERE = Path(__file__).parent
 GO_DIR, PY_DIR = HERE / "go", HERE / "py"
-NAMES = ["chan", "selects", "timers", "sync", "context", "proc"]
+NAMES = ["chan", "selects", "timers", "sync", "context", "proc", "signals"]
 TIME_LIMIT_S = 60
 
 pytestmark = pytest.mark.go

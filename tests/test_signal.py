@@ -1,0 +1,699 @@
+"""gort.signal: what arrives, where, and that every signal does afterwards what it did before.
+
+Signals are sent to this very process. Where one would end it, or where Ctrl-C is what is looked at, a process of its own
+runs the program.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal as system
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gort
+from gort import context, signal
+from gort.runtime import signals, sigqueue
+from support import PATIENCE_S, command, environment, parked, python, settles, until
+
+Run = Callable[..., Any]
+CAUGHT = (system.SIGINT, system.SIGQUIT, system.SIGTERM, system.SIGUSR1, system.SIGUSR2, system.SIGURG)
+
+
+def hit(sig: int) -> None:
+    os.kill(os.getpid(), sig)
+
+
+def run_in_main_thread(main: Callable[[], Any]) -> Any:
+    """gort.run whose main goroutine stays in the main thread."""
+
+    async def stays() -> Any:
+        gort.runtime.lock_os_thread()
+        assert threading.current_thread() is threading.main_thread()
+        return await main()
+
+    return gort.run(stays, procs=1)
+
+
+def wakeup_fd() -> int:
+    fd = system.set_wakeup_fd(-1)
+    system.set_wakeup_fd(fd)
+    return fd
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """Handlers, the wakeup descriptor and gort.signal's own tables are after each test what they were before."""
+    handlers = {sig: system.getsignal(sig) for sig in system.valid_signals()}
+    fd = wakeup_fd()
+    yield
+    assert {sig: system.getsignal(sig) for sig in system.valid_signals()} == handlers
+    assert wakeup_fd() == fd
+    assert (signal._targets, signal._stopping, signal._ignored, signal._users) == ({}, [], {}, set())
+    assert (signals.before, sigqueue.wanted, sigqueue._queue) == ({}, set(), None)
+
+
+# --- arriving ------------------------------------------------------------------------------------
+
+
+def test_arrives_in_main_and_elsewhere(run: Run) -> None:
+    """As signal.Signals, wherever the goroutine runs that asked for it."""
+
+    async def waits(sig: int, ready: gort.Chan[None], out: gort.Chan[Any]) -> None:
+        ch: gort.Chan[Any] = gort.Chan(1)
+        signal.notify(ch, sig)
+        await ready.send(None)
+        await out.send(await ch.recv())
+        signal.stop(ch)
+
+    async def main() -> list[Any]:
+        ready: gort.Chan[None] = gort.Chan()
+        out: gort.Chan[Any] = gort.Chan(4)
+        for sig in (system.SIGUSR1, system.SIGUSR1, system.SIGUSR2, system.SIGTERM):
+            gort.go(waits, sig, ready, out)
+        for _ in range(4):
+            await ready.recv()
+        for sig in (system.SIGUSR1, system.SIGUSR2, system.SIGTERM):
+            hit(sig)
+        return [await out.recv() for _ in range(4)]
+
+    got = run(main)
+    assert sorted(got) == [10, 10, 12, 15]
+    assert all(isinstance(sig, signal.Signals) for sig in got)
+
+
+def test_arrives_while_main_computes(run: Run) -> None:
+    """Nobody awaits anything: the channel is told nevertheless, and so is a goroutine that waits for it."""
+
+    async def main() -> bool:
+        got: list[Any] = []
+        ch: gort.Chan[Any] = gort.Chan(1)
+        signal.notify(ch, system.SIGUSR1)
+
+        async def receiver() -> None:
+            got.append(await ch.recv())
+
+        gort.go(receiver)
+        await parked(1, "chan receive")
+        hit(system.SIGUSR1)
+        end = time.monotonic() + PATIENCE_S
+        while not got and time.monotonic() < end:
+            pass
+        return bool(got)
+
+    assert run(main)
+
+
+def test_arrives_while_the_main_thread_is_in_a_call(run: Run) -> None:
+    """A call that no signal interrupts, in the thread where Python runs its handlers."""
+    events: list[str] = []
+
+    def slow_hash() -> None:
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000)  # a second or two, without the GIL
+        events.append("call")
+
+    async def main() -> None:
+        ch: gort.Chan[Any] = gort.Chan(1)
+        signal.notify(ch, system.SIGUSR1)
+
+        async def receiver() -> None:
+            await ch.recv()
+            events.append("signal")
+
+        gort.go(receiver)
+        await parked(1, "chan receive")
+        if threading.current_thread() is threading.main_thread():
+            timer = threading.Timer(0.05, hit, [system.SIGUSR1])
+            timer.start()
+            slow_hash()
+            timer.join()
+        else:
+            hit(system.SIGUSR1)
+        await until(lambda: "signal" in events)
+
+    run(main)
+    assert events in (["signal", "call"], ["signal"])
+
+
+def test_arrives_while_every_p_is_blocked(run1: Run) -> None:
+    """More goroutines sit in calls than there are Ps."""
+    release = threading.Event()
+
+    async def blocks() -> None:
+        release.wait(PATIENCE_S)
+
+    async def main() -> Any:
+        ch: gort.Chan[Any] = gort.Chan(1)
+        signal.notify(ch, system.SIGUSR1)
+        async with gort.Group() as group:
+            for _ in range(3):
+                group.go(blocks)
+            await gort.gosched()
+            hit(system.SIGUSR1)
+            sig = await ch.recv()
+            release.set()
+        return sig
+
+    assert run1(main) == system.SIGUSR1
+
+
+def test_a_signal_to_another_thread(run: Run) -> None:
+    """raise_signal hits the calling thread, and the main thread sleeps on."""
+
+    async def main() -> Any:
+        ch: gort.Chan[Any] = gort.Chan(1)
+        signal.notify(ch, system.SIGUSR1)
+        thread = threading.Thread(target=system.raise_signal, args=[system.SIGUSR1])
+        thread.start()
+        sig = await ch.recv()
+        thread.join()
+        return sig
+
+    assert run(main) == system.SIGUSR1
+
+
+def test_without_signals_all_that_can_be_caught(run: Run) -> None:
+    async def main() -> list[int]:
+        ch: gort.Chan[Any] = gort.Chan(64)
+        signal.notify(ch)
+        wanted = sorted(sigqueue.wanted - {system.SIGALRM})  # the test's own time limit
+        for sig in wanted:
+            hit(sig)
+        got = [int(await ch.recv()) for _ in wanted]
+        assert sorted(got) == wanted
+        assert {system.SIGINT, system.SIGHUP, system.SIGCHLD, system.SIGTSTP, system.SIGRTMAX} <= set(wanted)
+        assert not {system.SIGKILL, system.SIGSTOP, system.SIGSEGV, system.SIGURG} & set(wanted)
+        return got
+
+    run(main)
+
+
+def test_delivery_does_not_wait(run: Run) -> None:
+    """A full channel loses signals; others, also those that come after it, are told."""
+
+    async def main() -> None:
+        full: gort.Chan[Any] = gort.Chan(1)
+        nobody: gort.Chan[Any] = gort.Chan()
+        other: gort.Chan[Any] = gort.Chan(10)
+        for ch in (full, nobody, other):
+            signal.notify(ch, system.SIGUSR1)
+        for n in range(5):
+            hit(system.SIGUSR1)
+            await until(lambda n=n: len(other) == n + 1)  # type: ignore[misc]
+        assert len(full) == 1
+
+    run(main)
+
+
+def test_stop_drains(run: Run) -> None:
+    """A signal that came before stop is in the channel when stop returns; none comes after."""
+
+    async def main() -> None:
+        keeps: gort.Chan[Any] = gort.Chan(1000)
+        signal.notify(keeps, system.SIGUSR1)
+        for _ in range(200):
+            ch: gort.Chan[Any] = gort.Chan(1)
+            signal.notify(ch, system.SIGUSR1)
+            system.raise_signal(system.SIGUSR1)
+            signal.stop(ch)
+            assert ch.try_recv() == (system.SIGUSR1, True)
+            system.raise_signal(system.SIGUSR1)
+            assert len(ch) == 0
+        await until(lambda: len(keeps) == 400)
+
+    run(main)
+
+
+def test_many_change_their_minds(run: Run) -> None:
+    """Goroutines that ask and stop while signals come in: every one gets what was sent between the two."""
+
+    async def asks() -> None:
+        for _ in range(30):
+            ch: gort.Chan[Any] = gort.Chan(100)
+            signal.notify(ch, system.SIGUSR1)
+            system.raise_signal(system.SIGUSR1)
+            await gort.gosched()
+            signal.stop(ch)
+            assert len(ch) >= 1
+
+    async def main() -> None:
+        async with gort.Group() as group:
+            for _ in range(4):
+                group.go(asks)
+
+    run(main)
+
+
+def test_reset_takes_every_channel() -> None:
+    async def main() -> None:
+        calls: list[int] = []
+        before = system.signal(system.SIGUSR1, lambda n, f: calls.append(n))
+        a: gort.Chan[Any] = gort.Chan(1)
+        b: gort.Chan[Any] = gort.Chan(1)
+        signal.notify(a, system.SIGUSR1)
+        signal.notify(b, system.SIGUSR1, system.SIGUSR2)
+        signal.reset(system.SIGUSR1)
+        hit(system.SIGUSR1)
+        hit(system.SIGUSR2)
+        assert await b.recv() == system.SIGUSR2
+        await until(lambda: calls == [system.SIGUSR1])
+        assert len(a) == 0
+        signal.reset()
+        system.signal(system.SIGUSR1, before)
+
+    run_in_main_thread(main)
+
+
+def test_ignored_and_reset(run: Run) -> None:
+    async def main() -> None:
+        assert not signal.ignored(system.SIGUSR1)
+        assert signal.ignored(system.SIGPIPE)  # the interpreter does that
+        ch: gort.Chan[Any] = gort.Chan(1)
+        signal.notify(ch, system.SIGUSR1)
+        signal.ignore(system.SIGUSR1)
+        assert signal.ignored(system.SIGUSR1)
+        hit(system.SIGUSR1)
+        signal.notify(ch, system.SIGUSR2)
+        hit(system.SIGUSR2)
+        assert await ch.recv() == system.SIGUSR2
+        signal.reset(system.SIGUSR1)
+        assert not signal.ignored(system.SIGUSR1)
+
+    run(main)
+
+
+def test_what_a_program_ignores_ends_with_it(run: Run) -> None:
+    async def main() -> None:
+        signal.ignore(system.SIGUSR1, system.SIGINT)
+
+    run(main)
+    assert not signal.ignored(system.SIGUSR1)
+    assert system.getsignal(system.SIGINT) is system.default_int_handler
+
+
+# --- contexts ------------------------------------------------------------------------------------
+
+
+def test_context(run: Run) -> None:
+    async def main() -> None:
+        with signal.notify_context(context.background(), system.SIGUSR1) as ctx:
+            child, _ = context.with_cancel(ctx)
+            assert ctx.err() is None
+            hit(system.SIGUSR1)
+            await child.done().recv_ok()
+            why = context.cause(child)
+            assert isinstance(why, signal.SignalReceived)
+            assert isinstance(why, context.Canceled)
+            assert why.signal is system.SIGUSR1
+            assert str(why) == "user defined signal 1 signal received"
+
+    run(main)
+
+
+def test_context_stopped_or_dropped(run: Run) -> None:
+    """stop gives the signals back and cancels; a context that is dropped is still told, until the program ends."""
+
+    async def main() -> None:
+        ctx, stop = signal.notify_context(context.background(), system.SIGUSR1)
+        stop()
+        assert isinstance(ctx.err(), context.Canceled)
+        assert not isinstance(context.cause(ctx), signal.SignalReceived)
+        assert system.SIGUSR1 not in sigqueue.wanted
+        signal.notify_context(context.background(), system.SIGUSR2)
+        hit(system.SIGUSR2)
+        await gort.sleep(0)
+
+    run(main)
+
+
+# --- threads -------------------------------------------------------------------------------------
+
+
+def in_thread(fn: Callable[[], Any]) -> Any:
+    """fn's result or exception, from a thread that is not the main one."""
+    out: list[Any] = []
+
+    def body() -> None:
+        try:
+            out.append(fn())
+        except BaseException as exc:
+            out.append(exc)
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    return out[0]
+
+
+async def notified() -> Any:
+    ch: gort.Chan[Any] = gort.Chan(1)
+    signal.notify(ch, system.SIGUSR1)
+    hit(system.SIGUSR1)
+    return await ch.recv()
+
+
+def test_a_program_in_another_thread() -> None:
+    """Only the main thread may install handlers: where it runs no program, the error says so."""
+    exc = in_thread(lambda: gort.run(notified))
+    assert isinstance(exc, RuntimeError)
+    assert "call gort.run in the main thread" in str(exc)
+    assert settles(lambda: not any(t.name == "gort-signal" for t in threading.enumerate()))
+
+
+def test_two_programs_one_of_them_in_the_main_thread(run: Run) -> None:
+    """The other one's errands are done by the main thread, also where that sleeps."""
+
+    async def main() -> Any:
+        return await gort.blocking(in_thread, lambda: gort.run(notified))
+
+    async def sleeps() -> Any:
+        out: gort.Chan[Any] = gort.Chan(1)
+        thread = threading.Thread(target=lambda: out.try_send(gort.run(notified)))
+        thread.start()
+        sig = await out.recv()
+        thread.join()
+        return sig
+
+    assert run(main) == system.SIGUSR1
+    assert run(sleeps) == system.SIGUSR1
+
+
+def test_asked_for_before_the_program() -> None:
+    """In the main thread, outside of any program: it lasts until stop, over programs in this thread and in others."""
+    ch: gort.Chan[Any] = gort.Chan(1)
+    signal.notify(ch, system.SIGUSR1, system.SIGINT)
+
+    async def main() -> Any:
+        hit(system.SIGUSR1)
+        return await ch.recv()
+
+    try:
+        assert gort.run(main) == system.SIGUSR1
+        assert in_thread(lambda: gort.run(main)) == system.SIGUSR1
+        hit(system.SIGINT)
+        assert gort.wait(ch.recv(), timeout=PATIENCE_S) == system.SIGINT
+    finally:
+        signal.stop(ch)
+
+
+def test_the_main_thread_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It sits in a call that no signal interrupts: notify gives up, and says what to do."""
+    monkeypatch.setattr(signals, "PATIENCE_S", 0.1)
+    errors: list[RuntimeError] = []
+
+    async def asks() -> None:
+        try:
+            await notified()
+        except RuntimeError as exc:
+            errors.append(exc)
+
+    async def main() -> None:
+        gort.go(asks)
+        while not errors:
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 1_000_000)  # half a second, without the GIL
+
+    run_in_main_thread(main)
+    assert "gort.blocking" in str(errors[0])
+
+
+def test_given_back_when_next_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the main thread cannot be reached to restore a handler, the signal that comes next does it."""
+    calls: list[int] = []
+    before = system.signal(system.SIGUSR1, lambda n, f: calls.append(n))
+    ch: gort.Chan[Any] = gort.Chan(1)
+    try:
+        signal.notify(ch, system.SIGUSR1)
+        with monkeypatch.context() as patch:
+            patch.setattr(signals, "reachable", lambda: False)
+            in_thread(lambda: signal.stop(ch))
+        assert calls == []
+        hit(system.SIGUSR1)
+        assert calls == [system.SIGUSR1]
+        assert len(ch) == 0
+        hit(system.SIGUSR1)
+        assert calls == [system.SIGUSR1] * 2
+        signal.notify(ch, system.SIGUSR2)  # the thread and its pipe were kept, and go now
+    finally:
+        signal.stop(ch)
+        system.signal(system.SIGUSR1, before)
+
+
+def test_errands_while_the_program_is_told_of_their_signal() -> None:
+    """SIGURG is what the runtime hits the main thread with; it goes on to work when a channel wants it too."""
+
+    async def asks() -> Any:
+        return await notified()
+
+    async def main() -> None:
+        ch: gort.Chan[Any] = gort.Chan(1)
+        signal.notify(ch, system.SIGURG)
+        hit(system.SIGURG)
+        assert await ch.recv() == system.SIGURG
+        assert in_thread(lambda: gort.run(asks)) == system.SIGUSR1
+
+    run_in_main_thread(main)
+
+
+# --- others who use signals ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_wakeup_descriptor_of_somebody_else(when: str) -> None:
+    """asyncio sets one, say. It stays, it is told, and so are we."""
+    r, w = os.pipe()
+    os.set_blocking(w, False)
+
+    async def main() -> Any:
+        ch: gort.Chan[Any] = gort.Chan(2)
+        if when == "before":
+            system.set_wakeup_fd(w)
+        signal.notify(ch, system.SIGUSR1)
+        if when == "meanwhile":
+            system.set_wakeup_fd(w)
+        hit(system.SIGUSR1)
+        sig = await ch.recv()
+        assert wakeup_fd() == w
+        assert len(ch) == 0
+        system.set_wakeup_fd(-1)
+        hit(system.SIGUSR1)
+        await ch.recv()
+        hit(system.SIGUSR1)
+        await ch.recv()
+        assert len(ch) == 0
+        return sig
+
+    try:
+        assert run_in_main_thread(main) == system.SIGUSR1
+        assert os.read(r, 10) == bytes([system.SIGUSR1])
+    finally:
+        os.close(r)
+        os.close(w)
+
+
+def test_a_handler_of_the_users_own_comes_back(run: Run) -> None:
+    def mine(signum: int, frame: Any) -> None:
+        raise AssertionError("must not be called")
+
+    before = system.signal(system.SIGUSR1, mine)
+    try:
+        assert run(notified) == system.SIGUSR1
+        assert system.getsignal(system.SIGUSR1) is mine
+    finally:
+        system.signal(system.SIGUSR1, before)
+
+
+def test_a_forked_child_is_no_receiver() -> None:
+    """Its signals do what they did before gort.run, and nothing of them arrives in the parent."""
+    code = """
+import os, signal as system, gort
+from gort import signal
+async def main():
+    ch = gort.Chan(4)
+    signal.notify(ch, system.SIGUSR1, system.SIGTERM, system.SIGINT)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            assert system.getsignal(system.SIGINT) is system.default_int_handler
+            assert system.getsignal(system.SIGTERM) == system.SIG_DFL
+            assert system.set_wakeup_fd(-1) == -1
+            os.kill(os.getpid(), system.SIGUSR1)
+        finally:
+            os._exit(9)
+    status = os.waitpid(pid, 0)[1]
+    os.kill(os.getpid(), system.SIGTERM)
+    print(os.WTERMSIG(status) == system.SIGUSR1, (await ch.recv()).name, len(ch))
+gort.run(main)
+"""
+    done = python("import warnings; warnings.simplefilter('ignore')\n" + code)
+    assert (done.stdout, done.stderr) == ("True SIGTERM 0\n", "")
+
+
+# --- Ctrl-C and the end --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+    """Starts a program with `gort run`."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(text: str) -> subprocess.Popen[str]:
+        file = tmp_path / "program.py"
+        file.write_text("import os, time, gort\nfrom gort import signal\nimport signal as system\n" + text)
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(
+            command("run", str(file)), stdout=pipe, stderr=pipe, text=True, env=environment()
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+Start = Callable[[str], "subprocess.Popen[str]"]
+
+
+@pytest.mark.parametrize("wait", ["ch.recv()", "gort.blocking(blocks)", "computes()"])
+def test_ctrl_c_goes_to_the_channel_until_stop(program: Start, wait: str) -> None:
+    """Whatever main does; after stop it interrupts again."""
+    process = program(
+        "ch = gort.Chan(1)\n"
+        "def blocks():\n    while not len(ch): time.sleep(0.01)\n"
+        "async def computes():\n    while not len(ch): pass\n"
+        "async def main():\n"
+        "    signal.notify(ch, signal.SIGINT)\n"
+        f"    print('ready', flush=True)\n    await {wait}\n    print('caught', flush=True)\n"
+        "    signal.stop(ch)\n"
+        "    print('ready', flush=True)\n    await gort.sleep(3600)\n"
+    )
+    assert line(process) == "ready"
+    process.send_signal(system.SIGINT)
+    assert line(process) == "caught"
+    assert line(process) == "ready"
+    process.send_signal(system.SIGINT)
+    out, err = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, out, err) == (130, "", "")
+
+
+def test_sigterm_for_a_graceful_end(program: Start) -> None:
+    process = program(
+        "async def main():\n"
+        "    with signal.notify_context(gort.context.background(), signal.SIGTERM) as ctx:\n"
+        "        print('ready', flush=True)\n"
+        "        await ctx.done().recv_ok()\n"
+        "    print(gort.context.cause(ctx))\n"
+    )
+    assert line(process) == "ready"
+    process.send_signal(system.SIGTERM)
+    out, err = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, out, err) == (0, "terminated signal received\n", "")
+
+
+def test_sigquit_goes_to_the_channel_until_reset(program: Start) -> None:
+    process = program(
+        "async def main():\n"
+        "    ch = gort.Chan(1)\n    signal.notify(ch, system.SIGQUIT)\n"
+        "    print('ready', flush=True)\n    print((await ch.recv()).name, flush=True)\n"
+        "    signal.reset(system.SIGQUIT)\n"
+        "    gort.after_func(0.05, lambda: print('ready', flush=True))\n    await ch.recv()\n"
+    )
+    assert line(process) == "ready"
+    process.send_signal(system.SIGQUIT)
+    assert line(process) == "SIGQUIT"
+    assert line(process) == "ready"
+    process.send_signal(system.SIGQUIT)
+    _, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 2
+    assert "SIGQUIT: quit" in err
+    assert "goroutine 1 [chan receive]:" in err
+
+
+def test_ctrl_c_after_a_channel_that_was_there_before_gort_run() -> None:
+    """reset inside the program: Ctrl-C is then the runtime's KeyboardInterrupt, at main's await."""
+    code = """
+import os, signal as system, gort
+from gort import signal
+ch = gort.Chan(1)
+signal.notify(ch, signal.SIGINT)
+async def main():
+    signal.reset(signal.SIGINT)
+    try:
+        os.kill(os.getpid(), system.SIGINT)
+        await gort.sleep(20)
+    except KeyboardInterrupt:
+        print("interrupted")
+gort.run(main)
+print(system.getsignal(system.SIGINT) is system.default_int_handler)
+"""
+    done = python(code)
+    assert (done.stdout, done.stderr) == ("interrupted\nTrue\n", "")
+
+
+# --- mistakes ------------------------------------------------------------------------------------
+
+
+def test_closed_channel_is_a_panic(run: Run) -> None:
+    async def main() -> None:
+        ch: gort.Chan[Any] = gort.Chan(1)
+        signal.notify(ch, system.SIGUSR1)
+        ch.close()
+        hit(system.SIGUSR1)
+        await gort.sleep(PATIENCE_S)
+
+    with pytest.raises(gort.Panic, match=r"SIGUSR1 .* gort\.signal\.stop\(ch\) before"):
+        run(main)
+
+
+@pytest.mark.parametrize(
+    ("args", "error", "says"),
+    [
+        ((None, system.SIGTERM), TypeError, r"make one: ch = gort\.Chan"),
+        ((system.SIGTERM,), TypeError, "ch is a gort.Chan, not a Signals"),
+        ((gort.Chan(1), "SIGTERM"), TypeError, "'SIGTERM'"),
+        ((gort.Chan(1), [system.SIGTERM]), TypeError, "one argument each, not a list"),
+        ((gort.Chan(1), True), TypeError, "bool"),
+        ((gort.Chan(1), 0), ValueError, "0 is no signal"),
+        ((gort.Chan(1), 400), ValueError, "400 is no signal"),
+        ((gort.Chan(1), system.SIGKILL), ValueError, "SIGKILL: leave it out"),
+        ((gort.Chan(1), system.SIGTERM, system.SIGSTOP), ValueError, "SIGSTOP: leave it out"),
+        ((gort.Chan(1), system.SIGSEGV), ValueError, "SIGSEGV is a fault"),
+    ],
+)
+def test_notify_refuses(args: tuple[Any, ...], error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        signal.notify(*args)
+
+
+def test_the_others_refuse() -> None:
+    with pytest.raises(ValueError, match="SIGKILL"):
+        signal.ignore(system.SIGKILL)
+    with pytest.raises(ValueError, match="SIGURG to itself"):
+        signal.ignore(system.SIGURG)
+    with pytest.raises(TypeError, match=r"stop.*not a str"):
+        signal.stop("ch")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"ignored.*'SIGHUP'"):
+        signal.ignored("SIGHUP")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no signal"):
+        signal.reset(999)
+    with pytest.raises(TypeError, match="parent is a context, not a Signals"):
+        signal.notify_context(system.SIGINT)  # type: ignore[arg-type]
+
+
+def test_import_of_gort_leaves_it_out() -> None:
+    done = python("import sys, gort; print('gort.signal' in sys.modules, gort.signal.__name__)")
+    assert done.stdout == "False gort.signal\n", done.stderr
