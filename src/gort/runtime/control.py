@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from gort.runtime import debugvars, main, procresize, rt0, runtime2, traceback
+from gort.runtime import debugvars, handoff, main, procresize, rt0, runtime2, traceback
 from gort.runtime.errors import Goexit
 from gort.runtime.mistakes import check_procs
 
@@ -46,6 +46,24 @@ def gomaxprocs(n: int = 0) -> int:
         procresize.stop_the_world(s, m)
         work = procresize.procresize(s, n, m)
         procresize.start_the_world(s, work)
+    return before
+
+
+def set_max_threads(n: int) -> int:
+    """Lets this runtime have at most n threads, sysmon's among them, and returns the limit before: 10000 at first.  More,
+    now or later, end the process: "program exceeds n-thread limit", every goroutine's stack, status 2.  A net below
+    programs that would otherwise take the system down; Semaphore and Group(limit=…) are for the rest.
+
+    A thread is needed for each goroutine that blocks its thread, and for each lock_os_thread.  TypeError for an n that
+    is no int, ValueError below 1, RuntimeError outside a goroutine.  Follows SetMaxThreads (runtime/debug)."""
+    if isinstance(n, bool) or not isinstance(n, int):
+        raise TypeError(f"set_max_threads(n): n is an int, not {type(n).__name__}")
+    if n < 1:
+        raise ValueError(f"set_max_threads({n}): a program needs a thread; at least 1")
+    s = _goroutine("set_max_threads").sched
+    before = int(s.maxmcount)
+    s.maxmcount = min(n, 0x7FFFFFFF)
+    handoff.checkmcount(s)
     return before
 
 

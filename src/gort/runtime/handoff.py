@@ -21,6 +21,7 @@ import threading
 
 import cython
 
+from gort.runtime import traceback
 from gort.runtime.errors import Deadlock
 from gort.runtime.lockrank import throw
 
@@ -283,8 +284,9 @@ def launch(s, m):
     m.thread = threading.Thread(target=s.mstart, args=(m,), name=f"gort-m{m.id - 1}", daemon=True)
     try:
         m.thread.start()
-    except RuntimeError as e:
-        # The system gives no more threads.  The Ms that there are carry on; the P waits for one of them.
+    except (RuntimeError, MemoryError) as e:
+        # The system gives no more threads.  The Ms that there are carry on; the P waits for one of them, or until sysmon
+        # has tried again with success.
         s.lock()
         s.allm.remove(m)
         if m.spinning:
@@ -294,14 +296,18 @@ def launch(s, m):
         s.nmstartfailed += 1
         s.unlock()
         if s.nmstartfailed == 1:
-            sys.stderr.write(f"gort: cannot start another thread ({e}); going on with {len(s.allm)}\n")
+            why: object = str(e) or type(e).__name__
+            sys.stderr.write(
+                f"gort: cannot start another thread ({why}); going on with {len(s.allm)}, and trying again. "
+                "Goroutines that block their threads now hold up others: see `ulimit -u`, and `ulimit -v` for memory\n"
+            )
 
 
 def checkmcount(s):
-    """Ends the process when there are more threads than sched.maxmcount, as Go does."""
-    if len(s.allm) > s.maxmcount:
-        sys.stderr.write(f"runtime: program exceeds {s.maxmcount}-thread limit\n")
-        throw("thread exhaustion")
+    """Ends the process when there are more threads than sched.maxmcount, as Go does; sysmon's is one of them."""
+    if len(s.allm) + s.nmsys > s.maxmcount:
+        limit = f"runtime: program exceeds {s.maxmcount}-thread limit\n"
+        throw("thread exhaustion", "", traceback.dump(s), first=limit)
 
 
 def stopm(m):

@@ -49,10 +49,15 @@ def wanted() -> bool:
     return "lockrank=1" in os.environ.get("GODEBUG", "").split(",")
 
 
-def throw(message: str, *stacks: str) -> NoReturn:
-    """Ends the process as Go's throw does: the runtime itself is broken, so nothing is unwound.  Exit status 2."""
+_dying = threading.RLock()  # never released
+
+
+def throw(message: str, *stacks: str, first: str = "") -> NoReturn:
+    """Ends the process as Go's throw does: the runtime itself is broken, so nothing is unwound.  Exit status 2.  Where
+    several threads throw at once, one is heard.  first: a line before the message."""
+    _dying.acquire()
     sys.stdout.flush()
-    sys.stderr.write(f"fatal error: {message}\n")
+    sys.stderr.write(f"{first}fatal error: {message}\n")
     for stack in stacks:
         sys.stderr.write(stack.rstrip("\n") + "\n")
     sys.stderr.flush()

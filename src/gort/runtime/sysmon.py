@@ -66,9 +66,18 @@ def unquicken(s: Any) -> None:
 
 
 def start(s: Any) -> None:
-    """Starts the thread."""
-    s.sysmon = threading.Thread(target=sysmon, args=(s,), name="gort-sysmon", daemon=True)
-    s.sysmon.start()
+    """Starts the thread.  RuntimeError when the system gives none: without it nothing would hold gort's promises."""
+    thread = threading.Thread(target=sysmon, args=(s,), name="gort-sysmon", daemon=True)
+    try:
+        thread.start()
+    except (RuntimeError, MemoryError) as e:
+        raise RuntimeError(
+            f"gort.run: cannot start a thread for sysmon ({str(e) or type(e).__name__}): "
+            "the process or the user has reached a limit, see `ulimit -u`, and `ulimit -v` for memory"
+        ) from e
+    s.sysmon = thread
+    s.nmsys = 1
+    handoff.checkmcount(s)
 
 
 def sysmon(s: Any) -> None:
@@ -96,6 +105,8 @@ def sysmon(s: Any) -> None:
                 wake_stale_poller(s)
             if quiet:
                 recheck_dead(s)
+            if s.nmstartfailed and stranded(s):
+                handoff.startm(s)
             s.coarsetime = nanotime()
             if s.blockedcalls:
                 reports.settle(s)
@@ -161,6 +172,16 @@ def recheck_dead(s: Any) -> None:
     """Everything sleeps: if the threads outside that might have sent something are gone, it is a deadlock after all."""
     if handoff.is_dead(s):
         handoff.found_dead(s)
+
+
+def stranded(s: Any) -> bool:
+    """Whether a P lies idle with work or with timers that nobody watches: no thread could be started for it."""
+    if not s.npidle:
+        return False
+    watched = bool(s.npolling)
+    return bool(s.runqsize) or any(
+        p.mid == 0 and (p.runqsize or p.runnext is not None or (p.timer0when and not watched)) for p in list(s.allp)
+    )
 
 
 class Seen:

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -159,6 +160,10 @@ func init() {
 	add("gomaxprocs_returns_previous", func() {
 		say(runtime.GOMAXPROCS(0), runtime.GOMAXPROCS(3), runtime.GOMAXPROCS(0))
 		say(runtime.GOMAXPROCS(-1), runtime.GOMAXPROCS(2), runtime.GOMAXPROCS(1), runtime.GOMAXPROCS(0))
+	})
+
+	add("max_threads_returns_previous", func() {
+		say(debug.SetMaxThreads(5000), debug.SetMaxThreads(1<<40), debug.SetMaxThreads(100))
 	})
 
 	add("gomaxprocs_under_load", func() {

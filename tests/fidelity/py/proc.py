@@ -219,6 +219,11 @@ async def gomaxprocs_returns_previous() -> None:
 
 
 @scenario(any_procs=True)
+async def max_threads_returns_previous() -> None:
+    say(runtime.set_max_threads(5000), runtime.set_max_threads(1 << 40), runtime.set_max_threads(100))
+
+
+@scenario(any_procs=True)
 async def gomaxprocs_under_load() -> None:
     ch: gort.Chan[int] = gort.Chan()
     total: gort.Chan[int] = gort.Chan()

@@ -1,0 +1,261 @@
+"""Threads are bounded, started again where the system gave none, and used again."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gort
+from gort import runtime
+from support import PATIENCE_S, gort_cli, python, until
+
+Run = Callable[..., Any]
+
+
+# --- maxmcount -----------------------------------------------------------------------------------
+
+
+def program(tmp_path: Path, body: str) -> subprocess.CompletedProcess[str]:
+    file = tmp_path / "program.py"
+    file.write_text(
+        "import time, threading, gort\nfrom gort import runtime\n"
+        "async def blocks():\n    time.sleep(20)\n"
+        "async def locks():\n    runtime.lock_os_thread()\n    await gort.sleep(20)\n"
+        "async def calls():\n    await gort.blocking(time.sleep, 20)\n"
+        f"async def main():\n{body}"
+    )
+    return gort_cli("run", str(file))
+
+
+@pytest.mark.parametrize("what", ["blocks", "locks", "calls"])
+def test_the_limit_ends_the_program(tmp_path: Path, what: str) -> None:
+    """Go's message, the stacks of all goroutines, status 2; whatever the threads are for."""
+    done = program(
+        tmp_path,
+        f"    print(runtime.set_max_threads(6), flush=True)\n    for _ in range(20): gort.go({what})\n"
+        "    await gort.sleep(15)\n    print('still there')\n",
+    )
+    assert (done.returncode, done.stdout) == (2, "10000\n"), done.stderr
+    assert done.stderr.startswith("runtime: program exceeds 6-thread limit\nfatal error: thread exhaustion\n\ngoroutine ")
+    assert f"main.{what}(...)" in done.stderr
+
+
+def test_a_limit_below_what_is_there(tmp_path: Path) -> None:
+    """As in Go it is not waited for the next thread: sysmon's and main's are two."""
+    done = program(tmp_path, "    runtime.set_max_threads(1)\n    print('still there')\n")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "runtime: program exceeds 1-thread limit\n" in done.stderr
+
+
+def test_below_the_limit_nothing_happens(run1: Run) -> None:
+    """It counts threads, not goroutines; it is this program's, and the next has the default."""
+
+    async def sleeps() -> None:
+        await gort.sleep(0.001)
+
+    async def main() -> tuple[int, int]:
+        first = runtime.set_max_threads(8)
+        async with gort.Group() as group:
+            for _ in range(100):
+                group.go(sleeps)
+        return first, runtime.set_max_threads(1 << 40)
+
+    async def limit() -> tuple[int, int]:
+        return runtime.set_max_threads(1 << 40), runtime.set_max_threads(10)
+
+    assert run1(main) == (10000, 8)
+    assert run1(limit) == (10000, 0x7FFFFFFF)
+
+
+def test_bad_limits(run1: Run) -> None:
+    with pytest.raises(RuntimeError, match="outside a goroutine"):
+        runtime.set_max_threads(5)
+
+    async def main() -> None:
+        with pytest.raises(ValueError, match="at least 1"):
+            runtime.set_max_threads(0)
+        with pytest.raises(TypeError, match="int, not str"):
+            runtime.set_max_threads("5")  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="not bool"):
+            runtime.set_max_threads(True)
+
+    run1(main)
+
+
+# --- no more threads -----------------------------------------------------------------------------
+
+
+class NoThreads:
+    """While `on`, the system gives no thread to an M."""
+
+    def __init__(self) -> None:
+        self.on = False
+        self.refused = 0
+
+    def start(self, thread: threading.Thread, start: Callable[[threading.Thread], None]) -> None:
+        if self.on and thread.name.startswith("gort-m"):
+            self.refused += 1
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+
+@pytest.fixture
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> NoThreads:
+    control = NoThreads()
+    start = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: control.start(thread, start))
+    return control
+
+
+def test_without_more_threads_the_program_goes_on(
+    run: Run, no_threads: NoThreads, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Blocking calls then hold up the others; nothing is lost, and it is said once."""
+    no_threads.on = True
+
+    async def blocks(out: gort.Chan[int], i: int) -> None:
+        time.sleep(0.002)
+        await gort.blocking(time.sleep, 0.002)
+        await out.send(i)
+
+    async def main() -> list[int]:
+        out: gort.Chan[int] = gort.Chan()
+        for i in range(50):
+            gort.go(blocks, out, i)
+        await gort.sleep(0.01)
+        return [await out.recv() for _ in range(50)]
+
+    assert sorted(run(main)) == list(range(50))
+    assert no_threads.refused > 0
+    err = capfd.readouterr().err
+    assert err.count("gort: cannot start another thread (can't start new thread); going on with 1,") == 1
+    assert err.count("\n") == 1
+
+
+def test_it_is_tried_again(run: Run, no_threads: NoThreads, capfd: pytest.CaptureFixture[str]) -> None:
+    """main blocks its thread until others have run, and they can run as soon as there are threads again."""
+    no_threads.on = True
+    done = threading.Event()
+
+    async def other() -> None:
+        await gort.sleep(0.001)
+        done.set()
+
+    async def main() -> bool:
+        gort.go(other)
+
+        def lift() -> None:
+            while not no_threads.refused:
+                time.sleep(0.001)
+            no_threads.on = False
+
+        threading.Thread(target=lift, name="lifts the limit").start()
+        return done.wait(PATIENCE_S)
+
+    assert run(main)
+    assert capfd.readouterr().err.count("cannot start another thread") == 1
+
+
+def test_not_even_sysmon(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    """Then gort.run raises, says what to look at, and leaves nothing."""
+    start = threading.Thread.start
+
+    def refuses(thread: threading.Thread) -> None:
+        if thread.name == "gort-sysmon":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    async def main() -> None:
+        raise AssertionError("must not run")
+
+    monkeypatch.setattr(threading.Thread, "start", refuses)
+    with pytest.raises(RuntimeError, match="ulimit -u"):
+        gort.run(main, procs=1)
+
+
+def test_a_real_limit() -> None:
+    """The address space is bounded so that no thread's stack fits any more (RLIMIT_NPROC does not bind root)."""
+    done = python(
+        """
+import resource, threading, time, gort
+
+async def blocks(i):
+    time.sleep(0.005)
+    return await gort.blocking(lambda: i)
+
+async def main():
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    threading.stack_size(4 << 30)
+    resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30), resource.RLIM_INFINITY))
+    try:
+        threading.Thread(target=print).start()
+    except RuntimeError:
+        print("limited")
+    async with gort.Group() as group:
+        handles = [group.go(blocks, i) for i in range(30)]
+    print(sorted(h.result() for h in handles) == list(range(30)))
+
+gort.run(main, procs=1)
+"""
+    )
+    assert (done.returncode, done.stdout) == (0, "limited\nTrue\n"), done.stderr
+    assert re.fullmatch(r"gort: cannot start another thread \(.*\); going on with 1, .*\n", done.stderr)
+
+
+# --- threads are used again ----------------------------------------------------------------------
+
+
+def threads_ever() -> int:
+    stats = runtime.stats()
+    return stats["threads"] + stats["threads_ended"]
+
+
+def test_blocking_calls_use_the_same_threads(run1: Run) -> None:
+    """One call after the other needs one thread more than Ps, five at a time five more, however often."""
+
+    async def main() -> None:
+        for _ in range(300):
+            await gort.blocking(int)
+        assert threads_ever() <= 3
+        for _ in range(60):
+            async with gort.Group() as group:
+                for _ in range(5):
+                    group.go(gort.runtime.num_cpu)
+                    group.go(lambda: time.sleep(0.0005))
+        assert threads_ever() <= 8
+
+    run1(main)
+
+
+def test_blocked_goroutines_use_the_same_threads(run: Run, procs: int) -> None:
+    """Threads whose goroutine lost its P in a call go back to the idle ones, and are what the next hand-off takes."""
+
+    async def blocks(inside: list[int], release: threading.Event) -> None:
+        inside.append(1)
+        release.wait(PATIENCE_S)
+
+    async def turn_of_six() -> None:
+        inside: list[int] = []
+        release = threading.Event()
+        async with gort.Group() as group:
+            for _ in range(6):
+                group.go(blocks, inside, release)
+            await until(lambda: len(inside) == 6)
+            release.set()
+
+    async def main() -> int:
+        first = 0
+        for turn in range(10):
+            await turn_of_six()
+            if turn == 1:
+                first = threads_ever()
+        return threads_ever() - first
+
+    assert run(main) <= procs
