@@ -82,7 +82,12 @@ def num_goroutine() -> int:
 
 def lock_os_thread() -> None:
     """Ties the calling goroutine to the thread it runs on: it runs on no other, and nothing else runs there, until
-    unlock_os_thread has been called as often.  For libraries whose objects belong to a thread (sqlite3, a GUI).
+    unlock_os_thread has been called as often.  For what belongs to a thread and is used across an await: sqlite3's
+    connections, a GUI, a threading.RLock or threading.local that cannot be avoided.
+
+    Without it a goroutine may go on on another thread after each await, and others run on the one it has left.
+    GODEBUG=migration=1 reports where that went wrong or could.  While its goroutine waits, a locked thread sleeps: a
+    thread for each, and two switches of threads for each wait.
 
     RuntimeError outside a goroutine.  Follows LockOSThread (runtime/proc.go)."""
     m = _goroutine("lock_os_thread")

@@ -15,6 +15,7 @@ DEFAULTS: dict[str, int] = {
     "schedtrace": 0,  # print the scheduler's state every X milliseconds (sysmon.py)
     "scheddetail": 0,  # 1: schedtrace prints each P, M and G
     "blocked": 0,  # 1: report calls that blocked a thread until sysmon took its P (sysmon.py)
+    "migration": 0,  # 1: report what belongs to a thread and is held across an await; 2: raise (migration.py)
     "seed": 0,  # seeds the scheduler's random choices, to repeat a run
     "inittrace": 0,  # 1: print the boot as it happens
 }

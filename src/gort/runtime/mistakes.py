@@ -11,6 +11,28 @@ from typing import Any, NoReturn
 MAX_PROCS = 1 << 16  # Go sets no limit and dies of memory; a P here costs about a kilobyte
 
 
+LOCK_TEXTS = {"cannot release un-acquired lock", "cannot wait on un-acquired lock", "cannot notify on un-acquired lock"}
+
+
+def explain(exc: BaseException) -> None:
+    """Adds a note to an exception with which a goroutine ends, where that says that something belongs to a thread."""
+    kind = type(exc)
+    if kind is RuntimeError and str(exc) in LOCK_TEXTS:
+        what = (
+            "a threading.RLock or Condition belongs to the thread that took it. Held across an await, use "
+            "gort.sync.Mutex or Cond; GODEBUG=migration=1 names the place where it was taken"
+        )
+    elif kind.__name__ == "ProgrammingError" and kind.__module__ == "sqlite3" and "in that same thread" in str(exc):
+        what = (
+            "call gort.runtime.lock_os_thread() before sqlite3.connect in the goroutine that uses the connection, or "
+            "share one made with check_same_thread=False under a gort.sync.Mutex"
+        )
+    else:
+        return
+    if not any(note.startswith("gort: ") for note in getattr(exc, "__notes__", ())):
+        exc.add_note(f"gort: goroutines may go on on another thread after an await. {what[0].upper()}{what[1:]}")
+
+
 def not_running(fn: Any, name: str) -> NoReturn:
     """Raises for a go statement outside a runtime."""
     if inspect.iscoroutine(fn):

@@ -66,7 +66,7 @@ else:
     LOOK_AT_SLICE = 1023  # every 1024th switch; a mask
     SLICE_NS = 10_000_000  # sysmon's
 
-from gort.runtime import mistakes, panic
+from gort.runtime import migration, mistakes, panic
 from gort.runtime.errors import Cancelled, Goexit
 from gort.runtime.lockrank import throw
 from gort.runtime.op import drop_swallowed
@@ -349,6 +349,8 @@ def execute(m, g):
         goexit0(m, g, r)
         return 0
     m.mcall = MCALL_NONE
+    if m.sched.migration:
+        migration.suspended(g)
     m.curg = None
     if mcall == MCALL_PARK:
         park(m, g)
@@ -406,6 +408,8 @@ def goexit0(m, g, r):
     goid: cython.longlong = g.goid
     if m.mcall != MCALL_NONE:
         drop_swallowed(m)  # it ended with an operation that something inside it had swallowed
+    if exc is not None:
+        mistakes.explain(exc)
     if exc is not None and (done is None or done.panics) and not isinstance(exc, (Goexit, Cancelled)):
         if not (s.ending and isinstance(exc, GeneratorExit)):
             fatal(s, panic.goroutine_panic(g, exc))

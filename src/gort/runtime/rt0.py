@@ -214,6 +214,7 @@ def schedinit(s: Any, m0: Any, rec: Record, debug: dict[str, int], procs: int | 
         d.update(count=len(os.environ), GOMAXPROCS=os.environ.get("GOMAXPROCS"), GODEBUG=os.environ.get("GODEBUG"))
     with rec.step("parsedebugvars") as d:
         s.debug = debug
+        s.migration = debug["migration"] > 0
         d.update(debug)
     with rec.step("gcinit") as d:
         import gc

@@ -245,6 +245,7 @@ cdef class Sched:
     cdef public int64_t interruptedat
     cdef public int asyncsent
     cdef public bint caninterrupt
+    cdef public bint migration
     cdef public bint m0left
     cdef public object waiters
     cdef public Note m0note

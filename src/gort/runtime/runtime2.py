@@ -431,6 +431,7 @@ class Sched:
         interruptedat = 0
         asyncsent = 0
         caninterrupt = False
+        migration = False
         m0left = False
         waiters = ()
         m0note = None
