@@ -15,7 +15,6 @@ Rejected: waking a thread at every ready (under the GIL they would only fight fo
 
 from __future__ import annotations
 
-import random
 import sys
 import threading
 
@@ -244,7 +243,7 @@ def allocm(s):
     m: M = M.__new__(M) if cython.compiled else M()
     m.sched = s
     m.park = Note()
-    m.rand = random.getrandbits(63) | 1
+    m.rand = s.rng.getrandbits(63) | 1
     m.g0 = G.__new__(G) if cython.compiled else G()
     m.g0.system = True
     m.g0.sched = s

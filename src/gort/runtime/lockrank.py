@@ -14,9 +14,12 @@ import os
 import sys
 import threading
 from types import CodeType, FrameType
-from typing import NoReturn
 
 import cython
+
+TYPE_CHECKING = False  # typing itself takes longer to import than this whole package
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 if not cython.compiled:
     # One number per lock class, in the order in which they may be taken.  lockrank.pxd has the same for C.

@@ -29,7 +29,7 @@ Rejected: level-triggered epoll with one-shot re-arming (a system call more per 
 from __future__ import annotations
 
 import threading
-import warnings
+from _warnings import warn
 
 import cython
 
@@ -133,7 +133,7 @@ class PollDesc:
                 np.unregister(self)
             self.fd = -1
             net_close(fd)
-            warnings.warn(f"unclosed {self!r}: close it, or use `async with`", ResourceWarning, source=self, stacklevel=2)
+            warn(f"unclosed {self!r}: close it, or use `async with`", ResourceWarning, source=self, stacklevel=2)
 
     def attach(self, s):
         """Registers it with the poller of the runtime s, which may be another than the last time."""

@@ -17,7 +17,6 @@ from __future__ import annotations
 import sys
 import threading
 import time
-import traceback
 from types import CoroutineType
 
 import cython
@@ -767,6 +766,8 @@ def mstart(m):
         m.nextp = None
         loop(m)
     except BaseException:
+        import traceback
+
         throw("scheduler failed", traceback.format_exc())
     finally:
         sys.set_asyncgen_hooks(*hooks)

@@ -23,8 +23,7 @@ Parking: a handshake instead of a lock held across the switch
 from __future__ import annotations
 
 import threading
-import traceback
-import warnings
+from _warnings import warn  # what warnings.warn is, without the import of warnings
 
 import cython
 
@@ -130,7 +129,7 @@ def never_awaited(op):
     m = getm()
     if m is not None and m.sched is not None and m.sched.interrupted:
         return
-    warnings.warn(f"{describe(op)} was never awaited", RuntimeWarning, stacklevel=2)
+    warn(f"{describe(op)} was never awaited", RuntimeWarning, stacklevel=2)
 
 
 SIGNAL_SLICE = 0.5  # seconds: see Note.sleep
@@ -456,6 +455,8 @@ def getg():
 def rank_throw(held, rank, same):
     """The compiled core's lock checker found an order violation.  A lock is never held across a switch, so the stack
     on which the held one was taken is the one that stands here."""
+    import traceback
+
     stack = "".join(traceback.format_stack())
     lockrank.order_violation(held, rank, stack, stack)
 
