@@ -17,7 +17,7 @@ pytestmark = pytest.mark.lint
 FILES = sorted(SOURCE.rglob("*.py"))
 # Lower numbers may not import higher ones. What is not listed by a longer name belongs to the library.
 LAYERS = {
-    "gort._cython": 0, "gort._loader": 0, "gort.version": 0, "gort.runtime": 0,
+    "gort._cython": 0, "gort._generic": 0, "gort._lazy": 0, "gort._loader": 0, "gort.version": 0, "gort.runtime": 0,
     "gort": 2, "gort.cli": 3, "gort.__main__": 4,
 }  # fmt: skip
 LIBRARY = 1

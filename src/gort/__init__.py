@@ -19,7 +19,10 @@ if _os.environ.get("GORT_PURE", "") not in ("", "0"):
 
     _install()
 
+import sys as _sys
+
 from gort._cython import lent as _lent
+from gort._lazy import put as _put
 
 with _lent():
     from gort import runtime
@@ -34,7 +37,6 @@ with _lent():
     from gort.runtime.timechan import Ticker, Timer, after, after_func
     from gort.runtime.timers import sleep
     from gort.runtime.wait import wait
-    from gort import context, sync
 from gort.version import __version__
 
 __all__ = [
@@ -62,13 +64,4 @@ __all__ = [
     "wait",
 ]
 
-
-def __getattr__(name: str) -> object:
-    """gort.net, gort.os, gort.exec and gort.signal are imported when they are first used: a start must not pay for
-    sockets."""
-    if name in ("exec", "net", "os", "signal"):
-        from importlib import import_module
-
-        with _lent():
-            return import_module(f"gort.{name}")
-    raise AttributeError(f"module 'gort' has no attribute {name!r}")
+_put(_sys.modules[__name__], ("context", "exec", "net", "os", "signal", "sync"))  # loaded when they are first used

@@ -7,10 +7,15 @@ imported (see `lent`), so that a program's own `import cython` is never affected
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import ModuleType
-from typing import Any
+from _thread import allocate_lock
+
+# As everywhere on the way of a start: typing and contextlib take longer to import than gort itself.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any
+else:
+    ModuleType = type(sys)
 
 
 class _Type:
@@ -30,15 +35,29 @@ def _make() -> ModuleType:
     return module
 
 
-@contextmanager
-def lent() -> Iterator[None]:
-    """While gort's modules are imported, `import cython` gives this."""
-    before = sys.modules.get("cython")
-    sys.modules["cython"] = _make()
-    try:
-        yield
-    finally:
-        if before is None:
-            del sys.modules["cython"]
-        else:
-            sys.modules["cython"] = before
+_mu = allocate_lock()  # guards what follows, and the entry in sys.modules
+_borrowers = 0  # threads may import at the same time, and an import leads to another
+_before: ModuleType | None = None
+
+
+class lent:
+    """`with lent():` while gort's modules are imported, `import cython` gives this."""
+
+    def __enter__(self) -> None:
+        global _borrowers, _before
+        with _mu:
+            if _borrowers == 0:
+                _before = sys.modules.get("cython")
+                sys.modules["cython"] = _make()
+            _borrowers += 1
+
+    def __exit__(self, *exc: object) -> None:
+        global _borrowers, _before
+        with _mu:
+            _borrowers -= 1
+            if _borrowers == 0:
+                if _before is None:
+                    del sys.modules["cython"]
+                else:
+                    sys.modules["cython"] = _before
+                _before = None

@@ -1,0 +1,174 @@
+"""The modules that are loaded when they are first used: one module, whichever way leads to it, and errors as ever."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from support import environment
+
+
+def run(code: str, *, pure: str | None = None) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False,
+        env=environment(GORT_PURE=pure),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+WAYS = {
+    "attribute": "gort.sync.Mutex",
+    "import": "import gort.sync; gort.sync.Mutex",
+    "import as": "import gort.sync as s; s.Mutex",
+    "from package": "from gort import sync; sync.Mutex",
+    "from module": "from gort.sync import Mutex",
+    "star": "from gort import *; sync.Mutex",
+    "import_module": "import importlib; importlib.import_module('gort.sync')",
+    "getattr": "getattr(gort.sync, 'Mutex')",
+    "dir": "assert 'Mutex' in dir(gort.sync)",
+    "vars": "assert 'Mutex' in vars(gort.sync)",
+    "repr": "assert 'sync.py' in repr(gort.sync)",
+    "doc": "assert gort.sync.__doc__.startswith('Synchronisation')",
+    "file": "assert gort.sync.__file__.endswith('sync.py')",
+    "find_spec": "import importlib.util as u; assert 'sync.py' in u.find_spec('gort.sync').origin; gort.sync.Mutex",
+    "pickle": "import pickle; assert pickle.loads(b'cgort.sync\\nMutex\\n.') is gort.sync.Mutex",
+}
+
+
+@pytest.mark.parametrize("pure", [None, "1"])
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_leads_to_the_same_module(way: str, pure: str | None) -> None:
+    """Whoever took hold of the module before it was loaded has the loaded one, which is a plain module like any other."""
+    code = f"""
+import sys, types, gort
+early = gort.sync
+assert 'gort.sync' not in sys.modules and isinstance(early, types.ModuleType)
+{WAYS[way]}
+assert early is gort.sync is sys.modules['gort.sync']
+assert type(early) is types.ModuleType and early.__name__ == 'gort.sync'
+assert early.__spec__.name == 'gort.sync' and early.__spec__.loader is early.__loader__
+assert early.Mutex.__module__ == 'gort.runtime.sema' and early.WaitGroup.go.__globals__ is vars(early)
+print('good')
+"""
+    assert run(code, pure=pure) == ["good"]
+
+
+def test_looking_at_the_package_loads_nothing() -> None:
+    code = """
+import sys, inspect, gort
+hasattr(gort, 'net'), dir(gort), vars(gort), inspect.getmembers(gort)
+for module in list(sys.modules.values()):
+    getattr(module, '__warningregistry__', None), getattr(module, '__file__', None)
+from gort import *
+from gort import net
+print([n for n in ('context', 'exec', 'net', 'os', 'sync') if f'gort.{n}' in sys.modules])
+"""
+    assert run(code) == ["[]"]
+
+
+@pytest.mark.parametrize("change", ["gort.sync.Mutex = 7", "setattr(gort.sync, 'Mutex', 7)",
+                                    "from unittest import mock; mock.patch('gort.sync.Mutex', 7).start()"])  # fmt: skip
+def test_a_change_made_before_it_is_loaded_stays(change: str) -> None:
+    code = f"import gort\n{change}\nfrom gort.sync import Mutex, Cond\nprint(Mutex, Cond.__init__.__globals__['Mutex'])"
+    assert run(code) == ["7 7"]
+
+
+def test_a_name_may_be_taken_out_before_it_is_loaded() -> None:
+    assert run("import gort\ndel gort.sync.Pool\nprint(hasattr(gort.sync, 'Pool'), hasattr(gort.sync, 'Once'))") == [
+        "False True"
+    ]
+
+
+@pytest.mark.parametrize("use", ["gort.net.dial", "import gort.net", "from gort.net import dial",
+                                 "import gort.net.conn", "gort.net.x = 1", "dir(gort.net)"])  # fmt: skip
+def test_a_module_that_cannot_be_loaded_says_why_each_time(use: str) -> None:
+    """gort.net on a system for which it has no poller; and once the reason has gone, it is loaded."""
+    code = f"""
+import sys, gort
+early, system = gort.net, sys.platform
+sys.platform = 'plan9'
+for _ in range(3):
+    try:
+        {use}
+    except ImportError as e:
+        print(str(e).split(',')[0])
+    assert 'gort.net' not in sys.modules
+sys.platform = system
+{use}
+assert early is gort.net is sys.modules['gort.net'] and callable(early.dial)
+"""
+    assert run(code) == ["gort.net needs Linux's epoll"] * 3
+
+
+def test_an_unknown_name_is_an_ordinary_attribute_error() -> None:
+    code = """
+import gort
+for look in (lambda: gort.nothing, lambda: gort.sync.nothing):
+    try:
+        look()
+    except AttributeError as e:
+        print(e)
+"""
+    assert run(code) == [
+        "module 'gort' has no attribute 'nothing'",
+        "module 'gort.sync' has no attribute 'nothing'",
+    ]
+
+
+@pytest.mark.parametrize("pure", [None, "1"])
+def test_threads_that_come_together_wait_for_each_other(pure: str | None) -> None:
+    """Some look into a module, some import it: every one gets the whole of it.  (Importing a package in one thread and a
+    module of it in another is what the import system itself may refuse.)"""
+    code = """
+import sys, threading, gort
+sys.setswitchinterval(1e-6)
+ways = [
+    lambda: gort.net.dial, lambda: gort.exec.run, lambda: gort.os.open, lambda: gort.context.background,
+    lambda: __import__('gort.net').net.Closed, lambda: __import__('gort.net', fromlist=['dial']).dial,
+    lambda: gort.sync.Mutex,
+]
+start, wrong = threading.Barrier(len(ways) * 3), []
+def one(way):
+    start.wait()
+    try:
+        way()
+    except BaseException as e:
+        wrong.append(repr(e))
+threads = [threading.Thread(target=one, args=(way,)) for way in ways * 3]
+[t.start() for t in threads]
+[t.join(30) for t in threads]
+print(wrong, any(t.is_alive() for t in threads))
+"""
+    assert run(code, pure=pure) == ["[] False"]
+
+
+def test_the_finder_goes_with_the_last_of_them() -> None:
+    code = """
+import sys, gort
+from gort import _lazy
+print(_lazy.finder in sys.meta_path)
+for name in list(_lazy._waiting):
+    try:
+        dir(vars(gort)[name.partition('.')[2]])
+    except ImportError:
+        _lazy._waiting.pop(name)
+gort.sync.Mutex
+print(_lazy.finder in sys.meta_path, _lazy._waiting, _lazy._loading)
+"""
+    assert run(code) == ["True", "False {} {}"]
+
+
+def test_reload_gives_the_same_module() -> None:
+    code = "import gort, importlib\ns = gort.sync\ns.Mutex = 7\nprint(importlib.reload(s) is s is gort.sync, s.Mutex)"
+    assert run(code) == ["True <class 'gort.runtime.sema.Mutex'>"]
+
+
+def test_as_a_program() -> None:
+    """`python -m gort.sync` runs the file as __main__ (and a name of the library is no program: nothing happens)."""
+    done = subprocess.run(
+        [sys.executable, "-m", "gort.sync"], capture_output=True, text=True, timeout=50, check=False, env=environment()
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
