@@ -6,11 +6,15 @@ from gort.runtime.rt cimport rt_import
 from gort.runtime.runtime2 cimport G, M, P, Sched, Op, getm, READY, PARK, OP_NEW, OP_DONE
 from gort.runtime.chan cimport Chan, ChanOp, try_op, enqueue_recv, enqueue_send, unlink, outcome, RECV, RECV_OK, SEND, NEXT
 from gort.runtime.handoff cimport ready
+cdef enum:
+    DEFAULT = 1
+    TIMED = 2
 cdef class SelectOp(Op):
     cdef leave(self)
-cdef uint64_t address(object c)
-cdef list lockorder(tuple cases)
-cdef void sellock(list order)
-cdef void selunlock(list order)
+cdef uint64_t address(object c) noexcept
+cdef void lockorder(Op sel) noexcept
+cdef void sellock(Op sel) noexcept
+cdef void selunlock(Op sel) noexcept
 cdef Op pass1(tuple cases, M m)
-cdef bint open_for(Chan c, int kind)
+cdef bint open_for(Chan c, int kind) noexcept
+cdef look(tuple cases)

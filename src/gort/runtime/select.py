@@ -36,6 +36,9 @@ else:
     from gort.runtime.handoff import ready
     from gort.runtime.runtime2 import OP_DONE, OP_NEW, PARK, READY, G, M, Op
 
+    DEFAULT = 1
+    TIMED = 2
+
 from gort.runtime.op import awaited_twice, describe
 from gort.runtime.runtime2 import WAIT_SELECT, WAIT_SELECT_NO_CASES
 
@@ -49,50 +52,59 @@ else:
     address = id
 
 
-def lockorder(cases):
-    """The channels of the cases, each once, in the order in which they are locked.  Insertion sort: cases are few."""
+def lockorder(sel):
+    """Sorts the channels of the cases into the order in which they are locked, each once: a list through the cases, from
+    sel.heapidx on, each case's heapidx the next, -1 the end.  Insertion: cases are few."""
+    cases: tuple = sel.c
     op: Op
-    order: list = []
+    other: Op
+    before: Op
     i: cython.int
-    n: cython.int
-    c: object
-    here: object
+    at: cython.int
     a: cython.ulonglong
-    for op in cases:
-        if op is None:
+    b: cython.ulonglong
+    sel.heapidx = -1
+    for i in range(len(cases)):
+        if cases[i] is None:
             continue
-        c = op.c
-        a = address(c)
-        n = len(order)
-        i = n
-        while i > 0:
-            here = order[i - 1]
-            if address(here) <= a:
+        op = cython.cast(Op, cases[i])
+        a = address(op.c)
+        before = sel
+        b = 0
+        at = sel.heapidx
+        while at >= 0:
+            other = cython.cast(Op, cases[at])
+            b = address(other.c)
+            if b >= a:
                 break
-            i -= 1
-        if i > 0 and order[i - 1] is c:
+            before = other
+            at = other.heapidx
+        if at >= 0 and a == b:
             continue
-        if i == n:
-            order.append(c)
-        else:
-            order.insert(i, c)
-    return order
+        op.heapidx = at
+        before.heapidx = i
 
 
-def sellock(order):
-    """Locks the channels of a lock order."""
-    c: Chan
-    for c in order:
-        c.lock()
+def sellock(sel):
+    """Locks the channels in lock order."""
+    cases: tuple = sel.c
+    op: Op
+    at: cython.int = sel.heapidx
+    while at >= 0:
+        op = cython.cast(Op, cases[at])
+        cython.cast(Chan, op.c).lock()
+        at = op.heapidx
 
 
-def selunlock(order):
-    """Unlocks them, in reverse."""
-    c: Chan
-    i: cython.int
-    for i in range(len(order) - 1, -1, -1):
-        c = order[i]
-        c.unlock()
+def selunlock(sel):
+    """Unlocks them."""
+    cases: tuple = sel.c
+    op: Op
+    at: cython.int = sel.heapidx
+    while at >= 0:
+        op = cython.cast(Op, cases[at])
+        cython.cast(Chan, op.c).unlock()
+        at = op.heapidx
 
 
 def open_for(c, kind):
@@ -120,15 +132,17 @@ def pass1(cases, m):
     A partner seen by open_for may be won by another channel's waker before we claim it: then the pick is made again."""
     op: Op
     pick: Op
+    i: cython.int
     count: cython.int
     x: cython.ulonglong
     while True:
         pick = None
         count = 0
-        for op in cases:
-            if op is None:
+        for i in range(len(cases)):
+            if cases[i] is None:
                 continue
-            if open_for(op.c, op.kind):
+            op = cython.cast(Op, cases[i])
+            if open_for(cython.cast(Chan, op.c), op.kind):
                 count += 1
                 if count == 1:
                     pick = op
@@ -140,19 +154,21 @@ def pass1(cases, m):
                     m.rand = x
                     if (x >> 20) % count == 0:
                         pick = op
-        if pick is None or try_op(pick.c, pick) == READY:
+        if pick is None or try_op(cython.cast(Chan, pick.c), pick) == READY:
             return pick
 
 
 class SelectOp(Op):
-    """`i, v, ok = await select(…)`.  c: the cases, a tuple of ChanOp or None; kind: 1 with a default; sel: the lock
-    order, while it waits."""
+    """`i, v, ok = await select(…)`.  c: the cases, a tuple of ChanOp or None; kind: DEFAULT, TIMED (a case is a timer's);
+    heapidx: the head of the lock order; index: 1 once it has waited."""
 
     what = "gort.select()"
 
     def begin(self, g):
         """Pass 1, and pass 2 when no case can run."""
         cases: tuple = self.c
+        n: cython.int = len(cases)
+        i: cython.int
         m: M = getm()
         if m is None:  # a foreign thread in gort.wait
             m = M()
@@ -160,42 +176,36 @@ class SelectOp(Op):
         op: Op
         pick: Op
         w: Op
-        c: Chan
-        timers: cython.bint = False
-        self.g = g
-        for op in cases:
-            if op is not None:
-                c = op.c
-                if c.timer is not None:
-                    timers = True
-                    c.timer.look()
-        order: list = lockorder(cases)
-        sellock(order)
+        if self.kind & TIMED:
+            look(cases)
+        lockorder(self)
+        sellock(self)
         pick = pass1(cases, m)
         if pick is not None:
-            selunlock(order)
+            selunlock(self)
             self.elem = pick
-            self.success = 1
             w = pick.next
             if w is not None:
                 pick.next = None
                 ready(w.g)
             return READY
-        if self.kind:
-            selunlock(order)
+        if self.kind & DEFAULT:
+            selunlock(self)
             return READY
-        for op in cases:
-            if op is None:
+        self.g = g
+        for i in range(n):
+            if cases[i] is None:
                 continue
+            op = cython.cast(Op, cases[i])
             op.g = g
             op.sel = self
             if op.kind == SEND:
-                enqueue_send(op.c, op)
+                enqueue_send(cython.cast(Chan, op.c), op)
             else:
-                enqueue_recv(op.c, op)
-        self.sel = order
-        selunlock(order)
-        if timers:
+                enqueue_recv(cython.cast(Chan, op.c), op)
+        self.index = 1
+        selunlock(self)
+        if self.kind & TIMED:
             for op in cases:
                 if op is not None and op.c.timer is not None:
                     op.c.timer.block()
@@ -205,48 +215,35 @@ class SelectOp(Op):
         """Pass 3: takes every case that is still queued out of its queue."""
         cases: tuple = self.c
         op: Op
-        c: Chan
-        order: list = self.sel
-        self.sel = None
-        sellock(order)
-        for op in cases:
-            if op is not None:
-                unlink(op.c, op)
-        selunlock(order)
-        for op in cases:
-            if op is not None:
+        i: cython.int
+        sellock(self)
+        for i in range(len(cases)):
+            if cases[i] is not None:
+                op = cython.cast(Op, cases[i])
+                unlink(cython.cast(Chan, op.c), op)
                 op.sel = None
-                op.g = None
-                if op.index:
-                    c = op.c
-                    if c.timer is not None:
-                        c.timer.unblock()
+        selunlock(self)
+        if self.kind & TIMED:
+            for op in cases:
+                if op is not None and op.c.timer is not None:
+                    op.c.timer.unblock()
 
     def finish(self):
         """(index, value, ok) of the case that ran; (-1, None, False) for the default."""
         cases: tuple = self.c
         pick: Op = self.elem
-        op: Op
         i: cython.int = 0
-        n: cython.int = len(cases)
-        value: object
-        if self.success and n and pick.index:
+        if self.index and pick is not None:  # it has waited
             self.leave()
-        self.g = None
-        self.elem = None
         if pick is None:
             return (-1, None, False)
-        for i in range(n):
-            op = cases[i]
-            if op is pick:
-                break
-        ok = pick.success != 0
+        self.elem = None
+        while cases[i] is not pick:
+            i += 1
         if pick.kind == SEND:
             outcome(pick)
             return (i, None, True)
-        value = pick.elem
-        pick.elem = None
-        return (i, value, ok)
+        return (i, pick.elem, pick.success != 0)
 
     def abort(self):
         """Claims the select for a cancellation, and leaves every queue."""
@@ -260,7 +257,6 @@ class SelectOp(Op):
         self.success = 2
         g.unlock()
         self.leave()
-        self.g = None
         return True
 
     def reason(self):
@@ -280,6 +276,7 @@ def select(*cases, default=False):
     op: Op
     sel: SelectOp
     bad: object = None
+    kind: cython.int = DEFAULT if default else 0
     for case in cases:
         if case is None:
             continue
@@ -294,6 +291,8 @@ def select(*cases, default=False):
             bad = awaited_twice(op)
             break
         op.state = OP_DONE
+        if cython.cast(Chan, op.c).timer is not None:
+            kind |= TIMED
     if bad is not None:
         for case in cases:
             if isinstance(case, ChanOp):
@@ -301,8 +300,16 @@ def select(*cases, default=False):
         raise bad
     sel = SelectOp.__new__(SelectOp)
     sel.c = cases
-    sel.kind = 1 if default else 0
+    sel.kind = kind
     return sel
+
+
+def look(cases):
+    """Lets the timers of the cases fire that are due."""
+    op: Op
+    for op in cases:
+        if op is not None and op.c.timer is not None:
+            op.c.timer.look()
 
 
 def describe_case(case):
