@@ -63,9 +63,10 @@ GORT_TLS PyObject *gort_tls_m = NULL;
 GORT_TLS int64_t gort_tls_probe = 0;
 static PyObject *gort_getm_impl(void) { return gort_tls_m; }
 static void gort_op_drain(void);
+static void gort_stop_drain(void);
 static void gort_setm_impl(PyObject *m) {
     gort_tls_m = m;
-    if (m == NULL) gort_op_drain();
+    if (m == NULL) { gort_op_drain(); gort_stop_drain(); }
 }
 
 #define GORT_MAXHELD 64
@@ -238,7 +239,7 @@ static inline void rt_usleep(long us) {
 
 /* ---- operation objects -------------------------------------------------------------------------------------
  * am_send serves 3.11's SEND and PyIter_Send; 3.12 and later call tp_iternext.  A None result is NULL without an
- * exception there; any other needs a StopIteration, and one per thread is kept and used again when nobody else holds it. */
+ * exception there; any other needs a StopIteration. */
 typedef int (*rt_sendfunc)(PyObject *, PyObject *, PyObject **);
 
 static inline void rt_set_op_send(rt_sendfunc f) { gort_sh->op_send = f; }
@@ -350,26 +351,85 @@ static PySendResult rt_op_am_send(PyObject *self, PyObject *arg, PyObject **resu
     return (PySendResult)gort_sh->op_send(self, arg, result);
 }
 
+/* The exception that carries a result where there is no am_send.  One object is kept and used again and again: making a
+ * StopIteration the ordinary way costs more than the rest of the operation.  It is a subclass only so that its
+ * dealloc can be ours; the interpreter takes its value and drops it at once, so the collector never sees it. */
+#if PY_VERSION_HEX >= 0x030C0000
+GORT_OP_LOCAL PyStopIterationObject *gort_stop_free = NULL;
+
+static void rt_stop_dealloc(PyObject *self) {
+    PyStopIterationObject *e = (PyStopIterationObject *)self;
+    Py_CLEAR(e->value);
+    if (e->traceback != NULL) Py_CLEAR(e->traceback);
+    if (e->context != NULL) Py_CLEAR(e->context);
+    if (e->cause != NULL) Py_CLEAR(e->cause);
+    if (e->notes != NULL) Py_CLEAR(e->notes);
+    if (e->dict != NULL) Py_CLEAR(e->dict);
+    if (gort_stop_free == NULL && gort_tls_m != NULL) {
+        gort_stop_free = e;
+        return;
+    }
+    Py_CLEAR(e->args);
+    PyObject_GC_Del(self);
+}
+
+static PyTypeObject rt_stop_type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "StopIteration",
+    .tp_basicsize = sizeof(PyStopIterationObject),
+    .tp_dealloc = rt_stop_dealloc,
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+};
+
+/* Raises StopIteration(result), without the tuple that its constructor would unpack.  Takes the reference. */
+static void rt_stop(PyObject *result) {
+    PyStopIterationObject *e = gort_stop_free;
+    if (e != NULL) {
+        gort_stop_free = NULL;
+        (void)PyObject_INIT((PyObject *)e, &rt_stop_type);
+    } else {
+        e = PyObject_GC_New(PyStopIterationObject, &rt_stop_type);
+        if (e == NULL) { Py_DECREF(result); return; }
+        e->dict = e->notes = e->traceback = e->context = e->cause = NULL;
+        e->suppress_context = 0;
+        e->args = PyTuple_New(0);
+    }
+    e->value = result;
+    PyErr_SetRaisedException((PyObject *)e);
+}
+
+static void gort_stop_drain(void) {
+    if (gort_stop_free != NULL) {
+        PyStopIterationObject *e = gort_stop_free;
+        gort_stop_free = NULL;
+        Py_CLEAR(e->args);
+        PyObject_GC_Del(e);
+    }
+}
+
+static int rt_stop_ready(void) {
+    rt_stop_type.tp_base = (PyTypeObject *)PyExc_StopIteration;
+    return PyType_Ready(&rt_stop_type);
+}
+#else
+static void rt_stop(PyObject *result) {
+    PyObject *exc = PyObject_CallNoArgs(PyExc_StopIteration);
+    if (exc == NULL) { Py_DECREF(result); return; }
+    Py_XSETREF(((PyStopIterationObject *)exc)->value, result);
+    PyErr_SetObject(PyExc_StopIteration, exc);
+    Py_DECREF(exc);
+}
+static void gort_stop_drain(void) {}
+static int rt_stop_ready(void) { return 0; }
+#endif
+
 static PyObject *rt_op_iternext(PyObject *self) {
     PyObject *result = NULL;
     int r = gort_sh->op_send(self, Py_None, &result);
     if (r == PYGEN_NEXT) return result;
     if (r == PYGEN_ERROR) return NULL;
     if (result == Py_None) { Py_DECREF(result); return NULL; }
-    {
-        /* The value is put into the exception by hand: StopIteration(value) would unpack a tuple. */
-        PyObject *exc = PyObject_CallNoArgs(PyExc_StopIteration);
-        if (exc == NULL) { Py_DECREF(result); return NULL; }
-        PyObject *old = ((PyStopIterationObject *)exc)->value;
-        ((PyStopIterationObject *)exc)->value = result;
-        Py_XDECREF(old);
-#if PY_VERSION_HEX >= 0x030C0000
-        PyErr_SetRaisedException(exc);
-#else
-        PyErr_SetObject(PyExc_StopIteration, exc);
-        Py_DECREF(exc);
-#endif
-    }
+    rt_stop(result);
     return NULL;
 }
 
@@ -390,6 +450,7 @@ static PyMethodDef rt_op_methods[] = {
 static inline int rt_install_op(PyObject *type) {
     static PyAsyncMethods async;
     PyTypeObject *t = (PyTypeObject *)type;
+    if (rt_stop_ready() < 0) return -1;
     if (t->tp_as_async != NULL) async = *t->tp_as_async;
     async.am_await = PyObject_SelfIter;
     async.am_send = rt_op_am_send;

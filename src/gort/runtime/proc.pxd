@@ -15,11 +15,11 @@ cdef enum:
     LOOK_AT_SLICE = 1023
     SLICE_NS = 10000000
 
-cpdef newproc(Sched s, object fn, tuple args, object kwargs, object done, bint system)
-cdef G make(Sched s, object fn, tuple args, object kwargs, object done, bint system)
+cpdef newproc(Sched s, object fn, tuple args, dict kwargs, object done, bint system)
+cdef G make(Sched s, object fn, tuple args, dict kwargs, object done, bint system)
 cpdef newproc_in(Sched s, object fn, tuple args, object context)
 cpdef object current_context()
-cpdef tuple newproc_from(Sched s, object fn, tuple args, object kwargs, object done, object code, int lasti)
+cpdef tuple newproc_from(Sched s, object fn, tuple args, dict kwargs, object done, object code, int lasti)
 cdef G gfget(Sched s, M m)
 cdef void gfput(Sched s, M m, G g) noexcept
 cdef int64_t newgoid(Sched s, M m) noexcept
