@@ -10,9 +10,6 @@ from __future__ import annotations
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
-from types import TracebackType
-from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
 from gort.runtime import handoff, main, proc, runtime2
 from gort.runtime.chan import Chan
@@ -20,11 +17,18 @@ from gort.runtime.errors import Cancelled, Goexit
 from gort.runtime.mistakes import check_go
 from gort.runtime.sema import WaitGroup
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator
+    from types import TracebackType
+    from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
+
+    P = ParamSpec("P")
+    T = TypeVar("T")
+else:
+    from gort._generic import Generic, T
+
 __all__ = ["Group", "Handle"]
-
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class Handle(Generic[T]):
@@ -126,10 +130,13 @@ class Group:
         self._state = "body"
         return self
 
-    @overload
-    def go(self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> Handle[T]: ...
-    @overload
-    def go(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Handle[T]: ...
+    if TYPE_CHECKING:
+
+        @overload
+        def go(self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> Handle[T]: ...
+        @overload
+        def go(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Handle[T]: ...
+
     def go(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Handle[Any]:
         """Starts fn(*args, **kwargs) as a goroutine of the group.
 

@@ -6,9 +6,7 @@ The waiting itself is in runtime/sema.py; here are the types that can be said wi
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
+from types import CoroutineType
 
 from gort.runtime import main as _main
 from gort.runtime import proc as _proc
@@ -17,10 +15,17 @@ from gort.runtime.mistakes import check_go
 from gort.runtime.sema import Mutex, Notify, RWMutex, Semaphore
 from gort.runtime.sema import WaitGroup as _WaitGroup
 
-__all__ = ["Cond", "Mutex", "Once", "Pool", "RWMutex", "Semaphore", "WaitGroup"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
-T = TypeVar("T")
-P = ParamSpec("P")
+    T = TypeVar("T")
+    P = ParamSpec("P")
+else:
+    from gort._generic import Generic, T
+
+__all__ = ["Cond", "Mutex", "Once", "Pool", "RWMutex", "Semaphore", "WaitGroup"]
 
 
 class _Member:
@@ -65,11 +70,17 @@ class Once:
         async with self._mutex:
             if not self._done:
                 try:
-                    result = fn(*args, **kwargs)
-                    if inspect.isawaitable(result):
+                    result: Any = fn(*args, **kwargs)
+                    if isinstance(result, CoroutineType) or _is_awaitable(result):
                         await result
                 finally:
                     self._done = True
+
+
+def _is_awaitable(x: object) -> bool:
+    from inspect import isawaitable
+
+    return isawaitable(x)
 
 
 class Cond:
@@ -131,10 +142,13 @@ class Cond:
 class Pool(Generic[T]):
     """Objects to use again: `x = pool.get()` … `pool.put(x)`.  Thread-safe; get() makes a new one when none is free."""
 
-    @overload
-    def __init__(self, new: Callable[[], T]) -> None: ...
-    @overload
-    def __init__(self: Pool[T | None], new: None = None) -> None: ...
+    if TYPE_CHECKING:
+
+        @overload
+        def __init__(self, new: Callable[[], T]) -> None: ...
+        @overload
+        def __init__(self: Pool[T | None], new: None = None) -> None: ...
+
     def __init__(self, new: Any = None) -> None:
         self.new: Callable[[], T] | None = new
         self._free: list[T] = []

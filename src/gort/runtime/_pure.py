@@ -9,8 +9,12 @@ import contextvars
 import sys
 import threading
 import time
-from types import CodeType, FunctionType
-from typing import Any
+from types import FunctionType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import CodeType
+    from typing import Any
 
 nanotime = time.monotonic_ns
 

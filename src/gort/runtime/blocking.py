@@ -6,14 +6,16 @@ function sees its goroutine's contextvars.  After it, the goroutine takes an idl
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, ParamSpec, TypeVar
-
 from gort.runtime import handoff, runtime2
 from gort.runtime import op as _op  # gives Op its await protocol before it is subclassed
 
-P = ParamSpec("P")
-T = TypeVar("T")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import Any, ParamSpec, TypeVar
+
+    P = ParamSpec("P")
+    T = TypeVar("T")
 
 getm = runtime2.current_m
 READY, PARK, EXITSYSCALL = 0, 1, 4

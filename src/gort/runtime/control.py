@@ -5,12 +5,15 @@ runtime/debug.go, runtime/proc.go (LockOSThread) and runtime/extern.go.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import Any, NoReturn
 
 from gort.runtime import debugvars, handoff, main, procresize, rt0, runtime2, traceback
 from gort.runtime.errors import Goexit
 from gort.runtime.mistakes import check_procs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NoReturn
 
 compiled: bool = bool(runtime2.COMPILED)
 

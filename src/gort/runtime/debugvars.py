@@ -51,11 +51,16 @@ def num_cpu() -> int:
         return os.cpu_count() or 1
 
 
+def read(path: str) -> str:
+    """A file of the system's, as text.  Unbuffered: a start reads a few of them, and they are short."""
+    with open(path, "rb", buffering=0) as f:
+        return f.read().decode("ascii", "replace")
+
+
 def cpu_quota() -> float | None:
     """The CPU limit of the cgroup this process is in, in CPUs; None where there is none."""
     try:
-        with open("/proc/self/cgroup") as f:
-            lines = f.read().splitlines()
+        lines = read("/proc/self/cgroup").splitlines()
     except OSError:
         return None
     limit: float | None = None
@@ -66,8 +71,7 @@ def cpu_quota() -> float | None:
                 # Version 2: the limit of a parent holds too.
                 while True:
                     try:
-                        with open(f"/sys/fs/cgroup{path.rstrip('/')}/cpu.max") as f:
-                            quota, period = f.read().split()
+                        quota, period = read(f"/sys/fs/cgroup{path.rstrip('/')}/cpu.max").split()
                         if quota != "max":
                             value = int(quota) / int(period)
                             limit = value if limit is None else min(limit, value)
@@ -78,10 +82,8 @@ def cpu_quota() -> float | None:
                     path = os.path.dirname(path)
             elif "cpu" in controllers.split(","):
                 base = f"/sys/fs/cgroup/cpu{path.rstrip('/')}"
-                with open(f"{base}/cpu.cfs_quota_us") as f:
-                    quota_us = int(f.read())
-                with open(f"{base}/cpu.cfs_period_us") as f:
-                    period_us = int(f.read())
+                quota_us = int(read(f"{base}/cpu.cfs_quota_us"))
+                period_us = int(read(f"{base}/cpu.cfs_period_us"))
                 if quota_us > 0:
                     limit = quota_us / period_us
         except (OSError, ValueError):

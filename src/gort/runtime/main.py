@@ -8,24 +8,27 @@ for beyond GRACE: it ends by itself when its call does, its goroutine raising Ca
 
 from __future__ import annotations
 
-import functools
-import inspect
 import os
 import sys
 import threading
 import time
-import weakref
-from collections.abc import Callable, Coroutine
-from types import CoroutineType
-from typing import Any, ParamSpec, TypeVar, TypeVarTuple
+from _weakrefset import WeakSet
+from types import CoroutineType, FunctionType
 
-from gort.runtime import handoff, panic, proc, rt0, runtime2, signals
+from gort.runtime import debugvars, handoff, proc, rt0, runtime2, signals
 from gort.runtime.errors import Deadlock, Goexit, Stopping
 from gort.runtime.sema import WaitGroup
 
-P = ParamSpec("P")
-T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from typing import Any, TypeVar, TypeVarTuple
+
+    T = TypeVar("T")
+    Ts = TypeVarTuple("Ts")
+
+if debugvars.parse()["migration"] > 0:
+    from gort.runtime import migration  # noqa: F401  (replaces threading.RLock and threading.local)
 
 GRACE = 0.25  # seconds for the other threads to reach a scheduling point before the program ends without them
 
@@ -69,6 +72,11 @@ class AgensDone:
 
 def is_async(fn: Any) -> bool:
     """Whether calling fn gives a coroutine: async functions, methods, partials of them, objects with async __call__."""
+    if type(fn) is FunctionType and fn.__code__.co_flags & 0x80:  # CO_COROUTINE: what nearly every program gives
+        return True
+    import functools
+    import inspect
+
     while isinstance(fn, functools.partial):
         fn = fn.func
     call = getattr(type(fn), "__call__", None)  # noqa: B004  (looked at, not only asked for)
@@ -77,7 +85,7 @@ def is_async(fn: Any) -> bool:
 
 def check_main(main: Any, procs: Any) -> None:
     """Raises the error that names what is wrong with the arguments of run."""
-    if inspect.iscoroutine(main):
+    if isinstance(main, CoroutineType):
         main.close()
         raise TypeError("gort.run takes the function, not a coroutine: write gort.run(main), not gort.run(main())")
     if not callable(main):
@@ -164,6 +172,8 @@ def shutdown(s: Any, agens: AsyncGenerators) -> None:
             if m.thread is not None and m.thread.ident is not None:
                 m.thread.join(max(0.0, (deadline - time.monotonic_ns()) / 1e9))
     if isinstance(s.fatal, Deadlock):
+        from gort.runtime import panic
+
         panic.deadlock(s, s.fatal)
     s.ending = True
     if m0.p is None or m0.p.mid != m0.id:
@@ -244,7 +254,7 @@ class AsyncGenerators:
 
     def __init__(self, s: Any) -> None:
         self.s = s
-        self.live: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.live: WeakSet[Any] = WeakSet()
         self.lock = threading.Lock()
         self.closing = WaitGroup()
 

@@ -26,11 +26,14 @@ import _thread
 import contextvars
 import sys
 import threading
-from types import FrameType
-from typing import Any
 
 from gort.runtime import debugvars, handoff, traceback
 from gort.runtime.runtime2 import current_m
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any
 
 REMEDY = "gort.runtime.lock_os_thread() keeps a goroutine on its thread"
 _HERE = {__file__, threading.__file__}

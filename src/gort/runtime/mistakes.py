@@ -5,8 +5,11 @@ What was awaited by mistake is in panic.py, misuse of an operation in op.py.
 
 from __future__ import annotations
 
-import inspect
-from typing import Any, NoReturn
+from types import CoroutineType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 MAX_PROCS = 1 << 16  # Go sets no limit and dies of memory; a P here costs about a kilobyte
 
@@ -35,7 +38,7 @@ def explain(exc: BaseException) -> None:
 
 def not_running(fn: Any, name: str) -> NoReturn:
     """Raises for a go statement outside a runtime."""
-    if inspect.iscoroutine(fn):
+    if isinstance(fn, CoroutineType):
         fn.close()
     raise RuntimeError(f"{name}() outside a running gort runtime: start one with gort.run(main)")
 
@@ -43,7 +46,7 @@ def not_running(fn: Any, name: str) -> NoReturn:
 def check_go(s: Any, fn: Any, name: str) -> None:
     """Raises the error that names what is wrong with a go statement; nothing where all is well."""
     if not callable(fn):
-        if inspect.iscoroutine(fn):
+        if isinstance(fn, CoroutineType):
             fn.close()
             raise TypeError(f"{name} takes the function and its arguments: write {name}(f, x), not {name}(f(x))")
         raise TypeError(f"{name} takes a function, not {type(fn).__name__}")

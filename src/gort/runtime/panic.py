@@ -6,31 +6,36 @@ the dump that is made here, while the goroutine's creator is still known.
 
 from __future__ import annotations
 
-import traceback as _py_traceback
-from typing import Any
-
 from gort.runtime import traceback
 from gort.runtime.errors import Deadlock, Panic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def headline(exc: BaseException) -> str:
     """`panic: ValueError: text`, with what it was raised from."""
-    lines = ["panic: " + "".join(_py_traceback.format_exception_only(exc)).rstrip("\n").replace("\n", "\n\t")]
+    import traceback as py_traceback
+
+    lines = ["panic: " + "".join(py_traceback.format_exception_only(exc)).rstrip("\n").replace("\n", "\n\t")]
     cause = exc.__cause__ or (None if exc.__suppress_context__ else exc.__context__)
     seen = {id(exc)}
     while cause is not None and id(cause) not in seen:
         seen.add(id(cause))
-        lines.append("\tfrom: " + "".join(_py_traceback.format_exception_only(cause)).rstrip("\n"))
+        lines.append("\tfrom: " + "".join(py_traceback.format_exception_only(cause)).rstrip("\n"))
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
     return "\n".join(lines)
 
 
 def dump_of(exc: BaseException, goid: int, creator: str) -> str:
     """What Go prints for an unrecovered panic."""
+    import traceback as py_traceback
+
     frames = traceback.render(traceback.raised(exc.__traceback__))
     text = f"{headline(exc)}\n\ngoroutine {goid} [running]:\n{frames}{creator}"
     if isinstance(exc, BaseExceptionGroup):
-        text += "\n" + "".join(_py_traceback.format_exception(exc))
+        text += "\n" + "".join(py_traceback.format_exception(exc))
     return text
 
 

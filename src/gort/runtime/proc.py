@@ -65,7 +65,7 @@ else:
     LOOK_AT_SLICE = 1023  # every 1024th switch; a mask
     SLICE_NS = 10_000_000  # sysmon's
 
-from gort.runtime import migration, mistakes, panic
+from gort.runtime import mistakes
 from gort.runtime.errors import Cancelled, Goexit
 from gort.runtime.lockrank import throw
 from gort.runtime.op import drop_swallowed
@@ -349,6 +349,8 @@ def execute(m, g):
         return 0
     m.mcall = MCALL_NONE
     if m.sched.migration:
+        from gort.runtime import migration
+
         migration.suspended(g)
     m.curg = None
     if mcall == MCALL_PARK:
@@ -369,6 +371,8 @@ def yielded(s, g):
 
 def foreign(m, g):
     """g has awaited something that is not gort's: it is told at that await."""
+    from gort.runtime import panic
+
     g.throw = panic.foreign_await(m.retval)
     m.retval = None
     g.status = _Grunnable
@@ -411,6 +415,8 @@ def goexit0(m, g, r):
         mistakes.explain(exc)
     if exc is not None and (done is None or done.panics) and not isinstance(exc, (Goexit, Cancelled)):
         if not (s.ending and isinstance(exc, GeneratorExit)):
+            from gort.runtime import panic
+
             fatal(s, panic.goroutine_panic(g, exc))
     m.curg = None
     if g.lockedm is not None:

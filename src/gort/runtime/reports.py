@@ -7,10 +7,13 @@ Everything here runs on sysmon's thread.
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 from gort.runtime import traceback
 from gort.runtime.stack import nanotime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def blocked(s: Any, m: Any, since: int) -> None:

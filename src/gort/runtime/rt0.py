@@ -10,12 +10,9 @@ What does not live here: running and ending a program (main.py).
 from __future__ import annotations
 
 import os
-import random
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from _random import Random  # random's own module of C; random itself imports half a dozen others
 
 from gort.runtime import debugvars, handoff, lockrank, proc, procresize, runtime2, stack, sysmon
 from gort.runtime.debugvars import gil_enabled
@@ -23,6 +20,10 @@ from gort.runtime.lockrank import throw
 from gort.runtime.mistakes import check_procs
 from gort.runtime.stack import nanotime
 from gort.version import __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 MAXMCOUNT = 10000  # as in Go: a program with more threads than this has lost control of them
 HOT = ("runtime2", "op", "runq", "handoff", "timers", "proc", "chan", "select", "timechan", "sema", "procresize")
@@ -36,9 +37,12 @@ class Record:
         self._open: list[str] = []
         self._echo = echo
 
-    @contextmanager
-    def step(self, name: str) -> Iterator[dict[str, Any]]:
-        """Times a step; the body fills in the details."""
+    def step(self, name: str) -> Step:
+        """`with rec.step(name) as d:` times a step; the body fills in the details."""
+        return Step(self, name)
+
+    def began(self, name: str) -> dict[str, Any]:
+        """A step has begun: its entry."""
         entry: dict[str, Any] = {
             "name": name,
             "parent": self._open[-1] if self._open else None,
@@ -48,22 +52,38 @@ class Record:
         }
         self.steps.append(entry)
         self._open.append(name)
-        start = nanotime()
-        try:
-            yield entry["detail"]
-        except BaseException:
-            entry["status"] = "failed"
-            raise
-        finally:
-            entry["ns"] = nanotime() - start
-            self._open.pop()
-            if self._echo:
-                sys.stderr.write(f"init {name} @{entry['ns']} ns {entry['detail']}\n")
+        return entry
+
+    def ended(self, entry: dict[str, Any]) -> None:
+        """The innermost step has ended."""
+        self._open.pop()
+        if self._echo:
+            sys.stderr.write(f"init {entry['name']} @{entry['ns']} ns {entry['detail']}\n")
 
     def skip(self, name: str, reason: str) -> None:
         """A step of Go's that has nothing to do here."""
         parent = self._open[-1] if self._open else None
         self.steps.append({"name": name, "parent": parent, "status": "skipped", "ns": 0, "detail": {"reason": reason}})
+
+
+class Step:
+    """The time between the beginning and the end of a step."""
+
+    def __init__(self, record: Record, name: str) -> None:
+        self.record = record
+        self.name = name
+
+    def __enter__(self) -> dict[str, Any]:
+        self.entry = self.record.began(self.name)
+        self.start = nanotime()
+        detail: dict[str, Any] = self.entry["detail"]
+        return detail
+
+    def __exit__(self, exc_type: type[BaseException] | None, *rest: object) -> None:
+        self.entry["ns"] = nanotime() - self.start
+        if exc_type is not None:
+            self.entry["status"] = "failed"
+        self.record.ended(self.entry)
 
 
 def rt0(procs: int | None = None) -> Any:
@@ -214,7 +234,7 @@ def schedinit(s: Any, m0: Any, rec: Record, debug: dict[str, int], procs: int | 
         d.update(count=len(os.environ), GOMAXPROCS=os.environ.get("GOMAXPROCS"), GODEBUG=os.environ.get("GODEBUG"))
     with rec.step("parsedebugvars") as d:
         s.debug = debug
-        s.migration = debug["migration"] > 0
+        s.migration = debug["migration"] > 0 and "gort.runtime.migration" in sys.modules  # main.py imports it
         d.update(debug)
     with rec.step("gcinit") as d:
         import gc
@@ -261,7 +281,7 @@ def moduledataverify() -> dict[str, Any]:
 
 def mcommoninit(s: Any, m0: Any) -> None:
     """m0's id, seed, note and gsignal; the head of allm; the lists that every M and P needs."""
-    rng = random.Random(s.seed)
+    rng = Random(s.seed)
     s.rng = rng
     s.allm = []
     s.allp = []

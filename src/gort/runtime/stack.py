@@ -7,15 +7,19 @@ Where a fact cannot be had on a system the answer says so; nothing is made up.
 
 from __future__ import annotations
 
-import functools
 import os
-import signal
-import struct
 import sys
 import threading
-from typing import Any
+from _thread import allocate_lock, start_new_thread
 
 from gort.runtime import runtime2
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from typing import Any
+else:
+    import _signal  # signal without its enums: enum alone takes as long to import as all of this package's structures
 
 STACK_GUARD = 928  # Go's stackGuard on linux: how far above lo a frame must stop
 
@@ -55,14 +59,18 @@ def thread_stack() -> tuple[int, int]:
     return addr.value or 0, (addr.value or 0) + size.value
 
 
-@functools.cache
+_c: Any = None
+
+
 def _libc() -> Any:
     """The C library, opened once: on 3.13t each CDLL leaves its function types behind for ever."""
-    import ctypes
+    global _c
+    if _c is None:
+        import ctypes
 
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.pthread_self.restype = ctypes.c_void_p
-    return libc
+        _c = ctypes.CDLL(None, use_errno=True)
+        _c.pthread_self.restype = ctypes.c_void_p
+    return _c
 
 
 def tls_check(value: int) -> tuple[int, int]:
@@ -79,10 +87,18 @@ def tls_check(value: int) -> tuple[int, int]:
         def load() -> int:
             return getattr(slot, "value", 0)
 
+    read = allocate_lock()
+    read.acquire()
+
+    def other() -> None:
+        try:
+            seen.append(load())
+        finally:
+            read.release()
+
     store(value)
-    t = threading.Thread(target=lambda: seen.append(load()), name="gort-settls", daemon=True)
-    t.start()
-    t.join()
+    start_new_thread(other, ())  # threading.Thread waits for more than the answer
+    read.acquire()
     own = load()
     store(0)
     return own, seen[0]
@@ -127,10 +143,9 @@ def auxv() -> dict[str, str]:
             raw = f.read(4096)
     except OSError:
         return {}
-    size = struct.calcsize("P")
+    words = memoryview(raw).cast("P")
     facts = {}
-    for i in range(0, len(raw) - 2 * size + 1, 2 * size):
-        tag, value = struct.unpack_from("=QQ" if size == 8 else "=II", raw, i)
+    for tag, value in zip(words[::2], words[1::2], strict=False):
         if tag == 0:
             break
         if tag in _AT:
@@ -149,4 +164,4 @@ def huge_page_size() -> int:
 
 def signal_mask() -> set[Any]:
     """The signals this thread has blocked."""
-    return set(signal.pthread_sigmask(signal.SIG_BLOCK, [])) if hasattr(signal, "pthread_sigmask") else set()
+    return set(_signal.pthread_sigmask(_signal.SIG_BLOCK, [])) if hasattr(_signal, "pthread_sigmask") else set()

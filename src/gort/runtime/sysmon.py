@@ -18,12 +18,14 @@ from __future__ import annotations
 import sys
 import threading
 import time
-import traceback as _py_traceback
-from typing import Any
 
-from gort.runtime import handoff, reports, signals, timers
+from gort.runtime import handoff, signals, timers
 from gort.runtime.debugvars import gil_enabled
 from gort.runtime.stack import nanotime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 MIN_DELAY_NS = 20_000
 MAX_DELAY_NS = 10_000_000
@@ -109,8 +111,12 @@ def sysmon(s: Any) -> None:
                 handoff.startm(s)
             s.coarsetime = nanotime()
             if s.blockedcalls:
+                from gort.runtime import reports
+
                 reports.settle(s)
             if trace_every and s.coarsetime - traced >= trace_every:
+                from gort.runtime import reports
+
                 traced = s.coarsetime
                 reports.schedtrace(s, started)
             netpoll = s.netpoll
@@ -120,9 +126,11 @@ def sysmon(s: Any) -> None:
         unquicken(s)
         wait_for_m0(s)
     except Exception:
+        import traceback
+
         from gort.runtime.lockrank import throw
 
-        throw("sysmon failed", _py_traceback.format_exc())
+        throw("sysmon failed", traceback.format_exc())
 
 
 def interrupt_main_goroutine(s: Any) -> None:
@@ -241,6 +249,8 @@ def retake(s: Any, seen: dict[int, Seen]) -> int:
         blocked = cpu is not None and (cpu - last.cpu) * 10 < now - last.clock
         if blocked and now - last.clock >= BLOCKED_NS:
             if waiting_work(s, p) and take(s, p, m, mid, tick):
+                from gort.runtime import reports
+
                 n += 1
                 s.nhandoff += 1
                 reports.blocked(s, m, last.since)

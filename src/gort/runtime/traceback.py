@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
-from types import CodeType, FrameType, TracebackType
-from typing import Any
-
 from gort.runtime.debugvars import gil_enabled
 from gort.runtime.runtime2 import GSTATUS, WAITREASON
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import CodeType, FrameType, TracebackType
+    from typing import Any
 
 HIDDEN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _Gdead = 6

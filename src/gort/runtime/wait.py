@@ -6,10 +6,8 @@ is represented in wait queues by a G of its own whose note is what `ready` wakes
 
 from __future__ import annotations
 
-import inspect
 import time
-from collections.abc import Awaitable
-from typing import Any, TypeVar
+from types import CoroutineType
 
 from gort.runtime import handoff, main, proc, runtime2
 from gort.runtime.blocking import BlockingOp
@@ -19,7 +17,12 @@ from gort.runtime.op import GoschedOp, awaited_twice, describe
 from gort.runtime.select import SelectOp
 from gort.runtime.timers import SleepOp, to_ns
 
-T = TypeVar("T")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 _NEW, _DONE, _PARK = 0, 2, 1
 
@@ -38,15 +41,21 @@ def wait(what: Awaitable[T], timeout: float | None = None) -> T:
     limit = None if timeout is None else to_ns(timeout)
     if isinstance(what, runtime2.Op):
         return _wait_op(what, limit, m)  # type: ignore[no-any-return]
-    if inspect.isawaitable(what):
+    if isinstance(what, CoroutineType) or _is_awaitable(what):
         return _wait_coroutine(what, limit, m)  # type: ignore[no-any-return]
     raise TypeError(f"gort.wait takes an operation such as ch.recv(), or a coroutine, not {type(what).__name__}")
+
+
+def _is_awaitable(what: Any) -> bool:
+    from inspect import isawaitable
+
+    return isawaitable(what)
 
 
 def _drop(what: Any) -> None:
     if isinstance(what, runtime2.Op):
         what.state = _DONE
-    elif inspect.iscoroutine(what):
+    elif isinstance(what, CoroutineType):
         what.close()
 
 
