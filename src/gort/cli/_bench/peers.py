@@ -64,9 +64,9 @@ class Peer:
 
     def full_environment(self) -> dict[str, str]:
         """The caller's environment without what would tilt a comparison, and with the peer's own settings."""
-        environment = {
-            k: v for k, v in os.environ.items() if k not in ("GOMAXPROCS", "GODEBUG", "GOGC", "PYTHONDEBUG")
-        }
+        # Without bytecode every start compiles the peer anew, but not what the interpreter was installed with.
+        tilting = ("GOMAXPROCS", "GODEBUG", "GOGC", "PYTHONDEBUG", "PYTHONDONTWRITEBYTECODE")
+        environment = {k: v for k, v in os.environ.items() if k not in tilting}
         environment.update(self.environment)
         return environment
 
