@@ -165,17 +165,14 @@ def test_it_is_tried_again(run: Run, no_threads: NoThreads, capfd: pytest.Captur
 
 def test_not_even_sysmon(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
     """Then gort.run raises, says what to look at, and leaves nothing."""
-    start = threading.Thread.start
 
-    def refuses(thread: threading.Thread) -> None:
-        if thread.name == "gort-sysmon":
-            raise RuntimeError("can't start new thread")
-        start(thread)
+    def refuses(*of_anything: object) -> int:
+        raise RuntimeError("can't start new thread")
 
     async def main() -> None:
         raise AssertionError("must not run")
 
-    monkeypatch.setattr(threading.Thread, "start", refuses)
+    monkeypatch.setattr("gort.runtime.sysmon.start_new_thread", refuses)
     with pytest.raises(RuntimeError, match="ulimit -u"):
         gort.run(main, procs=1)
 

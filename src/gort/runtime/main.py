@@ -245,8 +245,11 @@ class External:
 
     def __call__(self) -> bool:
         s = self.s
-        own = {self.home, s.sysmon} | {m.thread for m in list(s.allm)}
-        return any(t not in own and t.is_alive() for t in threading.enumerate()) or s.nexternal > 0
+        own = {self.home} | {m.thread for m in list(s.allm)}
+        watch = s.sysmon.ident if s.sysmon is not None else None  # known to threading once it calls a user's function
+        return s.nexternal > 0 or any(
+            t not in own and t.ident != watch and t.is_alive() for t in threading.enumerate()
+        )
 
 
 class AsyncGenerators:
@@ -322,6 +325,7 @@ def _after_fork() -> None:
     """In a forked child only this thread goes on: there is no runtime any more, whatever stood on its stack."""
     for s in _running:
         s.exiting = True
+        s.sysmon = None  # its lock stays taken for ever
         s.fatal = RuntimeError("gort: a runtime does not survive os.fork; in the child call gort.run anew, or os._exit")
     _running.clear()
     runtime2.bind_thread(None)

@@ -16,8 +16,8 @@ looking again for a deadlock that could not be told while threads outside the ru
 from __future__ import annotations
 
 import sys
-import threading
 import time
+from _thread import allocate_lock, start_new_thread
 
 from gort.runtime import handoff, signals, timers
 from gort.runtime.debugvars import gil_enabled
@@ -67,17 +67,35 @@ def unquicken(s: Any) -> None:
         sys.setswitchinterval(s.switchinterval)
 
 
+class Watch:
+    """The thread of one runtime.  threading.Thread would wait until it runs, and every start with it."""
+
+    def __init__(self, s: Any) -> None:
+        self.over = allocate_lock()
+        self.over.acquire()
+        self.ident = start_new_thread(self.live, (s,))
+
+    def live(self, s: Any) -> None:
+        """Watches until the runtime exits."""
+        try:
+            sysmon(s)
+        finally:
+            self.over.release()
+
+    def join(self) -> None:
+        """Waits for the thread's end.  Once."""
+        self.over.acquire()
+
+
 def start(s: Any) -> None:
     """Starts the thread.  RuntimeError when the system gives none: without it nothing would hold gort's promises."""
-    thread = threading.Thread(target=sysmon, args=(s,), name="gort-sysmon", daemon=True)
     try:
-        thread.start()
+        s.sysmon = Watch(s)
     except (RuntimeError, MemoryError) as e:
         raise RuntimeError(
             f"gort.run: cannot start a thread for sysmon ({str(e) or type(e).__name__}): "
             "the process or the user has reached a limit, see `ulimit -u`, and `ulimit -v` for memory"
         ) from e
-    s.sysmon = thread
     s.nmsys = 1
     handoff.checkmcount(s)
 
