@@ -16,7 +16,8 @@ NOT_AT_START = [
     "traceback", "inspect", "ast", "dis", "tokenize", "linecache", "textwrap", "warnings", "re",
     "gort.runtime.migration", "gort.runtime.panic", "gort.runtime.reports",
     # Said in a few lines, or there in C.
-    "contextlib", "random", "signal", "enum", "struct", "weakref", "copyreg", "importlib.util", "importlib.machinery",
+    "contextlib", "collections", "functools", "random", "signal", "enum", "struct", "weakref", "copyreg",
+    "importlib.util", "importlib.machinery",
     # For the library, which is loaded when it is used.
     "gort.context", "gort.exec", "gort.net", "gort.os", "gort.signal", "gort.sync", "gort.runtime.fd",
     "gort.runtime.netpoll", "gort.runtime.polldesc", "gort.runtime.sigqueue",
@@ -51,9 +52,9 @@ def run(code: str, **env: str | None) -> list[str]:
 
 @pytest.mark.parametrize("pure", [None, "1"])
 def test_a_start_imports_what_a_hello_uses(pure: str | None) -> None:
-    """A program that says hello pays for the scheduler, for threading (with functools, collections and types, which it
-    brings along), and for nothing else: typing, inspect and the like take longer to import than gort.  What needs one
-    of them imports it there and then."""
+    """A program that says hello pays for the scheduler, for threading with what that brings along (functools and
+    collections, in older versions), and for nothing else: typing, inspect and the like take longer to import than gort.
+    What needs one of them imports it there and then."""
     hello, imported, compiled = run(HELLO, GORT_PURE=pure)
     assert hello == "hello"
     allowed = set() if compiled == "True" else ONLY_UNCOMPILED

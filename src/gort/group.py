@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections import deque
 
 from gort.runtime import handoff, main, proc, runtime2
 from gort.runtime.chan import Chan
@@ -19,6 +18,7 @@ from gort.runtime.sema import WaitGroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable, Coroutine, Generator
     from types import TracebackType
     from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     P = ParamSpec("P")
     T = TypeVar("T")
 else:
+    from _collections import deque  # as threading has it: collections itself is a millisecond
+
     from gort._generic import Generic, T
 
 __all__ = ["Group", "Handle"]

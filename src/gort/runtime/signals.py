@@ -20,7 +20,6 @@ import os
 import sys
 import threading
 import time
-from collections import deque
 
 from gort.runtime import traceback
 from gort.runtime.blocking import BlockingOp
@@ -29,11 +28,14 @@ from gort.runtime.errors import Cancelled
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+    from collections import deque
     from collections.abc import Callable
     from typing import Any, TypeVar
 
     T = TypeVar("T")
 else:
+    from _collections import deque
+
     import _signal as signal  # the same functions, without the enums: those take two milliseconds of every start
 
 KICK: int | None = getattr(signal, "SIGURG", None)
