@@ -51,7 +51,7 @@ DIRECTIVES = {
     "language_level": 3,
     # Each module guards what it shares by its own locks (design: "without the GIL it does").
     "freethreading_compatible": True,
-    # Plain C functions: the interpreter calls them without a detour. `inspect` reads their signatures from __text_signature__.
+    # Plain C functions: the interpreter calls them without a detour; `inspect` reads __text_signature__.
     "binding": False,
     "embedsignature": True,
     "embedsignature.format": "clinic",

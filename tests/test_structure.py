@@ -22,7 +22,7 @@ LAYERS = {
 }  # fmt: skip
 LIBRARY = 1
 LONG = {
-    "runtime/proc.py": 800,  # one loop and its parts, compiled as one unit
+    "runtime/proc.py": 700,  # one loop and its parts, compiled as one unit
     "runtime/sema.py": 650,
     "xray/known_layouts.py": 5000,  # a table, written by a program
 }

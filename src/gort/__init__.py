@@ -31,7 +31,7 @@ with _lent():
     from gort.runtime.chan import Chan
     from gort.runtime.errors import Cancelled, ChannelClosed, Deadlock, Panic
     from gort.runtime.main import run
-    from gort.runtime.proc import go
+    from gort.runtime.newproc import go
     from gort.runtime.op import gosched
     from gort.runtime.select import select
     from gort.runtime.timechan import Ticker, Timer, after, after_func

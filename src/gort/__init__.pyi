@@ -15,8 +15,8 @@ from gort.runtime.errors import ChannelClosed as ChannelClosed
 from gort.runtime.errors import Deadlock as Deadlock
 from gort.runtime.errors import Panic as Panic
 from gort.runtime.main import run as run
+from gort.runtime.newproc import go as go
 from gort.runtime.op import gosched as gosched
-from gort.runtime.proc import go as go
 from gort.runtime.select import select as select
 from gort.runtime.timechan import Ticker as Ticker
 from gort.runtime.timechan import Timer as Timer

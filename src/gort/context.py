@@ -35,7 +35,7 @@ from types import TracebackType
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from gort.runtime import main as _main
-from gort.runtime import proc as _proc
+from gort.runtime import newproc as _newproc
 from gort.runtime.chan import Chan
 from gort.runtime.select import select
 from gort.runtime.timechan import after_func as _timer_func
@@ -278,7 +278,7 @@ class _Cancel(_Derived):
         elif done.closed:
             self._cancel(_err_of(self._parent), cause(self._parent))
         else:
-            _proc.go(_watch, self._parent, self)
+            _newproc.go(_watch, self._parent, self)
 
 
 class _Alarm:
@@ -558,7 +558,7 @@ def after_func(ctx: Context, fn: Callable[..., object], *args: Any) -> Callable[
 
     def start() -> None:
         if not sched.exiting:
-            _proc.newproc(sched, fn, args, None, None, False)
+            _newproc.newproc(sched, fn, args, None, None, False)
 
     waiting._run = start
 

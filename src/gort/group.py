@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import threading
 
-from gort.runtime import handoff, main, proc, runtime2
+from gort.runtime import handoff, main, newproc, runtime2
 from gort.runtime.chan import Chan
 from gort.runtime.errors import Cancelled, Goexit
 from gort.runtime.mistakes import check_go
@@ -172,7 +172,7 @@ class Group:
 
     def _start(self, s: Any, h: Handle[Any], code: Any = None, lasti: int = -1) -> None:
         fn, args, kwargs = h._call
-        g = proc.newproc_from(s, fn, args, kwargs, h, code, lasti)
+        g = newproc.newproc_from(s, fn, args, kwargs, h, code, lasti)
         with self._lock:
             if h.done:
                 return

@@ -31,7 +31,7 @@ from signal import SIGINT, SIGTERM, Signals
 from typing import Any
 
 from gort import context as _context
-from gort.runtime import proc as _proc
+from gort.runtime import newproc as _newproc
 from gort.runtime import runtime2 as _runtime2
 from gort.runtime import signals as _signals
 from gort.runtime import sigqueue as _sigqueue
@@ -244,7 +244,7 @@ def _closed(target: _Target, sig: Any) -> None:
 
     s = target.owner
     if s is not None and not s.exiting:
-        _proc.newproc(s, panic, (), None, None, False)
+        _newproc.newproc(s, panic, (), None, None, False)
 
 
 def _wanted() -> set[int]:

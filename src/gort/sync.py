@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import CoroutineType
 
 from gort.runtime import main as _main
-from gort.runtime import proc as _proc
+from gort.runtime import newproc as _newproc
 from gort.runtime.errors import Cancelled
 from gort.runtime.mistakes import check_go
 from gort.runtime.sema import Mutex, Notify, RWMutex, Semaphore
@@ -49,7 +49,7 @@ class WaitGroup(_WaitGroup):
         check_go(s, fn, "WaitGroup.go")
         self.add(1)
         try:
-            _proc.newproc(s, fn, args, kwargs, _Member(self), False)
+            _newproc.newproc(s, fn, args, kwargs, _Member(self), False)
         except BaseException:
             self.done()
             raise

@@ -26,9 +26,10 @@ from types import FrameType
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
+from world import check, mixed
+
 import gort
 from support import GIL, gort_threads, open_files, resident_bytes, settles
-from world import check, mixed
 
 PATIENCE_S = 60.0
 

@@ -18,11 +18,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from world import ACTIONS, WEIGHTS, World, check, mixed
 
 import gort
 from gort import Cancelled, runtime
 from support import environment, until
-from world import ACTIONS, WEIGHTS, World, check, mixed
 
 SECONDS = float(os.environ.get("GORT_STRESS_SECONDS", "2"))
 SEEDS = ["fixed", "random"]

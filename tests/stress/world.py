@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gort
-from gort import Cancelled, runtime
+from gort import runtime
 from gort.sync import Cond, Mutex, Once, RWMutex, Semaphore, WaitGroup
 from support import ended, until
 

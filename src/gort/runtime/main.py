@@ -15,7 +15,7 @@ import time
 from _weakrefset import WeakSet
 from types import CoroutineType, FunctionType
 
-from gort.runtime import debugvars, handoff, proc, rt0, runtime2, signals
+from gort.runtime import debugvars, handoff, newproc, proc, rt0, runtime2, signals
 from gort.runtime.errors import Deadlock, Goexit, Stopping
 from gort.runtime.sema import WaitGroup
 
@@ -52,7 +52,7 @@ class MainDone:
             return
         s.result, s.exc = value, exc
         if (s.agens.live or s.agens.closing.count) and not s.exiting:
-            proc.newproc(s, s.agens.close_all, (), None, AgensDone(s), True)
+            newproc.newproc(s, s.agens.close_all, (), None, AgensDone(s), True)
         else:
             handoff.request_exit(s)
 
@@ -204,7 +204,7 @@ def close(s: Any, m: Any, g: Any) -> None:
             m.curg = None
             m.mcall = 0
             m.parkop = None
-    proc.forget(g)
+    newproc.forget(g)
     if done is not None and hasattr(done, "abandoned"):
         done.abandoned(goid)
 
@@ -270,7 +270,7 @@ class AsyncGenerators:
         """A generator was dropped half-way: its aclose() runs in a goroutine of its own."""
         if not self.s.exiting:
             self.closing.add(1)
-            proc.newproc(self.s, _aclose, (agen,), None, Quiet(self), True)
+            newproc.newproc(self.s, _aclose, (agen,), None, Quiet(self), True)
 
     async def close_all(self) -> None:
         """Closes every one that is left, as a goroutine: their `finally` blocks may wait."""

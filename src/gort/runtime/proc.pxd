@@ -1,10 +1,11 @@
 # proc.pxd: the scheduler loop in C types.
 from cpython.ref cimport PyObject, Py_INCREF, Py_XDECREF
 from libc.stdint cimport int64_t, uint64_t
-from gort.runtime.rt cimport rt_import, nanotime, rt_setm, rt_resume, rt_swap_context, rt_copy_context, rt_caller, rt_is_async_function, rt_fetch_exc, rt_usleep
+from gort.runtime.rt cimport rt_import, nanotime, rt_setm, rt_resume, rt_swap_context, rt_fetch_exc, rt_usleep
 from gort.runtime.runtime2 cimport G, M, P, Sched, Op, getm
 from gort.runtime.runtime2 cimport _Gdead, _Grunnable, _Grunning, _Gwaiting, _Gidle, _Prunning, _Pdead
 from gort.runtime.runtime2 cimport MCALL_NONE, MCALL_PARK, MCALL_GOSCHED, MCALL_PREEMPT, MCALL_EXITSYSCALL
+from gort.runtime.newproc cimport forget, gfput
 from gort.runtime.runq cimport runqput, runqget, runqsteal, globrunqput, globrunqget, kick
 from gort.runtime.handoff cimport ready, enqueue, wakep, stopm, acquire_idle, pidleput, unbind, deliver_cancel, fatal, bind, pidleget, handoffp, checkdead, found_dead
 from gort.runtime.timers cimport checktimers, timesleepuntil
@@ -15,14 +16,6 @@ cdef enum:
     LOOK_AT_SLICE = 1023
     SLICE_NS = 10000000
 
-cpdef newproc(Sched s, object fn, tuple args, dict kwargs, object done, bint system)
-cdef G make(Sched s, object fn, tuple args, dict kwargs, object done, bint system)
-cpdef newproc_in(Sched s, object fn, tuple args, object context)
-cpdef object current_context()
-cpdef tuple newproc_from(Sched s, object fn, tuple args, dict kwargs, object done, object code, int lasti)
-cdef G gfget(Sched s, M m)
-cdef void gfput(Sched s, M m, G g) noexcept
-cdef int64_t newgoid(Sched s, M m) noexcept
 cdef G schedule(M m)
 cdef bint slice_is_over(P p) noexcept
 cdef G findrunnable(M m)
@@ -36,8 +29,6 @@ cdef int foreign(M m, G g) except -1
 cdef int run(M m, G g)
 cdef int resume(M m, G g) noexcept
 cdef void setm(M m)
-cdef int inherit_context(G g) except -1
-cdef void clear_context(G g) noexcept
 cdef int park(M m, G g) except -1
 cdef int goexit0(M m, G g, int r) except -1
 cdef int throw_in(M m, G g, object exc)
@@ -46,7 +37,6 @@ cdef int startlockedm(M m, G g) except -1
 cpdef loop(M m)
 cdef uint64_t cheaprand(M m)
 cpdef in_context(G g, object fn)
-cpdef forget(G g)
 cpdef release_queues(Sched s)
 cpdef mstart(M m)
 cpdef mexit(M m)

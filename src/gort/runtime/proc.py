@@ -1,5 +1,5 @@
 # cython: cdivision=True
-"""The scheduler: newproc, schedule, findrunnable, execute, park.  Follows Go's runtime/proc.go.
+"""The scheduler: schedule, findrunnable, execute, park.  Follows Go's runtime/proc.go.
 
 One M runs one goroutine at a time: `loop` picks it (findrunnable) and resumes its coroutine (execute) until an
 operation suspends it.  Everything after the suspension happens on g0, that is, in this loop: parking, requeueing,
@@ -9,7 +9,8 @@ every queue once more (handoff.py says why that suffices).
 
 A goroutine is a coroutine, or a plain function that runs on its M until it returns.
 
-What does not live here: how Ps change hands (handoff.py), the queues (runq.py), timers (timers.py), the boot (rt0.py).
+What does not live here: how goroutines are made (newproc.py), how Ps change hands (handoff.py), the queues (runq.py),
+timers (timers.py), the boot (rt0.py).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import cython
 if cython.compiled:
     rt_import()  # noqa: F821
 else:
-    from gort.runtime._pure import caller, copy_context, getm, nanotime, resume, rt_is_async_function, setm
+    from gort.runtime._pure import nanotime, resume, setm
     from gort.runtime.handoff import (
         acquire_idle,
         bind,
@@ -40,6 +41,7 @@ else:
         unbind,
         wakep,
     )
+    from gort.runtime.newproc import forget, gfput
     from gort.runtime.runq import globrunqget, globrunqput, kick, runqget, runqput, runqsteal
     from gort.runtime.runtime2 import (
         MCALL_EXITSYSCALL,
@@ -52,8 +54,6 @@ else:
         Op,
         P,
         Sched,
-        _Gdead,
-        _Gidle,
         _Grunnable,
         _Grunning,
         _Gwaiting,
@@ -70,186 +70,7 @@ from gort.runtime.errors import Cancelled, Goexit
 from gort.runtime.lockrank import throw
 from gort.runtime.op import drop_swallowed
 
-GOID_BATCH = 16  # goroutine numbers that a P takes at a time, as in Go, so that spawning touches no shared counter
-GFREE_MAX = 64  # dead Gs that a P keeps for itself; half of them go to sched's list beyond that
-_GOID_BATCH = cython.declare(cython.int, 16)
-_GFREE_MAX = cython.declare(cython.int, 64)
-
-
-# ---- making goroutines ------------------------------------------------------------------------------------------------
-
-
-def newgoid(s, m):
-    """A number for a new goroutine."""
-    p: P = m.p if m is not None else None
-    goid: cython.longlong
-    if p is None:
-        s.lock()
-        s.goidgen += 1
-        goid = s.goidgen
-        s.unlock()
-        return goid
-    if p.goidcache == p.goidcacheend:
-        s.lock()
-        p.goidcache = s.goidgen + 1
-        s.goidgen += _GOID_BATCH
-        p.goidcacheend = p.goidcache + _GOID_BATCH
-        s.unlock()
-    goid = p.goidcache
-    p.goidcache = goid + 1
-    return goid
-
-
-def gfget(s, m):
-    """A dead G to use again, or a new one, entered in allgs."""
-    g: G = None
-    p: P = m.p if m is not None else None
-    if p is not None:
-        p.lock()
-        if p.mid == m.id and p.gfree is not None:
-            g = p.gfree
-            p.gfree = g.schedlink
-            p.ngfree -= 1
-        p.unlock()
-        if g is not None:
-            g.schedlink = None
-            return g
-    if s.gfree is not None:
-        s.lock()
-        g = s.gfree
-        if g is not None:
-            s.gfree = g.schedlink
-            s.ngfree -= 1
-        s.unlock()
-        if g is not None:
-            g.schedlink = None
-            return g
-    g = G.__new__(G) if cython.compiled else G()
-    g.sched = s
-    s.lock_allg()
-    s.allgs.append(g)
-    s.unlock_allg()
-    return g
-
-
-def gfput(s, m, g):
-    """Keeps a dead G for the next go statement."""
-    p: P = m.p
-    if p is not None:
-        p.lock()
-        if p.mid == m.id and p.ngfree < _GFREE_MAX:
-            g.schedlink = p.gfree
-            p.gfree = g
-            p.ngfree += 1
-            p.unlock()
-            return
-        p.unlock()
-    s.lock()
-    g.schedlink = s.gfree
-    s.gfree = g
-    s.ngfree += 1
-    s.unlock()
-
-
-def go(fn, /, *args, **kwargs):
-    """The go statement: starts fn(*args, **kwargs) as a goroutine and returns at once.
-
-    fn is an async function, or a plain one, which then keeps its thread until it returns.  An exception that nobody
-    catches in it ends the program.  Raises TypeError for what is no function, or for arguments that do not fit an async
-    function; RuntimeError outside a running runtime.  Follows newproc (runtime/proc.go)."""
-    m: M = getm()
-    s: Sched
-    if m is None or m.curg is None:
-        mistakes.not_running(fn, "gort.go")
-    s = m.sched
-    if s.ending or not callable(fn):
-        mistakes.check_go(s, fn, "gort.go")
-    g: G = make(s, fn, args, kwargs, None, False)
-    enqueue(g, True)
-
-
-def newproc(s, fn, args, kwargs, done, system):
-    """Makes a goroutine that runs fn(*args, **kwargs) and puts it on this P's queue, to run next."""
-    g: G = make(s, fn, args, kwargs, done, system)
-    enqueue(g, True)
-
-
-def make(s, fn, args, kwargs, done, system):
-    """A new goroutine that is on no queue yet.
-
-    An async function is called here, so that wrong arguments raise TypeError at the go statement, in the caller."""
-    m: M = getm()
-    coro: object = None
-    lasti: cython.int = -1
-    if m is not None and m.sched is not s:
-        m = None
-    if rt_is_async_function(fn):
-        coro = fn(*args, **kwargs) if kwargs else fn(*args)
-    g: G = gfget(s, m)
-    g.coro = coro
-    g.fn = fn
-    if coro is None:
-        g.args = args
-        g.kwargs = kwargs
-    g.done = done
-    g.system = system
-    if cython.compiled:
-        g.gocode = rt_caller(cython.address(lasti))  # noqa: F821
-        g.golasti = lasti
-        inherit_context(g)
-    else:
-        g.gocode, g.golasti = caller(3)
-        g.context = copy_context()
-    g.parentgoid = m.curg.goid if m is not None and m.curg is not None else 0
-    g.goid = newgoid(s, m)
-    g.status = _Grunnable
-    return g
-
-
-def newproc_in(s, fn, args, context):
-    """newproc for a function that was handed over earlier, in the context that current_context gave then."""
-    g: G = make(s, fn, args, None, None, False)
-    if cython.compiled:
-        clear_context(g)
-        if context is not None:
-            g.context = cython.cast(cython.pointer(PyObject), context)  # noqa: F821
-            Py_INCREF(context)  # noqa: F821
-    else:
-        g.context = context
-    enqueue(g, True)
-
-
-def newproc_from(s, fn, args, kwargs, done, code, lasti):
-    """newproc for a library function that stands between the user's go statement and this: `code` and `lasti` are the
-    user's.  Returns (g, goid): by the time the caller looks, the G may run something else."""
-    g: G = make(s, fn, args, kwargs, done, False)
-    goid: cython.longlong = g.goid
-    g.gocode = code
-    g.golasti = lasti
-    enqueue(g, True)
-    return g, goid
-
-
 if cython.compiled:
-
-    def current_context():
-        """A copy of the current context, or None where it is empty."""
-        ctx: cython.pointer(PyObject) = rt_copy_context()  # noqa: F821
-        if ctx == cython.NULL:
-            return None
-        context: object = cython.cast(object, ctx)
-        Py_XDECREF(ctx)  # noqa: F821
-        return context
-
-    def inherit_context(g):
-        """Gives g a copy of the current context; none where the current one is empty and has never been needed."""
-        g.context = rt_copy_context()  # noqa: F821
-
-    def clear_context(g):
-        """Drops g's context."""
-        ctx: cython.pointer(PyObject) = g.context  # noqa: F821
-        g.context = cython.NULL
-        Py_XDECREF(ctx)  # noqa: F821
 
     def setm(m):
         """Binds this thread to an M."""
@@ -270,9 +91,6 @@ if cython.compiled:
             Py_XDECREF(res)  # noqa: F821
         return r
 
-
-if not cython.compiled:
-    current_context = copy_context
 
 # ---- running them -----------------------------------------------------------------------------------------------------
 
@@ -584,8 +402,8 @@ def poll(m):
     s.npolling = 1
     s.polluntil = until
     s.unlock()
-    # Again, now that whoever arms an earlier timer sees that it must wake us.  Never later than we have announced: whoever
-    # arms one for in between relies on that.
+    # Again, now that whoever arms an earlier timer sees that it must wake us.  Never later than we have announced:
+    # whoever arms one for in between relies on that.
     again = timesleepuntil(s)
     if again != 0 and (until == 0 or again < until):
         until = again
@@ -807,31 +625,6 @@ def in_context(g, fn):
         finally:
             rt_swap_context(cython.address(g.context))  # noqa: F821
     return g.context.run(fn) if g.context is not None else fn()
-
-
-def forget(g):
-    """Empties a goroutine that has been closed."""
-    g.lock()
-    g.status = _Gdead
-    g.goid = 0
-    g.parked = False
-    g.readied = False
-    g.waitop = None
-    g.cancelflag = False
-    g.cancelexc = None
-    g.unlock()
-    g.coro = None
-    g.fn = None
-    g.args = None
-    g.kwargs = None
-    g.gocode = None
-    g.done = None
-    g.throw = None
-    g.lockedm = None
-    if cython.compiled:
-        clear_context(g)
-    else:
-        g.context = None
 
 
 def release_queues(s):

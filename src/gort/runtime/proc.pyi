@@ -1,9 +1,4 @@
-# Types of proc.py for type checkers. The module is in Cython's pure Python mode and has its C types in proc.pxd,
-# which no checker reads; what only the runtime's own files use is left untyped here.
-from collections.abc import Callable
-from typing import Any, ParamSpec
+# Types of proc.py for type checkers; see newproc.pyi.
+from typing import Any
 
-P = ParamSpec("P")
-
-def go(fn: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> None: ...
 def __getattr__(name: str) -> Any: ...

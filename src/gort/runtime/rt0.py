@@ -14,7 +14,7 @@ import sys
 import threading
 from _random import Random  # random's own module of C; random itself imports half a dozen others
 
-from gort.runtime import debugvars, handoff, lockrank, proc, procresize, runtime2, stack, sysmon
+from gort.runtime import debugvars, handoff, lockrank, newproc, proc, procresize, runtime2, stack, sysmon
 from gort.runtime.debugvars import gil_enabled
 from gort.runtime.lockrank import throw
 from gort.runtime.mistakes import check_procs
@@ -308,7 +308,7 @@ def mcommoninit(s: Any, m0: Any) -> None:
 def newproc_main(s: Any, fn: Any, arguments: tuple[Any, ...], done: Any) -> None:
     """The first goroutine: runtime.main around the program's main."""
     with s.record.step("newproc") as d:
-        s.maing, s.maingoid = proc.newproc_from(s, fn, arguments, None, done, None, -1)
+        s.maing, s.maingoid = newproc.newproc_from(s, fn, arguments, None, done, None, -1)
         d.update(goid=s.maingoid, fn=getattr(fn, "__qualname__", repr(fn)))
 
 

@@ -7,7 +7,7 @@ from gort.runtime.runtime2 cimport G, M, Sched, Op, getm
 from gort.runtime.chan cimport Chan, drain, deliver
 from gort.runtime.handoff cimport ready
 from gort.runtime.timers cimport Timer as HeapTimer, arm, wake_for, deltimer, to_ns, when_after
-from gort.runtime cimport proc
+from gort.runtime.newproc cimport current_context, newproc_in
 cdef class Timer(HeapTimer):
     cdef readonly Chan c
     cdef int64_t expires

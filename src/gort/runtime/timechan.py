@@ -17,10 +17,10 @@ import cython
 if cython.compiled:
     rt_import()  # noqa: F821
 else:
-    from gort.runtime import proc
     from gort.runtime._pure import getm, nanotime
     from gort.runtime.chan import Chan, deliver, drain
     from gort.runtime.handoff import ready
+    from gort.runtime.newproc import current_context, newproc_in
     from gort.runtime.runtime2 import G, M, Op, Sched
     from gort.runtime.timers import Timer as HeapTimer
     from gort.runtime.timers import arm, deltimer, to_ns, wake_for, when_after
@@ -90,7 +90,7 @@ class Timer(HeapTimer):
         if again:
             wake_for(s, self.expires)
         if self.fn is not None:
-            proc.newproc_in(s, self.fn, self.args, self.context)
+            newproc_in(s, self.fn, self.args, self.context)
         return 0
 
     def block(self):
@@ -187,7 +187,7 @@ def after_func(seconds, fn, *args):
     t.fn = fn
     t.args = args
     t.sched = m.sched
-    t.context = proc.current_context()
+    t.context = current_context()
     if not cython.compiled:
         t.mu = _Chan(0)
     if arm(m.sched, t, t.expires):

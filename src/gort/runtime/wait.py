@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from types import CoroutineType
 
-from gort.runtime import handoff, main, proc, runtime2
+from gort.runtime import handoff, main, newproc, runtime2
 from gort.runtime.blocking import BlockingOp
 from gort.runtime.chan import ChanOp
 from gort.runtime.errors import Cancelled
@@ -183,7 +183,7 @@ def _wait_coroutine(what: Any, limit: int | None, m: Any) -> Any:
         raise
     waiter = handoff.thread_g(s)
     result = _Result(waiter)
-    g, goid = proc.newproc_from(s, _await, (what,), None, result, None, -1)
+    g, goid = newproc.newproc_from(s, _await, (what,), None, result, None, -1)
     if m is not None:
         handoff.entersyscall(m)
         if limit is None:

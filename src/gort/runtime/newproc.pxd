@@ -1,0 +1,18 @@
+# newproc.pxd: making goroutines, in C types.
+from cpython.ref cimport PyObject, Py_INCREF, Py_XDECREF
+from libc.stdint cimport int64_t
+from gort.runtime.rt cimport rt_import, rt_copy_context, rt_caller, rt_is_async_function
+from gort.runtime.runtime2 cimport G, M, P, Sched, getm, _Gdead, _Grunnable
+from gort.runtime.handoff cimport enqueue
+
+cpdef newproc(Sched s, object fn, tuple args, dict kwargs, object done, bint system)
+cdef G make(Sched s, object fn, tuple args, dict kwargs, object done, bint system)
+cpdef newproc_in(Sched s, object fn, tuple args, object context)
+cpdef object current_context()
+cpdef tuple newproc_from(Sched s, object fn, tuple args, dict kwargs, object done, object code, int lasti)
+cdef G gfget(Sched s, M m)
+cdef void gfput(Sched s, M m, G g) noexcept
+cdef int64_t newgoid(Sched s, M m) noexcept
+cdef int inherit_context(G g) except -1
+cdef void clear_context(G g) noexcept
+cpdef forget(G g)

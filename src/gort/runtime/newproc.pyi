@@ -1,0 +1,9 @@
+# Types of newproc.py for type checkers. The module is in Cython's pure Python mode and has its C types in newproc.pxd,
+# which no checker reads; what only the runtime's own files use is left untyped here.
+from collections.abc import Callable
+from typing import Any, ParamSpec
+
+P = ParamSpec("P")
+
+def go(fn: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> None: ...
+def __getattr__(name: str) -> Any: ...
