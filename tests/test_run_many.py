@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -13,7 +12,7 @@ import pytest
 
 import gort
 from gort.sync import WaitGroup
-from support import PATIENCE_S, gort_threads, open_files, os_threads, resident_bytes, settles
+from support import GIL, PATIENCE_S, gort_threads, open_files, os_threads, resident_bytes, settles
 
 Run = Callable[..., Any]
 
@@ -42,22 +41,27 @@ async def small_program(n: int) -> int:
     return total
 
 
-@pytest.mark.xfail(
-    not getattr(sys, "_is_gil_enabled", lambda: True)(),
-    reason="free-threaded 3.13: about 5 KB of RSS stay per run, none of them an object; not found yet",
-    strict=False,
-)
+# Without the GIL each thread has an allocator heap of its own, and the next thread takes over a dead one's pages. How
+# many of them lie about settles after some 900 runs, about 5 MB higher than at the start, and stays: measured over 4,000
+# runs. Threads that do nothing but pass objects on show the same, on a smaller scale.
+WARM_UP = 100 if GIL else 1000
+
+
 @pytest.mark.timeout(180)
 def test_1000_runs_leave_nothing() -> None:
     """Threads and descriptors as before; objects and memory do not grow with the number of runs."""
-    for _ in range(100):
+    for i in range(WARM_UP):
         assert gort.run(small_program, 0, procs=2) == 6
+        if i % 100 == 0:
+            gc.collect()  # when the collector comes by itself, and how much lies about until then, is its own affair
     assert settles(lambda: not gort_threads())
     gc.collect()
     threads, files = os_threads(), open_files()
     objects, memory = len(gc.get_objects()), resident_bytes()
     for i in range(1000):
         assert gort.run(small_program, i, procs=2) == 6 + i
+        if i % 100 == 0:
+            gc.collect()
     assert settles(lambda: not gort_threads())
     assert settles(lambda: os_threads() <= threads), f"{os_threads()} threads, {threads} before"
     assert set(open_files()) <= set(files)
