@@ -454,7 +454,7 @@ def test_many_cancelled_at_once(run: Run) -> None:
     run(main)
 
 
-@pytest.mark.parametrize("when", ["while it takes the mutex again", "as it is woken"])
+@pytest.mark.parametrize("when", ["before it waits", "while it takes the mutex again", "as it is woken"])
 def test_cond_has_its_mutex_whenever_it_is_cancelled(run: Run, when: str) -> None:
     """A waiter that was woken and is cancelled before it has the mutex back: it takes it all the same, since the code
     around it unlocks it, and is cancelled then."""
@@ -465,6 +465,9 @@ def test_cond_has_its_mutex_whenever_it_is_cancelled(run: Run, when: str) -> Non
 
         async def waiter() -> None:
             async with cond:
+                if when == "before it waits":
+                    log.append("unlocked")
+                    handle.cancel()
                 try:
                     await cond.wait()
                 except Cancelled:
@@ -474,6 +477,9 @@ def test_cond_has_its_mutex_whenever_it_is_cancelled(run: Run, when: str) -> Non
 
         async with gort.Group() as group:
             handle = group.go(waiter)
+            if when == "before it waits":
+                await ended(handle)
+                return log
             await parked(1, "sync.Cond.Wait")
             await cond.mutex.lock()
             cond.signal()

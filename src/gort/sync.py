@@ -104,7 +104,8 @@ class Cond:
         except RuntimeError:
             raise
         except BaseException:
-            await self._lock_again()
+            if operation.index != 0:  # else it was cancelled before it began: the mutex has not been released
+                await self._lock_again()
             raise
         await self._lock_again()
 
