@@ -38,6 +38,17 @@ def setm(m: Any) -> None:
     _slot.m = m
 
 
+_free_threaded = not getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
+def own_dict(obj: Any) -> None:
+    """Called first in the __init__ of what several threads share.  Without the GIL, CPython 3.13 now and then does not
+    find an attribute ("'WaitGroup' object has no attribute 'lock_state'") of an object that keeps its values inline,
+    while another thread sets another one; with a dict of its own it always has."""
+    if _free_threaded:
+        obj.__dict__ = {**obj.__dict__}
+
+
 def caller(depth: int = 2) -> tuple[CodeType | None, int]:
     """Code object and instruction offset of the frame `depth` calls up: where a go statement stands."""
     f = sys._getframe(depth)

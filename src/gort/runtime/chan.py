@@ -24,6 +24,7 @@ import cython
 if cython.compiled:
     rt_import()  # noqa: F821
 else:
+    from gort.runtime._pure import own_dict
     from gort.runtime.handoff import ready
     from gort.runtime.lockrank import LOCK_RANK_HCHAN, make_lock
     from gort.runtime.runtime2 import OP_DONE, PARK, READY, G, Op
@@ -58,6 +59,7 @@ class Chan:
         if capacity > MAX_CAPACITY:
             raise ValueError(f"makechan: size out of range: {capacity}")
         if not cython.compiled:
+            own_dict(self)
             mu = make_lock(LOCK_RANK_HCHAN, self)
             self.lock = mu.acquire
             self.unlock = mu.release

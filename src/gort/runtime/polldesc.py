@@ -36,7 +36,7 @@ import cython
 if cython.compiled:
     rt_import()  # noqa: F821
 else:
-    from gort.runtime._pure import getm, nanotime
+    from gort.runtime._pure import getm, nanotime, own_dict
     from gort.runtime._purenet import net_close
     from gort.runtime.handoff import ready
     from gort.runtime.lockrank import LOCK_RANK_POLLDESC, make_lock
@@ -115,6 +115,7 @@ class PollDesc:
     def __init__(self, fd):
         self.fd = fd
         if not cython.compiled:
+            own_dict(self)
             mu = make_lock(LOCK_RANK_POLLDESC, self)
             self.lock = mu.acquire
             self.unlock = mu.release

@@ -15,6 +15,7 @@ import cython
 if cython.compiled:
     rt_import()  # noqa: F821
 else:
+    from gort.runtime._pure import own_dict
     from gort.runtime.handoff import ready
     from gort.runtime.lockrank import LOCK_RANK_SEMA, make_lock
     from gort.runtime.runtime2 import PARK, READY, G, Op
@@ -29,6 +30,7 @@ class Waitq:
     if not cython.compiled:
 
         def __init__(self):
+            own_dict(self)
             mu = make_lock(LOCK_RANK_SEMA, self)
             self.lock_state = mu.acquire
             self.unlock_state = mu.release

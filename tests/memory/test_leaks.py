@@ -1,0 +1,63 @@
+"""Nothing is kept per operation: no reference, no block, no memory, in any primitive, however it ends.
+
+Each case of leakcases.py runs within one `gort.run`: twice to warm up, then the measured time. What is compared: the
+references to the sentinel that went through (not one more), the interpreter's allocated blocks, and resident memory.
+
+By default some thousands of operations, which finds what is kept per operation in blocks; GORT_MEMORY_OPS=1000000
+makes it a million of each (those of a dearer kind: that divided by what leakcases.py says), which finds single bytes.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+
+import pytest
+from leakcases import CASES
+
+import gort
+from support import GIL, resident_bytes
+
+OPERATIONS = int(os.environ.get("GORT_MEMORY_OPS", "4000"))
+PROCS = [int(p) for p in os.environ.get("GORT_MEMORY_PROCS", "1,4").split(",")]
+# What comes and goes by itself: free lists, caches; without the GIL also what threads owe each other, and the pages of
+# their heaps (test_run_many.py). LEAST: so many operations that one block kept by each is more than that.
+BLOCK_NOISE, MEMORY_NOISE, LEAST = (150, 1 << 20, 400) if GIL else (1200, 6 << 20, 1500)
+
+
+class Sentinel:
+    """Goes through everything; its references are counted."""
+
+
+def measure(sentinel: Sentinel) -> tuple[int, int, int]:
+    # Without the GIL an object's last reference may be dropped by one thread and the object freed by its own, which
+    # sleeps: a collection settles that, and what the freed object held needs another.
+    for _ in range(1 if GIL else 10):
+        gc.collect()
+    return sys.getrefcount(sentinel), sys.getallocatedblocks(), resident_bytes()
+
+
+async def measured(name: str, n: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    case, divisor = CASES[name]
+    n = max(n // divisor, LEAST)
+    sentinel = Sentinel()
+    await case(max(n // 10, 100), sentinel)
+    await case(max(n // 10, 100), sentinel)
+    before = measure(sentinel)
+    await case(n, sentinel)
+    after = measure(sentinel)
+    return before, after
+
+
+@pytest.mark.timeout(60 + OPERATIONS // 500)
+@pytest.mark.parametrize("procs", PROCS)
+@pytest.mark.parametrize("name", CASES)
+def test_nothing_is_kept(name: str, procs: int) -> None:
+    before, after = gort.run(measured, name, OPERATIONS, procs=procs)
+    n = max(OPERATIONS // CASES[name][1], LEAST)
+    references, blocks, memory = (b - a for a, b in zip(before, after, strict=True))
+    print(f"{name}, procs={procs}: {n} operations, {references:+} references, {blocks:+} blocks, {memory >> 10:+} KiB")
+    assert references == 0, f"{references} references to what was passed are left after {n} operations"
+    assert blocks < BLOCK_NOISE + n // 100, f"{blocks} allocated blocks more after {n} operations"
+    assert memory < MEMORY_NOISE + n, f"{memory >> 10} KiB more after {n} operations"
