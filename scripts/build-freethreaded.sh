@@ -3,6 +3,8 @@
 #
 #   scripts/build-freethreaded.sh            into ${GORT_FT_PREFIX:-/opt/gort-python3.13t}
 #   scripts/build-freethreaded.sh --check    only says whether a working one is there (exit status)
+#   scripts/build-freethreaded.sh --tsan     one under ThreadSanitizer, into ${GORT_TSAN_PREFIX:-/opt/gort-python3.13t-tsan},
+#                                            for scripts/test-tsan.sh; several times slower, for that alone
 #
 # Debian's own mirror is asked, by the address that this system's apt already uses, for the
 # `trixie` suite's source package. That suite lives in an apt configuration of its own under the
@@ -15,6 +17,17 @@
 set -euo pipefail
 
 prefix=${GORT_FT_PREFIX:-/opt/gort-python3.13t}
+options=(CFLAGS=-O3)
+run=()
+if [ "${1:-}" = --tsan ]; then
+    shift
+    prefix=${GORT_TSAN_PREFIX:-/opt/gort-python3.13t-tsan}
+    # PyMalloc's and mimalloc's blocks are not told apart by the sanitizer in any case: CPython switches them off itself.
+    options=(--with-thread-sanitizer CFLAGS="-O2 -g1")
+    # The sanitizer's shadow memory has fixed addresses, which random ones collide with.
+    run=(setarch "$(uname -m)" -R)
+    export TSAN_OPTIONS="report_bugs=0 ${TSAN_OPTIONS:-}"
+fi
 jobs=${GORT_FT_JOBS:-$(nproc 2>/dev/null || echo 2)}
 suite=${GORT_FT_SUITE:-trixie}
 python=$prefix/bin/python3.13t
@@ -23,7 +36,7 @@ say() { printf 'build-freethreaded: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
 works() {
-    [ -x "$python" ] && "$python" - <<'PY' >/dev/null 2>&1
+    [ -x "$python" ] && "${run[@]}" "$python" - <<'PY' >/dev/null 2>&1
 import bz2, ctypes, lzma, sqlite3, ssl, sys, zlib
 sys.exit(1 if sys._is_gil_enabled() else 0)
 PY
@@ -96,11 +109,11 @@ say "building python3.13 with $jobs jobs into $prefix (about ten minutes on two 
 cd "$tree"
 log=$work/build.log
 {
-    ./configure --prefix="$prefix" --disable-gil --disable-test-modules --with-ensurepip=no CFLAGS=-O3 &&
-    make -j"$jobs" &&
-    $sudo make install
+    "${run[@]}" ./configure --prefix="$prefix" --disable-gil --disable-test-modules --with-ensurepip=no "${options[@]}" &&
+    "${run[@]}" make -j"$jobs" &&
+    $sudo "${run[@]}" make install
 } >"$log" 2>&1 || { tail -n 40 "$log" >&2; die "the build failed"; }
 
 works || die "$python was built but does not work without the GIL"
-"$python" -m venv "$work/venv" && "$work/venv/bin/pip" --version >/dev/null || die "$python cannot make a venv with pip"
+"${run[@]}" "$python" -m venv "$work/venv" && "${run[@]}" "$work/venv/bin/pip" --version >/dev/null || die "$python cannot make a venv with pip"
 say "$("$python" -VV) in $prefix"

@@ -171,6 +171,7 @@ if cython.compiled:
         """tp_as_async->am_send: PYGEN_RETURN (0) with the result, PYGEN_NEXT (1), or -1 with an exception."""
         op = cython.cast(Op, self)
         value: object
+        result[0] = cython.NULL  # what the caller has to find there after an error
         if op.state == OP_PARKED:
             value = resumed(op)
         elif start(op) == PARK:
