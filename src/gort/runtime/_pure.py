@@ -42,9 +42,10 @@ _free_threaded = not getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 def own_dict(obj: Any) -> None:
-    """Called first in the __init__ of what several threads share.  Without the GIL, CPython 3.13 now and then does not
-    find an attribute ("'WaitGroup' object has no attribute 'lock_state'") of an object that keeps its values inline,
-    while another thread sets another one; with a dict of its own it always has."""
+    """Called first in the __init__ of what several threads share.  Without the GIL, CPython 3.13 does not find an
+    attribute ("'WaitGroup' object has no attribute 'lock_state'") at the moment in which another thread adds one that
+    the class's shared keys have no room for: the values then move from the object into a dict, which is entered in the
+    object afterwards.  Here they are in a dict from the start."""
     if _free_threaded:
         obj.__dict__ = {**obj.__dict__}
 
