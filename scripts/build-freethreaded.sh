@@ -114,6 +114,11 @@ log=$work/build.log
     $sudo "${run[@]}" make install
 } >"$log" 2>&1 || { tail -n 40 "$log" >&2; die "the build failed"; }
 
+if [ ${#run[@]} -gt 0 ]; then
+    # What CPython knows of its own races: test-tsan.sh leaves those out.
+    $sudo mkdir -p "$prefix/share"
+    $sudo cp "$tree/Tools/tsan/suppressions_free_threading.txt" "$prefix/share/"
+fi
 works || die "$python was built but does not work without the GIL"
 "${run[@]}" "$python" -m venv "$work/venv" && "${run[@]}" "$work/venv/bin/pip" --version >/dev/null || die "$python cannot make a venv with pip"
 say "$("$python" -VV) in $prefix"
