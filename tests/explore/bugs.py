@@ -1,0 +1,167 @@
+"""Planted bugs: the explorer is tested by finding them.
+
+Each changes one piece of the core's text, in memory.  When the text is no longer there the core has changed: plant the
+same mistake in what it says now.
+"""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from dataclasses import dataclass
+from types import FunctionType
+from typing import Any
+
+import gort.net  # noqa: F401  (netpoll is imported with it)
+from gort.runtime import chan, handoff, netpoll, polldesc, proc, runtime2, select, sema, timechan, timers
+
+
+@dataclass(frozen=True)
+class Bug:
+    """In function `where` of `owner` (a module or class), `text` becomes `wrong`."""
+
+    name: str
+    owner: Any
+    where: str
+    text: str
+    wrong: str
+    scenarios: tuple[str, ...]  # where it must be found
+    grain: str = "locks"  # "lines" where no switch point at a lock shows it
+
+    def plant(self, patches: Any) -> None:
+        """Changes it, wherever it was imported."""
+        original = self.owner.__dict__[self.where]
+        changed = changed_function(original, self.text, self.wrong)
+        if isinstance(self.owner, type):
+            patches.set(self.owner, self.where, changed)
+        else:
+            assert patches.everywhere(original, changed) > 0
+
+
+def changed_function(original: FunctionType, text: str, wrong: str) -> Any:
+    """original, with one piece of its source replaced; at its own place, so that lines and files stay what they are."""
+    lines, first = inspect.getsourcelines(original)
+    source = textwrap.dedent("".join(lines))
+    if source.count(text) != 1:
+        raise AssertionError(
+            f"tests/explore/bugs.py: {original.__qualname__} has {text!r} {source.count(text)} times, not once: "
+            "the core has changed, adapt the planted bug"
+        )
+    source = "\n" * (first - 1) + source.replace(text, wrong)
+    code = compile(source, original.__code__.co_filename, "exec")
+    names: dict[str, Any] = {}
+    exec(code, original.__globals__, names)
+    return names[original.__name__]
+
+
+BUGS = {
+    bug.name: bug
+    for bug in (
+        Bug(
+            "ready_before_parked", handoff, "ready",
+            "    if not g.parked:\n", "    if False:\n",
+            ("ping_pong", "select_meets_select"),
+        ),
+        Bug(
+            "no_second_look", proc, "findrunnable_slow",
+            "found = p2.runqhead is not None or p2.runnext is not None", "found = False",
+            ("last_look", "last_look_again"),
+        ),
+        Bug(
+            "select_won_twice", chan, "win",
+            "    if sel.success:\n", "    if False:\n",
+            ("select_two_senders", "select_two_selects"),
+        ),
+        Bug(
+            "idle_p_not_woken", handoff, "enqueue",
+            "    if s.npidle != 0 and s.nmspinning == 0:\n        wakep(s)\n", "",
+            ("last_look", "foreign_send"),
+        ),
+        Bug(
+            "wakeup_before_sleep_lost", runtime2.Note, "sleep",
+            "    if self._lock.acquire(False):\n        return True\n", "    self._lock.acquire(False)\n",
+            ("foreign_wait", "last_look"),
+        ),
+        Bug(
+            "cancelled_although_done", handoff, "deliver_cancel",
+            "    if op.abort():\n", "    op.abort()\n    if True:\n",
+            ("cancel_or_send",),
+        ),
+        Bug(
+            "mutex_released_without_lock", sema.Mutex, "unlock",
+            "    self.lock_state()\n    held = self.held\n    if held:\n        op = self.pop()\n        if op is None:\n"
+            "            self.held = False\n    self.unlock_state()\n",
+            "    held = self.held\n    if held:\n        op = self.pop()\n        if op is None:\n"
+            "            self.held = False\n",
+            ("mutex",), "lines",
+        ),
+        # More, one for each mechanism; the last six were real, found by this explorer.
+        Bug(
+            "cancellation_not_seen_by_park", proc, "park",
+            "    if g.cancelflag:\n", "    if False:\n",
+            ("cancel_or_send",),
+        ),
+        Bug(
+            "poller_does_not_look_again", proc, "poll",
+            "    if again != 0 and (until == 0 or again < until):\n", "    if False:\n",
+            ("earlier_timer",),
+        ),
+        Bug(
+            "poller_not_told_of_descriptors", netpoll, "netpoll_of",
+            "        s.pollnote.wakeup()", "        pass",
+            ("first_descriptor",),
+        ),
+        Bug(
+            "signal_before_wait_lost", sema.Notify, "enter",
+            "    self.lock_state()\n    self.push(op)\n    self.unlock_state()\n    try:\n        op.sel.unlock()\n",
+            "    try:\n        op.sel.unlock()\n"
+            "        self.lock_state()\n        self.push(op)\n        self.unlock_state()\n",
+            ("cond",),
+        ),
+        Bug(
+            "woken_thread_counts_as_idle", handoff, "enqueue",
+            "        if g.counted:\n            uncount(g)\n", "",
+            ("plain_goroutine_waits",),
+        ),
+        Bug(
+            "timer_stopped_twice", timers, "deltimer",
+            "        if t.pid == pid:\n", "        if True:\n",
+            ("stop_timer",),
+        ),
+        Bug(
+            "select_not_claimed_for_cancel", select.SelectOp, "abort",
+            "    if self.success:\n        g.unlock()\n        return False\n", "",
+            ("cancel_select",),
+        ),
+        Bug(
+            "deadlock_told_too_soon", handoff, "found_dead",
+            "    if not s.external() and is_dead(s):\n", "    if not s.external():\n",
+            ("foreign_send",),
+        ),
+        Bug(
+            "poller_sleeps_longer_than_announced", proc, "poll",
+            "    if again != 0 and (until == 0 or again < until):\n", "    if True:\n",
+            ("reset_timer",),
+        ),
+        Bug(
+            "waiter_woken_before_it_counts", handoff, "count_idle",
+            "    if g.readied:\n", "    if False:\n",
+            ("plain_goroutine_waits_for_coroutine",),
+        ),
+        Bug(
+            "stopped_as_it_fires", timechan.Timer, "set",
+            "        deltimer(self)\n", "        deltimer(self)\n    elif self.fn is not None:\n        active = False\n",
+            ("stop_func_timer",),
+        ),
+        Bug(
+            "spins_asleep", proc, "findrunnable",
+            "            if m.spinning:\n", "            if False:\n",
+            ("world_stops",),
+        ),
+        Bug(
+            "closed_while_it_is_registered", polldesc.PollDesc, "attach",
+            "    self.attaching = True", "    self.attaching = False",
+            ("close_or_read",),
+        ),
+    )
+}  # fmt: skip

@@ -1,0 +1,571 @@
+"""The deterministic scheduler of threads: real threads, of which exactly one runs at a time.
+
+Each controlled thread has a baton (an OS lock) and runs only while it holds it.  Wherever the code under test could
+meet another thread - it takes or releases a lock, sleeps, starts or joins a thread, waits for a descriptor, or, if
+wanted, reaches the next line - it comes here, to a *switch point*; the strategy (strategy.py) then says who goes on.
+A thread that has to wait blocks here, not in the operating system, so who could go on is always known: if nobody can,
+that is a deadlock.  Time is virtual: it stands still while anybody can run, unless the strategy lets it pass, and then
+jumps to the next instant somebody sleeps for.
+
+Invariants
+- `Controller.current` is the thread that runs; all fields of the controller are touched by it alone.
+- The same code and the same choices give the same schedule, point for point.  So nothing here or in what is put under
+  the runtime (install.py) may depend on addresses, on hashes of objects, on the clock or on the collector.
+- A schedule that has failed is unwound: each thread in turn gets the baton and Abandon raised where it waits.  Locks
+  are not taken any more then.
+
+Rejected: greenlets in place of threads (the core binds its Ms to threads through thread-locals, and that is part of
+what is tested); leaving the threads of a failed schedule behind as daemons (they hold descriptors and memory, and
+thousands of planted bugs are found).  OS threads are used again and again: starting one takes longer than a schedule.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextvars
+import os
+import sys
+import threading as real_threading
+import time as real_time
+import traceback
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+START_NS = 1_000_000_000_000  # the virtual clock at the beginning of a schedule
+HORIZON_NS = 3_000_000_000  # no scenario takes so long: somebody waits for what will not happen
+QUANTUM_NS = 1_000_000  # how much time passes at most while somebody could run
+NEVER_NS = 1_000_000_000_000  # sleeps for longer than this are for ever
+BRIEF_S = 20e-6
+STUCK_S = 30.0  # real time without an end: a thread waits in the operating system instead of here
+
+
+class Abandon(BaseException):
+    """Unwinds a thread whose schedule has been given up."""
+
+
+class Failure(Exception):
+    """What went wrong in a schedule; `kind` is a word, the text says more."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(f"{kind}: {text}")
+        self.kind = kind
+
+
+class Worker:
+    """An OS thread, used for one task after another."""
+
+    def __init__(self, number: int) -> None:
+        self.baton = _thread.allocate_lock()
+        self.baton.acquire()
+        self.task: Task | None = None
+        self.quit = False
+        self.thread = real_threading.Thread(target=self.work, name=f"explore-{number}", daemon=True)
+        self.thread.start()
+
+    def work(self) -> None:
+        while True:
+            self.baton.acquire()
+            if self.quit:
+                return
+            task = self.task
+            assert task is not None
+            task.controller.life(task)
+
+
+class Task:
+    """One controlled thread in one schedule."""
+
+    __slots__ = ("cond", "controller", "cpu", "deadline", "done", "held", "id", "name", "priority", "thread", "worker")
+
+    def __init__(self, controller: Controller, thread: Thread, id: int, worker: Worker) -> None:
+        self.controller = controller
+        self.thread = thread
+        self.id = id
+        self.name = thread.name
+        self.worker = worker
+        self.done = False
+        self.cond: Callable[[], Any] | None = None  # what it waits for; None: it can run
+        self.deadline = 0  # when it goes on without; 0: never
+        self.held: list[Lock] = []  # the ranked locks it has taken
+        self.cpu = 0
+        self.priority = 0.0
+
+
+class Controller:
+    """One schedule."""
+
+    def __init__(
+        self,
+        strategy: Any,
+        pool: list[Worker],
+        fresh: Callable[[], None],
+        check: Callable[[], None] | None = None,
+        tracer: Callable[..., Any] | None = None,
+        record: bool = False,
+        max_steps: int = 40_000,
+    ) -> None:
+        self.strategy = strategy
+        self.pool = pool
+        self.fresh = fresh  # called at the beginning of each thread: OS threads are used again
+        self.check = check
+        self.tracer = tracer
+        self.record: list[tuple[str, str, str]] | None = [] if record else None
+        self.max_steps = max_steps
+        self.now = START_NS
+        self.tasks: list[Task] = []  # alive, in the order of their ids
+        self.nexttask = 0
+        self.current: Task | None = None
+        self.choices: list[tuple[int, bool, bool, int]] = []  # (threads ready, clock, current one ready, chosen)
+        self.steps = 0
+        self.locks = 0
+        self.failure: Failure | None = None
+        self.aborting = False
+        self.over = _thread.allocate_lock()
+        self.over.acquire()
+
+    # ---- the life of a schedule and of its threads --------------------------------------------------------------------
+
+    def run(self, body: Callable[[], None]) -> None:
+        """Runs body() as the first controlled thread, until every thread has ended.  The outcome is in `failure`."""
+        global active
+        assert active is None
+        active = self
+        first = Thread(target=body, name="m0")
+        try:
+            first.task = self.spawn(first)
+            self.hand_to(first.task)
+            if not self.over.acquire(timeout=STUCK_S):
+                import faulthandler
+
+                faulthandler.dump_traceback(sys.__stderr__, all_threads=True)
+                os.write(2, b"explore: a controlled thread waits outside the controller; its stack stands above\n")
+                os._exit(3)
+        finally:
+            active = None
+
+    def spawn(self, thread: Thread) -> Task:
+        worker = self.pool.pop() if self.pool else Worker(self.nexttask)
+        task = Task(self, thread, self.nexttask, worker)
+        self.nexttask += 1
+        worker.task = task
+        self.tasks.append(task)
+        self.strategy.spawned(task)
+        return task
+
+    def hand_to(self, task: Task) -> None:
+        self.current = task
+        task.worker.baton.release()
+
+    def life(self, task: Task) -> None:
+        """What a worker does with a task: called with the baton."""
+        try:
+            if not self.aborting:
+                self.fresh()
+                if self.tracer is not None:
+                    sys.settrace(self.tracer)
+                try:
+                    contextvars.Context().run(task.thread.run)
+                finally:
+                    sys.settrace(None)
+        except Abandon:
+            pass
+        except Failure as e:
+            self.fail_quietly(e)
+        except BaseException as e:
+            where = traceback.format_exc() if not isinstance(e, AssertionError) else short(e)
+            self.fail_quietly(Failure(type(e).__name__, f"in {task.name}: {e}\n{where}"))
+        self.end(task)
+
+    def end(self, task: Task) -> None:
+        """task is over: somebody else goes on."""
+        task.done = True
+        self.tasks.remove(task)
+        worker = task.worker
+        if self.record is not None:
+            self.record.append((task.name, "ends", ""))
+        following: Task | None = None
+        if self.tasks:
+            try:
+                following = self.tasks[0] if self.aborting else self.pick(task)
+            except Abandon:
+                following = self.tasks[0]
+        self.pool.append(worker)
+        if following is None:
+            self.over.release()
+        else:
+            self.hand_to(following)
+
+    def fail_quietly(self, failure: Failure) -> None:
+        if self.failure is None:
+            self.failure = failure
+        self.aborting = True
+
+    def fail(self, kind: str, text: str) -> NoReturn:
+        """The schedule is a failure and ends here."""
+        self.fail_quietly(Failure(kind, text))
+        raise Abandon
+
+    # ---- switch points ------------------------------------------------------------------------------------------------
+
+    def point(self, what: str, on: object = "") -> None:
+        """The running thread can be interrupted here."""
+        if self.aborting:
+            raise Abandon
+        me = self.current
+        assert me is not None
+        if self.record is not None:
+            self.record.append((me.name, f"{what} {on}" if on else what, place()))
+        self.steps += 1
+        if self.steps > self.max_steps:
+            self.fail("livelock", f"no end after {self.max_steps} switch points\n{self.describe()}")
+        if len(self.tasks) > 1:
+            self.switch(me, self.pick(me))
+
+    def block(self, what: str, on: object, cond: Callable[[], Any], deadline: int = 0) -> bool:
+        """The running thread waits until cond() is true, or until `deadline` (0: for ever).  True for the former."""
+        if self.aborting:
+            raise Abandon
+        me = self.current
+        assert me is not None
+        if self.record is not None:
+            self.record.append((me.name, f"waits for {what} {on}", place()))
+        me.cond = cond
+        me.deadline = 0 if deadline > START_NS + NEVER_NS else deadline
+        try:
+            self.switch(me, self.pick(me))
+        finally:
+            me.cond = None
+            me.deadline = 0
+        return bool(cond())
+
+    def pick(self, me: Task) -> Task:
+        """Whoever is to run now."""
+        while True:
+            ready: list[Task] = []
+            clock = False
+            before: list[Task] = []
+            into = before
+            for task in self.tasks:
+                if task.id >= me.id:
+                    into = ready  # the running one first, then the others in a circle
+                if task.cond is None or task.cond():
+                    into.append(task)
+                elif task.deadline:
+                    if task.deadline <= self.now:
+                        into.append(task)
+                    else:
+                        clock = True
+            ready += before
+            if not ready:
+                if not any(t.deadline for t in self.tasks):
+                    self.fail("deadlock", f"no thread can go on\n{self.describe()}")
+                self.tick()
+                continue
+            if self.now - START_NS > HORIZON_NS // 2:
+                clock = False  # time passes by itself from now on, or everything would be seen as a hang
+            k = 0
+            if len(ready) + clock > 1:
+                mine = ready[0] is me
+                k = self.strategy.choose(len(self.choices), mine, ready, clock)
+                self.choices.append((len(ready), clock, mine, k))
+                if k == len(ready):
+                    self.tick(QUANTUM_NS)
+                    continue
+            return ready[k]
+
+    def tick(self, most: int = NEVER_NS) -> None:
+        """Time passes, to the next instant that somebody sleeps for."""
+        until = min(t.deadline for t in self.tasks if t.deadline > self.now)
+        until = min(until, self.now + most)
+        if self.record is not None:
+            how = "by itself" if most == NEVER_NS else "by choice"
+            self.record.append(("clock", f"passes {(until - self.now) / 1e6:g} ms {how}", ""))
+        if until - START_NS > HORIZON_NS:
+            self.fail("hang", f"not over after {HORIZON_NS / 1e9:g} s\n{self.describe()}")
+        for task in self.tasks:
+            if task.cond is None:
+                task.cpu += until - self.now
+        self.now = until
+
+    def switch(self, me: Task, to: Task) -> None:
+        if to is me:
+            return
+        if self.record is not None:
+            self.record.append((to.name, "goes on", ""))
+        self.hand_to(to)
+        me.worker.baton.acquire()
+        if self.aborting:
+            raise Abandon
+
+    def describe(self) -> str:
+        """What every thread waits for, and what the runtime thinks."""
+        from explore import check
+
+        lines = []
+        frames = sys._current_frames()
+        for task in self.tasks:
+            frame = frames.get(task.worker.thread.ident or 0)
+            lines.append(f"  {task.name}: {'ready' if task.cond is None else 'waits'} in {where(frame)}")
+        return "\n".join(lines) + "\n" + check.state()
+
+
+active: Controller | None = None
+
+
+def short(e: BaseException) -> str:
+    frames = traceback.extract_tb(e.__traceback__)
+    return f"  at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
+
+
+def where(frame: Any) -> str:
+    """The innermost frames outside this file, as one line."""
+    parts = []
+    while frame is not None and len(parts) < 4:
+        code = frame.f_code
+        if code.co_filename != __file__:
+            parts.append(f"{os.path.basename(code.co_filename)}:{frame.f_lineno} {code.co_name}")
+        frame = frame.f_back
+    return " < ".join(parts)
+
+
+def place() -> str:
+    frame: Any = sys._getframe(2)
+    while frame is not None and frame.f_code.co_filename == __file__:
+        frame = frame.f_back
+    if frame is None:
+        return ""
+    return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno} {frame.f_code.co_name}"
+
+
+# ---- what takes the place of threading and time --------------------------------------------------------------------
+
+
+class Lock:
+    """threading.Lock, or, with a rank, a lock of the runtime whose order is checked (lockrank.py)."""
+
+    def __init__(self, rank: int = 0, name: str = "lock") -> None:
+        self.taken = False
+        self.rank = rank
+        self.number = 0
+        if active is not None:
+            active.locks += 1
+            self.number = active.locks
+        self.name = name
+        self.by: Task | None = None
+        self.guards = False  # whether the invariants are looked at whenever it is released
+
+    def __repr__(self) -> str:
+        return f"{self.name}#{self.number}"
+
+    def _free(self) -> bool:
+        return not self.taken
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        c = active
+        if c is None:
+            self.taken = True
+            return True
+        c.point("before", self)
+        if self.taken:
+            if not blocking:
+                return False
+            if not c.block("", self, self._free, 0 if timeout < 0 else c.now + round(timeout * 1e9)):
+                return False
+        self.taken = True
+        if self.rank:
+            me = self.by = c.current
+            assert me is not None
+            for other in me.held:
+                if other.rank > self.rank or (other.rank == self.rank and other.number >= self.number):
+                    c.fail("lock order", f"{me.name} took {self} while holding {other} at {place()}")
+            me.held.append(self)
+        return True
+
+    def release(self) -> None:
+        c = active
+        if c is None or c.aborting:
+            self.taken = False
+            return
+        if not self.taken:
+            raise RuntimeError("release unlocked lock")
+        self.taken = False
+        if self.rank:
+            me = c.current
+            assert me is not None
+            if self.by is not me:
+                c.fail("lock", f"{me.name} released {self}, which {self.by.name if self.by else 'nobody'} holds")
+            self.by = None
+            me.held.remove(self)
+            if self.guards and c.check is not None:
+                c.check()
+        c.point("after", self)
+
+    def locked(self) -> bool:
+        return self.taken
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *exc: object) -> None:
+        self.release()
+
+
+class RLock(Lock):
+    """threading.RLock."""
+
+    def __init__(self) -> None:
+        super().__init__(name="rlock")
+        self.owner: Task | None = None
+        self.depth = 0
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        if active is not None and self.owner is active.current and self.depth:
+            self.depth += 1
+            return True
+        if not super().acquire(blocking, timeout):
+            return False
+        self.owner = active.current if active is not None else None
+        self.depth = 1
+        return True
+
+    def release(self) -> None:
+        self.depth -= 1
+        if self.depth <= 0:
+            self.depth = 0
+            self.owner = None
+            super().release()
+
+
+class Event:
+    """threading.Event."""
+
+    def __init__(self) -> None:
+        self.flag = False
+
+    def is_set(self) -> bool:
+        return self.flag
+
+    def set(self) -> None:
+        if active is not None:
+            active.point("before", "event.set")
+        self.flag = True
+
+    def wait(self, timeout: float | None = None) -> bool:
+        c = active
+        if c is None or self.flag:
+            return self.flag
+        if timeout is None:
+            return c.block("", "event", self.is_set)
+        pause(c, timeout, self.is_set)
+        return self.flag
+
+
+class Thread:
+    """threading.Thread."""
+
+    def __init__(
+        self,
+        group: None = None,
+        target: Callable[..., Any] | None = None,
+        name: str | None = None,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        *,
+        daemon: bool | None = None,
+    ) -> None:
+        self.target, self.args, self.kwargs = target, args, kwargs or {}
+        self.name = (name or "thread").removeprefix("gort-")
+        self.daemon = daemon
+        self.task: Task | None = None
+
+    @property
+    def ident(self) -> int | None:
+        return None if self.task is None else self.task.worker.thread.ident
+
+    def run(self) -> None:
+        if self.target is not None:
+            self.target(*self.args, **self.kwargs)
+
+    def start(self) -> None:
+        assert active is not None
+        self.task = active.spawn(self)
+        active.point("starts", self.name)
+
+    def is_alive(self) -> bool:
+        return self.task is not None and not self.task.done
+
+    def join(self, timeout: float | None = None) -> None:
+        c = active
+        if c is None or not self.is_alive():
+            return
+        deadline = 0 if timeout is None else c.now + round(timeout * 1e9)
+        c.block("the end of", self.name, lambda: not self.is_alive(), deadline)
+
+
+def current_thread() -> Any:
+    if active is None or active.current is None:
+        return real_threading.current_thread()
+    return active.current.thread
+
+
+def enumerate_threads() -> list[Any]:
+    return [] if active is None else [t.thread for t in active.tasks]
+
+
+class Threading:
+    """The module threading."""
+
+    Lock = Lock
+    RLock = RLock
+    Event = Event
+    Thread = Thread
+    local = real_threading.local
+    current_thread = staticmethod(current_thread)
+    enumerate = staticmethod(enumerate_threads)
+    main_thread = staticmethod(real_threading.main_thread)
+    get_ident = staticmethod(real_threading.get_ident)
+    get_native_id = staticmethod(lambda: 0)
+    stack_size = staticmethod(real_threading.stack_size)
+
+
+def nanotime() -> int:
+    """The virtual clock."""
+    return real_time.monotonic_ns() if active is None else active.now
+
+
+def sleep(seconds: float) -> None:
+    """Blocks the thread, as time.sleep does: it uses no CPU meanwhile."""
+    if active is not None:
+        pause(active, seconds, lambda: False)
+
+
+def pause(c: Controller, seconds: float, cond: Callable[[], bool]) -> None:
+    """Blocks until cond() or for so long.  A thread that only gives way for some microseconds is back as soon as another
+    one has done anything: it must not wait until everybody sleeps and time passes, nor keep the others from running."""
+    steps = c.steps
+    brief = seconds <= BRIEF_S
+    c.block("time", f"{seconds:g} s", lambda: cond() or (brief and c.steps > steps), c.now + max(1, round(seconds * 1e9)))
+
+
+class Time:
+    """The module time."""
+
+    monotonic_ns = staticmethod(nanotime)
+    monotonic = staticmethod(lambda: nanotime() / 1e9)
+    time = staticmethod(lambda: nanotime() / 1e9)
+    sleep = staticmethod(sleep)
+
+
+def cpu_clock(m: Any) -> int | None:
+    """The CPU time of an M's thread: all the time that passed while it could run."""
+    task = m.thread.task if isinstance(m.thread, Thread) else None
+    return None if task is None else task.cpu
+
+
+def close_pool(pool: list[Worker]) -> None:
+    """Ends the OS threads."""
+    while pool:
+        worker = pool.pop()
+        worker.quit = True
+        worker.baton.release()
+        worker.thread.join()

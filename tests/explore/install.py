@@ -1,0 +1,210 @@
+"""Puts the controlled threads, locks and clock under the runtime, and takes them away again.
+
+The uncompiled core finds what it stands on (threading, time, the clock, make_lock, the poller's system wait, addresses)
+through names in its modules.  Each such name is found by identity, in whichever module it was imported, and replaced.
+So a module that starts to use one of them is covered; one that got at the operating system by another way would show
+as a thread that waits outside the controller (control.STUCK_S).
+"""
+
+from __future__ import annotations
+
+import builtins
+import random
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from explore import check, control
+from gort.runtime import _pure, _purenet, debugvars, lockrank, main, rt0, runtime2, sysmon
+
+stack = rt0.stack  # gort.runtime.stack itself is the function of users
+
+# Only these are stopped at each line: where unlocked fields are read and written.
+LINES = {
+    f"{name}.py"
+    for name in (
+        "handoff", "proc", "procresize", "runq", "chan", "select", "sema", "timers", "timechan", "op", "netpoll",
+        "polldesc", "fd", "runtime2", "blocking", "wait", "sysmon",
+    )
+}  # fmt: skip
+
+
+def make_lock(rank: int, owner: object = None) -> control.Lock:
+    """lockrank.make_lock.  Locks of one rank are ordered by their numbers, not by addresses, which differ from run to
+    run."""
+    lock = control.Lock(rank, lockrank.LOCK_NAMES[rank])
+    lock.guards = rank in check.GUARDS
+    if rank == lockrank.LOCK_RANK_HCHAN:
+        _numbers[id(owner)] = (lock.number, owner)
+    return lock
+
+
+_numbers: dict[int, tuple[int, Any]] = {}  # what has been numbered in this schedule, kept alive so that its id is its own
+
+
+def address(c: object) -> int:
+    """What orders the locks of select, and seeds a foreign thread's: the number of the channel's lock, or a new one."""
+    if id(c) not in _numbers:
+        _numbers[id(c)] = (control.Lock().number, c)
+    return _numbers[id(c)][0]
+
+
+def throw(message: str, *stacks: str) -> None:
+    """lockrank.throw, without the end of the process."""
+    c = control.active
+    assert c is not None
+    if c.aborting:
+        raise control.Abandon
+    c.fail("throw", "\n".join([message, *stacks]))
+
+
+def epoll_wait(ep: Any, delay: int) -> list[tuple[int, int]]:
+    """net_epoll_wait: the real epoll, asked whenever the controller wants to know whether this thread could go on."""
+    c = control.active
+    if c is None or delay == 0:
+        if c is not None:
+            c.point("before", "epoll")
+        return _look(ep)
+    found: list[tuple[int, int]] = []
+
+    def ready() -> bool:
+        # An edge is told once: what has been told is kept, as by a thread that has been woken and does not run yet.
+        if not found:
+            found.extend(_look(ep))
+        return bool(found)
+
+    c.point("before", "epoll")
+    c.block("", "epoll", ready, 0 if delay < 0 else c.now + max(1, delay))
+    return found
+
+
+def _look(ep: Any) -> list[tuple[int, int]]:
+    try:
+        return list(ep.poll(0, 256))
+    except ValueError:  # closed by the end of the program
+        return []
+
+
+_traced: dict[Any, bool] = {}
+
+
+def tracer(frame: Any, event: str, arg: Any) -> Any:
+    """sys.settrace's function for the finer mode: each line of the runtime is a switch point."""
+    code = frame.f_code
+    mine = _traced.get(code)
+    if mine is None:
+        path = code.co_filename.replace("\\", "/")
+        mine = _traced[code] = path.rpartition("/")[2] in LINES and "/runtime/" in path
+    return _line if mine else None
+
+
+def _line(frame: Any, event: str, arg: Any) -> Any:
+    if event == "line" and control.active is not None:
+        control.active.point("line")
+    return _line
+
+
+def replacements() -> dict[int, Any]:
+    """What is replaced, by the identity of the original."""
+    return {
+        id(threading): control.Threading,
+        id(time): control.Time,
+        id(_pure.nanotime): control.nanotime,
+        id(lockrank.make_lock): make_lock,
+        id(lockrank.throw): throw,
+        id(_purenet.net_epoll_wait): epoll_wait,
+        id(builtins.id): address,
+        id(sysmon.cpu_clock): control.cpu_clock,
+    }
+
+
+_seed = dict(debugvars.DEFAULTS)
+
+# What the boot asks the system, and does not change between two schedules.
+FACTS = (
+    (debugvars, "cpu_quota"), (debugvars, "num_cpu"), (stack, "cpu_identity"), (stack, "auxv"), (stack, "thread_stack"),
+    (stack, "huge_page_size"), (stack, "signal_mask"),
+)  # fmt: skip
+
+
+class Patches:
+    """Names changed for a while."""
+
+    def __init__(self) -> None:
+        self.undo: list[tuple[Any, str, Any]] = []
+
+    def set(self, owner: Any, name: str, value: Any) -> None:
+        self.undo.append((owner, name, owner.__dict__[name]))
+        setattr(owner, name, value)
+
+    def everywhere(self, original: Any, value: Any) -> int:
+        """Replaces an object under whatever name gort's modules know it.  How many there were."""
+        n = 0
+        for module in modules():
+            for name, found in list(module.__dict__.items()):
+                if found is original:
+                    self.set(module, name, value)
+                    n += 1
+        return n
+
+    def restore(self) -> None:
+        while self.undo:
+            owner, name, value = self.undo.pop()
+            setattr(owner, name, value)
+
+
+def modules() -> list[Any]:
+    names = sorted(n for n in sys.modules if n.partition(".")[0] == "gort")
+    return [sys.modules[n] for n in names if not n.startswith(("gort.xray", "gort.cli"))]
+
+
+@contextmanager
+def controlled() -> Iterator[Patches]:
+    """The runtime stands on the controller."""
+    patches = Patches()
+    randoms = random.getstate()
+    by_identity = replacements()
+    try:
+        for module in modules():
+            for name, found in list(module.__dict__.items()):
+                new = by_identity.get(id(found))
+                if new is not None and module is not lockrank:
+                    patches.set(module, name, new)
+        patches.set(lockrank, "throw", throw)
+        patches.set(runtime2, "SIGNAL_SLICE", 1e6)  # no signal comes: idle threads sleep on
+        patches.set(debugvars, "DEFAULTS", _seed)
+        patches.set(stack, "tls_check", lambda value: (value, 0))
+        for owner, name in FACTS:
+            fact = owner.__dict__[name]()
+            patches.set(owner, name, lambda fact=fact: fact)
+        yield patches
+    finally:
+        patches.restore()
+        random.setstate(randoms)
+
+
+def begin(seed: int) -> None:
+    """Before a schedule: the runtime's own random choices come from the seed."""
+    random.seed(seed)
+    _seed["seed"] = seed
+    _numbers.clear()
+
+
+def unbind() -> None:
+    """A fresh thread is no M."""
+    _pure.setm(None)
+
+
+def clean() -> None:
+    """After a schedule: what an abandoned runtime leaves."""
+    for s in list(main._running):
+        netpoll, s.netpoll = s.netpoll, None
+        if netpoll is not None:
+            netpoll.close()
+        for g in s.allgs:
+            g.coro = g.throw = g.waitop = None
+    main._running.clear()
+    _numbers.clear()

@@ -1,0 +1,142 @@
+"""Synchronisation."""
+
+from __future__ import annotations
+
+import gort
+import gort.sync
+from explore.scenarios.base import equal, scenario
+
+
+@scenario()
+def mutex() -> None:
+    """Three goroutines and a mutex: one at a time, each in turn."""
+
+    async def main() -> int:
+        mu = gort.sync.Mutex()
+        wg = gort.sync.WaitGroup()
+        inside = total = 0
+
+        async def critical() -> None:
+            nonlocal inside, total
+            async with mu:
+                inside += 1
+                equal(inside, 1)
+                total += 1
+                await gort.gosched()
+                inside -= 1
+
+        for _ in range(3):
+            wg.go(critical)
+        await wg.wait()
+        assert not mu.locked
+        return total
+
+    equal(gort.run(main, procs=2), 3)
+
+
+@scenario()
+def rwmutex() -> None:
+    """Readers together, a writer alone."""
+
+    async def main() -> None:
+        rw = gort.sync.RWMutex()
+        wg = gort.sync.WaitGroup()
+        readers = writers = 0
+
+        async def read() -> None:
+            nonlocal readers
+            async with rw.reader():
+                readers += 1
+                equal(writers, 0)
+                await gort.gosched()
+                readers -= 1
+
+        async def write() -> None:
+            nonlocal writers
+            async with rw:
+                writers += 1
+                equal((readers, writers), (0, 1))
+                await gort.gosched()
+                writers -= 1
+
+        wg.go(read)
+        wg.go(write)
+        wg.go(read)
+        await wg.wait()
+
+    gort.run(main, procs=2)
+
+
+@scenario()
+def cond() -> None:
+    """A condition variable: a signal between the look and the wait is not lost."""
+
+    async def main() -> None:
+        c = gort.sync.Cond()
+        wg = gort.sync.WaitGroup()
+        items: list[int] = []
+        got: list[int] = []
+
+        async def taker() -> None:
+            async with c.mutex:
+                while not items:
+                    await c.wait()
+                got.append(items.pop())
+
+        wg.go(taker)
+        wg.go(taker)
+        for v in range(2):
+            async with c.mutex:
+                items.append(v)
+                c.signal()
+        await wg.wait()
+        equal(sorted(got), [0, 1])
+
+    gort.run(main, procs=2)
+
+
+@scenario()
+def semaphore() -> None:
+    """A large request, small ones, and a cancellation."""
+
+    async def main() -> None:
+        sem = gort.sync.Semaphore(2)
+        ran: list[str] = []
+
+        async def take(name: str, k: int) -> None:
+            await sem.acquire(k)
+            try:
+                ran.append(name)
+                await gort.gosched()
+            finally:
+                sem.release(k)
+
+        async with gort.Group() as group:
+            group.go(take, "a", 1)
+            h = group.go(take, "b", 2)
+            group.go(take, "c", 1)
+            h.cancel()
+        assert {"a", "c"} <= set(ran), ran
+        assert sem.try_acquire(2)
+
+    gort.run(main, procs=2)
+
+
+@scenario()
+def wait_group() -> None:
+    """wait() as the last done() comes, twice over."""
+
+    async def main() -> None:
+        wg = gort.sync.WaitGroup()
+        for _ in range(2):
+            done: list[int] = []
+
+            async def work(v: int, done: list[int] = done) -> None:
+                done.append(v)
+
+            for v in range(2):
+                wg.go(work, v)
+            await wg.wait()
+            equal(sorted(done), [0, 1])
+
+    gort.run(main, procs=2)
