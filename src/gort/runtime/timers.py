@@ -28,6 +28,9 @@ if not cython.compiled:
     MAX_SECONDS = 9.2e9  # more cannot be said in ns
 
 
+address = id  # where a heap's P lies: the order in which two heaps are locked
+
+
 def to_ns(seconds):
     """Seconds as whole nanoseconds, capped at what 64 bits hold.
 
@@ -290,19 +293,32 @@ def earliest(s):
 
 
 def movetimers(src, dst):
-    """Moves every timer of a P that goes away to another one.  Only procresize calls it, with the world stopped."""
+    """Moves every timer of a P that goes away to another one.  Only procresize calls it, with the world stopped; but a
+    thread without a P may stop or reset one of them meanwhile.  So both heaps are locked, and a timer goes from one to
+    the other without being in none: deltimer finds it."""
     t: Timer
-    while True:
-        src.lock_timers()
-        if len(src.timers) == 0:
-            src.unlock_timers()
-            return
-        t = cython.cast(Timer, src.timers[0])
-        remove(src, 0)
-        src.unlock_timers()
-        dst.lock_timers()
-        push(dst, t)
-        dst.unlock_timers()
+    moved: list = src.timers
+    empty: list = []
+    first: P = src
+    second: P = dst
+    if address(dst) < address(src):
+        first = dst
+        second = src
+    first.lock_timers()
+    second.lock_timers()
+    src.timers = empty
+    src.timer0when = 0
+    for t in moved:
+        t.pid = dst.id
+        dst.timers.append(t)
+        siftup(dst.timers, len(dst.timers) - 1)
+    if dst.timerseq < src.timerseq:
+        dst.timerseq = src.timerseq
+    if len(dst.timers) != 0:
+        t = cython.cast(Timer, dst.timers[0])
+        dst.timer0when = t.when
+    second.unlock_timers()
+    first.unlock_timers()
 
 
 class SleepOp(Op):
