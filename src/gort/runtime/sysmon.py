@@ -120,7 +120,9 @@ def sysmon(s: Any) -> None:
             if s.exiting:
                 break
             if s.interrupted:
+                s.nexternal += 1  # we are no M: what we are about to make runnable keeps the others from a deadlock
                 interrupt_main_goroutine(s)
+                s.nexternal -= 1
             if s.npidle == s.gomaxprocs:
                 wake_stale_poller(s)
             if quiet:
@@ -139,7 +141,9 @@ def sysmon(s: Any) -> None:
                 reports.schedtrace(s, started)
             netpoll = s.netpoll
             if netpoll is not None and not s.npolling and s.coarsetime - s.lastpoll > SLICE_NS and netpoll.waiters():
+                s.nexternal += 1
                 netpoll.poll(0)
+                s.nexternal -= 1
             idle = 0 if retake(s, seen) else idle + 1
         unquicken(s)
         wait_for_m0(s)
