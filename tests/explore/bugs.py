@@ -13,7 +13,8 @@ from types import FunctionType
 from typing import Any
 
 import gort.net  # noqa: F401  (netpoll is imported with it)
-from gort.runtime import chan, handoff, netpoll, polldesc, proc, runtime2, select, sema, timechan, timers
+from gort import sync
+from gort.runtime import chan, handoff, netpoll, polldesc, proc, runtime2, select, sema, sysmon, timechan, timers
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ BUGS = {
             "            self.held = False\n",
             ("mutex",), "lines",
         ),
-        # More, one for each mechanism; the last six were real, found by this explorer.
+        # More, one for each mechanism; the last nine were real, found by this explorer.
         Bug(
             "cancellation_not_seen_by_park", proc, "park",
             "    if g.cancelflag:\n", "    if False:\n",
@@ -157,6 +158,22 @@ BUGS = {
             "spins_asleep", proc, "findrunnable",
             "            if m.spinning:\n", "            if False:\n",
             ("world_stops",),
+        ),
+        Bug(
+            "sysmon_wakes_unseen", sysmon, "sysmon",
+            "                s.nexternal += 1  # we", "                # we",
+            ("ctrl_c",),
+        ),
+        Bug(
+            "cond_locks_twice", sync.Cond, "wait",
+            "        if operation.index != 0:", "        if True:",
+            ("cond_cancel",),
+        ),
+        Bug(
+            "timer_moves_through_nowhere", timers, "movetimers",
+            "        t.pid = dst.id\n",
+            "        t.pid = -1\n        src.unlock_timers()\n        src.lock_timers()\n        t.pid = dst.id\n",
+            ("stop_timer_as_its_p_goes",),
         ),
         Bug(
             "closed_while_it_is_registered", polldesc.PollDesc, "attach",

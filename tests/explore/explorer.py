@@ -21,8 +21,8 @@ from explore.bugs import BUGS, Bug
 from explore.control import Controller, Failure
 from explore.scenarios import SCENARIOS, Scenario
 
-TURNS = 30  # how much of a failed schedule is shown
-STEPS = 16
+TURNS = 24  # how much of a failed schedule is shown
+STEPS = 8
 SMALLER = 120  # schedules that may be spent on making a failure smaller
 
 

@@ -37,7 +37,7 @@ def make_lock(rank: int, owner: object = None) -> control.Lock:
     run."""
     lock = control.Lock(rank, lockrank.LOCK_NAMES[rank])
     lock.guards = rank in check.GUARDS
-    if rank == lockrank.LOCK_RANK_HCHAN:
+    if rank in (lockrank.LOCK_RANK_HCHAN, lockrank.LOCK_RANK_TIMERS):  # several are held at once
         _numbers[id(owner)] = (lock.number, owner)
     return lock
 

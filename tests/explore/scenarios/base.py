@@ -23,6 +23,7 @@ class Scenario:
 SCENARIOS: dict[str, Scenario] = {}
 
 NO_SYSMON = ((sysmon, "start", lambda s: None),)
+WITH_SYSMON: tuple[tuple[Any, str, Any], ...] = ()
 # Three rounds of sysmon's, not ten, make a goroutine that computes lose its P: fewer deviations reach that.
 QUICK_SYSMON = ((sysmon, "SLICE_NS", 3_000_000),)
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
+
+import pytest
 
 import gort
 import gort.sync
+from explore.control import Thread
 from explore.scenarios.base import MS, equal, scenario
 
 # ---- channels and select --------------------------------------------------------------------------------------------
@@ -264,5 +268,60 @@ def cancel_mutex() -> None:
             h.cancel()
         assert not mu.locked
         assert {"a", "c"} <= set(ran), ran
+
+    gort.run(main, procs=2)
+
+
+@scenario()
+def group_limit() -> None:
+    """A group of one at a time; a member fails while the next one starts and the body is cancelled."""
+
+    async def main() -> None:
+        ran: list[int] = []
+
+        async def work(v: int) -> None:
+            ran.append(v)
+            await gort.gosched()
+            if v == 1:
+                raise ValueError(v)
+
+        with pytest.raises(BaseExceptionGroup) as raised:
+            async with gort.Group(limit=1) as group:
+                with contextlib.suppress(RuntimeError):  # it has been cancelled already
+                    for v in range(3):
+                        group.go(work, v)
+                await gort.Chan[int]().recv()
+        equal([str(e) for e in raised.value.exceptions], ["1"])
+        equal(ran[:2], [0, 1])  # the third may have begun before the cancellation
+
+    gort.run(main, procs=2)
+
+
+@scenario()
+def cancel_twice() -> None:
+    """Two threads cancel a goroutine that is being served: it gets the value or one Cancelled, and waits again."""
+
+    async def main() -> None:
+        ch = gort.Chan[int](2)
+        got: list[Any] = []
+
+        async def receiver() -> None:
+            for _ in range(2):
+                try:
+                    got.append(await ch.recv())
+                except gort.Cancelled:
+                    got.append("cancelled")
+
+        async with gort.Group() as group:
+            h = group.go(receiver)
+            await gort.gosched()
+            thread = Thread(target=h.cancel)
+            thread.start()
+            h.cancel()
+            await gort.blocking(thread.join)
+            await ch.send(1)
+            await ch.send(2)
+        assert got.count("cancelled") <= 2, got
+        assert [v for v in got if v != "cancelled"] == sorted(v for v in got if v != "cancelled"), got
 
     gort.run(main, procs=2)

@@ -6,11 +6,12 @@ import socket
 from typing import Any
 
 import gort
+import gort.context
 import gort.net
 import gort.sync
 from explore.control import Event, Thread
 from explore.control import sleep as blocks
-from explore.scenarios.base import MS, equal, scenario
+from explore.scenarios.base import MS, WITH_SYSMON, equal, scenario
 
 # ---- timers ---------------------------------------------------------------------------------------------------------
 
@@ -141,6 +142,93 @@ def ticker() -> None:
     gort.run(main, procs=2)
 
 
+@scenario()
+def stop_timer_as_its_p_goes() -> None:
+    """The P whose heap a timer lies in goes away while the timer is stopped, reset or its sleeper cancelled."""
+
+    async def main() -> None:
+        ran = gort.Chan[int](4)
+        slept: list[str] = []
+
+        async def sleeper() -> None:
+            try:
+                await gort.sleep(50 * MS)
+                slept.append("slept")
+            except gort.Cancelled:
+                slept.append("cancelled")
+
+        async with gort.Group() as group:
+            h = group.go(sleeper)
+            t = gort.after_func(50 * MS, ran.try_send, 1)
+            u = gort.after_func(50 * MS, ran.try_send, 2)
+            await gort.gosched()
+            await gort.gosched()
+            changed: list[bool] = []
+
+            def outside() -> None:
+                changed.append(t.stop())
+                changed.append(u.reset(60 * MS))
+                h.cancel()
+
+            thread = Thread(target=outside)
+            thread.start()
+            gort.runtime.gomaxprocs(1)
+            await gort.blocking(thread.join)
+        await gort.sleep(200 * MS)
+        equal(changed, [True, True])
+        assert slept in ([], ["cancelled"]), slept
+        equal(ran.try_recv(), (2, True))
+        equal(len(ran), 0)
+
+    gort.run(main, procs=3)
+
+
+@scenario()
+def context_timeout() -> None:
+    """A context is cancelled by its timer, by hand and by its parent at once: its channel closes once, for one reason."""
+
+    async def main() -> None:
+        parent, cancel_parent = gort.context.with_cancel(gort.context.background())
+        ctx, cancel = gort.context.with_timeout(parent, MS)
+        thread = Thread(target=lambda: (blocks(MS), cancel()))
+        thread.start()
+        wg = gort.sync.WaitGroup()
+
+        async def other() -> None:
+            await gort.sleep(MS)
+            cancel_parent()
+
+        wg.go(other)
+        await ctx.done().recv_ok()
+        assert ctx.err() is not None
+        await wg.wait()
+        await gort.blocking(thread.join)
+        assert parent.err() is not None
+
+    gort.run(main, procs=2)
+
+
+@scenario()
+def foreign_wait_for_timer() -> None:
+    """gort.wait in a thread outside for a timer's channel or a value: one of the two, and the value is not lost."""
+
+    async def main() -> None:
+        ch = gort.Chan[int]()
+        got: list[int] = []
+
+        def outside() -> None:
+            got.append(gort.wait(gort.select(ch.recv(), gort.after(MS).recv()))[0])
+
+        thread = Thread(target=outside)
+        thread.start()
+        await gort.sleep(MS)
+        sent = ch.try_send(3)
+        await gort.blocking(thread.join)
+        equal(got, [0 if sent else 1])
+
+    gort.run(main, procs=1)
+
+
 # ---- descriptors ----------------------------------------------------------------------------------------------------
 
 
@@ -235,5 +323,59 @@ def close_or_read() -> None:
             conn.close()
         theirs.close()
         assert got in ([b"x"], ["Cancelled"], ["Closed"], []), got
+
+    gort.run(main, procs=2)
+
+
+@scenario()
+def read_deadline() -> None:
+    """Bytes, a deadline and its extension come at about the same time: the bytes are read, now or by the next read."""
+
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        conn = gort.net.from_socket(ours)
+        conn.set_read_deadline(MS)
+        thread = Thread(target=lambda: (blocks(MS), theirs.send(b"x")))
+        thread.start()
+        try:
+            got = await conn.read(10)
+        except gort.net.DeadlineExceeded:
+            conn.set_read_deadline(None)
+            got = await conn.read(10)
+        equal(got, b"x")
+        await gort.blocking(thread.join)
+        conn.close()
+        theirs.close()
+
+    gort.run(main, procs=2)
+
+
+@scenario(WITH_SYSMON)
+def two_pollers() -> None:
+    """sysmon looks at the poller while a thread sleeps in it, and another one arms a timer."""
+
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        conn = gort.net.from_socket(ours)
+        wg = gort.sync.WaitGroup()
+        order: list[str] = []
+
+        async def reader() -> None:
+            await conn.read(1)
+            order.append("read")
+            await conn.read(1)
+
+        async def sleeper() -> None:
+            await gort.sleep(12 * MS)
+            theirs.send(b"x")
+            await gort.sleep(MS)
+            theirs.send(b"x")
+
+        wg.go(reader)
+        wg.go(sleeper)
+        await wg.wait()
+        equal(order, ["read"])
+        conn.close()
+        theirs.close()
 
     gort.run(main, procs=2)

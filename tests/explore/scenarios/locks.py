@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gort
 import gort.sync
+from explore.control import Thread
 from explore.scenarios.base import equal, scenario
 
 
@@ -138,5 +139,62 @@ def wait_group() -> None:
                 wg.go(work, v)
             await wg.wait()
             equal(sorted(done), [0, 1])
+
+    gort.run(main, procs=2)
+
+
+@scenario()
+def rwmutex_cancel() -> None:
+    """A waiting writer that holds readers back is cancelled: they go on, and the lock is free in the end."""
+
+    async def main() -> None:
+        rw = gort.sync.RWMutex()
+        ran: list[str] = []
+
+        async def read(name: str) -> None:
+            async with rw.reader():
+                await gort.gosched()
+                ran.append(name)
+
+        async def write() -> None:
+            async with rw:
+                ran.append("writer")
+
+        async with gort.Group() as group:
+            group.go(read, "a")
+            h = group.go(write)
+            group.go(read, "b")
+            h.cancel()
+        assert sorted(x for x in ran if x != "writer") == ["a", "b"], ran
+        assert rw.try_lock()
+
+    gort.run(main, procs=2)
+
+
+@scenario()
+def cond_cancel() -> None:
+    """A goroutine that waits for a condition is cancelled, before or as it is signalled: the mutex is its own again."""
+
+    async def main() -> None:
+        c = gort.sync.Cond()
+        ended: list[str] = []
+
+        async def waiter() -> None:
+            async with c.mutex:
+                try:
+                    await c.wait()
+                    ended.append("signalled")
+                finally:
+                    assert c.mutex.locked
+
+        async with gort.Group() as group:
+            h = group.go(waiter)
+            await gort.gosched()
+            thread = Thread(target=c.broadcast)
+            thread.start()
+            h.cancel()
+            await gort.blocking(thread.join)
+        assert ended in ([], ["signalled"])
+        assert not c.mutex.locked
 
     gort.run(main, procs=2)

@@ -10,7 +10,7 @@ import gort
 import gort.sync
 from explore.control import Event, Thread
 from explore.control import sleep as blocks
-from explore.scenarios.base import MS, QUICK_SYSMON, equal, scenario
+from explore.scenarios.base import MS, QUICK_SYSMON, WITH_SYSMON, equal, scenario
 
 # ---- queues, Ps and threads -----------------------------------------------------------------------------------------
 
@@ -252,6 +252,98 @@ def main_returns() -> None:
 
     equal(gort.run(main, procs=2), 5)
     assert len(closed) == len(set(closed)), closed
+
+
+@scenario()
+def locked_thread_and_gomaxprocs() -> None:
+    """A goroutine tied to its thread is woken, blocks and changes the number of Ps, which others do too."""
+
+    async def main() -> None:
+        ch = gort.Chan[int]()
+        wg = gort.sync.WaitGroup()
+
+        async def locked() -> None:
+            gort.runtime.lock_os_thread()
+            await ch.recv()
+            await gort.blocking(blocks, MS)
+            gort.runtime.gomaxprocs(2)
+            await ch.recv()
+
+        wg.go(locked)
+        await ch.send(1)
+        gort.runtime.gomaxprocs(1)
+        await ch.send(2)
+        await wg.wait()
+
+    gort.run(main, procs=2)
+
+
+@scenario(WITH_SYSMON)
+def ctrl_c() -> None:
+    """What the signal handler leaves word of: main gets its KeyboardInterrupt while it waits, is woken, or goes on."""
+
+    async def main() -> None:
+        ch = gort.Chan[int](1)
+        s = gort.runtime.main._running[-1]
+
+        def signal() -> None:
+            s.interrupted = True
+            s.sysmonnote.wakeup()
+
+        thread = Thread(target=signal)
+        thread.start()
+
+        async def other() -> None:
+            ch.try_send(1)
+
+        gort.go(other)
+        await ch.recv()
+        await gort.sleep(1)
+
+    with pytest.raises(KeyboardInterrupt):
+        gort.run(main, procs=2)
+
+
+@scenario()
+def goexit_of_main() -> None:
+    """main leaves with goexit: the others go on, and the last one's end is a deadlock."""
+    ran: list[int] = []
+
+    async def main() -> None:
+        async def other() -> None:
+            await gort.sleep(MS)
+            ran.append(1)
+
+        gort.go(other)
+        gort.runtime.goexit()
+
+    with pytest.raises(gort.Deadlock, match="Goexit"):
+        gort.run(main, procs=2)
+    equal(ran, [1])
+
+
+@scenario()
+def async_generators() -> None:
+    """A generator that was left half-way is closed by a goroutine, as the program ends."""
+    closed: list[int] = []
+
+    async def main() -> None:
+        async def numbers() -> Any:
+            try:
+                for v in range(3):
+                    await gort.gosched()
+                    yield v
+            finally:
+                await gort.gosched()
+                closed.append(1)
+
+        async for _ in numbers():
+            break
+        kept = numbers()
+        await kept.__anext__()
+
+    gort.run(main, procs=2)
+    equal(closed, [1, 1])
 
 
 # ---- threads outside ------------------------------------------------------------------------------------------------
