@@ -57,6 +57,7 @@ class Report:
     """What an exploration has done."""
 
     schedules: int = 0
+    failures: int = 0
     steps: int = 0
     complete: dict[int, int] = field(default_factory=dict)  # interruptions -> schedules, where all were tried
 
@@ -77,7 +78,6 @@ class Explorer:
         """The runtime stands on the controller, with the scenario's and the bug's changes; the collector rests."""
         hook = sys.unraisablehook
         collecting = gc.isenabled()
-        gc.collect()
         gc.disable()
         with install.controlled() as patches, warnings.catch_warnings():
             for owner, name, value in self.scenario.knobs:
@@ -90,7 +90,8 @@ class Explorer:
                 yield
             finally:
                 control.close_pool(self.pool)
-                gc.collect()
+                if self.report.failures:
+                    gc.collect()  # what was cut off goes while nobody hears it
                 sys.unraisablehook = hook
                 if collecting:
                     gc.enable()
@@ -110,7 +111,8 @@ class Explorer:
         install.clean()
         self.report.schedules += 1
         self.report.steps += c.steps
-        if c.failure is not None or self.report.schedules % 100 == 0:
+        self.report.failures += c.failure is not None
+        if self.report.schedules % 100 == 0:
             gc.collect()
         return Outcome(c.failure, c.choices, c.steps, c.record)
 

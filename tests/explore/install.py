@@ -9,6 +9,8 @@ as a thread that waits outside the controller (control.STUCK_S).
 from __future__ import annotations
 
 import builtins
+import importlib
+import pkgutil
 import random
 import sys
 import threading
@@ -17,7 +19,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import gort
 from explore import check, control
+from gort._cython import lent
 from gort.runtime import _pure, _purenet, debugvars, lockrank, main, rt0, runtime2, sysmon
 
 stack = rt0.stack  # gort.runtime.stack itself is the function of users
@@ -157,6 +161,10 @@ class Patches:
 
 
 def modules() -> list[Any]:
+    """Every module of gort that a scenario can reach; loaded now, since what is loaded later stands on the real ones."""
+    for module in pkgutil.iter_modules(gort.runtime.__path__, "gort.runtime."):
+        with lent():
+            importlib.import_module(module.name)
     names = sorted(n for n in sys.modules if n.partition(".")[0] == "gort")
     return [sys.modules[n] for n in names if not n.startswith(("gort.xray", "gort.cli"))]
 

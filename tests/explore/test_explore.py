@@ -186,7 +186,7 @@ def test_every_schedule_once() -> None:
 @pytest.mark.parametrize("grain", ["locks", "lines"])
 def test_same_choices_same_schedule(grain: str) -> None:
     """Point for point: nothing that differs from run to run has a say."""
-    for name in ("select_two_senders", "echo", "sysmon_takes_ps", "foreign_wait_timeout"):
+    for name in ("select_two_senders", "echo", "sysmon_takes_ps", "context_timeout"):
         explorer = Explorer(SCENARIOS[name], grain)
         with explorer.ready():
             first, second = (explorer.once(strategy.Random(5), 5, record=True) for _ in range(2))
