@@ -25,8 +25,7 @@ import _thread
 import contextvars
 import os
 import sys
-import threading as real_threading
-import time as real_time
+import threading
 import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -35,7 +34,7 @@ START_NS = 1_000_000_000_000  # the virtual clock at the beginning of a schedule
 HORIZON_NS = 3_000_000_000  # no scenario takes so long: somebody waits for what will not happen
 QUANTUM_NS = 1_000_000  # how much time passes at most while somebody could run
 NEVER_NS = 1_000_000_000_000  # sleeps for longer than this are for ever
-BRIEF_S = 20e-6
+OURS = ("control.py", "standins.py", "install.py")  # frames that say nothing
 STUCK_S = 30.0  # real time without an end: a thread waits in the operating system instead of here
 
 
@@ -59,7 +58,7 @@ class Worker:
         self.baton.acquire()
         self.task: Task | None = None
         self.quit = False
-        self.thread = real_threading.Thread(target=self.work, name=f"explore-{number}", daemon=True)
+        self.thread = threading.Thread(target=self.work, name=f"explore-{number}", daemon=True)
         self.thread.start()
 
     def work(self) -> None:
@@ -77,7 +76,7 @@ class Task:
 
     __slots__ = ("cond", "controller", "cpu", "deadline", "done", "held", "id", "name", "priority", "thread", "worker")
 
-    def __init__(self, controller: Controller, thread: Thread, id: int, worker: Worker) -> None:
+    def __init__(self, controller: Controller, thread: Any, id: int, worker: Worker) -> None:
         self.controller = controller
         self.thread = thread
         self.id = id
@@ -86,7 +85,7 @@ class Task:
         self.done = False
         self.cond: Callable[[], Any] | None = None  # what it waits for; None: it can run
         self.deadline = 0  # when it goes on without; 0: never
-        self.held: list[Lock] = []  # the ranked locks it has taken
+        self.held: list[Any] = []  # the ranked locks it has taken
         self.cpu = 0
         self.priority = 0.0
 
@@ -125,12 +124,11 @@ class Controller:
 
     # ---- the life of a schedule and of its threads --------------------------------------------------------------------
 
-    def run(self, body: Callable[[], None]) -> None:
-        """Runs body() as the first controlled thread, until every thread has ended.  The outcome is in `failure`."""
+    def run(self, first: Any) -> None:
+        """Starts the first controlled thread; returns when every thread has ended.  The outcome is in `failure`."""
         global active
         assert active is None
         active = self
-        first = Thread(target=body, name="m0")
         try:
             first.task = self.spawn(first)
             self.hand_to(first.task)
@@ -143,7 +141,7 @@ class Controller:
         finally:
             active = None
 
-    def spawn(self, thread: Thread) -> Task:
+    def spawn(self, thread: Any) -> Task:
         worker = self.pool.pop() if self.pool else Worker(self.nexttask)
         task = Task(self, thread, self.nexttask, worker)
         self.nexttask += 1
@@ -322,7 +320,7 @@ def where(frame: Any) -> str:
     parts = []
     while frame is not None and len(parts) < 4:
         code = frame.f_code
-        if code.co_filename != __file__:
+        if os.path.basename(code.co_filename) not in OURS:
             parts.append(f"{os.path.basename(code.co_filename)}:{frame.f_lineno} {code.co_name}")
         frame = frame.f_back
     return " < ".join(parts)
@@ -330,236 +328,11 @@ def where(frame: Any) -> str:
 
 def place() -> str:
     frame: Any = sys._getframe(2)
-    while frame is not None and frame.f_code.co_filename == __file__:
+    while frame is not None and os.path.basename(frame.f_code.co_filename) in OURS:
         frame = frame.f_back
     if frame is None:
         return ""
     return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno} {frame.f_code.co_name}"
-
-
-# ---- what takes the place of threading and time --------------------------------------------------------------------
-
-
-class Lock:
-    """threading.Lock, or, with a rank, a lock of the runtime whose order is checked (lockrank.py)."""
-
-    def __init__(self, rank: int = 0, name: str = "lock") -> None:
-        self.taken = False
-        self.rank = rank
-        self.number = 0
-        if active is not None:
-            active.locks += 1
-            self.number = active.locks
-        self.name = name
-        self.by: Task | None = None
-        self.guards = False  # whether the invariants are looked at whenever it is released
-
-    def __repr__(self) -> str:
-        return f"{self.name}#{self.number}"
-
-    def _free(self) -> bool:
-        return not self.taken
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        c = active
-        if c is None:
-            self.taken = True
-            return True
-        c.point("before", self)
-        if self.taken:
-            if not blocking:
-                return False
-            if not c.block("", self, self._free, 0 if timeout < 0 else c.now + round(timeout * 1e9)):
-                return False
-        self.taken = True
-        if self.rank:
-            me = self.by = c.current
-            assert me is not None
-            for other in me.held:
-                if other.rank > self.rank or (other.rank == self.rank and other.number >= self.number):
-                    c.fail("lock order", f"{me.name} took {self} while holding {other} at {place()}")
-            me.held.append(self)
-        return True
-
-    def release(self) -> None:
-        c = active
-        if c is None or c.aborting:
-            self.taken = False
-            return
-        if not self.taken:
-            raise RuntimeError("release unlocked lock")
-        self.taken = False
-        if self.rank:
-            me = c.current
-            assert me is not None
-            if self.by is not me:
-                c.fail("lock", f"{me.name} released {self}, which {self.by.name if self.by else 'nobody'} holds")
-            self.by = None
-            me.held.remove(self)
-            if self.guards and c.check is not None:
-                c.check()
-        c.point("after", self)
-
-    def locked(self) -> bool:
-        return self.taken
-
-    def __enter__(self) -> bool:
-        return self.acquire()
-
-    def __exit__(self, *exc: object) -> None:
-        self.release()
-
-
-class RLock(Lock):
-    """threading.RLock."""
-
-    def __init__(self) -> None:
-        super().__init__(name="rlock")
-        self.owner: Task | None = None
-        self.depth = 0
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        if active is not None and self.owner is active.current and self.depth:
-            self.depth += 1
-            return True
-        if not super().acquire(blocking, timeout):
-            return False
-        self.owner = active.current if active is not None else None
-        self.depth = 1
-        return True
-
-    def release(self) -> None:
-        self.depth -= 1
-        if self.depth <= 0:
-            self.depth = 0
-            self.owner = None
-            super().release()
-
-
-class Event:
-    """threading.Event."""
-
-    def __init__(self) -> None:
-        self.flag = False
-
-    def is_set(self) -> bool:
-        return self.flag
-
-    def set(self) -> None:
-        if active is not None:
-            active.point("before", "event.set")
-        self.flag = True
-
-    def wait(self, timeout: float | None = None) -> bool:
-        c = active
-        if c is None or self.flag:
-            return self.flag
-        if timeout is None:
-            return c.block("", "event", self.is_set)
-        pause(c, timeout, self.is_set)
-        return self.flag
-
-
-class Thread:
-    """threading.Thread."""
-
-    def __init__(
-        self,
-        group: None = None,
-        target: Callable[..., Any] | None = None,
-        name: str | None = None,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-        *,
-        daemon: bool | None = None,
-    ) -> None:
-        self.target, self.args, self.kwargs = target, args, kwargs or {}
-        self.name = (name or "thread").removeprefix("gort-")
-        self.daemon = daemon
-        self.task: Task | None = None
-
-    @property
-    def ident(self) -> int | None:
-        return None if self.task is None else self.task.worker.thread.ident
-
-    def run(self) -> None:
-        if self.target is not None:
-            self.target(*self.args, **self.kwargs)
-
-    def start(self) -> None:
-        assert active is not None
-        self.task = active.spawn(self)
-        active.point("starts", self.name)
-
-    def is_alive(self) -> bool:
-        return self.task is not None and not self.task.done
-
-    def join(self, timeout: float | None = None) -> None:
-        c = active
-        if c is None or not self.is_alive():
-            return
-        deadline = 0 if timeout is None else c.now + round(timeout * 1e9)
-        c.block("the end of", self.name, lambda: not self.is_alive(), deadline)
-
-
-def current_thread() -> Any:
-    if active is None or active.current is None:
-        return real_threading.current_thread()
-    return active.current.thread
-
-
-def enumerate_threads() -> list[Any]:
-    return [] if active is None else [t.thread for t in active.tasks]
-
-
-class Threading:
-    """The module threading."""
-
-    Lock = Lock
-    RLock = RLock
-    Event = Event
-    Thread = Thread
-    local = real_threading.local
-    current_thread = staticmethod(current_thread)
-    enumerate = staticmethod(enumerate_threads)
-    main_thread = staticmethod(real_threading.main_thread)
-    get_ident = staticmethod(real_threading.get_ident)
-    get_native_id = staticmethod(lambda: 0)
-    stack_size = staticmethod(real_threading.stack_size)
-
-
-def nanotime() -> int:
-    """The virtual clock."""
-    return real_time.monotonic_ns() if active is None else active.now
-
-
-def sleep(seconds: float) -> None:
-    """Blocks the thread, as time.sleep does: it uses no CPU meanwhile."""
-    if active is not None:
-        pause(active, seconds, lambda: False)
-
-
-def pause(c: Controller, seconds: float, cond: Callable[[], bool]) -> None:
-    """Blocks until cond() or for so long.  A thread that only gives way for some microseconds is back as soon as another
-    one has done anything: it must not wait until everybody sleeps and time passes, nor keep the others from running."""
-    steps = c.steps
-    brief = seconds <= BRIEF_S
-    c.block("time", f"{seconds:g} s", lambda: cond() or (brief and c.steps > steps), c.now + max(1, round(seconds * 1e9)))
-
-
-class Time:
-    """The module time."""
-
-    monotonic_ns = staticmethod(nanotime)
-    monotonic = staticmethod(lambda: nanotime() / 1e9)
-    time = staticmethod(lambda: nanotime() / 1e9)
-    sleep = staticmethod(sleep)
-
-
-def cpu_clock(m: Any) -> int | None:
-    """The CPU time of an M's thread: all the time that passed while it could run."""
-    task = m.thread.task if isinstance(m.thread, Thread) else None
-    return None if task is None else task.cpu
 
 
 def close_pool(pool: list[Worker]) -> None:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from explore import check, control, install, strategy
+from explore import check, control, install, standins, strategy
 from explore.bugs import BUGS, Bug
 from explore.control import Controller, Failure
 from explore.scenarios import SCENARIOS, Scenario
@@ -107,7 +107,7 @@ class Explorer:
         install.begin(seed)
         tracer = install.tracer if self.grain == "lines" else None
         c = Controller(how, self.pool, install.unbind, check.invariants, tracer, record)
-        c.run(self.scenario.body)
+        c.run(standins.Thread(target=self.scenario.body, name="m0"))
         install.clean()
         self.report.schedules += 1
         self.report.steps += c.steps

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import gort
-from explore import check, control
+from explore import check, control, standins
 from gort._cython import lent
 from gort.runtime import _pure, _purenet, debugvars, lockrank, main, rt0, runtime2, sysmon
 
@@ -36,10 +36,10 @@ LINES = {
 }  # fmt: skip
 
 
-def make_lock(rank: int, owner: object = None) -> control.Lock:
+def make_lock(rank: int, owner: object = None) -> standins.Lock:
     """lockrank.make_lock.  Locks of one rank are ordered by their numbers, not by addresses, which differ from run to
     run."""
-    lock = control.Lock(rank, lockrank.LOCK_NAMES[rank])
+    lock = standins.Lock(rank, lockrank.LOCK_NAMES[rank])
     lock.guards = rank in check.GUARDS
     if rank in (lockrank.LOCK_RANK_HCHAN, lockrank.LOCK_RANK_TIMERS):  # several are held at once
         _numbers[id(owner)] = (lock.number, owner)
@@ -52,7 +52,7 @@ _numbers: dict[int, tuple[int, Any]] = {}  # what has been numbered in this sche
 def address(c: object) -> int:
     """What orders the locks of select, and seeds a foreign thread's: the number of the channel's lock, or a new one."""
     if id(c) not in _numbers:
-        _numbers[id(c)] = (control.Lock().number, c)
+        _numbers[id(c)] = (standins.Lock().number, c)
     return _numbers[id(c)][0]
 
 
@@ -114,14 +114,14 @@ def _line(frame: Any, event: str, arg: Any) -> Any:
 def replacements() -> dict[int, Any]:
     """What is replaced, by the identity of the original."""
     return {
-        id(threading): control.Threading,
-        id(time): control.Time,
-        id(_pure.nanotime): control.nanotime,
+        id(threading): standins.Threading,
+        id(time): standins.Time,
+        id(_pure.nanotime): standins.nanotime,
         id(lockrank.make_lock): make_lock,
         id(lockrank.throw): throw,
         id(_purenet.net_epoll_wait): epoll_wait,
         id(builtins.id): address,
-        id(sysmon.cpu_clock): control.cpu_clock,
+        id(sysmon.cpu_clock): standins.cpu_clock,
     }
 
 

@@ -23,7 +23,7 @@ from support import environment, python
 if gort.runtime.compiled:
     pytest.skip("the compiled core's locks are in C: its threads cannot be scheduled", allow_module_level=True)
 
-from explore import control, strategy
+from explore import standins, strategy
 from explore.bugs import BUGS, Bug
 from explore.explorer import Explorer, Failed, replay
 from explore.scenarios import SCENARIOS, Scenario
@@ -94,13 +94,13 @@ def explorer_of(body: Callable[[], None]) -> Explorer:
 
 
 def two_locks_crosswise() -> None:
-    a, b = control.Lock(), control.Lock()
+    a, b = standins.Lock(), standins.Lock()
 
     def other() -> None:
         with b, a:
             pass
 
-    t = control.Thread(target=other)
+    t = standins.Thread(target=other)
     t.start()
     with a, b:
         pass
@@ -108,7 +108,7 @@ def two_locks_crosswise() -> None:
 
 
 def lost_update() -> None:
-    lock = control.Lock()
+    lock = standins.Lock()
     n = 0
 
     def add() -> None:
@@ -118,7 +118,7 @@ def lost_update() -> None:
         with lock:
             n = seen + 1
 
-    threads = [control.Thread(target=add) for _ in range(2)]
+    threads = [standins.Thread(target=add) for _ in range(2)]
     for t in threads:
         t.start()
     for t in threads:
@@ -127,14 +127,14 @@ def lost_update() -> None:
 
 
 def sleeps_for_ever() -> None:
-    gate = control.Event()
-    t = control.Thread(target=lambda: [control.sleep(0.001) for _ in range(10_000)])
+    gate = standins.Event()
+    t = standins.Thread(target=lambda: [standins.sleep(0.001) for _ in range(10_000)])
     t.start()
     gate.wait()
 
 
 def ranks_crosswise() -> None:
-    a, b = control.Lock(60, "sched"), control.Lock(70, "p")
+    a, b = standins.Lock(60, "sched"), standins.Lock(70, "p")
     with b, a:
         pass
 
@@ -168,7 +168,7 @@ def test_every_schedule_once() -> None:
         def step(name: str) -> None:
             order.append(name)
 
-        threads = [control.Thread(target=step, args=(name,)) for name in "ab"]
+        threads = [standins.Thread(target=step, args=(name,)) for name in "ab"]
         for t in threads:
             t.start()
         for t in threads:

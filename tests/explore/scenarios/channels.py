@@ -9,8 +9,8 @@ import pytest
 
 import gort
 import gort.sync
-from explore.control import Thread
 from explore.scenarios.base import MS, equal, scenario
+from explore.standins import Thread
 
 # ---- channels and select --------------------------------------------------------------------------------------------
 

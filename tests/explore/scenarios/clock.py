@@ -9,9 +9,9 @@ import gort
 import gort.context
 import gort.net
 import gort.sync
-from explore.control import Event, Thread
-from explore.control import sleep as blocks
 from explore.scenarios.base import MS, WITH_SYSMON, equal, scenario
+from explore.standins import Event, Thread
+from explore.standins import sleep as blocks
 
 # ---- timers ---------------------------------------------------------------------------------------------------------
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gort
 import gort.sync
-from explore.control import Thread
 from explore.scenarios.base import equal, scenario
+from explore.standins import Thread
 
 
 @scenario()

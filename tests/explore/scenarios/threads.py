@@ -8,9 +8,9 @@ import pytest
 
 import gort
 import gort.sync
-from explore.control import Event, Thread
-from explore.control import sleep as blocks
 from explore.scenarios.base import MS, QUICK_SYSMON, WITH_SYSMON, equal, scenario
+from explore.standins import Event, Thread
+from explore.standins import sleep as blocks
 
 # ---- queues, Ps and threads -----------------------------------------------------------------------------------------
 
