@@ -182,6 +182,28 @@ def test_ticker_keeps_its_beat(run: Run) -> None:
     assert at[-1] < 2
 
 
+def test_ticker_that_is_found_due_by_a_look_ticks_on(run1: Run) -> None:
+    """A second receiver finds the tick of the first before the heap does; then it waits for the next one, which comes."""
+
+    async def main() -> int:
+        ticker = gort.Ticker(0.001)
+        got = []
+
+        async def receiver() -> None:
+            got.append(await ticker.c.recv())
+
+        async with gort.Group() as group:
+            group.go(receiver)
+            await until(lambda: "chan receive" in gort.runtime.stack(all=True), "the receiver waits")
+            end = time.monotonic() + 0.002
+            while time.monotonic() < end:
+                pass  # it is due now, and this thread has not been to the scheduler since
+            await receiver()
+        return len(got)
+
+    assert run1(main) == 2
+
+
 def test_many_tickers(run: Run) -> None:
     """A thousand tickers of 20 ms: each ticks."""
 

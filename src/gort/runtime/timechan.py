@@ -82,6 +82,8 @@ class Timer(HeapTimer):
             self.expires = 0
         if self.fn is None:
             w = deliver(self.c, value)
+            if self.pid >= 0:
+                deltimer(self)  # a look found it due before its heap did, whose entry is of an instant that is past
             if self.expires != 0 and self.blocked > 0 and self.pid < 0 and s is not None:
                 again = arm(s, self, self.expires)
         self.unlock()
