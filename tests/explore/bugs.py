@@ -96,7 +96,7 @@ BUGS = {
             "            self.held = False\n",
             ("mutex",), "lines",
         ),
-        # More, one for each mechanism; the last nine were real, found by this explorer.
+        # More, one for each mechanism; the last ten were real, found by this explorer.
         Bug(
             "cancellation_not_seen_by_park", proc, "park",
             "    if g.cancelflag:\n", "    if False:\n",
@@ -174,6 +174,11 @@ BUGS = {
             "        t.pid = dst.id\n",
             "        t.pid = -1\n        src.unlock_timers()\n        src.lock_timers()\n        t.pid = dst.id\n",
             ("stop_timer_as_its_p_goes",),
+        ),
+        Bug(
+            "ticker_left_in_its_heap", timechan.Timer, "fire",
+            "        if self.pid >= 0:\n", "        if False:\n",
+            ("ticker",),
         ),
         Bug(
             "closed_while_it_is_registered", polldesc.PollDesc, "attach",
