@@ -201,6 +201,11 @@ def begin(seed: int) -> None:
     _numbers.clear()
 
 
+def seed() -> int:
+    """This schedule's seed."""
+    return _seed["seed"]
+
+
 def unbind() -> None:
     """A fresh thread is no M."""
     _pure.setm(None)
