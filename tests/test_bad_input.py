@@ -6,6 +6,7 @@ import asyncio
 import gc
 import importlib.util
 import math
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,10 @@ from typing import Any
 import pytest
 
 import gort
-from gort.sync import Cond, Mutex, RWMutex, Semaphore, WaitGroup
+from gort import context
+from gort.sync import Cond, Mutex, Pool, RWMutex, Semaphore, WaitGroup
+from support import PATIENCE_S, parked, until, wait_reasons
+from support import recv as support_recv
 
 Run = Callable[..., Any]
 
@@ -240,6 +244,117 @@ def test_await_a_channel(run: Run) -> None:
     run(main)
 
 
+def waiting_operations() -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
+    """Operations that have to wait, and what ends the wait."""
+    ch: gort.Chan[Any] = gort.Chan()
+    full: gort.Chan[Any] = gort.Chan(1)
+    assert full.try_send(0)
+    wg = WaitGroup()
+    wg.add(1)
+    mu, rw, sem = Mutex(), RWMutex(), Semaphore(1)
+    assert mu.try_lock()
+    assert rw.try_lock()
+    assert sem.try_acquire()
+
+    def send() -> None:
+        assert ch.try_send("value")
+
+    return {
+        "recv": (ch.recv, send),
+        "recv_ok": (ch.recv_ok, send),
+        "send": (lambda: full.send(1), full.try_recv),
+        "select": (lambda: gort.select(ch.recv()), send),
+        "sleep": (lambda: gort.sleep(0.02), lambda: None),
+        "wait": (wg.wait, wg.done),
+        "lock": (mu.lock, mu.unlock),
+        "rlock": (rw.rlock, rw.unlock),
+        "acquire": (sem.acquire, sem.release),
+        "blocking": (lambda: gort.blocking(lambda: None), lambda: None),
+    }
+
+
+@pytest.mark.parametrize("name", list(waiting_operations()))
+def test_operation_awaited_by_two_goroutines(run: Run, name: str) -> None:
+    """The second is refused; the first, which waits, is not disturbed and gets its result."""
+
+    async def main() -> list[str]:
+        make, end = waiting_operations()[name]
+        op = make()
+        got: list[str] = []
+
+        async def user() -> None:
+            try:
+                await op
+                got.append("done")
+            except RuntimeError as exc:
+                assert "already awaited" in str(exc)  # noqa: PT017  (both outcomes are looked at)
+                got.append("refused")
+
+        async with gort.Group() as group:
+            group.go(user)
+            await gort.gosched()
+            group.go(user)
+            await until(lambda: "refused" in got)
+            end()
+        return got
+
+    assert sorted(run(main)) == ["done", "refused"]
+
+
+@pytest.mark.parametrize("how", ["select", "wait"])
+def test_operation_of_a_waiting_goroutine_used_elsewhere(run: Run, how: str) -> None:
+    """By a select, or by gort.wait in a thread: refused there, and the goroutine goes on waiting."""
+
+    async def main() -> Any:
+        ch: gort.Chan[str] = gort.Chan()
+        op = ch.recv()
+
+        async def waits() -> str:
+            return await op
+
+        def in_a_thread() -> None:
+            with pytest.raises(RuntimeError, match="already awaited"):
+                gort.wait(op)
+
+        async with gort.Group() as group:
+            handle = group.go(waits)
+            await parked(1, "chan receive")
+            if how == "select":
+                with pytest.raises(RuntimeError, match="already awaited"):
+                    await gort.select(ch.recv(), op, default=True)
+            else:
+                await group.go(in_a_thread)
+            await ch.send("value")
+        return handle.result()
+
+    assert run(main) == "value"
+
+
+def test_many_goroutines_await_one_operation_at_once(run: Run) -> None:
+    """On as many threads as there are: one of them gets the value, the others are refused, nothing is torn."""
+
+    async def main() -> None:
+        for turn in range(300):
+            ch: gort.Chan[int] = gort.Chan()
+            op = ch.recv()
+            got: list[int] = []
+
+            async def user(op: Any = op, got: list[int] = got) -> None:
+                try:
+                    got.append(await op)
+                except RuntimeError:
+                    got.append(-1)
+
+            async with gort.Group() as group:
+                for _ in range(4):
+                    group.go(user)
+                await ch.send(turn)
+            assert sorted(got) == [-1, -1, -1, turn]
+            assert len(ch) == 0
+
+    run(main)
+
+
 # --- values --------------------------------------------------------------------------------------
 
 
@@ -375,6 +490,183 @@ def test_with_instead_of_async_with(run: Run) -> None:
                 pass
 
     run(main)
+
+
+def test_unlock_by_a_block_that_has_not_locked(run: Run) -> None:
+    """Leaving `async with` twice, or with the other kind of unlock."""
+
+    async def main() -> None:
+        mu, rw = Mutex(), RWMutex()
+        async with mu:
+            mu.unlock()
+            with pytest.raises(RuntimeError, match="unlock of unlocked"):
+                mu.unlock()
+            await mu.lock()
+        await rw.lock()
+        with pytest.raises(RuntimeError, match="unlocked"):
+            rw.runlock()
+        rw.unlock()
+        assert mu.try_lock()
+        assert rw.try_lock()
+
+    run(main)
+
+
+def test_waitgroup_is_unchanged_by_what_it_refuses(run: Run) -> None:
+    async def main() -> None:
+        wg = WaitGroup()
+        wg.add(2)
+        with pytest.raises(ValueError, match="negative WaitGroup counter"):
+            wg.add(-3)
+        wg.done()
+        wg.done()
+        await wg.wait()
+
+    run(main)
+
+
+def test_pool_of_something_that_makes_nothing() -> None:
+    with pytest.raises(TypeError, match="function that makes an object, not int"):
+        Pool(5)  # type: ignore[call-overload]
+
+
+# --- a group after its end -----------------------------------------------------------------------
+
+
+def test_group_before_it_is_entered_and_after_its_end(run: Run) -> None:
+    """Each says which it is; nothing is started."""
+    ran: list[int] = []
+
+    async def main() -> None:
+        group = gort.Group()
+        with pytest.raises(RuntimeError, match="has not been entered: async with"):
+            group.go(ran.append, 1)
+        async with group:
+            with pytest.raises(RuntimeError, match="entered once"):
+                async with group:
+                    pass
+        with pytest.raises(RuntimeError, match="has ended"):
+            group.go(ran.append, 2)
+        with pytest.raises(RuntimeError, match="entered once"):
+            async with group:
+                pass
+        group.cancel()  # of what has ended: nothing
+        async with gort.Group() as group:
+            group.cancel()
+            with pytest.raises(RuntimeError, match="has been cancelled"):
+                group.go(ran.append, 3)
+
+    run(main)
+    assert ran == []
+
+
+def test_result_of_a_member_that_has_not_ended(run: Run) -> None:
+    async def main() -> int:
+        ch: gort.Chan[int] = gort.Chan()
+        async with gort.Group() as group:
+            handle = group.go(support_recv, ch)
+            with pytest.raises(RuntimeError, match="has not ended yet"):
+                handle.result()
+            await ch.send(5)
+        return int(handle.result())
+
+    assert run(main) == 5
+
+
+# --- after gort.run ------------------------------------------------------------------------------
+
+
+def test_what_a_program_leaves_can_still_be_used(run: Run) -> None:
+    """Channels, locks, operations and handles have no runtime of their own; nobody waits in them any more."""
+    ch: gort.Chan[int] = gort.Chan()
+    mu, wg, cond, sem = Mutex(), WaitGroup(), Cond(), Semaphore(1)
+    kept: dict[str, Any] = {}
+
+    async def waits(operation: Callable[[], Any]) -> None:
+        await operation()
+        raise AssertionError("nobody ends this wait")
+
+    async def waits_for_cond() -> None:
+        async with cond:
+            await cond.wait()
+
+    async def first() -> None:
+        await mu.lock()
+        await sem.acquire()
+        wg.add(1)
+        for operation in (ch.recv, ch.recv_ok, mu.lock, wg.wait, sem.acquire):
+            gort.go(waits, operation)
+        gort.go(waits_for_cond)
+        async with gort.Group() as kept["group"]:
+            kept["handle"] = kept["group"].go(lambda: 7)
+        kept["op"] = ch.recv()
+        await until(lambda: sum(wait_reasons().values()) - wait_reasons()["running"] >= 6)
+
+    async def second() -> None:
+        assert await kept["handle"] == 7
+        with pytest.raises(RuntimeError, match="has ended"):
+            kept["group"].go(int)
+        async with gort.Group() as group:
+            received = group.go(recv_of, kept["op"])
+            await ch.send(5)
+        assert received.result() == 5
+        assert not mu.try_lock()
+        mu.unlock()
+        await mu.lock()
+        wg.done()
+        await wg.wait()
+        sem.release()
+        await sem.acquire()
+        cond.signal()
+        async with cond:
+            pass
+
+    async def recv_of(op: Any) -> Any:
+        return await op
+
+    run(first)
+    assert kept["handle"].result() == 7
+    assert not kept["handle"].cancel()
+    assert not ch.try_send(1)  # the receivers are gone
+    with pytest.raises(TimeoutError):
+        gort.wait(ch.recv(), timeout=0.01)
+    with pytest.raises(RuntimeError, match=r"gort\.run"):
+        kept["group"].go(int)
+    run(second)
+
+
+def test_timers_and_contexts_after_their_program(run: Run) -> None:
+    """They can be stopped, also those that were armed; a function that cannot be started any more is refused."""
+    kept: dict[str, Any] = {}
+
+    async def main() -> None:
+        kept["timers"] = [gort.Timer(100), gort.Ticker(100), gort.after_func(100, int), gort.after_func(200, int)]
+        gort.go(support_recv, kept["timers"][0].c)
+        kept["ctx"] = context.with_timeout(context.background(), 100)
+        await gort.gosched()
+
+    async def fires(timer: gort.Timer) -> bool:
+        return bool((await gort.select(timer.c.recv(), gort.after(PATIENCE_S).recv()))[0] == 0)
+
+    run(main)
+    timer, ticker, function, other = kept["timers"]
+    assert timer.stop()
+    ticker.stop()
+    assert function.stop()
+    assert not function.stop()
+    for t in (function, other):
+        with pytest.raises(RuntimeError, match="program in which its function would be started has ended"):
+            t.reset(1)
+    assert not timer.reset(0.001)
+    assert run(fires, timer)
+    ctx, cancel = kept["ctx"]
+    cancel()
+    assert isinstance(ctx.err(), context.Canceled)
+    for make in (context.with_timeout, context.with_deadline):
+        with pytest.raises(RuntimeError, match=rf"context\.{make.__name__} outside a running gort runtime"):
+            make(context.background(), time.monotonic() + 100)
+    with pytest.raises(RuntimeError, match=r"gort\.after_func"):
+        gort.after_func(1, int)
 
 
 # --- other libraries -----------------------------------------------------------------------------

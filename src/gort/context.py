@@ -36,6 +36,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from gort.runtime import main as _main
 from gort.runtime import newproc as _newproc
+from gort.runtime import runtime2 as _runtime2
 from gort.runtime.chan import Chan
 from gort.runtime.select import select
 from gort.runtime.timechan import after_func as _timer_func
@@ -497,6 +498,8 @@ def _with_deadline(parent: Context, when: float, why: BaseException | None, name
         ctx._cancel(DeadlineExceeded(), why)
     elif ctx._err is None:
         try:
+            if _runtime2.current_m() is None:
+                raise RuntimeError(f"context.{name} outside a running gort runtime: start one with gort.run(main)")
             alarm = _Alarm(ctx, left, why)
         except BaseException:
             ctx._leave()

@@ -151,6 +151,8 @@ class Pool(Generic[T]):
         def __init__(self: Pool[T | None], new: None = None) -> None: ...
 
     def __init__(self, new: Any = None) -> None:
+        if new is not None and not callable(new):
+            raise TypeError(f"a Pool takes the function that makes an object, not {type(new).__name__}: Pool(Buffer)")
         self.new: Callable[[], T] | None = new
         self._free: list[T] = []
 

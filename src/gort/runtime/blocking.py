@@ -30,6 +30,7 @@ class BlockingOp(runtime2.Op):
     def begin(self, g: Any) -> int:
         """Gives the P away, calls, and asks for a P again."""
         m = getm()
+        self.g = g
         args, kwargs = self.elem
         self.elem = None
         self.success = 1

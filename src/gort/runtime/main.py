@@ -15,7 +15,7 @@ import time
 from _weakrefset import WeakSet
 from types import CoroutineType, FunctionType
 
-from gort.runtime import debugvars, handoff, newproc, proc, rt0, runtime2, signals
+from gort.runtime import debugvars, handoff, newproc, proc, rt0, runtime2, signals, timers
 from gort.runtime.errors import Deadlock, Goexit, Stopping
 from gort.runtime.sema import WaitGroup
 
@@ -226,7 +226,7 @@ def release(s: Any) -> None:
     runtime2.bind_thread(None)
     m0.p = None
     for p in s.allp:
-        p.timers.clear()
+        timers.cleartimers(p)
     if all(m is m0 for m in s.allm):
         proc.release_queues(s)
     s.netpoll_close()

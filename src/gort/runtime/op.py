@@ -100,6 +100,7 @@ def start(op):
         if m.preempt:  # sysmon asks this goroutine to make way: its result is kept until it runs again
             m.preempt = False
             if not m.sched.ending:
+                op.g = m.curg
                 op.state = OP_PARKED
                 m.mcall = MCALL_PREEMPT
                 return PARK
@@ -131,7 +132,9 @@ def drop_swallowed(m):
 
 
 def lost(op, m):
-    """resumed's error: whoever resumed this goroutine was not the scheduler."""
+    """resumed's errors: another goroutine waits for op, or whoever resumed this one was not the scheduler."""
+    if m is not None and m.mcall == MCALL_NONE:
+        raise awaited_twice(op)
     op.state = OP_DONE
     if m is not None:
         drop_swallowed(m)
@@ -141,7 +144,7 @@ def lost(op, m):
 def resumed(op):
     """The operation's second step, once its goroutine runs again: the result."""
     m: M = getm()
-    if m is None or m.mcall != MCALL_NONE:
+    if m is None or m.mcall != MCALL_NONE or (op.g is not None and op.g is not m.curg):
         lost(op, m)
     op.state = OP_DONE
     if type(op) is GoschedOp:

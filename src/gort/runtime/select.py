@@ -296,7 +296,9 @@ def select(*cases, default=False):
     if bad is not None:
         for case in cases:
             if isinstance(case, ChanOp):
-                cython.cast(Op, case).state = OP_DONE
+                op = case
+                if op.state == OP_NEW:  # another goroutine may be waiting for it
+                    op.state = OP_DONE
         raise bad
     sel = SelectOp.__new__(SelectOp)
     sel.c = cases

@@ -145,7 +145,11 @@ class Timer(HeapTimer):
         return bool(self.set(0))
 
     def reset(self, seconds):
-        """Arms it anew for `seconds` from now; True when it was active before."""
+        """Arms it anew for `seconds` from now; True when it was active before.
+
+        RuntimeError for one of after_func whose program has ended: there is nowhere to start its function."""
+        if self.fn is not None and self.sched.ending:
+            raise RuntimeError("Timer.reset: the program in which its function would be started has ended")
         return bool(self.set(max(1, when_after(to_ns(seconds)))))
 
 

@@ -31,6 +31,7 @@ cpdef bint deltimer(Timer t)
 cdef int64_t checktimers(Sched s, P p, int64_t now) except -1
 cdef int64_t timesleepuntil(Sched s)
 cpdef movetimers(P src, P dst)
+cpdef cleartimers(P p)
 cdef bint less(Timer a, Timer b) noexcept
 cdef void siftup(list heap, int i) noexcept
 cdef void siftdown(list heap, int i) noexcept

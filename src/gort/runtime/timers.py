@@ -292,6 +292,18 @@ def earliest(s):
     return timesleepuntil(s)
 
 
+def cleartimers(p):
+    """Disarms every timer of a P whose runtime has ended: their users may still stop and reset them."""
+    t: Timer
+    p.lock_timers()
+    for t in p.timers:
+        t.pid = -1
+        t.heapidx = -1
+    p.timers.clear()
+    p.timer0when = 0
+    p.unlock_timers()
+
+
 def movetimers(src, dst):
     """Moves every timer of a P that goes away to another one.  Only procresize calls it, with the world stopped; but a
     thread without a P may stop or reset one of them meanwhile.  So both heaps are locked, and a timer goes from one to

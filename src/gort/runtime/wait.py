@@ -54,7 +54,8 @@ def _is_awaitable(what: Any) -> bool:
 
 def _drop(what: Any) -> None:
     if isinstance(what, runtime2.Op):
-        what.state = _DONE
+        if what.state == _NEW:  # another goroutine may be waiting for it
+            what.state = _DONE
     elif isinstance(what, CoroutineType):
         what.close()
 
