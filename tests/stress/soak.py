@@ -26,10 +26,10 @@ from types import FrameType
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
-from world import check, mixed  # noqa: E402
+from world import check, mixed
 
-import gort  # noqa: E402
-from support import GIL, gort_threads, open_files, resident_bytes, settles  # noqa: E402
+import gort
+from support import GIL, gort_threads, open_files, resident_bytes, settles
 
 PATIENCE_S = 60.0
 
