@@ -167,3 +167,13 @@ def test_public_names_have_docstrings() -> None:
             value = getattr(module, public)
             if callable(value):
                 assert (value.__doc__ or "").strip(), f"{name}.{public} has no docstring"
+
+
+def test_no_two_test_files_share_a_name() -> None:
+    """pytest imports a test file by its base name: a second one of the same name stops the whole collection, but only
+    where both are collected."""
+    seen: dict[str, Path] = {}
+    for file in Path(__file__).parent.rglob("*.py"):
+        if file.name not in ("conftest.py", "__init__.py") and "programs" not in file.parts and "py" not in file.parts:
+            assert file.name not in seen, f"{file} and {seen[file.name]}"
+            seen[file.name] = file
