@@ -133,11 +133,11 @@ class Controller:
             first.task = self.spawn(first)
             self.hand_to(first.task)
             if not self.over.acquire(timeout=STUCK_S):
-                import faulthandler
-
-                faulthandler.dump_traceback(sys.__stderr__, all_threads=True)
-                os.write(2, b"explore: a controlled thread waits outside the controller; its stack stands above\n")
-                os._exit(3)
+                self.pool.clear()  # the threads are lost, and with them whatever they hold
+                raise RuntimeError(
+                    "explore: a thread waits in the operating system instead of in the controller; "
+                    f"put what it waits for under control in install.py\n{self.describe(8)}"
+                )
         finally:
             active = None
 
@@ -295,7 +295,7 @@ class Controller:
         if self.aborting:
             raise Abandon
 
-    def describe(self) -> str:
+    def describe(self, depth: int = 4) -> str:
         """What every thread waits for, and what the runtime thinks."""
         from explore import check
 
@@ -303,7 +303,7 @@ class Controller:
         frames = sys._current_frames()
         for task in self.tasks:
             frame = frames.get(task.worker.thread.ident or 0)
-            lines.append(f"  {task.name}: {'ready' if task.cond is None else 'waits'} in {where(frame)}")
+            lines.append(f"  {task.name}: {'ready' if task.cond is None else 'waits'} in {where(frame, depth)}")
         return "\n".join(lines) + "\n" + check.state()
 
 
@@ -315,10 +315,10 @@ def short(e: BaseException) -> str:
     return f"  at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
 
 
-def where(frame: Any) -> str:
-    """The innermost frames outside this file, as one line."""
+def where(frame: Any, depth: int) -> str:
+    """The innermost frames outside this package, as one line."""
     parts = []
-    while frame is not None and len(parts) < 4:
+    while frame is not None and len(parts) < depth:
         code = frame.f_code
         if os.path.basename(code.co_filename) not in OURS:
             parts.append(f"{os.path.basename(code.co_filename)}:{frame.f_lineno} {code.co_name}")

@@ -23,7 +23,7 @@ from explore.scenarios import SCENARIOS, Scenario
 
 TURNS = 24  # how much of a failed schedule is shown
 STEPS = 8
-SMALLER = 120  # schedules that may be spent on making a failure smaller
+SMALLER = 60  # schedules that may be spent on making a failure smaller
 
 
 class Failed(AssertionError):

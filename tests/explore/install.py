@@ -2,12 +2,13 @@
 
 The uncompiled core finds what it stands on (threading, time, the clock, make_lock, the poller's system wait, addresses)
 through names in its modules.  Each such name is found by identity, in whichever module it was imported, and replaced.
-So a module that starts to use one of them is covered; one that got at the operating system by another way would show
-as a thread that waits outside the controller (control.STUCK_S).
+So a module that starts to use one of them is covered; one that waits in the operating system in another way is told of,
+with its stack, after control.STUCK_S.
 """
 
 from __future__ import annotations
 
+import _thread
 import builtins
 import importlib
 import pkgutil
@@ -116,6 +117,8 @@ def replacements() -> dict[int, Any]:
     return {
         id(threading): standins.Threading,
         id(time): standins.Time,
+        id(_thread.allocate_lock): standins.Lock,
+        id(_thread.start_new_thread): standins.start_new_thread,
         id(_pure.nanotime): standins.nanotime,
         id(lockrank.make_lock): make_lock,
         id(lockrank.throw): throw,

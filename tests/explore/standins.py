@@ -151,6 +151,7 @@ class Thread:
         self.target, self.args, self.kwargs = target, args, kwargs or {}
         self.name = (name or "thread").removeprefix("gort-")
         self.daemon = daemon
+        self.listed = True  # in threading.enumerate()
         self.task: control.Task | None = None
 
     @property
@@ -184,7 +185,16 @@ def current_thread() -> Any:
 
 
 def enumerate_threads() -> list[Any]:
-    return [] if control.active is None else [t.thread for t in control.active.tasks]
+    return [] if control.active is None else [t.thread for t in control.active.tasks if t.thread.listed]
+
+
+def start_new_thread(function: Callable[..., Any], args: tuple[Any, ...]) -> int:
+    """_thread.start_new_thread: a thread that threading does not know."""
+    thread = Thread(target=function, args=args, name=function.__qualname__.partition(".")[0].lower())
+    thread.listed = False
+    thread.start()
+    assert thread.ident is not None
+    return thread.ident
 
 
 class Threading:

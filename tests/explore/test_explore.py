@@ -18,17 +18,17 @@ from collections.abc import Callable
 import pytest
 
 import gort
-from support import environment, python
+from support import environment, python, settles
 
 if gort.runtime.compiled:
     pytest.skip("the compiled core's locks are in C: its threads cannot be scheduled", allow_module_level=True)
 
-from explore import standins, strategy
+from explore import control, standins, strategy
 from explore.bugs import BUGS, Bug
 from explore.explorer import Explorer, Failed, replay
 from explore.scenarios import SCENARIOS, Scenario
 
-DEFAULT = 15
+DEFAULT = 10
 FIND = 1200  # schedules within which a planted bug must be found; most need less than a hundred
 SCHEDULES = int(os.environ.get("GORT_EXPLORE_SCHEDULES", DEFAULT))
 SEED = int(os.environ.get("GORT_EXPLORE_SEED", "1"))
@@ -219,6 +219,20 @@ def test_unknown_tokens() -> None:
             replay(token)
     with pytest.raises(ValueError, match="the code has changed"):
         replay("ping_pong:locks:1:1=7")
+
+
+@exploring
+def test_a_wait_that_is_not_under_control(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told where the thread waits, instead of hanging with it."""
+    monkeypatch.setattr(control, "STUCK_S", 0.5)
+    gate = threading.Lock()
+    gate.acquire()
+    explorer = explorer_of(lambda: gate.acquire() and None)
+    with explorer.ready(), pytest.raises(RuntimeError, match=r"in the operating system(.|\n)*test_explore.py"):
+        explorer.systematic(0, 1)
+    gate.release()
+    assert settles(lambda: len(explorer.pool) == 1)
+    control.close_pool(explorer.pool)
 
 
 @exploring
