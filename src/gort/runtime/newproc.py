@@ -200,8 +200,15 @@ def newproc_from(s, fn, args, kwargs, done, code, lasti):
 
 
 def forget(g):
-    """Empties a goroutine that has been closed."""
+    """Empties a goroutine that has ended.  A dump on another thread may look at it just now (runtime2.peek): what that
+    takes goes under the lock, and is let go after it."""
+    coro: object = g.coro
+    fn: object = g.fn
+    code: object = g.gocode
     g.lock()
+    g.coro = None
+    g.fn = None
+    g.gocode = None
     g.status = _Gdead
     g.goid = 0
     g.parked = False
@@ -210,11 +217,9 @@ def forget(g):
     g.cancelflag = False
     g.cancelexc = None
     g.unlock()
-    g.coro = None
-    g.fn = None
+    del coro, fn, code
     g.args = None
     g.kwargs = None
-    g.gocode = None
     g.done = None
     g.throw = None
     g.lockedm = None

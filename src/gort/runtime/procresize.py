@@ -19,6 +19,11 @@ else:
     from gort.runtime.timers import movetimers
 
 
+# By number of Ps. Kept for good: an M that looks for work while its P is taken may hold on to none of them, and read the
+# one of before.
+_stealorders: dict[int, list[int]] = {}
+
+
 def coprimes(n: int) -> list[int]:
     """The steps with which stealing visits every one of n Ps, whichever it starts from (Go's randomOrder)."""
     return [i for i in range(1, n + 1) if gcd(i, n) == 1] or [1]
@@ -45,7 +50,7 @@ def procresize(s, n, m):
     for q in s.allp[n:]:
         destroy(s, q)
     s.gomaxprocs = n
-    s.stealorder = coprimes(n)
+    s.stealorder = _stealorders.setdefault(n, coprimes(n))
     p: P
     work: list = []
     s.lock()

@@ -267,5 +267,6 @@ cdef inline M getm():
 
 cpdef M current_m()
 cpdef G getg()
+cpdef tuple peek(G g)
 cdef void never(PyObject *op) noexcept
 cdef void rank_throw(int held, int rank, int same) noexcept

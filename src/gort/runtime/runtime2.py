@@ -452,6 +452,18 @@ def getg():
     return m.curg if m.curg is not None else m.g0
 
 
+def peek(g):
+    """What a dump on another thread says of g: (coroutine, operation that it waits for, function, code object of its go
+    statement), each of which may be let go the next moment."""
+    g.lock()
+    coro: object = g.coro
+    op: Op = g.waitop
+    fn: object = g.fn
+    code: object = g.gocode
+    g.unlock()
+    return (coro, op, fn, code)
+
+
 def rank_throw(held, rank, same):
     """The compiled core's lock checker found an order violation.  A lock is never held across a switch, so the stack
     on which the held one was taken is the one that stands here."""

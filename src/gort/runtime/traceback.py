@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from gort.runtime.debugvars import gil_enabled
-from gort.runtime.runtime2 import GSTATUS, WAITREASON
+from gort.runtime.runtime2 import GSTATUS, WAITREASON, peek
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def created_by(code: CodeType | None, lasti: int, parent: int) -> str:
 def goroutine(g: Any, mark: str | None = None) -> str:
     """One goroutine of a dump: number, state, stack, creator."""
     status = g.status
-    coro, op = g.coro, g.waitop
+    coro, op, fn, code = peek(g)
     state = mark or GSTATUS.get(status, str(status))
     if mark is None and status == _Gwaiting and op is not None:
         try:
@@ -117,15 +117,16 @@ def goroutine(g: Any, mark: str | None = None) -> str:
             state = "waiting"
     if g.lockedm is not None:
         state += ", locked to thread"
-    frames = awaited(coro)
+    frames: list[tuple[str, str, int]] = []
     if status in (_Grunning, _Gsyscall):
         for m in list(g.sched.allm):
             if m.curg is g:
-                frames = running(m.ident) or frames
+                frames = running(m.ident)
                 break
-    if not frames and g.fn is not None and (code := getattr(g.fn, "__code__", None)) is not None:
-        frames = [(function_name(code, getattr(g.fn, "__module__", None)), code.co_filename, code.co_firstlineno)]
-    return f"goroutine {g.goid} [{state}]:\n{render(frames)}{created_by(g.gocode, g.golasti, g.parentgoid)}"
+    frames = frames or awaited(coro)
+    if not frames and (its := getattr(fn, "__code__", None)) is not None:
+        frames = [(function_name(its, getattr(fn, "__module__", None)), its.co_filename, its.co_firstlineno)]
+    return f"goroutine {g.goid} [{state}]:\n{render(frames)}{created_by(code, g.golasti, g.parentgoid)}"
 
 
 def dump(s: Any, first: Any = None) -> str:
