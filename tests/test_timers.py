@@ -255,9 +255,9 @@ def test_stop_and_fire_agree_on_who_came_first(run1: Run, first: str) -> None:
     async def main() -> tuple[bool, bool]:
         ran = gort.Chan[None](1)
         timer: Any = gort.after_func(3600, ran.try_send, None)
-        timer.when = 1  # due
-        gen = timer.t.gen
-        assert deltimer(timer.t)  # as checktimers does before it calls fire()
+        timer.expires = 1  # due
+        gen = timer.gen
+        assert deltimer(timer)  # as checktimers does before it calls fire()
         if first == "stop":
             stopped = timer.stop()
             timer.fire(gen, 2)
