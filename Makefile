@@ -3,6 +3,8 @@
 #
 #   make run [DIR=/some/tree] [ARGS=...]   digest a directory tree with goroutines (examples/digest.py)
 #   make test                              lint, types, and the tests on every core and interpreter there is
+#   make test-memory                       the core's tests under CPython's debug allocator and AddressSanitizer, leaks
+#   make test-tsan                         some of them under ThreadSanitizer (builds a CPython for it: half an hour)
 #   make bench [ARGS=...]                  measure gort beside Go, asyncio, uvloop, trio, gevent, threads
 #   make lint                              ruff and mypy
 #   make freethreaded                      build a free-threaded CPython 3.13 (Debian), and gort for it
@@ -37,7 +39,7 @@ SOURCES := $(shell find src -type f \( -name '*.py' -o -name '*.pxd' -o -name '*
 PIP := -m pip --disable-pip-version-check --quiet
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test test-compiled test-pure test-freethreaded bench lint freethreaded build clean help
+.PHONY: run test test-compiled test-pure test-freethreaded test-memory test-tsan bench lint freethreaded build clean help
 .DELETE_ON_ERROR:
 
 help:
@@ -103,6 +105,8 @@ test-freethreaded:
 freethreaded:
 	scripts/build-freethreaded.sh
 	@$(MAKE) --no-print-directory freethreaded FT_PYTHON=$(FT_PREFIX)/bin/python3.13t
+test-tsan: freethreaded
+	@$(MAKE) --no-print-directory test-tsan FT_PYTHON=$(FT_PREFIX)/bin/python3.13t
 else
 $(FT_VENV)/.made:
 	$(FT_PYTHON) -m venv $(FT_VENV)
@@ -127,9 +131,20 @@ test-freethreaded: $(FT_VENV)/.installed $(FT_BIN)/go
 	@GORT_PURE= $(FT_BIN)/python -c "import gort.runtime as r, sys; assert r.compiled, 'not compiled'; assert not sys._is_gil_enabled(), 'a module of gort turns the GIL on'"
 	GORT_PURE= $(FT_BIN)/python -m pytest -q $(TESTS) -m "not lint and not once" $(PYTEST_ARGS)
 
+test-tsan: $(FT_VENV)/.made
+	scripts/build-freethreaded.sh --tsan
+	PYTHON=$(abspath $(FT_BIN)/python) scripts/test-sanitized.sh tsan
+
 freethreaded: $(FT_VENV)/.installed
 	@echo "gort for free-threaded CPython: $(FT_BIN)/gort"
 endif
+
+# Not part of `test`: it takes a quarter of an hour, and looks for what a change of the compiled core may break.
+GORT_MEMORY_OPS ?= 100000
+test-memory: $(VENV)/.dev $(VENV)/.built
+	GORT_MEMORY_OPS=$(GORT_MEMORY_OPS) $(BIN)/python -m pytest -q tests/memory
+	PYTHON=$(abspath $(BIN)/python) GORT_DEBUG_PYTHON="$$(command -v "$$($(BIN)/python -c 'import sys; print("python%d.%d-dbg" % sys.version_info[:2])')")" scripts/test-sanitized.sh debug
+	PYTHON=$(abspath $(BIN)/python) scripts/test-sanitized.sh asan
 
 lint: $(VENV)/.dev
 	@echo "== ruff and mypy"
