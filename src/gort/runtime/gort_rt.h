@@ -230,6 +230,17 @@ static inline PyObject *rt_fetch_exc(void) {
 #endif
 }
 
+/* Marks an operation, whose state was OP_NEW a moment ago, as used: 0 when another thread has done so in between. */
+static inline int rt_claim(int *state) {
+#ifdef Py_GIL_DISABLED
+    int fresh = 0;
+    return __atomic_compare_exchange_n(state, &fresh, 2, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+#else
+    *state = 2;
+    return 1;
+#endif
+}
+
 static inline void rt_usleep(long us) {
     struct timespec ts = { us / 1000000, (us % 1000000) * 1000 };
     Py_BEGIN_ALLOW_THREADS

@@ -71,6 +71,15 @@ def take_cancel(g):
         raise exc
 
 
+def claim(op):
+    """Marks op, which is OP_NEW, as used.  False when another thread has done so at the same time."""
+    if cython.compiled:
+        return rt_claim(cython.address(op.state))  # noqa: F821
+    op.state = OP_DONE
+    me = object()
+    return op.__dict__.setdefault("claimed", me) is me
+
+
 def refuse(op, m):
     """start's errors, and a pending cancellation: all that is rare, out of the way of what is not."""
     if op.state != OP_NEW:
@@ -89,8 +98,9 @@ def start(op):
     m: M = getm()
     if op.state != OP_NEW or m is None or m.curg is None or m.mcall != MCALL_NONE or m.curg.cancelflag:
         refuse(op, m)
-    # Only this goroutine looks at op.state, and it stays on this thread until the suspension reaches the M.
-    op.state = OP_DONE
+    if not claim(op):
+        raise awaited_twice(op)
+    # From now on only this goroutine changes op.state, and it stays on this thread until the suspension reaches the M.
     if type(op) is GoschedOp:  # the commonest wait of all is spared two calls
         if not m.sched.ending:
             op.state = OP_PARKED
@@ -144,7 +154,7 @@ def lost(op, m):
 def resumed(op):
     """The operation's second step, once its goroutine runs again: the result."""
     m: M = getm()
-    if m is None or m.mcall != MCALL_NONE or (op.g is not None and op.g is not m.curg):
+    if m is None or m.mcall != MCALL_NONE or (op.g is not m.curg and type(op) is not GoschedOp):
         lost(op, m)
     op.state = OP_DONE
     if type(op) is GoschedOp:

@@ -27,6 +27,7 @@ cdef extern from "gort_rt.h":
     void rt_set_lockrank(bint on) noexcept
     object rt_fetch_exc()
     void rt_usleep(long us) noexcept
+    int rt_claim(int *state) noexcept
     void rt_stack_bounds(long long *lo, long long *hi) noexcept
     int rt_tls_store(long long v) noexcept
     long long rt_tls_load() noexcept

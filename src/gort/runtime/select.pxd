@@ -6,6 +6,7 @@ from gort.runtime.rt cimport rt_import
 from gort.runtime.runtime2 cimport G, M, P, Sched, Op, getm, READY, PARK, OP_NEW, OP_DONE
 from gort.runtime.chan cimport Chan, ChanOp, try_op, enqueue_recv, enqueue_send, unlink, outcome, RECV, RECV_OK, SEND, NEXT
 from gort.runtime.handoff cimport ready
+from gort.runtime.op cimport claim
 cdef enum:
     DEFAULT = 1
     TIMED = 2

@@ -34,6 +34,7 @@ else:
         unlink,
     )
     from gort.runtime.handoff import ready
+    from gort.runtime.op import claim
     from gort.runtime.runtime2 import OP_DONE, OP_NEW, PARK, READY, G, M, Op
 
     DEFAULT = 1
@@ -287,10 +288,9 @@ def select(*cases, default=False):
             )
             break
         op = case
-        if op.state != OP_NEW:
+        if op.state != OP_NEW or not claim(op):
             bad = awaited_twice(op)
             break
-        op.state = OP_DONE
         if cython.cast(Chan, op.c).timer is not None:
             kind |= TIMED
     if bad is not None:

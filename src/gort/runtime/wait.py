@@ -13,7 +13,7 @@ from gort.runtime import handoff, main, newproc, runtime2
 from gort.runtime.blocking import BlockingOp
 from gort.runtime.chan import ChanOp
 from gort.runtime.errors import Cancelled
-from gort.runtime.op import GoschedOp, awaited_twice, describe
+from gort.runtime.op import GoschedOp, awaited_twice, claim, describe
 from gort.runtime.select import SelectOp
 from gort.runtime.timers import SleepOp, to_ns
 
@@ -67,9 +67,8 @@ def _timers(op: Any) -> list[Any]:
 
 
 def _wait_op(op: Any, limit: int | None, m: Any) -> Any:
-    if op.state != _NEW:
+    if op.state != _NEW or not claim(op):
         raise awaited_twice(op)
-    op.state = _DONE
     if isinstance(op, (GoschedOp, BlockingOp, SleepOp)) and m is None:
         return _without_runtime(op, limit)
     if isinstance(op, GoschedOp):
