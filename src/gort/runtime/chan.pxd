@@ -42,7 +42,7 @@ cdef Op dequeue_send(Chan c)
 cdef bint win(Op op)
 cdef bint unlink(Chan c, Op op)
 cdef int try_op(Chan c, Op op) except -1
-cdef ChanOp new_op(Chan c, int kind)
+cdef inline ChanOp new_op(Chan c, int kind)
 cdef bint attempt(Chan c, Op op) except -1
 cdef bint drain(Chan c)
 cdef Op deliver(Chan c, object value)

@@ -10,9 +10,9 @@ cdef G make(Sched s, object fn, tuple args, dict kwargs, object done, bint syste
 cpdef newproc_in(Sched s, object fn, tuple args, object context)
 cpdef object current_context()
 cpdef tuple newproc_from(Sched s, object fn, tuple args, dict kwargs, object done, object code, int lasti)
-cdef G gfget(Sched s, M m)
+cdef inline G gfget(Sched s, M m)
 cdef void gfput(Sched s, M m, G g) noexcept
-cdef int64_t newgoid(Sched s, M m) noexcept
-cdef int inherit_context(G g) except -1
-cdef void clear_context(G g) noexcept
+cdef inline int64_t newgoid(Sched s, M m) noexcept
+cdef inline int inherit_context(G g) except -1
+cdef inline void clear_context(G g) noexcept
 cpdef forget(G g)

@@ -7,11 +7,11 @@ from gort.runtime.runtime2 cimport OP_NEW, OP_PARKED, OP_DONE, READY, PARK
 
 cpdef bint claim(Op op) except -1
 cdef int refuse(Op op, M m) except -1
-cdef int start(Op op) except -1
+cdef inline int start(Op op) except -1
 cdef int stopping(Op op, M m) except -1
 cdef int lost(Op op, M m) except -1
 cdef object take_cancel(G g)
-cdef object resumed(Op op)
+cdef inline object resumed(Op op)
 cdef int am_send(PyObject *self, PyObject *arg, PyObject **result) except -1
 cdef class GoschedOp(Op):
     pass

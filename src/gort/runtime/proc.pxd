@@ -23,13 +23,13 @@ cdef G findrunnable_slow(M m, int64_t now)
 cdef G steal(M m, P p, int64_t now)
 cdef bint poll(M m)
 cdef int resetspinning(M m) except -1
-cdef int execute(M m, G g) except -1
-cdef int yielded(Sched s, G g) except -1
+cdef inline int execute(M m, G g) except -1
+cdef inline int yielded(Sched s, G g) except -1
 cdef int foreign(M m, G g) except -1
 cdef int run(M m, G g)
-cdef int resume(M m, G g) noexcept
+cdef inline int resume(M m, G g) noexcept
 cdef void setm(M m)
-cdef int park(M m, G g) except -1
+cdef inline int park(M m, G g) except -1
 cdef int goexit0(M m, G g, int r) except -1
 cdef int throw_in(M m, G g, object exc)
 cdef G schedule_locked(M m)

@@ -12,10 +12,10 @@ cdef enum:
     TIMED = 2
 cdef class SelectOp(Op):
     cdef leave(self)
-cdef uint64_t address(object c) noexcept
+cdef inline uint64_t address(object c) noexcept
 cdef void lockorder(Op sel) noexcept
-cdef void sellock(Op sel) noexcept
-cdef void selunlock(Op sel) noexcept
-cdef Op pass1(tuple cases, M m)
-cdef bint open_for(Chan c, int kind) noexcept
+cdef inline void sellock(Op sel) noexcept
+cdef inline void selunlock(Op sel) noexcept
+cdef inline Op pass1(tuple cases, M m)
+cdef inline bint open_for(Chan c, int kind) noexcept
 cdef look(tuple cases)

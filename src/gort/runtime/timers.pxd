@@ -32,8 +32,8 @@ cdef int64_t checktimers(Sched s, P p, int64_t now) except -1
 cdef int64_t timesleepuntil(Sched s)
 cpdef movetimers(P src, P dst)
 cpdef cleartimers(P p)
-cdef bint less(Timer a, Timer b) noexcept
+cdef inline bint less(Timer a, Timer b) noexcept
 cdef void siftup(list heap, int i) noexcept
 cdef void siftdown(list heap, int i) noexcept
-cdef int push(P p, Timer t) except -1
+cdef inline int push(P p, Timer t) except -1
 cdef void remove(P p, int i) noexcept
