@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import gort
+from gort.runtime.runtime2 import current_m
 from gort.sync import Mutex, WaitGroup
 from support import PATIENCE_S, until
 
@@ -404,3 +405,39 @@ def test_foreign_threads_and_goroutines_share_channels(run: Run) -> None:
 
     expected = sorted(1000 * k + 500 * h + i for k in range(4) for h in range(2) for i in range(50))
     assert sorted(run(main)) == expected
+
+
+@pytest.mark.parametrize("what", ["an operation", "a coroutine"])
+def test_a_wait_that_begins_as_the_program_ends(run: Run, what: str) -> None:
+    """A plain function's wait that begins when the runtime has already woken all that wait, for the last time: it raises
+    as theirs do, and its thread does not stay for ever."""
+    raised: list[str] = []
+    left = threading.Event()
+
+    async def coroutine() -> None:
+        await gort.Chan[int]().recv()
+
+    async def main() -> None:
+        started = gort.Chan[None](1)
+        m: Any = current_m()
+        s = m.sched
+
+        def plain() -> None:
+            started.try_send(None)
+            while not s.exiting:
+                time.sleep(0)
+            time.sleep(0)
+            try:
+                gort.wait(gort.Chan[int]().recv() if what == "an operation" else coroutine())
+            except RuntimeError as e:
+                raised.append(str(e))
+            finally:
+                left.set()
+
+        gort.go(plain)
+        await started.recv()
+
+    run(main)
+    assert left.wait(PATIENCE_S)
+    assert len(raised) == 1
+    assert "stop" in raised[0]

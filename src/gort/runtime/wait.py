@@ -90,6 +90,8 @@ def _sleep(op: Any, g: Any, s: Any, m: Any, deadline: int | None, timers: list[A
     if m is not None:
         handoff.entersyscall(m)
         s.waiters.add(g.note)
+        if s.exiting:
+            g.note.wakeup()  # request_exit may have looked at the waiters before
         if deadline is None:
             handoff.count_parked(g)
     try:
@@ -160,9 +162,10 @@ class _Result:
         self.g = g  # stands for the waiting thread
         self.value: Any = None
         self.exc: BaseException | None = None
+        self.done: Any = False  # set by another thread: nothing may be concluded from an earlier look
 
     def finished(self, goid: int, value: Any, exc: BaseException | None) -> None:
-        self.value, self.exc = value, exc
+        self.value, self.exc, self.done = value, exc, True
         if self.g.sched is not None:
             handoff.uncount(self.g)
         self.g.note.wakeup()
@@ -181,11 +184,17 @@ def _wait_coroutine(what: Any, limit: int | None, m: Any) -> Any:
     except RuntimeError:
         _drop(what)
         raise
+    if s.exiting:
+        _drop(what)
+        raise RuntimeError("gort.wait: the runtime stopped before the coroutine was done")
     waiter = handoff.thread_g(s)
     result = _Result(waiter)
     g, goid = newproc.newproc_from(s, _await, (what,), None, result, None, -1)
     if m is not None:
         handoff.entersyscall(m)
+        s.waiters.add(waiter.note)
+        if s.exiting:
+            waiter.note.wakeup()  # perhaps nobody runs the coroutine any more, nor abandons it
         if limit is None:
             handoff.count_idle(waiter)
     try:
@@ -194,8 +203,11 @@ def _wait_coroutine(what: Any, limit: int | None, m: Any) -> Any:
             raise TimeoutError("the coroutine took longer than the timeout of gort.wait")
     finally:
         if m is not None:
+            s.waiters.discard(waiter.note)
             handoff.uncount(waiter)
             handoff.exitsyscall(m)
+    if not result.done:
+        raise RuntimeError("gort.wait: the runtime stopped before the coroutine was done")
     if result.exc is not None:
         raise result.exc
     return result.value
