@@ -33,8 +33,9 @@ if "lockrank=" not in _debug:
     os.environ["GODEBUG"] = ",".join(filter(None, [_debug, "lockrank=1"]))
 sys.path.insert(0, str(Path(__file__).parent))
 
-# A shell starts its background jobs with Ctrl-C ignored, and a child inherits that: then no test of Ctrl-C could pass.
-for _signum in (signal.SIGINT, signal.SIGQUIT):
+# A shell starts its background jobs with Ctrl-C ignored, nohup ignores SIGHUP, and a child inherits that: then no test of
+# these signals could pass.
+for _signum in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
     if signal.getsignal(_signum) is signal.SIG_IGN:
         signal.signal(_signum, signal.default_int_handler if _signum == signal.SIGINT else signal.SIG_DFL)
 
