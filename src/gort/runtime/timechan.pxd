@@ -17,12 +17,12 @@ cdef class Timer(HeapTimer):
     cdef tuple args
     cdef object context
     cdef rt_mutex mu
-    cdef inline void lock(self) noexcept:
+    cdef inline void lock_state(self) noexcept:
         if self.c is not None:
             self.c.lock()
         else:
             rt_lock(&self.mu, LOCK_RANK_HCHAN)
-    cdef inline void unlock(self) noexcept:
+    cdef inline void unlock_state(self) noexcept:
         if self.c is not None:
             self.c.unlock()
         else:

@@ -42,12 +42,12 @@ class Timer(HeapTimer):
         args = None
         context = None
 
-        def lock(self):
+        def lock_state(self):
             """The channel's lock, or, where there is no channel, its own."""
             mu = self.c if self.c is not None else self.mu
             mu.lock()
 
-        def unlock(self):
+        def unlock_state(self):
             """Releases it."""
             mu = self.c if self.c is not None else self.mu
             mu.unlock()
@@ -71,9 +71,9 @@ class Timer(HeapTimer):
         value: object = time.time() if self.fn is None else None
         again: cython.bint = False
         s: Sched = self.sched
-        self.lock()
+        self.lock_state()
         if self.gen != gen or self.expires == 0 or self.expires > now:
-            self.unlock()
+            self.unlock_state()
             return 0
         if self.period != 0:
             # A whole number of periods later: a late ticker drops ticks, it does not drift.
@@ -86,7 +86,7 @@ class Timer(HeapTimer):
                 deltimer(self)  # a look found it due before its heap did, whose entry is of an instant that is past
             if self.expires != 0 and self.blocked > 0 and self.pid < 0 and s is not None:
                 again = arm(s, self, self.expires)
-        self.unlock()
+        self.unlock_state()
         if w is not None:
             ready(w.g)
         if again:
@@ -99,27 +99,27 @@ class Timer(HeapTimer):
         """A goroutine has begun to wait on the channel: from now on the timer must be in a heap."""
         m: M = getm()
         first: cython.bint = False
-        self.lock()
+        self.lock_state()
         self.blocked += 1
         if self.expires != 0 and self.pid < 0 and m is not None:
             first = arm(m.sched, self, self.expires)
-        self.unlock()
+        self.unlock_state()
         if first:
             wake_for(m.sched, self.expires)
 
     def unblock(self):
         """A goroutine no longer waits on the channel."""
-        self.lock()
+        self.lock_state()
         self.blocked -= 1
         if self.blocked == 0 and self.pid >= 0:
             deltimer(self)
-        self.unlock()
+        self.unlock_state()
 
     def set(self, when):
         """Disarms it and arms it for `when` (0: not at all).  True when it was active."""
         active: cython.bint
         first: cython.bint = False
-        self.lock()
+        self.lock_state()
         active = self.expires != 0
         self.gen += 1
         if self.pid >= 0:
@@ -130,7 +130,7 @@ class Timer(HeapTimer):
         self.expires = when
         if when != 0 and (self.fn is not None or self.blocked > 0) and self.sched is not None:
             first = arm(self.sched, self, when)
-        self.unlock()
+        self.unlock_state()
         if first:
             wake_for(self.sched, when)
         return active
