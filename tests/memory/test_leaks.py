@@ -24,6 +24,8 @@ PROCS = [int(p) for p in os.environ.get("GORT_MEMORY_PROCS", "1,4").split(",")]
 # What comes and goes by itself: free lists, caches; without the GIL also what threads owe each other, and the pages of
 # their heaps, some MB now and then (test_run_many.py). LEAST: so many operations that one block kept by each is more.
 BLOCK_NOISE, MEMORY_NOISE, LEAST = (150, 1 << 20, 400) if GIL else (1200, 8 << 20, 1500)
+if not gort.runtime.compiled:  # a dead G on a free list is a dozen blocks there, and each P keeps up to 64
+    BLOCK_NOISE, LEAST = 2000, 3000
 PIECE = 20_000  # operations between two collections
 
 
