@@ -279,14 +279,18 @@ GORT_OP_LOCAL int gort_op_nfree = 0;
 static newfunc gort_op_cython_new = NULL;
 static void (*gort_op_never)(PyObject *) = NULL;
 
+static void gort_op_del(gort_op *o) {                     /* every reference is None */
+    Py_DECREF(o->g); Py_DECREF(o->c); Py_DECREF(o->elem);
+    Py_DECREF(o->next); Py_DECREF(o->prev); Py_DECREF(o->sel);
+    PyObject_GC_Del(o);
+}
+
 static void gort_op_drain(void) {
     while (gort_op_free != NULL) {
         gort_op *o = gort_op_free;
         gort_op_free = (gort_op *)o->vtab;
         gort_op_nfree--;
-        Py_DECREF(o->g); Py_DECREF(o->c); Py_DECREF(o->elem);
-        Py_DECREF(o->next); Py_DECREF(o->prev); Py_DECREF(o->sel);
-        PyObject_GC_Del(o);
+        gort_op_del(o);
     }
 }
 
@@ -317,9 +321,7 @@ static void rt_op_dealloc(PyObject *self) {
         gort_op_nfree++;
         return;
     }
-    Py_DECREF(o->g); Py_DECREF(o->c); Py_DECREF(o->elem);
-    Py_DECREF(o->next); Py_DECREF(o->prev); Py_DECREF(o->sel);
-    PyObject_GC_Del(self);
+    gort_op_del(o);
 }
 
 static PyObject *rt_op_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
@@ -345,7 +347,8 @@ static PyObject *rt_op_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return (PyObject *)o;                                 /* the subclass's __new__ sets vtab */
 }
 
-/* -1, with an error, where Op is not laid out as gort_op says.  The caller has set its fields to 1 to 7. */
+/* -1, with an error, where Op is not laid out as gort_op says.  The caller has given each field a value of its own
+ * (check_layout in runtime2.py). */
 static inline int rt_op_check(PyObject *op) {
     gort_op *o = (gort_op *)op;
     if (Py_TYPE(op)->tp_basicsize == sizeof(gort_op) && o->kind == 1 && o->state == 2 && o->success == 3 &&
