@@ -230,7 +230,7 @@ def release(s: Any) -> None:
     if all(m is m0 for m in s.allm):
         proc.release_queues(s)
     s.netpoll_close()
-    s.allgs.clear()
+    newproc.disown(s)
     s.maing = None
     s.external = None
     s.agenhooks = (None, None)

@@ -1,7 +1,7 @@
 # newproc.pxd: making goroutines, in C types.
 from cpython.ref cimport PyObject, Py_INCREF, Py_XDECREF
 from libc.stdint cimport int64_t
-from gort.runtime.rt cimport rt_import, rt_copy_context, rt_caller, rt_is_async_function
+from gort.runtime.rt cimport rt_import, rt_copy_context, rt_caller, rt_is_async_function, rt_gc_hide, rt_gc_show, rt_gc_hide_coro, rt_gc_show_coro
 from gort.runtime.runtime2 cimport G, M, P, Sched, getm, _Gdead, _Grunnable
 from gort.runtime.handoff cimport enqueue
 

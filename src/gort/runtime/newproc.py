@@ -94,6 +94,8 @@ def gfget(s, m):
             g.schedlink = None
             return g
     g = G.__new__(G) if cython.compiled else G()
+    if cython.compiled:
+        rt_gc_hide(g)  # noqa: F821  (until disown)
     g.sched = s
     s.lock_allg()
     s.allgs.append(g)
@@ -118,6 +120,15 @@ def gfput(s, m, g):
     s.gfree = g
     s.ngfree += 1
     s.unlock()
+
+
+def disown(s):
+    """Empties allgs: the runtime has ended."""
+    g: G
+    for g in s.allgs:
+        if cython.compiled:
+            rt_gc_show(g)  # noqa: F821
+    s.allgs.clear()
 
 
 def go(fn, /, *args, **kwargs):
@@ -154,6 +165,8 @@ def make(s, fn, args, kwargs, done, system):
         m = None
     if rt_is_async_function(fn):
         coro = fn(*args, **kwargs) if kwargs else fn(*args)
+        if cython.compiled:
+            rt_gc_hide_coro(coro)  # noqa: F821  (until forget, or the end of g)
     g: G = gfget(s, m)
     g.coro = coro
     g.fn = fn
@@ -217,6 +230,8 @@ def forget(g):
     g.cancelflag = False
     g.cancelexc = None
     g.unlock()
+    if cython.compiled and coro is not None:
+        rt_gc_show_coro(coro)  # noqa: F821
     del coro, fn, code
     g.args = None
     g.kwargs = None

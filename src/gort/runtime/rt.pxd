@@ -27,6 +27,10 @@ cdef extern from "gort_rt.h":
     void rt_set_lockrank(bint on) noexcept
     object rt_fetch_exc()
     void rt_usleep(long us) noexcept
+    void rt_gc_hide(object o) noexcept
+    void rt_gc_show(object o) noexcept
+    void rt_gc_hide_coro(object o) noexcept
+    void rt_gc_show_coro(object o) noexcept
     int rt_claim(int *state) noexcept
     void rt_stack_bounds(long long *lo, long long *hi) noexcept
     int rt_tls_store(long long v) noexcept

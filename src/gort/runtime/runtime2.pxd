@@ -3,7 +3,7 @@ cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
-from gort.runtime.rt cimport rt_mutex, rt_lock, rt_unlock, rt_getm, rt_export, rt_set_lockrank, rt_set_rank_throw, nanotime, rt_setm, rt_stack_bounds, rt_tls_load, rt_tls_store, rt_install_op, rt_op_check, rt_set_never
+from gort.runtime.rt cimport rt_mutex, rt_lock, rt_unlock, rt_getm, rt_export, rt_set_lockrank, rt_set_rank_throw, nanotime, rt_setm, rt_stack_bounds, rt_tls_load, rt_tls_store, rt_install_op, rt_op_check, rt_set_never, rt_gc_show_coro
 from gort.runtime.lockrank cimport LOCK_RANK_ALLG, LOCK_RANK_G, LOCK_RANK_P, LOCK_RANK_SCHED, LOCK_RANK_TIMERS
 
 cpdef enum:
@@ -65,10 +65,7 @@ cdef class Op:
     cpdef int reason(self) except -1
 
 
-# sched.allgs holds every G while the runtime runs, and its end empties them, so the collector has nothing to find here;
-# with a million of them its visits would cost more than the scheduling.
 @cython.final
-@cython.no_gc
 cdef class G:
     cdef rt_mutex mu
     cdef public int64_t goid

@@ -268,6 +268,13 @@ class G:
         note = None
         timer = None  # what it sleeps by (timers.Timer), kept from one sleep to the next
 
+    if cython.compiled:
+
+        def __dealloc__(self):
+            # A G that goes without having been forgotten: in a forked child, or with a runtime that was given up.
+            if self.coro is not None:
+                rt_gc_show_coro(self.coro)  # noqa: F821
+
 
 class P:
     """A processor: the right to run goroutines.  `lock` guards the run queue, runnext, mid, status and free list;

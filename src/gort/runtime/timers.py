@@ -156,6 +156,8 @@ def push(p, t):
     p.timerseq += 1
     t.seq = p.timerseq
     p.timers.append(t)
+    if cython.compiled:
+        rt_gc_hide(t)  # noqa: F821
     siftup(p.timers, len(p.timers) - 1)
     first = cython.cast(Timer, p.timers[0])
     p.timer0when = first.when
@@ -178,8 +180,11 @@ def remove(p, i):
         else:
             siftdown(heap, i)
     else:
-        last.pid = -1
-        last.heapidx = -1
+        t = last
+        t.pid = -1
+        t.heapidx = -1
+    if cython.compiled:
+        rt_gc_show(t)  # noqa: F821
     if n == 0:
         p.timer0when = 0
     else:
@@ -299,6 +304,8 @@ def cleartimers(p):
     for t in p.timers:
         t.pid = -1
         t.heapidx = -1
+        if cython.compiled:
+            rt_gc_show(t)  # noqa: F821
     p.timers.clear()
     p.timer0when = 0
     p.unlock_timers()

@@ -1,0 +1,184 @@
+"""What the cyclic collector is spared, and what it is not: a goroutine and its timer are roots while the runtime holds
+them, and ordinary objects as soon as it lets them go.
+"""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import weakref
+from typing import Any
+
+import pytest
+
+import gort
+from gort.runtime import runtime2
+
+compiled = pytest.mark.skipif(not gort.runtime.compiled, reason="the uncompiled core's structures are Python objects")
+
+
+class Node:
+    """May refer to whatever refers to it."""
+
+    other: Any = None
+
+
+@compiled
+def test_a_parked_goroutine_is_two_objects_for_the_collector() -> None:
+    async def main() -> tuple[int, int]:
+        gate = gort.Chan[None]()
+        n = 1000
+
+        async def waiting() -> None:
+            await gate.recv_ok()
+
+        async def count() -> int:
+            gc.collect()
+            return len(gc.get_objects())
+
+        before = await count()
+        for _ in range(n):
+            gort.go(waiting)
+        await gort.sleep(0.01)
+        parked = await count() - before
+        gate.close()
+        return parked, n
+
+    parked, n = gort.run(main)
+    # The operation it waits for, and its context, as pytest has variables in one; not the coroutine, not the G.
+    assert parked < n * 2.2
+
+
+@compiled
+def test_sleepers_and_armed_timers_are_not_visited() -> None:
+    async def main() -> None:
+        timers = [gort.after_func(3600, print) for _ in range(10)]
+        assert not any(gc.is_tracked(t) for t in timers)
+        for t in timers:
+            assert t.stop()
+        assert all(gc.is_tracked(t) for t in timers)
+
+    gort.run(main)
+
+
+@pytest.mark.parametrize("how", ["stopped", "fired", "left armed at the end"])
+def test_a_timer_in_a_circle_is_collected(how: str) -> None:
+    async def main() -> weakref.ref[Node]:
+        node = Node()
+
+        def call() -> None:
+            assert node is not None  # a closure that holds what holds the timer
+
+        node.other = gort.after_func(0.001 if how == "fired" else 3600, call)
+        if how == "stopped":
+            assert node.other.stop()
+        elif how == "fired":
+            await gort.sleep(0.05)
+        return weakref.ref(node)
+
+    ref = gort.run(main)
+    gc.collect()
+    assert ref() is None
+
+
+@pytest.mark.parametrize("how", ["never awaited", "done", "cancelled"])
+@pytest.mark.filterwarnings("ignore:.*never awaited:RuntimeWarning")
+def test_an_operation_in_a_circle_is_collected(how: str) -> None:
+    async def main() -> weakref.ref[Node]:
+        node = Node()
+        ch = gort.Chan[Node](1)
+        node.other = op = ch.send(node)
+        if how == "done":
+            await op
+            assert await ch.recv() is node
+        elif how == "cancelled":
+            await ch.send(Node())
+
+            async def sender() -> None:
+                await op
+
+            async with gort.Group() as group:
+                handle = group.go(sender)
+                await gort.sleep(0.01)
+                assert handle.cancel()
+        return weakref.ref(node)
+
+    ref = gort.run(main)
+    gc.collect()
+    gc.collect()
+    assert ref() is None
+
+
+def test_a_goroutine_in_a_circle_is_collected_once_it_has_ended() -> None:
+    async def main() -> list[weakref.ref[Node]]:
+        refs = []
+
+        async def ending(node: Node) -> None:
+            node.other = sys._getframe()
+            await gort.sleep(0.001)
+
+        for _ in range(10):
+            node = Node()
+            refs.append(weakref.ref(node))
+            gort.go(ending, node)
+        del node
+        await gort.sleep(0.05)
+        return refs
+
+    refs = gort.run(main)
+    gc.collect()
+    assert [r() for r in refs] == [None] * 10
+
+
+@compiled
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+def test_a_G_that_goes_without_an_end_lets_its_coroutine_go() -> None:
+    async def replaced() -> None:
+        pass
+
+    async def never_run() -> None:
+        pass
+
+    async def main() -> None:
+        gort.go(never_run)
+        (g,) = [g for g in runtime2.current_m().sched.allgs if getattr(g.coro, "__name__", "") == "never_run"]
+        heir = runtime2.G()
+        heir.coro = g.coro
+        assert not gc.is_tracked(heir.coro)
+        g.coro = replaced()
+        ref = weakref.ref(heir.coro)
+        del heir  # its coroutine's dealloc takes for granted that it is tracked
+        assert ref() is None
+
+    gort.run(main, procs=1)
+
+
+def test_a_forked_child_lets_go_of_the_goroutines_of_its_parent() -> None:
+    script = """
+import gc, os, gort
+from gort.runtime import runtime2
+
+async def waiting(ch):
+    await ch.recv_ok()
+
+async def main():
+    ch = gort.Chan()
+    for _ in range(100):
+        gort.go(waiting, ch)
+    await gort.sleep(0.01)
+    pid = os.fork()
+    if pid == 0:
+        for o in gc.get_objects():
+            if type(o) is runtime2.Sched:
+                o.allgs.clear()
+        gc.collect()
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+    ch.close()
+
+gort.run(main, procs=1)
+"""
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (0, "")
