@@ -521,6 +521,26 @@ static inline PyObject *rt_caller(int *lasti) {
     return (PyObject *)PyFrame_GetCode(f);
 }
 
+/* A function that takes its arguments as the interpreter has them, on its stack; Cython's with *args and **kwargs make a
+ * tuple and a dict of them first.  It has slow's name, docstring and signature.  One for each module. */
+typedef PyObject *(*rt_fastcall)(PyObject *, PyObject **, Py_ssize_t, PyObject *);
+
+static inline PyObject *rt_builtin(PyObject *slow, rt_fastcall fast) {
+    static PyMethodDef def;
+    PyCFunctionObject *f = (PyCFunctionObject *)slow;
+    def = *f->m_ml;
+    def.ml_meth = (PyCFunction)(void (*)(void))fast;
+    def.ml_flags = METH_FASTCALL | METH_KEYWORDS;
+    return PyCFunction_NewEx(&def, f->m_self, f->m_module);
+}
+static inline PyObject *rt_call(PyObject *fn, PyObject **args, Py_ssize_t nargs) {
+    return PyObject_Vectorcall(fn, args, (size_t)nargs, NULL);
+}
+static inline PyObject *rt_vectorcall(PyObject *fn, PyObject **args, Py_ssize_t nargs, PyObject *kwnames) {
+    return PyObject_Vectorcall(fn, args, (size_t)nargs, kwnames);
+}
+static inline PyObject *rt_new_none(void) { return Py_NewRef(Py_None); }
+
 static inline int rt_is_async_function(PyObject *fn) {
     if (!PyFunction_Check(fn)) return 0;
     return (((PyCodeObject *)PyFunction_GET_CODE(fn))->co_flags & CO_COROUTINE) != 0;

@@ -148,6 +148,28 @@ def go(fn, /, *args, **kwargs):
     enqueue(g, True)
 
 
+if cython.compiled:
+    _go = go
+
+    def go_fast(self, args, nargs, kwnames):
+        """go as the interpreter calls it: an async function is called with the arguments as they lie on the caller's
+        stack, without a tuple and a dict made of them.  All else is go's."""
+        m: M = getm()
+        fn = cython.cast(object, args[0]) if nargs > 0 else None
+        if (
+            kwnames == cython.NULL
+            and rt_is_async_function(fn)
+            and m is not None
+            and m.curg is not None
+            and not m.sched.ending
+        ):
+            enqueue(new_g(m.sched, m, rt_call(fn, args + 1, nargs - 1), None, False), True)  # noqa: F821
+            return rt_new_none()  # noqa: F821
+        return rt_vectorcall(_go, args, nargs, kwnames)  # noqa: F821
+
+    go = rt_builtin(go, go_fast)  # noqa: F821
+
+
 def newproc(s, fn, args, kwargs, done, system):
     """Makes a goroutine that runs fn(*args, **kwargs) and puts it on this P's queue, to run next."""
     g: G = make(s, fn, args, kwargs, done, system)
@@ -160,19 +182,25 @@ def make(s, fn, args, kwargs, done, system):
     An async function is called here, so that wrong arguments raise TypeError at the go statement, in the caller."""
     m: M = getm()
     coro: object = None
-    lasti: cython.int = -1
     if m is not None and m.sched is not s:
         m = None
     if rt_is_async_function(fn):
         coro = fn(*args, **kwargs) if kwargs else fn(*args)
-        if cython.compiled:
-            rt_gc_hide_coro(coro)  # noqa: F821  (until forget, or the end of g)
-    g: G = gfget(s, m)
-    g.coro = coro
-    g.fn = fn
+    g: G = new_g(s, m, coro, done, system)
     if coro is None:
+        g.fn = fn
         g.args = args
         g.kwargs = kwargs
+    return g
+
+
+def new_g(s, m, coro, done, system):
+    """A new goroutine that is to run coro; m is this thread's M, None where it is none of s's."""
+    lasti: cython.int = -1
+    g: G = gfget(s, m)
+    if cython.compiled and coro is not None:
+        rt_gc_hide_coro(coro)  # noqa: F821  (until forget, or the end of g)
+    g.coro = coro
     g.done = done
     g.system = system
     if cython.compiled:
@@ -180,7 +208,7 @@ def make(s, fn, args, kwargs, done, system):
         g.golasti = lasti
         inherit_context(g)
     else:
-        g.gocode, g.golasti = caller(3)
+        g.gocode, g.golasti = caller(4)
         g.context = copy_context()
     g.parentgoid = m.curg.goid if m is not None and m.curg is not None else 0
     g.goid = newgoid(s, m)

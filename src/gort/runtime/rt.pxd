@@ -21,6 +21,11 @@ cdef extern from "gort_rt.h":
     int rt_op_check(object op) except -1
     void rt_set_never(void (*never)(PyObject *) noexcept) noexcept
     object rt_caller(int *lasti)
+    ctypedef PyObject *(*rt_fastcall)(PyObject *, PyObject **, Py_ssize_t, PyObject *) except NULL
+    object rt_builtin(object slow, rt_fastcall fast)
+    object rt_call(object fn, PyObject **args, Py_ssize_t nargs)
+    PyObject *rt_vectorcall(object fn, PyObject **args, Py_ssize_t nargs, PyObject *kwnames) except NULL
+    PyObject *rt_new_none() noexcept
     bint rt_is_async_function(object fn) noexcept
     object rt_export()
     void rt_set_rank_throw(void (*f)(int, int, int) noexcept) noexcept
