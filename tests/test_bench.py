@@ -125,6 +125,25 @@ def test_every_workload_runs_and_checks_itself(peer: str, workload: str) -> None
     assert answer["unit"] == "ns"
 
 
+@pytest.mark.parametrize("job", ["none", "sleep", "socket", "subprocess", "sqlite", "extension", "compute", "offload"])
+def test_tickers_beside_calls_that_block(job: str) -> None:
+    """Every job runs, and the tickers get on while it does: most of their ticks come about."""
+    answer = json.loads(run_peer("stalled", "gort", job, "0.4").stdout)
+    assert 0 < answer["value"] <= answer["worst_ms"]
+    assert answer["ticks"] > 0.05  # one thread for everything: none, or those of the first moment
+
+
+def test_stalls_are_judged() -> None:
+    late = [result("stall-sleep", gort=[20.0]), result("stall-offload", gort=[6.0]), result("stall-none", gort=[1.0])]
+    with_gil = {v.text: v.met for v in targets.judge(late, compiled=True, gil=True)}
+    assert with_gil == {
+        "stall-sleep: p99 at most 25 ms late": True,
+        "stall-offload: p99 at most 5 ms late": False,
+    }
+    free = {v.text: v.met for v in targets.judge(late, compiled=True, gil=False)}
+    assert free["stall-sleep: p99 at most 15 ms late"] is False
+
+
 def run_peer(peer: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, str(PEERS / f"{peer}_.py"), *arguments],

@@ -98,6 +98,8 @@ def series_of(row: Row, peers: list[Peer], bench: Path, result: Result) -> Serie
         return start_series(ready)
     if row.kind == "parallel":
         return parallel_series(row, ready, bench)
+    if row.kind == "stall":
+        return stall_series(row, ready, bench)
     if row.kind == "net":
         return {
             name: partial(network.measure, server, row)
@@ -147,6 +149,30 @@ def start_series(ready: list[Peer]) -> Series:
         elif program is not None:
             series[peer.key] = partial(start, [sys.executable, "-c", program], peer.full_environment())
     return series
+
+
+STALLED = ("gort", "gort-pure", "asyncio", "uvloop", "trio", "gevent")
+
+
+def stall_series(row: Row, ready: list[Peer], bench: Path) -> Series:
+    """The peers that have one thread for everything, and gort."""
+    series: Series = {}
+    for peer in ready:
+        if peer.key in STALLED:
+            who = "gort" if peer.key == "gort-pure" else peer.key
+            program = Peer(peer.key, [sys.executable, str(bench / "peers" / "stalled_.py")], peer.environment)
+            series[peer.key] = partial(stalled, program, who, row.workload)
+    return series
+
+
+def stalled(program: Peer, who: str, job: str) -> tuple[float, dict[str, float]]:
+    """The 99th percentile of the lateness in ms; beside it the highest, and the part of the ticks that came about."""
+    printed = program.run(who, job, timeout=TIMEOUT)
+    value, worst, ticks = (printed[key] for key in ("value", "worst_ms", "ticks"))
+    assert isinstance(value, float)
+    assert isinstance(worst, float)
+    assert isinstance(ticks, float)
+    return value, {"worst_ms": worst, "ticks": ticks}
 
 
 def parallel_series(row: Row, ready: list[Peer], bench: Path) -> Series:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from statistics import median
 
 from gort.cli._bench.measure import Result
 from gort.cli._bench.peers import Peer
@@ -88,6 +89,19 @@ def parallel_table(results: list[Result]) -> tuple[list[str], list[list[str]]]:
     return ["job", "who", "time", "over P=1"], rows
 
 
+def stall_table(results: list[Result]) -> tuple[list[str], list[list[str]]]:
+    rows = []
+    for result in results:
+        if result.row.kind != "stall":
+            continue
+        for name in result.values:
+            extra = result.extra[name]
+            worst = median(e["worst_ms"] for e in extra)
+            ticks = median(e["ticks"] for e in extra)
+            rows.append([result.row.key, name, cell(result, name), number(worst), f"{ticks * 100:.0f}%"])
+    return ["row", "who", "p99 late, ms", "worst, ms", "ticks that came"], rows
+
+
 def network_table(results: list[Result]) -> tuple[list[str], list[list[str]]]:
     rows = []
     for result in results:
@@ -130,6 +144,7 @@ def tables(results: list[Result], peers: list[Peer]) -> Iterable[tuple[str, list
         ("Times what gort takes", *operation_table(results, peers, "ratio")),
         ("Start", *start_table(results)),
         ("Parallel work", *parallel_table(results)),
+        ("Never stalled", *stall_table(results)),
         ("Network", *network_table(results)),
     ]
     return [entry for entry in made if entry[2]]

@@ -21,7 +21,7 @@ class Row:
     quick: int                  # operations with --quick
     text: str                   # what a user would recognise
     unit: str = "ns"
-    kind: str = "op"            # op, memory, start, parallel or net
+    kind: str = "op"            # op, memory, start, parallel, stall or net
     rounds: int = 1000          # at most so many rounds: the big ones take long and vary little
     goroutines: int = 0         # how many are alive at once, for the check that memory suffices
 
@@ -52,6 +52,14 @@ ROWS: tuple[Row, ...] = (
     Row("parallel-mandelbrot", "mandelbrot", 1, 1, "Mandelbrot set in pure Python", "s", "parallel", 3),
     Row("parallel-hashing", "hashing", 1, 1, "SHA-256 of blocks of 256 KiB", "s", "parallel", 3),
     Row("parallel-stages", "stages", 1, 1, "pipeline of 4 stages that compute, channels of 128", "s", "parallel", 3),
+    Row("stall-none", "none", 1, 1, "how late 1,000 tickers of 10 ms are: nothing beside them", "ms", "stall", 5),
+    Row("stall-sleep", "sleep", 1, 1, "… while 4 others call time.sleep", "ms", "stall", 5),
+    Row("stall-socket", "socket", 1, 1, "… wait in a blocking socket's recv", "ms", "stall", 5),
+    Row("stall-subprocess", "subprocess", 1, 1, "… call subprocess.run", "ms", "stall", 5),
+    Row("stall-sqlite", "sqlite", 1, 1, "… wait for a locked sqlite3 database", "ms", "stall", 5),
+    Row("stall-extension", "extension", 1, 1, "… compute in C without the GIL (pbkdf2_hmac)", "ms", "stall", 5),
+    Row("stall-compute", "compute", 1, 1, "… compute in Python", "ms", "stall", 5),
+    Row("stall-offload", "offload", 1, 1, "… hand time.sleep to a thread, as the library offers it", "ms", "stall", 5),
     Row("echo-1", "echo", 1, 1, "TCP echo of 128 bytes, 1 connection", "msg/s", "net", 3),
     Row("echo-100", "echo", 100, 100, "TCP echo of 128 bytes, 100 connections", "msg/s", "net", 3),
     Row("echo-1000", "echo", 1000, 1000, "TCP echo of 128 bytes, 1,000 connections", "msg/s", "net", 3),

@@ -30,6 +30,10 @@ PARKED_BYTES = 1024
 FLAT = 1.3
 START_MS = 15.0
 PARALLEL = 1.9
+# How late tickers of 10 ms may be, p99, in ms, while others block or compute; without the GIL where that differs.
+BLOCKED = ("sleep", "socket", "subprocess", "sqlite", "extension")
+STALL_MS = {**dict.fromkeys(BLOCKED, 25.0), "compute": 25.0, "offload": 5.0}
+STALL_FREE_MS = {**STALL_MS, **dict.fromkeys(BLOCKED, 15.0)}
 # Network: gort's rate over the server's.
 BESIDE_SERVERS = {"asyncio": 2.5, "uvloop": 1.0, "go": 0.9}
 
@@ -39,6 +43,7 @@ def judge(results: list[Result], compiled: bool, gil: bool) -> list[Verdict]:
     verdicts = list(judge_pure(by_key))
     if compiled:
         verdicts += [*judge_go(by_key), *judge_peers(results), *judge_sizes(by_key), *judge_network(results)]
+    verdicts += judge_stall(results, gil)
     if not gil:
         verdicts += judge_parallel(results)
     return verdicts
@@ -120,6 +125,14 @@ def judge_parallel(results: list[Result]) -> Iterator[Verdict]:
                 f"{one / two:.2f} ×",
                 one >= PARALLEL * two,
             )
+
+
+def judge_stall(results: list[Result], gil: bool) -> Iterator[Verdict]:
+    for result in results:
+        ours = result.median("gort")
+        if result.row.kind == "stall" and ours and result.row.workload in STALL_MS:
+            most = (STALL_MS if gil else STALL_FREE_MS)[result.row.workload]
+            yield Verdict(f"{result.row.key}: p99 at most {most:g} ms late", f"{ours:.1f} ms", ours <= most)
 
 
 def judge_network(results: list[Result]) -> Iterator[Verdict]:
