@@ -39,7 +39,8 @@ SOURCES := $(shell find src -type f \( -name '*.py' -o -name '*.pxd' -o -name '*
 PIP := -m pip --disable-pip-version-check --quiet
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test test-compiled test-pure test-freethreaded test-memory test-tsan bench lint freethreaded build clean help
+.PHONY: run test test-compiled test-pure test-freethreaded test-freethreaded-pure test-freethreaded-compiled test-memory \
+    test-tsan bench lint freethreaded build build-freethreaded clean help
 .DELETE_ON_ERROR:
 
 help:
@@ -83,12 +84,13 @@ run: $(VENV)/.built
 	@$(BIN)/gort run examples/digest.py $(DIR) $(ARGS)
 
 # ---- tests --------------------------------------------------------------------------------------------------
-# The main configuration runs last, so that its summary is the last line. Any failure ends the whole.
+# A run keeps one processor busy, so two configurations run at a time. The main one runs last, and the last line is its
+# summary. Any failure ends the whole.
 test:
 	@$(MAKE) --no-print-directory lint
-	@$(MAKE) --no-print-directory test-freethreaded
-	@$(MAKE) --no-print-directory test-pure
-	@$(MAKE) --no-print-directory test-compiled
+	@$(MAKE) --no-print-directory build build-freethreaded
+	@scripts/side-by-side.sh "$(MAKE) --no-print-directory test-freethreaded-pure" "$(MAKE) --no-print-directory test-pure"
+	@scripts/side-by-side.sh "$(MAKE) --no-print-directory test-freethreaded-compiled" "$(MAKE) --no-print-directory test-compiled"
 
 test-pure: $(VENV)/.dev $(VENV)/.built
 	@echo "== tests: uncompiled core, $$($(BIN)/python -V)"
@@ -100,8 +102,10 @@ test-compiled: $(VENV)/.dev $(VENV)/.built
 	GORT_PURE= $(BIN)/python -m pytest -q $(TESTS) $(PYTEST_ARGS)
 
 ifeq ($(FT_PYTHON),)
-test-freethreaded:
+test-freethreaded test-freethreaded-pure test-freethreaded-compiled:
 	@echo "== tests: free-threaded CPython: left out, none was found (make freethreaded builds one)"
+build-freethreaded:
+	@true
 freethreaded:
 	scripts/build-freethreaded.sh
 	@$(MAKE) --no-print-directory freethreaded FT_PYTHON=$(FT_PREFIX)/bin/python3.13t
@@ -124,9 +128,15 @@ $(FT_VENV)/.installed: $(FT_VENV)/.made $(BUILD_FILES) $(SOURCES)
 $(FT_BIN)/go: $(VENV)/.dev $(FT_VENV)/.made
 	ln -sf $(abspath $(BIN)/go) $@
 
-test-freethreaded: $(FT_VENV)/.installed $(FT_BIN)/go
+build-freethreaded: $(FT_VENV)/.installed $(FT_BIN)/go
+
+test-freethreaded: test-freethreaded-pure test-freethreaded-compiled
+
+test-freethreaded-pure: $(FT_VENV)/.installed $(FT_BIN)/go
 	@echo "== tests: uncompiled core, free-threaded $$($(FT_BIN)/python -V)"
 	GORT_PURE=1 $(FT_BIN)/python -m pytest -q $(TESTS) -m "not lint and not once" $(PYTEST_ARGS)
+
+test-freethreaded-compiled: $(FT_VENV)/.installed $(FT_BIN)/go
 	@echo "== tests: compiled core, free-threaded $$($(FT_BIN)/python -V)"
 	@GORT_PURE= $(FT_BIN)/python -c "import gort.runtime as r, sys; assert r.compiled, 'not compiled'; assert not sys._is_gil_enabled(), 'a module of gort turns the GIL on'"
 	GORT_PURE= $(FT_BIN)/python -m pytest -q $(TESTS) -m "not lint and not once" $(PYTEST_ARGS)

@@ -112,7 +112,9 @@ def test_a_missing_peer_is_kept_with_its_reason() -> None:
 
 @pytest.mark.parametrize("workload", ["yield", "spawn", "spawn-scale", "ping-pong", "pipeline-1", "pipeline-100",
                                       "select-2", "select-4", "select-16", "mutex", "timers", "sleepers", "skynet"])
-@pytest.mark.parametrize("peer", ["gort", "asyncio", "threads"])
+@pytest.mark.parametrize(
+    "peer", ["gort", pytest.param("asyncio", marks=pytest.mark.once), pytest.param("threads", marks=pytest.mark.once)]
+)
 def test_every_workload_runs_and_checks_itself(peer: str, workload: str) -> None:
     """The programs verify their own results (sums, counts) and fail when something is lost."""
     listed = json.loads(run_peer(peer, "--list").stdout)
