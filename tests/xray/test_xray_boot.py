@@ -16,6 +16,8 @@ from gort.xray.globals import find_globals
 from gort.xray.gobuild import read_buildinfo
 from gort.xray.image import load
 from gort.xray.layout import find_layouts
+from gort.xray.machine import Machine
+from gort.xray.native import Decoder
 from gort.xray.symbols import Symbols
 
 pytestmark = pytest.mark.go
@@ -263,3 +265,28 @@ def test_cpus_and_steps(hello: Path) -> None:
     found = boot(hello, "exit", steps=50_000)
     assert found.how == "steps"
     assert 50_000 <= found.instructions < 52_000
+
+
+@pytest.mark.parametrize("variant", ["default", "arm64", "windows-amd64"])
+def test_blocks_are_as_long_as_the_disassembler_says(
+    build: Callable[..., Path], variant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Instructions are counted by what the emulator says of a block: capstone counts the same bytes."""
+    blocks: dict[int, tuple[int, int, bytes | None]] = {}
+    count = Machine._count
+
+    def noted(self: Machine, address: int) -> int:
+        n = count(self, address)
+        blocks[address] = (n, self._block.size, self.read(address, self._block.size))
+        return n
+
+    monkeypatch.setattr(Machine, "_count", noted)
+    boot(build("hello", variant))
+    decoder = Decoder("arm64" if variant == "arm64" else "amd64")
+    wrong = {
+        hex(address): n
+        for address, (n, size, code) in blocks.items()
+        if code is None or len(code) != size or len(decoder.instructions(code, address)) != n
+    }
+    assert wrong == {}
+    assert len(blocks) > 2000

@@ -6,10 +6,10 @@ those that a Go program may make are named, all others are answered with ENOSYS.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from gort.xray.record import field, frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class Arch:
     name: str
     uc_arch: str
@@ -32,7 +32,7 @@ class Arch:
     call_args: tuple[str, ...]
     """C's registers for arguments (for imported functions)."""
     hwcap: int
-    syscalls: dict[int, str] = field(repr=False, default_factory=dict)
+    syscalls: dict[int, str] = field(default_factory=dict)
 
 
 _AMD64 = {

@@ -11,10 +11,9 @@ the tree large.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from gort.xray.disasm import Disassembler
 from gort.xray.pclntab import Func
+from gort.xray.record import field, record
 from gort.xray.symbols import Symbols
 
 _DEPTH = 6
@@ -51,7 +50,7 @@ OPENED = (
 )
 
 
-@dataclass
+@record
 class Node:
     name: str
     address: int

@@ -11,14 +11,17 @@ Rejected: emulating dyld; Go's imports are few, and are bound directly.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 
 from gort.xray.errors import XrayError
 from gort.xray.image import Image
-from gort.xray.imports import Handler, Imports
+from gort.xray.imports import Imports
 from gort.xray.linux import BLOCKED
 from gort.xray.loader import STACK_SIZE, STACK_TOP, load_segments
 from gort.xray.process import EPOCH, Process, Thread
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _TLS = 0x7FFFF5000000
 """The thread's own block: darwin's pthread_self, with the slots of thread-local storage."""
@@ -32,7 +35,7 @@ class Darwin:
     def __init__(self, process: Process) -> None:
         self.p = process
         self.m = process.machine
-        table: dict[str, Handler] = {
+        table: dict[str, Callable[..., int]] = {
             "_" + name.removeprefix("c_"): getattr(self, name) for name in dir(self) if name.startswith("c_")
         }
         self.imports = Imports(process, "libSystem", table, self.m.arch.call_args[:6])

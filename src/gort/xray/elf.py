@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Iterator
 
 from gort.xray.errors import XrayError
 from gort.xray.image import MAX_SECTIONS, MAX_SEGMENTS, Image, Import, Section, Segment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _MACHINES = {
     62: "amd64",

@@ -8,7 +8,9 @@ Rejected: one class per file format. No caller tells them apart; the text does.
 
 from __future__ import annotations
 
-from types import ModuleType
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
 
 
 class XrayError(Exception):

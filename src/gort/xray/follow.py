@@ -7,9 +7,6 @@ emulation (`follow`) are separate, because the static part works for every syste
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Self
 
 from gort.xray.disasm import Disassembler
 from gort.xray.errors import XrayError
@@ -17,15 +14,23 @@ from gort.xray.globals import Globals, find_globals
 from gort.xray.gobuild import BuildInfo, read_buildinfo, why_not_go
 from gort.xray.image import Image, load
 from gort.xray.layout import Layouts, find_layouts
-from gort.xray.state import Snapshot
+from gort.xray.machine import Machine
+from gort.xray.native import preload
+from gort.xray.record import field, record
+from gort.xray.state import Snapshot, StateReader
 from gort.xray.stations import Event, Recorder, Station
 from gort.xray.symbols import Symbols
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Self
 
 DEFAULT_STEPS = 200_000_000
 DEFAULT_MEMORY = 512 << 20
 
 
-@dataclass
+@record
 class Options:
     until: str = "main.main"
     steps: int = DEFAULT_STEPS
@@ -37,7 +42,7 @@ class Options:
     """Called now and then with the instructions done and the last station's name."""
 
 
-@dataclass
+@record
 class Static:
     image: Image
     build: BuildInfo | None
@@ -51,7 +56,7 @@ class Static:
         self.image.close()
 
 
-@dataclass
+@record
 class Boot:
     stations: list[Station]
     state: dict[str, Any]
@@ -71,7 +76,7 @@ class Boot:
     events: list[Event]
 
 
-@dataclass
+@record
 class Report:
     static: Static
     boot: Boot | None = None
@@ -115,9 +120,7 @@ def follow(static: Static, options: Options) -> Boot:
     """
     from gort.xray.linux import Linux
     from gort.xray.loader import setup
-    from gort.xray.machine import Machine
     from gort.xray.process import Process
-    from gort.xray.state import StateReader
 
     image, symbols = static.image, static.symbols
     disasm = Disassembler(symbols)
@@ -191,6 +194,8 @@ def _cpus(options: Options) -> int:
 
 def xray(path: str | os.PathLike[str], options: Options | None = None, static_only: bool = False) -> Report:
     """Examine a file and follow its boot. Raises `XrayError`, whose text is one line, for files that cannot be read."""
+    if not static_only:
+        preload()
     static = examine(path)
     report = Report(static)
     if static_only:

@@ -10,15 +10,13 @@ candidates, and the reader of the memory takes the one whose contents are Ps (st
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
-
 from gort.xray.disasm import Disassembler
 from gort.xray.layout import Layouts
+from gort.xray.record import field, record
 from gort.xray.symbols import Symbols
 
 
-@dataclass
+@record
 class Globals:
     g0: int | None = None
     m0: int | None = None
@@ -96,10 +94,15 @@ def _sched(found: Globals, symbols: Symbols, layouts: Layouts, disasm: Disassemb
     refs = {a: (m, o, t) for a, m, o, t in disasm.refs(func)}
     for address, _, mnemonic, ops in disasm.code(func):
         if mnemonic in ("mov", "movz", "orr") and ops.endswith("#0x2710"):
-            holders.add(re.sub(r"\D", "", ops.split(",")[0]))
-        elif address in refs and mnemonic == "str" and re.sub(r"\D", "", ops.split(",")[0]) in holders:
+            holders.add(_digits(ops))
+        elif address in refs and mnemonic == "str" and _digits(ops) in holders:
             found.sched = refs[address][2] - offset
             return
+
+
+def _digits(operands: str) -> str:
+    """The number of the register that is the first operand."""
+    return "".join(c for c in operands.split(",")[0] if c.isdigit())
 
 
 def _osinit(found: Globals, symbols: Symbols, disasm: Disassembler) -> None:
@@ -127,6 +130,8 @@ def _procresize(found: Globals, symbols: Symbols, disasm: Disassembler) -> None:
             (mnemonic == "xchg" and ops.startswith("dword")) or (mnemonic == "stlr" and ops.startswith("w"))
         ):
             # the store is atomic, through a register that was given the address
+            import re  # here, because a file with symbols needs none of this
+
             m = re.search(r"\[(r\w+|x\d+)\]", ops)
             found.gomaxprocs = held.get(m[1]) if m is not None else refs[address][2] if address in refs else None
     targets = [t for _, _, t in refs.values()]

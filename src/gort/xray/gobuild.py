@@ -9,17 +9,16 @@ Rejected: reading it with `go version -m`; that needs Go, and would run a progra
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from gort.xray.errors import XrayError
 from gort.xray.image import Image
+from gort.xray.record import field, frozen
 
 MAGIC = b"\xff Go buildinf:"
 _MAX_STRING = 1 << 20
 _PACKERS = ((b"UPX!", "UPX", "unpack it with `upx -d`"), (b"MPRESS", "MPRESS", "unpack it first"))
 
 
-@dataclass(frozen=True)
+@frozen
 class BuildInfo:
     version: str
     """As `go version` prints it: go1.27.3; empty when the file does not tell."""

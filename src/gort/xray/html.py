@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from gort.xray.errors import XrayError
 from gort.xray.follow import Report
 from gort.xray.page import PAGE
 from gort.xray.report import syscall_text
 from gort.xray.tojson import static_data
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _MAX_EVENTS = 4000
 

@@ -22,11 +22,14 @@ import os
 import stat
 import struct
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Self
 
 from gort.xray.errors import XrayError
+from gort.xray.record import field, frozen, record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Self
 
 MAX_MEMORY = 1 << 30
 """Bytes that all segments may take together: the largest Go programs we know of take a third of it."""
@@ -37,7 +40,7 @@ PIE_BIAS = 0x555555554000
 """Where Linux puts a position-independent program under gdb (no randomization), so that addresses can be compared."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Section:
     name: str
     address: int
@@ -49,7 +52,7 @@ class Section:
     """A: occupies memory, W: writable, X: executable."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Segment:
     address: int
     size: int
@@ -64,7 +67,7 @@ class Segment:
         return self.address + self.size
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Import:
     """A place in memory that the system's loader would fill with the address of a library's function."""
 
@@ -73,7 +76,7 @@ class Import:
     library: str
 
 
-@dataclass
+@record
 class Image:
     path: str
     data: mmap.mmap
@@ -97,10 +100,10 @@ class Image:
     """Reads the file's own symbol table: name -> (address, size)."""
     phdr: tuple[int, int, int] = (0, 0, 0)
     """ELF: address, entry size and count of the program headers, for the auxiliary vector."""
-    views: list[memoryview] = field(default_factory=list, repr=False)
+    views: list[memoryview] = field(default_factory=list)
     """Views that others hold of the mapping: released before it is closed."""
-    _starts: list[int] = field(default_factory=list, repr=False)
-    _relocated: dict[int, int] | None = field(default=None, repr=False)
+    _starts: list[int] = field(default_factory=list)
+    _relocated: dict[int, int] | None = None
 
     def __post_init__(self) -> None:
         self.segments.sort(key=lambda s: s.address)

@@ -13,11 +13,16 @@ object.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 
 from gort.xray.image import Image
 from gort.xray.linux import BLOCKED
 from gort.xray.process import Process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Handler = Callable[..., int]
 
 TRAPS = 0x7FFFF6000000
 _STEP = 16
@@ -28,8 +33,6 @@ YIELDED = BLOCKED - 2
 
 JUMPED = BLOCKED - 3
 """The result of a function that has set the registers, the program counter among them, to go on elsewhere."""
-
-Handler = Callable[..., int]
 
 
 class Imports:
@@ -59,7 +62,7 @@ class Imports:
             address = TRAPS + _STEP * len(self._places)
             self._places[name] = address
             self._names[address] = name
-            self.m.watch[address] = self._arrive
+            self.m.watch_at(address, self._arrive)
         return address
 
     def _arrive(self, address: int) -> None:

@@ -12,11 +12,10 @@ A field that one Go version lacks is simply absent from its layout; nothing here
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from gort.xray.errors import XrayError
 from gort.xray.gobuild import BuildInfo
 from gort.xray.image import Image
+from gort.xray.record import frozen
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "runtime.g": (
@@ -118,7 +117,7 @@ def p_status(value: int) -> str:
     return P_STATUS[value] if value < len(P_STATUS) else f"status {value}"
 
 
-@dataclass(frozen=True)
+@frozen
 class Layouts:
     structs: dict[str, dict[str, tuple[int, int]]]
     source: str
@@ -141,8 +140,6 @@ def _clean(structs: dict[str, dict[str, tuple[int, int]]]) -> dict[str, dict[str
 
 def find_layouts(image: Image, build: BuildInfo | None) -> Layouts:
     """The layouts for this file; never fails: `source` tells what is missing and why."""
-    from gort.xray.known_layouts import KNOWN
-
     why = "the file has no DWARF"
     try:
         from gort.xray.dwarf import read_layouts
@@ -152,6 +149,8 @@ def find_layouts(image: Image, build: BuildInfo | None) -> Layouts:
             return Layouts(found, "DWARF")
     except XrayError as exc:
         why = str(exc).removeprefix(f"{image.path}: ")
+    from gort.xray.known_layouts import KNOWN
+
     minor = build.minor if build else None
     experiment = build.settings.get("GOEXPERIMENT", "") if build else ""
     known = KNOWN.get((minor or 0, image.os))

@@ -12,11 +12,16 @@ process or network.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 
 from gort.xray import signals
 from gort.xray.process import EPOCH, Process
 from gort.xray.vfs import File
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Observer = Callable[[str, tuple[int, ...], int], None]
 
 BLOCKED = -(1 << 62)
 REPLACED = -(1 << 62) - 1
@@ -36,8 +41,6 @@ EPERM, ENOENT, EINTR, EAGAIN, ENOMEM, EFAULT, EINVAL, ENOTTY, ENOSYS, ETIMEDOUT,
 _PATH_MAX = 4096
 _MAX_CALLS = 1_000_000
 """A bound of its own: a call costs as much time here as thousands of instructions."""
-
-Observer = Callable[[str, tuple[int, ...], int], None]
 
 
 class Linux:

@@ -32,7 +32,7 @@ def load_segments(image: Image, process: Process) -> None:
                 raise XrayError(
                     f"{image.path}: a relocation writes to {address:#x}, outside of its segments: corrupt or hostile"
                 )
-            process.machine.uc.mem_write(address, struct.pack("<Q", value))
+            process.machine.uc.write(address, struct.pack("<Q", value))
 
 
 def setup(image: Image, process: Process, argv: list[str], env: list[str]) -> Thread:

@@ -1,7 +1,7 @@
 """The emulated processor: unicorn with the registers, counts, watched addresses and memory that the rest needs.
 
-Every basic block that the program enters calls the block hook once. It counts instructions (per block, by disassembling
-each block once), calls what watches the block's address, and stops the processor when the time slice is over.
+Every basic block that the program enters calls the block hook once. It counts instructions (asking the emulator once for
+each block how many it has), calls what watches the block's address, and stops the processor when the time slice is over.
 Functions and return addresses are always the start of a block, so no other hook is needed to follow calls, and counts
 and slices come out the same in every run.
 
@@ -17,17 +17,30 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Callable
-from typing import Any
 
 from gort.xray.arch import ARCHES, Arch
 from gort.xray.disasm import Disassembler
-from gort.xray.errors import XrayError, require
-from gort.xray.image import Segment
-from gort.xray.memory import AddressSpace
+from gort.xray.errors import XrayError
+from gort.xray.memory import TOP, AddressSpace
+from gort.xray.native import Context, Engine, constants
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+_BLOCK = (ctypes.c_uint64, ctypes.c_uint32)
+_ACCESS = (ctypes.c_int, ctypes.c_uint64, ctypes.c_int, ctypes.c_int64)
 _NOWHERE = 0xFFFFFFFFFFFFFFF0
 """An address at which no program can be: emulation runs until something stops it."""
+
+
+_REQUEST_BLOCK = 8 | 2 << 26 | 3 << 30
+"""UC_CTL_TB_REQUEST_CACHE, two arguments, one in and one out."""
+
+
+class _TranslatedBlock(ctypes.Structure):
+    _fields_ = (("pc", ctypes.c_uint64), ("instructions", ctypes.c_uint16), ("size", ctypes.c_uint16))
 
 
 class Fault(Exception):
@@ -43,12 +56,11 @@ class Fault(Exception):
 
 class Machine:
     def __init__(self, arch: str, disasm: Disassembler, memory_limit: int) -> None:
-        unicorn = require("unicorn")
         self.arch: Arch = ARCHES[arch]
         self.disasm = disasm
-        self._u = unicorn
-        const = require(self.arch.const)
-        self.uc: Any = unicorn.Uc(getattr(unicorn, self.arch.uc_arch), getattr(unicorn, self.arch.uc_mode))
+        self._u: Any = constants("unicorn.unicorn_const")
+        const: Any = constants(self.arch.const)
+        self.uc = Engine(getattr(self._u, self.arch.uc_arch), getattr(self._u, self.arch.uc_mode))
         self.ids: dict[str, int] = {
             name: getattr(const, self.arch.prefix + name.upper()) for name in (*self.arch.gprs,)
         }
@@ -58,59 +70,60 @@ class Machine:
         self.on_syscall: Callable[[], None] | None = None
         self.error: BaseException | None = None
         self._counts: dict[int, int] = {}
-        self._text: Segment | None = None
+        self._lengths: dict[int, int] = {}
+        self._block = _TranslatedBlock()
+        self._block_at = ctypes.c_uint64()
+        self._to_block = ctypes.byref(self._block)
         self._fault: tuple[str, int, bool] | None = None
-        self._setup_batch(const)
-        self.memory = AddressSpace(self.uc, memory_limit, self._lib.uc_mem_read, self._handle)
+        self._setup_batch()
+        self.memory = AddressSpace(self.uc, memory_limit)
         self._hooks(const)
 
     # -- registers -------------------------------------------------------------------------------------------
 
-    def _setup_batch(self, const: Any) -> None:
+    def _setup_batch(self) -> None:
         names = self.arch.gprs
         self._values = (ctypes.c_uint64 * len(names))()
+        self._words = struct.Struct(f"<{len(names)}Q")
         self._ids = (ctypes.c_int * len(names))(*(self.ids[n] for n in names))
         size = ctypes.sizeof(ctypes.c_uint64)
         base = ctypes.addressof(self._values)
         self._pointers = (ctypes.c_void_p * len(names))(*(base + size * i for i in range(len(names))))
         self._one = ctypes.c_uint64()
-        self._index = {n: i for i, n in enumerate(names)}
-        try:
-            from unicorn.unicorn_py3.unicorn import uclib
-
-            self._read_batch: Any = uclib.uc_reg_read_batch
-            self._read_one: Any = uclib.uc_reg_read
-            self._write_one: Any = uclib.uc_reg_write
-            self._lib: Any = uclib
-        except (ImportError, AttributeError) as exc:  # an older or newer binding is laid out otherwise
-            raise XrayError(f"gort xray needs unicorn 2.1 or newer: pip install -U unicorn ({exc})") from exc
-        self._handle = ctypes.c_void_p(ctypes.cast(self.uc._uch, ctypes.c_void_p).value)
+        self._at_one = ctypes.byref(self._one)
+        library = self.uc.library
+        self._read_batch: Any = library.uc_reg_read_batch
+        self._read_one: Any = library.uc_reg_read
+        self._write_one: Any = library.uc_reg_write
+        self._mem_read: Any = library.uc_mem_read
+        self._control: Any = library.uc_ctl
+        self._handle = self.uc.handle
 
     def registers(self) -> dict[str, int]:
         self._read_batch(self._handle, self._ids, self._pointers, len(self._values))
-        return dict(zip(self.arch.gprs, self._values, strict=True))
+        return dict(zip(self.arch.gprs, self._words.unpack(self._values), strict=True))
 
     def reg(self, name: str) -> int:
         self._one.value = 0
-        self._read_one(self._handle, ctypes.c_int(self.ids[name]), ctypes.byref(self._one))
+        self._read_one(self._handle, self.ids[name], self._at_one)
         return self._one.value
 
     def set_reg(self, name: str, value: int) -> None:
         self._one.value = value & (2**64 - 1)
-        self._write_one(self._handle, ctypes.c_int(self.ids[name]), ctypes.byref(self._one))
+        self._write_one(self._handle, self.ids[name], self._at_one)
 
-    def context(self) -> Any:
-        return self.uc.context_save()
+    def context(self) -> Context:
+        return self.uc.context()
 
-    def restore(self, context: Any) -> None:
-        self.uc.context_restore(context)
+    def restore(self, context: Context) -> None:
+        self.uc.restore(context)
 
-    def set_in(self, context: Any, name: str, value: int) -> None:
+    def set_in(self, context: Context, name: str, value: int) -> None:
         """Change a register of a thread that is not running."""
-        context.reg_write(self.ids[name], value & (2**64 - 1))
+        context.set_reg(self.ids[name], value)
 
-    def in_context(self, context: Any, name: str) -> int:
-        return int(context.reg_read(self.ids[name]))
+    def in_context(self, context: Context, name: str) -> int:
+        return context.reg(self.ids[name])
 
     # -- memory ----------------------------------------------------------------------------------------------
 
@@ -118,8 +131,10 @@ class Machine:
         return self.memory.read(address, n)
 
     def u64(self, address: int) -> int | None:
-        raw = self.memory.read(address, 8)
-        return None if raw is None else int(struct.unpack("<Q", raw)[0])
+        if 0 <= address <= TOP - 8 and self._mem_read(self._handle, address, self._at_one, 8) == 0:
+            return self._one.value
+        raw = self.memory.read(address, 8)  # not there yet
+        return None if raw is None else int.from_bytes(raw, "little")
 
     def write(self, address: int, data: bytes) -> bool:
         return self.memory.write(address, data)
@@ -128,75 +143,68 @@ class Machine:
 
     def _hooks(self, const: Any) -> None:
         u, uc = self._u, self.uc
-        proto = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
-        self._callback = proto(self._make_block())  # kept: ctypes does not hold it
-        handle = ctypes.c_size_t()
-        status = self._lib.uc_hook_add(
-            self._handle,
-            ctypes.byref(handle),
-            ctypes.c_int(u.UC_HOOK_BLOCK),
-            ctypes.cast(self._callback, ctypes.c_void_p),
-            ctypes.c_void_p(None),
-            ctypes.c_uint64(1),
-            ctypes.c_uint64(0),
-        )
-        if status != 0:
-            raise XrayError(f"unicorn refuses a block hook (status {status}): pip install -U unicorn")
-        uc.hook_add(u.UC_HOOK_MEM_UNMAPPED | u.UC_HOOK_MEM_PROT, self._memory_fault)
+        uc.hook(u.UC_HOOK_BLOCK, None, (ctypes.c_uint64,), self._make_block(), short=True)
+        uc.hook(u.UC_HOOK_MEM_UNMAPPED | u.UC_HOOK_MEM_PROT, ctypes.c_bool, _ACCESS, self._memory_fault)
         if self.arch.name == "amd64":
-            uc.hook_add(u.UC_HOOK_INSN, self._syscall, None, 1, 0, const.UC_X86_INS_SYSCALL)
-        uc.hook_add(u.UC_HOOK_INTR, self._interrupt)
+            uc.hook(u.UC_HOOK_INSN, None, (), self._syscall, 1, 0, const.UC_X86_INS_SYSCALL)
+        uc.hook(u.UC_HOOK_INTR, None, (ctypes.c_uint32,), self._interrupt)
         self._write_kinds = (u.UC_MEM_WRITE_UNMAPPED, u.UC_MEM_WRITE_PROT)
         self._unmapped = (u.UC_MEM_READ_UNMAPPED, u.UC_MEM_WRITE_UNMAPPED, u.UC_MEM_FETCH_UNMAPPED)
 
-    def _make_block(self) -> Callable[[Any, int, int, Any], None]:
+    def _make_block(self) -> Callable[[Any, int], None]:
         """The block hook as a closure: it runs for every block, and a name is found faster there than an attribute."""
-        counts, watch, clock = self._counts, self.watch, self._clock
-        counted, watched = counts.get, watch.get
-        stop, handle, count, fail = self._lib.uc_emu_stop, self._handle, self._count, self._fail
+        counts, clock, stop, first = self._counts, self._clock, self.uc.stop, self._first
 
-        def block(_uc: Any, address: int, size: int, _data: Any) -> None:
+        def block(_uc: Any, address: int) -> None:
             total = clock[0]
             if total >= clock[1]:
-                stop(handle)  # before this block; it is entered again, and counted then
+                stop()  # before this block; it is entered again, and counted then
                 return
-            clock[0] = total + (counted(address) or count(address, size))
-            callback = watched(address)
-            if callback is not None:
-                try:
-                    callback(address)
-                except BaseException as exc:
-                    fail(exc)
+            try:
+                clock[0] = total + counts[address]
+            except KeyError:
+                first(address)
 
         return block
+
+    def _first(self, address: int) -> None:
+        """A block that is new, or watched: only unwatched ones get into `_counts`."""
+        n = self._lengths.get(address)
+        try:
+            if n is None:
+                n = self._lengths[address] = self._count(address)
+            self._clock[0] += n
+            callback = self.watch.get(address)
+            if callback is None:
+                self._counts[address] = n
+            else:
+                callback(address)
+        except BaseException as exc:
+            self._fail(exc)
+
+    def watch_at(self, address: int, callback: Callable[[int], None]) -> None:
+        """Have `callback` called when a block that begins here is entered. One for each address."""
+        self.watch[address] = callback
+        self._counts.pop(address, None)
+
+    def _count(self, address: int) -> int:
+        """How many instructions the block that is entered has: the emulator knows, it has just translated it."""
+        block = self._block
+        self._block_at.value = address
+        status = self._control(self._handle, _REQUEST_BLOCK, self._block_at, self._to_block)
+        if status != 0 or block.pc != address:
+            raise XrayError(f"the emulator does not tell how long the block at {address:#x} is: pip install -U unicorn")
+        return max(1, int(block.instructions))
 
     @property
     def instructions(self) -> int:
         """How many were executed so far, by all threads."""
         return self._clock[0]
 
-    def _count(self, address: int, size: int) -> int:
-        if self.arch.name == "arm64":
-            n = max(1, size >> 2)
-        else:
-            seg = self._text
-            if seg is None or not seg.address <= address < seg.address + seg.file_size:
-                image = self.disasm.symbols.image
-                seg = image.segment_at(address)
-                seg = self._text = seg if seg is not None and "x" in seg.perms and "w" not in seg.perms else None
-            if seg is not None:  # code in the file: the same bytes, without asking the emulator
-                at = seg.offset + address - seg.address
-                raw: bytes | None = self.disasm.symbols.image.data[at : at + size]
-            else:
-                raw = self.memory.read(address, size)
-            n = self.disasm.count(raw) if raw else 1
-        self._counts[address] = n
-        return n
-
     def _fail(self, exc: BaseException) -> None:
         if self.error is None:
             self.error = exc
-        self.uc.emu_stop()
+        self.uc.stop()
 
     def _memory_fault(self, _uc: Any, access: int, address: int, size: int, _value: int, _data: Any) -> bool:
         try:
@@ -223,11 +231,15 @@ class Machine:
             self._syscall(_uc, _data)
             return
         self._fault = (f"processor exception {number}", self.reg(self.arch.pc), False)
-        self.uc.emu_stop()
+        self.uc.stop()
+
+    def code_hook(self, function: Callable[..., None], address: int) -> None:
+        """Have `function` called before the instruction at this address."""
+        self.uc.hook(self._u.UC_HOOK_CODE, None, _BLOCK, function, address, address)
 
     def stop(self) -> None:
         """Called from a hook: leave `run` after this instruction (or before this block)."""
-        self.uc.emu_stop()
+        self.uc.stop()
 
     def _take_fault(self) -> tuple[str, int, bool] | None:
         return self._fault
@@ -236,13 +248,12 @@ class Machine:
         """Run from `pc` until `until` instructions have been executed in total, or a hook stops it. Raises `Fault`."""
         self._clock[1] = until
         self._fault = None
-        try:
-            self.uc.emu_start(pc, _NOWHERE)
-        except self._u.UcError as exc:
-            if self.error is None:
-                where = self.reg(self.arch.pc)
-                kind, address, write = self._take_fault() or (str(exc).split(" (")[0].lower(), where, False)
-                raise Fault(kind, address, where, write) from None
+        status = self.uc.start(pc, _NOWHERE)
+        if status != 0 and self.error is None:
+            where = self.reg(self.arch.pc)
+            text = self.uc.message(status).split(" (")[0].lower()
+            kind, address, write = self._take_fault() or (text, where, False)
+            raise Fault(kind, address, where, write)
         if self.error is not None:
             error, self.error = self.error, None
             raise error

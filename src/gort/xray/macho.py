@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Iterator
 
 from gort.xray.errors import XrayError
 from gort.xray.image import MAX_SECTIONS, Image, Import, Section, Segment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _CPUS = {0x01000007: "amd64", 0x0100000C: "arm64", 7: "386", 12: "arm", 0x01000012: "ppc64"}
 _LC_SYMTAB, _LC_UNIXTHREAD, _LC_SEGMENT_64, _LC_MAIN = 0x2, 0x5, 0x19, 0x80000028

@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import ctypes
 from bisect import bisect_right
-from collections.abc import Callable
-from typing import Any
 
 from gort.xray.errors import XrayError
+from gort.xray.native import Engine
 
 PAGE = 4096
 CHUNK = 256 << 10
@@ -27,11 +26,11 @@ _BUFFER = 65536
 
 
 class AddressSpace:
-    def __init__(self, uc: Any, limit: int, mem_read: Callable[..., int], handle: Any) -> None:
-        self.uc = uc
-        self._mem_read, self._handle = mem_read, handle
+    def __init__(self, engine: Engine, limit: int) -> None:
+        self.uc = engine
+        self._mem_read, self._handle = engine.library.uc_mem_read, engine.handle
         self._buffer = ctypes.create_string_buffer(_BUFFER)
-        self._place = ctypes.addressof(self._buffer)
+        self._view = memoryview(self._buffer).cast("B")
         self.limit = limit
         self.used = 0
         self._starts: list[int] = []
@@ -99,7 +98,7 @@ class AddressSpace:
             del self._areas[inside[0] : inside[-1] + 1]
             del self._starts[inside[0] : inside[-1] + 1]
         for a, b in self._split_chunks(start, end):
-            self.uc.mem_unmap(a, b - a)
+            self.uc.unmap(a, b - a)
             self.used -= b - a
             self._drop(a)
 
@@ -109,7 +108,7 @@ class AddressSpace:
             a, b, _ = self._areas[i]
             self._areas[i] = (a, b, prot)
         for a, b in self._split_chunks(start, end):
-            self.uc.mem_protect(a, b - a, prot & 7)
+            self.uc.protect(a, b - a, prot & 7)
             self._chunks[a] = (b, prot)
 
     # -- chunks --------------------------------------------------------------------------------------------
@@ -160,7 +159,7 @@ class AddressSpace:
             raise XrayError(
                 f"the program touched more than the {self.limit >> 20} MiB of memory that it may have (--memory)"
             )
-        self.uc.mem_map(start, end - start, area[2] & 7)
+        self.uc.map(start, end - start, area[2] & 7)
         self.used += end - start
         self._add(start, end, area[2])
         return True
@@ -179,11 +178,11 @@ class AddressSpace:
                 raise XrayError(
                     f"its segments need more than the {self.limit >> 20} MiB of memory it may have (--memory)"
                 )
-            self.uc.mem_map(a, b - a, prot & 7)
+            self.uc.map(a, b - a, prot & 7)
             self.used += b - a
             self._add(a, b, prot)
         if contents:
-            self.uc.mem_write(start, contents)
+            self.uc.write(start, contents)
 
     # -- access for the emulated kernel ----------------------------------------------------------------------
 
@@ -202,16 +201,17 @@ class AddressSpace:
 
     def read(self, address: int, n: int) -> bytes | None:
         """`n` bytes, or None when they are not all mapped."""
-        if n < 0 or n > 64 << 20 or address < 0 or address + n > TOP or not self._present(address, n):
+        if n < 0 or n > 64 << 20 or address < 0 or address + n > TOP:
             return None
-        if n > _BUFFER:
-            return bytes(self.uc.mem_read(address, n))
-        if self._mem_read(self._handle, ctypes.c_uint64(address), self._buffer, ctypes.c_size_t(n)) != 0:
+        # Mostly it is all there, which the emulator finds out faster than the books here.
+        if n <= _BUFFER and self._mem_read(self._handle, address, self._buffer, n) == 0:
+            return self._view[:n].tobytes()
+        if not self._present(address, n):
             return None
-        return ctypes.string_at(self._place, n)
+        return self.uc.read(address, n)
 
     def write(self, address: int, data: bytes) -> bool:
         if address < 0 or address + len(data) > TOP or not self._present(address, len(data)):
             return False
-        self.uc.mem_write(address, data)
+        self.uc.write(address, data)
         return True

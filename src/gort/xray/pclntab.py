@@ -16,11 +16,14 @@ from __future__ import annotations
 import struct
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 from gort.xray.errors import XrayError
 from gort.xray.image import Image
+from gort.xray.record import frozen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _MAGICS = {0xFFFFFFF0: 18, 0xFFFFFFF1: 20}
 _OLD_MAGICS = {0xFFFFFFFB: "1.15 or older", 0xFFFFFFFA: "1.16 or 1.17"}
@@ -31,17 +34,20 @@ _PCDATA_INLTREE = 2
 _FUNCDATA_INLTREE = 3
 
 
-@dataclass(frozen=True, slots=True)
 class Func:
-    name: str
-    entry: int
-    end: int
-    start_line: int
-    offset: int
-    """Of the function's record in the table."""
+    """One function. `offset` is that of its record in the table."""
+
+    __slots__ = ("end", "entry", "name", "offset", "start_line")
+
+    def __init__(self, name: str, entry: int, end: int, start_line: int, offset: int) -> None:
+        self.name = name
+        self.entry = entry
+        self.end = end
+        self.start_line = start_line
+        self.offset = offset
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ModuleData:
     """The part of runtime.moduledata that is the same from Go 1.18 on."""
 
@@ -125,7 +131,8 @@ class PclnTab:
             found = self._by_name[name] = self._find(name)
         return [self._func(i) for i in found]
 
-    def _find(self, name: str) -> list[int]:
+    def _by_offset(self) -> dict[int, list[int]]:
+        """The functions by the place of their name."""
         if self._name_index is None:
             # One pass over all records for their name offsets: 0.1 s for 200,000 functions, and no strings are made.
             words = memoryview(self._view[: self._limit & ~3]).cast("I")
@@ -137,6 +144,10 @@ class PclnTab:
                 if w < top:
                     index.setdefault(words[w], []).append(i)
             self._name_index = index
+        return self._name_index
+
+    def _find(self, name: str) -> list[int]:
+        index = self._by_offset()
         wanted = name.encode() + b"\0"
         data = self.image.data
         start = (self.image.file_offset(self.address) or 0) + self._names
@@ -144,7 +155,7 @@ class PclnTab:
         at = data.find(wanted, start, end)
         while at >= 0:
             if at == start or data[at - 1] == 0:
-                found = self._name_index.get(at - start)
+                found = index.get(at - start)
                 if found is not None:
                     return found
             at = data.find(wanted, at + 1, end)
@@ -152,17 +163,17 @@ class PclnTab:
 
     def names(self, prefix: str) -> list[Func]:
         """All functions whose name begins with `prefix`, in the order of their addresses."""
-        out = []
-        raw = prefix.encode()
-        v = self._view
-        for i in range(self.nfuncs):
-            at = self._funcs + self._offsets[i]
-            if at + 8 > self._limit:
-                break
-            start = self._names + struct.unpack_from("<i", v, at + 4)[0]
-            if 0 <= start < self._limit and v[start : start + len(raw)] == raw:
-                out.append(self._func(i))
-        return out
+        raw, index, data = prefix.encode(), self._by_offset(), self.image.data
+        start = (self.image.file_offset(self.address) or 0) + self._names
+        end = start + self._limit - self._names
+        found: list[int] = []
+        if not raw:
+            return [self._func(i) for i in range(self.nfuncs)]
+        at = data.find(raw, start, end)
+        while at >= 0:
+            found += index.get(at - start, ())
+            at = data.find(raw, at + 1, end)
+        return [self._func(i) for i in sorted(found)]
 
     # -- lines and inlining ------------------------------------------------------------------------------------
 

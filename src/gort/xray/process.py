@@ -16,13 +16,15 @@ translated code is per instance); real threads (the order would differ from run 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
-
 from gort.xray import signals
 from gort.xray.machine import Fault, Machine
+from gort.xray.record import field, frozen, record
 from gort.xray.vfs import Files
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 QUANTUM = 20_000
 """Instructions in a slice."""
@@ -36,7 +38,7 @@ EPOCH = 1_700_000_000_000_000_000
 """The wall clock at the start, in nanoseconds."""
 
 
-@dataclass
+@record
 class Thread:
     tid: int
     context: Any = None
@@ -60,7 +62,7 @@ class Thread:
         return machine.context()
 
 
-@dataclass(frozen=True)
+@frozen
 class Ended:
     how: str
     """until, exit, killed, fault, steps, deadlock, unsupported"""
@@ -236,7 +238,7 @@ class Process:
 
     def _keep(self, thread: Thread) -> None:
         if thread.state != "dead":
-            self.machine.uc.context_update(thread.context)
+            self.machine.uc.save(thread.context)
 
     def _fault(self, thread: Thread, fault: Fault) -> None:
         """What the kernel makes of it: a signal to the thread, or the end where there is no handler for it."""

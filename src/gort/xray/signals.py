@@ -9,9 +9,11 @@ context.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from gort.xray.process import Process, Thread
 
 SIGHUP, SIGINT, SIGQUIT, SIGILL, SIGABRT, SIGBUS, SIGFPE, SIGKILL, SIGSEGV = 1, 2, 3, 4, 6, 7, 8, 9, 11

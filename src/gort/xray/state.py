@@ -10,16 +10,19 @@ Invariant: reading changes nothing in the program, and never raises for what the
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
-from typing import Any
 
 from gort.xray.globals import Globals
 from gort.xray.layout import Layouts, g_status, p_status
 from gort.xray.machine import Machine
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
 Snapshot = dict[str, int]
 _MAX_PS = 64
-_CODES = {1: "<B", 2: "<H", 4: "<I", 8: "<Q"}
+_CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _SIGNED = {
     "runtime.m.id",
     "runtime.m.mallocing",
@@ -37,33 +40,39 @@ class _Struct:
     """One structure's fields, grouped into few reads."""
 
     def __init__(self, name: str, fields: dict[str, tuple[int, int]]) -> None:
-        self.plan: list[tuple[int, int, list[tuple[str, int, struct.Struct]]]] = []
+        self.plan: list[tuple[int, struct.Struct, list[str]]] = []
+        """(offset, what is read there, the fields' names)"""
+        self._keys: dict[str, list[tuple[int, struct.Struct, list[str]]]] = {}
         items = sorted((off, size, f) for f, (off, size) in fields.items() if size in _CODES)
-        group: list[tuple[str, int, struct.Struct]] = []
+        group: list[str] = []
+        form = ""
         start = end = -1
         for off, size, field in items:
             code = _CODES[size]
             if f"{name}.{field}" in _SIGNED:
                 code = code.lower()
-            if group and off - end > 512:
-                self.plan.append((start, end - start, group))
-                group = []
+            if group and (off - end > 512 or off < end):
+                self.plan.append((start, struct.Struct("<" + form), group))
+                group, form = [], ""
             if not group:
-                start = off
-            group.append((field, off - start, struct.Struct(code)))
-            end = max(end, off + size)
+                start = end = off
+            form += f"{off - end}x{code}"
+            group.append(field)
+            end = off + size
         if group:
-            self.plan.append((start, end - start, group))
+            self.plan.append((start, struct.Struct("<" + form), group))
         tls = fields.get("tls")
         self.tls = tls[0] if tls is not None and tls[1] >= 8 else None
 
     def read(self, machine: Machine, address: int, prefix: str, out: Snapshot) -> bool:
-        for start, size, group in self.plan:
-            raw = machine.memory.read(address + start, size)
+        plan = self._keys.get(prefix)
+        if plan is None:
+            plan = self._keys[prefix] = [(at, form, [prefix + f for f in names]) for at, form, names in self.plan]
+        for start, form, names in plan:
+            raw = machine.memory.read(address + start, form.size)
             if raw is None:
                 return False
-            for field, off, code in group:
-                out[prefix + field] = code.unpack_from(raw, off)[0]
+            out.update(zip(names, form.unpack(raw), strict=True))
         return True
 
 

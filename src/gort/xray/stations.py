@@ -18,17 +18,19 @@ Rejected: a station for every function: a hello world enters 60,000. Matching ca
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
-
 from gort.xray.disasm import Disassembler
 from gort.xray.errors import XrayError
 from gort.xray.pclntab import Func
 from gort.xray.process import Process
+from gort.xray.record import field, frozen, record
 from gort.xray.state import Snapshot, StateReader
 from gort.xray.story import story
 from gort.xray.symbols import Symbols
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 MAX_STATIONS = 1500
 _MAX_CALLS = 64
@@ -84,7 +86,7 @@ _SKIPPED = (
 )
 
 
-@dataclass
+@record
 class Station:
     index: int
     name: str
@@ -109,8 +111,8 @@ class Station:
     function: bool = True
     goroutine: int | None = None
     total: int = 0
-    _before: Snapshot = field(default_factory=dict, repr=False)
-    _calls: dict[str, int] = field(default_factory=dict, repr=False)
+    _before: Snapshot = field(default_factory=dict)
+    _calls: dict[str, int] = field(default_factory=dict)
 
     @property
     def instructions(self) -> int:
@@ -118,7 +120,7 @@ class Station:
         return self.total
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Event:
     station: int
     begins: bool
@@ -129,7 +131,7 @@ class Event:
     """What differs from the event before."""
 
 
-@dataclass
+@record
 class _Open:
     station: Station
     back: int
@@ -162,7 +164,6 @@ class Recorder:
         self._hits: dict[int, int] = {}
         self._last_open: Station | None = None
         self._always: set[int] = set()
-        self._goid_at = state.structs["g"].plan if "g" in state.structs else []
         self._plan()
 
     # -- what is watched -----------------------------------------------------------------------------------------
@@ -188,14 +189,14 @@ class Recorder:
                 raise XrayError(f"--until {self._until}: {_no_such(self._until, self.symbols)}")
             # Where a function has an ABI wrapper the stop is in the function itself, as with a breakpoint in gdb.
             func = max(found, key=lambda f: f.end - f.entry)
-            self.machine.watch[func.entry] = self._stopper(self.machine.watch.get(func.entry))
+            self.machine.watch_at(func.entry, self._stopper(self.machine.watch.get(func.entry)))
         self._points()
 
     def _watch_entry(self, func: Func, always: bool = False) -> None:
         self._names[func.entry] = func.name
         if always:
             self._always.add(func.entry)
-        self.machine.watch[func.entry] = self._enter
+        self.machine.watch_at(func.entry, self._enter)
 
     def _expand(self, func: Func) -> None:
         for call in self.disasm.calls(func):
@@ -274,7 +275,7 @@ class Recorder:
             except BaseException as exc:
                 self.machine._fail(exc)
 
-        self.machine.uc.hook_add(self.machine._u.UC_HOOK_CODE, hook, None, address, address)
+        self.machine.code_hook(hook, address)
 
     def _point(self, name: str | None, address: int) -> Callable[[], None]:
         def mark() -> None:
@@ -393,7 +394,8 @@ class Recorder:
         self._last_open = station
         if back and back not in self._backs:
             self._backs.add(back)
-            m.watch.setdefault(back, self._return)
+            if back not in m.watch:
+                m.watch_at(back, self._return)
 
     def _return(self, address: int) -> None:
         chain = self._open.get(self._owner(self.state.current_g()), [])

@@ -5,13 +5,15 @@ Numbers are numbers (addresses too); a station's `changed` maps flat names to [b
 
 from __future__ import annotations
 
-from typing import Any
-
 from gort.xray.calltree import Node, call_tree
 from gort.xray.disasm import Disassembler
 from gort.xray.errors import XrayError
 from gort.xray.follow import Boot, Report, Static
 from gort.xray.stations import Station
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def static_data(static: Static, calls: bool = True) -> dict[str, Any]:

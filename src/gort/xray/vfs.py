@@ -10,8 +10,9 @@ pipes by `_MAX_PIPE`.
 
 from __future__ import annotations
 
-import random
-from dataclasses import dataclass, field
+import _random
+
+from gort.xray.record import field, record
 
 _MAX_OUTPUT = 1 << 20
 _MAX_FDS = 1024
@@ -30,14 +31,14 @@ _DEVICES = {"/dev/null": "null", "/dev/zero": "zero", "/dev/urandom": "random", 
 ENOENT, EBADF, EAGAIN, EACCES, EINVAL, EMFILE, EROFS, ESPIPE, EPIPE, EPERM = 2, 9, 11, 13, 22, 24, 30, 29, 32, 1
 
 
-@dataclass
+@record
 class Pipe:
     data: bytearray = field(default_factory=bytearray)
     readers: int = 1
     writers: int = 1
 
 
-@dataclass
+@record
 class File:
     kind: str
     path: str = ""
@@ -58,10 +59,10 @@ class Files:
         self.order = bytearray()
         """Both outputs as a terminal would show them."""
         self.truncated = False
-        self.random = random.Random(seed)  # the same bytes in every run: a boot can be compared with another
+        self.random = _random.Random(seed)  # the same bytes in every run: a boot can be compared with another
 
     def random_bytes(self, n: int) -> bytes:
-        return self.random.randbytes(n)
+        return self.random.getrandbits(8 * n).to_bytes(n, "little")  # as random.Random.randbytes does
 
     def add(self, file: File, at_least: int = 3) -> int:
         for fd in range(at_least, _MAX_FDS):

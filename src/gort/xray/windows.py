@@ -12,15 +12,18 @@ not preempted, and a function that is not here ends the run with its name.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
 
 from gort.xray.errors import XrayError
 from gort.xray.image import Image
-from gort.xray.imports import YIELDED, Handler, Imports
+from gort.xray.imports import YIELDED, Imports
 from gort.xray.linux import BLOCKED
 from gort.xray.loader import STACK_SIZE, STACK_TOP, load_segments
 from gort.xray.process import EPOCH, Process, Thread
+from gort.xray.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _TEB = 0x7FFFF5000000
 _TEB_SIZE = 16384
@@ -41,7 +44,7 @@ _OPTIONAL = (
 """What Go does without when it is not found."""
 
 
-@dataclass
+@record
 class Object:
     kind: str
     signaled: bool = False
@@ -55,7 +58,7 @@ class Windows:
         self.p = process
         self.m = process.machine
         self.on_clone: Callable[[int, int], None] | None = None
-        table: dict[str, Handler] = {
+        table: dict[str, Callable[..., int]] = {
             name.removeprefix("w_"): getattr(self, name) for name in dir(self) if name.startswith("w_")
         }
         arm = self.m.arch.name == "arm64"
