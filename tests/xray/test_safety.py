@@ -17,8 +17,9 @@ from gort.xray.disasm import Disassembler
 from gort.xray.follow import Options, examine, xray
 from gort.xray.linux import BLOCKED, Linux
 from gort.xray.machine import Fault, Machine
+from gort.xray.paper import Paper
 from gort.xray.process import Process
-from gort.xray.report import make_console, print_report
+from gort.xray.report import print_report
 
 pytestmark = pytest.mark.go
 
@@ -130,7 +131,7 @@ def test_names_in_the_file_do_not_steer_the_terminal(build: Callable[..., Path],
     bad.write_bytes(
         data.replace(b"main.Hello\0", b"m\x1b[31m\nxxx\0", 1).replace(b"\0.gopclntab\0", b"\0.go\x1b]0;xx\n\0")
     )
-    console = make_console(file=io.StringIO(), width=200)
+    console = Paper(file=io.StringIO(), width=200)
     with xray(bad, Options(until="exit")) as report:
         print_report(report, console, full=True)
     text = console.file.getvalue()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
 import json
 import os
 import shutil
@@ -9,14 +11,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
-from gort.cli import xray as command_module
+from gort.cli import _xray as command_module
+from gort.cli.xray import command
+from gort.xray import native
 from gort.xray.bench import measure
+from gort.xray.errors import XrayError
 from gort.xray.follow import Options, xray
 from gort.xray.html import render
 from gort.xray.vs_gort import compare
 
+UNTIL = ("runtime.main", "main.main", "exit")
 HERE = Path(__file__).parent
 SOURCES = HERE.parent.parent / "src"
 
@@ -214,18 +221,114 @@ def test_nothing_of_the_program_becomes_markup(build: object, hello: Path) -> No
 
 @pytest.mark.go
 def test_a_crash_of_the_emulator_is_a_message(hello: Path, tmp_path: Path) -> None:
-    real = next(p for p in sys.path if (Path(p) / "unicorn" / "__init__.py").exists())
-    package = tmp_path / "unicorn"
-    package.mkdir()
-    # A unicorn whose processor cannot be made: the process is killed as by a segmentation fault.
-    (package / "__init__.py").write_text(
-        f"__path__ = [{str(Path(real) / 'unicorn')!r}]\nimport os, signal\n"
-        "def __getattr__(name):\n    return 0\n"
-        "class Uc:\n    def __init__(self, *_):\n        os.kill(os.getpid(), signal.SIGSEGV)\n"
-    )
+    # A unicorn without the library of its own, whose binding kills the process as a segmentation fault would.
+    (tmp_path / "unicorn").mkdir()
+    (tmp_path / "unicorn" / "__init__.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
     done = gort(str(hello), status=2, env={"PYTHONPATH": f"{tmp_path}{os.pathsep}{SOURCES}"})
     assert "the emulator itself ended with SIGSEGV" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.go
+def test_libraries_are_found_through_their_bindings_too(hello: Path) -> None:
+    """What LIBUNICORN_PATH and LIBCAPSTONE_PATH say is the bindings' business: then they are imported, and asked."""
+    places = {}
+    for package in ("unicorn", "capstone"):
+        spec = importlib.util.find_spec(package)
+        assert spec is not None
+        places[f"LIB{package.upper()}_PATH"] = str(Path(spec.submodule_search_locations[0]) / "lib")  # type: ignore[index]
+    ours = gort(str(hello), "--json", "--disasm", "--cpus", "2")
+    theirs = gort(str(hello), "--json", "--disasm", "--cpus", "2", env=places)
+    assert theirs.stdout == ours.stdout
+
+
+def test_a_library_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = native._library("unicorn")
+
+    class Older:
+        uc_version = staticmethod(lambda *_: 0)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(real, name)
+
+    monkeypatch.setattr(native, "_library", lambda _: Older())
+    monkeypatch.setattr(native, "_int", lambda: ctypes.c_int(1))
+    with pytest.raises(XrayError, match=r"needs unicorn 2\.1, not 1\.1: pip install -U unicorn"):
+        native.Engine(4, 8)
+
+
+def test_the_ordinary_options_are_clicks() -> None:
+    """`gort xray` reads most options without click: they must be the same, with the same defaults and bounds."""
+    known = {}
+    for param in command.params:
+        if not isinstance(param, click.Option) or param.name == "html_path":
+            continue
+        kind = "flag" if param.is_flag else "texts" if param.multiple else "text"
+        if isinstance(param.type, click.IntRange):
+            kind = "number"
+            assert command_module.BOUNDS[param.name or ""] == (param.type.min, param.type.max)
+        known[param.opts[0]] = (param.name, kind)
+    assert {option: (name, kind) for option, (name, kind, _) in command_module.OPTIONS.items()} == known
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["f"],
+        ["f", "--static"],
+        ["--until", "exit", "f", "--json", "--full", "--disasm", "--vs-gort"],
+        ["f", "--steps=5", "--memory", "16", "--cpus", "1024"],
+        ["--env", "A=1", "--env=B=2", "f", "--argv", "x", "--argv=", "--argv", "y z"],
+        ["f", "--until=", "--static", "--static"],
+    ],
+)
+def test_the_ordinary_arguments_mean_what_click_says(args: list[str]) -> None:
+    assert command_module.ordinary(args) == command.make_context("xray", list(args)).params
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        [],
+        ["f", "g"],
+        ["f", "--help"],
+        ["f", "--json=1"],
+        ["f", "--unknown"],
+        ["f", "--until"],
+        ["f", "--argv", "-x"],
+        ["--", "f"],
+        ["-", "f"],
+        ["f", "--cpus", "0"],
+        ["f", "--cpus", "1025"],
+        ["f", "--steps", "1_000"],
+        ["f", "--steps", "٣"],
+        ["f", "--memory", "lots"],
+        ["f", "--html", "out"],
+    ],
+)
+def test_all_other_arguments_are_left_to_click(args: list[str]) -> None:
+    assert command_module.ordinary(args) is None
+
+
+def test_the_boot_needs_no_large_module(hello: Path) -> None:
+    """What costs more to import than it is worth on the way to runtime.main."""
+    code = (
+        "import sys, os\nfrom gort.cli import _xray\n_xray._guard = lambda work: work()\n"
+        f"_xray.run(**_xray.ordinary([{str(hello)!r}, '--until', 'runtime.main']))\n"
+        "found = [m for m in ('click', 'rich', 'unicorn', 'capstone', 'lief', 'elftools', 'dataclasses', 'typing', 're',"
+        " 'enum', 'json', 'random', 'subprocess', 'inspect') if m in sys.modules]\nprint(found, file=sys.stderr)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(SOURCES)}
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(SOURCES)!r})\n{code}"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=50,
+        check=False,
+    )
+    assert done.stderr == "[]\n"
+    assert "runtime.main was reached" in done.stdout
 
 
 def test_progress_is_shown_after_a_second(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -245,6 +348,8 @@ def test_progress_is_shown_after_a_second(monkeypatch: pytest.MonkeyPatch, capsy
 def test_bench_measures_every_row(hello: Path) -> None:
     rows = measure(rounds=1)
     names = [r["name"] for r in rows]
-    assert names[:3] == ["hello to runtime.main", "hello to main.main", "hello to exit"]
+    assert names[:2] == ["gort xray hello --until runtime.main", "gort xray hello --until exit"]
+    assert [r["target"] for r in rows[:2]] == [0.2, 2.0]
+    assert [n for n in names if n.startswith("hello to")] == [f"hello to {n}" for n in UNTIL]
     assert all(0 < r["fastest"] <= r["median"] <= r["slowest"] for r in rows)
     assert sum(r["target"] == 2.0 for r in rows) == 2

@@ -7,25 +7,13 @@ gathered in one dim line, so that the tree can be read; `full` shows them all.
 
 from __future__ import annotations
 
-from typing import Any
-
-from rich.console import Console
-from rich.markup import escape as _escape_markup
-from rich.tree import Tree
-
 from gort.xray.calltree import Node, call_tree
 from gort.xray.disasm import Disassembler
-from gort.xray.errors import printable
 from gort.xray.follow import Boot, Report, Static
 from gort.xray.layout import g_status, p_status
 from gort.xray.linux import BLOCKED, REPLACED
+from gort.xray.paper import Paper, Tree, blue, bold, cyan, dim, green, italic, magenta, plain, yellow
 from gort.xray.stations import Station
-
-
-def escape(text: str) -> str:
-    """Text out of the file for rich: neither its markup nor a terminal's control characters have any effect."""
-    return _escape_markup(printable(text, "\n\t"))
-
 
 _MAX_CHANGES = 12
 _HIDDEN = ("register ",)
@@ -71,7 +59,7 @@ def _size(n: int) -> str:
     return f"{n:,} bytes" if n < 1 << 20 else f"{n / (1 << 20):.1f} MiB"
 
 
-def static_text(static: Static, console: Console) -> None:
+def static_text(static: Static, console: Paper) -> None:
     image, build, tab = static.image, static.build, static.symbols.tab
     dwarf = any("debug_info" in s.name for s in image.sections)
     rows = [
@@ -104,19 +92,18 @@ def static_text(static: Static, console: Console) -> None:
         )
     )
     for key, value in rows:
-        console.print(f"[bold]{key:>11}[/]  {escape(value)}", highlight=False, soft_wrap=True)
+        console.print(f"{bold(f'{key:>11}')}  {plain(value)}", wrap=False)
     console.print(
-        f"[bold]{'entry':>11}[/]  {image.entry - image.bias:#x} {escape(static.entry_name)}"
+        f"{bold('      entry')}  {image.entry - image.bias:#x} {plain(static.entry_name)}"
         + (f" (loaded {image.bias:#x} higher)" if image.bias else ""),
-        highlight=False,
     )
     for s in image.sections:
         if "A" in s.flags and s.size:
             start = s.address - image.bias
-            console.print(f"             {start:#018x} - {start + s.size:#018x} is {escape(s.name)}", highlight=False)
+            console.print(f"             {start:#018x} - {start + s.size:#018x} is {plain(s.name)}")
 
 
-def calls_text(static: Static, console: Console) -> None:
+def calls_text(static: Static, console: Paper) -> None:
     root = call_tree(static.symbols, Disassembler(static.symbols))
     if root is None:
         console.print(f"no function is known at the entry point {static.image.entry:#x}")
@@ -126,15 +113,14 @@ def calls_text(static: Static, console: Console) -> None:
         for child in node.children:
             times = f" ×{child.times}" if child.times > 1 else ""
             if child.inlined:
-                tree.add(f"[dim]{escape(child.name)}{times} (inlined)[/]")
+                tree.add(dim(f"{plain(child.name)}{times} (inlined)"))
             else:
-                add(tree.add(f"{escape(child.name)}{times} [dim]{child.address:#x} {escape(child.where)}[/]"), child)
+                add(tree.add(f"{plain(child.name)}{times} {dim(f'{child.address:#x} {plain(child.where)}')}"), child)
 
-    tree = Tree(
-        f"[bold]the boot's calls, from the code[/]: {escape(root.name)} [dim]{root.address:#x} {escape(root.where)}[/]"
-    )
+    title = "the boot's calls, from the code"
+    tree = Tree(f"{bold(title)}: {plain(root.name)} {dim(f'{root.address:#x} {plain(root.where)}')}")
     add(tree, root)
-    console.print(tree, highlight=False)
+    console.tree(tree)
 
 
 def syscall_text(name: str, args: tuple[int, ...], result: int) -> str:
@@ -173,16 +159,16 @@ _ARGS = {
 
 def _label(s: Station) -> str:
     times = f" ×{s.times}" if s.times > 1 else ""
-    open_ = "" if s.returned or s.end is None else " [dim](did not return)[/]"
-    facts = f"{s.address:#x} {escape(s.where)} · {s.instructions:,} instructions · thread {s.thread}"
-    head = f"[bold]{escape(s.name)}[/]{times} [dim]{facts}[/]{open_}"
-    return head + (f"\n[italic]{escape(s.story)}[/]" if s.story else "")
+    open_ = "" if s.returned or s.end is None else " " + dim("(did not return)")
+    facts = f"{s.address:#x} {plain(s.where)} · {s.instructions:,} instructions · thread {s.thread}"
+    head = f"{bold(plain(s.name))}{times} {dim(facts)}{open_}"
+    return head + ("\n" + italic(plain(s.story)) if s.story else "")
 
 
 def _details(s: Station, namer: Namer, leaf: bool) -> list[str]:
     out = []
     if s.note:
-        out.append(f"[yellow]{escape(s.note)}[/]")
+        out.append(yellow(plain(s.note)))
     # What did not return changed everything that happened since: that is told below it.
     told = s.changed if s.returned or leaf else s.early
     changes = [(k, v) for k, v in told.items() if not k.startswith(_HIDDEN) or k in _INTERESTING]
@@ -192,29 +178,29 @@ def _details(s: Station, namer: Namer, leaf: bool) -> list[str]:
         c for c in changes if c[0].startswith("register")
     ]
     for key, (old, new) in changes[:_MAX_CHANGES]:
-        out.append(f"[green]{escape(key)}[/]: {escape(namer.value(key, old))} → {escape(namer.value(key, new))}")
+        out.append(f"{green(plain(key))}: {plain(namer.value(key, old))} → {plain(namer.value(key, new))}")
     if len(changes) > _MAX_CHANGES:
-        out.append(f"[dim]and {len(changes) - _MAX_CHANGES} changes more[/]")
+        out.append(dim(f"and {len(changes) - _MAX_CHANGES} changes more"))
     for call in s.syscalls[:3]:
-        out.append(f"[cyan]{escape(syscall_text(*call))}[/]")
+        out.append(cyan(plain(syscall_text(*call))))
     if s.syscall_count > 3:
         kinds: dict[str, int] = {}
         for name, _, _ in s.syscalls[3:]:
             kinds[name] = kinds.get(name, 0) + 1
         rest = ", ".join(f"{n} ×{c}" if c > 1 else n for n, c in kinds.items())
-        out.append(f"[cyan]and {s.syscall_count - 3} system calls more: {escape(rest)}[/]")
+        out.append(cyan(f"and {s.syscall_count - 3} system calls more: {plain(rest)}"))
     if s.inlined:
-        out.append(f"[dim]inlined into it: {escape(', '.join(n.removeprefix('runtime.') for n in s.inlined))}[/]")
+        out.append(dim("inlined into it: " + plain(", ".join(n.removeprefix("runtime.") for n in s.inlined))))
     return out
 
 
-def boot_text(report: Report, boot: Boot, console: Console, disasm: bool = False, full: bool = False) -> None:
+def boot_text(report: Report, boot: Boot, console: Paper, disasm: bool = False, full: bool = False) -> None:
     namer = Namer(boot)
     children: dict[int | None, list[Station]] = {}
     for s in boot.stations:
         children.setdefault(s.parent, []).append(s)
     code = Disassembler(report.static.symbols) if disasm else None
-    tree = Tree("[bold]the boot[/], as emulated")
+    tree = Tree(bold("the boot") + ", as emulated")
     apart: list[Station] = []
 
     def quiet(s: Station) -> bool:
@@ -225,13 +211,13 @@ def boot_text(report: Report, boot: Boot, console: Console, disasm: bool = False
 
         def flush() -> None:
             if small:
-                parent.add(f"[dim]{escape(', '.join(small))}[/]")
+                parent.add(dim(plain(", ".join(small))))
                 small.clear()
 
         for s in items:
             if s.parent is not None and _begins(s, boot.stations[s.parent]):
                 flush()
-                parent.add(f"[magenta]{_beginning(s)} goes on below[/]")
+                parent.add(magenta(f"{_beginning(s)} goes on below"))
                 apart.append(s)
                 continue
             if quiet(s):
@@ -252,12 +238,12 @@ def boot_text(report: Report, boot: Boot, console: Console, disasm: bool = False
 
     add(tree, children.get(None, []))
     for s in apart:  # grows while it is read
-        s_node = tree.add(f"[magenta]{_beginning(s)}[/]")
+        s_node = tree.add(magenta(_beginning(s)))
         node = s_node.add(_label(s))
         for line in _details(s, namer, not children.get(s.index)):
             node.add(line)
         add(node, children.get(s.index, []))
-    console.print(tree, highlight=False)
+    console.tree(tree)
     summary(boot, console)
 
 
@@ -270,16 +256,16 @@ def _beginning(s: Station) -> str:
     return (
         f"thread {s.thread}"
         if s.name == "runtime.mstart"
-        else f"the goroutine of {escape(s.name)}, on thread {s.thread},"
+        else f"the goroutine of {plain(s.name)}, on thread {s.thread},"
     )
 
 
 def _code(node: Tree, lines: list[tuple[int, str, str]], end: int) -> None:
     text = "\n".join(f"{a:#x}  {insn}" + (f"  ; {comment}" if comment else "") for a, insn, comment in lines)
-    node.add(f"[blue]{escape(text)}[/]")
+    node.add(blue(plain(text)))
 
 
-def summary(boot: Boot, console: Console) -> None:
+def summary(boot: Boot, console: Paper) -> None:
     n = boot.snapshot
     how = {
         "until": "stopped",
@@ -292,27 +278,23 @@ def summary(boot: Boot, console: Console) -> None:
         "bound": "stopped",
     }.get(boot.how, boot.how)
     console.print(
-        f"[bold]{how}[/]: {escape(boot.detail)}; {boot.instructions:,} instructions, {boot.syscalls} system calls, "
+        f"{bold(how)}: {plain(boot.detail)}; {boot.instructions:,} instructions, {boot.syscalls} system calls, "
         f"{boot.threads} threads, {_size(boot.memory)} of memory"
         + (f", {boot.skipped_ns / 1e6:.3f} ms of waiting skipped" if boot.skipped_ns else ""),
-        highlight=False,
-        soft_wrap=True,
+        wrap=False,
     )
     if boot.unknown_syscalls:
         console.print(
-            f"[yellow]system calls that were refused (ENOSYS): {escape(', '.join(boot.unknown_syscalls))}[/]",
-            highlight=False,
+            yellow(f"system calls that were refused (ENOSYS): {plain(', '.join(boot.unknown_syscalls))}"),
         )
     console.print(
-        f"[dim]layouts: {escape(boot.layouts.source)}; addresses of g0, m0, sched: {escape(boot.globals.source)}[/]",
-        highlight=False,
-        soft_wrap=True,
+        dim(f"layouts: {plain(boot.layouts.source)}; addresses of g0, m0, sched: {plain(boot.globals.source)}"),
+        wrap=False,
     )
     if "g0.stack.lo" in n:
         lo, hi = n["g0.stack.lo"], n["g0.stack.hi"]
         console.print(
             f"g0.stack {lo:#x} to {hi:#x} ({hi - lo:,} bytes), stackguard0 = lo + {n.get('g0.stackguard0', lo) - lo}",
-            highlight=False,
         )
     facts = [
         f"{label} {n[key]}"
@@ -325,26 +307,18 @@ def summary(boot: Boot, console: Console) -> None:
         if key in n
     ]
     if facts:
-        console.print(", ".join(facts), highlight=False)
+        console.print(", ".join(facts))
     if boot.output:
         text = boot.output.decode("utf-8", "replace")
-        console.print(f"[bold]it wrote[/]: {escape(text[:4000].rstrip())}", highlight=False, soft_wrap=True)
+        console.print(f"{bold('it wrote')}: {plain(text[:4000].rstrip())}", wrap=False)
 
 
-def print_report(report: Report, console: Console, disasm: bool = False, full: bool = False) -> None:
+def print_report(report: Report, console: Paper, disasm: bool = False, full: bool = False) -> None:
     static_text(report.static, console)
     console.print()
     if report.boot is None:
         if report.why_no_boot:
-            console.print(f"[yellow]{escape(report.why_no_boot)}[/]", highlight=False)
+            console.print(yellow(plain(report.why_no_boot)))
         calls_text(report.static, console)
         return
     boot_text(report, report.boot, console, disasm, full)
-
-
-def make_console(**kwargs: Any) -> Console:
-    """For the terminal's width; 160 columns where the output is no terminal (rich would cut at 80)."""
-    console = Console(**kwargs)
-    if not console.is_terminal and "width" not in kwargs:
-        console = Console(**{**kwargs, "width": 160})
-    return console

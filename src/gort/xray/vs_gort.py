@@ -10,11 +10,13 @@ row.
 
 from __future__ import annotations
 
-from typing import Any
-
 from gort.xray.errors import XrayError
 from gort.xray.follow import Boot
 from gort.xray.stations import Station
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _SAME: dict[str, tuple[str, ...]] = {
     "_rt0": ("_rt0_amd64_linux", "_rt0_arm64_linux", "_rt0_amd64", "_rt0_arm64"),
@@ -159,7 +161,7 @@ def print_comparison(comparison: dict[str, Any]) -> None:
     """The table for a terminal."""
     from rich.table import Table
 
-    from gort.xray.report import escape, make_console
+    from gort.xray.tables import escape, make_console
 
     console = make_console()
     table = Table("Go", "instructions", "gort", "time", "", title="the two boots", title_justify="left")

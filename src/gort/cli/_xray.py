@@ -1,0 +1,275 @@
+"""What `gort xray` does, without click: the ordinary options, progress, the child process, exit status.
+
+The work itself is done by `gort.xray`, which knows nothing of gort's own runtime; for `--vs-gort` this file asks for
+gort's boot record in a process of its own (`gort boot --json`).
+
+`ordinary` understands the arguments that people and programs mostly give, exactly as click would; for all others it
+answers None, and xray.py has click read them. `OPTIONS` is held equal to click's options by a test.
+
+Exit status: 0 when the report was made, 2 with one line on standard error when the file or an option is no good.
+
+Invariant: a module that not every run needs is imported where it is needed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NoReturn
+
+OPTIONS: dict[str, tuple[str, str, Any]] = {
+    "--static": ("static_only", "flag", False),
+    "--until": ("until", "text", "main.main"),
+    "--steps": ("steps", "number", 200_000_000),
+    "--memory": ("memory", "number", 512),
+    "--cpus": ("cpus", "number", None),
+    "--argv": ("argv", "texts", ()),
+    "--env": ("env", "texts", ()),
+    "--disasm": ("disasm", "flag", False),
+    "--full": ("full", "flag", False),
+    "--json": ("as_json", "flag", False),
+    "--vs-gort": ("vs_gort", "flag", False),
+}
+"""option: (parameter, kind, default). `--html` is not here: its path is looked at by click."""
+
+BOUNDS = {"steps": (1, None), "memory": (16, 65536), "cpus": (1, 1024)}
+
+
+def ordinary(args: list[str]) -> dict[str, Any] | None:
+    """The parameters of `run`, or None where click has to look."""
+    found: dict[str, Any] = {name: default for name, _, default in OPTIONS.values()}
+    files = []
+    rest = iter(args)
+    for arg in rest:
+        if not arg.startswith("-"):
+            files.append(arg)
+            continue
+        option, equals, value = arg.partition("=")
+        if option not in OPTIONS:
+            return None
+        name, kind, _ = OPTIONS[option]
+        if kind == "flag":
+            if equals:
+                return None
+            found[name] = True
+            continue
+        if not equals:
+            value = next(rest, "-")
+            if value.startswith("-"):
+                return None
+        if kind == "texts":
+            found[name] = (*found[name], value)
+        elif kind == "text":
+            found[name] = value
+        else:
+            low, high = BOUNDS[name]
+            if not (value.isascii() and value.isdigit() and len(value) < 16):
+                return None
+            found[name] = int(value)
+            if found[name] < low or (high is not None and found[name] > high):
+                return None
+    if len(files) != 1:
+        return None
+    return {"file": files[0], "html_path": None, **found}
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+class _Progress:
+    """One line on a terminal's standard error, once a run takes longer than a second."""
+
+    def __init__(self, steps: int) -> None:
+        self.started = self.shown = time.monotonic()
+        self.steps = steps
+        self.used = False
+
+    def __call__(self, instructions: int, station: str) -> None:
+        now = time.monotonic()
+        if now - self.started < 1 or now - self.shown < 0.25:
+            return
+        self.shown, self.used = now, True
+        end = "\r" if sys.stderr.isatty() else "\n"
+        if end == "\n":
+            self.shown += 5  # a log need not see every quarter of a second
+        rate = instructions / (now - self.started) / 1e6
+        line = f"xray: {instructions / 1e6:.1f} M instructions, {rate:.1f} M/s, after {station}"
+        sys.stderr.write(line.ljust(100) + end)
+        sys.stderr.flush()
+
+    def done(self) -> None:
+        if self.used and sys.stderr.isatty():
+            sys.stderr.write(" " * 100 + "\r")
+            sys.stderr.flush()
+
+
+def _gort_boot(env: tuple[str, ...]) -> dict[str, Any]:
+    """gort's own boot record, from a process of its own."""
+    import json
+    import subprocess
+
+    from gort.xray.errors import XrayError
+
+    environment = dict(os.environ)
+    environment.update(e.partition("=")[::2] for e in env)
+    done = subprocess.run(
+        [sys.executable, "-m", "gort", "boot", "--json"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=60,
+        check=False,
+    )
+    try:
+        record = json.loads(done.stdout)
+    except ValueError:
+        record = None
+    if done.returncode != 0 or not isinstance(record, dict):
+        line = (done.stderr.strip().splitlines() or ["it printed no JSON"])[-1]
+        raise XrayError(f"--vs-gort: `gort boot --json` failed with status {done.returncode}: {line}")
+    return record
+
+
+def _print_json(data: Any) -> None:
+    import json
+
+    sys.stdout.write(json.dumps(data, indent=1) + "\n")
+
+
+def _report(work: Callable[[], None]) -> int:
+    """Do the work; what is wrong with the file or the options becomes one line and status 2."""
+    from gort.xray.errors import XrayError
+
+    try:
+        work()
+        sys.stdout.flush()
+    except XrayError as exc:
+        _say(f"gort xray: {exc}")
+        return 2
+    except MemoryError:
+        _say("gort xray: out of memory: the file asks for more than this machine has")
+        return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has gone, as with `| head`
+    return 0
+
+
+def _guard(work: Callable[[], None]) -> NoReturn:
+    """Do the work in a child process: a crash of the emulator's native code is then a message, and no crash here.
+
+    The child does without core dumps. Where there is no fork, the work is done here.
+    """
+    if not hasattr(os, "fork"):
+        raise SystemExit(_report(work))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        status = 70
+        try:
+            import gc
+            import resource
+
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            gc.set_threshold(50_000)  # nearly all that a run makes is kept to its end
+            status = _report(work)
+        except KeyboardInterrupt:
+            status = 130
+        except SystemExit as exc:
+            status = exc.code if isinstance(exc.code, int) else 1
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+    while True:
+        try:
+            _, how = os.waitpid(pid, 0)
+            break
+        except KeyboardInterrupt:
+            continue  # the child got it too, and ends
+    if os.WIFSIGNALED(how):
+        import signal
+
+        name = signal.Signals(os.WTERMSIG(how)).name
+        _say(f"gort xray: the emulator itself ended with {name} on this file: try --static")
+        raise SystemExit(2)
+    raise SystemExit(os.WEXITSTATUS(how))
+
+
+def run(
+    file: str,
+    static_only: bool,
+    until: str,
+    steps: int,
+    memory: int,
+    cpus: int | None,
+    argv: tuple[str, ...],
+    env: tuple[str, ...],
+    disasm: bool,
+    full: bool,
+    as_json: bool,
+    vs_gort: bool,
+    html_path: str | None,
+) -> NoReturn:
+    """Do it, and end the process with the exit status."""
+
+    def work() -> None:
+        from gort.xray.errors import XrayError
+        from gort.xray.follow import Options, xray
+
+        for item in env:
+            if "=" not in item or item.startswith("="):
+                raise XrayError(f"--env {item}: give NAME=VALUE, as GOMAXPROCS=3")
+        if static_only and (vs_gort or html_path):
+            raise XrayError("--static emulates nothing: there is no boot for --html or --vs-gort")
+        progress = _Progress(steps)
+        name = os.path.basename(file)
+        options = Options(
+            until=until,
+            steps=steps,
+            argv=[name, *argv],
+            env=list(env),
+            cpus=cpus,
+            memory=memory << 20,
+            progress=progress,
+        )
+        report = xray(file, options, static_only=static_only)
+        progress.done()
+        with report:
+            if html_path is not None:
+                from gort.xray.html import write_html
+
+                write_html(report, html_path)
+                _say(f"{html_path}: {len(report.boot.stations) if report.boot else 0} stations")
+            if vs_gort:
+                from gort.xray.vs_gort import compare, print_comparison
+
+                if report.boot is None:
+                    raise XrayError(f"--vs-gort: {report.why_no_boot}")
+                comparison = compare(report.boot, _gort_boot(env))
+                if as_json:
+                    _print_json(comparison)
+                else:
+                    print_comparison(comparison)
+            elif as_json:
+                from gort.xray.tojson import to_data
+
+                _print_json(to_data(report))
+            elif html_path is None:
+                from gort.xray.paper import Paper
+                from gort.xray.report import print_report
+
+                print_report(report, Paper(), disasm=disasm, full=full)
+
+    _guard(work)
