@@ -137,3 +137,11 @@ def test_names_in_the_file_do_not_steer_the_terminal(build: Callable[..., Path],
     text = console.file.getvalue()
     assert "\x1b" not in text
     assert "x1b[31m" in text or "x1b]0;" in text
+
+
+def test_the_processors_clock_is_the_virtual_one(linux: Linux) -> None:
+    """RDTSC and RDTSCP do not show the host's time: two runs of one program are the same."""
+    #   rdtsc; mov esi, eax; rdtscp; sub eax, esi; mov edi, eax; mov eax, 231 (exit_group); syscall
+    code = bytes.fromhex("0f3189c60f01f929f089c7b8e70000000f05")
+    ended = [start(linux, code).run(1000)]
+    assert (ended[0].how, ended[0].status) == ("exit", 0)

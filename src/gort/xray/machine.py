@@ -67,6 +67,8 @@ class Machine:
         self._clock = [0, 0]
         """Instructions executed, and the number at which the time slice ends."""
         self.watch: dict[int, Callable[[int], None]] = {}
+        self.ticks: Callable[[], int] = lambda: self.instructions
+        """What the processor's time stamp counter shows."""
         self.on_syscall: Callable[[], None] | None = None
         self.error: BaseException | None = None
         self._counts: dict[int, int] = {}
@@ -147,6 +149,8 @@ class Machine:
         uc.hook(u.UC_HOOK_MEM_UNMAPPED | u.UC_HOOK_MEM_PROT, ctypes.c_bool, _ACCESS, self._memory_fault)
         if self.arch.name == "amd64":
             uc.hook(u.UC_HOOK_INSN, None, (), self._syscall, 1, 0, const.UC_X86_INS_SYSCALL)
+            for instruction in (const.UC_X86_INS_RDTSC, const.UC_X86_INS_RDTSCP):
+                uc.hook(u.UC_HOOK_INSN, ctypes.c_int, (), self._read_ticks, 1, 0, instruction)
         uc.hook(u.UC_HOOK_INTR, None, (ctypes.c_uint32,), self._interrupt)
         self._write_kinds = (u.UC_MEM_WRITE_UNMAPPED, u.UC_MEM_WRITE_PROT)
         self._unmapped = (u.UC_MEM_READ_UNMAPPED, u.UC_MEM_WRITE_UNMAPPED, u.UC_MEM_FETCH_UNMAPPED)
@@ -225,6 +229,17 @@ class Machine:
                 self.on_syscall()
         except BaseException as exc:
             self._fail(exc)
+
+    def _read_ticks(self, _uc: Any, _data: Any) -> int:
+        """RDTSC and RDTSCP: the host's counter would make each run another. 1: the instruction is done."""
+        try:
+            now = self.ticks()
+            for name, value in (("rax", now & 0xFFFFFFFF), ("rdx", now >> 32 & 0xFFFFFFFF)):
+                self.set_reg(name, value)
+            return 1
+        except BaseException as exc:
+            self._fail(exc)
+            return 0
 
     def _interrupt(self, _uc: Any, number: int, _data: Any) -> None:
         if self.arch.name == "arm64" and number == 2:

@@ -73,6 +73,7 @@ class Ended:
 class Process:
     def __init__(self, machine: Machine, cpus: int, max_threads: int = _MAX_THREADS) -> None:
         self.machine = machine
+        machine.ticks = lambda: self.now
         self.cpus = cpus
         self.files = Files()
         self.threads: list[Thread] = []
