@@ -7,8 +7,10 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -227,6 +229,24 @@ def test_a_crash_of_the_emulator_is_a_message(hello: Path, tmp_path: Path) -> No
     done = gort(str(hello), status=2, env={"PYTHONPATH": f"{tmp_path}{os.pathsep}{SOURCES}"})
     assert "the emulator itself ended with SIGSEGV" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.go
+def test_ctrl_c_ends_a_long_run(build: Callable[..., Path]) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "gort", "xray", str(build("busy", "default")), "--until", "exit", "--argv", "forever"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(SOURCES)},
+        start_new_session=True,
+    ) as process:
+        assert process.stderr is not None
+        assert "instructions" in process.stderr.readline()  # it runs, and will for long
+        os.killpg(process.pid, signal.SIGINT)
+        rest = process.stderr.read()
+        assert process.wait(30) == 130
+    assert "Traceback" not in rest
 
 
 @pytest.mark.go

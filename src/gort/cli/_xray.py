@@ -174,9 +174,13 @@ def _guard(work: Callable[[], None]) -> NoReturn:
     if pid == 0:
         status = 70
         try:
+            import _signal  # type: ignore[import-not-found]  # importing signal costs 3 ms
             import gc
             import resource
 
+            if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+                # An exception out of the emulator's callbacks would get lost: Ctrl-C ends this process, as it does cat.
+                _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             gc.set_threshold(50_000)  # nearly all that a run makes is kept to its end
             status = _report(work)
@@ -201,6 +205,8 @@ def _guard(work: Callable[[], None]) -> NoReturn:
     if os.WIFSIGNALED(how):
         import signal
 
+        if os.WTERMSIG(how) == signal.SIGINT:
+            raise SystemExit(130)
         name = signal.Signals(os.WTERMSIG(how)).name
         _say(f"gort xray: the emulator itself ended with {name} on this file: try --static")
         raise SystemExit(2)

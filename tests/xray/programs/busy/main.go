@@ -64,6 +64,8 @@ func main() {
 		runtime.Gosched()
 		time.Sleep(20 * time.Millisecond)
 		fmt.Println("main runs beside a spinning goroutine")
+	case "forever":
+		spin(new(bool))
 	case "nil":
 		defer func() { fmt.Println("recovered:", recover()) }()
 		var p *int
