@@ -91,6 +91,7 @@ def refuse(op, m):
         drop_swallowed(m)
         raise swallowed(op)
     take_cancel(m.curg)
+    op.state = OP_NEW  # the cancellation has been taken back in the meantime: go on
 
 
 def start(op):
