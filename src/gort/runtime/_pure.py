@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextvars
 import sys
-import threading
 import time
-from types import FunctionType
+from _thread import _local
+from functools import partial
+from types import CoroutineType, FunctionType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,18 +20,13 @@ if TYPE_CHECKING:
 nanotime = time.monotonic_ns
 
 _CO_COROUTINE = 0x80
+_send = CoroutineType.send  # unbound: to bind it at each resumption would make an object
 
 
-class _MSlot(threading.local):
-    m = None  # the class attribute is what a thread that is no M reads
+_slot = _local()
 
-
-_slot = _MSlot()
-
-
-def getm() -> Any:
-    """The M of this thread, or None."""
-    return _slot.m
+# The M of this thread, or None.  No function of ours: a Python frame would cost as much as the look.
+getm = partial(getattr, _slot, "m", None)
 
 
 def setm(m: Any) -> None:
@@ -38,7 +34,7 @@ def setm(m: Any) -> None:
     _slot.m = m
 
 
-_free_threaded = not getattr(sys, "_is_gil_enabled", lambda: True)()
+FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 def own_dict(obj: Any) -> None:
@@ -46,14 +42,28 @@ def own_dict(obj: Any) -> None:
     attribute ("'WaitGroup' object has no attribute 'lock_state'") at the moment in which another thread adds one that
     the class's shared keys have no room for: the values then move from the object into a dict, which is entered in the
     object afterwards.  Here they are in a dict from the start."""
-    if _free_threaded:
+    if FREE_THREADED:
         obj.__dict__ = {**obj.__dict__}
 
 
-def caller(depth: int = 2) -> tuple[CodeType | None, int]:
-    """Code object and instruction offset of the frame `depth` calls up: where a go statement stands."""
-    f = sys._getframe(depth)
-    return f.f_code, f.f_lasti
+def fields(cls: Any) -> Any:
+    """cls with its plain class attributes, which are its fields and their values at first, turned into slots.
+
+    A slot is read and written in one specialised instruction, a default that lies in the class is looked up each time;
+    and what is no field cannot be set, as in the compiled core."""
+    body = dict(vars(cls))
+    names = [n for n, v in body.items() if not n.startswith("__") and not hasattr(v, "__get__")]
+    defaults = [body.pop(n) for n in names]
+    init = body.get("__init__")
+    source = "\n".join(["def __init__(self):", *(f" self.{n} = v{i}" for i, n in enumerate(names)), " init(self)"])
+    scope = {"init": init or (lambda self: None), **{f"v{i}": v for i, v in enumerate(defaults)}}
+    exec(source, scope)
+    for gone in ("__dict__", "__weakref__"):
+        body.pop(gone, None)
+    return type(cls.__name__, cls.__bases__, {**body, "__slots__": names, "__init__": scope["__init__"]})
+
+
+caller = sys._getframe  # the frame `depth` calls up: where a go statement stands
 
 
 def rt_is_async_function(fn: Any) -> bool:
@@ -66,7 +76,7 @@ def resume(m: Any, g: Any) -> int:
 
     The value or exception is left in m.retval or m.exc."""
     try:
-        m.retval = g.context.run(g.coro.send, None)
+        m.retval = g.context.run(_send, g.coro, None)
         return 1
     except StopIteration as e:
         m.retval = e.value
@@ -76,6 +86,4 @@ def resume(m: Any, g: Any) -> int:
         return -1
 
 
-def copy_context() -> contextvars.Context:
-    """The context that a new goroutine inherits."""
-    return contextvars.copy_context()
+copy_context = contextvars.copy_context  # the context that a new goroutine inherits

@@ -24,7 +24,6 @@ import cython
 if cython.compiled:
     rt_import()  # noqa: F821
 else:
-    from gort.runtime._pure import own_dict
     from gort.runtime.handoff import ready
     from gort.runtime.lockrank import LOCK_RANK_HCHAN, make_lock
     from gort.runtime.runtime2 import OP_DONE, PARK, READY, G, Op
@@ -49,7 +48,10 @@ class Chan:
     """
 
     if not cython.compiled:
-        timer = None
+        __slots__ = (
+            "__weakref__", "buf", "dataqsiz", "isclosed", "lock", "qcount", "recvfirst", "recvlast", "recvx",
+            "sendfirst", "sendlast", "sendx", "timer", "unlock",
+        )  # fmt: skip
 
     def __init__(self, capacity=0):
         if isinstance(capacity, bool) or not isinstance(capacity, int):
@@ -59,11 +61,10 @@ class Chan:
         if capacity > MAX_CAPACITY:
             raise ValueError(f"makechan: size out of range: {capacity}")
         if not cython.compiled:
-            own_dict(self)
             mu = make_lock(LOCK_RANK_HCHAN, self)
             self.lock = mu.acquire
             self.unlock = mu.release
-            self.recvfirst = self.recvlast = self.sendfirst = self.sendlast = None
+            self.recvfirst = self.recvlast = self.sendfirst = self.sendlast = self.timer = None
         self.dataqsiz = capacity
         self.buf = [None] * capacity
         self.qcount = 0
@@ -224,7 +225,7 @@ class ChanOp(Op):
 
 def new_op(c, kind):
     """A fresh operation on c."""
-    op: ChanOp = ChanOp.__new__(ChanOp)
+    op: ChanOp = ChanOp.__new__(ChanOp) if cython.compiled else ChanOp()
     op.c = c
     op.kind = kind
     return op

@@ -208,7 +208,9 @@ def new_g(s, m, coro, done, system):
         g.golasti = lasti
         inherit_context(g)
     else:
-        g.gocode, g.golasti = caller(4)
+        frame = caller(3)
+        g.gocode = frame.f_code
+        g.golasti = frame.f_lasti
         g.context = copy_context()
     g.parentgoid = m.curg.goid if m is not None and m.curg is not None else 0
     g.goid = newgoid(s, m)

@@ -33,7 +33,7 @@ from gort.version import __version__ as _built_as
 if cython.compiled:
     _rt = rt_export()  # noqa: F821  (the C state that every other hot module fetches; see gort_rt.h)
 else:
-    from gort.runtime._pure import getm
+    from gort.runtime._pure import fields, getm
     from gort.runtime.lockrank import (
         LOCK_RANK_ALLG,
         LOCK_RANK_G,
@@ -232,13 +232,11 @@ class G:
     if not cython.compiled:
 
         def __init__(self) -> None:
-            # An own dict: with the values inline in the object, CPython 3.13t now and then does not find one of them
-            # ("'G' object has no attribute 'lock'") while another thread sets another.
-            self.__dict__ = {}
             mu = make_lock(LOCK_RANK_G, self)
             self.lock = mu.acquire
             self.unlock = mu.release
 
+        lock = unlock = None
         goid = 0
         status = 0
         waitreason = 0
@@ -283,7 +281,6 @@ class P:
     if not cython.compiled:
 
         def __init__(self) -> None:
-            self.__dict__ = {}
             mu = make_lock(LOCK_RANK_P, self)
             self.lock = mu.acquire
             self.unlock = mu.release
@@ -292,6 +289,7 @@ class P:
             self.unlock_timers = tmu.release
             self.timers = []
 
+        lock = unlock = lock_timers = unlock_timers = None
         id = 0
         status = 0
         mid = 0
@@ -364,7 +362,6 @@ class Sched:
     if not cython.compiled:
 
         def __init__(self) -> None:
-            self.__dict__ = {}
             mu = make_lock(LOCK_RANK_SCHED, self)
             self.lock = mu.acquire
             self.unlock = mu.release
@@ -372,6 +369,7 @@ class Sched:
             self.lock_allg = amu.acquire
             self.unlock_allg = amu.release
 
+        lock = unlock = lock_allg = unlock_allg = None
         runqhead = None
         runqtail = None
         runqsize = 0
@@ -528,3 +526,5 @@ if cython.compiled:
 
 else:
     from gort.runtime._pure import setm as bind_thread  # noqa: F401
+
+    G, P, M, Sched = fields(G), fields(P), fields(M), fields(Sched)
