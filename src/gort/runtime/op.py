@@ -19,7 +19,7 @@ from gort.runtime.runtime2 import describe
 if cython.compiled:
     rt_import()  # noqa: F821
 else:
-    from gort.runtime._pure import getm
+    from gort.runtime._pure import FREE_THREADED, getm
     from gort.runtime.runtime2 import (
         MCALL_GOSCHED,
         MCALL_NONE,
@@ -75,9 +75,12 @@ def claim(op):
     """Marks op, which is OP_NEW, as used.  False when another thread has done so at the same time."""
     if cython.compiled:
         return rt_claim(cython.address(op.state))  # noqa: F821
-    op.state = OP_DONE
-    me = object()
-    return op.__dict__.setdefault("claimed", me) is me
+    if FREE_THREADED:
+        op.state = OP_DONE
+        me = object()
+        return op.__dict__.setdefault("claimed", me) is me
+    was, op.state = op.state, OP_DONE  # no call in between, so with the GIL no other thread runs in between
+    return was == OP_NEW
 
 
 def refuse(op, m):
@@ -201,15 +204,54 @@ if cython.compiled:
     rt_set_op_send(am_send)  # noqa: F821
 
 else:
+    # start, claim and resumed in one, without their calls: these would be half of what such an await takes here.
 
     def _drive(self):
-        if start(self) == PARK:
-            yield
-            return resumed(self)
+        m = getm()
+        if m is None or (g := m.curg) is None or m.mcall != MCALL_NONE or g.cancelflag or self.state != OP_NEW:
+            refuse(self, m)
+        was, self.state = self.state, OP_DONE
+        if was != OP_NEW or (FREE_THREADED and not claim(self)):
+            raise awaited_twice(self)
+        if self.begin(g) == READY:
+            if not m.preempt or m.sched.ending:
+                return self.finish()
+            m.preempt = False
+            self.g = g
+            m.mcall = MCALL_PREEMPT
+        elif m.sched.ending:
+            stopping(self, m)
+            return self.finish()
+        elif m.mcall == MCALL_NONE:
+            m.mcall = MCALL_PARK
+            m.parkop = self
+        self.state = OP_PARKED
+        yield
+        m = getm()
+        if m is None or m.mcall != MCALL_NONE or self.g is not m.curg:
+            lost(self, m)
+        self.state = OP_DONE
         return self.finish()
 
-    Op.__await__ = _drive
-    Op.__iter__ = _drive
+    def _drive_gosched(self):
+        m = getm()
+        if m is None or (g := m.curg) is None or m.mcall != MCALL_NONE or g.cancelflag or self.state != OP_NEW:
+            refuse(self, m)
+        was, self.state = self.state, OP_DONE
+        if was != OP_NEW or (FREE_THREADED and not claim(self)):
+            raise awaited_twice(self)
+        if m.sched.ending:
+            stopping(self, m)
+        self.state = OP_PARKED
+        m.mcall = MCALL_GOSCHED
+        yield
+        m = getm()
+        if m is None or m.mcall != MCALL_NONE:
+            lost(self, m)
+        self.state = OP_DONE
+
+    Op.__await__ = Op.__iter__ = _drive
+    GoschedOp.__await__ = GoschedOp.__iter__ = _drive_gosched
 
 
 def gosched():
@@ -217,4 +259,4 @@ def gosched():
     (runtime/proc.go).
 
     Raises RuntimeError when awaited outside a goroutine."""
-    return GoschedOp.__new__(GoschedOp)
+    return GoschedOp.__new__(GoschedOp) if cython.compiled else GoschedOp()
