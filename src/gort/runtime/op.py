@@ -1,8 +1,9 @@
 """How an operation object is awaited.  Follows gopark and mcall in Go's runtime/proc.go.
 
 `await ch.recv()` calls the operation's am_send (3.11), its tp_iternext (3.12 and later), or, in the uncompiled core,
-a generator.  The first call does the operation or enqueues it and yields None up to the M's loop, leaving word of what
-it wants in m.mcall and m.parkop.  The second call, after the goroutine has been made runnable, gives the result.
+a generator (`_drive`, which has start and resumed written out).  The first call does the operation or enqueues it and
+yields None up to the M's loop, leaving word of what it wants in m.mcall and m.parkop.  The second call, after the
+goroutine has been made runnable, gives the result.
 
 Only an operation's own first call yields, so a None that reaches the M with m.mcall unset is not gort's: somebody
 awaited an asyncio future.  And an m.mcall still set when the next operation starts means that a suspension never
@@ -204,7 +205,7 @@ if cython.compiled:
     rt_set_op_send(am_send)  # noqa: F821
 
 else:
-    # start, claim and resumed in one, without their calls: these would be half of what such an await takes here.
+    # start, claim and resumed written out: a call that C makes part of its caller costs as much here as ten lines.
 
     def _drive(self):
         m = getm()
