@@ -13,6 +13,8 @@ cpdef tuple newproc_from(Sched s, object fn, tuple args, dict kwargs, object don
 cdef inline G new_g(Sched s, M m, object coro, object done, bint system)
 cdef PyObject *go_fast(PyObject *self, PyObject **args, Py_ssize_t nargs, PyObject *kwnames) except NULL
 cdef inline G gfget(Sched s, M m)
+cdef G gfget_global(Sched s, M m, P p)
+cdef void gfput_global(Sched s, G first, G last, int n) noexcept
 cdef void gfput(Sched s, M m, G g) noexcept
 cdef inline int64_t newgoid(Sched s, M m) noexcept
 cdef inline int inherit_context(G g) except -1

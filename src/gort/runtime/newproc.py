@@ -18,9 +18,11 @@ else:
 from gort.runtime import mistakes
 
 GOID_BATCH = 16  # goroutine numbers that a P takes at a time, as in Go, so that spawning touches no shared counter
-GFREE_MAX = 64  # dead Gs that a P keeps for itself; half of them go to sched's list beyond that
+GFREE_MAX = 64  # dead Gs that a P keeps for itself at most
+GFREE_BATCH = 32  # so many go to sched's list, or come from there, at a time: its lock is everybody's
 _GOID_BATCH = cython.declare(cython.int, 16)
 _GFREE_MAX = cython.declare(cython.int, 64)
+_GFREE_BATCH = cython.declare(cython.int, 32)
 
 
 if cython.compiled:
@@ -84,14 +86,8 @@ def gfget(s, m):
             g.schedlink = None
             return g
     if s.gfree is not None:
-        s.lock()
-        g = s.gfree
+        g = gfget_global(s, m, p)
         if g is not None:
-            s.gfree = g.schedlink
-            s.ngfree -= 1
-        s.unlock()
-        if g is not None:
-            g.schedlink = None
             return g
     g = G.__new__(G) if cython.compiled else G()
     if cython.compiled:
@@ -103,23 +99,70 @@ def gfget(s, m):
     return g
 
 
+def gfget_global(s, m, p):
+    """One of sched's dead Gs, and some more for p's list; None when another thread has taken the last."""
+    g: G
+    first: G = None
+    last: G = None
+    n: cython.int = 0
+    s.lock()
+    g = s.gfree
+    if g is not None:
+        s.gfree = g.schedlink
+        if p is not None:
+            first = s.gfree
+            while s.gfree is not None and n < _GFREE_BATCH - 1:
+                last = s.gfree
+                s.gfree = last.schedlink
+                n += 1
+        s.ngfree -= n + 1
+    s.unlock()
+    if g is None:
+        return None
+    g.schedlink = None
+    if n != 0:
+        p.lock()
+        if p.mid == m.id:
+            last.schedlink = p.gfree
+            p.gfree = first
+            p.ngfree += n
+            n = 0
+        p.unlock()
+        if n != 0:
+            gfput_global(s, first, last, n)
+    return g
+
+
+def gfput_global(s, first, last, n):
+    """Puts a chain of n dead Gs on sched's list."""
+    s.lock()
+    last.schedlink = s.gfree
+    s.gfree = first
+    s.ngfree += n
+    s.unlock()
+
+
 def gfput(s, m, g):
     """Keeps a dead G for the next go statement."""
     p: P = m.p
+    last: G = g
+    n: cython.int = 1
     if p is not None:
         p.lock()
-        if p.mid == m.id and p.ngfree < _GFREE_MAX:
+        if p.mid == m.id:
             g.schedlink = p.gfree
             p.gfree = g
             p.ngfree += 1
-            p.unlock()
-            return
+            if p.ngfree < _GFREE_MAX:
+                p.unlock()
+                return
+            while n < _GFREE_BATCH:
+                last = last.schedlink
+                n += 1
+            p.gfree = last.schedlink
+            p.ngfree -= n
         p.unlock()
-    s.lock()
-    g.schedlink = s.gfree
-    s.gfree = g
-    s.ngfree += 1
-    s.unlock()
+    gfput_global(s, g, last, n)
 
 
 def disown(s):
