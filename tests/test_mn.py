@@ -13,7 +13,7 @@ import gort
 from gort import runtime
 from gort.runtime import sysmon
 from gort.sync import WaitGroup
-from support import PATIENCE_S, until
+from support import PATIENCE_S, python, until
 
 Run = Callable[..., Any]
 
@@ -349,3 +349,49 @@ def test_stack_shows_every_goroutine(run: Run, size: int) -> None:
     assert text.count("goroutine ") >= size + 1
     assert "goroutine 1 [running]:" in text
     assert text.count("waiter(...)") == size
+
+
+DUMPS = """
+import gort, sys
+
+async def main():
+    over = []
+
+    async def waits(depth, ch):
+        return await (waits(depth - 1, ch) if depth else ch.recv_ok())
+
+    async def receiver(ch):
+        while (await waits(3, ch))[1]:
+            pass
+
+    async def sender(ch):
+        while not over:
+            await ch.send(None)
+        ch.close()
+
+    async def yields():
+        while not over:
+            await gort.gosched()
+
+    wg = gort.sync.WaitGroup()
+    for _ in range(8):
+        ch = gort.Chan()
+        wg.go(receiver, ch)
+        wg.go(sender, ch)
+        wg.go(yields)
+    for _ in range(int(sys.argv[1])):
+        text = gort.runtime.stack(all=True)
+        assert text.count("goroutine ") >= 25, text
+    over.append(True)
+    await wg.wait()
+
+gort.run(main, procs=4)
+print("whole")
+"""
+
+
+def test_a_dump_leaves_goroutines_whole_that_run_meanwhile() -> None:
+    """Without the GIL a look at a coroutine that starts at this moment freed what it awaits a second time.  In a process
+    of its own: it ended by a signal, or with an operation that two goroutines had, or never."""
+    done = python(DUMPS, "4000" if runtime.compiled else "400")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "whole\n", "")

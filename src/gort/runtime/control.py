@@ -4,8 +4,6 @@ runtime/debug.go, runtime/proc.go (LockOSThread) and runtime/extern.go.
 
 from __future__ import annotations
 
-import threading
-
 from gort.runtime import debugvars, handoff, main, procresize, rt0, runtime2, traceback
 from gort.runtime.errors import Goexit
 from gort.runtime.mistakes import check_procs
@@ -130,11 +128,8 @@ def stack(all: bool = False) -> str:
     m = runtime2.current_m()
     if m is not None and m.curg is not None:
         here = _running_stack(m)
-        if not all:
-            return here
-        rest = [traceback.goroutine(g) for g in list(m.sched.allgs)
-                if g is not m.curg and not g.system and g.status not in (0, 6)]  # fmt: skip
-        return "\n".join([here, *rest])
+        rest = traceback.dump(m.sched, m.curg) if all else ""
+        return "\n".join(filter(None, (here, rest)))
     if not all:
         return ""
     return "\n".join(traceback.dump(s) for s in list(main._running))
@@ -142,8 +137,7 @@ def stack(all: bool = False) -> str:
 
 def _running_stack(m: Any) -> str:
     g = m.curg
-    frames = traceback.running(threading.get_ident())
-    text = f"goroutine {g.goid} [running]:\n{traceback.render(frames)}"
+    text = f"goroutine {g.goid} [running]:\n{traceback.render(traceback.here())}"
     return text + traceback.created_by(g.gocode, g.golasti, g.parentgoid)
 
 

@@ -6,6 +6,12 @@ from libc.stdint cimport int64_t, uint64_t
 from gort.runtime.rt cimport rt_mutex, rt_lock, rt_unlock, rt_getm, rt_export, rt_set_lockrank, rt_set_rank_throw, nanotime, rt_setm, rt_stack_bounds, rt_tls_load, rt_tls_store, rt_install_op, rt_op_check, rt_set_never, rt_gc_show_coro
 from gort.runtime.lockrank cimport LOCK_RANK_ALLG, LOCK_RANK_G, LOCK_RANK_P, LOCK_RANK_SCHED, LOCK_RANK_TIMERS
 
+cdef extern from "gort_stacks.h":
+    ctypedef object (*rt_stoppedfunc)(object)
+    object rt_world_stopped(rt_stoppedfunc fn, object arg)
+    list rt_thread_frames(long long ident)
+    list rt_awaited_frames(object coro)
+
 cpdef enum:
     _Gidle = 0
     _Grunnable = 1
@@ -265,5 +271,7 @@ cdef inline M getm():
 cpdef M current_m()
 cpdef G getg()
 cpdef tuple peek(G g)
+cdef object gather(object asked)
+cdef object gather_thread(object ident)
 cdef void never(PyObject *op) noexcept
 cdef void rank_throw(int held, int rank, int same) noexcept

@@ -458,15 +458,14 @@ def getg():
 
 
 def peek(g):
-    """What a dump on another thread says of g: (coroutine, operation that it waits for, function, code object of its go
-    statement), each of which may be let go the next moment."""
+    """What a dump on another thread says of g: (operation that it waits for, function, code object of its go statement),
+    each of which may be let go the next moment."""
     g.lock()
-    coro: object = g.coro
     op: Op = g.waitop
     fn: object = g.fn
     code: object = g.gocode
     g.unlock()
-    return (coro, op, fn, code)
+    return (op, fn, code)
 
 
 def rank_throw(held, rank, same):
@@ -508,6 +507,37 @@ if cython.compiled:
         hi: cython.longlong = 0
         rt_stack_bounds(cython.address(lo), cython.address(hi))  # noqa: F821
         return (lo, hi)
+
+    def gather(asked):
+        """stacks, while the world is stopped: what is done here is bound by gort_stacks.h."""
+        gs: list = asked[0]
+        ms: list = asked[1]
+        g: G
+        m: M
+        found: list = []
+        frames: object
+        for g in gs:
+            frames = None
+            if g.status == _Grunning or g.status == _Gsyscall:
+                for m in ms:
+                    if m.curg is g:
+                        frames = rt_thread_frames(m.ident)  # noqa: F821
+                        break
+            found.append((frames, None if g.coro is None else rt_awaited_frames(g.coro)))  # noqa: F821
+        return found
+
+    def gather_thread(ident):
+        """thread_frames, likewise."""
+        return rt_thread_frames(ident)  # noqa: F821
+
+    def stacks(gs, ms):
+        """Of each of these goroutines: (the frames of its thread, if one of the Ms runs it, the frames that it is
+        suspended in), all of one moment; a frame is (code, offset, globals), the innermost comes first."""
+        return rt_world_stopped(gather, (gs, ms))  # noqa: F821
+
+    def thread_frames(ident):
+        """The frames of what a thread runs."""
+        return rt_world_stopped(gather_thread, ident)  # noqa: F821
 
     def tls_store(v):
         """Writes this thread's probe slot."""
