@@ -12,7 +12,7 @@ import pytest
 
 import gort
 from gort.sync import WaitGroup
-from support import GIL, PATIENCE_S, gort_threads, open_files, os_threads, resident_bytes, settles
+from support import GIL, PATIENCE_S, gort_threads, open_files, os_threads, python, resident_bytes, settles
 
 Run = Callable[..., Any]
 
@@ -249,3 +249,50 @@ def test_stubborn_goroutine_cannot_keep_the_program_alive(run: Run) -> None:
         return "ended"
 
     assert run(main) == "ended"
+
+
+LATE = """
+import gc, sys, threading
+import gort
+
+def program(n):
+    over, started = threading.Event(), threading.Event()
+
+    def late():
+        started.set()
+        over.wait()
+
+    async def receiver(ch):
+        await ch.recv_ok()
+
+    async def main():
+        gort.go(late)
+        await gort.blocking(started.wait)
+        ch, wg = gort.Chan(), gort.sync.WaitGroup()
+        for _ in range(n):
+            wg.go(receiver, ch)
+        await gort.gosched()
+        ch.close()
+        await wg.wait()
+
+    gort.run(main, procs=2)
+    over.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("gort-m"):
+            thread.join()
+    for _ in range(10):
+        gc.collect()
+
+threading.stack_size(256 * 1024)
+thread = threading.Thread(target=program, args=(50_000,))
+thread.start()
+thread.join()
+print("over")
+"""
+
+
+def test_a_late_thread_leaves_no_chain_that_is_freed_at_once() -> None:
+    """A thread that is still in a call when the program ends keeps the runtime, with the free list of all the goroutines
+    that there were.  It used to be let go as it was, and overran the stack of whichever thread freed it."""
+    done = python(LATE)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "over\n", "")

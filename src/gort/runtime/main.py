@@ -227,8 +227,9 @@ def release(s: Any) -> None:
     m0.p = None
     for p in s.allp:
         timers.cleartimers(p)
+    proc.release_queues(s)
     if all(m is m0 for m in s.allm):
-        proc.release_queues(s)
+        proc.release_idle(s)
     s.netpoll_close()
     newproc.disown(s)
     s.maing = None

@@ -37,6 +37,8 @@ cdef int startlockedm(M m, G g) except -1
 cpdef loop(M m)
 cdef uint64_t cheaprand(M m)
 cpdef in_context(G g, object fn)
+cdef unlink(G g)
 cpdef release_queues(Sched s)
+cpdef release_idle(Sched s)
 cpdef mstart(M m)
 cpdef mexit(M m)

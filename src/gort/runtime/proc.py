@@ -603,6 +603,7 @@ def mexit(m):
     s: Sched = m.sched
     p: P = m.p
     m.p = None
+    m.schedlink = None  # it was idle when the end came: the next one, which may be one of thousands
     s.lock()
     if p is not None and unbind(p, m.id):
         pidleput(s, p)
@@ -627,21 +628,45 @@ def in_context(g, fn):
     return g.context.run(fn) if g.context is not None else fn()
 
 
-def release_queues(s):
-    """Unlinks every queue and free list, one link at a time: a long chain freed at once would recurse."""
-    g: G
-    p: P
-    for g in s.allgs:
+def unlink(g):
+    """Takes a chain apart, one link at a time: freed at once it would recurse.  allgs holds what is in it; the lock that
+    guards the chain is held."""
+    rest: G
+    while g is not None:
+        rest = g.schedlink
         g.schedlink = None
+        g = rest
+
+
+def release_queues(s):
+    """Empties every queue and free list of goroutines.  A thread that is late may still be about to use them."""
+    p: P
+    for p in s.allp:
+        p.lock()
+        unlink(p.runqhead)
+        p.runqhead = None
+        p.runqtail = None
+        p.runqsize = 0
+        p.runnext = None
+        unlink(p.gfree)
+        p.gfree = None
+        p.ngfree = 0
+        p.unlock()
+    s.lock()
+    unlink(s.runqhead)
     s.runqhead = None
     s.runqtail = None
     s.runqsize = 0
+    unlink(s.gfree)
     s.gfree = None
+    s.ngfree = 0
+    s.unlock()
+
+
+def release_idle(s):
+    """Takes the idle lists apart, once no thread is left that might want a P to end its goroutine with."""
+    p: P
     for p in s.allp:
-        p.runqhead = None
-        p.runqtail = None
-        p.runnext = None
-        p.gfree = None
         p.link = None
     s.pidle = None
     s.midle = None
