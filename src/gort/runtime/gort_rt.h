@@ -226,8 +226,12 @@ static inline void rt_gc_hide(PyObject *o) { PyObject_GC_UnTrack(o); }
 static inline void rt_gc_show(PyObject *o) {
     if (!PyObject_GC_IsTracked(o)) PyObject_GC_Track(o);
 }
+/* From 3.14 on, without the GIL, a suspended coroutine's frame has references that nobody counts (to functions, types,
+ * code): the collector knows of them only by visiting the coroutine, and would free what nothing else refers to. */
 static inline void rt_gc_hide_coro(PyObject *o) {
+#if !defined(Py_GIL_DISABLED) || PY_VERSION_HEX < 0x030E0000
     if (PyCoro_CheckExact(o)) PyObject_GC_UnTrack(o);
+#endif
 }
 static inline void rt_gc_show_coro(PyObject *o) {
     if (PyCoro_CheckExact(o)) rt_gc_show(o);
