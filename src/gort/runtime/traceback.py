@@ -142,9 +142,15 @@ def _stack(g: Any) -> list[Entry]:
     # Neither its thread nor, if it is runnable, whoever starts it can be stopped; one that is parked can.
     g.lock()
     try:
-        return awaited(g.coro) if g.parked else []
+        if g.parked:
+            return awaited(g.coro)
+        code = getattr(g.coro, "cr_code", None)
     finally:
         g.unlock()
+    if code is None:
+        return []
+    modules = (vars(m) for m in list(sys.modules.values()) if getattr(m, "__file__", None) == code.co_filename)
+    return [_entry(code, code.co_firstlineno, next(modules, {}).get("__name__"))]
 
 
 def raised(tb: TracebackType | None) -> list[tuple[str, str, int]]:
