@@ -83,6 +83,35 @@ def test_tickers_go_on_while_others_block(run: Run, call: Callable[[], None]) ->
     raise AssertionError(f"99th percentile of the tickers' lateness: {best} s at best, {len(late)} ticks")
 
 
+def test_a_call_is_noticed_right_after_a_pause() -> None:
+    """The watcher sleeps deeply while nothing runs; somebody who takes a P wakes it."""
+    longest: list[float] = []
+
+    async def ticks(stop: list[bool]) -> None:
+        last = time.monotonic()
+        worst = 0.0
+        while not stop:
+            await gort.sleep(0.005)
+            now = time.monotonic()
+            worst = max(worst, now - last)
+            last = now
+        longest.append(worst)
+
+    async def main() -> None:
+        for _ in range(9):
+            await gort.sleep(0.13)  # everybody sleeps
+            stop: list[bool] = []
+            async with gort.Group() as group:
+                group.go(ticks, stop)
+                await gort.sleep(0.012)
+                time.sleep(0.12)
+                stop.append(True)
+
+    gort.run(main, procs=1)
+    longest.sort()
+    assert longest[4] < 0.05, longest
+
+
 def test_main_may_block_too(run: Run) -> None:
     """main sits in time.sleep; the others run meanwhile."""
 

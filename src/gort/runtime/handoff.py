@@ -16,13 +16,13 @@ Rejected: waking a thread at every ready (under the GIL they would only fight fo
 from __future__ import annotations
 
 import sys
-import threading
 
 import cython
 
 from gort.runtime import traceback
 from gort.runtime.errors import Deadlock
 from gort.runtime.lockrank import throw
+from gort.runtime.newosproc import newosproc
 
 if cython.compiled:
     rt_import()  # noqa: F821
@@ -141,7 +141,19 @@ def pidleget(s):
         s.pidle = p.link
         p.link = None
         s.npidle -= 1
+        if s.sysmonwait:  # it sleeps for long, as nothing ran: now it must watch
+            s.sysmonwait = False
+            s.sysmonnote.wakeup()
     return p
+
+
+def sysmon_may_sleep(s):
+    """sysmon asks to be woken when somebody takes an idle P; False when a P is busy already."""
+    s.lock()
+    s.sysmonwait = s.npidle == s.gomaxprocs
+    idle: cython.bint = s.sysmonwait
+    s.unlock()
+    return idle
 
 
 def bind(p, m):
@@ -280,9 +292,8 @@ def launch(s, m):
         return
     m.started = True
     checkmcount(s)
-    m.thread = threading.Thread(target=s.mstart, args=(m,), name=f"gort-m{m.id - 1}", daemon=True)
     try:
-        m.thread.start()
+        newosproc(f"gort-m{m.id - 1}", s.mstart, m)
     except (RuntimeError, MemoryError) as e:
         # The system gives no more threads.  The Ms that there are carry on; the P waits for one of them, or until sysmon
         # has tried again with success.

@@ -15,7 +15,7 @@ import time
 from _weakrefset import WeakSet
 from types import CoroutineType, FunctionType
 
-from gort.runtime import debugvars, handoff, newproc, proc, rt0, runtime2, signals, timers
+from gort.runtime import debugvars, handoff, newosproc, newproc, proc, rt0, runtime2, signals, timers
 from gort.runtime.errors import Deadlock, Goexit, Stopping
 from gort.runtime.sema import WaitGroup
 
@@ -170,7 +170,7 @@ def shutdown(s: Any, agens: AsyncGenerators) -> None:
             while (m.thread is None or m.thread.ident is None) and m in s.allm and time.monotonic_ns() < deadline:
                 time.sleep(0.0005)
             if m.thread is not None and m.thread.ident is not None:
-                m.thread.join(max(0.0, (deadline - time.monotonic_ns()) / 1e9))
+                newosproc.join(m.thread, deadline)
     if isinstance(s.fatal, Deadlock):
         from gort.runtime import panic
 

@@ -32,6 +32,9 @@ cdef extern from "gort_rt.h":
     void rt_set_lockrank(bint on) noexcept
     object rt_fetch_exc()
     void rt_usleep(long us) noexcept
+    int rt_note_sleep(int *note, int64_t ns) noexcept
+    void rt_note_wakeup(int *note) noexcept
+    void rt_note_clear(int *note) noexcept
     void rt_gc_hide(object o) noexcept
     void rt_gc_show(object o) noexcept
     void rt_gc_hide_coro(object o) noexcept

@@ -139,9 +139,11 @@ class Note:
     """A one-shot sleep and wake-up between threads.  Follows Go's note (runtime/lock_futex.go), except that waking
     twice is harmless: sysmon, a signal and a timer may all want the same thread."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._lock.acquire()
+    if not cython.compiled:
+
+        def __init__(self) -> None:
+            self._lock = threading.Lock()
+            self._lock.acquire()
 
     def sleep(self, timeout: float = -1.0) -> bool:
         """Sleeps until woken or until `timeout` seconds have passed; True when it was woken.  Consumes the wake-up."""
@@ -149,13 +151,19 @@ class Note:
         # follows: it is looked for first, and again after a while, for the few nanoseconds in between.
         left: cython.double = timeout
         part: cython.double
-        if self._lock.acquire(False):
-            return True
+        until: cython.longlong
         while True:
+            part = SIGNAL_SLICE if left < 0 or left > SIGNAL_SLICE else left
             if cython.compiled:
                 PyErr_CheckSignals()  # noqa: F821
-            part = SIGNAL_SLICE if left < 0 or left > SIGNAL_SLICE else left
-            if self._lock.acquire(True, part):
+                until = nanotime() + cython.cast(cython.longlong, part * 1e9)  # noqa: F821
+                while True:
+                    if rt_note_sleep(cython.address(self.woken), max(0, until - nanotime())):  # noqa: F821
+                        return True
+                    PyErr_CheckSignals()  # noqa: F821
+                    if nanotime() >= until:  # noqa: F821
+                        break
+            elif self._lock.acquire(True, part):
                 return True
             if left >= 0:
                 left -= part
@@ -164,7 +172,9 @@ class Note:
 
     def wakeup(self) -> None:
         """Wakes the sleeper, or lets the next sleep return at once."""
-        if self._lock.locked():
+        if cython.compiled:
+            rt_note_wakeup(cython.address(self.woken))  # noqa: F821
+        elif self._lock.locked():
             try:
                 self._lock.release()
             except RuntimeError:  # another waker was faster
@@ -172,7 +182,10 @@ class Note:
 
     def clear(self) -> None:
         """Forgets a wake-up that nobody has slept for."""
-        self._lock.acquire(False)
+        if cython.compiled:
+            rt_note_clear(cython.address(self.woken))  # noqa: F821
+        else:
+            self._lock.acquire(False)
 
 
 class Op:

@@ -1,7 +1,10 @@
 """sysmon: the thread that watches the others.  Follows sysmon and retake in Go's runtime/proc.go.
 
-It needs no P.  It sleeps 20 µs at first, doubling up to 10 ms while there is nothing to do, and deeply while every P is
-idle.  A P whose M has run one goroutine for longer than a slice is judged by that thread's CPU clock:
+It needs no P.  It sleeps 20 µs at first, doubling up to 10 ms while there is nothing to do, and deeply once every P has
+been idle for a while: whoever takes one then wakes it.  Go is told when a goroutine enters a call; here only a second
+look tells that one has made no step since the first, so where others wait for the P each look is followed by a second,
+BLOCKED_NS later, and by more of them until it is clear what that goroutine does.  A P whose M has run one goroutine for
+longer than that is judged by the thread's CPU clock:
 
 - The thread used no CPU: it is blocked in a call.  Its P is handed to another M at once.
 - It computes: it is asked to make way at its next operation, and when others wait for a P, the P is handed on as well,
@@ -32,6 +35,7 @@ MAX_DELAY_NS = 10_000_000
 QUIET_ROUNDS = 50  # rounds without work after which the delay doubles
 SLICE_NS = 10_000_000  # Go's forcePreemptNS
 BLOCKED_NS = 1_000_000  # a thread that uses no CPU for this long is blocked
+AGAIN_NS = 1_100_000  # when the second look follows
 IDLE_NS = 100_000_000  # how often a sleeping runtime is looked at for a deadlock that could not be told before
 QUICK_SWITCH_S = 0.001
 EXIT_GRACE_NS = 100_000_000
@@ -106,6 +110,8 @@ def sysmon(s: Any) -> None:
     delay = MIN_DELAY_NS
     floor = 1_000_000 if gil_enabled() else MIN_DELAY_NS  # under the GIL each round costs the others a switch
     seen: dict[int, Seen] = {}
+    again = False
+    steps = 0
     started = traced = nanotime()
     trace_every = s.debug["schedtrace"] * 1_000_000
     try:
@@ -115,8 +121,13 @@ def sysmon(s: Any) -> None:
             elif idle > QUIET_ROUNDS:
                 delay = min(delay * 2, MAX_DELAY_NS)
             quiet = s.npidle == s.gomaxprocs and not s.npolling
-            deep = s.npidle == s.gomaxprocs and not s.interrupted and not trace_every
-            s.sysmonnote.sleep((IDLE_NS if deep else delay) / 1e9)
+            deep = False
+            if s.npidle == s.gomaxprocs and not s.interrupted and not trace_every:
+                steps, before = sum(p.schedtick for p in s.allp), steps
+                deep = steps == before and handoff.sysmon_may_sleep(s)  # not in the gaps of a program that works
+            quick = again and not deep
+            s.sysmonnote.sleep((IDLE_NS if deep else AGAIN_NS if quick else delay) / 1e9)
+            s.sysmonwait = False
             if s.exiting:
                 break
             if s.interrupted:
@@ -144,7 +155,12 @@ def sysmon(s: Any) -> None:
                 s.nexternal += 1
                 netpoll.poll(0)
                 s.nexternal -= 1
-            idle = 0 if retake(s, seen) else idle + 1
+            n, stuck, fresh = retake(s, seen)
+            again = stuck or (fresh and not quick)
+            if n:
+                idle = 0
+            elif not quick:
+                idle += 1
         unquicken(s)
         wait_for_m0(s)
     except Exception:
@@ -237,9 +253,19 @@ def cpu_clock(m: Any) -> int | None:
         return None
 
 
-def retake(s: Any, seen: dict[int, Seen]) -> int:
-    """Looks at each P; hands on those whose threads are blocked, or compute for too long.  Returns how many."""
+def watched(s: Any, p: Any, mid: int) -> tuple[Any, int | None]:
+    """The M that runs a goroutine on p, and its CPU time; (None, None) where it runs none."""
+    m = next((m for m in list(s.allm) if m.id == mid), None)
+    if m is None or m.curg is None:
+        return None, None
+    return m, cpu_clock(m)
+
+
+def retake(s: Any, seen: dict[int, Seen]) -> tuple[int, bool, bool]:
+    """Looks at each P; hands on those whose threads are blocked, or compute for too long.  Returns how many, and whether
+    others wait for one whose goroutine has made no step since the last look, or for one that has just been noted."""
     n = 0
+    stuck = fresh = False
     now = nanotime()
     for p in list(s.allp):
         mid = p.mid
@@ -256,21 +282,27 @@ def retake(s: Any, seen: dict[int, Seen]) -> int:
         if last.tick != tick or last.mid != mid:
             last.tick, last.mid, last.since = tick, mid, now
             last.clock = None
+            if waiting_work(s, p):
+                m, cpu = watched(s, p, mid)
+                if cpu is not None:
+                    last.clock, last.cpu = now, cpu
+                    fresh = True
             continue
         age = now - last.since
+        wanted = waiting_work(s, p)
+        stuck = stuck or wanted
         if age < BLOCKED_NS:
             continue
-        m = next((m for m in list(s.allm) if m.id == mid), None)
-        if m is None or m.curg is None:
+        m, cpu = watched(s, p, mid)
+        if m is None:
             continue
-        cpu = cpu_clock(m)
         if last.clock is None or cpu is None:
             last.clock, last.cpu = now, cpu or 0
             if cpu is not None or age < SLICE_NS:
                 continue
         blocked = cpu is not None and (cpu - last.cpu) * 10 < now - last.clock
         if blocked and now - last.clock >= BLOCKED_NS:
-            if waiting_work(s, p) and take(s, p, m, mid, tick):
+            if wanted and take(s, p, m, mid, tick):
                 from gort.runtime import reports
 
                 n += 1
@@ -278,13 +310,13 @@ def retake(s: Any, seen: dict[int, Seen]) -> int:
                 reports.blocked(s, m, last.since)
         elif age >= SLICE_NS:
             m.preempt = True
-            if waiting_work(s, p) and computing(s) < computing_max(s) and take(s, p, m, mid, tick):
+            if wanted and computing(s) < computing_max(s) and take(s, p, m, mid, tick):
                 n += 1
                 s.npreempt += 1
                 quicken(s)
         if now - (last.clock or now) >= SLICE_NS:
             last.clock, last.cpu = now, cpu or 0
-    return n
+    return n, stuck, fresh
 
 
 def waiting_work(s: Any, p: Any) -> bool:
