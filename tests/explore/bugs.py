@@ -80,7 +80,8 @@ BUGS = {
         ),
         Bug(
             "wakeup_before_sleep_lost", runtime2.Note, "sleep",
-            "    if self._lock.acquire(False):\n        return True\n", "    self._lock.acquire(False)\n",
+            "    if not cython.compiled and self._lock.acquire(False):\n        return True\n",
+            "    self._lock.acquire(False)\n",
             ("foreign_wait", "last_look"),
         ),
         Bug(

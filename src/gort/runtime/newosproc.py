@@ -28,7 +28,8 @@ def newosproc(name: str, mstart: Callable[[Any], None], m: Any) -> threading.Thr
 
     Raises RuntimeError or MemoryError when the system gives no more threads."""
     m.thread = thread = threading.Thread(target=mstart, args=(m,), name=name, daemon=True)
-    thread._started = Unawaited()  # type: ignore[attr-defined]  # where there is no such thing any more, start waits
+    if isinstance(getattr(thread, "_started", None), threading.Event):  # where there is no such thing, start waits
+        thread._started = Unawaited()  # type: ignore[attr-defined]
     thread.start()
     return thread
 

@@ -152,6 +152,8 @@ class Note:
         left: cython.double = timeout
         part: cython.double
         until: cython.longlong
+        if not cython.compiled and self._lock.acquire(False):
+            return True
         while True:
             part = SIGNAL_SLICE if left < 0 or left > SIGNAL_SLICE else left
             if cython.compiled:

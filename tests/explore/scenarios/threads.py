@@ -213,10 +213,10 @@ def locked_thread() -> None:
 
         async def locked() -> None:
             gort.runtime.lock_os_thread()
-            here = gort.runtime.control.threading.current_thread()
+            here = gort.runtime.main.threading.current_thread()
             for _ in range(2):
                 await ch.recv()
-                assert gort.runtime.control.threading.current_thread() is here
+                assert gort.runtime.main.threading.current_thread() is here
             gort.runtime.unlock_os_thread()
 
         wg.go(locked)
