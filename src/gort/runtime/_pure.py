@@ -16,13 +16,15 @@ import contextvars
 import sys
 import time
 from _thread import _local
-from functools import partial
 from types import CoroutineType, FunctionType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from functools import partial
     from types import CodeType
     from typing import Any
+else:
+    from _functools import partial  # functools itself brings half a dozen modules along
 
 nanotime = time.monotonic_ns
 
