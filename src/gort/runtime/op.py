@@ -214,7 +214,10 @@ else:
         was, self.state = self.state, OP_DONE
         if was != OP_NEW or (FREE_THREADED and not claim(self)):
             raise awaited_twice(self)
-        if self.begin(g) == READY:
+        if type(self) is GoschedOp and not m.sched.ending:
+            self.g = g
+            m.mcall = MCALL_GOSCHED
+        elif self.begin(g) == READY:
             if not m.preempt or m.sched.ending:
                 return self.finish()
             m.preempt = False
@@ -234,25 +237,7 @@ else:
         self.state = OP_DONE
         return self.finish()
 
-    def _drive_gosched(self):
-        m = getm()
-        if m is None or (g := m.curg) is None or m.mcall != MCALL_NONE or g.cancelflag or self.state != OP_NEW:
-            refuse(self, m)
-        was, self.state = self.state, OP_DONE
-        if was != OP_NEW or (FREE_THREADED and not claim(self)):
-            raise awaited_twice(self)
-        if m.sched.ending:
-            stopping(self, m)
-        self.state = OP_PARKED
-        m.mcall = MCALL_GOSCHED
-        yield
-        m = getm()
-        if m is None or m.mcall != MCALL_NONE:
-            lost(self, m)
-        self.state = OP_DONE
-
     Op.__await__ = Op.__iter__ = _drive
-    GoschedOp.__await__ = GoschedOp.__iter__ = _drive_gosched
 
 
 def gosched():
