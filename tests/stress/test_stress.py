@@ -22,6 +22,7 @@ from world import ACTIONS, WEIGHTS, World, check, mixed
 
 import gort
 from gort import Cancelled, runtime
+from gort.runtime import runtime2
 from support import environment, until
 
 SECONDS = float(os.environ.get("GORT_STRESS_SECONDS", "2"))
@@ -139,6 +140,46 @@ def test_storm_of_short_goroutines(procs: int) -> None:
 
     started, ended = gort.run(main, procs=procs)
     assert started == ended > 0
+
+
+@LIMIT
+@pytest.mark.parametrize("procs", [1, 4])
+def test_goroutines_are_counted_right_while_sysmon_looks_on(procs: int) -> None:
+    """sysmon reads what Ms run while they change it: no G has a reference too few afterwards, and those too many
+    are the few that waiting Ms and the eight handles still have. No two goroutines had one number, though Ms
+    lose their P unknowingly."""
+    end = time.monotonic() + SECONDS / 2
+
+    async def main() -> tuple[list[int], Counter[int], int]:
+        numbers: list[int] = []
+
+        async def leaf() -> None:
+            m = runtime2.current_m()
+            numbers.append(m.curg.goid)
+
+        async def spawner() -> None:
+            while time.monotonic() < end:
+                for _ in range(20):
+                    gort.go(leaf)
+                await gort.gosched()
+
+        async with gort.Group() as group:
+            for _ in range(8):
+                group.go(spawner)
+        await until(lambda: runtime.num_goroutine() == 1)
+        await gort.sleep(0.02)
+        s = runtime2.current_m().sched
+        references = Counter[int]()
+        for i in range(len(s.allgs)):  # an index, not a loop over the list: that would hold another reference
+            if s.allgs[i].status == runtime2._Gdead:
+                references[sys.getrefcount(s.allgs[i])] += 1
+        return numbers, references, len(s.allm)
+
+    numbers, references, ms = gort.run(main, procs=procs)
+    assert len(numbers) == len(set(numbers)) > 0
+    usual = references.most_common(1)[0][0]
+    assert min(references) == usual, references
+    assert sum((n - usual) * times for n, times in references.items()) <= 3 * ms + 2 * 8, references
 
 
 @LIMIT

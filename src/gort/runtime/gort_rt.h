@@ -562,6 +562,47 @@ static inline int rt_install_op(PyObject *type) {
 }
 #endif
 
+/* ---- attributes read from Python ------------------------------------------------------------------------------
+ * Cython's getter of a field that holds an object loads it twice, once for the reference it takes and once for what it
+ * returns.  Without the GIL the owner may store something else in between: one object then has a reference too many, the
+ * other one too few, and is freed while it is in use.  These getters load once.  That is enough where something keeps the
+ * object for as long as anybody may read the field (HACKING.md, "Races"); what nobody keeps is read under its lock. */
+#ifdef Py_GIL_DISABLED
+static PyObject *rt_get_field(PyObject *o, void *offset) {
+    PyObject *v = __atomic_load_n((PyObject **)((char *)o + (Py_ssize_t)offset), __ATOMIC_ACQUIRE);
+    return Py_NewRef(v != NULL ? v : Py_None);
+}
+
+/* Gives the type of o such getters.  A field's place is found by writing there what is then seen through the old getter,
+ * so o is a new object that nobody else knows, whose fields hold None. */
+static inline int rt_load_once(PyObject *o) {
+    PyTypeObject *type = Py_TYPE(o);
+    int n = 0;
+    for (PyGetSetDef *d = type->tp_getset; d != NULL && d->name != NULL; d++) {
+        for (Py_ssize_t at = sizeof(PyObject); at + (Py_ssize_t)sizeof(PyObject *) <= type->tp_basicsize; at += sizeof(PyObject *)) {
+            PyObject **field = (PyObject **)((char *)o + at);
+            if (*field != Py_None) continue;
+            *field = Py_Ellipsis;                         /* immortal, like None */
+            PyObject *seen = d->get(o, d->closure);
+            *field = Py_None;
+            if (seen == NULL) return -1;
+            Py_DECREF(seen);
+            if (seen == Py_Ellipsis) {
+                d->get = rt_get_field;
+                d->closure = (void *)at;                  /* Cython's setters use none */
+                n++;
+                break;
+            }
+        }
+    }
+    if (n > 0) return 0;
+    PyErr_Format(PyExc_SystemError, "gort: %s has no field that holds an object; build anew", type->tp_name);
+    return -1;
+}
+#else
+static inline int rt_load_once(PyObject *o) { (void)o; return 0; }
+#endif
+
 /* ---- where a go statement stands ---------------------------------------------------------------------------
  * The code object and instruction of the calling Python frame: a reference and an integer; the line number is worked
  * out only when somebody asks. */

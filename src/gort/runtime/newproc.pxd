@@ -16,7 +16,7 @@ cdef inline G gfget(Sched s, M m)
 cdef G gfget_global(Sched s, M m, P p)
 cdef void gfput_global(Sched s, G first, G last, int n) noexcept
 cdef void gfput(Sched s, M m, G g) noexcept
-cdef inline int64_t newgoid(Sched s, M m) noexcept
+cdef int64_t newgoid(Sched s, M m) noexcept
 cdef inline int inherit_context(G g) except -1
 cdef inline void clear_context(G g) noexcept
 cpdef forget(G g)

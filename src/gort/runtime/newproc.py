@@ -51,48 +51,55 @@ else:
 
 
 def newgoid(s, m):
-    """A number for a new goroutine."""
+    """A number for a new goroutine where P's batch is used up: the first of the next one, whose rest the P gets."""
     p: P = m.p if m is not None else None
     goid: cython.longlong
-    if p is None:
-        s.lock()
-        s.goidgen += 1
-        goid = s.goidgen
-        s.unlock()
-        return goid
-    if p.goidcache == p.goidcacheend:
-        s.lock()
-        p.goidcache = s.goidgen + 1
-        s.goidgen += _GOID_BATCH
-        p.goidcacheend = p.goidcache + _GOID_BATCH
-        s.unlock()
-    goid = p.goidcache
-    p.goidcache = goid + 1
+    s.lock()
+    goid = s.goidgen + 1
+    s.goidgen += 1 if p is None else _GOID_BATCH
+    s.unlock()
+    if p is not None:
+        p.lock()
+        if p.mid == m.id:  # else the rest is lost, which does no harm
+            p.goidcache = goid + 1
+            p.goidcacheend = goid + _GOID_BATCH
+        p.unlock()
     return goid
 
 
 def gfget(s, m):
-    """A dead G to use again, or a new one, entered in allgs."""
+    """A dead G to use again, or a new one, entered in allgs; with a number, or 0 where P's batch is used up.
+
+    Both come from the P under its lock: this thread may have lost it unknowingly, and two goroutines would have one
+    number."""
     g: G = None
     p: P = m.p if m is not None else None
+    goid: cython.longlong = 0
     if p is not None:
         p.lock()
-        if p.mid == m.id and p.gfree is not None:
-            g = p.gfree
-            p.gfree = g.schedlink
-            p.ngfree -= 1
+        if p.mid == m.id:
+            if p.goidcache != p.goidcacheend:
+                goid = p.goidcache
+                p.goidcache = goid + 1
+            if p.gfree is not None:
+                g = p.gfree
+                p.gfree = g.schedlink
+                p.ngfree -= 1
         p.unlock()
         if g is not None:
             g.schedlink = None
+            g.goid = goid
             return g
     if s.gfree is not None:
         g = gfget_global(s, m, p)
         if g is not None:
+            g.goid = goid
             return g
     g = G.__new__(G) if cython.compiled else G()
     if cython.compiled:
         rt_gc_hide(g)  # noqa: F821  (until disown)
     g.sched = s
+    g.goid = goid
     s.lock_allg()
     s.allgs.append(g)
     s.unlock_allg()
@@ -256,7 +263,8 @@ def new_g(s, m, coro, done, system):
         g.golasti = frame.f_lasti
         g.context = copy_context()
     g.parentgoid = m.curg.goid if m is not None and m.curg is not None else 0
-    g.goid = newgoid(s, m)
+    if g.goid == 0:
+        g.goid = newgoid(s, m)
     g.status = _Grunnable
     return g
 

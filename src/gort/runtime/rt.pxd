@@ -19,6 +19,7 @@ cdef extern from "gort_rt.h":
     void rt_set_op_send(rt_sendfunc send) noexcept
     int rt_install_op(object type) except -1
     int rt_op_check(object op) except -1
+    int rt_load_once(object o) except -1
     void rt_set_never(void (*never)(PyObject *) noexcept) noexcept
     object rt_caller(int *lasti)
     ctypedef PyObject *(*rt_fastcall)(PyObject *, PyObject **, Py_ssize_t, PyObject *) except NULL

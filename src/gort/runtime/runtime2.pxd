@@ -3,7 +3,7 @@ cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
-from gort.runtime.rt cimport rt_mutex, rt_lock, rt_unlock, rt_getm, rt_export, rt_set_lockrank, rt_set_rank_throw, nanotime, rt_note_sleep, rt_note_wakeup, rt_note_clear, rt_setm, rt_stack_bounds, rt_tls_load, rt_tls_store, rt_install_op, rt_op_check, rt_set_never, rt_gc_show_coro
+from gort.runtime.rt cimport rt_mutex, rt_lock, rt_unlock, rt_getm, rt_export, rt_set_lockrank, rt_set_rank_throw, nanotime, rt_note_sleep, rt_note_wakeup, rt_note_clear, rt_setm, rt_stack_bounds, rt_tls_load, rt_tls_store, rt_install_op, rt_op_check, rt_load_once, rt_set_never, rt_gc_show_coro
 from gort.runtime.lockrank cimport LOCK_RANK_ALLG, LOCK_RANK_G, LOCK_RANK_P, LOCK_RANK_SCHED, LOCK_RANK_TIMERS
 
 cdef extern from "gort_stacks.h":

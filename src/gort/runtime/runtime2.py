@@ -506,9 +506,13 @@ if cython.compiled:
         op.kind, op.state, op.success, op.index, op.heapidx, op.when = 1, 2, 3, 4, 5, 6
         op.c, op.elem, op.next, op.sel = True, False, op, Ellipsis
         rt_op_check(op)  # noqa: F821
-        op.next = None
+        op.c = op.elem = op.next = op.sel = None
+        rt_load_once(op)  # noqa: F821
 
     check_layout()
+    for cls in (G, P, M, Sched):
+        rt_load_once(cls.__new__(cls))  # noqa: F821
+    del cls
     rt_set_never(never)  # noqa: F821
     rt_install_op(Op)  # noqa: F821
 

@@ -1,7 +1,7 @@
 # timers.pxd: the timer heap in C types.
 cimport cython
 from libc.stdint cimport int64_t
-from gort.runtime.rt cimport rt_import, nanotime, rt_gc_hide, rt_gc_show
+from gort.runtime.rt cimport rt_import, nanotime, rt_gc_hide, rt_gc_show, rt_load_once
 from gort.runtime.runtime2 cimport G, M, P, Sched, Op, getm, READY, PARK, _Pdead
 from gort.runtime.handoff cimport ready, wakep, wake_poller
 cdef extern from "<math.h>" nogil:

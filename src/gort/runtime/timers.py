@@ -340,6 +340,10 @@ def movetimers(src, dst):
     first.unlock_timers()
 
 
+if cython.compiled:
+    rt_load_once(Timer.__new__(Timer))  # noqa: F821
+
+
 class SleepOp(Op):
     """`await sleep(d)`.  `when` is the duration in ns; elem is the armed timer."""
 
