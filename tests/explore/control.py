@@ -74,7 +74,9 @@ class Worker:
 class Task:
     """One controlled thread in one schedule."""
 
-    __slots__ = ("cond", "controller", "cpu", "deadline", "done", "held", "id", "name", "priority", "thread", "worker")
+    __slots__ = (
+        "cond", "controller", "cpu", "deadline", "done", "held", "id", "name", "priority", "switching", "thread", "worker",
+    )  # fmt: skip
 
     def __init__(self, controller: Controller, thread: Any, id: int, worker: Worker) -> None:
         self.controller = controller
@@ -83,6 +85,7 @@ class Task:
         self.name = thread.name
         self.worker = worker
         self.done = False
+        self.switching = False  # in the controller, between the choice who goes on and its own next turn
         self.cond: Callable[[], Any] | None = None  # what it waits for; None: it can run
         self.deadline = 0  # when it goes on without; 0: never
         self.held: list[Any] = []  # the ranked locks it has taken
@@ -206,18 +209,23 @@ class Controller:
     # ---- switch points ------------------------------------------------------------------------------------------------
 
     def point(self, what: str, on: object = "") -> None:
-        """The running thread can be interrupted here."""
-        if self.aborting:
-            raise Abandon
+        """The running thread can be interrupted here.
+
+        Not where a finalizer runs in the middle of a switch: the collector, and without the GIL the release of what other
+        threads let go of, come between any two instructions, also of a thread that has just handed over."""
         me = self.current
         assert me is not None
+        if me.switching or me.worker.thread.ident != _thread.get_ident():
+            return
+        if self.aborting:
+            raise Abandon
         if self.record is not None:
             self.record.append((me.name, f"{what} {on}" if on else what, place()))
         self.steps += 1
         if self.steps > self.max_steps:
             self.fail("livelock", f"no end after {self.max_steps} switch points\n{self.describe()}")
         if len(self.tasks) > 1:
-            self.switch(me, self.pick(me))
+            self.switch(me)
 
     def block(self, what: str, on: object, cond: Callable[[], Any], deadline: int = 0) -> bool:
         """The running thread waits until cond() is true, or until `deadline` (0: for ever).  True for the former."""
@@ -230,7 +238,7 @@ class Controller:
         me.cond = cond
         me.deadline = 0 if deadline > START_NS + NEVER_NS else deadline
         try:
-            self.switch(me, self.pick(me))
+            self.switch(me)
         finally:
             me.cond = None
             me.deadline = 0
@@ -285,13 +293,19 @@ class Controller:
                 task.cpu += until - self.now
         self.now = until
 
-    def switch(self, me: Task, to: Task) -> None:
-        if to is me:
-            return
-        if self.record is not None:
-            self.record.append((to.name, "goes on", ""))
-        self.hand_to(to)
-        me.worker.baton.acquire()
+    def switch(self, me: Task) -> None:
+        """Lets whoever is picked go on, and waits for the next turn of `me`."""
+        me.switching = True
+        try:
+            to = self.pick(me)
+            if to is me:
+                return
+            if self.record is not None:
+                self.record.append((to.name, "goes on", ""))
+            self.hand_to(to)
+            me.worker.baton.acquire()
+        finally:
+            me.switching = False
         if self.aborting:
             raise Abandon
 
