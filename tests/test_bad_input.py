@@ -519,8 +519,16 @@ def test_waitgroup_is_unchanged_by_what_it_refuses(run: Run) -> None:
         wg.add(2)
         with pytest.raises(ValueError, match="negative WaitGroup counter"):
             wg.add(-3)
+        with pytest.raises(ValueError, match="negative WaitGroup counter"):
+            wg.add(-(1 << 70))
+        for much in (2**31 - 1, 2**31, 1 << 63, 1 << 70):  # a C integer must not say it in words of its own
+            with pytest.raises(ValueError, match="WaitGroup counter overflow"):
+                wg.add(much)
         wg.done()
         wg.done()
+        await wg.wait()
+        wg.add(2**31 - 1)
+        wg.add(-(2**31 - 1))
         await wg.wait()
 
     run(main)

@@ -3,7 +3,7 @@ cimport cython
 from libc.stdint cimport int64_t
 from gort.runtime.rt cimport rt_import
 from gort.runtime.runtime2 cimport G, M, P, Sched, Op
-from gort.runtime.polldesc cimport NetOp, PollDesc, AGAIN, DRAINED, MORE, OK, CLOSED, EXPIRED, wakeside
+from gort.runtime.polldesc cimport NetOp, PollDesc, AGAIN, DRAINED, MORE, OK, CLOSED, EXPIRED, REFUSED, wakeside
 from gort.runtime.net cimport NET_AGAIN, net_accept, net_close, net_read, net_readinto, net_write, net_writev
 
 cpdef enum:

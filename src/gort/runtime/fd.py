@@ -15,13 +15,15 @@ What does not live here: addresses, options, TLS, compound operations (gort/net)
 
 from __future__ import annotations
 
+import errno
+
 import cython
 
 if cython.compiled:
     rt_import()  # noqa: F821
 else:
     from gort.runtime._purenet import NET_AGAIN, net_accept, net_close, net_read, net_readinto, net_write, net_writev
-    from gort.runtime.polldesc import AGAIN, CLOSED, DRAINED, EXPIRED, MORE, OK, NetOp, PollDesc, wakeside
+    from gort.runtime.polldesc import AGAIN, CLOSED, DRAINED, EXPIRED, MORE, OK, REFUSED, NetOp, PollDesc, wakeside
 
     # Op.kind: even ones read, odd ones write.
     READ = 0  # elem: None, then the bytes; when: how many at most
@@ -179,6 +181,8 @@ def failure(op):
     else:
         exc = op.sel
         op.sel = None
+        if op.success == REFUSED:
+            exc = OSError(errno.EPERM, "the poller does not take the descriptor")
         if isinstance(exc, OSError) and exc.errno is not None and exc.filename is None:
             exc = type(exc)(exc.errno, f"{describe_fd(fd, op)}: {exc.strerror}")
     if op.kind == WRITE or op.kind == WRITEV:

@@ -23,6 +23,7 @@ cpdef enum:
     CLOSED = 2
     EXPIRED = 3
     FAILED = 4
+    REFUSED = 5
 
 cdef enum:
     EPOLLIN = 0x001

@@ -58,6 +58,7 @@ else:
     CLOSED = 2  # the descriptor was closed before or while it waited
     EXPIRED = 3  # its side's deadline passed
     FAILED = 4  # op.sel is the exception
+    REFUSED = 5  # it would have to wait, and another goroutine's attach has failed
 
     EPOLLIN = 0x001
     EPOLLOUT = 0x004
@@ -142,6 +143,7 @@ class PollDesc:
         old: Poller
         failed: object = None
         last: cython.bint
+        chain: Op = None
         self.lock()
         old = self.np
         if old is np or self.closing:
@@ -167,11 +169,13 @@ class PollDesc:
         self.attaching = False
         last = self.closing and not self.r.busy and not self.w.busy
         if failed is not None:
+            chain = take_all(self, self.w, take_all(self, self.r, None))  # others that came meanwhile
             self.np = None
         self.unlock()
         if last:
             release(self)
         if failed is not None:
+            complete(chain, REFUSED)
             try:
                 raise failed
             finally:
@@ -388,6 +392,8 @@ class NetOp(Op):
             self.success = CLOSED
         elif side.expired:
             self.success = EXPIRED
+        elif pd.np is None:
+            self.success = REFUSED
         elif side.busy or side.first is not None or not side.ready:
             put(pd, side, self)
             pd.unlock()
@@ -453,6 +459,8 @@ def serve(pd, side, op, parked):
                 op.success = CLOSED
             elif side.expired:
                 op.success = EXPIRED
+            elif pd.np is None:
+                op.success = REFUSED
             elif side.ready:
                 # It became ready while we tried.
                 side.ready = False

@@ -23,6 +23,9 @@ else:
 from gort.runtime import op as _op  # noqa: F401  (gives Op its await protocol before it is subclassed)
 from gort.runtime.runtime2 import WAIT_COND, WAIT_MUTEX, WAIT_RWMUTEX_R, WAIT_RWMUTEX_W, WAIT_SEMACQUIRE, WAIT_WAITGROUP
 
+COUNTER_MAX = 2**31 - 1  # of a WaitGroup, as in Go
+_COUNTER_MAX = cython.declare(cython.longlong, 0x7FFFFFFF)
+
 
 class Waitq:
     """A state lock and a FIFO of operations that wait for the state to change."""
@@ -434,16 +437,19 @@ class WaitGroup(Waitq):
     def add(self, delta=1):
         """Adds delta, which may be negative, to the counter; at zero all who wait go on.  From any thread.
 
-        Raises ValueError, and changes nothing, when the counter would become negative."""
+        Raises ValueError, and changes nothing, when the counter would become negative, or more than 2**31 - 1, where
+        Go's ends."""
         if not isinstance(delta, int):
             raise TypeError(f"WaitGroup.add takes an int, not {type(delta).__name__}")
+        if not -COUNTER_MAX <= delta <= COUNTER_MAX:
+            raise ValueError("sync: negative WaitGroup counter" if delta < 0 else "sync: WaitGroup counter overflow")
         d: cython.longlong = delta
         chain: Op = None
         last: Op = None
         op: Op
         ok: cython.bint
         self.lock_state()
-        ok = self.count + d >= 0
+        ok = 0 <= self.count + d <= _COUNTER_MAX
         if ok:
             self.count += d
             if self.count == 0:
@@ -458,7 +464,7 @@ class WaitGroup(Waitq):
                     last = op
         self.unlock_state()
         if not ok:
-            raise ValueError("sync: negative WaitGroup counter")
+            raise ValueError("sync: negative WaitGroup counter" if d < 0 else "sync: WaitGroup counter overflow")
         wake(chain)
 
     def done(self):
@@ -482,6 +488,8 @@ class Semaphore(Waitq):
             raise TypeError(f"a semaphore's size is an int, not {type(n).__name__}")
         if n < 0:
             raise ValueError(f"a semaphore's size cannot be negative: {n}")
+        if n >= 1 << 63:
+            raise ValueError(f"a semaphore's size is at most 2**63 - 1: {n}")
         self.size = n
         self.count = n
 
@@ -547,7 +555,9 @@ class Semaphore(Waitq):
         """Gives k permits back.  Raises ValueError when that is more than were taken.  From any thread."""
         if not isinstance(k, int):
             raise TypeError(f"a number of permits is an int, not {type(k).__name__}")
-        n: cython.longlong = k
+        if k > self.size:
+            raise ValueError(f"semaphore: released more than held ({k})")
+        n: cython.longlong = max(k, -1)
         chain: Op = None
         ok: cython.bint
         self.lock_state()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from typing import Any
 
@@ -12,6 +13,7 @@ import gort.sync
 from explore.scenarios.base import MS, WITH_SYSMON, equal, scenario
 from explore.standins import Event, Thread
 from explore.standins import sleep as blocks
+from gort.runtime import netpoll
 
 # ---- timers ---------------------------------------------------------------------------------------------------------
 
@@ -325,6 +327,39 @@ def close_or_read() -> None:
         assert got in ([b"x"], ["Cancelled"], ["Closed"], []), got
 
     gort.run(main, procs=2)
+
+
+@scenario()
+def read_what_cannot_be_polled() -> None:
+    """Two goroutines read a connection that the poller refuses: each is told, whatever the other is at."""
+
+    def refuse(self: Any, pd: Any) -> None:
+        raise OSError(errno.ENOSPC, "no more watches")
+
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        conn = gort.net.from_socket(ours)
+        told: list[int | None] = []
+
+        async def reader() -> None:
+            try:
+                await conn.read(10)
+            except OSError as e:
+                told.append(e.errno)
+
+        async with gort.Group() as group:
+            group.go(reader)
+            group.go(reader)
+        conn.close()
+        theirs.close()
+        assert len(told) == 2 and set(told) <= {errno.ENOSPC, errno.EPERM}, told
+
+    register = netpoll.Netpoll.register
+    netpoll.Netpoll.register = refuse
+    try:
+        gort.run(main, procs=2)
+    finally:
+        netpoll.Netpoll.register = register
 
 
 @scenario()
