@@ -18,6 +18,7 @@
 #include <sched.h>
 #include <unistd.h>
 #include <sys/syscall.h>
+#include <linux/futex.h>
 #elif !defined(_WIN32)
 #include <pthread.h>
 #include <unistd.h>
@@ -155,10 +156,43 @@ static inline PyObject *rt_getm(void) {
 static inline void rt_setm(PyObject *m) { gort_sh->setm(m); }
 
 /* ---- the lock -----------------------------------------------------------------------------------------------
- * Without the GIL: PyMutex, which detaches the thread state before it blocks, so a stop-the-world of the collector
- * is never held up.  With the GIL: nothing, because no critical section of the core runs Python code, allocates an
- * object that the collector tracks, or drops the last reference to a user's value; HACKING.md states that rule. */
-#ifdef Py_GIL_DISABLED
+ * Without the GIL: a word in memory and a futex.  Who must wait detaches its thread state first, so that a stop-the-world
+ * of the collector is never held up, and takes the lock only when it is attached again, so that nobody holds it through
+ * one.  Not PyMutex, which gives the CPU away forty times before it sleeps, like CPython's other locks (see notes below).
+ * With the GIL: nothing, because no critical section of the core runs Python code, allocates an object that the collector
+ * tracks, or drops the last reference to a user's value; HACKING.md states that rule. */
+#if defined(Py_GIL_DISABLED) && defined(__linux__)
+typedef int rt_mutex;                                     /* 0 free, 1 taken, 2 taken and somebody may be asleep */
+#define GORT_SPIN 100                                     /* looks before the sleep: a critical section is some 100 ns */
+static __attribute__((noinline, unused)) void gort_lock_contended(rt_mutex *m) {
+    for (int i = 0; i < GORT_SPIN; i++) {
+        int none = 0;
+        if (__atomic_load_n(m, __ATOMIC_RELAXED) == 0 &&
+            __atomic_compare_exchange_n(m, &none, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) return;
+#if defined(__x86_64__) || defined(__i386__)
+        __builtin_ia32_pause();
+#elif defined(__aarch64__)
+        __asm__ volatile("yield");
+#endif
+    }
+    while (__atomic_exchange_n(m, 2, __ATOMIC_ACQUIRE) != 0) {
+        Py_BEGIN_ALLOW_THREADS
+        syscall(SYS_futex, m, FUTEX_WAIT_PRIVATE, 2, NULL, NULL, 0);
+        Py_END_ALLOW_THREADS
+    }
+}
+static __attribute__((noinline, unused)) void gort_unlock_contended(rt_mutex *m) {
+    syscall(SYS_futex, m, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+static inline void RT_LOCK(rt_mutex *m) {
+    int none = 0;
+    if (__builtin_expect(!__atomic_compare_exchange_n(m, &none, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED), 0))
+        gort_lock_contended(m);
+}
+static inline void RT_UNLOCK(rt_mutex *m) {
+    if (__builtin_expect(__atomic_exchange_n(m, 0, __ATOMIC_RELEASE) == 2, 0)) gort_unlock_contended(m);
+}
+#elif defined(Py_GIL_DISABLED)
 typedef PyMutex rt_mutex;
 #define RT_LOCK(m) PyMutex_Lock(m)
 #define RT_UNLOCK(m) PyMutex_Unlock(m)
@@ -181,7 +215,6 @@ static inline void rt_unlock(rt_mutex *m, int rank) {
  * What a thread sleeps on.  Not a Python lock: from 3.13 on, without the GIL, that gives the CPU away forty times before
  * it sleeps, and where others compute that is forty of their slices, a tenth of a second, in which no wake-up is seen. */
 #ifdef __linux__
-#include <linux/futex.h>
 static inline int rt_note_sleep(int *note, int64_t ns) {   /* ns < 0: for ever.  1: woken, which is consumed */
     struct timespec ts = { ns / 1000000000, ns % 1000000000 };
     if (__atomic_exchange_n(note, 0, __ATOMIC_ACQ_REL)) return 1;
