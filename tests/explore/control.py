@@ -75,7 +75,8 @@ class Task:
     """One controlled thread in one schedule."""
 
     __slots__ = (
-        "cond", "controller", "cpu", "deadline", "done", "held", "id", "name", "priority", "switching", "thread", "worker",
+        "cond", "controller", "cpu", "deadline", "done", "held",
+        "id", "name", "priority", "switching", "thread", "worker",
     )  # fmt: skip
 
     def __init__(self, controller: Controller, thread: Any, id: int, worker: Worker) -> None:
