@@ -127,7 +127,9 @@ def test_every_workload_runs_and_checks_itself(peer: str, workload: str) -> None
     assert answer["unit"] == "ns"
 
 
-@pytest.mark.parametrize("job", ["none", "sleep", "socket", "subprocess", "sqlite", "extension", "compute", "offload"])
+@pytest.mark.parametrize(
+    "job", ["none", "sleep", "socket", "subprocess", "sqlite", "extension", "saturated", "compute", "offload"]
+)
 def test_tickers_beside_calls_that_block(job: str) -> None:
     """Every job runs, and the tickers get on while it does: most of their ticks come about."""
     answer = json.loads(run_peer("stalled", "gort", job, "0.4").stdout)

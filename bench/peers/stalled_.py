@@ -4,15 +4,17 @@
     python bench/peers/stalled_.py --list
 
 A ticker sleeps 10 ms, again and again, and notes how much later than asked it came to run. Meanwhile four others (one,
-in `compute`) make the call of JOB in plain code, again and again for SECONDS (two); in `offload` they hand `time.sleep`
-to a thread as the library offers it. Prints one JSON line: the 99th percentile of the lateness in milliseconds, the
-highest, and how many of the ticks that the time has came about. `none` has no such calls: what the tickers cost alone.
+in `compute`, and in `extension` as many as leave a processor free) make the call of JOB in plain code, again and again
+for SECONDS (two); in `offload` they hand `time.sleep` to a thread as the library offers it. Prints one JSON line: the
+99th percentile of the lateness in milliseconds, the highest, and how many of the ticks that the time has came about.
+`none` has no such calls: what the tickers cost alone.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 import socket
 import sqlite3
 import subprocess
@@ -84,14 +86,21 @@ JOBS: dict[str, Callable[[], None] | None] = {
     "subprocess": child,
     "sqlite": locked_database,
     "extension": extension,
+    "saturated": extension,
     "compute": compute,
     "offload": lambda: sleep(CALL_S),
 }
 
 
 def callers(job: str) -> int:
-    """One that computes: with the GIL several would leave the tickers less of it than they need, whoever schedules."""
-    return 1 if job == "compute" else CALLERS
+    """One that computes in Python: with the GIL several would leave the tickers less of it than they need, whoever
+    schedules. Of those that compute in C one less than there are processors, for the same reason: the tickers take
+    half of one. `saturated` shows what comes of more."""
+    if job == "compute":
+        return 1
+    if job == "extension":
+        return max(1, min(CALLERS, (os.cpu_count() or 1) - 1))
+    return CALLERS
 
 
 class Ticks:

@@ -58,6 +58,7 @@ ROWS: tuple[Row, ...] = (
     Row("stall-subprocess", "subprocess", 1, 1, "… call subprocess.run", "ms", "stall", 5),
     Row("stall-sqlite", "sqlite", 1, 1, "… wait for a locked sqlite3 database", "ms", "stall", 5),
     Row("stall-extension", "extension", 1, 1, "… compute in C without the GIL (pbkdf2_hmac)", "ms", "stall", 5),
+    Row("stall-saturated", "saturated", 1, 1, "… the same, 4 of them on however few processors", "ms", "stall", 5),
     Row("stall-compute", "compute", 1, 1, "… compute in Python", "ms", "stall", 5),
     Row("stall-offload", "offload", 1, 1, "… hand time.sleep to a thread, as the library offers it", "ms", "stall", 5),
     Row("echo-1", "echo", 1, 1, "TCP echo of 128 bytes, 1 connection", "msg/s", "net", 3),
