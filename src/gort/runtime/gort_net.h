@@ -106,6 +106,19 @@ static inline void net_store(int *p, int v) { __atomic_store_n(p, v, __ATOMIC_SE
 static inline int net_swap(int *p, int v) { return __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST); }
 static inline void net_add(int *p, int v) { __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST); }
 
+/* list[i], or None beyond its end.  Without the GIL another thread may be storing there, or growing the list. */
+static inline PyObject *net_item(PyObject *list, Py_ssize_t i) {
+    if (i >= PyList_GET_SIZE(list)) Py_RETURN_NONE;
+#ifdef Py_GIL_DISABLED
+    PyObject *v = PyList_GetItemRef(list, i);
+    if (v != NULL) return v;
+    PyErr_Clear();                                        /* it has been emptied meanwhile */
+    Py_RETURN_NONE;
+#else
+    return Py_NewRef(PyList_GET_ITEM(list, i));
+#endif
+}
+
 /* ---- descriptors --------------------------------------------------------------------------------------------- */
 static inline ssize_t net_recv_raw(int fd, void *buf, size_t n, int sock) {
     ssize_t r;

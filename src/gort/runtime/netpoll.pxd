@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t
 from gort.runtime.rt cimport rt_import, nanotime
 from gort.runtime.runtime2 cimport Sched
 from gort.runtime.net cimport net_close, net_epoll_add, net_epoll_create, net_epoll_del, net_epoll_wait, net_event_clear
-from gort.runtime.net cimport net_event_fd, net_event_mask, net_event_write, net_eventfd, net_load, net_store, net_swap
+from gort.runtime.net cimport net_event_fd, net_event_mask, net_event_write, net_eventfd, net_item, net_load, net_store, net_swap
 from gort.runtime.polldesc cimport Poller, PollDesc, event, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 
 cdef extern from *:

@@ -184,6 +184,8 @@ def netpoll_of(s):
         return np
     np = Netpoll(s)
     s.lock()
+    s.unlock()  # whoever sees it below, without a lock, sees it complete
+    s.lock()
     if s.netpoll is None:
         s.netpoll = np
         s.unlock()
@@ -198,9 +200,10 @@ def lookup(np, fd):
     """The live PollDesc of fd.  A number that has been closed and opened anew is harmless: its new owner is told that it
     may try, and tries in vain."""
     ref: object
-    if fd >= len(np.descs):
-        return None
-    ref = np.descs[fd]
+    if cython.compiled:
+        ref = net_item(np.descs, fd)  # noqa: F821
+    else:
+        ref = np.descs[fd] if fd < len(np.descs) else None
     if ref is None:
         return None
     return ref()

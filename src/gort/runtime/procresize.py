@@ -45,8 +45,11 @@ def procresize(s, n, m):
     Returns the Ps that have work, m's own left out."""
     if n <= 0:
         raise ValueError(f"procresize: invalid arg {n}")
-    while len(s.allp) < n:
-        s.allp.append(new_p(len(s.allp)))
+    if len(s.allp) < n:
+        # A new list, and the old one is kept: a thread without a P, which does not stop for us, may be reading it.
+        grown: list = [*s.allp, *[new_p(i) for i in range(len(s.allp), n)]]
+        s.oldallps.append(s.allp)
+        s.allp = grown
     for q in s.allp[n:]:
         destroy(s, q)
     s.gomaxprocs = n

@@ -285,6 +285,7 @@ def mcommoninit(s: Any, m0: Any) -> None:
     s.rng = rng
     s.allm = []
     s.allp = []
+    s.oldallps = []
     s.allgs = []
     s.waiters = set()
     s.stoplock = threading.Lock()

@@ -200,6 +200,7 @@ cdef class Sched:
     cdef public int gomaxprocs
     cdef public int ncpu
     cdef public list allp
+    cdef public list oldallps
     cdef public list allm
     cdef public list allgs
     cdef public G gfree

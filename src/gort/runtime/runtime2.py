@@ -402,6 +402,7 @@ class Sched:
         gomaxprocs = 0
         ncpu = 0
         allp = None
+        oldallps = None
         allm = None
         allgs = None
         gfree = None

@@ -70,6 +70,7 @@ class Timer(HeapTimer):
         w: Op = None
         value: object = time.time() if self.fn is None else None
         again: cython.bint = False
+        when: cython.longlong
         s: Sched = self.sched
         self.lock_state()
         if self.gen != gen or self.expires == 0 or self.expires > now:
@@ -86,11 +87,12 @@ class Timer(HeapTimer):
                 deltimer(self)  # a look found it due before its heap did, whose entry is of an instant that is past
             if self.expires != 0 and self.blocked > 0 and self.pid < 0 and s is not None:
                 again = arm(s, self, self.expires)
+        when = self.expires
         self.unlock_state()
         if w is not None:
             ready(w.g)
         if again:
-            wake_for(s, self.expires)
+            wake_for(s, when)
         if self.fn is not None:
             newproc_in(s, self.fn, self.args, self.context)
         return 0
@@ -99,13 +101,15 @@ class Timer(HeapTimer):
         """A goroutine has begun to wait on the channel: from now on the timer must be in a heap."""
         m: M = getm()
         first: cython.bint = False
+        when: cython.longlong
         self.lock_state()
         self.blocked += 1
-        if self.expires != 0 and self.pid < 0 and m is not None:
-            first = arm(m.sched, self, self.expires)
+        when = self.expires
+        if when != 0 and self.pid < 0 and m is not None:
+            first = arm(m.sched, self, when)
         self.unlock_state()
         if first:
-            wake_for(m.sched, self.expires)
+            wake_for(m.sched, when)
 
     def unblock(self):
         """A goroutine no longer waits on the channel."""
@@ -189,13 +193,14 @@ def after_func(seconds, fn, *args):
     if m is None:
         raise RuntimeError("gort.after_func called outside a running gort runtime: start one with gort.run(main)")
     t: Timer = Timer.__new__(Timer)
-    t.expires = max(1, when_after(to_ns(seconds)))
+    when: cython.longlong = max(1, when_after(to_ns(seconds)))
+    t.expires = when
     t.fn = fn
     t.args = args
     t.sched = m.sched
     t.context = current_context()
     if not cython.compiled:
         t.mu = _Chan(0)
-    if arm(m.sched, t, t.expires):
-        wake_for(m.sched, t.expires)
+    if arm(m.sched, t, when):
+        wake_for(m.sched, when)
     return t
