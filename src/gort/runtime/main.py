@@ -179,7 +179,7 @@ def shutdown(s: Any, agens: AsyncGenerators) -> None:
     if m0.p is None or m0.p.mid != m0.id:
         m0.p = None
         handoff.acquire_idle_p(s, m0)
-    stuck = {m.curg.goid for m in list(s.allm) if m is not m0 and m.curg is not None}
+    stuck = {g.goid for m in list(s.allm) if m is not m0 and (g := m.curg) is not None}  # read once: theirs to change
     for g in list(s.allgs):
         if g.goid and g.goid not in stuck:
             close(s, m0, g)

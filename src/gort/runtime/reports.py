@@ -31,9 +31,8 @@ def blocked(s: Any, m: Any, since: int) -> None:
 def settle(s: Any) -> None:
     """Reports the calls that are over."""
     for mid, (m, g, goid, since, text) in list(s.blockedcalls.items()):
-        if m.curg is g and g.goid == goid and m.p is None:
-            continue
-        if m.curg is g and g.goid == goid and m.p is not None and m.p.mid != m.id:
+        p = m.p  # once: its thread changes it
+        if m.curg is g and g.goid == goid and (p is None or p.mid != m.id):
             continue  # it still runs without its P
         del s.blockedcalls[mid]
         ns = nanotime() - since

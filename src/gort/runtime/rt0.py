@@ -337,14 +337,14 @@ def state(s: Any) -> dict[str, Any]:
             "stackguard1": m0.stackguard1,
             "m": 0,
         },
-        "m0": {"id": 0, "procid": m0.procid, "g0": True, "p": m0.p.id if m0.p is not None else None},
+        "m0": {"id": 0, "procid": m0.procid, "g0": True, "p": p0.id if (p0 := m0.p) is not None else None},
         "allm": [
             {
                 "id": m.id - 1,
                 "procid": m.procid,
-                "p": m.p.id if m.p is not None else None,
+                "p": p.id if (p := m.p) is not None else None,
                 "spinning": bool(m.spinning),
-                "curg": m.curg.goid if m.curg is not None else None,
+                "curg": g.goid if (g := m.curg) is not None else None,
             }
             for m in list(s.allm)
         ],
