@@ -15,7 +15,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 from world import ACTIONS, WEIGHTS, World, check, mixed
@@ -112,31 +114,37 @@ def test_programs_that_end_at_any_moment(kind: str) -> None:
         ends[how] += 1
 
 
+async def storm(leaf: Callable[[], Coroutine[Any, Any, None]]) -> int:
+    """Goroutines that start `leaf` as fast as they can, for a while; how often. All have ended when it returns."""
+    end = time.monotonic() + SECONDS / 2
+    started: list[None] = []
+
+    async def spawner() -> None:
+        while time.monotonic() < end:
+            for _ in range(20):
+                started.append(None)
+                gort.go(leaf)
+            await gort.gosched()
+
+    async with gort.Group() as group:
+        for _ in range(8):
+            group.go(spawner)
+    await until(lambda: runtime.num_goroutine() == 1)
+    return len(started)
+
+
 @LIMIT
 @pytest.mark.parametrize("procs", [1, 4])
 def test_storm_of_short_goroutines(procs: int) -> None:
     """Goroutines that start goroutines, as fast as they can: each runs once, none is left."""
-    end = time.monotonic() + SECONDS / 2
 
     async def main() -> tuple[int, int]:
-        started: list[None] = []
         ended: list[None] = []
 
         async def leaf() -> None:
             ended.append(None)
 
-        async def spawner() -> None:
-            while time.monotonic() < end:
-                for _ in range(20):
-                    started.append(None)
-                    gort.go(leaf)
-                await gort.gosched()
-
-        async with gort.Group() as group:
-            for _ in range(8):
-                group.go(spawner)
-        await until(lambda: runtime.num_goroutine() == 1)
-        return len(started), len(ended)
+        return await storm(leaf), len(ended)
 
     started, ended = gort.run(main, procs=procs)
     assert started == ended > 0
@@ -148,7 +156,6 @@ def test_goroutines_are_counted_right_while_sysmon_looks_on(procs: int) -> None:
     """sysmon reads what Ms run while they change it: no G has a reference too few afterwards, and those too many
     are the few that waiting Ms and the eight handles still have. No two goroutines had one number, though Ms
     lose their P unknowingly."""
-    end = time.monotonic() + SECONDS / 2
 
     async def main() -> tuple[list[int], Counter[int], int]:
         numbers: list[int] = []
@@ -157,17 +164,8 @@ def test_goroutines_are_counted_right_while_sysmon_looks_on(procs: int) -> None:
             m = runtime2.current_m()
             numbers.append(m.curg.goid)
 
-        async def spawner() -> None:
-            while time.monotonic() < end:
-                for _ in range(20):
-                    gort.go(leaf)
-                await gort.gosched()
-
-        async with gort.Group() as group:
-            for _ in range(8):
-                group.go(spawner)
-        await until(lambda: runtime.num_goroutine() == 1)
-        await gort.sleep(0.02)
+        await storm(leaf)
+        await gort.sleep(0.02)  # until the other Ms wait too, and hold no goroutine but their last
         s = runtime2.current_m().sched
         references = Counter[int]()
         for i in range(len(s.allgs)):  # an index, not a loop over the list: that would hold another reference

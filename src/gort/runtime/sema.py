@@ -415,6 +415,11 @@ class Reader:
         return DoneOp.__new__(DoneOp)
 
 
+def miscounted(delta):
+    """What WaitGroup.add raises where the counter has no room for delta."""
+    return ValueError("sync: negative WaitGroup counter" if delta < 0 else "sync: WaitGroup counter overflow")
+
+
 class WaitGroup(Waitq):
     """Waits for a number of goroutines: `wg.go(fn, *args)` or `wg.add(n)` … `wg.done()`, then `await wg.wait()`."""
 
@@ -442,7 +447,7 @@ class WaitGroup(Waitq):
         if not isinstance(delta, int):
             raise TypeError(f"WaitGroup.add takes an int, not {type(delta).__name__}")
         if not -COUNTER_MAX <= delta <= COUNTER_MAX:
-            raise ValueError("sync: negative WaitGroup counter" if delta < 0 else "sync: WaitGroup counter overflow")
+            raise miscounted(delta)
         d: cython.longlong = delta
         chain: Op = None
         last: Op = None
@@ -464,7 +469,7 @@ class WaitGroup(Waitq):
                     last = op
         self.unlock_state()
         if not ok:
-            raise ValueError("sync: negative WaitGroup counter" if d < 0 else "sync: WaitGroup counter overflow")
+            raise miscounted(delta)
         wake(chain)
 
     def done(self):
@@ -555,13 +560,13 @@ class Semaphore(Waitq):
         """Gives k permits back.  Raises ValueError when that is more than were taken.  From any thread."""
         if not isinstance(k, int):
             raise TypeError(f"a number of permits is an int, not {type(k).__name__}")
-        if k > self.size:
+        if not 0 <= k <= self.size:
             raise ValueError(f"semaphore: released more than held ({k})")
-        n: cython.longlong = max(k, -1)
+        n: cython.longlong = k
         chain: Op = None
         ok: cython.bint
         self.lock_state()
-        ok = n >= 0 and self.count + n <= self.size
+        ok = self.count + n <= self.size
         if ok:
             self.count += n
             chain = self.grant()
