@@ -55,6 +55,8 @@ DIRECTIVES = {
     "binding": False,
     "embedsignature": True,
     "embedsignature.format": "clinic",
+    # What is shared must not be copied: see mistakes.shared.
+    "auto_pickle": False,
     # Bounds and wrap-around checks stay on here; a module whose loops are proved turns them off itself.
 }
 

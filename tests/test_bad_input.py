@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
 import importlib.util
 import math
+import pickle
 import time
 import warnings
 from collections.abc import Callable
@@ -14,8 +16,9 @@ from typing import Any
 import pytest
 
 import gort
+import gort.net
 from gort import context
-from gort.sync import Cond, Mutex, Pool, RWMutex, Semaphore, WaitGroup
+from gort.sync import Cond, Mutex, Once, Pool, RWMutex, Semaphore, WaitGroup
 from support import PATIENCE_S, parked, until, wait_reasons
 from support import recv as support_recv
 
@@ -781,3 +784,38 @@ def test_one_coroutine_awaited_by_two_goroutines(run: Run) -> None:
         return results
 
     assert sorted(run(main)) == ["RuntimeError", "value"]
+
+
+# --- copies ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, pickle.dumps], ids=lambda fn: fn.__name__)
+def test_what_is_shared_is_not_copied(run: Run, how: Callable[[Any], Any]) -> None:
+    """A TypeError that names it, where a copy would be a second lock, or own the descriptor once more."""
+
+    async def main() -> list[str]:
+        listener = await gort.net.listen("tcp", "127.0.0.1:0")
+        group = gort.Group()
+        ctx, cancel = context.with_cancel(context.background())
+        timer = gort.Timer(9.0)
+        ch = gort.Chan[int](1)
+        await ch.send(1)
+        receive = ch.recv()
+        refused = []
+        try:
+            things = [ch, Mutex(), RWMutex(), WaitGroup(), Semaphore(1), Once(), Cond(), Pool(), timer,
+                      gort.Ticker(9.0), group, ctx, listener, receive]  # fmt: skip
+            for thing in things:
+                name = type(thing).__name__
+                with pytest.raises(TypeError, match=f"a {name} cannot be copied or pickled"):
+                    how(thing)
+                refused.append(name)
+            things[9].stop()  # type: ignore[union-attr]
+        finally:
+            timer.stop()
+            cancel()
+            listener.close()
+            assert await receive == 1
+        return refused
+
+    assert len(run(main)) == 14

@@ -38,6 +38,7 @@ from gort.runtime import main as _main
 from gort.runtime import newproc as _newproc
 from gort.runtime import runtime2 as _runtime2
 from gort.runtime.chan import Chan
+from gort.runtime.mistakes import shared
 from gort.runtime.select import select
 from gort.runtime.timechan import after_func as _timer_func
 from gort.runtime.timers import to_ns
@@ -84,6 +85,7 @@ class Context:
     and no values; a subclass of yours may override any of its methods, and everything here takes it as a parent."""
 
     __slots__ = ("__weakref__",)
+    __reduce_ex__ = shared
 
     def deadline(self) -> float | None:
         """When it will be cancelled at the latest, on time.monotonic()'s clock; None when it has no deadline."""

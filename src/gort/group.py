@@ -13,7 +13,7 @@ import threading
 from gort.runtime import handoff, main, newproc, runtime2
 from gort.runtime.chan import Chan
 from gort.runtime.errors import Cancelled, Goexit
-from gort.runtime.mistakes import check_go
+from gort.runtime.mistakes import check_go, shared
 from gort.runtime.sema import WaitGroup
 
 TYPE_CHECKING = False
@@ -37,6 +37,7 @@ class Handle(Generic[T]):
     """A goroutine of a group: `await h` or, once the group is over, `h.result()`."""
 
     panics = False
+    __reduce_ex__ = shared
 
     def __init__(self, group: Group, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._group = group
@@ -104,6 +105,8 @@ class Group:
 
     limit: at most so many run at a time; further ones start as others end, in order.  When one fails, the others and
     the body are cancelled, and an ExceptionGroup of all failures is raised when everything has ended."""
+
+    __reduce_ex__ = shared
 
     def __init__(self, limit: int | None = None) -> None:
         if limit is not None:

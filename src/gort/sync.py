@@ -11,7 +11,7 @@ from types import CoroutineType
 from gort.runtime import main as _main
 from gort.runtime import newproc as _newproc
 from gort.runtime.errors import Cancelled
-from gort.runtime.mistakes import check_go
+from gort.runtime.mistakes import check_go, shared
 from gort.runtime.sema import Mutex, Notify, RWMutex, Semaphore
 from gort.runtime.sema import WaitGroup as _WaitGroup
 
@@ -58,6 +58,8 @@ class WaitGroup(_WaitGroup):
 class Once:
     """Runs one function once: `await once.do(fn, *args)`.  All callers wait until it has run."""
 
+    __reduce_ex__ = shared
+
     def __init__(self) -> None:
         self._mutex = Mutex()
         self._done = False
@@ -87,6 +89,8 @@ class Cond:
     """A condition variable: `async with cond.mutex: while not …: await cond.wait()`; signal() or broadcast() elsewhere.
 
     mutex: a Mutex (made when left out), an RWMutex, or rw.reader()."""
+
+    __reduce_ex__ = shared
 
     def __init__(self, mutex: Any = None) -> None:
         if mutex is not None and not (hasattr(mutex, "lock") and hasattr(mutex, "unlock")):
@@ -142,6 +146,8 @@ class Cond:
 
 class Pool(Generic[T]):
     """Objects to use again: `x = pool.get()` … `pool.put(x)`.  Thread-safe; get() makes a new one when none is free."""
+
+    __reduce_ex__ = shared
 
     if TYPE_CHECKING:
 

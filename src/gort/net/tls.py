@@ -16,6 +16,7 @@ from gort.net.addr import Addr, split_host_port
 from gort.net.conn import Conn
 from gort.net.dial import Dialer
 from gort.net.listen import Listener, listen
+from gort.runtime.mistakes import shared
 from gort.runtime.neterrors import Closed
 from gort.sync import Mutex
 
@@ -25,6 +26,8 @@ CHUNK = 16384  # a TLS record's payload
 class TLSConn:
     """A TLS connection with Conn's methods; `conn` is the connection beneath, `ssl` the ssl.SSLObject (its certificate,
     cipher, ALPN protocol)."""
+
+    __reduce_ex__ = shared
 
     def __init__(self, conn: Conn, context: ssl.SSLContext, server: bool, server_name: str | None) -> None:
         self.conn = conn

@@ -35,6 +35,7 @@ else:
 
 from gort.runtime import op as _op  # noqa: F401  (gives Op its await protocol before it is subclassed)
 from gort.runtime.errors import ChannelClosed
+from gort.runtime.mistakes import shared
 from gort.runtime.runtime2 import WAIT_CHAN_RECEIVE, WAIT_CHAN_SEND
 
 MAX_CAPACITY = 1 << 40  # beyond any memory: Go's "makechan: size out of range"
@@ -73,6 +74,7 @@ class Chan:
         self.isclosed = False
 
     __class_getitem__ = classmethod(types.GenericAlias)
+    __reduce_ex__ = shared
 
     def send(self, value, /):
         """`await ch.send(v)` sends v, waiting while the channel is full (Go's `ch <- v`).

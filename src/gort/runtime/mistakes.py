@@ -36,6 +36,12 @@ def explain(exc: BaseException) -> None:
         exc.add_note(f"gort: goroutines may go on on another thread after an await. {what[0].upper()}{what[1:]}")
 
 
+def shared(self: Any, protocol: Any, /) -> NoReturn:
+    """`__reduce_ex__` of what its users must share: a copy would have the waiters or the descriptor twice, and locks that
+    nobody unlocks.  go vet's copylocks says the same of Go programs."""
+    raise TypeError(f"a {type(self).__name__} cannot be copied or pickled: all who use it share it, in one process")
+
+
 def not_running(fn: Any, name: str) -> NoReturn:
     """Raises for a go statement outside a runtime."""
     if isinstance(fn, CoroutineType):

@@ -67,6 +67,7 @@ else:
     EPOLLRDHUP = 0x2000
 
 from gort.runtime import op as _op  # noqa: F401  (gives Op its await protocol before it is subclassed)
+from gort.runtime.mistakes import shared
 from gort.runtime.runtime2 import WAIT_IO
 
 YIELD_S = 1e-6  # how long an abort gives way to an attempt on another thread
@@ -107,6 +108,8 @@ class PollDesc:
     """A descriptor that the poller watches.  It is registered when a goroutine first uses it.
 
     fd is -1 once closed.  `lock` guards both sides, `closing` and the closing of fd."""
+
+    __reduce_ex__ = shared
 
     if not cython.compiled:
         np = None

@@ -28,6 +28,7 @@ from _warnings import warn  # what warnings.warn is, without the import of warni
 import cython
 
 from gort.runtime import lockrank
+from gort.runtime.mistakes import shared
 from gort.version import __version__ as _built_as
 
 if cython.compiled:
@@ -197,6 +198,8 @@ class Op:
     `success` and `elem` are guarded by the lock of what it waits for.  Compiled subclasses add no field and no
     __dealloc__, so that one free list serves them all (gort_rt.h).
     """
+
+    __reduce_ex__ = shared
 
     if not cython.compiled:
         kind = 0

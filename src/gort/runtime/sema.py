@@ -21,6 +21,7 @@ else:
     from gort.runtime.runtime2 import PARK, READY, G, Op
 
 from gort.runtime import op as _op  # noqa: F401  (gives Op its await protocol before it is subclassed)
+from gort.runtime.mistakes import shared
 from gort.runtime.runtime2 import WAIT_COND, WAIT_MUTEX, WAIT_RWMUTEX_R, WAIT_RWMUTEX_W, WAIT_SEMACQUIRE, WAIT_WAITGROUP
 
 COUNTER_MAX = 2**31 - 1  # of a WaitGroup, as in Go
@@ -29,6 +30,8 @@ _COUNTER_MAX = cython.declare(cython.longlong, 0x7FFFFFFF)
 
 class Waitq:
     """A state lock and a FIFO of operations that wait for the state to change."""
+
+    __reduce_ex__ = shared
 
     if not cython.compiled:
 

@@ -21,6 +21,7 @@ else:
     from gort.runtime.runtime2 import PARK, READY, G, M, Op, P, Sched, _Pdead
 
 from gort.runtime import op as _op  # noqa: F401  (gives Op its await protocol before it is subclassed)
+from gort.runtime.mistakes import shared
 from gort.runtime.runtime2 import WAIT_SLEEP
 
 if not cython.compiled:
@@ -67,6 +68,8 @@ def when_after(ns):
 class Timer:
     """An entry of a heap: at `when`, the sleeper op is woken, or f(arg, gen, now) is called on g0.  What users hold
     (timechan.py) derives from it."""
+
+    __reduce_ex__ = shared
 
     if not cython.compiled:
         when = 0
