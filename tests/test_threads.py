@@ -231,6 +231,23 @@ def test_blocking_calls_use_the_same_threads(run1: Run) -> None:
     run1(main)
 
 
+def test_every_blocking_call_is_counted() -> None:
+    """Also those that begin at the same moment on different threads."""
+    calls = 2500
+
+    async def main() -> int:
+        async def work() -> None:
+            for _ in range(calls):
+                await gort.blocking(int)
+
+        async with gort.Group() as group:
+            for _ in range(8):
+                group.go(work)
+        return runtime.stats()["blocking_calls"]
+
+    assert gort.run(main, procs=8) == 8 * calls
+
+
 def test_blocked_goroutines_use_the_same_threads(run: Run, procs: int) -> None:
     """Threads whose goroutine lost its P in a call go back to the idle ones, and are what the next hand-off takes."""
 

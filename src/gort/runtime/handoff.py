@@ -394,7 +394,9 @@ def entersyscall(m):
     m.insyscall = True
     m.p = None
     if p is not None:
+        s.lock()
         s.nsyscall += 1
+        s.unlock()
         handoffp(s, p, m.id)
 
 
