@@ -459,6 +459,50 @@ def test_errands_while_the_program_is_told_of_their_signal() -> None:
     run_in_main_thread(main)
 
 
+# --- noted, but not seen --------------------------------------------------------------------------
+
+
+def by_another_thread(number: int) -> None:
+    """The interpreter notes a signal on the thread that the system ran its handler on. Where that is another one, the
+    call in which the main thread sits goes on, as it does when the signal comes just before the call."""
+    threading.Thread(target=lambda: system.pthread_kill(threading.get_ident(), number)).start()
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["alone", "beside a channel"])
+@pytest.mark.parametrize("how", ["plain", "blocking"])
+def test_ctrl_c_does_not_wait_for_the_end_of_a_call(how: str, told: bool) -> None:
+    async def main() -> None:
+        if told:
+            signal.notify(gort.Chan(1), system.SIGUSR1)
+        threading.Timer(0.05, by_another_thread, [system.SIGINT]).start()
+        if how == "plain":
+            time.sleep(PATIENCE_S)
+        else:
+            await gort.blocking(time.sleep, PATIENCE_S)
+
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_in_main_thread(main)
+    assert time.monotonic() - start < PATIENCE_S / 4
+
+
+def test_a_handler_of_the_users_own_does_not_wait_for_the_end_of_a_call() -> None:
+    came: list[float] = []
+    old = system.signal(system.SIGUSR1, lambda *_: came.append(time.monotonic()))
+
+    async def main() -> float:
+        threading.Timer(0.05, by_another_thread, [system.SIGUSR1]).start()
+        start = time.monotonic()
+        time.sleep(1.0)  # goes on for its second: the handler raises nothing
+        return start
+
+    try:
+        start = run_in_main_thread(main)
+        assert 0.04 < came[0] - start < 0.6
+    finally:
+        system.signal(system.SIGUSR1, old)
+
+
 # --- others who use signals ----------------------------------------------------------------------
 
 
@@ -545,9 +589,7 @@ def program(tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
         file = tmp_path / "program.py"
         file.write_text("import os, time, gort\nfrom gort import signal\nimport signal as system\n" + text)
         pipe = subprocess.PIPE
-        process = subprocess.Popen(
-            command("run", str(file)), stdout=pipe, stderr=pipe, text=True, env=environment()
-        )
+        process = subprocess.Popen(command("run", str(file)), stdout=pipe, stderr=pipe, text=True, env=environment())
         started.append(process)
         return process
 

@@ -6,6 +6,11 @@ whatever has to happen there is sent as an *errand*: it is put on a queue and th
 signal that Go's runtime uses on itself, because nothing happens where nobody catches it.  With the same signal sysmon
 breaks the call in which an ended program's main thread still sits.
 
+A signal may come in the moment before the main thread goes to sleep in a call: CPython has noted it then, and looks again
+when the call returns, which may be never.  With several threads that moment is as long as it takes to hand the GIL on.
+So CPython writes what came into a pipe (set_wakeup_fd; sigqueue.py's while that is there), and sysmon sends SIGURG until
+it has been seen.
+
 Invariants
 - A handler takes no lock of the runtime: it may have interrupted the scheduler while that held it.
 - Every handler is taken back when the program ends, unless somebody has put another in its place since.
@@ -66,6 +71,9 @@ class Interrupts:
     def __init__(self, s: Any) -> None:
         self.s = s
         self.taken: list[tuple[int, Any, Any]] = []  # signal, our handler, what was there before
+        self.pipe: tuple[int, int] | None = None  # where CPython writes the numbers of signals that came
+        self.kicks = 0  # how often SIGURG's handler has run
+        self.enough = 0  # a signal that came has been seen by the main thread when there have been so many
 
     def install(self) -> None:
         """Takes SIGINT, SIGQUIT and SIGURG over, if this is the main thread and nobody else has."""
@@ -76,7 +84,38 @@ class Interrupts:
             self._take(signal.SIGQUIT, self.dump_and_exit, signal.SIG_DFL)
         if KICK is not None:
             self.s.caninterrupt = self._take(KICK, self.kicked, signal.SIG_DFL)
+        if self.s.caninterrupt:
+            self.listen()
         _installed.append(self)
+
+    def listen(self) -> None:
+        """Has CPython write down what comes, unless it does so for somebody else, such as an asyncio loop around us."""
+        if self.pipe is None:
+            self.pipe = os.pipe()
+            for fd in self.pipe:
+                os.set_blocking(fd, False)
+        old = signal.set_wakeup_fd(self.pipe[1], warn_on_full_buffer=False)
+        if old not in (-1, self.pipe[1]):
+            signal.set_wakeup_fd(old)
+
+    def came(self, number: int) -> None:
+        """A signal has come that the main thread may not have seen.
+
+        Two kicks it takes: handlers run in the order of their numbers, and this one may have come when they were past its
+        number already, but not past SIGURG's."""
+        if number != KICK:
+            self.enough = self.kicks + 2
+
+    def look(self) -> None:
+        """For sysmon: has the main thread look at what it may not have seen."""
+        if self.pipe is not None:
+            try:
+                for number in os.read(self.pipe[0], 4096):
+                    self.came(number)
+            except OSError:
+                pass  # nothing came
+        if self.kicks < self.enough:
+            kick(self.s.m0.ident)
 
     def _take(self, signum: int, handler: Any, default: Any) -> bool:
         if signum in before:  # a channel is told of it: ours comes when none is any more
@@ -102,6 +141,13 @@ class Interrupts:
             elif signal.getsignal(signum) == handler:
                 signal.signal(signum, default)
         self.taken.clear()
+        if self.pipe is not None:
+            old = signal.set_wakeup_fd(-1)
+            if old not in (-1, self.pipe[1]):
+                signal.set_wakeup_fd(old)
+            for fd in self.pipe:
+                os.close(fd)
+            self.pipe = None
         run_errands()
 
     def handle(self, signum: int, frame: Any) -> None:
@@ -117,7 +163,9 @@ class Interrupts:
         s.sysmonnote.wakeup()
 
     def kicked(self, signum: int, frame: Any) -> None:
-        """SIGURG: there are errands; or the program has ended, and what this thread is in must end too."""
+        """SIGURG: there are errands; or the program has ended, and what this thread is in must end too; or another signal
+        was to be looked at, which has happened now."""
+        self.kicks += 1
         run_errands()
         s = self.s
         if s.exiting and not s.m0left and s.m0.curg is not None and in_user_code(frame):
@@ -165,6 +213,31 @@ def run_errands() -> None:
         except IndexError:
             return
         errand.run()
+
+
+def look(s: Any) -> None:
+    """For sysmon, every few milliseconds: no signal of the program s shall wait for the end of a call."""
+    for interrupts in _installed:
+        if interrupts.s is s:
+            interrupts.look()
+
+
+def came(number: int) -> None:
+    """For sigqueue.py, when CPython writes to its pipe: a signal that is not for it."""
+    for interrupts in _installed:
+        interrupts.came(number)
+
+
+def ours(fd: int) -> bool:
+    """Whether CPython writes signals there for a program."""
+    return any(i.pipe is not None and i.pipe[1] == fd for i in _installed)
+
+
+def listen_again() -> None:
+    """sigqueue.py has taken its pipe away.  Main thread only."""
+    for interrupts in _installed:
+        if interrupts.s.caninterrupt:
+            interrupts.listen()
 
 
 def kick(ident: int | None) -> None:

@@ -55,6 +55,8 @@ class Queue:
                     self.idle.release()
                 else:
                     self.process(number)
+                    if number not in wanted:
+                        signals.came(number)
 
     def put(self, number: int) -> None:
         """Puts a number of ours behind the signals that have come so far."""
@@ -158,7 +160,7 @@ def _plug() -> bool:
     if q is None:
         return True
     old = signal.set_wakeup_fd(q.w, warn_on_full_buffer=False)
-    if old not in (-1, q.w):
+    if old not in (-1, q.w) and not signals.ours(old):
         signal.set_wakeup_fd(old)
     return old == q.w
 
@@ -167,6 +169,8 @@ def _unplug(q: Queue) -> None:
     old = signal.set_wakeup_fd(-1)
     if old not in (-1, q.w):
         signal.set_wakeup_fd(old)
+    else:
+        signals.listen_again()
 
 
 def _caught(number: int, frame: FrameType | None) -> None:

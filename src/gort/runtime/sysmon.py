@@ -12,8 +12,9 @@ longer than that is judged by the thread's CPU clock:
 
 The goroutine itself runs on, without a P, until it next reaches the scheduler; its M then takes an idle P or queues.
 
-Also here: delivering Ctrl-C to the main goroutine (a signal handler must not take locks, so it only leaves word), and
-looking again for a deadlock that could not be told while threads outside the runtime were alive.
+Also here: delivering Ctrl-C to the main goroutine (a signal handler must not take locks, so it only leaves word), seeing
+to it that no signal waits for the end of a call (signals.look), and looking again for a deadlock that could not be told
+while threads outside the runtime were alive.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ def sysmon(s: Any) -> None:
     seen: dict[int, Seen] = {}
     again = False
     steps = 0
-    started = traced = nanotime()
+    started = traced = looked = nanotime()
     trace_every = s.debug["schedtrace"] * 1_000_000
     try:
         while not s.exiting:
@@ -141,6 +142,9 @@ def sysmon(s: Any) -> None:
             if s.nmstartfailed and stranded(s):
                 handoff.startm(s)
             s.coarsetime = nanotime()
+            if s.caninterrupt and s.coarsetime - looked >= SLICE_NS:
+                looked = s.coarsetime
+                signals.look(s)
             if s.blockedcalls:
                 from gort.runtime import reports
 
