@@ -40,6 +40,8 @@ class Room:
         clients: set[Client] = set()
         async for kind, client, line in self.events:
             if kind == "join":
+                here = ", ".join(sorted(other.name for other in clients)) or "nobody else"
+                client.lines.try_send(f"* here: {here}\n".encode())
                 clients.add(client)
             elif kind == "leave":
                 if client not in clients:

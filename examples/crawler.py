@@ -43,38 +43,47 @@ def links(base: str, page: bytes) -> list[str]:
 
 
 async def crawl(address: str, start: str, at_once: int, seconds: float) -> tuple[dict[str, tuple[int, int]], bool]:
-    """({path: (status, size)}, whether everything was seen in time)."""
+    """({path: (status, size)}, whether everything was seen in time).
+
+    Pages are fetched and read by goroutines, many at a time and on every P; what has been seen, and what is printed, is
+    this one's alone: the others send it what they find, so no lock is needed."""
     seen = {start}
     pages: dict[str, tuple[int, int]] = {}
     slots = gort.sync.Semaphore(at_once)
+    visited: Any = gort.Chan()  # (path, status or None, size, targets or what went wrong)
 
     async def visit(path: str) -> None:
         async with slots:
             try:
                 status, headers, body = await fetch(address, path)
             except OSError as e:
-                print(f"{path}: {e.strerror}", file=sys.stderr)
+                await visited.send((path, None, 0, e.strerror))
                 return
-        pages[path] = (status, len(body))
-        print(f"{status} {len(body):>8} {path}", flush=True)
-        if status == 200 and headers.get("content-type", "").startswith("text/html"):
-            for target in links(path, body):
-                if target not in seen and not late:
-                    seen.add(target)
-                    group.go(visit, target)
+        is_page = status == 200 and headers.get("content-type", "").startswith("text/html")
+        await visited.send((path, status, len(body), links(path, body) if is_page else []))
 
-    late = False
-
-    def stop() -> None:
-        nonlocal late
-        late = True
-        group.cancel()
-
-    timer = gort.after_func(seconds, stop)
+    late = gort.after(seconds)
     async with gort.Group() as group:
         group.go(visit, start)
-    timer.stop()
-    return pages, not late
+        waiting = 1
+        while waiting:
+            i, page, _ = await gort.select(visited.recv(), late.recv())
+            if i == 1:
+                group.cancel()
+                return pages, False
+            waiting -= 1
+            path, status, size, found = page
+            if status is None:
+                print(f"{path}: {found}", file=sys.stderr)
+                continue
+            pages[path] = (status, size)
+            print(f"{status} {size:>8} {path}", flush=True)
+            for target in found:
+                if target not in seen:
+                    seen.add(target)
+                    group.go(visit, target)
+                    waiting += 1
+    return pages, True
 
 
 async def main() -> int:

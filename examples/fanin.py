@@ -33,9 +33,7 @@ async def listen(ctx: context.Context, *sources: gort.Chan[str]) -> tuple[list[s
     messages: list[str] = []
     quiet = gort.Timer(QUIET)
     while True:
-        case, message, _ = await gort.select(
-            ctx.done().recv(), quiet.c.recv(), *(source.recv() for source in sources)
-        )
+        case, message, _ = await gort.select(ctx.done().recv(), quiet.c.recv(), *(source.recv() for source in sources))
         if case == 0:
             return messages, str(ctx.err())
         if case == 1:

@@ -117,7 +117,10 @@ def test_httpd_with_curl(site: Path) -> None:
         assert curl(*code, "-d", "body", f"{url}/") == b"405 "
         assert b"Content-Length: 3145728" in curl("-I", f"{url}/large.bin")
         # Two requests of one curl share a connection.
-        assert curl("-w", "%{num_connects} ", *["-o", os.devnull] * 2, f"{url}/", f"{url}/a.html").split() == [b"1", b"0"]
+        assert curl("-w", "%{num_connects} ", *["-o", os.devnull] * 2, f"{url}/", f"{url}/a.html").split() == [
+            b"1",
+            b"0",
+        ]
         with connect(url[7:]) as s:
             s.sendall(b"nonsense\r\n\r\n")
             assert b" 400 " in s.recv(1000)
@@ -136,7 +139,9 @@ def test_httpd_under_wrk(site: Path) -> None:
     pytest.importorskip("h11")
     with example("httpd", "serve", "127.0.0.1:0", str(site)) as (line, process):
         url = f"http://{address_in(line)}/"
-        out = subprocess.run(["wrk", "-t1", "-c50", "-d3s", url], capture_output=True, text=True, timeout=60, check=True)
+        out = subprocess.run(
+            ["wrk", "-t1", "-c50", "-d3s", url], capture_output=True, text=True, timeout=60, check=True
+        )
         assert "requests in" in out.stdout, out.stdout
         assert "Non-2xx" not in out.stdout
         assert "Socket errors" not in out.stdout
@@ -177,6 +182,8 @@ def test_chat_broadcasts_and_drops_the_slow() -> None:
             assert f.readline() == b"your name?\n"
             f.write(name.encode() + b"\n")
             people[name] = (s, f)
+            # She is in the room when she is told who else is: until then he may be there first.
+            assert f.readline() == (b"* here: nobody else\n" if name == "ann" else b"* here: ann\n")
             if name == "ben":
                 assert people["ann"][1].readline() == b"* ben has come\n"
         people["ann"][1].write(b"hello\n")
@@ -210,6 +217,7 @@ def test_chat_broadcasts_and_drops_the_slow() -> None:
         cat = connect(address)
         people["cat"] = (cat, cat.makefile("rwb", buffering=0))
         people["cat"][1].write(b"cat\n")
+        assert [people["cat"][1].readline() for _ in range(2)] == [b"your name?\n", b"* here: ann\n"]
         assert people["ann"][1].readline() == b"* cat has come\n"
         people["cat"][1].write(b"still here\n")
         assert people["ann"][1].readline() == b"cat: still here\n"
