@@ -208,6 +208,40 @@ def test_cond_is_a_queue(run: Run) -> None:
     assert sorted(run(main)) == [100 * k + i for k in range(4) for i in range(50)]
 
 
+@pytest.mark.parametrize("kind", [Mutex, RWMutex])
+def test_a_program_ends_while_a_waiter_takes_the_lock_again(run: Run, kind: Callable[[], Any]) -> None:
+    """Closed there it has no lock, and its `async with` unlocks that of another goroutine, which is closed after it: the
+    end of a program, nobody's mistake, so nothing is reported (an unraisable exception would fail the test)."""
+    closed: list[str] = []
+
+    async def main() -> None:
+        cond = Cond(kind())
+
+        async def waits() -> None:
+            try:
+                async with cond:
+                    await cond.wait()
+            finally:
+                closed.append("waits")
+
+        async def holds() -> None:
+            try:
+                async with cond.mutex if kind is Mutex else cond:
+                    cond.signal()
+                    await gort.sleep(3600)
+            finally:
+                closed.append("holds")
+
+        gort.go(waits)
+        await parked(1, "sync.Cond.Wait")
+        gort.go(holds)
+        await parked(1, "sleep")
+        await parked(1, f"sync.{kind.__name__}.Lock")
+
+    run(main)
+    assert sorted(closed) == ["holds", "waits"]
+
+
 def test_semaphore_bounds(run: Run) -> None:
     async def main() -> int:
         sem, mu = Semaphore(3), Mutex()

@@ -15,10 +15,10 @@ import cython
 if cython.compiled:
     rt_import()  # noqa: F821
 else:
-    from gort.runtime._pure import own_dict
+    from gort.runtime._pure import getm, own_dict
     from gort.runtime.handoff import ready
     from gort.runtime.lockrank import LOCK_RANK_SEMA, make_lock
-    from gort.runtime.runtime2 import PARK, READY, G, Op
+    from gort.runtime.runtime2 import PARK, READY, G, M, Op
 
 from gort.runtime import op as _op  # noqa: F401  (gives Op its await protocol before it is subclassed)
 from gort.runtime.mistakes import shared
@@ -26,6 +26,14 @@ from gort.runtime.runtime2 import WAIT_COND, WAIT_MUTEX, WAIT_RWMUTEX_R, WAIT_RW
 
 COUNTER_MAX = 2**31 - 1  # of a WaitGroup, as in Go
 _COUNTER_MAX = cython.declare(cython.longlong, 0x7FFFFFFF)
+
+
+def not_locked(what):
+    """Raises for an unlock of what is not locked, but not while a program's end closes its goroutines: one that is closed
+    in Cond.wait could not take the lock again, and has its `async with` unlock it all the same."""
+    m: M = getm()
+    if m is None or m.sched is None or not m.sched.ending:
+        raise RuntimeError(f"sync: {what}")
 
 
 class Waitq:
@@ -235,7 +243,7 @@ class Mutex(Waitq):
                 self.held = False
         self.unlock_state()
         if not held:
-            raise RuntimeError("sync: unlock of unlocked mutex")
+            return not_locked("unlock of unlocked mutex")
         if op is not None:
             ready(op.g)
 
@@ -358,7 +366,7 @@ class RWMutex(Waitq):
                 self.writing = True
         self.unlock_state()
         if not ok:
-            raise RuntimeError("sync: RUnlock of unlocked RWMutex")
+            return not_locked("RUnlock of unlocked RWMutex")
         if op is not None:
             ready(op.g)
 
@@ -377,7 +385,7 @@ class RWMutex(Waitq):
                 self.writing = True
         self.unlock_state()
         if not ok:
-            raise RuntimeError("sync: Unlock of unlocked RWMutex")
+            return not_locked("Unlock of unlocked RWMutex")
         wake(chain)
 
     def reader(self):
