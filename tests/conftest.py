@@ -79,6 +79,12 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGALRM, _on_alarm)
 
 
+def pytest_collection_finish() -> None:
+    """The tests' own objects are not looked at by the collection after each test: that takes longer than most tests do."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_unconfigure() -> None:
     global _stderr
     if _stderr is not sys.stderr:
