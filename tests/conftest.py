@@ -80,7 +80,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """The tests' own objects are not looked at by the collection after each test: that takes longer than most tests do."""
+    """What the tests are made of is left out of the collection after each: that takes longer than most of them do."""
     gc.collect()
     gc.freeze()
 
