@@ -6,6 +6,7 @@ runs the program.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import signal as system
@@ -20,7 +21,7 @@ import pytest
 
 import gort
 from gort import context, signal
-from gort.runtime import signals, sigqueue
+from gort.runtime import signals, sigqueue, sigwake
 from support import PATIENCE_S, command, environment, parked, python, settles, until
 
 Run = Callable[..., Any]
@@ -540,6 +541,128 @@ def test_a_wakeup_descriptor_of_somebody_else(when: str) -> None:
     finally:
         os.close(r)
         os.close(w)
+
+
+async def answer() -> int:
+    return 42
+
+
+def test_without_a_free_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program runs, and Ctrl-C does afterwards what it did before."""
+
+    def no_pipe() -> Any:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(sigwake.os, "pipe", no_pipe)
+    assert gort.run(answer) == 42
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_wakeup_descriptor_that_has_been_closed(when: str) -> None:
+    """Somebody forgot it there: it stays away, and the program does not notice."""
+
+    def leave() -> None:
+        r, w = os.pipe()
+        os.set_blocking(w, False)
+        system.set_wakeup_fd(w)
+        os.close(r)
+        os.close(w)
+
+    async def main() -> int:
+        if when == "meanwhile":
+            leave()
+        return await answer()
+
+    if when == "before":
+        leave()
+    try:
+        for _ in range(2):
+            assert run_in_main_thread(main) == 42
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            system.set_wakeup_fd(-1)
+
+
+def test_another_handler_of_sigurg_is_not_called_for_what_comes() -> None:
+    calls: list[int] = []
+
+    async def main() -> None:
+        system.signal(system.SIGURG, lambda *_: calls.append(1))
+        hit(system.SIGUSR1)
+        await gort.sleep(0.1)
+
+    old = system.signal(system.SIGUSR1, lambda *_: None)
+    try:
+        run_in_main_thread(main)
+    finally:
+        system.signal(system.SIGUSR1, old)
+        system.signal(system.SIGURG, system.SIG_DFL)
+    assert calls == []
+
+
+def test_a_call_that_no_signal_interrupts_is_not_kicked_for_ever() -> None:
+    """SIGURG comes twice where it is seen, at most KICKS_MAX times where it is not."""
+    kicks: list[int] = []
+    interrupts: list[Any] = []
+
+    async def main() -> None:
+        interrupts.extend(signals._installed)
+        hit(system.SIGUSR1)
+        await gort.sleep(0.3)
+        kicks.append(interrupts[0].sent)
+
+    old = system.signal(system.SIGUSR1, lambda *_: None)
+    try:
+        run_in_main_thread(main)
+    finally:
+        system.signal(system.SIGUSR1, old)
+    assert 2 <= kicks[0] <= 6
+    interrupts[0].enough, interrupts[0].kicks = 10**9, 0
+    interrupts[0].kicked = system.getsignal(system.SIGURG)  # reaches nobody, and would be sent
+    interrupts[0].s.m0.ident = threading.get_ident()
+    for _ in range(2000):
+        interrupts[0].look()
+    assert interrupts[0].sent == signals.KICKS_MAX
+
+
+def test_descriptors_that_the_program_closes_without_knowing_of_them() -> None:
+    """A daemon closes all that it has not opened: what it opens then is neither read nor closed by us."""
+    done = python(
+        """
+import os, time, gort
+async def main():
+    os.closerange(3, 200)
+    r, w = os.pipe()
+    for _ in range(6):
+        time.sleep(0.02)
+    os.write(w, b"hello")
+    time.sleep(0.05)
+    print(os.read(r, 10), r, w)
+    return r, w
+r, w = gort.run(main, procs=1)
+os.fstat(r), os.fstat(w)
+print("whole")
+"""
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "whole"
+    assert done.stdout.startswith("b'hello'")
+
+
+def test_the_end_of_a_program_that_a_handler_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was begun is done all the same: no handler and no descriptor stays (the fixtures look)."""
+    once = [TimeoutError("a handler's")]
+    plug = sigwake.plug
+
+    def interrupted(fd: int) -> int:
+        if fd == -1 and once:
+            raise once.pop()
+        return plug(fd)
+
+    monkeypatch.setattr(sigwake, "plug", interrupted)
+    with pytest.raises(TimeoutError):
+        gort.run(answer)
+    assert gort.run(answer) == 42
 
 
 def test_a_handler_of_the_users_own_comes_back(run: Run) -> None:

@@ -72,7 +72,9 @@ def mandelbrot(piece: int) -> int:
 def hashing(piece: int) -> int:
     digest = bytes([piece])
     for _ in range(80):
-        digest = hashlib.sha256(digest + BLOCK).digest()
+        state = hashlib.sha256(digest)
+        state.update(BLOCK)  # digest + BLOCK would measure page faults, for which the threads of a process contend
+        digest = state.digest()
     return digest[0]
 
 

@@ -100,9 +100,7 @@ def check_main(main: Any, procs: Any) -> None:
             raise ValueError(f"procs must be at least 1, not {procs}")
 
 
-def run(
-    main: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts, procs: int | None = None
-) -> T:
+def run(main: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts, procs: int | None = None) -> T:
     """Boots the runtime, runs `await main(*args)` as the main goroutine and returns its result.
 
     procs: how many Ps (default: GOMAXPROCS in the environment; else 1 under the GIL, the usable CPUs without it).
@@ -133,11 +131,13 @@ def run(
             signals.ended(s)
             shutdown(s, agens)
         finally:
-            interrupts.restore()
-            sys.set_asyncgen_hooks(*hooks)
-            if s in _running:
-                _running.remove(s)
-            release(s)
+            try:
+                interrupts.restore()
+            finally:
+                sys.set_asyncgen_hooks(*hooks)
+                if s in _running:
+                    _running.remove(s)
+                release(s)
     return outcome(s)  # type: ignore[no-any-return]
 
 
@@ -248,9 +248,7 @@ class External:
         s = self.s
         own = {self.home} | {m.thread for m in list(s.allm)}
         watch = s.sysmon.ident if s.sysmon is not None else None  # known to threading once it calls a user's function
-        return s.nexternal > 0 or any(
-            t not in own and t.ident != watch and t.is_alive() for t in threading.enumerate()
-        )
+        return s.nexternal > 0 or any(t not in own and t.ident != watch and t.is_alive() for t in threading.enumerate())
 
 
 class AsyncGenerators:

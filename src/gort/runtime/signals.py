@@ -26,7 +26,7 @@ import sys
 import threading
 import time
 
-from gort.runtime import traceback
+from gort.runtime import sigwake, traceback
 from gort.runtime.blocking import BlockingOp
 from gort.runtime.errors import Cancelled
 
@@ -45,6 +45,7 @@ else:
 
 KICK: int | None = getattr(signal, "SIGURG", None)
 KICK_AGAIN_S = 0.05  # an errand's signal may come in the moment before the main thread goes to sleep
+KICKS_MAX = 30  # for one signal, in some five seconds
 PATIENCE_S = 10.0  # how long the main thread may sit in one call that no signal interrupts
 
 running: list[Any] = []  # the scheds of the programs that run now
@@ -71,9 +72,12 @@ class Interrupts:
     def __init__(self, s: Any) -> None:
         self.s = s
         self.taken: list[tuple[int, Any, Any]] = []  # signal, our handler, what was there before
-        self.pipe: tuple[int, int] | None = None  # where CPython writes the numbers of signals that came
+        self.pipe: sigwake.Pipe | None = None
         self.kicks = 0  # how often SIGURG's handler has run
         self.enough = 0  # a signal that came has been seen by the main thread when there have been so many
+        self.sent = 0  # kicks for it
+        self.rest = 0  # looks until the next
+        self.breaking = False  # the program has ended: SIGURG ends what this thread is in
 
     def install(self) -> None:
         """Takes SIGINT, SIGQUIT and SIGURG over, if this is the main thread and nobody else has."""
@@ -84,19 +88,31 @@ class Interrupts:
             self._take(signal.SIGQUIT, self.dump_and_exit, signal.SIG_DFL)
         if KICK is not None:
             self.s.caninterrupt = self._take(KICK, self.kicked, signal.SIG_DFL)
+        _installed.append(self)
         if self.s.caninterrupt:
             self.listen()
-        _installed.append(self)
 
     def listen(self) -> None:
-        """Has CPython write down what comes, unless it does so for somebody else, such as an asyncio loop around us."""
-        if self.pipe is None:
-            self.pipe = os.pipe()
-            for fd in self.pipe:
-                os.set_blocking(fd, False)
-        old = signal.set_wakeup_fd(self.pipe[1], warn_on_full_buffer=False)
-        if old not in (-1, self.pipe[1]):
-            signal.set_wakeup_fd(old)
+        """Has CPython write down what comes, unless it does so for somebody else, such as an asyncio loop around us.
+
+        Without a free descriptor we do without."""
+        try:
+            if self.pipe is None:
+                self.pipe = sigwake.Pipe()
+            old = sigwake.plug(self.pipe.w)
+        except (OSError, ValueError):
+            return
+        if old not in (-1, self.pipe.w):
+            sigwake.put_back(old)
+
+    def _unlisten(self) -> None:
+        pipe = self.pipe
+        if pipe is not None:
+            old = sigwake.plug(-1)
+            if old not in (-1, pipe.w):
+                sigwake.put_back(old)
+            pipe.close()
+            self.pipe = None  # last: what has been interrupted is done once more
 
     def came(self, number: int) -> None:
         """A signal has come that the main thread may not have seen.
@@ -105,16 +121,22 @@ class Interrupts:
         number already, but not past SIGURG's."""
         if number != KICK:
             self.enough = self.kicks + 2
+            self.sent = self.rest = 0
 
     def look(self) -> None:
-        """For sysmon: has the main thread look at what it may not have seen."""
-        if self.pipe is not None:
-            try:
-                for number in os.read(self.pipe[0], 4096):
-                    self.came(number)
-            except OSError:
-                pass  # nothing came
-        if self.kicks < self.enough:
+        """For sysmon: has the main thread look at what it may not have seen.  More and more seldom, and not for ever: it
+        may be in a call that no signal interrupts."""
+        pipe = self.pipe
+        if pipe is not None:
+            for number in pipe.read():
+                self.came(number)
+        if self.kicks >= self.enough or self.sent == KICKS_MAX:
+            return
+        if self.rest:
+            self.rest -= 1
+        elif signal.getsignal(KICK) == self.kicked or before.get(KICK) == self.kicked:  # type: ignore[arg-type]
+            self.rest = self.sent
+            self.sent += 1
             kick(self.s.m0.ident)
 
     def _take(self, signum: int, handler: Any, default: Any) -> bool:
@@ -135,20 +157,23 @@ class Interrupts:
             return
         _installed.remove(self)
         self.s.caninterrupt = False
-        for signum, handler, default in self.taken:
+        try:
+            self._restore()
+        except BaseException:
+            self._restore()  # a handler of the user's has raised in the middle of it
+            raise
+        run_errands()
+
+    def _restore(self) -> None:
+        """SIGINT comes last: from then on Ctrl-C is an exception wherever it comes."""
+        self._unlisten()
+        while self.taken:
+            signum, handler, default = self.taken[-1]
             if before.get(signum) == handler:
                 before[signum] = default
             elif signal.getsignal(signum) == handler:
                 signal.signal(signum, default)
-        self.taken.clear()
-        if self.pipe is not None:
-            old = signal.set_wakeup_fd(-1)
-            if old not in (-1, self.pipe[1]):
-                signal.set_wakeup_fd(old)
-            for fd in self.pipe:
-                os.close(fd)
-            self.pipe = None
-        run_errands()
+            self.taken.pop()
 
     def handle(self, signum: int, frame: Any) -> None:
         """SIGINT."""
@@ -168,7 +193,7 @@ class Interrupts:
         self.kicks += 1
         run_errands()
         s = self.s
-        if s.exiting and not s.m0left and s.m0.curg is not None and in_user_code(frame):
+        if self.breaking and not s.m0left and s.m0.curg is not None and in_user_code(frame):
             if s.interrupted:
                 raise KeyboardInterrupt
             raise Cancelled("the program has ended")
@@ -222,6 +247,14 @@ def look(s: Any) -> None:
             interrupts.look()
 
 
+def break_call(s: Any) -> None:
+    """For sysmon: the program s has ended, and what its main thread is in must end too."""
+    for interrupts in _installed:
+        if interrupts.s is s:
+            interrupts.breaking = True
+    kick(s.m0.ident)
+
+
 def came(number: int) -> None:
     """For sigqueue.py, when CPython writes to its pipe: a signal that is not for it."""
     for interrupts in _installed:
@@ -230,7 +263,7 @@ def came(number: int) -> None:
 
 def ours(fd: int) -> bool:
     """Whether CPython writes signals there for a program."""
-    return any(i.pipe is not None and i.pipe[1] == fd for i in _installed)
+    return any(i.pipe is not None and i.pipe.w == fd for i in _installed)
 
 
 def listen_again() -> None:

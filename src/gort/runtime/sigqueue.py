@@ -27,7 +27,7 @@ import threading
 from collections.abc import Callable, Iterable
 from types import FrameType
 
-from gort.runtime import signals
+from gort.runtime import signals, sigwake
 from gort.runtime.signals import before
 
 GIVE_BACK_S = 1.0  # how long the main thread is waited for when that can be made up for later
@@ -159,16 +159,16 @@ def _plug() -> bool:
     q = _queue
     if q is None:
         return True
-    old = signal.set_wakeup_fd(q.w, warn_on_full_buffer=False)
+    old = sigwake.plug(q.w)
     if old not in (-1, q.w) and not signals.ours(old):
-        signal.set_wakeup_fd(old)
+        sigwake.put_back(old)
     return old == q.w
 
 
 def _unplug(q: Queue) -> None:
-    old = signal.set_wakeup_fd(-1)
+    old = sigwake.plug(-1)
     if old not in (-1, q.w):
-        signal.set_wakeup_fd(old)
+        sigwake.put_back(old)
     else:
         signals.listen_again()
 

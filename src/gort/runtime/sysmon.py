@@ -207,7 +207,7 @@ def wait_for_m0(s: Any) -> None:
     if s.m0note.sleep(EXIT_GRACE_NS / 1e9) or s.m0left:
         return
     while s.caninterrupt and not s.m0left:
-        signals.kick(s.m0.ident)
+        signals.break_call(s)
         if s.m0note.sleep(EXIT_GRACE_NS / 1e9):
             return
 
