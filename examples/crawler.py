@@ -2,8 +2,8 @@
 
     gort run examples/crawler.py 127.0.0.1:8000 / --at-once 8 --seconds 10
 
-Prints each page once, with its status and how many bytes it has; exit status 1 if the deadline came first.  Uses the
-client of httpd.py.
+Prints each page once, with its status and how many bytes it has; exit status 1 if the deadline came first, or
+not one page.  Uses the client of httpd.py, and so h11 (pip install h11).
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ async def main() -> int:
     args = parser.parse_args()
     pages, complete = await crawl(args.address, args.path, args.at_once, args.seconds)
     print(f"{len(pages)} pages", file=sys.stderr)
-    return 0 if complete else 1
+    return 0 if complete and pages else 1
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import email.utils
 import mimetypes
 import os
 import sys
+import traceback
 import urllib.parse
 from typing import Any
 
@@ -47,6 +48,8 @@ class Http:
 def find(root: str, target: bytes) -> str | None:
     """The file that a request is for, or None when it is outside of root."""
     path = urllib.parse.unquote(urllib.parse.urlsplit(target.decode("ascii", "replace")).path)
+    if "\0" in path:
+        return None
     full = os.path.realpath(os.path.join(root, path.lstrip("/")))
     if full != root and not full.startswith(root + os.sep):
         return None
@@ -72,11 +75,11 @@ async def answer(http: Http, request: Any, root: str) -> None:
         return await plain(http, 405, "only GET and HEAD")
     path = find(root, request.target)
     if path is None:
-        return await plain(http, 403, "outside of the directory")
+        return await plain(http, 403, "outside of the directory", request)
     try:
         f = await gort.blocking(open, path, "rb")
     except OSError:
-        return await plain(http, 404, "no such file")
+        return await plain(http, 404, "no such file", request)
     with f:
         st = os.fstat(f.fileno())
         start, end, status = 0, st.st_size, 200
@@ -84,7 +87,7 @@ async def answer(http: Http, request: Any, root: str) -> None:
         if "range" in headers:
             part = one_range(headers["range"], st.st_size)
             if part is None:
-                return await plain(http, 416, "no such range")
+                return await plain(http, 416, "no such range", request)
             (start, end), status = part, 206
             extra.append(("Content-Range", f"bytes {start}-{end - 1}/{st.st_size}"))
         head = h11.Response(
@@ -122,13 +125,16 @@ class Blank:
         return self.n
 
 
-async def plain(http: Http, status: int, text: str) -> None:
-    """A short answer in words."""
+async def plain(http: Http, status: int, text: str, request: Any = None) -> None:
+    """A short answer in words; to a HEAD only how many they would be."""
     body = text.encode() + b"\n"
     head = h11.Response(
         status_code=status, headers=[("Content-Type", "text/plain"), ("Content-Length", str(len(body)))]
     )
-    await http.send(head, h11.Data(data=body), h11.EndOfMessage())
+    if request is not None and request.method == b"HEAD":
+        await http.send(head, h11.EndOfMessage())
+    else:
+        await http.send(head, h11.Data(data=body), h11.EndOfMessage())
 
 
 async def serve_client(conn: net.Conn, root: str) -> None:
@@ -155,6 +161,8 @@ async def serve_client(conn: net.Conn, root: str) -> None:
                     pass
         except OSError:
             pass  # it went away, or said nothing for too long
+        except Exception:
+            traceback.print_exc()  # a mistake of ours must not end the others' connections: net/http recovers too
 
 
 async def serve(address: str, root: str) -> None:

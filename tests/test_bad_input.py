@@ -786,6 +786,30 @@ def test_one_coroutine_awaited_by_two_goroutines(run: Run) -> None:
     assert sorted(run(main)) == ["RuntimeError", "value"]
 
 
+# --- a forgotten await ----------------------------------------------------------------------------
+
+
+def test_a_forgotten_await_is_told_of_at_its_line(run: Run) -> None:
+    async def helper(ch: gort.Chan[int]) -> None:
+        ch.send(1)  # this line
+
+    async def main() -> None:
+        await helper(gort.Chan[int]())
+
+    with pytest.warns(RuntimeWarning, match=r"ch\.send\(\) was never awaited") as told:
+        run(main)
+    assert told[0].filename == __file__
+    assert told[0].lineno == helper.__code__.co_firstlineno + 1
+
+
+def test_a_forgotten_await_before_an_unpacking(run: Run) -> None:
+    async def main() -> None:
+        _v, _ok = gort.Chan[int]().recv_ok()  # type: ignore[misc]
+
+    with pytest.raises(RuntimeError, match=r"is an `await` missing"):
+        run(main)
+
+
 # --- copies ---------------------------------------------------------------------------------------
 
 

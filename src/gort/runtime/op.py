@@ -48,8 +48,8 @@ def not_running(op):
 def swallowed(op):
     """The error for a suspension that never reached the scheduler."""
     return RuntimeError(
-        f"{describe(op)}: something inside this goroutine drives a coroutine itself (a nested event loop such as "
-        "asyncio.run, or coroutine.send), so the wait cannot reach gort's scheduler; "
+        f"{describe(op)}: is an `await` missing before it? If not, something inside this goroutine drives a coroutine "
+        "itself (a nested event loop such as asyncio.run, or coroutine.send), so the wait cannot reach gort's scheduler; "
         "run that code in a thread with gort.blocking, or await the coroutine directly"
     )
 

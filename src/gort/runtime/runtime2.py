@@ -130,7 +130,8 @@ def never_awaited(op):
     m = getm()
     if m is not None and m.sched is not None and m.sched.interrupted:
         return
-    warn(f"{describe(op)} was never awaited", RuntimeWarning, stacklevel=2)
+    # At the line that drops it.  Compiled, this function and __dealloc__ have no frames.
+    warn(f"{describe(op)} was never awaited", RuntimeWarning, stacklevel=1 if cython.compiled else 3)
 
 
 SIGNAL_SLICE = 0.5  # seconds: see Note.sleep
