@@ -810,6 +810,23 @@ def test_a_forgotten_await_before_an_unpacking(run: Run) -> None:
         run(main)
 
 
+# --- asyncio ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wait", [lambda: asyncio.sleep(1), lambda: asyncio.Event().wait(), lambda: asyncio.Queue[int]().get()]
+)
+def test_what_needs_an_asyncio_loop_says_what_to_use(run: Run, wait: Callable[[], Any]) -> None:
+    """asyncio's own error, which says that there is no loop, and a note."""
+
+    async def main() -> None:
+        await wait()
+
+    with pytest.raises((RuntimeError, AttributeError)) as told:
+        run(main)
+    assert "gort runs no asyncio code" in told.value.__notes__[0]
+
+
 # --- copies ---------------------------------------------------------------------------------------
 
 

@@ -14,26 +14,35 @@ if TYPE_CHECKING:
 MAX_PROCS = 1 << 16  # Go sets no limit and dies of memory; a P here costs about a kilobyte
 
 
+MIGRATES = "goroutines may go on on another thread after an await."
 LOCK_TEXTS = {"cannot release un-acquired lock", "cannot wait on un-acquired lock", "cannot notify on un-acquired lock"}
 
 
 def explain(exc: BaseException) -> None:
-    """Adds a note to an exception with which a goroutine ends, where that says that something belongs to a thread."""
-    kind = type(exc)
-    if kind is RuntimeError and str(exc) in LOCK_TEXTS:
+    """Adds a note to an exception with which a goroutine ends, where that says that something belongs to a thread, or
+    that code for an asyncio loop was awaited."""
+    kind, text = type(exc), str(exc)
+    if kind is RuntimeError and text in LOCK_TEXTS:
         what = (
-            "a threading.RLock or Condition belongs to the thread that took it. Held across an await, use "
+            f"{MIGRATES} A threading.RLock or Condition belongs to the thread that took it. Held across an await, use "
             "gort.sync.Mutex or Cond; GODEBUG=migration=1 names the place where it was taken"
         )
-    elif kind.__name__ == "ProgrammingError" and kind.__module__ == "sqlite3" and "in that same thread" in str(exc):
+    elif kind.__name__ == "ProgrammingError" and kind.__module__ == "sqlite3" and "in that same thread" in text:
         what = (
-            "call gort.runtime.lock_os_thread() before sqlite3.connect in the goroutine that uses the connection, or "
-            "share one made with check_same_thread=False under a gort.sync.Mutex"
+            f"{MIGRATES} Call gort.runtime.lock_os_thread() before sqlite3.connect in the goroutine that uses the "
+            "connection, or share one made with check_same_thread=False under a gort.sync.Mutex"
+        )
+    elif (kind is RuntimeError and text == "no running event loop") or (
+        kind is AttributeError and text == "'NoneType' object has no attribute 'create_future'"
+    ):
+        what = (
+            "gort runs no asyncio code: use gort.sleep, gort.Chan, gort.net and so on; what needs an asyncio loop runs "
+            "beside it with `await gort.blocking(asyncio.run, main())`"
         )
     else:
         return
     if not any(note.startswith("gort: ") for note in getattr(exc, "__notes__", ())):
-        exc.add_note(f"gort: goroutines may go on on another thread after an await. {what[0].upper()}{what[1:]}")
+        exc.add_note(f"gort: {what}")
 
 
 def shared(self: Any, protocol: Any, /) -> NoReturn:
