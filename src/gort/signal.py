@@ -27,7 +27,7 @@ from __future__ import annotations
 import signal as _signal
 import threading
 from collections.abc import Callable, Iterable
-from signal import SIGINT, SIGTERM, Signals
+from signal import SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, Signals
 from typing import Any
 
 from gort import context as _context
@@ -39,8 +39,12 @@ from gort.runtime.chan import Chan
 from gort.runtime.errors import ChannelClosed
 
 __all__ = [
+    "SIGHUP",
     "SIGINT",
+    "SIGQUIT",
     "SIGTERM",
+    "SIGUSR1",
+    "SIGUSR2",
     "SignalReceived",
     "Signals",
     "StopFunc",
