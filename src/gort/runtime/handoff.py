@@ -443,8 +443,24 @@ def checkdead(s):
         return False
     if s.nmidle + s.nmidlelocked < len(s.allm):
         return False
+    if s.nmstartfailed != 0 and stranded(s):
+        return False  # sysmon will have somebody see to it
     # A descriptor is awaited and nobody polls just now: sysmon will look.
     return s.netpoll is None or not s.netpoll.waiters()
+
+
+def stranded(s):
+    """Whether a P lies idle with work, or with timers that nobody watches: no thread could be started for it, and the M
+    that might have taken it had found none and gone to sleep meanwhile."""
+    p: P
+    if s.npidle == 0:
+        return False
+    if s.runqsize != 0:
+        return True
+    for p in s.allp:
+        if p.mid == 0 and (p.runqsize != 0 or p.runnext is not None or (p.timer0when != 0 and s.npolling == 0)):
+            return True
+    return False
 
 
 def is_dead(s):

@@ -139,7 +139,7 @@ def sysmon(s: Any) -> None:
                 wake_stale_poller(s)
             if quiet:
                 recheck_dead(s)
-            if s.nmstartfailed and stranded(s):
+            if s.nmstartfailed and handoff.stranded(s):
                 handoff.startm(s)
             s.coarsetime = nanotime()
             if s.caninterrupt and s.coarsetime - looked >= SLICE_NS:
@@ -222,16 +222,6 @@ def recheck_dead(s: Any) -> None:
     """Everything sleeps: if the threads outside that might have sent something are gone, it is a deadlock after all."""
     if handoff.is_dead(s):
         handoff.found_dead(s)
-
-
-def stranded(s: Any) -> bool:
-    """Whether a P lies idle with work or with timers that nobody watches: no thread could be started for it."""
-    if not s.npidle:
-        return False
-    watched = bool(s.npolling)
-    return bool(s.runqsize) or any(
-        p.mid == 0 and (p.runqsize or p.runnext is not None or (p.timer0when and not watched)) for p in list(s.allp)
-    )
 
 
 class Seen:
