@@ -222,9 +222,7 @@ def test_sigquit_dumps_all_goroutines(tmp_path: Path) -> None:
         "    gort.after_func(0.05, lambda: print('ready', flush=True))\n    await gort.sleep(3600)\n"
     )
     pipe = subprocess.PIPE
-    process = subprocess.Popen(
-        command("run", str(file)), stdout=pipe, stderr=pipe, text=True, env=environment()
-    )
+    process = subprocess.Popen(command("run", str(file)), stdout=pipe, stderr=pipe, text=True, env=environment())
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -280,3 +278,34 @@ if __name__ == "__main__":
     command = [sys.executable, str(file)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment())
     assert done.stdout == "[0, 1, 4, 9, 16]\n", done.stderr
+
+
+def test_a_process_without_descriptors_is_watched_all_the_same() -> None:
+    """sysmon imports what it reports with when it first takes a P, which may be when no file can be opened."""
+    done = python(
+        """
+import gort, os, resource, time
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+async def other():
+    for _ in range(10):
+        await gort.sleep(0.005)
+    return time.monotonic()
+async def main():
+    fds = []
+    try:
+        while True:
+            fds.append(os.open("/dev/null", 0))
+    except OSError:
+        pass
+    async with gort.Group() as g:
+        h = g.go(other)
+        await gort.sleep(0.01)
+        time.sleep(0.5)
+        ended = time.monotonic()
+    for fd in fds:
+        os.close(fd)
+    print(h.result() < ended - 0.1)
+gort.run(main, procs=1)
+"""
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")

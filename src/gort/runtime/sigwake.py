@@ -54,8 +54,8 @@ class Pipe:
         if self._identity(self.r) == self._same:
             try:
                 return os.read(self.r, 4096)
-            except BlockingIOError:
-                pass
+            except OSError:
+                pass  # mostly: nothing has come
         return b""
 
     def close(self) -> None:

@@ -145,13 +145,9 @@ def sysmon(s: Any) -> None:
             if s.caninterrupt and s.coarsetime - looked >= SLICE_NS:
                 looked = s.coarsetime
                 signals.look(s)
-            if s.blockedcalls:
-                from gort.runtime import reports
-
+            if s.blockedcalls and (reports := reporting()):
                 reports.settle(s)
-            if trace_every and s.coarsetime - traced >= trace_every:
-                from gort.runtime import reports
-
+            if trace_every and s.coarsetime - traced >= trace_every and (reports := reporting()):
                 traced = s.coarsetime
                 reports.schedtrace(s, started)
             netpoll = s.netpoll
@@ -173,6 +169,16 @@ def sysmon(s: Any) -> None:
         from gort.runtime.lockrank import throw
 
         throw("sysmon failed", traceback.format_exc())
+
+
+def reporting() -> Any:
+    """reports.py, imported when first needed.  None where it cannot be: the process may have no descriptor left to read
+    it with, and sysmon must not die of that."""
+    try:
+        from gort.runtime import reports
+    except (ImportError, OSError):
+        return None
+    return reports
 
 
 def interrupt_main_goroutine(s: Any) -> None:
@@ -297,11 +303,10 @@ def retake(s: Any, seen: dict[int, Seen]) -> tuple[int, bool, bool]:
         blocked = cpu is not None and (cpu - last.cpu) * 10 < now - last.clock
         if blocked and now - last.clock >= BLOCKED_NS:
             if wanted and take(s, p, m, mid, tick):
-                from gort.runtime import reports
-
                 n += 1
                 s.nhandoff += 1
-                reports.blocked(s, m, last.since)
+                if reports := reporting():
+                    reports.blocked(s, m, last.since)
         elif age >= SLICE_NS:
             m.preempt = True
             if wanted and computing(s) < computing_max(s) and take(s, p, m, mid, tick):
