@@ -99,18 +99,14 @@ class Interrupts:
         try:
             if self.pipe is None:
                 self.pipe = sigwake.Pipe()
-            old = sigwake.plug(self.pipe.w)
+            sigwake.claim(self.pipe.w)
         except (OSError, ValueError):
-            return
-        if old not in (-1, self.pipe.w):
-            sigwake.put_back(old)
+            pass
 
     def _unlisten(self) -> None:
         pipe = self.pipe
         if pipe is not None:
-            old = sigwake.plug(-1)
-            if old not in (-1, pipe.w):
-                sigwake.put_back(old)
+            sigwake.give_up(pipe.w)
             pipe.close()
             self.pipe = None  # last: what has been interrupted is done once more
 

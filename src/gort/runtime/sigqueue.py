@@ -159,17 +159,11 @@ def _plug() -> bool:
     q = _queue
     if q is None:
         return True
-    old = sigwake.plug(q.w)
-    if old not in (-1, q.w) and not signals.ours(old):
-        sigwake.put_back(old)
-    return old == q.w
+    return sigwake.claim(q.w, signals.ours) == q.w
 
 
 def _unplug(q: Queue) -> None:
-    old = sigwake.plug(-1)
-    if old not in (-1, q.w):
-        sigwake.put_back(old)
-    else:
+    if sigwake.give_up(q.w):
         signals.listen_again()
 
 

@@ -16,6 +16,7 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Callable
 else:
     import _signal as signal  # as in signals.py
 
@@ -31,6 +32,24 @@ def put_back(fd: int) -> None:
         plug(fd)
     except (OSError, ValueError):
         pass
+
+
+def claim(fd: int, gives_way: Callable[[int], bool] = lambda old: False) -> int:
+    """Has the interpreter write to fd, unless it writes to somebody else's that does not give way.  What it wrote to
+    before."""
+    old = plug(fd)
+    if old not in (-1, fd) and not gives_way(old):
+        put_back(old)
+    return old
+
+
+def give_up(fd: int) -> bool:
+    """Has it write to fd no more.  False where it did not: somebody else's stays."""
+    old = plug(-1)
+    if old in (-1, fd):
+        return True
+    put_back(old)
+    return False
 
 
 class Pipe:
