@@ -33,8 +33,8 @@ FT_BIN := $(FT_VENV)/bin
 
 # What a build depends on. The compiled core is made of the .py files that have a .pxd, and all the .pxd and .h.
 BUILD_FILES := pyproject.toml setup.py
-PXD := $(wildcard src/gort/*.pxd src/gort/runtime/*.pxd)
-CORE := $(PXD) $(wildcard $(PXD:.pxd=.py)) $(wildcard src/gort/runtime/*.h)
+PXD := $(wildcard src/gort/*.pxd src/gort/_runtime/*/*.pxd)
+CORE := $(PXD) $(wildcard $(PXD:.pxd=.py)) $(wildcard src/gort/_runtime/c/*.h)
 SOURCES := $(shell find src -type f \( -name '*.py' -o -name '*.pxd' -o -name '*.h' -o -name '*.go' \))
 
 PIP := -m pip --disable-pip-version-check --quiet

@@ -1,7 +1,7 @@
 """Builds the compiled core: the hot modules, from the very .py files that run uncompiled.
 
 What is an extension
-    Every module of ``src/gort`` and ``src/gort/runtime`` that has a sibling ``.pxd``. The ``.pxd`` is the
+    Every module of ``src/gort/_runtime`` that has a sibling ``.pxd``, but for room ``c``, which declares C. The ``.pxd`` is the
     map of the module's C types, so its presence is the whole configuration: no list to keep in step.
 
 When it compiles
@@ -45,7 +45,8 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 SRC = ROOT / "src"
-CORE_DIRS = (Path("src/gort"), Path("src/gort/runtime"))
+CORE = Path("src/gort/_runtime")
+C = CORE / "c"  # headers and what declares them: nobody's map
 LINUX_ONLY = ("fd", "netpoll", "polldesc")  # they need epoll; gort.net says so where there is none
 DIRECTIVES = {
     "language_level": 3,
@@ -79,19 +80,15 @@ def project_version() -> str:
 def core_sources() -> list[Path]:
     """The hot modules' .py files, relative to the project, in a stable order."""
     found = []
-    for folder in CORE_DIRS:
-        for pxd in sorted((ROOT / folder).glob("*.pxd")):
-            source = pxd.with_suffix(".py")
-            if pxd.stem in LINUX_ONLY and sys.platform != "linux":
-                continue
-            # A .pxd alone declares what C headers give; it is nobody's map.
-            if source.exists() and pxd.stem != "__init__":
-                found.append(source.relative_to(ROOT))
+    for pxd in sorted((ROOT / CORE).glob("*/*.pxd")):
+        source = pxd.with_suffix(".py").relative_to(ROOT)
+        if source.parent != C and not (pxd.stem in LINUX_ONLY and sys.platform != "linux"):
+            found.append(source)
     return found
 
 
 def extensions() -> list[Extension]:
-    headers = sorted(str(p.relative_to(ROOT)) for p in (SRC / "gort/runtime").glob("*.h"))
+    headers = sorted(str(p.relative_to(ROOT)) for p in (ROOT / C).glob("*.h"))
     version = project_version()
     result = []
     for source in core_sources():
@@ -101,7 +98,7 @@ def extensions() -> list[Extension]:
                 ".".join(source.relative_to("src").with_suffix("").parts),
                 [str(source)],
                 depends=[*headers, str(source), str(source.with_suffix(".pxd"))],
-                include_dirs=["src/gort/runtime"],
+                include_dirs=[str(C)],
                 define_macros=[("GORT_VERSION", f'"{version}"'), ("GORT_SOURCE_DIGEST", f'"{digest}"')],
                 extra_compile_args=compile_args(),
                 extra_link_args=shlex.split(os.environ.get("GORT_LDFLAGS", "")),

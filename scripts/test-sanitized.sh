@@ -80,7 +80,7 @@ tsan)
     export PYTHONPATH=$PWD/tsan-site:$PYTHONPATH:$packages
     # The symbols of what is loaded after the first report are not found, and so neither are the races that are meant.
     mkdir -p tsan-site
-    printf 'import gort.runtime.fd, gort.runtime.select, gort.runtime.timechan\n' >tsan-site/sitecustomize.py
+    printf 'import gort._runtime.poll.fd, gort._runtime.wait.select, gort._runtime.wait.timechan\n' >tsan-site/sitecustomize.py
     if [ "${tests[*]}" = "${core[*]}" ]; then
         tests=(tests/test_chan.py tests/test_cancel.py tests/test_sync.py tests/test_timers.py tests/stress/test_stress.py)
     fi

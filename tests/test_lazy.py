@@ -50,7 +50,7 @@ assert 'gort.sync' not in sys.modules and isinstance(early, types.ModuleType)
 assert early is gort.sync is sys.modules['gort.sync']
 assert type(early) is types.ModuleType and early.__name__ == 'gort.sync'
 assert early.__spec__.name == 'gort.sync' and early.__spec__.loader is early.__loader__
-assert early.Mutex.__module__ == 'gort.runtime.sema' and early.WaitGroup.go.__globals__ is vars(early)
+assert early.Mutex.__module__ == 'gort._runtime.wait.sema' and early.WaitGroup.go.__globals__ is vars(early)
 print('good')
 """
     assert run(code, pure=pure) == ["good"]
@@ -148,7 +148,7 @@ print(wrong, any(t.is_alive() for t in threads))
 def test_the_finder_goes_with_the_last_of_them() -> None:
     code = """
 import sys, gort
-from gort import _lazy
+from gort._start import lazy as _lazy
 print(_lazy.finder in sys.meta_path)
 for name in list(_lazy._waiting):
     try:
@@ -163,7 +163,7 @@ print(_lazy.finder in sys.meta_path, _lazy._waiting, _lazy._loading)
 
 def test_reload_gives_the_same_module() -> None:
     code = "import gort, importlib\ns = gort.sync\ns.Mutex = 7\nprint(importlib.reload(s) is s is gort.sync, s.Mutex)"
-    assert run(code) == ["True <class 'gort.runtime.sema.Mutex'>"]
+    assert run(code) == ["True <class 'gort._runtime.wait.sema.Mutex'>"]
 
 
 def test_as_a_program() -> None:

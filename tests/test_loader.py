@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gort import _loader
+from gort._start import loader as _loader
 
 EXTENSION = importlib.machinery.EXTENSION_SUFFIXES[0]
 
@@ -44,7 +44,7 @@ def test_import_is_cheap() -> None:
         "import sys, gort\n"
         "print(sorted({n.partition('.')[0] for n in sys.modules} &"
         " {'click', 'rich', 'Cython', 'unicorn', 'lief', 'elftools', 'capstone', 'asyncio'}))\n"
-        "print('gort._loader' in sys.modules)"
+        "print('gort._start.loader' in sys.modules)"
     )
     assert run(code, GORT_PURE="").splitlines() == ["[]", "False"]
 

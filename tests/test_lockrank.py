@@ -11,7 +11,7 @@ from support import environment, python
 
 CODE = """
 import gort
-from gort.runtime.lockrank import RankedLock
+from gort._runtime.core.lockrank import RankedLock
 a, b = RankedLock({first}), RankedLock({second})
 a.acquire(); b.acquire()
 print("in order", flush=True)

@@ -11,7 +11,7 @@ import pytest
 
 import gort
 from gort import runtime
-from gort.runtime import sysmon
+from gort._runtime.watch import sysmon
 from gort.sync import WaitGroup
 from support import PATIENCE_S, python, until
 

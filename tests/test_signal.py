@@ -21,7 +21,7 @@ import pytest
 
 import gort
 from gort import context, signal
-from gort.runtime import signals, sigqueue, sigwake
+from gort._runtime.watch import signals, sigqueue, sigwake
 from support import PATIENCE_S, command, environment, parked, python, settles, until
 
 Run = Callable[..., Any]

@@ -14,19 +14,19 @@ NOT_AT_START = [
     "typing", "collections.abc", "dataclasses",
     # For what went wrong: a panic, a warning, an odd argument.
     "traceback", "inspect", "ast", "dis", "tokenize", "linecache", "textwrap", "warnings", "re",
-    "gort.runtime.migration", "gort.runtime.panic", "gort.runtime.reports",
+    "gort._runtime.sched.migration", "gort._runtime.core.panic", "gort._runtime.watch.reports",
     # Said in a few lines, or there in C.
     "contextlib", "collections", "functools", "random", "signal", "enum", "struct", "weakref", "copyreg",
     "importlib.util", "importlib.machinery",
     # For the library, which is loaded when it is used.
-    "gort.context", "gort.exec", "gort.net", "gort.os", "gort.signal", "gort.sync", "gort.runtime.fd",
-    "gort.runtime.netpoll", "gort.runtime.polldesc", "gort.runtime.sigqueue",
+    "gort.context", "gort.exec", "gort.net", "gort.os", "gort.signal", "gort.sync", "gort._runtime.poll.fd",
+    "gort._runtime.poll.netpoll", "gort._runtime.poll.polldesc", "gort._runtime.watch.sigqueue",
     "datetime", "select", "socket", "ssl", "subprocess", "shutil",
     # For nothing.
-    "asyncio", "concurrent", "contextvars", "logging", "queue", "gort._loader",
+    "asyncio", "concurrent", "contextvars", "logging", "queue", "gort._start.loader",
 ]  # fmt: skip
 # It has an importer of its own, and the C library's facts from ctypes.
-ONLY_UNCOMPILED = {"gort._loader", "importlib.machinery", "warnings", "contextvars", "struct"}
+ONLY_UNCOMPILED = {"gort._start.loader", "importlib.machinery", "warnings", "contextvars", "struct"}
 
 HELLO = """
 import sys, threading

@@ -17,13 +17,13 @@ pytestmark = pytest.mark.lint
 FILES = sorted(SOURCE.rglob("*.py"))
 # Lower numbers may not import higher ones. What is not listed by a longer name belongs to the library.
 LAYERS = {
-    "gort._cython": 0, "gort._generic": 0, "gort._lazy": 0, "gort._loader": 0, "gort.version": 0, "gort.runtime": 0,
+    "gort._start.cython": 0, "gort._start.generic": 0, "gort._start.lazy": 0, "gort._start.loader": 0, "gort.version": 0, "gort.runtime": 0,
     "gort": 2, "gort.cli": 3, "gort.__main__": 4,
 }  # fmt: skip
 LIBRARY = 1
 LONG = {
-    "runtime/proc.py": 700,  # one loop and its parts, compiled as one unit
-    "runtime/sema.py": 650,
+    "_runtime/sched/proc.py": 700,  # one loop and its parts, compiled as one unit
+    "_runtime/wait/sema.py": 650,
     "xray/known_layouts.py": 5000,  # a table, written by a program
 }
 CONTRACT = {

@@ -172,7 +172,7 @@ def test_not_even_sysmon(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
     async def main() -> None:
         raise AssertionError("must not run")
 
-    monkeypatch.setattr("gort.runtime.sysmon.start_new_thread", refuses)
+    monkeypatch.setattr("gort._runtime.watch.sysmon.start_new_thread", refuses)
     with pytest.raises(RuntimeError, match="ulimit -u"):
         gort.run(main, procs=1)
 

@@ -250,7 +250,7 @@ def test_timers_made_before_the_program(run: Run) -> None:
 def test_stop_and_fire_agree_on_who_came_first(run1: Run, first: str) -> None:
     """A function timer that has left the heap and not fired yet, as between two instructions of another thread: either
     stop() says that it stopped it, or the function runs; never neither."""
-    from gort.runtime.timers import deltimer
+    from gort._runtime.sched.timers import deltimer
 
     async def main() -> tuple[bool, bool]:
         ran = gort.Chan[None](1)

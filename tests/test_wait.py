@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import gort
-from gort.runtime.runtime2 import current_m
+from gort._runtime.core.runtime2 import current_m
 from gort.sync import Mutex, WaitGroup
 from support import PATIENCE_S, until
 

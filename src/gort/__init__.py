@@ -15,28 +15,28 @@ This file only re-exports; see docs/ for the guides.
 import os as _os
 
 if _os.environ.get("GORT_PURE", "") not in ("", "0"):
-    from gort._loader import install as _install
+    from gort._start.loader import install as _install
 
     _install()
 
 import sys as _sys
 
-from gort._cython import lent as _lent
-from gort._lazy import put as _put
+from gort._start.cython import lent as _lent
+from gort._start.lazy import put as _put
 
 with _lent():
     from gort import runtime
     from gort.group import Group, Handle
-    from gort.runtime.blocking import blocking
-    from gort.runtime.chan import Chan
-    from gort.runtime.errors import Cancelled, ChannelClosed, Deadlock, Panic
-    from gort.runtime.main import run
-    from gort.runtime.newproc import go
-    from gort.runtime.op import gosched
-    from gort.runtime.select import select
-    from gort.runtime.timechan import Ticker, Timer, after, after_func
-    from gort.runtime.timers import sleep
-    from gort.runtime.wait import wait
+    from gort._runtime.sched.blocking import blocking
+    from gort._runtime.wait.chan import Chan
+    from gort._runtime.core.errors import Cancelled, ChannelClosed, Deadlock, Panic
+    from gort._runtime.boot.main import run
+    from gort._runtime.sched.newproc import go
+    from gort._runtime.core.op import gosched
+    from gort._runtime.wait.select import select
+    from gort._runtime.wait.timechan import Ticker, Timer, after, after_func
+    from gort._runtime.sched.timers import sleep
+    from gort._runtime.boot.wait import wait
 from gort.version import __version__
 
 __all__ = [

@@ -21,12 +21,12 @@ if sys.platform != "linux":
     raise ImportError(f"gort.exec needs Linux's epoll, and this is {sys.platform}: there is no poller for it yet")
 
 from gort import sync
-from gort._cython import lent as _lent
+from gort._start.cython import lent as _lent
 from gort.group import Group
-from gort.runtime.blocking import blocking
+from gort._runtime.sched.blocking import blocking
 
 with _lent():
-    from gort.runtime import fd as _fd
+    from gort._runtime.poll import fd as _fd
 
 PIPE = subprocess.PIPE
 DEVNULL = subprocess.DEVNULL

@@ -10,11 +10,13 @@ from __future__ import annotations
 import sys
 import threading
 
-from gort.runtime import handoff, main, newproc, runtime2
-from gort.runtime.chan import Chan
-from gort.runtime.errors import Cancelled, Goexit
-from gort.runtime.mistakes import check_go, shared
-from gort.runtime.sema import WaitGroup
+from gort._runtime.boot import main
+from gort._runtime.core import handoff, runtime2
+from gort._runtime.sched import newproc
+from gort._runtime.wait.chan import Chan
+from gort._runtime.core.errors import Cancelled, Goexit
+from gort._runtime.core.mistakes import check_go, shared
+from gort._runtime.wait.sema import WaitGroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 else:
     from _collections import deque  # as threading has it: collections itself is a millisecond
 
-    from gort._generic import Generic, T
+    from gort._start.generic import Generic, T
 
 __all__ = ["Group", "Handle"]
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from types import CoroutineType
 
-from gort.runtime import main as _main
-from gort.runtime import newproc as _newproc
-from gort.runtime.errors import Cancelled
-from gort.runtime.mistakes import check_go, shared
-from gort.runtime.sema import Mutex, Notify, RWMutex, Semaphore
-from gort.runtime.sema import WaitGroup as _WaitGroup
+from gort._runtime.boot import main as _main
+from gort._runtime.sched import newproc as _newproc
+from gort._runtime.core.errors import Cancelled
+from gort._runtime.core.mistakes import check_go, shared
+from gort._runtime.wait.sema import Mutex, Notify, RWMutex, Semaphore
+from gort._runtime.wait.sema import WaitGroup as _WaitGroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
     P = ParamSpec("P")
 else:
-    from gort._generic import Generic, T
+    from gort._start.generic import Generic, T
 
 __all__ = ["Cond", "Mutex", "Once", "Pool", "RWMutex", "Semaphore", "WaitGroup"]
 

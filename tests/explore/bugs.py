@@ -14,7 +14,11 @@ from typing import Any
 
 import gort.net  # noqa: F401  (netpoll is imported with it)
 from gort import sync
-from gort.runtime import chan, handoff, netpoll, polldesc, proc, runtime2, select, sema, sysmon, timechan, timers
+from gort._runtime.core import handoff, runtime2
+from gort._runtime.poll import netpoll, polldesc
+from gort._runtime.sched import proc, timers
+from gort._runtime.wait import chan, select, sema, timechan
+from gort._runtime.watch import sysmon
 
 
 @dataclass(frozen=True)

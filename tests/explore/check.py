@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from explore import control
-from gort.runtime import lockrank, main
-from gort.runtime.runtime2 import GSTATUS, PSTATUS, _Grunnable, _Pdead, _Pgcstop
+from gort._runtime.boot import main
+from gort._runtime.core import lockrank
+from gort._runtime.core.runtime2 import GSTATUS, PSTATUS, _Grunnable, _Pdead, _Pgcstop
 
 GUARDS = (lockrank.LOCK_RANK_SCHED, lockrank.LOCK_RANK_P)
 LONG = 1000

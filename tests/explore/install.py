@@ -20,12 +20,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import gort
+import gort._runtime
 from explore import check, control, standins
-from gort._cython import lent
-from gort.runtime import _pure, _purenet, debugvars, lockrank, main, rt0, runtime2, sysmon
-
-stack = rt0.stack  # gort.runtime.stack itself is the function of users
+from gort._start.cython import lent
+from gort._runtime.boot import main
+from gort._runtime.c import net as _purenet
+from gort._runtime.c import rt as _pure
+from gort._runtime.core import debugvars, lockrank, machine, runtime2
+from gort._runtime.watch import sysmon
 
 # Only these are stopped at each line: where unlocked fields are read and written.
 LINES = {
@@ -102,7 +104,7 @@ def tracer(frame: Any, event: str, arg: Any) -> Any:
     mine = _traced.get(code)
     if mine is None:
         path = code.co_filename.replace("\\", "/")
-        mine = _traced[code] = path.rpartition("/")[2] in LINES and "/runtime/" in path
+        mine = _traced[code] = path.rpartition("/")[2] in LINES and "/_runtime/" in path
     return _line if mine else None
 
 
@@ -132,8 +134,8 @@ _seed = dict(debugvars.DEFAULTS)
 
 # What the boot asks the system, and does not change between two schedules.
 FACTS = (
-    (debugvars, "cpu_quota"), (debugvars, "num_cpu"), (stack, "cpu_identity"), (stack, "auxv"), (stack, "thread_stack"),
-    (stack, "huge_page_size"), (stack, "signal_mask"),
+    (debugvars, "cpu_quota"), (debugvars, "num_cpu"), (machine, "cpu_identity"), (machine, "auxv"), (machine, "thread_stack"),
+    (machine, "huge_page_size"), (machine, "signal_mask"),
 )  # fmt: skip
 
 
@@ -165,7 +167,7 @@ class Patches:
 
 def modules() -> list[Any]:
     """Every module of gort that a scenario can reach; loaded now, since what is loaded later stands on the real ones."""
-    for module in pkgutil.iter_modules(gort.runtime.__path__, "gort.runtime."):
+    for module in pkgutil.walk_packages(gort._runtime.__path__, "gort._runtime."):
         with lent():
             importlib.import_module(module.name)
     names = sorted(n for n in sys.modules if n.partition(".")[0] == "gort")
@@ -187,7 +189,7 @@ def controlled() -> Iterator[Patches]:
         patches.set(lockrank, "throw", throw)
         patches.set(runtime2, "SIGNAL_SLICE", 1e6)  # no signal comes: idle threads sleep on
         patches.set(debugvars, "DEFAULTS", _seed)
-        patches.set(stack, "tls_check", lambda value: (value, 0))
+        patches.set(machine, "tls_check", lambda value: (value, 0))
         for owner, name in FACTS:
             fact = owner.__dict__[name]()
             patches.set(owner, name, lambda fact=fact: fact)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import gort
-from gort.runtime import runtime2
+from gort._runtime.core import runtime2
 
 compiled = pytest.mark.skipif(not gort.runtime.compiled, reason="the uncompiled core's structures are Python objects")
 
@@ -162,7 +162,7 @@ def test_a_G_that_goes_without_an_end_lets_its_coroutine_go() -> None:
 def test_a_forked_child_lets_go_of_the_goroutines_of_its_parent() -> None:
     script = """
 import gc, os, gort
-from gort.runtime import runtime2
+from gort._runtime.core import runtime2
 
 async def waiting(ch):
     await ch.recv_ok()

@@ -24,7 +24,7 @@ from world import ACTIONS, WEIGHTS, World, check, mixed
 
 import gort
 from gort import Cancelled, runtime
-from gort.runtime import runtime2
+from gort._runtime.core import runtime2
 from support import environment, until
 
 SECONDS = float(os.environ.get("GORT_STRESS_SECONDS", "2"))

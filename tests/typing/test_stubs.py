@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import gort
-from gort._cython import lent
+from gort._start.cython import lent
 
 SOURCE = Path(gort.__file__).parent  # of the package under test, which may be an installed one
 STUBS = sorted(SOURCE.rglob("*.pyi"))

@@ -91,8 +91,8 @@ def command(file: str, args: tuple[str, ...], procs: int | None) -> None:
     import gort
 
     sys.argv = [file, *args]
-    from gort.runtime import debugvars
-    from gort.runtime.mistakes import check_procs
+    from gort._runtime.core import debugvars
+    from gort._runtime.core.mistakes import check_procs
 
     try:
         check_procs(procs or debugvars.procs_wanted(1)[0], "procs" if procs else "GOMAXPROCS")
@@ -110,7 +110,7 @@ def command(file: str, args: tuple[str, ...], procs: int | None) -> None:
     except SystemExit:
         raise
     except BaseException as e:
-        from gort.runtime import panic
+        from gort._runtime.core import panic
 
         end(panic.dump_of(e, 1, ""), 2)
 

@@ -14,7 +14,7 @@ from typing import Any
 if sys.platform != "linux":
     raise ImportError(f"gort.net needs Linux's epoll, and this is {sys.platform}: there is no poller for it yet")
 
-from gort._cython import lent as _lent
+from gort._start.cython import lent as _lent
 
 with _lent():
     from gort.net.addr import Addr, join_host_port, split_host_port
@@ -22,7 +22,7 @@ with _lent():
     from gort.net.dial import Dialer, dial, from_socket
     from gort.net.listen import Listener, listen
     from gort.net.packet import PacketConn, dial_packet, listen_packet
-    from gort.runtime.neterrors import Closed, DeadlineExceeded
+    from gort._runtime.poll.neterrors import Closed, DeadlineExceeded
 
 __all__ = [
     "Addr",

@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from gort.net.addr import Addr, from_sockname
-from gort.runtime import fd as _fd
-from gort.runtime.timers import to_ns, when_after
+from gort._runtime.poll import fd as _fd
+from gort._runtime.sched.timers import to_ns, when_after
 
 if TYPE_CHECKING:
     _FD = Any
@@ -121,7 +121,7 @@ class Descriptor(_FD):  # type: ignore[misc]
 
 
 class Conn(Descriptor):
-    """A stream connection (TCP or Unix): `read`, `readinto`, `write` and `writev` are in gort.runtime.fd.
+    """A stream connection (TCP or Unix): `read`, `readinto`, `write` and `writev` are in gort._runtime.poll.fd.
 
     One goroutine may read while another writes.  Several may also do the same: each read takes what comes next, writes
     go whole, one after another."""

@@ -17,11 +17,11 @@ from gort.net.addr import STREAMS, check_address, check_network, from_sockname, 
 from gort.net.conn import Conn
 from gort.net.listen import set_nodelay
 from gort.net.resolve import lookup
-from gort.runtime.chan import Chan
-from gort.runtime.errors import Cancelled
-from gort.runtime.neterrors import DeadlineExceeded
-from gort.runtime.select import select
-from gort.runtime.timechan import Timer
+from gort._runtime.wait.chan import Chan
+from gort._runtime.core.errors import Cancelled
+from gort._runtime.poll.neterrors import DeadlineExceeded
+from gort._runtime.wait.select import select
+from gort._runtime.wait.timechan import Timer
 
 FALLBACK_DELAY_S = 0.25  # RFC 8305, section 5
 

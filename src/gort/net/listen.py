@@ -24,8 +24,8 @@ from gort.net.addr import (
 )
 from gort.net.conn import Conn, Descriptor
 from gort.net.resolve import lookup
-from gort.runtime.neterrors import Closed
-from gort.runtime.timers import sleep
+from gort._runtime.poll.neterrors import Closed
+from gort._runtime.sched.timers import sleep
 
 TEMPORARY = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 BACKOFF_MIN_S = 0.005

@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from gort.runtime.blocking import blocking
+from gort._runtime.sched.blocking import blocking
 
 
 async def lookup(host: str, port: str | int, family: int, kind: int) -> list[tuple[int, Any]]:

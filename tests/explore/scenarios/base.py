@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from gort.runtime import sysmon
+from gort._runtime.watch import sysmon
 
 MS = 0.001
 

@@ -213,10 +213,10 @@ def locked_thread() -> None:
 
         async def locked() -> None:
             gort.runtime.lock_os_thread()
-            here = gort.runtime.main.threading.current_thread()
+            here = gort._runtime.boot.main.threading.current_thread()
             for _ in range(2):
                 await ch.recv()
-                assert gort.runtime.main.threading.current_thread() is here
+                assert gort._runtime.boot.main.threading.current_thread() is here
             gort.runtime.unlock_os_thread()
 
         wg.go(locked)
@@ -284,7 +284,7 @@ def ctrl_c() -> None:
 
     async def main() -> None:
         ch = gort.Chan[int](1)
-        s = gort.runtime.main._running[-1]
+        s = gort._runtime.boot.main._running[-1]
 
         def signal() -> None:
             s.interrupted = True

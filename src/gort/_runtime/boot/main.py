@@ -1,0 +1,346 @@
+"""Running a program and ending it.  Follows main in Go's runtime/proc.go.
+
+The end, in order: main returns (or something panics, or nothing can run any more); every M is told and leaves at its
+next scheduling point; the goroutines that are left are closed, so that their `finally` blocks run; async generators
+are closed; what the runtime held is let go.  A thread that sits in a blocking call when the program ends is not waited
+for beyond GRACE: it ends by itself when its call does, its goroutine raising Cancelled at its next operation.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from _weakrefset import WeakSet
+from types import CoroutineType, FunctionType
+
+from gort._runtime.boot import rt0
+from gort._runtime.core import debugvars, handoff, newosproc, runtime2
+from gort._runtime.sched import newproc, proc, timers
+from gort._runtime.watch import signals
+from gort._runtime.core.errors import Deadlock, Goexit, Stopping
+from gort._runtime.wait.sema import WaitGroup
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from typing import Any, TypeVar, TypeVarTuple
+
+    T = TypeVar("T")
+    Ts = TypeVarTuple("Ts")
+
+if debugvars.parse()["migration"] > 0:
+    from gort._runtime.sched import migration  # noqa: F401  (replaces threading.RLock and threading.local)
+
+GRACE = 0.25  # seconds for the other threads to reach a scheduling point before the program ends without them
+
+_running = signals.running  # the runtimes that run now, for gort.wait and the dump of a test's time limit
+_last: Any = None  # the boot record of the latest one
+
+
+class MainDone:
+    """Told when the main goroutine ends: the program ends with it, except after goexit."""
+
+    panics = False
+
+    def __init__(self, s: Any) -> None:
+        self.s = s
+
+    def finished(self, goid: int, value: Any, exc: BaseException | None) -> None:
+        """Keeps main's result and ends the runtime."""
+        s = self.s
+        if isinstance(exc, Goexit):
+            s.maingone = True
+            return
+        s.result, s.exc = value, exc
+        if (s.agens.live or s.agens.closing.count) and not s.exiting:
+            newproc.newproc(s, s.agens.close_all, (), None, AgensDone(s), True)
+        else:
+            handoff.request_exit(s)
+
+
+class AgensDone:
+    """Told when the async generators that were left have been closed: now the program ends."""
+
+    panics = False
+
+    def __init__(self, s: Any) -> None:
+        self.s = s
+
+    def finished(self, goid: int, value: Any, exc: BaseException | None) -> None:
+        """Ends the runtime."""
+        handoff.request_exit(self.s)
+
+
+def is_async(fn: Any) -> bool:
+    """Whether calling fn gives a coroutine: async functions, methods, partials of them, objects with async __call__."""
+    if type(fn) is FunctionType and fn.__code__.co_flags & 0x80:  # CO_COROUTINE: what nearly every program gives
+        return True
+    import functools
+    import inspect
+
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    call = getattr(type(fn), "__call__", None)  # noqa: B004  (looked at, not only asked for)
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(call)
+
+
+def check_main(main: Any, procs: Any) -> None:
+    """Raises the error that names what is wrong with the arguments of run."""
+    if isinstance(main, CoroutineType):
+        main.close()
+        raise TypeError("gort.run takes the function, not a coroutine: write gort.run(main), not gort.run(main())")
+    if not callable(main):
+        raise TypeError(f"gort.run takes an async function, not {type(main).__name__}: gort.run(main)")
+    if not is_async(main):
+        name = getattr(main, "__qualname__", type(main).__name__)
+        raise TypeError(f"gort.run takes an async function: write `async def {name}(...)`")
+    if procs is not None:
+        if isinstance(procs, bool) or not isinstance(procs, int):
+            raise TypeError(f"procs is the number of Ps, an int, not {type(procs).__name__}")
+        if procs < 1:
+            raise ValueError(f"procs must be at least 1, not {procs}")
+
+
+def run(main: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts, procs: int | None = None) -> T:
+    """Boots the runtime, runs `await main(*args)` as the main goroutine and returns its result.
+
+    procs: how many Ps (default: GOMAXPROCS in the environment; else 1 under the GIL, the usable CPUs without it).
+    When main returns, goroutines that are left are closed (GeneratorExit at their await).  Raises what main raises;
+    Panic, from the original, when another goroutine ends with an exception that nobody catches; Deadlock when nothing
+    can run any more; RuntimeError inside a goroutine.  May be called again and again, from any thread.
+    Follows main (runtime/proc.go)."""
+    global _last
+    check_main(main, procs)
+    if runtime2.current_m() is not None:
+        raise RuntimeError("gort.run inside a running gort runtime: await the function, or start it with gort.go")
+    s = rt0.rt0(procs)
+    _last = s.record
+    s.external = External(s)
+    s.m0note = runtime2.Note()
+    s.agens = agens = AsyncGenerators(s)
+    s.agenhooks = (agens.firstiter, agens.finalizer)
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(*s.agenhooks)
+    interrupts = signals.Interrupts(s)
+    _running.append(s)
+    try:
+        interrupts.install()
+        rt0.newproc_main(s, main, args, MainDone(s))
+        rt0.mstart0(s)
+    finally:
+        try:
+            signals.ended(s)
+            shutdown(s, agens)
+        finally:
+            try:
+                interrupts.restore()
+            finally:
+                sys.set_asyncgen_hooks(*hooks)
+                if s in _running:
+                    _running.remove(s)
+                release(s)
+    return outcome(s)  # type: ignore[no-any-return]
+
+
+def outcome(s: Any) -> Any:
+    """The result of the program, or its end as an exception."""
+    result, exc, fatal = s.result, s.exc, s.fatal
+    s.result = s.exc = s.fatal = None
+    try:
+        if fatal is not None:
+            raise fatal
+        if exc is not None:
+            raise exc
+    finally:
+        del exc, fatal
+    return result
+
+
+def shutdown(s: Any, agens: AsyncGenerators) -> None:
+    """Ends a runtime; runs on m0's thread after its loop has returned."""
+    m0 = s.m0
+    s.m0left = True
+    handoff.request_exit(s)
+    s.m0note.wakeup()
+    deadline = time.monotonic_ns() + int(GRACE * 1e9)
+    if s.sysmon is not None:
+        s.sysmon.join()  # first: it may be starting an M for a P that it has just retaken
+    for m in list(s.allm):
+        if m is not m0 and m.started:
+            # Another M may be between claiming this one and starting its thread (or failing to).
+            while (m.thread is None or m.thread.ident is None) and m in s.allm and time.monotonic_ns() < deadline:
+                time.sleep(0.0005)
+            if m.thread is not None and m.thread.ident is not None:
+                newosproc.join(m.thread, deadline)
+    if isinstance(s.fatal, Deadlock):
+        from gort._runtime.core import panic
+
+        panic.deadlock(s, s.fatal)
+    s.ending = True
+    if m0.p is None or m0.p.mid != m0.id:
+        m0.p = None
+        handoff.acquire_idle_p(s, m0)
+    stuck = {g.goid for m in list(s.allm) if m is not m0 and (g := m.curg) is not None}  # read once: theirs to change
+    for g in list(s.allgs):
+        if g.goid and g.goid not in stuck:
+            close(s, m0, g)
+    agens.close(m0)
+
+
+def close(s: Any, m: Any, g: Any) -> None:
+    """Closes one goroutine: takes it out of what it waits for and raises GeneratorExit at its await."""
+    if g.waitop is not None:
+        g.waitop.abort()
+        g.waitop = None
+    coro = g.coro
+    done, goid = g.done, g.goid
+    if type(coro) is CoroutineType:
+        m.curg = g
+        try:
+            proc.in_context(g, coro.close)
+        except BaseException as e:
+            if not isinstance(e, (SystemExit, KeyboardInterrupt, Goexit, Stopping)):
+                _unraisable(e, coro, "a goroutine's finally block raised while the program ended")
+        finally:
+            m.curg = None
+            m.mcall = 0
+            m.parkop = None
+    newproc.forget(g)
+    if done is not None and hasattr(done, "abandoned"):
+        done.abandoned(goid)
+
+
+def _unraisable(exc: BaseException, obj: Any, what: str) -> None:
+    class Args:
+        exc_type = type(exc)
+        exc_value = exc
+        exc_traceback = exc.__traceback__
+        err_msg = what
+        object = obj
+
+    sys.unraisablehook(Args)  # type: ignore[arg-type]
+
+
+def release(s: Any) -> None:
+    """Cuts the circles between the structures, so that they go now and not at the collector's next run."""
+    m0 = s.m0
+    runtime2.bind_thread(None)
+    m0.p = None
+    for p in s.allp:
+        timers.cleartimers(p)
+    proc.release_queues(s)
+    if all(m is m0 for m in s.allm):
+        proc.release_idle(s)
+    s.netpoll_close()
+    newproc.disown(s)
+    s.maing = None
+    s.external = None
+    s.agenhooks = (None, None)
+
+
+class External:
+    """Whether a thread outside the runtime is alive that could still send on a channel: then nothing is a deadlock."""
+
+    def __init__(self, s: Any) -> None:
+        self.s = s
+        self.home = threading.current_thread()
+
+    def __call__(self) -> bool:
+        s = self.s
+        own = {self.home} | {m.thread for m in list(s.allm)}
+        watch = s.sysmon.ident if s.sysmon is not None else None  # known to threading once it calls a user's function
+        return s.nexternal > 0 or any(t not in own and t.ident != watch and t.is_alive() for t in threading.enumerate())
+
+
+class AsyncGenerators:
+    """The async generators that goroutines have begun: closed in a goroutine when dropped, or at the program's end."""
+
+    def __init__(self, s: Any) -> None:
+        self.s = s
+        self.live: WeakSet[Any] = WeakSet()
+        self.lock = threading.Lock()
+        self.closing = WaitGroup()
+
+    def firstiter(self, agen: Any) -> None:
+        """A generator is iterated for the first time."""
+        with self.lock:
+            self.live.add(agen)
+
+    def finalizer(self, agen: Any) -> None:
+        """A generator was dropped half-way: its aclose() runs in a goroutine of its own."""
+        if not self.s.exiting:
+            self.closing.add(1)
+            newproc.newproc(self.s, _aclose, (agen,), None, Quiet(self), True)
+
+    async def close_all(self) -> None:
+        """Closes every one that is left, as a goroutine: their `finally` blocks may wait."""
+        with self.lock:
+            live = list(self.live)
+        for agen in live:
+            try:
+                await agen.aclose()
+            except BaseException as e:
+                if not isinstance(e, (GeneratorExit, Goexit)):
+                    _unraisable(e, agen, "an async generator raised while the program ended")
+        await self.closing.wait()
+
+    def close(self, m: Any) -> None:
+        """Closes what is left, on this thread; an await that would wait raises RuntimeError there."""
+        with self.lock:
+            live = list(self.live)
+        for agen in live:
+            g = runtime2.G()
+            g.sched, g.system = self.s, True
+            m.curg = g
+            try:
+                agen.aclose().send(None)
+            except StopIteration:
+                pass
+            except BaseException as e:
+                _unraisable(e, agen, "an async generator raised while the program ended")
+            finally:
+                m.curg = None
+
+
+async def _aclose(agen: Any) -> None:
+    await agen.aclose()
+
+
+class Quiet:
+    """Told of the end of a goroutine that the runtime started itself: an exception is reported, the program goes on."""
+
+    panics = False
+
+    def __init__(self, agens: AsyncGenerators) -> None:
+        self.agens = agens
+
+    def finished(self, goid: int, value: Any, exc: BaseException | None) -> None:
+        """Reports an exception as Python does for finalizers."""
+        if exc is not None and not isinstance(exc, (GeneratorExit, Goexit)):
+            _unraisable(exc, None, "an async generator's finalizer raised")
+        self.agens.closing.done()
+
+
+def _after_fork() -> None:
+    """In a forked child only this thread goes on: there is no runtime any more, whatever stood on its stack."""
+    for s in _running:
+        s.exiting = True
+        s.sysmon = None  # its lock stays taken for ever
+        s.fatal = RuntimeError("gort: a runtime does not survive os.fork; in the child call gort.run anew, or os._exit")
+    _running.clear()
+    runtime2.bind_thread(None)
+    signals.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def current(what: str) -> Any:
+    """The sched of the goroutine that runs here, for functions that need a runtime."""
+    m = runtime2.current_m()
+    if m is None or m.curg is None:
+        raise RuntimeError(f"{what} outside a running gort runtime: start one with gort.run(main)")
+    return m.sched

@@ -1,0 +1,374 @@
+"""The boot, from top to bottom: entry, rt0_go, check, args, osinit, schedinit, newproc(main), mstart.  Follows
+rt0_linux_amd64.s, asm_amd64.s (rt0_go), runtime1.go (check, args) and proc.go (schedinit) of Go's runtime.
+
+Every step does something or says why it has nothing to do here (status "skipped"); each is timed and leaves what it
+established in the record that `gort boot` prints.  The order is Go's.
+
+What does not live here: running and ending a program (main.py).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from _random import Random  # random's own module of C; random itself imports half a dozen others
+
+from gort._runtime.core import debugvars, handoff, lockrank, machine, runtime2
+from gort._runtime.sched import newproc, proc, procresize
+from gort._runtime.watch import sysmon
+from gort._runtime.core.debugvars import gil_enabled
+from gort._runtime.core.lockrank import throw
+from gort._runtime.core.mistakes import check_procs
+from gort._runtime.core.machine import nanotime
+from gort.version import __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+MAXMCOUNT = 10000  # as in Go: a program with more threads than this has lost control of them
+HOT = (
+    "core.runtime2", "core.op", "core.runq", "core.handoff", "sched.timers", "sched.proc", "wait.chan", "wait.select",
+    "wait.timechan", "wait.sema", "sched.procresize",
+)  # fmt: skip
+
+
+class Record:
+    """The steps of one boot, as data: [{"name", "parent", "status", "ns", "detail"}]."""
+
+    def __init__(self, echo: bool = False) -> None:
+        self.steps: list[dict[str, Any]] = []
+        self._open: list[str] = []
+        self._echo = echo
+
+    def step(self, name: str) -> Step:
+        """`with rec.step(name) as d:` times a step; the body fills in the details."""
+        return Step(self, name)
+
+    def began(self, name: str) -> dict[str, Any]:
+        """A step has begun: its entry."""
+        entry: dict[str, Any] = {
+            "name": name,
+            "parent": self._open[-1] if self._open else None,
+            "status": "ok",
+            "ns": 0,
+            "detail": {},
+        }
+        self.steps.append(entry)
+        self._open.append(name)
+        return entry
+
+    def ended(self, entry: dict[str, Any]) -> None:
+        """The innermost step has ended."""
+        self._open.pop()
+        if self._echo:
+            sys.stderr.write(f"init {entry['name']} @{entry['ns']} ns {entry['detail']}\n")
+
+    def skip(self, name: str, reason: str) -> None:
+        """A step of Go's that has nothing to do here."""
+        parent = self._open[-1] if self._open else None
+        self.steps.append({"name": name, "parent": parent, "status": "skipped", "ns": 0, "detail": {"reason": reason}})
+
+
+class Step:
+    """The time between the beginning and the end of a step."""
+
+    def __init__(self, record: Record, name: str) -> None:
+        self.record = record
+        self.name = name
+
+    def __enter__(self) -> dict[str, Any]:
+        self.entry = self.record.began(self.name)
+        self.start = nanotime()
+        detail: dict[str, Any] = self.entry["detail"]
+        return detail
+
+    def __exit__(self, exc_type: type[BaseException] | None, *rest: object) -> None:
+        self.entry["ns"] = nanotime() - self.start
+        if exc_type is not None:
+            self.entry["status"] = "failed"
+        self.record.ended(self.entry)
+
+
+def rt0(procs: int | None = None) -> Any:
+    """Boots: returns the sched of a new runtime, with this thread as m0 and its P acquired, nothing running yet."""
+    debug = debugvars.parse()
+    rec = Record(echo=bool(debug["inittrace"]))
+    s = runtime2.Sched()
+    s.record = rec
+    with rec.step("_rt0") as d:
+        argv = list(getattr(sys, "orig_argv", sys.argv))
+        d.update(argc=len(argv), argv=argv)
+    m0 = runtime2.M()
+    with rec.step("rt0_go") as d:
+        rt0_go(s, m0, rec, d)
+        with rec.step("settls") as t:
+            settls(m0, t)
+        with rec.step("bind") as t:
+            bind(s, m0, t)
+        with rec.step("check") as t:
+            check(t)
+        with rec.step("args") as t:
+            args(t)
+        with rec.step("osinit") as t:
+            osinit(s, t)
+        with rec.step("schedinit"):
+            schedinit(s, m0, rec, debug, procs)
+    return s
+
+
+def rt0_go(s: Any, m0: Any, rec: Record, d: dict[str, Any]) -> None:
+    """g0 gets this thread's real stack bounds; the processor is identified."""
+    m0.g0 = runtime2.G()
+    m0.g0.system = True
+    m0.g0.sched = s
+    machine.set_bounds(m0)
+    d.update(
+        g0={
+            "stack": {"lo": m0.stacklo, "hi": m0.stackhi},
+            "stackguard0": m0.stackguard0,
+            "stackguard1": m0.stackguard1,
+        },
+        cpu=machine.cpu_identity(),
+    )
+
+
+def settls(m0: Any, d: dict[str, Any]) -> None:
+    """The thread-local slot of m0: 0x123 is stored through it, read back, and must not be seen by another thread."""
+    seen = machine.tls_check(0x123)
+    if seen != (0x123, 0):
+        throw(f"runtime: thread-local storage is broken: own thread reads {seen[0]:#x}, another reads {seen[1]:#x}")
+    d.update(stored="0x123", read=hex(seen[0]), other_thread=hex(seen[1]), storage=machine.TLS_KIND)
+
+
+def bind(s: Any, m0: Any, d: dict[str, Any]) -> None:
+    """g0 and m0 know each other, and getg() finds g0 through thread-local storage."""
+    m0.sched = s
+    machine.adopt(m0)
+    if runtime2.getg() is not m0.g0:
+        throw("runtime: getg() is not g0 after m0 was bound")
+    s.m0 = m0
+    d.update(getg="g0", m0_g0="g0", g0_m="m0", thread=m0.procid)
+
+
+def check(d: dict[str, Any]) -> None:
+    """What the runtime relies on, tried out."""
+    now = nanotime()
+    for _ in range(3):
+        later = nanotime()
+        if later < now:
+            throw("check: the monotonic clock runs backwards")
+        now = later
+    lock = threading.Lock()
+    if not lock.acquire(False) or lock.acquire(False):
+        throw("check: a lock can be taken twice")
+    lock.release()
+
+    async def probe() -> int:
+        return 7
+
+    coro = probe()
+    try:
+        coro.send(None)
+        throw("check: a coroutine that does not wait has suspended")
+    except StopIteration as e:
+        if e.value != 7:
+            throw("check: a coroutine lost its result")
+    d.update(
+        python=sys.version.split()[0],
+        implementation=sys.implementation.name,
+        gil=gil_enabled(),
+        compiled=runtime2.COMPILED,
+        clock="monotonic",
+    )
+
+
+def args(d: dict[str, Any]) -> None:
+    """What the kernel handed to the process besides argv: the auxiliary vector."""
+    d.update(executable=sys.executable, auxv=machine.auxv())
+
+
+def osinit(s: Any, d: dict[str, Any]) -> None:
+    """CPUs, page sizes."""
+    s.ncpu = debugvars.num_cpu()
+    d.update(
+        ncpu=s.ncpu,
+        quota=debugvars.cpu_quota(),
+        physPageSize=os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096,
+        physHugePageSize=machine.huge_page_size(),
+    )
+
+
+def schedinit(s: Any, m0: Any, rec: Record, debug: dict[str, int], procs: int | None) -> None:
+    """The scheduler's global state, m0, and the Ps.  Follows schedinit (proc.go) in order."""
+    with rec.step("lockInit") as d:
+        ranks = sorted(lockrank.LOCK_NAMES)
+        d.update(ranks={lockrank.LOCK_NAMES[r]: r for r in ranks}, checked=lockrank.CHECKED)
+    rec.skip("raceinit", "CPython has no race detector; a ThreadSanitizer build of the interpreter is one from outside")
+    with rec.step("maxmcount") as d:
+        s.maxmcount = MAXMCOUNT
+        d.update(maxmcount=s.maxmcount)
+    with rec.step("tracebackinit") as d:
+        d.update(recursionlimit=sys.getrecursionlimit(), hidden="gort")
+    with rec.step("moduledataverify") as d:
+        d.update(moduledataverify())
+    with rec.step("stackinit") as d:
+        d.update(thread_stack=threading.stack_size() or "system default", goroutine_stack="frames on the heap")
+    rec.skip("mallocinit", "the interpreter set up its allocator before gort's first instruction")
+    with rec.step("fastrandinit") as d:
+        seed = debug["seed"] or int.from_bytes(os.urandom(8), "little") >> 1 or 1
+        s.seed = seed
+        d.update(seed=seed if debug["seed"] else "from the system", fixed=bool(debug["seed"]))
+    with rec.step("mcommoninit") as d:
+        mcommoninit(s, m0)
+        d.update(id=0, procid=m0.procid, gsignal=True, mcount=len(s.allm))
+    rec.skip("cpuinit", "no code path of gort depends on a feature of the processor")
+    with rec.step("alginit") as d:
+        d.update(hash=sys.hash_info.algorithm, randomized=bool(sys.flags.hash_randomization))
+    rec.skip("modulesinit", "Python modules are found and initialised by import")
+    rec.skip("typelinksinit", "types are Python objects; nothing to link")
+    rec.skip("itabsinit", "methods are looked up by name; there are no interface tables")
+    with rec.step("msigsave") as d:
+        blocked = machine.signal_mask()
+        m0.state = blocked
+        d.update(blocked=sorted(int(x) for x in blocked))
+    with rec.step("goargs") as d:
+        d.update(args=list(sys.argv))
+    with rec.step("goenvs") as d:
+        d.update(count=len(os.environ), GOMAXPROCS=os.environ.get("GOMAXPROCS"), GODEBUG=os.environ.get("GODEBUG"))
+    with rec.step("parsedebugvars") as d:
+        s.debug = debug
+        s.migration = debug["migration"] > 0 and "gort._runtime.sched.migration" in sys.modules  # main.py imports it
+        d.update(debug)
+    with rec.step("gcinit") as d:
+        import gc
+
+        d.update(collector="CPython's", enabled=gc.isenabled(), threshold=list(gc.get_threshold()))
+    with rec.step("lastpoll") as d:
+        s.lastpoll = nanotime()
+        d.update(lastpoll=s.lastpoll)
+    with rec.step("procs") as d:
+        n, why = (procs, "procs= of gort.run") if procs is not None else debugvars.procs_wanted(s.ncpu)
+        check_procs(n, "GOMAXPROCS" if procs is None else "procs")
+        d.update(procs=n, source=why)
+    with rec.step("procresize") as d:
+        if procresize.procresize(s, n, m0):
+            throw("unknown runnable goroutine during bootstrap")
+        d.update(allp=len(s.allp), acquired=0, idle=s.npidle, stealOrder=s.stealorder)
+    rec.skip("writeBarrier", "CPython counts references; its collector needs no write barrier")
+    with rec.step("buildVersion") as d:
+        d.update(gort=__version__, python=sys.version.split("\n")[0])
+    with rec.step("modinfo") as d:
+        d.update(platform=sys.platform, core="compiled" if runtime2.COMPILED else "uncompiled")
+
+
+def moduledataverify() -> dict[str, Any]:
+    """Every hot module must come from the same half, compiled or not, and be of the version of the others."""
+    halves: dict[str, str] = {}
+    for name in HOT:
+        module = sys.modules[f"gort._runtime.{name}"]
+        halves[name] = "uncompiled" if (module.__file__ or "").endswith(".py") else "compiled"
+    kinds = set(halves.values())
+    if len(kinds) != 1:
+        odd = ", ".join(f"{k}: {', '.join(n for n in HOT if halves[n] == k)}" for k in sorted(kinds))
+        raise RuntimeError(
+            f"gort's core is half compiled ({odd}): a build was interrupted or files were mixed. "
+            "Reinstall gort (pip install --force-reinstall .), or set GORT_PURE=1 for the uncompiled core"
+        )
+    if __version__ != runtime2.VERSION:
+        raise RuntimeError(
+            f"gort's compiled core is of version {runtime2.VERSION}, the Python half of {__version__}: "
+            "reinstall gort, or set GORT_PURE=1 for the uncompiled core"
+        )
+    return {"modules": len(halves), "core": kinds.pop(), "version": runtime2.VERSION}
+
+
+def mcommoninit(s: Any, m0: Any) -> None:
+    """m0's id, seed, note and gsignal; the head of allm; the lists that every M and P needs."""
+    rng = Random(s.seed)
+    s.rng = rng
+    s.allm = []
+    s.allp = []
+    s.oldallps = []
+    s.allgs = []
+    s.waiters = set()
+    s.stoplock = threading.Lock()
+    s.stealorder = [1]
+    s.pollnote = runtime2.Note()
+    s.sysmonnote = runtime2.Note()
+    s.mstart = proc.mstart
+    m0.rand = rng.getrandbits(63) | 1
+    m0.park = runtime2.Note()
+    m0.gsignal = runtime2.G()
+    m0.gsignal.system = True
+    m0.gsignal.sched = s
+    m0.createstack = None
+    m0.thread = threading.current_thread()
+    m0.started = True
+    m0.sched = s
+    handoff.linkm(s, m0)
+    handoff.checkmcount(s)
+
+
+def newproc_main(s: Any, fn: Any, arguments: tuple[Any, ...], done: Any) -> None:
+    """The first goroutine: runtime.main around the program's main."""
+    with s.record.step("newproc") as d:
+        s.maing, s.maingoid = newproc.newproc_from(s, fn, arguments, None, done, None, -1)
+        d.update(goid=s.maingoid, fn=getattr(fn, "__qualname__", repr(fn)))
+
+
+def mstart0(s: Any) -> None:
+    """m0 starts sysmon and enters the scheduler; returns when the runtime exits."""
+    with s.record.step("mstart") as d:
+        sysmon.start(s)
+        d.update(m=0, sysmon="started")
+    proc.loop(s.m0)
+
+
+def state(s: Any) -> dict[str, Any]:
+    """ncpu, GOMAXPROCS, every M and P: the state after the boot, as data."""
+    m0 = s.m0
+    return {
+        "ncpu": s.ncpu,
+        "gomaxprocs": s.gomaxprocs,
+        "maxmcount": s.maxmcount,
+        "mcount": len(s.allm),
+        "compiled": runtime2.COMPILED,
+        "gil": gil_enabled(),
+        "g0": {
+            "stack": {"lo": m0.stacklo, "hi": m0.stackhi},
+            "stackguard0": m0.stackguard0,
+            "stackguard1": m0.stackguard1,
+            "m": 0,
+        },
+        "m0": {"id": 0, "procid": m0.procid, "g0": True, "p": p0.id if (p0 := m0.p) is not None else None},
+        "allm": [
+            {
+                "id": m.id - 1,
+                "procid": m.procid,
+                "p": p.id if (p := m.p) is not None else None,
+                "spinning": bool(m.spinning),
+                "curg": g.goid if (g := m.curg) is not None else None,
+            }
+            for m in list(s.allm)
+        ],
+        "allp": [
+            {
+                "id": p.id,
+                "status": runtime2.PSTATUS[p.status],
+                "m": p.mid - 1 if p.mid else None,
+                "runqsize": p.runqsize,
+                "schedtick": p.schedtick,
+            }
+            for p in list(s.allp)
+        ],
+        "sched": {
+            "nmidle": s.nmidle,
+            "npidle": s.npidle,
+            "nmspinning": s.nmspinning,
+            "runqsize": s.runqsize,
+            "lastpoll": s.lastpoll,
+            "goidgen": s.goidgen,
+        },
+    }

@@ -1,0 +1,215 @@
+"""gort.wait: an operation, or a coroutine, waited for by a thread instead of a goroutine.
+
+From a plain-function goroutine the P is handed on first; from a thread outside the runtime there is none.  The thread
+is represented in wait queues by a G of its own whose note is what `ready` wakes.
+"""
+
+from __future__ import annotations
+
+import time
+from types import CoroutineType
+
+from gort._runtime.boot import main
+from gort._runtime.core import handoff, runtime2
+from gort._runtime.sched import newproc
+from gort._runtime.sched.blocking import BlockingOp
+from gort._runtime.wait.chan import ChanOp
+from gort._runtime.core.errors import Cancelled
+from gort._runtime.core.op import GoschedOp, awaited_twice, claim, describe
+from gort._runtime.wait.select import SelectOp
+from gort._runtime.sched.timers import SleepOp, to_ns
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
+
+_NEW, _DONE, _PARK = 0, 2, 1
+
+
+def wait(what: Awaitable[T], timeout: float | None = None) -> T:
+    """Blocks this thread until an operation or a coroutine is done, and returns its result: for plain-function
+    goroutines and for threads outside the runtime.
+
+    A coroutine runs as a goroutine of this goroutine's runtime, or of the only one that runs.  timeout is in seconds:
+    TimeoutError when it passes; the operation has had no effect then, the coroutine is cancelled.  RuntimeError inside
+    an async goroutine (await it there) and where no runtime can be found; TypeError for what cannot be awaited."""
+    m = runtime2.current_m()
+    if m is not None and m.curg is not None and m.curg.coro is not None:
+        _drop(what)
+        raise RuntimeError("gort.wait would block the thread of an async goroutine: use `await` here")
+    limit = None if timeout is None else to_ns(timeout)
+    if isinstance(what, runtime2.Op):
+        return _wait_op(what, limit, m)  # type: ignore[no-any-return]
+    if isinstance(what, CoroutineType) or _is_awaitable(what):
+        return _wait_coroutine(what, limit, m)  # type: ignore[no-any-return]
+    raise TypeError(f"gort.wait takes an operation such as ch.recv(), or a coroutine, not {type(what).__name__}")
+
+
+def _is_awaitable(what: Any) -> bool:
+    from inspect import isawaitable
+
+    return isawaitable(what)
+
+
+def _drop(what: Any) -> None:
+    if isinstance(what, runtime2.Op):
+        if what.state == _NEW:  # another goroutine may be waiting for it
+            what.state = _DONE
+    elif isinstance(what, CoroutineType):
+        what.close()
+
+
+def _timers(op: Any) -> list[Any]:
+    """The timers whose channels op waits on: nobody else fires them for a foreign thread."""
+    cases = op.c if isinstance(op, SelectOp) else (op,)
+    return [case.c.timer for case in cases if isinstance(case, ChanOp) and case.c.timer is not None]
+
+
+def _wait_op(op: Any, limit: int | None, m: Any) -> Any:
+    if op.state != _NEW or not claim(op):
+        raise awaited_twice(op)
+    if isinstance(op, (GoschedOp, BlockingOp, SleepOp)) and m is None:
+        return _without_runtime(op, limit)
+    if isinstance(op, GoschedOp):
+        return None
+    s = m.sched if m is not None else None
+    if s is None and not isinstance(op, (ChanOp, SelectOp)):
+        s = _only_runtime(describe(op))
+    g = handoff.thread_g(s)
+    deadline = None if limit is None else runtime2_clock() + limit
+    if op.begin(g) == _PARK:
+        timers = _timers(op) if m is None else []
+        if handoff.thread_park(g, op):
+            _sleep(op, g, s, m, deadline, timers)
+    return op.finish()
+
+
+def _sleep(op: Any, g: Any, s: Any, m: Any, deadline: int | None, timers: list[Any]) -> None:
+    """Sleeps until op is done; raises TimeoutError, or what interrupted it, after taking op back."""
+    if m is not None:
+        handoff.entersyscall(m)
+        s.waiters.add(g.note)
+        if s.exiting:
+            g.note.wakeup()  # request_exit may have looked at the waiters before
+        if deadline is None:
+            handoff.count_parked(g)
+    try:
+        while True:
+            until = deadline
+            for t in timers:
+                if t.due and (until is None or t.due < until):
+                    until = t.due
+            left = -1.0 if until is None else max(0.0, (until - runtime2_clock()) / 1e9)
+            if g.note.sleep(left):
+                if s is not None and s.exiting and g.parked:
+                    if op.abort():
+                        raise RuntimeError(f"{describe(op)}: the runtime is stopping")
+                    g.note.sleep()
+                return
+            for t in timers:
+                t.look()
+            if deadline is not None and runtime2_clock() >= deadline:
+                if op.abort():
+                    raise TimeoutError(f"{describe(op)} took longer than the timeout of gort.wait")
+                deadline = None  # it is done: the wake-up is on its way
+    except KeyboardInterrupt:
+        op.abort()
+        raise
+    finally:
+        if m is not None:
+            s.waiters.discard(g.note)
+            handoff.uncount(g)
+            handoff.exitsyscall(m)
+
+
+def _without_runtime(op: Any, limit: int | None) -> Any:
+    """Operations that concern only the waiting thread itself."""
+    if isinstance(op, SleepOp):
+        if limit is not None and limit < op.when:
+            time.sleep(max(0, limit) / 1e9)
+            raise TimeoutError("gort.sleep() took longer than the timeout of gort.wait")
+        time.sleep(max(0, op.when) / 1e9)
+        return None
+    if isinstance(op, BlockingOp):
+        args, kwargs = op.elem
+        return op.c(*args, **kwargs)
+    time.sleep(0)
+    return None
+
+
+def runtime2_clock() -> int:
+    """The runtime's clock in ns."""
+    return time.monotonic_ns()
+
+
+def _only_runtime(what: str) -> Any:
+    running = list(main._running)
+    if len(running) != 1:
+        raise RuntimeError(
+            f"gort.wait({what}) from a thread that is no goroutine needs exactly one running runtime, "
+            f"and {len(running)} run: start one with gort.run(main)"
+        )
+    return running[0]
+
+
+class _Result:
+    """Told of the end of the goroutine that runs the awaited coroutine."""
+
+    panics = False
+
+    def __init__(self, g: Any) -> None:
+        self.g = g  # stands for the waiting thread
+        self.value: Any = None
+        self.exc: BaseException | None = None
+        self.done: Any = False  # set by another thread: nothing may be concluded from an earlier look
+
+    def finished(self, goid: int, value: Any, exc: BaseException | None) -> None:
+        self.value, self.exc, self.done = value, exc, True
+        if self.g.sched is not None:
+            handoff.uncount(self.g)
+        self.g.note.wakeup()
+
+    def abandoned(self, goid: int) -> None:
+        self.finished(goid, None, RuntimeError("gort.wait: the runtime stopped before the coroutine was done"))
+
+
+async def _await(what: Any) -> Any:
+    return await what
+
+
+def _wait_coroutine(what: Any, limit: int | None, m: Any) -> Any:
+    try:
+        s = m.sched if m is not None else _only_runtime(getattr(what, "__qualname__", type(what).__name__))
+    except RuntimeError:
+        _drop(what)
+        raise
+    if s.exiting:
+        _drop(what)
+        raise RuntimeError("gort.wait: the runtime stopped before the coroutine was done")
+    waiter = handoff.thread_g(s)
+    result = _Result(waiter)
+    g, goid = newproc.newproc_from(s, _await, (what,), None, result, None, -1)
+    if m is not None:
+        handoff.entersyscall(m)
+        s.waiters.add(waiter.note)
+        if s.exiting:
+            waiter.note.wakeup()  # perhaps nobody runs the coroutine any more, nor abandons it
+        if limit is None:
+            handoff.count_idle(waiter)
+    try:
+        if not waiter.note.sleep(-1.0 if limit is None else max(0, limit) / 1e9):
+            handoff.cancel(g, goid, Cancelled())
+            raise TimeoutError("the coroutine took longer than the timeout of gort.wait")
+    finally:
+        if m is not None:
+            s.waiters.discard(waiter.note)
+            handoff.uncount(waiter)
+            handoff.exitsyscall(m)
+    if not result.done:
+        raise RuntimeError("gort.wait: the runtime stopped before the coroutine was done")
+    if result.exc is not None:
+        raise result.exc
+    return result.value

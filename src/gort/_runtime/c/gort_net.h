@@ -1,0 +1,271 @@
+/* gort_net.h: the system calls of the netpoller and of descriptors, for the compiled core.
+ *
+ * What lives here: one function per system call, each of which never blocks (epoll's wait apart), and two atomic
+ * operations.  What does not: any decision; netpoll.py and fd.py make those.  net.py holds the stand-ins
+ * of the same names for the uncompiled core.
+ *
+ * Results: NET_AGAIN means that the call would have to wait; -1 (or NULL) means that a Python exception is set.
+ * Copies of up to NET_HOLD bytes are made with the thread attached: letting the GIL go costs more than they do.
+ */
+#ifndef GORT_NET_H
+#define GORT_NET_H
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NET_AGAIN (-2)
+#define NET_HOLD 65536
+#define NET_EVENTS 256
+#define NET_IOV 64
+
+static __thread char net_scratch[NET_HOLD];
+static __thread struct epoll_event net_events[NET_EVENTS];
+
+static inline int net_would_block(int e) { return e == EAGAIN || e == EWOULDBLOCK; }
+
+/* ---- the poller ---------------------------------------------------------------------------------------------- */
+static inline int net_epoll_create(void) {
+    int fd = epoll_create1(EPOLL_CLOEXEC);
+    if (fd < 0) PyErr_SetFromErrno(PyExc_OSError);
+    return fd;
+}
+
+static inline int net_eventfd(void) {
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (fd < 0) PyErr_SetFromErrno(PyExc_OSError);
+    return fd;
+}
+
+static inline int net_epoll_add(int epfd, int fd, unsigned int mask) {
+    struct epoll_event ev;
+    memset(&ev, 0, sizeof ev);
+    ev.events = mask;
+    ev.data.fd = fd;
+    if (epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &ev) == 0) return 0;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
+}
+
+static inline void net_epoll_del(int epfd, int fd) {
+    struct epoll_event ev;
+    memset(&ev, 0, sizeof ev);
+    epoll_ctl(epfd, EPOLL_CTL_DEL, fd, &ev);
+}
+
+/* How many events; they stay readable in this thread until its next call.  delay in ns: 0 looks, -1 waits. */
+static inline int net_epoll_wait(int epfd, int64_t delay) {
+    int n;
+    if (delay == 0) {
+        n = epoll_wait(epfd, net_events, NET_EVENTS, 0);
+        return n < 0 ? 0 : n;
+    }
+    struct epoll_event *events = net_events;
+    Py_BEGIN_ALLOW_THREADS
+#ifdef SYS_epoll_pwait2
+    struct timespec ts = { delay / 1000000000, delay % 1000000000 };
+    n = (int)syscall(SYS_epoll_pwait2, epfd, events, NET_EVENTS, delay < 0 ? NULL : &ts, NULL, 0);
+    if (n < 0 && errno == ENOSYS)
+#endif
+    {
+        /* Milliseconds, rounded up: waking early would only spin until the timer is due. */
+        int64_t ms = delay < 0 ? -1 : (delay + 999999) / 1000000;
+        n = epoll_wait(epfd, events, NET_EVENTS, ms > INT_MAX ? INT_MAX : (int)ms);
+    }
+    Py_END_ALLOW_THREADS
+    return n < 0 ? 0 : n;
+}
+static inline int net_event_fd(int i) { return net_events[i].data.fd; }
+static inline unsigned int net_event_mask(int i) { return net_events[i].events; }
+
+static inline void net_event_write(int fd) {
+    uint64_t one = 1;
+    ssize_t r = write(fd, &one, sizeof one);
+    (void)r;
+}
+static inline void net_event_clear(int fd) {
+    uint64_t v;
+    ssize_t r = read(fd, &v, sizeof v);
+    (void)r;
+}
+
+static inline int net_load(int *p) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
+static inline void net_store(int *p, int v) { __atomic_store_n(p, v, __ATOMIC_SEQ_CST); }
+static inline int net_swap(int *p, int v) { return __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST); }
+static inline void net_add(int *p, int v) { __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST); }
+
+/* list[i], or None beyond its end.  Without the GIL another thread may be storing there, or growing the list. */
+static inline PyObject *net_item(PyObject *list, Py_ssize_t i) {
+    if (i >= PyList_GET_SIZE(list)) Py_RETURN_NONE;
+#ifdef Py_GIL_DISABLED
+    PyObject *v = PyList_GetItemRef(list, i);
+    if (v != NULL) return v;
+    PyErr_Clear();                                        /* it has been emptied meanwhile */
+    Py_RETURN_NONE;
+#else
+    return Py_NewRef(PyList_GET_ITEM(list, i));
+#endif
+}
+
+/* ---- descriptors --------------------------------------------------------------------------------------------- */
+static inline ssize_t net_recv_raw(int fd, void *buf, size_t n, int sock) {
+    ssize_t r;
+    do r = sock ? recv(fd, buf, n, 0) : read(fd, buf, n); while (r < 0 && errno == EINTR);
+    return r;
+}
+
+/* Up to n bytes; None when it would block.  Small reads go through a buffer of the thread's, so that a generous n costs
+ * nothing: the result has exactly the size that came. */
+static inline PyObject *net_read(int fd, Py_ssize_t n, int sock) {
+    ssize_t r;
+    if (n <= NET_HOLD) {
+        r = net_recv_raw(fd, net_scratch, (size_t)n, sock);
+        if (r >= 0) return PyBytes_FromStringAndSize(net_scratch, r);
+    } else {
+        PyObject *b = PyBytes_FromStringAndSize(NULL, n);
+        int e;
+        if (b == NULL) return NULL;
+        Py_BEGIN_ALLOW_THREADS
+        r = net_recv_raw(fd, PyBytes_AS_STRING(b), (size_t)n, sock);
+        e = errno;
+        Py_END_ALLOW_THREADS
+        if (r >= 0) {
+            if (r != n && _PyBytes_Resize(&b, r) < 0) return NULL;
+            return b;
+        }
+        Py_DECREF(b);
+        errno = e;
+    }
+    if (net_would_block(errno)) Py_RETURN_NONE;
+    return PyErr_SetFromErrno(PyExc_OSError);
+}
+
+static inline Py_ssize_t net_readinto(int fd, PyObject *target, int sock) {
+    Py_buffer view;
+    ssize_t r;
+    int e = 0;
+    if (PyObject_GetBuffer(target, &view, PyBUF_WRITABLE) < 0) return -1;
+    if (view.len <= NET_HOLD) {
+        r = net_recv_raw(fd, view.buf, (size_t)view.len, sock);
+        e = errno;
+    } else {
+        Py_BEGIN_ALLOW_THREADS
+        r = net_recv_raw(fd, view.buf, (size_t)view.len, sock);
+        e = errno;
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&view);
+    if (r >= 0) return r;
+    if (net_would_block(e)) return NET_AGAIN;
+    errno = e;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
+}
+
+static inline Py_ssize_t net_sent(ssize_t r, int e) {
+    if (r >= 0) return r;
+    if (net_would_block(e)) return NET_AGAIN;
+    errno = e;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
+}
+
+static inline ssize_t net_send_raw(int fd, const void *buf, size_t n, int sock) {
+    ssize_t r;
+    do r = sock ? send(fd, buf, n, MSG_NOSIGNAL) : write(fd, buf, n); while (r < 0 && errno == EINTR);
+    return r;
+}
+
+/* Writes data from `skip` on; how many bytes the kernel took. */
+static inline Py_ssize_t net_write(int fd, PyObject *data, Py_ssize_t skip, int sock) {
+    Py_buffer view;
+    ssize_t r;
+    int e = 0;
+    if (PyBytes_CheckExact(data)) {
+        view.buf = PyBytes_AS_STRING(data);
+        view.len = PyBytes_GET_SIZE(data);
+        view.obj = NULL;
+    } else if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) return -1;
+    if (skip > view.len) skip = view.len;
+    if (view.len - skip <= NET_HOLD) {
+        r = net_send_raw(fd, (char *)view.buf + skip, (size_t)(view.len - skip), sock);
+        e = errno;
+    } else {
+        Py_BEGIN_ALLOW_THREADS
+        r = net_send_raw(fd, (char *)view.buf + skip, (size_t)(view.len - skip), sock);
+        e = errno;
+        Py_END_ALLOW_THREADS
+    }
+    if (view.obj != NULL) PyBuffer_Release(&view);
+    return net_sent(r, e);
+}
+
+/* The same for a tuple of buffers, gathered by one call of up to NET_IOV of them. */
+static inline Py_ssize_t net_writev(int fd, PyObject *parts, Py_ssize_t skip, int sock) {
+    Py_buffer views[NET_IOV];
+    struct iovec iov[NET_IOV];
+    struct msghdr msg;
+    Py_ssize_t i, n = PyTuple_GET_SIZE(parts);
+    int used = 0, e;
+    ssize_t r;
+    for (i = 0; i < n && used < NET_IOV; i++) {
+        Py_buffer *v = &views[used];
+        if (PyObject_GetBuffer(PyTuple_GET_ITEM(parts, i), v, PyBUF_SIMPLE) < 0) {
+            while (used > 0) PyBuffer_Release(&views[--used]);
+            return -1;
+        }
+        if (skip >= v->len) {
+            skip -= v->len;
+            PyBuffer_Release(v);
+            continue;
+        }
+        iov[used].iov_base = (char *)v->buf + skip;
+        iov[used].iov_len = (size_t)(v->len - skip);
+        skip = 0;
+        used++;
+    }
+    memset(&msg, 0, sizeof msg);
+    msg.msg_iov = iov;
+    msg.msg_iovlen = (size_t)used;
+    Py_BEGIN_ALLOW_THREADS
+    do r = sock ? sendmsg(fd, &msg, MSG_NOSIGNAL) : writev(fd, iov, used); while (r < 0 && errno == EINTR);
+    e = errno;
+    Py_END_ALLOW_THREADS
+    while (used > 0) PyBuffer_Release(&views[--used]);
+    return net_sent(r, e);
+}
+
+/* (descriptor, the peer's address as the kernel gives it), or None when nobody waits to be accepted. */
+static inline PyObject *net_accept(int fd, PyObject *sock) {
+    struct sockaddr_storage addr;
+    socklen_t len = sizeof addr;
+    int c;
+    (void)sock;
+    do {
+        len = sizeof addr;
+        c = accept4(fd, (struct sockaddr *)&addr, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        /* ECONNABORTED: the peer went away before it was accepted. */
+    } while (c < 0 && (errno == EINTR || errno == ECONNABORTED));
+    if (c >= 0) {
+        PyObject *result = Py_BuildValue("(iy#)", c, (char *)&addr, (Py_ssize_t)(len > sizeof addr ? sizeof addr : len));
+        if (result == NULL) close(c);
+        return result;
+    }
+    if (net_would_block(errno)) Py_RETURN_NONE;
+    return PyErr_SetFromErrno(PyExc_OSError);
+}
+
+static inline void net_close(int fd) { close(fd); }
+#endif

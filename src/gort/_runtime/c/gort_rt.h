@@ -1,0 +1,673 @@
+/* gort_rt.h: the few lines of C that pure Python mode cannot say.
+ *
+ * What lives here: the scheduler's lock, the thread-local M slot, resuming a coroutine without making a StopIteration,
+ * installing am_send on an operation type, clocks, stack bounds.  What does not: any scheduling decision.
+ * rt.py holds the stand-ins of the same names for the uncompiled core.
+ */
+#ifndef GORT_RT_H
+#define GORT_RT_H
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdint.h>
+#include <time.h>
+#ifdef __linux__
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <pthread.h>
+#include <sched.h>
+#include <unistd.h>
+#include <sys/syscall.h>
+#include <linux/futex.h>
+#elif !defined(_WIN32)
+#include <pthread.h>
+#include <unistd.h>
+#endif
+
+/* ---- shared state -------------------------------------------------------------------------------------------
+ * Each extension module includes this header, so a plain static would exist once per module.  One module (runtime2)
+ * owns the state and exports it as a capsule; the others fetch the pointer when they are imported. */
+typedef struct gort_shared {
+    int lockrank;                                         /* GODEBUG=lockrank=1 */
+    void (*rank_acquire)(void *lock, int rank);
+    void (*rank_release)(void *lock, int rank);
+    PyObject *(*getm)(void);                              /* borrowed; NULL where the thread is no M */
+    void (*setm)(PyObject *);
+    ptrdiff_t tls_m;                                      /* where the M slot lies, from the thread pointer */
+    int (*op_send)(PyObject *, PyObject *, PyObject **);  /* op.py's am_send, once that is imported */
+} gort_shared;
+
+static gort_shared *gort_sh = NULL;
+/* Copies of what never changes once the owner is imported: one load instead of two on every lock and every operation. */
+static int gort_lockrank = 0;
+static ptrdiff_t gort_tls_m_at = 0;
+
+#if defined(_MSC_VER)
+#define GORT_TLS static __declspec(thread)
+#elif defined(__linux__)
+/* initial-exec: one load, no call to __tls_get_addr; 8 bytes fit the surplus that every libc keeps for this. */
+#define GORT_TLS static __thread __attribute__((tls_model("initial-exec")))
+#else
+#define GORT_TLS static __thread
+#endif
+
+/* With the initial-exec model a thread-local variable lies at one distance from the thread pointer in every thread, so
+ * the other modules need no call to read the owner's. */
+#if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__)) && defined(__has_builtin)
+#if __has_builtin(__builtin_thread_pointer)
+#define GORT_TLS_DIRECT 1
+#endif
+#endif
+
+#ifdef GORT_RT_OWNER
+GORT_TLS PyObject *gort_tls_m = NULL;
+GORT_TLS int64_t gort_tls_probe = 0;
+static PyObject *gort_getm_impl(void) { return gort_tls_m; }
+static void gort_op_drain(void);
+static void gort_stop_drain(void);
+static void gort_setm_impl(PyObject *m) {
+    gort_tls_m = m;
+    if (m == NULL) { gort_op_drain(); gort_stop_drain(); }
+}
+
+#define GORT_MAXHELD 64
+typedef struct { int n; int rank[GORT_MAXHELD]; void *lock[GORT_MAXHELD]; } gort_held;
+GORT_TLS gort_held gort_tls_held;
+static void (*gort_rank_throw)(int held, int wanted, int same) = NULL;
+
+static void gort_rank_acquire_impl(void *lock, int rank) {
+    gort_held *h = &gort_tls_held;
+    for (int i = 0; i < h->n; i++) {
+        /* Locks of one rank may nest only upwards in address: the order in which select takes its channels. */
+        int bad = h->rank[i] > rank || (h->rank[i] == rank && h->lock[i] >= lock);
+        if (bad && gort_rank_throw) {
+            gort_rank_throw(h->rank[i], rank, h->rank[i] == rank);
+            return;
+        }
+    }
+    if (h->n < GORT_MAXHELD) { h->rank[h->n] = rank; h->lock[h->n] = lock; h->n++; }
+}
+static void gort_rank_release_impl(void *lock, int rank) {
+    gort_held *h = &gort_tls_held;
+    for (int i = h->n - 1; i >= 0; i--) {
+        if (h->lock[i] == lock) {
+            for (; i + 1 < h->n; i++) { h->rank[i] = h->rank[i + 1]; h->lock[i] = h->lock[i + 1]; }
+            h->n--;
+            return;
+        }
+    }
+}
+static gort_shared gort_owned = { 0, gort_rank_acquire_impl, gort_rank_release_impl, gort_getm_impl, gort_setm_impl, 0, NULL };
+
+static inline void rt_stack_bounds(long long *lo, long long *hi) {
+    *lo = *hi = 0;
+#if defined(__linux__)
+    pthread_attr_t attr;
+    void *addr;
+    size_t size;
+    if (pthread_getattr_np(pthread_self(), &attr) != 0) return;
+    if (pthread_attr_getstack(&attr, &addr, &size) == 0) {
+        *lo = (long long)(intptr_t)addr;
+        *hi = *lo + (long long)size;
+    }
+    pthread_attr_destroy(&attr);
+#elif defined(__APPLE__)
+    *hi = (long long)(intptr_t)pthread_get_stackaddr_np(pthread_self());
+    *lo = *hi - (long long)pthread_get_stacksize_np(pthread_self());
+#endif
+}
+
+static inline int64_t rt_tls_store(int64_t v) { gort_tls_probe = v; return 0; }
+static inline int64_t rt_tls_load(void) { return gort_tls_probe; }
+static inline PyObject *rt_export(void) {
+    gort_sh = &gort_owned;
+#ifdef GORT_TLS_DIRECT
+    gort_owned.tls_m = gort_tls_m_at = (char *)&gort_tls_m - (char *)__builtin_thread_pointer();
+#endif
+    return PyCapsule_New(&gort_owned, "gort._runtime.core.runtime2._rt", NULL);
+}
+static inline void rt_set_lockrank(int on) { gort_owned.lockrank = gort_lockrank = on; }
+static inline void rt_set_rank_throw(void (*f)(int, int, int)) { gort_rank_throw = f; }
+static inline int rt_held_count(void) { return gort_tls_held.n; }
+#else
+static inline int rt_import(void) {
+    /* Not PyCapsule_Import: that walks attributes from the package, which is half imported at this point. */
+    PyObject *module = PyImport_ImportModule("gort._runtime.core.runtime2");
+    if (module == NULL) return -1;
+    PyObject *capsule = PyObject_GetAttrString(module, "_rt");
+    Py_DECREF(module);
+    if (capsule == NULL) return -1;
+    gort_sh = (gort_shared *)PyCapsule_GetPointer(capsule, "gort._runtime.core.runtime2._rt");
+    Py_DECREF(capsule);                                   /* the module keeps it */
+    if (gort_sh == NULL) return -1;
+    gort_lockrank = gort_sh->lockrank;
+    gort_tls_m_at = gort_sh->tls_m;
+    return 0;
+}
+#endif
+
+static inline PyObject *rt_getm(void) {
+#ifdef GORT_TLS_DIRECT
+    return *(PyObject **)((char *)__builtin_thread_pointer() + gort_tls_m_at);
+#else
+    return gort_sh->getm();
+#endif
+}
+static inline void rt_setm(PyObject *m) { gort_sh->setm(m); }
+
+/* ---- the lock -----------------------------------------------------------------------------------------------
+ * Without the GIL: a word in memory and a futex.  Who must wait detaches its thread state first, so that a stop-the-world
+ * of the collector is never held up, and takes the lock only when it is attached again, so that nobody holds it through
+ * one.  Not PyMutex, which gives the CPU away forty times before it sleeps, like CPython's other locks (see notes below).
+ * With the GIL: nothing, because no critical section of the core runs Python code, allocates an object that the collector
+ * tracks, or drops the last reference to a user's value; HACKING.md states that rule. */
+#if defined(Py_GIL_DISABLED) && defined(__linux__)
+typedef int rt_mutex;                                     /* 0 free, 1 taken, 2 taken and somebody may be asleep */
+#define GORT_SPIN 100                                     /* looks before the sleep: a critical section is some 100 ns */
+static __attribute__((noinline, unused)) void gort_lock_contended(rt_mutex *m) {
+    for (int i = 0; i < GORT_SPIN; i++) {
+        int none = 0;
+        if (__atomic_load_n(m, __ATOMIC_RELAXED) == 0 &&
+            __atomic_compare_exchange_n(m, &none, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) return;
+#if defined(__x86_64__) || defined(__i386__)
+        __builtin_ia32_pause();
+#elif defined(__aarch64__)
+        __asm__ volatile("yield");
+#endif
+    }
+    while (__atomic_exchange_n(m, 2, __ATOMIC_ACQUIRE) != 0) {
+        Py_BEGIN_ALLOW_THREADS
+        syscall(SYS_futex, m, FUTEX_WAIT_PRIVATE, 2, NULL, NULL, 0);
+        Py_END_ALLOW_THREADS
+    }
+}
+static __attribute__((noinline, unused)) void gort_unlock_contended(rt_mutex *m) {
+    syscall(SYS_futex, m, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+static inline void RT_LOCK(rt_mutex *m) {
+    int none = 0;
+    if (__builtin_expect(!__atomic_compare_exchange_n(m, &none, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED), 0))
+        gort_lock_contended(m);
+}
+static inline void RT_UNLOCK(rt_mutex *m) {
+    if (__builtin_expect(__atomic_exchange_n(m, 0, __ATOMIC_RELEASE) == 2, 0)) gort_unlock_contended(m);
+}
+#elif defined(Py_GIL_DISABLED)
+typedef PyMutex rt_mutex;
+#define RT_LOCK(m) PyMutex_Lock(m)
+#define RT_UNLOCK(m) PyMutex_Unlock(m)
+#else
+typedef char rt_mutex;
+#define RT_LOCK(m) ((void)0)
+#define RT_UNLOCK(m) ((void)0)
+#endif
+
+static inline void rt_lock(rt_mutex *m, int rank) {
+    if (__builtin_expect(gort_lockrank, 0)) gort_sh->rank_acquire((void *)m, rank);
+    RT_LOCK(m);
+}
+static inline void rt_unlock(rt_mutex *m, int rank) {
+    RT_UNLOCK(m);
+    if (__builtin_expect(gort_lockrank, 0)) gort_sh->rank_release((void *)m, rank);
+}
+
+/* ---- notes --------------------------------------------------------------------------------------------------
+ * What a thread sleeps on.  Not a Python lock: from 3.13 on, without the GIL, that gives the CPU away forty times before
+ * it sleeps, and where others compute that is forty of their slices, a tenth of a second, in which no wake-up is seen. */
+#ifdef __linux__
+static inline int rt_note_sleep(int *note, int64_t ns) {   /* ns < 0: for ever.  1: woken, which is consumed */
+    struct timespec ts = { ns / 1000000000, ns % 1000000000 };
+    if (__atomic_exchange_n(note, 0, __ATOMIC_ACQ_REL)) return 1;
+    Py_BEGIN_ALLOW_THREADS
+    syscall(SYS_futex, note, FUTEX_WAIT_PRIVATE, 0, ns < 0 ? NULL : &ts, NULL, 0);
+    Py_END_ALLOW_THREADS
+    return __atomic_exchange_n(note, 0, __ATOMIC_ACQ_REL);
+}
+static inline void rt_note_wakeup(int *note) {
+    if (__atomic_exchange_n(note, 1, __ATOMIC_ACQ_REL) == 0) syscall(SYS_futex, note, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+#else
+static pthread_mutex_t rt_note_mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t rt_note_cond = PTHREAD_COND_INITIALIZER;
+static inline int rt_note_sleep(int *note, int64_t ns) {
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    if (ns > 0) {
+        ts.tv_sec += (ts.tv_nsec + ns) / 1000000000;
+        ts.tv_nsec = (ts.tv_nsec + ns) % 1000000000;
+    }
+    int woken, failed = 0;
+    Py_BEGIN_ALLOW_THREADS
+    pthread_mutex_lock(&rt_note_mutex);
+    while (!*note && !failed)
+        failed = ns < 0 ? pthread_cond_wait(&rt_note_cond, &rt_note_mutex)
+                        : pthread_cond_timedwait(&rt_note_cond, &rt_note_mutex, &ts);
+    woken = *note;
+    *note = 0;
+    pthread_mutex_unlock(&rt_note_mutex);
+    Py_END_ALLOW_THREADS
+    return woken;
+}
+static inline void rt_note_wakeup(int *note) {
+    pthread_mutex_lock(&rt_note_mutex);
+    *note = 1;
+    pthread_mutex_unlock(&rt_note_mutex);
+    pthread_cond_broadcast(&rt_note_cond);
+}
+#endif
+static inline void rt_note_clear(int *note) { __atomic_store_n(note, 0, __ATOMIC_RELEASE); }
+
+/* ---- clocks and threads ------------------------------------------------------------------------------------ */
+static inline int64_t rt_nanotime(void) {
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* ---- resuming a goroutine ----------------------------------------------------------------------------------
+ * The coroutine runs in the goroutine's own contextvars context.  The thread state's context pointer is swapped
+ * directly (as greenlet does): entering a Context object would cost an allocation per goroutine even where no
+ * variable is ever set.  *ctx owns its reference and may be NULL: a context that nobody has needed yet. */
+static inline void rt_swap_context_of(PyThreadState *ts, PyObject **ctx) {
+    PyObject *old = ts->context;
+    if (old != *ctx) {
+        ts->context = *ctx;
+        ts->context_ver++;
+        *ctx = old;
+    }
+}
+static inline void rt_swap_context(PyObject **ctx) { rt_swap_context_of(PyThreadState_GET(), ctx); }
+
+/* The context a child inherits: a copy of the current one, or NULL where there is none to copy. */
+static inline PyObject *rt_copy_context(void) {
+    if (PyThreadState_GET()->context == NULL) return NULL;
+    return PyContext_CopyCurrent();
+}
+
+static inline int rt_resume(PyObject *coro, PyObject **ctx, PyObject **result) {
+    PyThreadState *ts = PyThreadState_GET();
+    PySendResult r;
+    rt_swap_context_of(ts, ctx);
+    if (__builtin_expect(PyCoro_CheckExact(coro), 1))
+        r = Py_TYPE(coro)->tp_as_async->am_send(coro, Py_None, result);
+    else
+        r = PyIter_Send(coro, Py_None, result);
+    rt_swap_context_of(ts, ctx);
+    return (int)r;                                        /* PYGEN_ERROR is -1, RETURN 0, NEXT 1 */
+}
+
+/* ---- what the cyclic collector need not visit -----------------------------------------------------------------
+ * What the runtime itself holds on to is alive, and so is all it refers to: a goroutine's coroutine from the go statement
+ * to its end, a timer while it is in a heap.  The collector may leave such an object out, and then takes what it refers
+ * to for referred to from outside, which is true.  With 10^5 goroutines its visits cost as much as the scheduling.
+ * Whoever takes such an object out of the runtime's hands shows it to the collector again, before anybody can drop it:
+ * a coroutine's dealloc takes for granted that it is tracked. */
+static inline void rt_gc_hide(PyObject *o) { PyObject_GC_UnTrack(o); }
+static inline void rt_gc_show(PyObject *o) {
+    if (!PyObject_GC_IsTracked(o)) PyObject_GC_Track(o);
+}
+/* From 3.14 on, without the GIL, a suspended coroutine's frame has references that nobody counts (to functions, types,
+ * code): the collector knows of them only by visiting the coroutine, and would free what nothing else refers to. */
+static inline void rt_gc_hide_coro(PyObject *o) {
+#if !defined(Py_GIL_DISABLED) || PY_VERSION_HEX < 0x030E0000
+    if (PyCoro_CheckExact(o)) PyObject_GC_UnTrack(o);
+#endif
+}
+static inline void rt_gc_show_coro(PyObject *o) {
+    if (PyCoro_CheckExact(o)) rt_gc_show(o);
+}
+
+/* The exception that is set, as one normalized object with its traceback; nothing is set afterwards. */
+static inline PyObject *rt_fetch_exc(void) {
+#if PY_VERSION_HEX >= 0x030C0000
+    return PyErr_GetRaisedException();
+#else
+    PyObject *t, *v, *tb;
+    PyErr_Fetch(&t, &v, &tb);
+    PyErr_NormalizeException(&t, &v, &tb);
+    if (tb != NULL) { PyException_SetTraceback(v, tb); Py_DECREF(tb); }
+    Py_XDECREF(t);
+    return v;
+#endif
+}
+
+/* Marks an operation, whose state was OP_NEW a moment ago, as used: 0 when another thread has done so in between. */
+static inline int rt_claim(int *state) {
+#ifdef Py_GIL_DISABLED
+    int fresh = 0;
+    return __atomic_compare_exchange_n(state, &fresh, 2, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+#else
+    *state = 2;
+    return 1;
+#endif
+}
+
+static inline void rt_usleep(long us) {
+    struct timespec ts = { us / 1000000, (us % 1000000) * 1000 };
+    Py_BEGIN_ALLOW_THREADS
+    nanosleep(&ts, NULL);
+    Py_END_ALLOW_THREADS
+}
+
+/* ---- operation objects -------------------------------------------------------------------------------------
+ * am_send serves 3.11's SEND and PyIter_Send; 3.12 and later call tp_iternext.  A None result is NULL without an
+ * exception there; any other needs a StopIteration. */
+typedef int (*rt_sendfunc)(PyObject *, PyObject *, PyObject **);
+
+static inline void rt_set_op_send(rt_sendfunc f) { gort_sh->op_send = f; }
+
+#ifdef GORT_RT_OWNER
+/* Where operations come from: an operation lives for one await, so making one must cost little.  A free list, whose
+ * objects keep None in every reference, serves Op and all its compiled subclasses: they add no field and no
+ * __dealloc__ of their own (a subclass made in Python is a heap type and goes the ordinary way).
+ * The list belongs to whoever may not be interrupted: the thread where there is no GIL, else all of them together. */
+typedef struct gort_op {                                  /* Op's layout in runtime2.pxd; rt_op_check compares */
+    PyObject_HEAD
+    void *vtab;
+    int kind, state, success, index, heapidx;
+    int64_t when;
+    PyObject *g, *c, *elem, *next, *prev, *sel;
+} gort_op;
+
+#define GORT_OP_FREE 256
+/* With the GIL a free operation stays as it is for the collector, tracked and with one reference, the list's: leaving and
+ * entering the collector's list would be a tenth of a channel operation.  Without the GIL the owning thread is part of an
+ * object's head, so it is made anew. */
+#ifdef Py_GIL_DISABLED
+#define GORT_OP_LOCAL GORT_TLS
+#define gort_op_rest(o) PyObject_GC_UnTrack(o)
+#define gort_op_revive(o, type) ((void)PyObject_INIT((PyObject *)(o), type), PyObject_GC_Track(o))
+#else
+#define GORT_OP_LOCAL static
+#define gort_op_rest(o) Py_SET_REFCNT((PyObject *)(o), 1)
+#define gort_op_revive(o, type) Py_SET_TYPE((PyObject *)(o), type)
+#endif
+GORT_OP_LOCAL gort_op *gort_op_free = NULL;               /* linked through vtab */
+GORT_OP_LOCAL int gort_op_nfree = 0;
+static newfunc gort_op_cython_new = NULL;
+static void (*gort_op_never)(PyObject *) = NULL;
+
+static void gort_op_del(gort_op *o) {                     /* every reference is None */
+    Py_DECREF(o->g); Py_DECREF(o->c); Py_DECREF(o->elem);
+    Py_DECREF(o->next); Py_DECREF(o->prev); Py_DECREF(o->sel);
+    PyObject_GC_Del(o);
+}
+
+static void gort_op_drain(void) {
+    while (gort_op_free != NULL) {
+        gort_op *o = gort_op_free;
+        gort_op_free = (gort_op *)o->vtab;
+        gort_op_nfree--;
+        PyObject_GC_UnTrack(o);
+        gort_op_del(o);
+    }
+}
+
+static void rt_op_dealloc(PyObject *self) {
+    gort_op *o = (gort_op *)self;
+    if (__builtin_expect(o->state == 0, 0)) {             /* OP_NEW */
+        PyObject *type, *value, *tb;
+        PyErr_Fetch(&type, &value, &tb);
+        Py_SET_REFCNT(self, 1);
+        gort_op_never(self);
+        PyErr_Restore(type, value, tb);
+        o->state = 2;                                     /* OP_DONE: said once */
+        Py_DECREF(self);                                  /* comes back here, unless somebody has kept it */
+        return;
+    }
+    gort_op_rest(o);                                      /* what follows may run Python code, and the collector */
+#define GORT_OP_CLEAR(field) \
+    do { \
+        PyObject *old_ = o->field; \
+        if (old_ != Py_None) { o->field = Py_NewRef(Py_None); Py_DECREF(old_); } \
+    } while (0)
+    GORT_OP_CLEAR(g); GORT_OP_CLEAR(c); GORT_OP_CLEAR(elem);
+    GORT_OP_CLEAR(next); GORT_OP_CLEAR(prev); GORT_OP_CLEAR(sel);
+#undef GORT_OP_CLEAR
+    if (gort_op_nfree < GORT_OP_FREE && gort_tls_m != NULL) {
+        o->vtab = gort_op_free;
+        gort_op_free = o;
+        gort_op_nfree++;
+        return;
+    }
+    PyObject_GC_UnTrack(o);
+    gort_op_del(o);
+}
+
+static PyObject *rt_op_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    gort_op *o = gort_op_free;
+    if (__builtin_expect(type->tp_dealloc != rt_op_dealloc, 0)) {
+        if (type->tp_basicsize != sizeof(gort_op) || (type->tp_flags & Py_TPFLAGS_HEAPTYPE))
+            return gort_op_cython_new(type, args, kwargs);
+        type->tp_dealloc = rt_op_dealloc;                 /* a compiled subclass, seen for the first time */
+    }
+    if (__builtin_expect(o != NULL, 1)) {
+        gort_op_free = (gort_op *)o->vtab;
+        gort_op_nfree--;
+        gort_op_revive(o, type);
+    } else {
+        o = PyObject_GC_New(gort_op, type);
+        if (o == NULL) return NULL;
+        o->g = Py_NewRef(Py_None); o->c = Py_NewRef(Py_None); o->elem = Py_NewRef(Py_None);
+        o->next = Py_NewRef(Py_None); o->prev = Py_NewRef(Py_None); o->sel = Py_NewRef(Py_None);
+        PyObject_GC_Track(o);
+    }
+    o->kind = o->state = o->success = o->index = o->heapidx = 0;
+    o->when = 0;
+    return (PyObject *)o;                                 /* the subclass's __new__ sets vtab */
+}
+
+/* -1, with an error, where Op is not laid out as gort_op says.  The caller has given each field a value of its own
+ * (check_layout in runtime2.py). */
+static inline int rt_op_check(PyObject *op) {
+    gort_op *o = (gort_op *)op;
+    if (Py_TYPE(op)->tp_basicsize == sizeof(gort_op) && o->kind == 1 && o->state == 2 && o->success == 3 &&
+        o->index == 4 && o->heapidx == 5 && o->when == 6 && o->g == Py_None && o->c == Py_True &&
+        o->elem == Py_False && o->next == op && o->prev == Py_None && o->sel == Py_Ellipsis)
+        return 0;
+    PyErr_SetString(PyExc_SystemError, "gort: runtime2.pxd and gort_rt.h disagree about Op's layout; build anew");
+    return -1;
+}
+
+static inline void rt_set_never(void (*never)(PyObject *)) { gort_op_never = never; }
+
+static PySendResult rt_op_am_send(PyObject *self, PyObject *arg, PyObject **result) {
+    return (PySendResult)gort_sh->op_send(self, arg, result);
+}
+
+/* The exception that carries a result where there is no am_send.  One object is kept and used again and again: making a
+ * StopIteration the ordinary way costs more than the rest of the operation.  It is a subclass only so that its
+ * dealloc can be ours; the interpreter takes its value and drops it at once, so the collector never sees it. */
+#if PY_VERSION_HEX >= 0x030C0000
+GORT_OP_LOCAL PyStopIterationObject *gort_stop_free = NULL;
+
+static void rt_stop_dealloc(PyObject *self) {
+    PyStopIterationObject *e = (PyStopIterationObject *)self;
+    Py_CLEAR(e->value);
+    if (e->traceback != NULL) Py_CLEAR(e->traceback);
+    if (e->context != NULL) Py_CLEAR(e->context);
+    if (e->cause != NULL) Py_CLEAR(e->cause);
+    if (e->notes != NULL) Py_CLEAR(e->notes);
+    if (e->dict != NULL) Py_CLEAR(e->dict);
+    if (gort_stop_free == NULL && gort_tls_m != NULL) {
+        gort_stop_free = e;
+        return;
+    }
+    Py_CLEAR(e->args);
+    PyObject_GC_Del(self);
+}
+
+static PyTypeObject rt_stop_type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "StopIteration",
+    .tp_basicsize = sizeof(PyStopIterationObject),
+    .tp_dealloc = rt_stop_dealloc,
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+};
+
+/* Raises StopIteration(result), without the tuple that its constructor would unpack.  Takes the reference. */
+static void rt_stop(PyObject *result) {
+    PyStopIterationObject *e = gort_stop_free;
+    if (e != NULL) {
+        gort_stop_free = NULL;
+        (void)PyObject_INIT((PyObject *)e, &rt_stop_type);
+    } else {
+        e = PyObject_GC_New(PyStopIterationObject, &rt_stop_type);
+        if (e == NULL) { Py_DECREF(result); return; }
+        e->dict = e->notes = e->traceback = e->context = e->cause = NULL;
+        e->suppress_context = 0;
+        e->args = PyTuple_New(0);
+    }
+    e->value = result;
+    PyErr_SetRaisedException((PyObject *)e);
+}
+
+static void gort_stop_drain(void) {
+    if (gort_stop_free != NULL) {
+        PyStopIterationObject *e = gort_stop_free;
+        gort_stop_free = NULL;
+        Py_CLEAR(e->args);
+        PyObject_GC_Del(e);
+    }
+}
+
+static int rt_stop_ready(void) {
+    rt_stop_type.tp_base = (PyTypeObject *)PyExc_StopIteration;
+    return PyType_Ready(&rt_stop_type);
+}
+#else
+static void rt_stop(PyObject *result) {
+    PyObject *exc = PyObject_CallNoArgs(PyExc_StopIteration);
+    if (exc == NULL) { Py_DECREF(result); return; }
+    Py_XSETREF(((PyStopIterationObject *)exc)->value, result);
+    PyErr_SetObject(PyExc_StopIteration, exc);
+    Py_DECREF(exc);
+}
+static void gort_stop_drain(void) {}
+static int rt_stop_ready(void) { return 0; }
+#endif
+
+static PyObject *rt_op_iternext(PyObject *self) {
+    PyObject *result = NULL;
+    int r = gort_sh->op_send(self, Py_None, &result);
+    if (r == PYGEN_NEXT) return result;
+    if (r == PYGEN_ERROR) return NULL;
+    if (result == Py_None) { Py_DECREF(result); return NULL; }
+    rt_stop(result);
+    return NULL;
+}
+
+static PyObject *rt_op_self(PyObject *self, PyObject *ignored) { return Py_NewRef(self); }
+static PyObject *rt_op_next(PyObject *self, PyObject *ignored) {
+    PyObject *r = rt_op_iternext(self);
+    if (r == NULL && !PyErr_Occurred()) PyErr_SetNone(PyExc_StopIteration);
+    return r;
+}
+/* Classes made in Python (BlockingOp) get their slots from what they find under these names, not from the base's slots. */
+static PyMethodDef rt_op_methods[] = {
+    {"__await__", rt_op_self, METH_NOARGS, NULL},
+    {"__iter__", rt_op_self, METH_NOARGS, NULL},
+    {"__next__", rt_op_next, METH_NOARGS, NULL},
+};
+
+/* Fills the slots of the operation type itself, before any subclass is made ready and copies them. */
+static inline int rt_install_op(PyObject *type) {
+    static PyAsyncMethods async;
+    PyTypeObject *t = (PyTypeObject *)type;
+    if (rt_stop_ready() < 0) return -1;
+    if (t->tp_as_async != NULL) async = *t->tp_as_async;
+    async.am_await = PyObject_SelfIter;
+    async.am_send = rt_op_am_send;
+    t->tp_as_async = &async;
+    t->tp_iter = PyObject_SelfIter;
+    t->tp_iternext = rt_op_iternext;
+    gort_op_cython_new = t->tp_new;
+    t->tp_new = rt_op_new;
+    for (int i = 0; i < 3; i++) {
+        PyObject *method = PyDescr_NewMethod(t, &rt_op_methods[i]);
+        if (method == NULL) return -1;
+        int failed = PyDict_SetItemString(t->tp_dict, rt_op_methods[i].ml_name, method);
+        Py_DECREF(method);
+        if (failed) return -1;
+    }
+    PyType_Modified(t);
+    return 0;
+}
+#endif
+
+/* ---- attributes read from Python ------------------------------------------------------------------------------
+ * Cython's getter of a field that holds an object loads it twice, once for the reference it takes and once for what it
+ * returns.  Without the GIL the owner may store something else in between: one object then has a reference too many, the
+ * other one too few, and is freed while it is in use.  These getters load once.  That is enough where something keeps the
+ * object for as long as anybody may read the field (HACKING.md, "Races"); what nobody keeps is read under its lock. */
+#ifdef Py_GIL_DISABLED
+static PyObject *rt_get_field(PyObject *o, void *offset) {
+    PyObject *v = __atomic_load_n((PyObject **)((char *)o + (Py_ssize_t)offset), __ATOMIC_ACQUIRE);
+    return Py_NewRef(v != NULL ? v : Py_None);
+}
+
+/* Gives the type of o such getters.  A field's place is found by writing there what is then seen through the old getter,
+ * so o is a new object that nobody else knows, whose fields hold None. */
+static inline int rt_load_once(PyObject *o) {
+    PyTypeObject *type = Py_TYPE(o);
+    int n = 0;
+    for (PyGetSetDef *d = type->tp_getset; d != NULL && d->name != NULL; d++) {
+        for (Py_ssize_t at = sizeof(PyObject); at + (Py_ssize_t)sizeof(PyObject *) <= type->tp_basicsize; at += sizeof(PyObject *)) {
+            PyObject **field = (PyObject **)((char *)o + at);
+            if (*field != Py_None) continue;
+            *field = Py_Ellipsis;                         /* immortal, like None */
+            PyObject *seen = d->get(o, d->closure);
+            *field = Py_None;
+            if (seen == NULL) return -1;
+            Py_DECREF(seen);
+            if (seen == Py_Ellipsis) {
+                d->get = rt_get_field;
+                d->closure = (void *)at;                  /* Cython's setters use none */
+                n++;
+                break;
+            }
+        }
+    }
+    if (n > 0) return 0;
+    PyErr_Format(PyExc_SystemError, "gort: %s has no field that holds an object; build anew", type->tp_name);
+    return -1;
+}
+#else
+static inline int rt_load_once(PyObject *o) { (void)o; return 0; }
+#endif
+
+/* ---- where a go statement stands ---------------------------------------------------------------------------
+ * The code object and instruction of the calling Python frame: a reference and an integer; the line number is worked
+ * out only when somebody asks. */
+static inline PyObject *rt_caller(int *lasti) {
+    PyFrameObject *f = PyEval_GetFrame();
+    if (f == NULL) { *lasti = -1; Py_RETURN_NONE; }
+    *lasti = PyFrame_GetLasti(f);
+    return (PyObject *)PyFrame_GetCode(f);
+}
+
+/* A function that takes its arguments as the interpreter has them, on its stack; Cython's with *args and **kwargs make a
+ * tuple and a dict of them first.  It has slow's name, docstring and signature.  One for each module. */
+typedef PyObject *(*rt_fastcall)(PyObject *, PyObject **, Py_ssize_t, PyObject *);
+
+static inline PyObject *rt_builtin(PyObject *slow, rt_fastcall fast) {
+    static PyMethodDef def;
+    PyCFunctionObject *f = (PyCFunctionObject *)slow;
+    def = *f->m_ml;
+    def.ml_meth = (PyCFunction)(void (*)(void))fast;
+    def.ml_flags = METH_FASTCALL | METH_KEYWORDS;
+    return PyCFunction_NewEx(&def, f->m_self, f->m_module);
+}
+static inline PyObject *rt_call(PyObject *fn, PyObject **args, Py_ssize_t nargs) {
+    return PyObject_Vectorcall(fn, args, (size_t)nargs, NULL);
+}
+static inline PyObject *rt_vectorcall(PyObject *fn, PyObject **args, Py_ssize_t nargs, PyObject *kwnames) {
+    return PyObject_Vectorcall(fn, args, (size_t)nargs, kwnames);
+}
+static inline PyObject *rt_new_none(void) { return Py_NewRef(Py_None); }
+
+static inline int rt_is_async_function(PyObject *fn) {
+    if (!PyFunction_Check(fn)) return 0;
+    return (((PyCodeObject *)PyFunction_GET_CODE(fn))->co_flags & CO_COROUTINE) != 0;
+}
+#endif

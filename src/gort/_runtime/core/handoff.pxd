@@ -1,0 +1,42 @@
+# handoff.pxd: ready and the M/P hand-over as C functions.
+from libc.stdint cimport int64_t
+from gort._runtime.c.rt cimport rt_import, nanotime
+from gort._runtime.core.runtime2 cimport G, M, P, Sched, Op, getm
+from gort._runtime.core.runtime2 cimport _Gdead, _Grunnable, _Grunning, _Gsyscall, _Gwaiting
+from gort._runtime.core.runtime2 cimport _Pidle, _Prunning, _Pgcstop, _Pdead
+from gort._runtime.core.runq cimport runqput, globrunqput
+cpdef int ready(G g) except -1
+cdef int enqueue(G g, bint next) except -1
+cpdef bint cancel(G g, int64_t goid, object exc)
+cdef int deliver_cancel(G g, Op op) except -1
+cpdef wakep(Sched s)
+cpdef void wake_poller(Sched s)
+cpdef startm(Sched s)
+cpdef M allocm(Sched s)
+cpdef linkm(Sched s, M m)
+cdef M takem(Sched s, M spare)
+cdef launch(Sched s, M m)
+cdef bint stopm(M m)
+cpdef bint handoffp(Sched s, P p, int64_t mid)
+cpdef bind(P p, M m)
+cdef bint unbind(P p, int64_t mid)
+cdef bint acquire_idle(Sched s, M m)
+cpdef pidleput(Sched s, P p)
+cdef P pidleget(Sched s)
+cpdef bint sysmon_may_sleep(Sched s)
+cpdef entersyscall(M m)
+cpdef bint exitsyscall(M m)
+cpdef fatal(Sched s, object exc)
+cpdef request_exit(Sched s)
+cdef bint checkdead(Sched s)
+cpdef bint stranded(Sched s)
+cpdef bint is_dead(Sched s)
+cpdef found_dead(Sched s)
+cpdef bint acquire_idle_p(Sched s, M m)
+cpdef uncancel(G g, object exc)
+cpdef G thread_g(Sched s)
+cpdef bint thread_park(G g, Op op)
+cpdef uncount(G g)
+cpdef count_idle(G g)
+cpdef count_parked(G g)
+cdef bint unwatched(Sched s, P p)

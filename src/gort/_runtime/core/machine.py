@@ -1,0 +1,167 @@
+"""What the operating system tells of this thread and machine: stack bounds, thread-local storage, the processor, the
+auxiliary vector, the signal mask.  Follows the machine-dependent parts of Go's runtime (asm_*.s, os_linux.go,
+auxv_linux.go).
+
+Where a fact cannot be had on a system the answer says so; nothing is made up.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from _thread import allocate_lock, start_new_thread
+
+from gort._runtime.core import runtime2
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from typing import Any
+else:
+    import _signal  # signal without its enums: enum alone takes as long to import as all of this package's structures
+
+STACK_GUARD = 928  # Go's stackGuard on linux: how far above lo a frame must stop
+
+if runtime2.COMPILED:
+    nanotime = runtime2.clock
+    TLS_KIND = "a C thread-local (initial-exec)"
+else:
+    from gort._runtime.c.rt import nanotime
+
+    TLS_KIND = "threading.local"
+
+
+def set_bounds(m: Any) -> None:
+    """The real stack bounds of this thread, as g0's."""
+    lo, hi = thread_stack()
+    m.stacklo, m.stackhi = lo, hi
+    m.stackguard0 = m.stackguard1 = lo + STACK_GUARD if lo else 0
+
+
+def thread_stack() -> tuple[int, int]:
+    """(lo, hi) of the calling thread's stack; (0, 0) where the system does not tell."""
+    if runtime2.COMPILED:
+        lo, hi = runtime2.stack_bounds()
+        return lo, hi
+    if not sys.platform.startswith("linux"):
+        return 0, 0
+    # The mapping that a stack address lies in would do for a thread; glibc knows the exact answer for both.
+    import ctypes
+
+    libc = _libc()
+    attr = ctypes.create_string_buffer(256)
+    if libc.pthread_getattr_np(ctypes.c_void_p(libc.pthread_self()), attr) != 0:
+        return 0, 0
+    addr, size = ctypes.c_void_p(), ctypes.c_size_t()
+    libc.pthread_attr_getstack(attr, ctypes.byref(addr), ctypes.byref(size))
+    libc.pthread_attr_destroy(attr)
+    return addr.value or 0, (addr.value or 0) + size.value
+
+
+_c: Any = None
+
+
+def _libc() -> Any:
+    """The C library, opened once: on 3.13t each CDLL leaves its function types behind for ever."""
+    global _c
+    if _c is None:
+        import ctypes
+
+        _c = ctypes.CDLL(None, use_errno=True)
+        _c.pthread_self.restype = ctypes.c_void_p
+    return _c
+
+
+def tls_check(value: int) -> tuple[int, int]:
+    """Stores value in this thread's slot; what this thread and another then read (a slot never written reads 0)."""
+    seen = []
+    if runtime2.COMPILED:
+        load, store = runtime2.tls_load, runtime2.tls_store
+    else:
+        slot = threading.local()
+
+        def store(v: int) -> None:
+            slot.value = v
+
+        def load() -> int:
+            return getattr(slot, "value", 0)
+
+    read = allocate_lock()
+    read.acquire()
+
+    def other() -> None:
+        try:
+            seen.append(load())
+        finally:
+            read.release()
+
+    store(value)
+    start_new_thread(other, ())  # threading.Thread waits for more than the answer
+    read.acquire()
+    own = load()
+    store(0)
+    return own, seen[0]
+
+
+def adopt(m: Any) -> None:
+    """Makes this thread the thread of m."""
+    m.ident = threading.get_ident()
+    m.procid = threading.get_native_id()
+    runtime2.bind_thread(m)
+
+
+def cpu_identity() -> dict[str, Any]:
+    """Vendor, family, model and some features, as the system tells them."""
+    facts: dict[str, Any] = {"arch": os.uname().machine if hasattr(os, "uname") else sys.platform}
+    try:
+        with open("/proc/cpuinfo", "rb", buffering=0) as f:
+            text = f.read(4096).decode("ascii", "replace")  # the first CPU is enough
+    except OSError:
+        return facts | {"source": "not told by this system"}
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        key, value = key.strip(), value.strip()
+        if key in ("vendor_id", "cpu family", "model", "model name", "CPU implementer", "CPU part"):
+            facts[key.replace(" ", "_").lower()] = value
+        elif key in ("flags", "Features"):
+            have = set(value.split())
+            wanted = ("sse4_2", "avx", "avx2", "avx512f", "aes", "sha_ni", "rdtscp", "asimd", "atomics", "sha2")
+            facts["features"] = [w for w in wanted if w in have]
+            break
+    return facts
+
+
+_AT = {3: "AT_PHDR", 6: "AT_PAGESZ", 9: "AT_ENTRY", 15: "AT_PLATFORM", 16: "AT_HWCAP", 17: "AT_CLKTCK",
+       23: "AT_SECURE", 25: "AT_RANDOM", 33: "AT_SYSINFO_EHDR"}  # fmt: skip
+
+
+def auxv() -> dict[str, str]:
+    """The auxiliary vector of the process, as far as it has names here; empty where the system shows none."""
+    try:
+        with open("/proc/self/auxv", "rb", buffering=0) as f:
+            raw = f.read(4096)
+    except OSError:
+        return {}
+    words = memoryview(raw).cast("P")
+    facts = {}
+    for tag, value in zip(words[::2], words[1::2], strict=False):
+        if tag == 0:
+            break
+        if tag in _AT:
+            facts[_AT[tag]] = hex(value)
+    return facts
+
+
+def huge_page_size() -> int:
+    """The transparent huge page size in bytes; 0 where there is none."""
+    try:
+        with open("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", "rb", buffering=0) as f:
+            return int(f.read(64))
+    except (OSError, ValueError):
+        return 0
+
+
+def signal_mask() -> set[Any]:
+    """The signals this thread has blocked."""
+    return set(_signal.pthread_sigmask(_signal.SIG_BLOCK, [])) if hasattr(_signal, "pthread_sigmask") else set()

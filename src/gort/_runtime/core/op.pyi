@@ -1,0 +1,11 @@
+# Types of op.py for type checkers; see runtime2.pyi.
+from collections.abc import Generator
+from typing import Any
+
+from gort._runtime.core.runtime2 import Op
+
+class GoschedOp(Op):
+    def __await__(self) -> Generator[Any, Any]: ...
+
+def gosched() -> GoschedOp: ...
+def __getattr__(name: str) -> Any: ...

@@ -1,0 +1,78 @@
+"""How a program ends badly: panics, deadlocks, and what was awaited by mistake.  Follows Go's runtime/panic.go.
+
+A goroutine whose exception nobody catches ends the program: gort.run raises gort.Panic from it, and `gort run` prints
+the dump that is made here, while the goroutine's creator is still known.
+"""
+
+from __future__ import annotations
+
+from gort._runtime.core import traceback
+from gort._runtime.core.errors import Deadlock, Panic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def headline(exc: BaseException) -> str:
+    """`panic: ValueError: text`, with what it was raised from."""
+    import traceback as py_traceback
+
+    lines = ["panic: " + "".join(py_traceback.format_exception_only(exc)).rstrip("\n").replace("\n", "\n\t")]
+    cause = exc.__cause__ or (None if exc.__suppress_context__ else exc.__context__)
+    seen = {id(exc)}
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        lines.append("\tfrom: " + "".join(py_traceback.format_exception_only(cause)).rstrip("\n"))
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return "\n".join(lines)
+
+
+def dump_of(exc: BaseException, goid: int, creator: str) -> str:
+    """What Go prints for an unrecovered panic."""
+    import traceback as py_traceback
+
+    frames = traceback.render(traceback.raised(exc.__traceback__))
+    text = f"{headline(exc)}\n\ngoroutine {goid} [running]:\n{frames}{creator}"
+    if isinstance(exc, BaseExceptionGroup):
+        text += "\n" + "".join(py_traceback.format_exception(exc))
+    return text
+
+
+def goroutine_panic(g: Any, exc: BaseException) -> BaseException:
+    """What gort.run raises when goroutine g ends with an exception that nobody caught."""
+    if isinstance(exc, KeyboardInterrupt):
+        return exc
+    p = Panic(f"goroutine {g.goid}: {type(exc).__name__}: {exc}")
+    p.__cause__ = exc
+    p.goroutine = g.goid
+    p.dump = dump_of(exc, g.goid, traceback.created_by(g.gocode, g.golasti, g.parentgoid))
+    return p
+
+
+def deadlock(s: Any, exc: Deadlock) -> None:
+    """Fills in every goroutine's stack, while they still exist."""
+    text = traceback.dump(s)
+    if s.maingone:
+        exc.args = ("no goroutines (main called runtime.Goexit) - deadlock!",)
+    exc.dump = f"fatal error: {exc.args[0]}\n\n{text}"
+
+
+def foreign_await(value: Any) -> BaseException:
+    """The error for something that was awaited in a goroutine and yielded to a scheduler that is not gort's."""
+    kind = value if isinstance(value, type) else type(value)
+    module = kind.__module__.partition(".")[0]
+    if value is None:
+        what = "something that yields to asyncio (asyncio.sleep(0), a bare `yield`)"
+    elif getattr(value, "_asyncio_future_blocking", None) is not None:
+        value._asyncio_future_blocking = False
+        what = f"an asyncio {type(value).__name__}"
+    elif module in ("trio", "outcome"):
+        what = f"a trio operation ({kind.__name__})"
+    else:
+        what = f"an object of another event loop ({kind.__module__}.{kind.__qualname__})"
+    return TypeError(
+        f"a goroutine awaited {what}: only gort's operations can suspend a goroutine. "
+        "Use gort's own (gort.sleep, channels, gort.net), or run the other library's event loop in a thread: "
+        "await gort.blocking(asyncio.run, main())"
+    )

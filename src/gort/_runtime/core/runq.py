@@ -1,0 +1,255 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True
+"""Run queues: each P's own and the global one.  Follows runqput, runqget, runqsteal, globrunqput and globrunqget in
+Go's runtime/proc.go.
+
+Queues are intrusive lists through G.schedlink.  A P's queue holds at most QUEUE_MAX goroutines beside runnext; when it
+is full, half of it moves to the global queue.  Go's lock-free ring is only safe while one thread alone puts into it; a
+thread here can have lost its P without knowing (sysmon takes it while user code blocks), so a P's queue is guarded by
+the P's lock, and every put names the M that believes it owns the P: if it does not, the put is refused.
+
+A P's lock and sched.lock are never held together here: batches are cut off under one and put in under the other.
+"""
+
+from __future__ import annotations
+
+import cython
+
+if cython.compiled:
+    rt_import()  # noqa: F821
+else:
+    from gort._runtime.core.runtime2 import G, P, Sched, _Pdead
+
+QUEUE_MAX = 256  # Go's: a queue longer than this is better shared
+_QUEUE_MAX = cython.declare(cython.int, 256)
+
+
+def runqput(s, p, mid, g, next):
+    """Puts g on p's queue, as the next to run when `next`.  False when the M `mid` does not own p any more."""
+    head: G
+    tail: G
+    kicked: G
+    n: cython.int
+    p.lock()
+    if p.mid != mid:
+        p.unlock()
+        return False
+    if next:
+        kicked = p.runnext
+        p.runnext = g
+        if kicked is None:
+            p.unlock()
+            return True
+        g = kicked
+    if p.runqsize < _QUEUE_MAX:
+        if p.runqtail is None:
+            p.runqhead = g
+        else:
+            p.runqtail.schedlink = g
+        p.runqtail = g
+        p.runqsize += 1
+        p.unlock()
+        return True
+    # Full: half of the queue and g go to the global queue, in order, as runqputslow does.
+    n = p.runqsize // 2
+    head = p.runqhead
+    tail = head
+    for _ in range(n - 1):
+        tail = tail.schedlink
+    p.runqhead = tail.schedlink
+    p.runqsize -= n
+    tail.schedlink = g
+    p.unlock()
+    globrunqputchain(s, head, g, n + 1)
+    return True
+
+
+def runqget(p, mid):
+    """The next goroutine of p's own queue, or None: empty, or p is not the M's any more (p.mid tells).
+
+    Counts the schedule, unless runnext inherits the time slice of the goroutine that readied it."""
+    g: G
+    p.lock()
+    if p.mid != mid:
+        p.unlock()
+        return None
+    g = p.runnext
+    if g is not None:
+        p.runnext = None
+        p.unlock()
+        return g
+    g = p.runqhead
+    if g is not None:
+        p.runqhead = g.schedlink
+        if p.runqhead is None:
+            p.runqtail = None
+        g.schedlink = None
+        p.runqsize -= 1
+        p.schedtick += 1
+    p.unlock()
+    return g
+
+
+def kick(p, mid):
+    """The time slice that runnext would inherit is used up: it goes to the tail and waits its turn like everybody."""
+    g: G
+    p.lock()
+    p.preempt = False
+    g = p.runnext
+    if g is not None and p.mid == mid:
+        p.runnext = None
+        if p.runqtail is None:
+            p.runqhead = g
+        else:
+            p.runqtail.schedlink = g
+        p.runqtail = g
+        p.runqsize += 1
+    p.unlock()
+
+
+def runqsteal(s, p, mid, victim, stealnext):
+    """Steals half of the victim's queue for p: returns one of them, the last, and puts the others on p's queue.
+
+    runnext is taken only when `stealnext`, that is, when there was nothing else anywhere."""
+    g: G = None
+    head: G
+    tail: G
+    n: cython.int
+    victim.lock()
+    n = victim.runqsize - victim.runqsize // 2
+    if n == 0:
+        if stealnext and victim.runnext is not None:
+            g = victim.runnext
+            victim.runnext = None
+        victim.unlock()
+        return g
+    head = victim.runqhead
+    tail = None
+    for _ in range(n - 1):
+        tail = head if tail is None else tail.schedlink
+    if tail is None:
+        g = head
+        victim.runqhead = g.schedlink
+    else:
+        g = tail.schedlink
+        victim.runqhead = g.schedlink
+        tail.schedlink = None
+    g.schedlink = None
+    victim.runqsize -= n
+    if victim.runqhead is None:
+        victim.runqtail = None
+    victim.unlock()
+    if n > 1:
+        give(s, p, mid, head, tail, n - 1)
+    return g
+
+
+def give(s, p, mid, head, tail, n):
+    """Appends a chain of n goroutines to p's queue, or to the global one when p is lost or would overflow."""
+    p.lock()
+    if p.mid == mid and p.runqsize + n <= _QUEUE_MAX:
+        if p.runqtail is None:
+            p.runqhead = head
+        else:
+            p.runqtail.schedlink = head
+        p.runqtail = tail
+        p.runqsize += n
+        p.unlock()
+        return
+    p.unlock()
+    globrunqputchain(s, head, tail, n)
+
+
+def globrunqput(s, g):
+    """Puts g at the tail of the global queue."""
+    s.lock()
+    if s.runqtail is None:
+        s.runqhead = g
+    else:
+        s.runqtail.schedlink = g
+    s.runqtail = g
+    s.runqsize += 1
+    s.unlock()
+
+
+def globrunqputchain(s, head, tail, n):
+    """Puts a chain of n goroutines at the tail of the global queue."""
+    s.lock()
+    if s.runqtail is None:
+        s.runqhead = head
+    else:
+        s.runqtail.schedlink = head
+    s.runqtail = tail
+    s.runqsize += n
+    s.unlock()
+
+
+def globrunqget(s, p, mid, max):
+    """One goroutine from the global queue; with max 0, p's fair share of it moves to p's queue as well."""
+    g: G
+    head: G
+    tail: G
+    n: cython.int
+    i: cython.int
+    s.lock()
+    if s.runqsize == 0:
+        s.unlock()
+        return None
+    n = s.runqsize // s.gomaxprocs + 1
+    if n > s.runqsize:
+        n = s.runqsize
+    if max > 0 and n > max:
+        n = max
+    if n > _QUEUE_MAX // 2:
+        n = _QUEUE_MAX // 2
+    g = s.runqhead
+    tail = g
+    for i in range(n - 1):
+        tail = tail.schedlink
+    s.runqhead = tail.schedlink
+    if s.runqhead is None:
+        s.runqtail = None
+    s.runqsize -= n
+    s.unlock()
+    tail.schedlink = None
+    if n > 1:
+        head = g.schedlink
+        g.schedlink = None
+        give(s, p, mid, head, tail, n - 1)
+    return g
+
+
+def drain(s, p):
+    """Marks p dead and moves its goroutines, runnext first, and its free Gs to the global lists, in one step under both
+    locks (sched's before the P's), so that nothing can be put on p in between."""
+    g: G
+    s.lock()
+    p.lock()
+    p.mid = 0
+    p.status = _Pdead
+    g = p.runnext
+    if g is not None:
+        p.runnext = None
+        g.schedlink = p.runqhead
+        p.runqhead = g
+        if p.runqtail is None:
+            p.runqtail = g
+        p.runqsize += 1
+    if p.runqhead is not None:
+        if s.runqtail is None:
+            s.runqhead = p.runqhead
+        else:
+            s.runqtail.schedlink = p.runqhead
+        s.runqtail = p.runqtail
+        s.runqsize += p.runqsize
+        p.runqhead = None
+        p.runqtail = None
+        p.runqsize = 0
+    while p.gfree is not None:
+        g = p.gfree
+        p.gfree = g.schedlink
+        g.schedlink = s.gfree
+        s.gfree = g
+    s.ngfree += p.ngfree
+    p.ngfree = 0
+    p.unlock()
+    s.unlock()

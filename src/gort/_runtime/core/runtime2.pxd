@@ -1,0 +1,278 @@
+# runtime2.pxd: the types of runtime2.py's structures in the compiled core.
+cimport cython
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t, uint64_t
+from gort._runtime.c.rt cimport rt_mutex, rt_lock, rt_unlock, rt_getm, rt_export, rt_set_lockrank, rt_set_rank_throw, nanotime, rt_note_sleep, rt_note_wakeup, rt_note_clear, rt_setm, rt_stack_bounds, rt_tls_load, rt_tls_store, rt_install_op, rt_op_check, rt_load_once, rt_set_never, rt_gc_show_coro
+from gort._runtime.core.lockrank cimport LOCK_RANK_ALLG, LOCK_RANK_G, LOCK_RANK_P, LOCK_RANK_SCHED, LOCK_RANK_TIMERS
+
+cdef extern from "gort_stacks.h":
+    ctypedef object (*rt_stoppedfunc)(object)
+    object rt_world_stopped(rt_stoppedfunc fn, object arg)
+    list rt_thread_frames(long long ident)
+    list rt_awaited_frames(object coro)
+
+cpdef enum:
+    _Gidle = 0
+    _Grunnable = 1
+    _Grunning = 2
+    _Gsyscall = 3
+    _Gwaiting = 4
+    _Gdead = 6
+
+cpdef enum:
+    _Pidle = 0
+    _Prunning = 1
+    _Psyscall = 2
+    _Pgcstop = 3
+    _Pdead = 4
+
+cpdef enum:
+    MCALL_NONE = 0
+    MCALL_PARK = 1
+    MCALL_GOSCHED = 2
+    MCALL_PREEMPT = 3
+    MCALL_EXITSYSCALL = 4
+
+cpdef enum:
+    OP_NEW = 0
+    OP_PARKED = 1
+    OP_DONE = 2
+
+cpdef enum:
+    READY = 0
+    PARK = 1
+
+
+@cython.final
+cdef class Note:
+    cdef int woken
+    cpdef bint sleep(self, double timeout=*)
+    cpdef wakeup(self)
+    cpdef clear(self)
+
+
+cdef class Op:
+    cdef public int kind
+    cdef public int state
+    cdef public int success
+    cdef public int index
+    cdef public int heapidx
+    cdef public int64_t when
+    cdef public G g
+    cdef public object c
+    cdef public object elem
+    cdef public Op next
+    cdef public Op prev
+    cdef public object sel
+    cpdef int begin(self, G g) except -1
+    cpdef object finish(self)
+    cpdef bint abort(self) except -1
+    cpdef int reason(self) except -1
+
+
+@cython.final
+cdef class G:
+    cdef rt_mutex mu
+    cdef public int64_t goid
+    cdef public int status
+    cdef public int waitreason
+    cdef public bint parked
+    cdef public bint readied
+    cdef public bint cancelflag
+    cdef public bint system
+    cdef public bint thread
+    cdef public bint counted
+    cdef public int64_t waitsince
+    cdef public int64_t mid
+    cdef public object coro
+    cdef public object fn
+    cdef public object args
+    cdef public object kwargs
+    cdef public object cancelexc
+    cdef public object throw
+    cdef public Op waitop
+    cdef PyObject *context
+    cdef public G schedlink
+    cdef public object lockedm
+    cdef public object sched
+    cdef public int64_t parentgoid
+    cdef public object gocode
+    cdef public int golasti
+    cdef public object done
+    cdef public Note note
+    cdef public object timer
+    cdef inline void lock(self) noexcept:
+        rt_lock(&self.mu, LOCK_RANK_G)
+    cdef inline void unlock(self) noexcept:
+        rt_unlock(&self.mu, LOCK_RANK_G)
+
+
+@cython.final
+cdef class P:
+    cdef rt_mutex mu
+    cdef rt_mutex timersmu
+    cdef public int id
+    cdef public int status
+    cdef public int64_t mid
+    cdef public object m
+    cdef public int64_t schedtick
+    cdef public int64_t switchtick
+    cdef public int64_t syscalltick
+    cdef public P link
+    cdef public G runqhead
+    cdef public G runqtail
+    cdef public int runqsize
+    cdef public G runnext
+    cdef public bint preempt
+    cdef public G gfree
+    cdef public int ngfree
+    cdef public list timers
+    cdef public int64_t timer0when
+    cdef public int64_t timerseq
+    cdef public int64_t goidcache
+    cdef public int64_t goidcacheend
+    cdef public int64_t smtick
+    cdef public int64_t smwhen
+    cdef inline void lock(self) noexcept:
+        rt_lock(&self.mu, LOCK_RANK_P)
+    cdef inline void unlock(self) noexcept:
+        rt_unlock(&self.mu, LOCK_RANK_P)
+    cdef inline void lock_timers(self) noexcept:
+        rt_lock(&self.timersmu, LOCK_RANK_TIMERS)
+    cdef inline void unlock_timers(self) noexcept:
+        rt_unlock(&self.timersmu, LOCK_RANK_TIMERS)
+
+
+@cython.final
+cdef class M:
+    cdef public int64_t id
+    cdef public G g0
+    cdef public G gsignal
+    cdef public G curg
+    cdef public P p
+    cdef public P nextp
+    cdef public Op parkop
+    cdef public int mcall
+    cdef public bint spinning
+    cdef public bint blocked
+    cdef public bint preempt
+    cdef public bint started
+    cdef public bint insyscall
+    cdef public Note park
+    cdef public M schedlink
+    cdef public G lockedg
+    cdef public G lockednext
+    cdef public int lockcount
+    cdef public object thread
+    cdef public int64_t ident
+    cdef public int64_t procid
+    cdef public uint64_t rand
+    cdef public Sched sched
+    cdef public object retval
+    cdef public object exc
+    cdef public int64_t stacklo
+    cdef public int64_t stackhi
+    cdef public int64_t stackguard0
+    cdef public int64_t stackguard1
+    cdef public object createstack
+    cdef public object state
+
+
+@cython.final
+cdef class Sched:
+    cdef rt_mutex mu
+    cdef rt_mutex allgmu
+    cdef public G runqhead
+    cdef public G runqtail
+    cdef public int64_t runqsize
+    cdef public M midle
+    cdef public int nmidle
+    cdef public int nmidlelocked
+    cdef public int64_t mnext
+    cdef public int64_t nmfreed
+    cdef public int nmsys
+    cdef public int64_t maxmcount
+    cdef public P pidle
+    cdef public int npidle
+    cdef public int nmspinning
+    cdef public int needspinning
+    cdef public int gomaxprocs
+    cdef public int ncpu
+    cdef public list allp
+    cdef public list oldallps
+    cdef public list allm
+    cdef public list allgs
+    cdef public G gfree
+    cdef public int ngfree
+    cdef public int64_t ngsys
+    cdef public int64_t goidgen
+    cdef public int64_t lastpoll
+    cdef public int64_t polluntil
+    cdef public int npolling
+    cdef public bint gcwaiting
+    cdef public bint exiting
+    cdef public bint ending
+    cdef public object result
+    cdef public object exc
+    cdef public object fatal
+    cdef public object maing
+    cdef public M m0
+    cdef public Note pollnote
+    cdef public Note sysmonnote
+    cdef public bint sysmonwait
+    cdef public object netpoll
+    cdef public object mstart
+    cdef public object record
+    cdef public object debug
+    cdef public object extra
+    cdef public object stoplock
+    cdef public list stealorder
+    cdef public int nexternal
+    cdef public int64_t coarsetime
+    cdef public int64_t nhandoff
+    cdef public int64_t nsyscall
+    cdef public int nmstartfailed
+    cdef public object external
+    cdef public object mainready
+    cdef public bint maingone
+    cdef public int64_t seed
+    cdef public object rng
+    cdef public object agenhooks
+    cdef public object agens
+    cdef public object blockedcalls
+    cdef public int64_t blockedns
+    cdef public object onblocked
+    cdef public object sysmon
+    cdef public bint interrupted
+    cdef public bint interruptsent
+    cdef public int64_t interruptedat
+    cdef public int asyncsent
+    cdef public bint caninterrupt
+    cdef public bint migration
+    cdef public bint m0left
+    cdef public object waiters
+    cdef public Note m0note
+    cdef public int64_t maingoid
+    cdef public double switchinterval
+    cdef public int64_t npreempt
+    cdef inline void lock(self) noexcept:
+        rt_lock(&self.mu, LOCK_RANK_SCHED)
+    cdef inline void unlock(self) noexcept:
+        rt_unlock(&self.mu, LOCK_RANK_SCHED)
+    cdef inline void lock_allg(self) noexcept:
+        rt_lock(&self.allgmu, LOCK_RANK_ALLG)
+    cdef inline void unlock_allg(self) noexcept:
+        rt_unlock(&self.allgmu, LOCK_RANK_ALLG)
+
+
+cdef inline M getm():
+    return <M>rt_getm() if rt_getm() != NULL else None
+
+cpdef M current_m()
+cpdef G getg()
+cpdef tuple peek(G g)
+cdef object gather(object asked)
+cdef object gather_thread(object ident)
+cdef void never(PyObject *op) noexcept
+cdef void rank_throw(int held, int rank, int same) noexcept

@@ -1,0 +1,207 @@
+"""Stacks of goroutines as text, in the shape of Go's dumps.  Follows Go's runtime/traceback.go.
+
+Innermost frame first; gort's own frames are left out.  No lock is taken here save a goroutine's own, which others
+hold for a few instructions: a dump must work when everything else hangs.
+
+Invariant: a frame is only looked at while nobody runs it; CPython does not see to that without the GIL.  The compiled
+core stops the world for it (gort_stacks.h), once for all goroutines of a dump.  The uncompiled one shows goroutines that
+are parked, which cannot go on while their lock is held, and of the others the function only.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from _thread import get_ident
+
+from gort._runtime.core import runtime2
+from gort._runtime.core.debugvars import gil_enabled
+from gort._runtime.core.runtime2 import GSTATUS, WAITREASON, peek
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import CodeType, FrameType, TracebackType
+    from typing import Any
+
+    Entry = tuple[str, str, int]  # function, file, line
+
+HIDDEN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_Gdead = 6
+_Gidle = 0
+_Gwaiting = 4
+_Grunning = 2
+_Gsyscall = 3
+WITHOUT_GIL = not gil_enabled()
+STOPS_WORLD = WITHOUT_GIL and runtime2.COMPILED
+
+
+def hidden(code: CodeType) -> bool:
+    """Whether this is gort's own code."""
+    return code.co_filename.startswith(HIDDEN)
+
+
+def line_of(code: CodeType, lasti: int) -> int:
+    """The line of an instruction offset."""
+    line = code.co_firstlineno
+    for start, end, number in code.co_lines():
+        if start <= lasti < end and number is not None:
+            return number
+    return line
+
+
+def function_name(code: CodeType, module: str | None) -> str:
+    """package.function as Go writes it; __main__ is main."""
+    name = code.co_qualname.replace(".<locals>", "")
+    if module == "__main__":
+        module = "main"
+    return f"{module}.{name}" if module else name
+
+
+def awaited(coro: Any) -> list[Entry]:
+    """The frames of a suspended coroutine, innermost first.  Nobody may resume it meanwhile."""
+    frames: list[Entry] = []
+    seen = 0
+    while coro is not None and seen < 1000:
+        seen += 1
+        frame = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None) or getattr(coro, "ag_frame", None)
+        if frame is not None and not hidden(frame.f_code):
+            frames.append(_entry(*_read(frame)))
+        coro = getattr(coro, "cr_await", None) or getattr(coro, "gi_yieldfrom", None) or getattr(coro, "ag_await", None)
+    frames.reverse()
+    return frames
+
+
+def _entry(code: CodeType, line: int, module: str | None) -> Entry:
+    return function_name(code, module), code.co_filename, line
+
+
+def _read(frame: FrameType) -> tuple[CodeType, int, str | None]:
+    return frame.f_code, frame.f_lineno or frame.f_code.co_firstlineno, frame.f_globals.get("__name__")
+
+
+def _named(frames: list[tuple[CodeType, int, dict[str, Any]]]) -> Iterator[tuple[CodeType, int, str | None]]:
+    """What runtime2.stacks gives, as _read gives it."""
+    for code, lasti, names in frames:
+        yield code, line_of(code, lasti), names.get("__name__")
+
+
+def _walk(frame: FrameType | None) -> Iterator[tuple[CodeType, int, str | None]]:
+    while frame is not None:
+        yield _read(frame)
+        frame = frame.f_back
+
+
+def _to_scheduler(frames: Iterable[tuple[CodeType, int, str | None]]) -> list[Entry]:
+    """Of a thread's frames, innermost first, those of its goroutine: up to the scheduler."""
+    found: list[Entry] = []
+    for code, line, module in frames:
+        if module is not None and module.startswith("gort._runtime."):
+            if found:
+                break
+        elif not hidden(code):
+            found.append(_entry(code, line, module))
+    return found
+
+
+def here() -> list[Entry]:
+    """The frames of the goroutine that calls this, innermost first."""
+    return _to_scheduler(_walk(sys._getframe(1)))
+
+
+def running(ident: int) -> list[Entry]:
+    """The frames of what the goroutine on another thread runs now, innermost first.  The uncompiled core without the GIL
+    cannot stop that thread: it must be in a call that blocks."""
+    if STOPS_WORLD:
+        return _to_scheduler(_named(runtime2.thread_frames(ident)))
+    return _to_scheduler(_walk(sys._current_frames().get(ident)))
+
+
+def stacks(gs: list[Any]) -> list[list[Entry]]:
+    """Of each of these goroutines of one runtime, the frames of what it runs or waits in, innermost first; none where
+    they cannot be had."""
+    if not gs:
+        return []
+    if STOPS_WORLD:
+        return [
+            (_to_scheduler(_named(runs)) if runs else [])
+            or [_entry(*frame) for frame in _named(waits or []) if not hidden(frame[0])]
+            for runs, waits in runtime2.stacks(gs, list(gs[0].sched.allm))
+        ]
+    return [_stack(g) for g in gs]
+
+
+def _stack(g: Any) -> list[Entry]:
+    m = None
+    if g.status in (_Grunning, _Gsyscall):
+        m = next((m for m in list(g.sched.allm) if m.curg is g), None)
+        if m is not None and m.ident == get_ident():
+            return here()
+    if not WITHOUT_GIL:
+        return (running(m.ident) if m is not None else []) or awaited(g.coro)
+    # Neither its thread nor, if it is runnable, whoever starts it can be stopped; one that is parked can.
+    g.lock()
+    try:
+        if g.parked:
+            return awaited(g.coro)
+        code = getattr(g.coro, "cr_code", None)
+    finally:
+        g.unlock()
+    if code is None:
+        return []
+    modules = (vars(m) for m in list(sys.modules.values()) if getattr(m, "__file__", None) == code.co_filename)
+    return [_entry(code, code.co_firstlineno, next(modules, {}).get("__name__"))]
+
+
+def raised(tb: TracebackType | None) -> list[tuple[str, str, int]]:
+    """The frames of a traceback, innermost first."""
+    frames: list[tuple[str, str, int]] = []
+    while tb is not None:
+        code = tb.tb_frame.f_code
+        if not hidden(code):
+            frames.append((function_name(code, tb.tb_frame.f_globals.get("__name__")), code.co_filename, tb.tb_lineno))
+        tb = tb.tb_next
+    frames.reverse()
+    return frames
+
+
+def render(frames: list[tuple[str, str, int]]) -> str:
+    """Frames as Go prints them."""
+    return "".join(f"{name}(...)\n\t{file}:{line}\n" for name, file, line in frames)
+
+
+def created_by(code: CodeType | None, lasti: int, parent: int) -> str:
+    """The line that says which go statement made a goroutine."""
+    if code is None:
+        return ""
+    where = f"\t{code.co_filename}:{line_of(code, lasti)}\n"
+    return f"created by {code.co_qualname.replace('.<locals>', '')} in goroutine {parent}\n{where}"
+
+
+def goroutine(g: Any, frames: list[Entry]) -> str:
+    """One goroutine of a dump: number, state, stack, creator."""
+    status = g.status
+    op, fn, code = peek(g)
+    state = GSTATUS.get(status, str(status))
+    if status == _Gwaiting and op is not None:
+        try:
+            state = WAITREASON.get(op.reason(), "waiting") or "waiting"
+        except Exception:  # the operation finished under our eyes
+            state = "waiting"
+    if g.lockedm is not None:
+        state += ", locked to thread"
+    if not frames and (its := getattr(fn, "__code__", None)) is not None:
+        module = getattr(fn, "__globals__", {}).get("__name__")  # as frames say it
+        frames = [_entry(its, its.co_firstlineno, module)]
+    return f"goroutine {g.goid} [{state}]:\n{render(frames)}{created_by(code, g.golasti, g.parentgoid)}"
+
+
+def dump(s: Any, without: Any = None) -> str:
+    """Every goroutine of a runtime, save one."""
+    gs = [g for g in list(s.allgs) if g is not without and not g.system and g.status not in (_Gdead, _Gidle)]
+    return "\n".join(goroutine(g, frames) for g, frames in zip(gs, stacks(gs), strict=True))
+
+
+def gil_note() -> str:
+    """One line on the build, for dumps."""
+    return f"python {sys.version.split()[0]}, GIL {'on' if gil_enabled() else 'off'}"

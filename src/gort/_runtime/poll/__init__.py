@@ -1,0 +1,1 @@
+"""The netpoller: which descriptors are ready, and the operations that wait for them."""

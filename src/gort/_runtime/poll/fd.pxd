@@ -1,0 +1,33 @@
+# fd.pxd: descriptors in C types.
+cimport cython
+from libc.stdint cimport int64_t
+from gort._runtime.c.rt cimport rt_import
+from gort._runtime.core.runtime2 cimport G, M, P, Sched, Op
+from gort._runtime.poll.polldesc cimport NetOp, PollDesc, AGAIN, DRAINED, MORE, OK, CLOSED, EXPIRED, REFUSED, wakeside
+from gort._runtime.c.net cimport NET_AGAIN, net_accept, net_close, net_read, net_readinto, net_write, net_writev
+
+cpdef enum:
+    READ = 0
+    WRITE = 1
+    READINTO = 2
+    WRITEV = 3
+    ACCEPT = 4
+    CALL_W = 5
+    CALL_R = 6
+
+@cython.final
+cdef class Accepted:
+    cdef int fd
+    cdef object addr
+    cpdef take(self)
+
+cdef class IOOp(NetOp):
+    pass
+
+cdef class FD(PollDesc):
+    cdef readonly bint sock
+    cdef readonly bint stream
+    cdef public object pushed
+    cdef public object lsock
+    cpdef push(self, data)
+    cpdef pop(self, Py_ssize_t n)

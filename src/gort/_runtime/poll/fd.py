@@ -1,0 +1,305 @@
+# cython: boundscheck=False, wraparound=False
+"""Descriptors that goroutines read and write.  Follows Go's internal/poll/fd_unix.go.
+
+FD turns a method call into an operation object; the operation knows how to attempt itself once (IOOp.attempt) and what
+its outcome means (IOOp.finish).  Everything about waiting is netpoll.py's.
+
+- A write is all or nothing in order: what other goroutines write goes before or after it, never between.  When it fails
+  half-way, the exception's `written` says how many bytes went.
+- `pushed` holds bytes that were taken from the kernel for an operation that then could not give them to anybody (a
+  compound read that was cancelled, or that looked for a delimiter and got more): the next read begins with them.  It
+  belongs to the owner of the read side.
+
+What does not live here: addresses, options, TLS, compound operations (gort/net).
+"""
+
+from __future__ import annotations
+
+import errno
+
+import cython
+
+if cython.compiled:
+    rt_import()  # noqa: F821
+else:
+    from gort._runtime.c.net import NET_AGAIN, net_accept, net_close, net_read, net_readinto, net_write, net_writev
+    from gort._runtime.poll.polldesc import AGAIN, CLOSED, DRAINED, EXPIRED, MORE, OK, REFUSED, NetOp, PollDesc, wakeside
+
+    # Op.kind: even ones read, odd ones write.
+    READ = 0  # elem: None, then the bytes; when: how many at most
+    WRITE = 1  # elem: the buffer; when: how much has gone
+    READINTO = 2  # elem: the buffer, then how many came
+    WRITEV = 3  # elem: a tuple of buffers; when: how much has gone
+    ACCEPT = 4  # elem: an Accepted
+    CALL_W = 5  # elem: a function that raises BlockingIOError where it would wait, then what it returned
+    CALL_R = 6
+
+from gort._runtime.poll import netpoll as _netpoll  # noqa: F401  (makes the poller)
+from gort._runtime.poll.neterrors import Closed, DeadlineExceeded
+
+READ_DEFAULT = 65536
+
+_WHAT = {
+    0: "conn.read()",
+    1: "conn.write()",
+    2: "conn.readinto()",
+    3: "conn.writev()",
+    4: "listener.accept()",
+    5: "a write",
+    6: "a read",
+}
+
+
+def buffer_of(data, method):
+    """data as write operations keep it: bytes as they are, anything else as a view that holds it in place.
+
+    Raises TypeError for what is no buffer, ValueError for a view with gaps."""
+    if type(data) is bytes:
+        return data
+    if isinstance(data, str):
+        raise TypeError(f"{method} takes bytes, not str: write data.encode()")
+    try:
+        view = memoryview(data)
+    except TypeError:
+        raise TypeError(f"{method} takes bytes or another buffer, not {type(data).__name__}") from None
+    if not view.c_contiguous:
+        raise ValueError(f"{method}: the memoryview is not contiguous: pass bytes(view)")
+    return view
+
+
+class Accepted:
+    """An accepted descriptor on its way to a goroutine, which may never come for it."""
+
+    def __init__(self, fd, addr):
+        self.fd = fd
+        self.addr = addr
+
+    def take(self):
+        """(descriptor, address); the caller owns it now."""
+        fd = self.fd
+        self.fd = -1
+        return fd, self.addr
+
+    def __del__(self):
+        if self.fd >= 0:
+            net_close(self.fd)
+
+
+class IOOp(NetOp):
+    """One operation of an FD."""
+
+    @property
+    def what(self):
+        """How it is written, for messages."""
+        return _WHAT[self.kind]
+
+    def attempt(self):
+        """The system call."""
+        fd: FD = self.c
+        kind: cython.int = self.kind
+        n: cython.Py_ssize_t
+        total: cython.Py_ssize_t
+        data: object
+        if kind == READ:
+            if fd.pushed is not None:
+                self.elem = fd.pop(self.when)
+                return MORE
+            data = net_read(fd.fd, self.when, fd.sock)
+            if data is None:
+                return AGAIN
+            self.elem = data
+            n = len(data)
+            return DRAINED if fd.stream and 0 < n < self.when else MORE
+        if kind == WRITE:
+            total = len(self.elem) if type(self.elem) is bytes else self.elem.nbytes
+            while True:
+                n = net_write(fd.fd, self.elem, self.when, fd.sock)
+                if n == NET_AGAIN:
+                    return AGAIN
+                self.when += n
+                if self.when >= total:
+                    return MORE
+        if kind == READINTO:
+            if fd.pushed is not None:
+                data = fd.pop(self.elem.nbytes)
+                self.elem.cast("B")[: len(data)] = data
+                self.elem = len(data)
+                return MORE
+            total = self.elem.nbytes
+            n = net_readinto(fd.fd, self.elem, fd.sock)
+            if n == NET_AGAIN:
+                return AGAIN
+            self.elem = n
+            return DRAINED if fd.stream and 0 < n < total else MORE
+        if kind == WRITEV:
+            total = 0
+            for data in self.elem:
+                total += len(data) if type(data) is bytes else data.nbytes
+            while self.when < total:
+                n = net_writev(fd.fd, self.elem, self.when, fd.sock)
+                if n == NET_AGAIN:
+                    return AGAIN
+                self.when += n
+            return MORE
+        if kind == ACCEPT:
+            data = net_accept(fd.fd, fd.lsock)
+            if data is None:
+                return AGAIN
+            self.elem = Accepted(data[0], data[1])
+            return MORE
+        try:
+            self.elem = self.elem()
+        except BlockingIOError:
+            return AGAIN
+        return MORE
+
+    def finish(self):
+        """The outcome."""
+        v: object = self.elem
+        self.elem = None
+        self.g = None
+        if self.success == OK:
+            if self.kind == WRITE or self.kind == WRITEV:
+                return None
+            return v
+        raise failure(self)
+
+    def aborted(self):
+        """A write that is cancelled half-way says so."""
+        if (self.kind == WRITE or self.kind == WRITEV) and self.g is not None and self.g.cancelexc is not None:
+            self.g.cancelexc.written = self.when
+
+
+def failure(op):
+    """The exception of an operation that failed."""
+    fd: FD = op.c
+    exc: object
+    if op.success == CLOSED:
+        exc = Closed(f"{describe_fd(fd, op)}: use of closed {fd.noun}")
+    elif op.success == EXPIRED:
+        exc = DeadlineExceeded(f"{describe_fd(fd, op)}: deadline exceeded")
+    else:
+        exc = op.sel
+        op.sel = None
+        if op.success == REFUSED:
+            exc = OSError(errno.EPERM, "the poller does not take the descriptor")
+        if isinstance(exc, OSError) and exc.errno is not None and exc.filename is None:
+            exc = type(exc)(exc.errno, f"{describe_fd(fd, op)}: {exc.strerror}")
+    if op.kind == WRITE or op.kind == WRITEV:
+        exc.written = op.when
+    return exc
+
+
+def describe_fd(fd, op):
+    """As Go's OpError begins: "read tcp 127.0.0.1:80->127.0.0.1:5000"."""
+    verb = {READ: "read", READINTO: "read", CALL_R: "read", ACCEPT: "accept"}.get(op.kind, "write")
+    return f"{verb} {fd.describe()}"
+
+
+class FD(PollDesc):
+    """A descriptor.  sock: a socket rather than a pipe; stream: a TCP connection, of which a short read means that the
+    kernel has no more."""
+
+    noun = "descriptor"
+
+    if not cython.compiled:
+        pushed = None
+        lsock = None
+
+    def __init__(self, fd, sock=False, stream=False):
+        PollDesc.__init__(self, fd)
+        self.sock = sock
+        self.stream = stream
+
+    def describe(self):
+        """How messages name it."""
+        return f"fd {self.fd}"
+
+    def read(self, n=READ_DEFAULT):
+        """`data = await conn.read(n)`: up to n bytes, as soon as any are there; b"" at the end of the stream.
+
+        Raises ValueError unless n is positive; what the system reports (ConnectionResetError, …); DeadlineExceeded;
+        Closed when it is, or gets, closed.  A cancelled read has taken nothing."""
+        op: IOOp
+        if n <= 0:
+            raise ValueError(f"read(n) takes a positive number of bytes, not {n}")
+        op = IOOp.__new__(IOOp)
+        op.c = self
+        op.kind = READ
+        op.when = n
+        return op
+
+    def readinto(self, buffer):
+        """`n = await conn.readinto(buffer)`: like read, into a writable buffer; 0 at the end of the stream.
+
+        Raises TypeError where the buffer cannot be written to, ValueError where it has gaps or no room, and what read
+        raises."""
+        op: IOOp
+        view = memoryview(buffer)
+        if view.readonly:
+            raise TypeError(f"readinto takes a writable buffer such as bytearray, not {type(buffer).__name__}")
+        if not view.c_contiguous or view.nbytes == 0:
+            raise ValueError("readinto takes a contiguous buffer with room for at least a byte")
+        op = IOOp.__new__(IOOp)
+        op.c = self
+        op.kind = READINTO
+        op.elem = view
+        return op
+
+    def write(self, data):
+        """`await conn.write(data)`: all of data, waiting while the peer is slow.
+
+        Raises what the system reports (BrokenPipeError, ConnectionResetError, …), DeadlineExceeded, Closed; each, and
+        Cancelled, with `written`, how many bytes went before."""
+        op: IOOp
+        if type(data) is not bytes:
+            data = buffer_of(data, "write")
+        op = IOOp.__new__(IOOp)
+        op.c = self
+        op.kind = WRITE
+        op.elem = data
+        return op
+
+    def writev(self, buffers):
+        """`await conn.writev(buffers)`: all of several buffers, gathered by the system without a copy.  As write."""
+        op: IOOp
+        parts = tuple([buffer_of(b, "writev") for b in buffers])
+        op = IOOp.__new__(IOOp)
+        op.c = self
+        op.kind = WRITEV
+        op.elem = parts
+        return op
+
+    def accept_op(self):
+        """Accepts one connection, as an Accepted."""
+        op: IOOp = IOOp.__new__(IOOp)
+        op.c = self
+        op.kind = ACCEPT
+        return op
+
+    def call_op(self, fn, writes):
+        """Calls fn() until it does not raise BlockingIOError, waiting for readiness in between; gives its result."""
+        op: IOOp = IOOp.__new__(IOOp)
+        op.c = self
+        op.kind = CALL_W if writes else CALL_R
+        op.elem = fn
+        return op
+
+    def set_lsock(self, sock):
+        """The socket object that the uncompiled core accepts with."""
+        self.lsock = sock
+
+    def push(self, data):
+        """Gives bytes back: the next read begins with them."""
+        if data:
+            self.pushed = bytes(data) if self.pushed is None else bytes(data) + self.pushed
+            wakeside(self, self.r, False)
+
+    def pop(self, n):
+        """Up to n of the bytes that were given back."""
+        data = self.pushed
+        if len(data) <= n:
+            self.pushed = None
+            return data
+        self.pushed = data[n:]
+        return data[:n]

@@ -1,0 +1,212 @@
+# cython: boundscheck=False, wraparound=False
+"""The netpoller: which descriptors are ready.  Follows Go's runtime/netpoll.go and netpoll_epoll.go.
+
+One epoll instance per runtime, made with the first descriptor: sched.netpoll.  findrunnable looks at it when a P has run
+out of goroutines, one idle M sleeps in it (proc.poll), sysmon looks when nobody has for 10 ms, and wake() cuts a sleep
+short.  Each descriptor that is ready is served at once (polldesc.event), on the thread that found out.
+
+Invariants: `inwait` and `wakesig` let wake() skip its system call: a poller sets inwait, then looks at wakesig, then
+sleeps; a waker sets wakesig, then looks at inwait.  The event that wakes is level-triggered and taken by a poller that
+sleeps alone, so that one that only looks cannot swallow it.
+
+What does not live here: what readiness means for whom (polldesc.py).
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+
+import cython
+
+if cython.compiled:
+    rt_import()  # noqa: F821
+else:
+    from gort._runtime.c.rt import nanotime
+    from gort._runtime.c.net import (
+        net_close,
+        net_epoll_add,
+        net_epoll_create,
+        net_epoll_del,
+        net_epoll_wait,
+        net_event_clear,
+        net_event_write,
+        net_eventfd,
+    )
+    from gort._runtime.core.lockrank import LOCK_RANK_NETPOLL, make_lock
+    from gort._runtime.poll.polldesc import EPOLLIN, EPOLLOUT, EPOLLRDHUP, PollDesc, Poller, event
+    from gort._runtime.core.runtime2 import Sched
+
+    EPOLLET = 0x80000000
+
+from gort._runtime.poll import polldesc
+
+SIGNAL_SLICE_NS = cython.declare(cython.longlong, 500_000_000)
+
+
+class Netpoll(Poller):
+    """A runtime's poller."""
+
+    def __init__(self, s):
+        self.s = s
+        self.closed = False
+        self.nwait = 0
+        self.inwait = 0
+        self.wakesig = 0
+        self.descs = []
+        self.mu = threading.Lock()  # guards descs
+        if not cython.compiled:
+            lock = make_lock(LOCK_RANK_NETPOLL, self)
+            self.countlock = lock.acquire
+            self.countunlock = lock.release
+        self.epfd = net_epoll_create()
+        self.evfd = net_eventfd()
+        net_epoll_add(self.epfd, self.evfd, EPOLLIN)
+
+    def waiters(self):
+        """Whether any operation waits for a descriptor."""
+        return self.nwait != 0
+
+    def poll(self, delay):
+        """Looks for ready descriptors and serves their operations; True when a goroutine became runnable.
+
+        delay: 0 looks only, -1 waits until something happens or wake(), otherwise waits so many ns at most."""
+        n: cython.int
+        i: cython.int
+        fd: cython.int
+        mask: cython.uint
+        found: cython.bint = False
+        blocks: cython.bint = delay != 0
+        pd: PollDesc
+        s: Sched = self.s
+        if self.closed:
+            return False
+        if cython.compiled:
+            if blocks:
+                net_store(cython.address(self.inwait), 1)  # noqa: F821
+                if net_load(cython.address(self.wakesig)):  # noqa: F821
+                    delay = 0
+                elif delay < 0 or delay > SIGNAL_SLICE_NS:
+                    delay = SIGNAL_SLICE_NS
+                # A signal that came during compiled code does not interrupt the wait that follows: see Note.sleep.
+                PyErr_CheckSignals()  # noqa: F821
+            n = net_epoll_wait(self.epfd, delay)
+            if blocks:
+                PyErr_CheckSignals()  # noqa: F821
+            if blocks:
+                net_store(cython.address(self.inwait), 0)  # noqa: F821
+            for i in range(n):
+                fd = net_event_fd(i)  # noqa: F821
+                mask = net_event_mask(i)  # noqa: F821
+                if fd == self.evfd:
+                    if blocks:
+                        net_event_clear(self.evfd)
+                    continue
+                pd = lookup(self, fd)
+                if pd is not None and event(pd, mask):
+                    found = True
+            if blocks:
+                net_store(cython.address(self.wakesig), 0)  # noqa: F821
+        else:
+            if blocks:
+                self.inwait = 1
+                if self.wakesig:
+                    delay = 0
+            events = net_epoll_wait(self.epfd, delay)
+            if blocks:
+                self.inwait = 0
+            for fd, mask in events:
+                if fd == self.evfd:
+                    if blocks:
+                        net_event_clear(self.evfd)
+                    continue
+                pd = lookup(self, fd)
+                if pd is not None and event(pd, mask):
+                    found = True
+            if blocks:
+                self.wakesig = 0
+        s.lastpoll = nanotime()
+        return found
+
+    def wake(self):
+        """Cuts a poll short, or has the next one that waits return at once (Go's netpollBreak).  From any thread."""
+        if self.closed:
+            return
+        if cython.compiled:
+            if net_swap(cython.address(self.wakesig), 1) == 0 and net_load(cython.address(self.inwait)):  # noqa: F821
+                net_event_write(self.evfd)
+        else:
+            if self.wakesig:
+                return
+            self.wakesig = 1
+            if self.inwait:
+                net_event_write(self.evfd)
+
+    def close(self):
+        """Closes the poller itself.  Descriptors stay open: their owners close them."""
+        if self.closed:
+            return
+        self.closed = True
+        if cython.compiled:
+            net_close(self.epfd)
+        else:
+            self.epfd.close()
+        net_close(self.evfd)
+        self.descs = []
+
+    def register(self, pd):
+        """Enters pd in the table and in epoll.  Raises OSError where the system cannot poll it."""
+        with self.mu:
+            while len(self.descs) <= pd.fd:
+                self.descs.append(None)
+            self.descs[pd.fd] = weakref.ref(pd)
+        try:
+            net_epoll_add(self.epfd, pd.fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+        except OSError:
+            with self.mu:
+                self.descs[pd.fd] = None
+            raise
+
+    def unregister(self, pd):
+        """Takes pd out: also where a child process has inherited it, so that closing would not."""
+        if self.closed:
+            return
+        with self.mu:
+            if pd.fd < len(self.descs) and self.descs[pd.fd] is not None and self.descs[pd.fd]() in (pd, None):
+                self.descs[pd.fd] = None
+        net_epoll_del(self.epfd, pd.fd)
+
+
+def netpoll_of(s):
+    """The poller of a runtime; made on first use."""
+    np: Netpoll = s.netpoll
+    if np is not None:
+        return np
+    np = Netpoll(s)
+    s.lock()
+    s.unlock()  # whoever sees it below, without a lock, sees it complete
+    s.lock()
+    if s.netpoll is None:
+        s.netpoll = np
+        s.unlock()
+        s.pollnote.wakeup()  # a thread may sleep for a timer, who must sleep in the poller from now on
+        return np
+    s.unlock()
+    np.close()
+    return s.netpoll
+
+
+def lookup(np, fd):
+    """The live PollDesc of fd.  A number that has been closed and opened anew is harmless: its new owner is told that it
+    may try, and tries in vain."""
+    ref: object
+    if cython.compiled:
+        ref = net_item(np.descs, fd)  # noqa: F821
+    else:
+        ref = np.descs[fd] if fd < len(np.descs) else None
+    if ref is None:
+        return None
+    return ref()
+
+
+polldesc.make_poller = netpoll_of

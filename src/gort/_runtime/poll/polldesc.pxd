@@ -1,0 +1,88 @@
+# polldesc.pxd: descriptors and the operations that wait for them, in C types.
+cimport cython
+from libc.stdint cimport int64_t
+from gort._runtime.c.rt cimport rt_import, rt_mutex, rt_lock, rt_unlock, rt_usleep, nanotime
+from gort._runtime.core.lockrank cimport LOCK_RANK_POLLDESC
+from gort._runtime.core.runtime2 cimport G, M, P, Sched, Op, getm, READY, PARK
+from gort._runtime.core.handoff cimport ready
+from gort._runtime.sched.timers cimport Timer, arm, deltimer, wake_for
+from gort._runtime.c.net cimport net_close, net_add
+
+cpdef enum:
+    AGAIN = 0
+    DRAINED = 1
+    MORE = 2
+
+cpdef enum:
+    QUEUED = 1
+    DONE = 2
+    ATTEMPTING = 3
+
+cpdef enum:
+    OK = 1
+    CLOSED = 2
+    EXPIRED = 3
+    FAILED = 4
+    REFUSED = 5
+
+cdef enum:
+    EPOLLIN = 0x001
+    EPOLLOUT = 0x004
+    EPOLLERR = 0x008
+    EPOLLHUP = 0x010
+    EPOLLRDHUP = 0x2000
+
+@cython.final
+cdef class Side:
+    cdef bint busy
+    cdef bint ready
+    cdef bint hup
+    cdef bint expired
+    cdef Op first
+    cdef Op last
+    cdef int64_t deadline
+    cdef int64_t armed
+    cdef Timer timer
+
+cdef class Poller:
+    cdef Sched s
+    cdef readonly bint closed
+    cdef int nwait
+    cpdef register(self, PollDesc pd)
+    cpdef unregister(self, PollDesc pd)
+
+cdef class PollDesc:
+    cdef rt_mutex mu
+    cdef readonly int fd
+    cdef readonly bint closing
+    cdef bint attaching
+    cdef Poller np
+    cdef Side r
+    cdef Side w
+    cdef object __weakref__
+    cpdef attach(self, Sched s)
+    cpdef bint shut(self) except -1
+    cpdef bint set_deadlines(self, bint read, bint write, int64_t when) except -1
+    cdef inline void lock(self) noexcept:
+        rt_lock(&self.mu, LOCK_RANK_POLLDESC)
+    cdef inline void unlock(self) noexcept:
+        rt_unlock(&self.mu, LOCK_RANK_POLLDESC)
+
+cdef class NetOp(Op):
+    cpdef int attempt(self) except -1
+    cpdef aborted(self)
+
+cdef release(PollDesc pd)
+cdef void count(Poller np, int by) noexcept
+cdef void put(PollDesc pd, Side side, Op op)
+cdef void put_back(PollDesc pd, Side side, Op op)
+cdef Op take(PollDesc pd, Side side)
+cdef void unlink(PollDesc pd, Side side, Op op)
+cdef Op take_all(PollDesc pd, Side side, Op chain)
+cdef complete(Op chain, int outcome)
+cdef bint serve(PollDesc pd, Side side, Op op, bint parked) except -1
+cdef bint event(PollDesc pd, unsigned int mask) except -1
+cdef bint wakeside(PollDesc pd, Side side, bint hup) except -1
+cdef Timer deadline_timer(PollDesc pd, int which)
+cdef void disarm(Side side)
+cdef bint arm_deadline(PollDesc pd, Side side)

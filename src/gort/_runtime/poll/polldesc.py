@@ -1,0 +1,581 @@
+# cython: boundscheck=False, wraparound=False
+"""What the poller knows of one descriptor, and the operations that wait for it.  Follows pollDesc in Go's
+runtime/netpoll.go, and internal/poll/fd_mutex.go.
+
+A descriptor is registered once for its life, edge-triggered, for reading and writing.  Each of its two sides remembers
+whether the kernel has told of readiness since the last attempt (`ready`), whether somebody attempts a system call right
+now (`busy`), and a queue of operations that wait.  An operation that finds the side not ready queues without a system
+call: whatever has come since is told by the poller.
+
+Where this differs from Go
+  Go's poller only makes the goroutine runnable, which then tries again.  Here whoever learns of readiness makes the
+  system call at once, on behalf of the first operation in the queue, and wakes the goroutine with the result.  So an
+  operation suspends once at most, which keeps it a plain object that any waiter can use (gort.wait too), and a read
+  costs one recv: when a stream socket gives less than was asked for it is drained, and no second recv has to say so.
+
+Invariants, all under the descriptor's lock
+- `busy` has one owner: it makes system calls for one operation after another, without the lock, until the side would
+  block or nobody waits.  Operations of a side therefore happen in order, a long write is never cut by another one,
+  and no descriptor is closed under a system call.
+- An operation in the queue has index QUEUED; the owner's has ATTEMPTING; one that is done has DONE and an outcome in
+  `success`.  A cancellation takes a QUEUED one out; for an ATTEMPTING one it waits the microseconds that the call
+  takes, so bytes that were taken are never lost.
+- A side is not `busy` while it is `ready` and has somebody in its queue.
+
+Rejected: level-triggered epoll with one-shot re-arming (a system call more per operation); retrying in the goroutine
+(finish() could have to suspend again).
+"""
+
+from __future__ import annotations
+
+import threading
+from _warnings import warn
+
+import cython
+
+if cython.compiled:
+    rt_import()  # noqa: F821
+else:
+    from gort._runtime.c.rt import getm, nanotime, own_dict
+    from gort._runtime.c.net import net_close
+    from gort._runtime.core.handoff import ready
+    from gort._runtime.core.lockrank import LOCK_RANK_POLLDESC, make_lock
+    from gort._runtime.core.runtime2 import PARK, READY, G, M, Op, Sched
+    from gort._runtime.sched.timers import Timer, arm, deltimer, wake_for
+
+    # What an attempt says.
+    AGAIN = 0  # it would block
+    DRAINED = 1  # done, and the kernel has nothing left: the next one may queue at once
+    MORE = 2  # done, and the next attempt may succeed too
+
+    # Op.index
+    QUEUED = 1
+    DONE = 2
+    ATTEMPTING = 3
+
+    # Op.success
+    OK = 1
+    CLOSED = 2  # the descriptor was closed before or while it waited
+    EXPIRED = 3  # its side's deadline passed
+    FAILED = 4  # op.sel is the exception
+    REFUSED = 5  # it would have to wait, and another goroutine's attach has failed
+
+    EPOLLIN = 0x001
+    EPOLLOUT = 0x004
+    EPOLLERR = 0x008
+    EPOLLHUP = 0x010
+    EPOLLRDHUP = 0x2000
+
+from gort._runtime.core import op as _op  # noqa: F401  (gives Op its await protocol before it is subclassed)
+from gort._runtime.core.mistakes import shared
+from gort._runtime.core.runtime2 import WAIT_IO
+
+YIELD_S = 1e-6  # how long an abort gives way to an attempt on another thread
+
+
+class Side:
+    """Reading, or writing, of one descriptor.  Guarded by the descriptor's lock."""
+
+    if not cython.compiled:
+        busy = False
+        ready = True  # unknown at first: the first operation tries
+        hup = False  # end of stream, or an error: never again would it block
+        expired = False
+        first = None
+        last = None
+        deadline = 0  # ns on the runtime's clock; 0: none
+        armed = 0  # when the timer fires, 0 when it is in no heap; perhaps before the deadline: then it is armed again
+        timer = None
+
+
+class Poller:
+    """A runtime's poller as descriptors see it; netpoll.py has the real one.  `nwait` counts the operations in queues
+    (atomic)."""
+
+    def register(self, pd):
+        """Watches pd.  Raises OSError where the system cannot."""
+        raise NotImplementedError
+
+    def unregister(self, pd):
+        """Watches it no more."""
+        raise NotImplementedError
+
+
+make_poller = None  # netpoll.netpoll_of: set by netpoll.py, which imports this file
+
+
+class PollDesc:
+    """A descriptor that the poller watches.  It is registered when a goroutine first uses it.
+
+    fd is -1 once closed.  `lock` guards both sides, `closing` and the closing of fd."""
+
+    __reduce_ex__ = shared
+
+    if not cython.compiled:
+        np = None
+        closing = False
+        attaching = False
+
+    def __init__(self, fd):
+        self.fd = fd
+        if not cython.compiled:
+            own_dict(self)
+            mu = make_lock(LOCK_RANK_POLLDESC, self)
+            self.lock = mu.acquire
+            self.unlock = mu.release
+        self.r = Side()
+        self.w = Side()
+        if cython.compiled:
+            self.r.ready = True
+            self.w.ready = True
+
+    def __del__(self):
+        fd = self.fd
+        if fd >= 0 and not self.closing:
+            self.closing = True
+            np = self.np
+            if np is not None:
+                np.unregister(self)
+            self.fd = -1
+            net_close(fd)
+            warn(f"unclosed {self!r}: close it, or use `async with`", ResourceWarning, source=self, stacklevel=2)
+
+    def attach(self, s):
+        """Registers it with the poller of the runtime s, which may be another than the last time."""
+        np: Poller = make_poller(s)
+        old: Poller
+        failed: object = None
+        last: cython.bint
+        chain: Op = None
+        self.lock()
+        old = self.np
+        if old is np or self.closing:
+            self.unlock()
+            return
+        if old is not None and not old.closed:
+            self.unlock()
+            raise RuntimeError("this descriptor is in use in another running gort runtime")
+        self.np = np
+        self.attaching = True  # until then whoever closes it leaves the closing to us: the number must stay ours
+        self.r.ready = True
+        self.w.ready = True
+        self.r.armed = 0
+        self.w.armed = 0
+        self.r.timer = None
+        self.w.timer = None
+        self.unlock()
+        try:
+            np.register(self)
+        except BaseException as e:
+            failed = e
+        self.lock()
+        self.attaching = False
+        last = self.closing and not self.r.busy and not self.w.busy
+        if failed is not None:
+            chain = take_all(self, self.w, take_all(self, self.r, None))  # others that came meanwhile
+            self.np = None
+        self.unlock()
+        if last:
+            release(self)
+        if failed is not None:
+            complete(chain, REFUSED)
+            try:
+                raise failed
+            finally:
+                failed = None
+
+    def shut(self):
+        """Closes it: whoever waits gets CLOSED.  False when it was closed already.  The descriptor itself goes when the
+        last system call on it has returned."""
+        now: cython.bint
+        chain: Op
+        self.lock()
+        if self.closing:
+            self.unlock()
+            return False
+        self.closing = True
+        chain = take_all(self, self.r, None)
+        chain = take_all(self, self.w, chain)
+        if self.np is not None and not self.np.closed:
+            disarm(self.r)
+            disarm(self.w)
+        rt = self.r.timer  # the timers refer to us: they are let go of, but not under the lock
+        wt = self.w.timer
+        self.r.timer = None
+        self.w.timer = None
+        now = not self.r.busy and not self.w.busy and not self.attaching
+        self.unlock()
+        del rt, wt
+        if now:
+            release(self)
+        complete(chain, CLOSED)
+        return True
+
+    def detach(self):
+        """Gives the descriptor up without closing it; the caller owns it."""
+        fd = self.fd
+        self.lock()
+        busy = self.closing or self.attaching or self.r.busy or self.w.busy
+        if busy or self.r.first is not None or self.w.first is not None:
+            self.unlock()
+            raise RuntimeError("cannot detach a descriptor that is closed, or that a goroutine uses")
+        self.closing = True
+        if self.np is not None and not self.np.closed:
+            disarm(self.r)
+            disarm(self.w)
+        self.unlock()
+        if self.np is not None:
+            self.np.unregister(self)
+        self.fd = -1
+        return fd
+
+    def set_deadlines(self, read, write, when):
+        """The instant, in ns on the runtime's clock, from which operations of the given sides fail; 0: none.  Operations
+        that wait are subject to it too.  False when it is closed."""
+        chain: Op = None
+        first: cython.bint = False
+        m: M = getm()
+        if m is not None and m.sched is not None and (self.np is None or self.np.closed or self.np.s is not m.sched):
+            self.attach(m.sched)
+        if self.np is None:
+            raise RuntimeError("a deadline outside a running gort runtime: set it in a goroutine")
+        if when != 0:
+            if read and self.r.timer is None:
+                self.r.timer = deadline_timer(self, 0)
+            if write and self.w.timer is None:
+                self.w.timer = deadline_timer(self, 1)
+        self.lock()
+        if self.closing:
+            self.unlock()
+            return False
+        if read:
+            self.r.deadline = when
+            first = arm_deadline(self, self.r)
+            if self.r.expired:
+                chain = take_all(self, self.r, chain)
+        if write:
+            self.w.deadline = when
+            first = arm_deadline(self, self.w) or first
+            if self.w.expired:
+                chain = take_all(self, self.w, chain)
+        self.unlock()
+        if first:
+            wake_for(self.np.s, when)
+        complete(chain, EXPIRED)
+        return True
+
+
+def release(pd):
+    """Closes the descriptor.  Nobody attempts anything on it, and nobody can begin to: pd.closing is set."""
+    fd = pd.fd
+    if fd < 0:
+        return
+    if pd.np is not None:
+        pd.np.unregister(pd)
+    pd.fd = -1
+    net_close(fd)
+
+
+# ---- queues, under the descriptor's lock ------------------------------------------------------------------------------
+
+
+def count(np, by):
+    """Counts the waiting operations."""
+    if cython.compiled:
+        net_add(cython.address(np.nwait), by)  # noqa: F821
+    else:
+        np.countlock()
+        np.nwait += by
+        np.countunlock()
+
+
+def put(pd, side, op):
+    """To the end of the queue."""
+    op.index = QUEUED
+    op.next = None
+    op.prev = side.last
+    if side.last is None:
+        side.first = op
+    else:
+        side.last.next = op
+    side.last = op
+    count(pd.np, 1)
+
+
+def put_back(pd, side, op):
+    """To the front: it was there before."""
+    op.index = QUEUED
+    op.prev = None
+    op.next = side.first
+    if side.first is None:
+        side.last = op
+    else:
+        side.first.prev = op
+    side.first = op
+    count(pd.np, 1)
+
+
+def take(pd, side):
+    """The first one, for an attempt; None when nobody waits."""
+    op: Op = side.first
+    if op is not None:
+        unlink(pd, side, op)
+        op.index = ATTEMPTING
+    return op
+
+
+def unlink(pd, side, op):
+    """Out of the queue."""
+    prev: Op = op.prev
+    next: Op = op.next
+    op.prev = None
+    op.next = None
+    if prev is None:
+        side.first = next
+    else:
+        prev.next = next
+    if next is None:
+        side.last = prev
+    else:
+        next.prev = prev
+    op.index = DONE
+    count(pd.np, -1)
+
+
+def take_all(pd, side, chain):
+    """The whole queue, put before `chain`, linked through next."""
+    op: Op
+    while side.last is not None:
+        op = side.last
+        unlink(pd, side, op)
+        op.next = chain
+        chain = op
+    return chain
+
+
+def complete(chain, outcome):
+    """Wakes the goroutines of a chain.  No lock is held."""
+    op: Op
+    while chain is not None:
+        op = chain
+        chain = op.next
+        op.next = None
+        op.success = outcome
+        ready(op.g)
+
+
+# ---- operations -------------------------------------------------------------------------------------------------------
+
+
+class NetOp(Op):
+    """An operation on a descriptor (op.c).  Subclasses say what one attempt is; even kinds read, odd ones write."""
+
+    what = "an operation on a descriptor"
+
+    def attempt(self):
+        """One system call, without waiting: AGAIN, DRAINED or MORE.  No lock is held."""
+        raise NotImplementedError
+
+    def begin(self, g):
+        """Does it now if the side may be ready and nobody is before us, or queues."""
+        pd: PollDesc = self.c
+        side: Side
+        s: Sched = g.sched
+        self.g = g
+        if pd.np is None or pd.np.s is not s or pd.np.closed:
+            try:
+                pd.attach(s)
+            except OSError as e:
+                self.success = FAILED
+                self.sel = e
+                return READY
+        side = pd.w if self.kind & 1 else pd.r
+        pd.lock()
+        if pd.closing:
+            self.success = CLOSED
+        elif side.expired:
+            self.success = EXPIRED
+        elif pd.np is None:
+            self.success = REFUSED
+        elif side.busy or side.first is not None or not side.ready:
+            put(pd, side, self)
+            pd.unlock()
+            return PARK
+        else:
+            side.busy = True
+            side.ready = False
+            self.index = ATTEMPTING
+            pd.unlock()
+            return READY if serve(pd, side, self, False) else PARK
+        pd.unlock()
+        return READY
+
+    def abort(self):
+        """Takes it out of the queue."""
+        pd: PollDesc = self.c
+        while True:
+            pd.lock()
+            if self.index == QUEUED:
+                unlink(pd, pd.w if self.kind & 1 else pd.r, self)
+                pd.unlock()
+                self.aborted()
+                return True
+            if self.index != ATTEMPTING:
+                pd.unlock()
+                return False
+            pd.unlock()
+            if cython.compiled:
+                rt_usleep(1)  # noqa: F821
+            else:
+                threading.Event().wait(YIELD_S)
+
+    def aborted(self):
+        """Called when a cancellation has taken it out."""
+
+    def reason(self):
+        """IO wait"""
+        return WAIT_IO
+
+
+def serve(pd, side, op, parked):
+    """Attempts op, and then as many of those behind it as the side allows; the caller has made the side busy.  `parked`:
+    op's goroutine waits and must be woken.  True when op is done."""
+    r: cython.int
+    done: cython.bint = False
+    isfirst: cython.bint = True
+    last: cython.bint
+    nxt: Op
+    while True:
+        try:
+            r = cython.cast(NetOp, op).attempt()
+            op.success = OK
+        except BaseException as e:
+            op.sel = e
+            op.success = FAILED
+            r = MORE
+        nxt = None
+        last = False
+        pd.lock()
+        if r == AGAIN:
+            op.success = 0
+            if pd.closing:
+                op.success = CLOSED
+            elif side.expired:
+                op.success = EXPIRED
+            elif pd.np is None:
+                op.success = REFUSED
+            elif side.ready:
+                # It became ready while we tried.
+                side.ready = False
+                pd.unlock()
+                continue
+            else:
+                side.hup = False  # an error that has passed, as a datagram socket has them
+                put_back(pd, side, op)
+                side.busy = False
+                pd.unlock()
+                return done
+        else:
+            if op.success == FAILED and pd.closing:
+                op.success = CLOSED
+            if r == MORE or side.hup:
+                side.ready = True
+        op.index = DONE
+        if side.ready and not pd.closing:
+            nxt = take(pd, side)
+        if nxt is not None:
+            side.ready = False
+        else:
+            side.busy = False
+            last = pd.closing and not pd.r.busy and not pd.w.busy and not pd.attaching
+        pd.unlock()
+        if last:
+            release(pd)
+        if isfirst:
+            done = True
+        if parked:
+            ready(op.g)
+        if nxt is None:
+            return done
+        isfirst = False
+        parked = True
+        op = nxt
+
+
+def event(pd, mask):
+    """The kernel says that pd is ready.  True when a goroutine was made runnable."""
+    found: cython.bint = False
+    if mask & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR):
+        found = wakeside(pd, pd.r, mask & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+    if mask & (EPOLLOUT | EPOLLHUP | EPOLLERR):
+        found = wakeside(pd, pd.w, mask & (EPOLLHUP | EPOLLERR)) or found
+    return found
+
+
+def wakeside(pd, side, hup):
+    """One side is ready: serves who waits there."""
+    op: Op = None
+    pd.lock()
+    side.ready = True
+    if hup:
+        side.hup = True
+    if not side.busy and not pd.closing:
+        op = take(pd, side)
+        if op is not None:
+            side.busy = True
+            side.ready = False
+    pd.unlock()
+    return op is not None and serve(pd, side, op, True)
+
+
+# ---- deadlines --------------------------------------------------------------------------------------------------------
+
+
+def deadline_timer(pd, which):
+    """The timer of one side."""
+    t: Timer = Timer()
+    t.f = fired
+    t.arg = (pd, which)
+    return t
+
+
+def disarm(side):
+    """Takes the side's timer out of its heap for good.  The descriptor's lock is held."""
+    if side.timer is not None and side.armed != 0:
+        deltimer(side.timer)
+    side.armed = 0
+
+
+def arm_deadline(pd, side):
+    """Notes whether the side's new deadline has passed, or arms its timer.  True when that became its P's first.
+
+    A timer that will fire before the deadline stays as it is, and is armed anew when it does: a deadline that is moved on
+    before each operation costs no heap operation.  The descriptor's lock is held."""
+    t: Timer = side.timer
+    side.expired = side.deadline != 0 and side.deadline <= nanotime()
+    if side.deadline == 0 or side.expired:
+        return False
+    if side.armed != 0:
+        if side.armed <= side.deadline or not deltimer(t):
+            return False  # it fires before; or fires just now, and will see the new deadline
+    # gen tells a firing that is under way from this one.
+    t.gen += 1
+    side.armed = side.deadline
+    return arm(pd.np.s, t, side.deadline)
+
+
+def fired(arg, gen, now):
+    """A side's timer is due; called on g0."""
+    pd: PollDesc = arg[0]
+    side: Side = pd.w if arg[1] else pd.r
+    t: Timer
+    chain: Op = None
+    pd.lock()
+    t = side.timer
+    if t is not None and gen == t.gen and not pd.closing:
+        side.armed = 0
+        arm_deadline(pd, side)
+        if side.expired:
+            chain = take_all(pd, side, None)
+    pd.unlock()
+    complete(chain, EXPIRED)

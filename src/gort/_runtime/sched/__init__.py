@@ -1,0 +1,1 @@
+"""Making goroutines, finding and running them; timers; the number of Ps; calls that block."""

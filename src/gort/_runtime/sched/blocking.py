@@ -1,0 +1,77 @@
+"""`await gort.blocking(fn, *args)`: a call that is known to block.  Follows entersyscallblock in Go's runtime/proc.go.
+
+The P is given away before the call, on the thread that makes it: no other thread has to take the call over, and the
+function sees its goroutine's contextvars.  After it, the goroutine takes an idle P and goes on, or queues.
+"""
+
+from __future__ import annotations
+
+from gort._runtime.core import handoff, runtime2
+from gort._runtime.core import op as _op  # gives Op its await protocol before it is subclassed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import Any, ParamSpec, TypeVar
+
+    P = ParamSpec("P")
+    T = TypeVar("T")
+
+getm = runtime2.current_m
+READY, PARK, EXITSYSCALL = 0, 1, 4
+assert _op is not None
+
+
+class BlockingOp(runtime2.Op):
+    """c: the function; elem: its arguments, then its result; sel: the exception it raised."""
+
+    what = "gort.blocking()"
+
+    def begin(self, g: Any) -> int:
+        """Gives the P away, calls, and asks for a P again."""
+        m = getm()
+        self.g = g
+        args, kwargs = self.elem
+        self.elem = None
+        self.success = 1
+        handoff.entersyscall(m)
+        try:
+            self.elem = self.c(*args, **kwargs)
+        except BaseException as e:
+            self.sel = e
+        if handoff.exitsyscall(m):
+            return READY
+        m.mcall = EXITSYSCALL
+        return PARK
+
+    def finish(self) -> Any:
+        """The call's result, or its exception."""
+        self.c = None
+        value, self.elem = self.elem, None
+        exc, self.sel = self.sel, None
+        if exc is not None:
+            try:
+                raise exc
+            finally:
+                del exc
+        return value
+
+    def reason(self) -> int:
+        """blocking call"""
+        return int(runtime2.WAIT_BLOCKING)
+
+
+def blocking(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
+    """`result = await gort.blocking(fn, *args, **kwargs)` runs a function that blocks its thread (file I/O, a database
+    driver, time.sleep) without holding up any other goroutine.
+
+    Raises what fn raises; TypeError when fn cannot be called or is an async function."""
+    if not callable(fn):
+        raise TypeError(f"gort.blocking(fn, *args): fn must be callable, not {type(fn).__name__}")
+    code = getattr(getattr(fn, "__func__", fn), "__code__", None)
+    if code is not None and code.co_flags & 0x80:
+        raise TypeError(f"gort.blocking(fn, *args) is for plain functions; {fn.__qualname__} is async: await it")
+    op = BlockingOp()
+    op.c = fn
+    op.elem = (args, kwargs)
+    return op  # type: ignore[return-value]  # awaitable: op.py has given Op its protocol

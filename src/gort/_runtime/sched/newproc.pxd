@@ -1,0 +1,22 @@
+# newproc.pxd: making goroutines, in C types.
+from cpython.ref cimport PyObject, Py_INCREF, Py_XDECREF
+from libc.stdint cimport int64_t
+from gort._runtime.c.rt cimport rt_import, rt_copy_context, rt_caller, rt_is_async_function, rt_fastcall, rt_builtin, rt_call, rt_vectorcall, rt_new_none, rt_gc_hide, rt_gc_show, rt_gc_hide_coro, rt_gc_show_coro
+from gort._runtime.core.runtime2 cimport G, M, P, Sched, getm, _Gdead, _Grunnable
+from gort._runtime.core.handoff cimport enqueue
+
+cpdef newproc(Sched s, object fn, tuple args, dict kwargs, object done, bint system)
+cdef G make(Sched s, object fn, tuple args, dict kwargs, object done, bint system)
+cpdef newproc_in(Sched s, object fn, tuple args, object context)
+cpdef object current_context()
+cpdef tuple newproc_from(Sched s, object fn, tuple args, dict kwargs, object done, object code, int lasti)
+cdef inline G new_g(Sched s, M m, object coro, object done, bint system)
+cdef PyObject *go_fast(PyObject *self, PyObject **args, Py_ssize_t nargs, PyObject *kwnames) except NULL
+cdef inline G gfget(Sched s, M m)
+cdef G gfget_global(Sched s, M m, P p)
+cdef void gfput_global(Sched s, G first, G last, int n) noexcept
+cdef void gfput(Sched s, M m, G g) noexcept
+cdef int64_t newgoid(Sched s, M m) noexcept
+cdef inline int inherit_context(G g) except -1
+cdef inline void clear_context(G g) noexcept
+cpdef forget(G g)

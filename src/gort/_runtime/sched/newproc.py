@@ -1,0 +1,325 @@
+"""Making goroutines: the go statement.  Follows newproc, gfget and gfput in Go's runtime/proc.go.
+
+A dead G is kept for the next go statement, on its P first and on sched's list beyond that.  What does not live here:
+running them (proc.py).
+"""
+
+from __future__ import annotations
+
+import cython
+
+if cython.compiled:
+    rt_import()  # noqa: F821
+else:
+    from gort._runtime.c.rt import caller, copy_context, getm, rt_is_async_function
+    from gort._runtime.core.handoff import enqueue
+    from gort._runtime.core.runtime2 import G, M, P, Sched, _Gdead, _Grunnable
+
+from gort._runtime.core import mistakes
+
+GOID_BATCH = 16  # goroutine numbers that a P takes at a time, as in Go, so that spawning touches no shared counter
+GFREE_MAX = 64  # dead Gs that a P keeps for itself at most
+GFREE_BATCH = 32  # so many go to sched's list, or come from there, at a time: its lock is everybody's
+_GOID_BATCH = cython.declare(cython.int, 16)
+_GFREE_MAX = cython.declare(cython.int, 64)
+_GFREE_BATCH = cython.declare(cython.int, 32)
+
+
+if cython.compiled:
+
+    def current_context():
+        """A copy of the current context, or None where it is empty."""
+        ctx: cython.pointer(PyObject) = rt_copy_context()  # noqa: F821
+        if ctx == cython.NULL:
+            return None
+        context: object = cython.cast(object, ctx)
+        Py_XDECREF(ctx)  # noqa: F821
+        return context
+
+    def inherit_context(g):
+        """Gives g a copy of the current context; none where the current one is empty and has never been needed."""
+        g.context = rt_copy_context()  # noqa: F821
+
+    def clear_context(g):
+        """Drops g's context."""
+        ctx: cython.pointer(PyObject) = g.context  # noqa: F821
+        g.context = cython.NULL
+        Py_XDECREF(ctx)  # noqa: F821
+
+else:
+    current_context = copy_context
+
+
+def newgoid(s, m):
+    """A number for a new goroutine where P's batch is used up: the first of the next one, whose rest the P gets."""
+    p: P = m.p if m is not None else None
+    goid: cython.longlong
+    s.lock()
+    goid = s.goidgen + 1
+    s.goidgen += 1 if p is None else _GOID_BATCH
+    s.unlock()
+    if p is not None:
+        p.lock()
+        if p.mid == m.id:  # else the rest is lost, which does no harm
+            p.goidcache = goid + 1
+            p.goidcacheend = goid + _GOID_BATCH
+        p.unlock()
+    return goid
+
+
+def gfget(s, m):
+    """A dead G to use again, or a new one, entered in allgs; with a number, or 0 where P's batch is used up.
+
+    Both come from the P under its lock: this thread may have lost it unknowingly, and two goroutines would have one
+    number."""
+    g: G = None
+    p: P = m.p if m is not None else None
+    goid: cython.longlong = 0
+    if p is not None:
+        p.lock()
+        if p.mid == m.id:
+            if p.goidcache != p.goidcacheend:
+                goid = p.goidcache
+                p.goidcache = goid + 1
+            if p.gfree is not None:
+                g = p.gfree
+                p.gfree = g.schedlink
+                p.ngfree -= 1
+        p.unlock()
+        if g is not None:
+            g.schedlink = None
+            g.goid = goid
+            return g
+    if s.gfree is not None:
+        g = gfget_global(s, m, p)
+        if g is not None:
+            g.goid = goid
+            return g
+    g = G.__new__(G) if cython.compiled else G()
+    if cython.compiled:
+        rt_gc_hide(g)  # noqa: F821  (until disown)
+    g.sched = s
+    g.goid = goid
+    s.lock_allg()
+    s.allgs.append(g)
+    s.unlock_allg()
+    return g
+
+
+def gfget_global(s, m, p):
+    """One of sched's dead Gs, and some more for p's list; None when another thread has taken the last."""
+    g: G
+    first: G = None
+    last: G = None
+    n: cython.int = 0
+    s.lock()
+    g = s.gfree
+    if g is not None:
+        s.gfree = g.schedlink
+        if p is not None:
+            first = s.gfree
+            while s.gfree is not None and n < _GFREE_BATCH - 1:
+                last = s.gfree
+                s.gfree = last.schedlink
+                n += 1
+        s.ngfree -= n + 1
+    s.unlock()
+    if g is None:
+        return None
+    g.schedlink = None
+    if n != 0:
+        p.lock()
+        if p.mid == m.id:
+            last.schedlink = p.gfree
+            p.gfree = first
+            p.ngfree += n
+            n = 0
+        p.unlock()
+        if n != 0:
+            gfput_global(s, first, last, n)
+    return g
+
+
+def gfput_global(s, first, last, n):
+    """Puts a chain of n dead Gs on sched's list."""
+    s.lock()
+    last.schedlink = s.gfree
+    s.gfree = first
+    s.ngfree += n
+    s.unlock()
+
+
+def gfput(s, m, g):
+    """Keeps a dead G for the next go statement."""
+    p: P = m.p
+    last: G = g
+    n: cython.int = 1
+    if p is not None:
+        p.lock()
+        if p.mid == m.id:
+            g.schedlink = p.gfree
+            p.gfree = g
+            p.ngfree += 1
+            if p.ngfree < _GFREE_MAX:
+                p.unlock()
+                return
+            while n < _GFREE_BATCH:
+                last = last.schedlink
+                n += 1
+            p.gfree = last.schedlink
+            p.ngfree -= n
+        p.unlock()
+    gfput_global(s, g, last, n)
+
+
+def disown(s):
+    """Empties allgs: the runtime has ended."""
+    g: G
+    for g in s.allgs:
+        if cython.compiled:
+            rt_gc_show(g)  # noqa: F821
+    s.allgs.clear()
+
+
+def go(fn, /, *args, **kwargs):
+    """The go statement: starts fn(*args, **kwargs) as a goroutine and returns at once.
+
+    fn is an async function, or a plain one, which then keeps its thread until it returns.  An exception that nobody
+    catches in it ends the program.  Raises TypeError for what is no function, or for arguments that do not fit an async
+    function; RuntimeError outside a running runtime.  Follows newproc (runtime/proc.go)."""
+    m: M = getm()
+    s: Sched
+    if m is None or m.curg is None:
+        mistakes.not_running(fn, "gort.go")
+    s = m.sched
+    if s.ending or not callable(fn):
+        mistakes.check_go(s, fn, "gort.go")
+    g: G = make(s, fn, args, kwargs, None, False)
+    enqueue(g, True)
+
+
+if cython.compiled:
+    _go = go
+
+    def go_fast(self, args, nargs, kwnames):
+        """go as the interpreter calls it: an async function is called with the arguments as they lie on the caller's
+        stack, without a tuple and a dict made of them.  All else is go's."""
+        m: M = getm()
+        fn = cython.cast(object, args[0]) if nargs > 0 else None
+        if (
+            kwnames == cython.NULL
+            and rt_is_async_function(fn)
+            and m is not None
+            and m.curg is not None
+            and not m.sched.ending
+        ):
+            enqueue(new_g(m.sched, m, rt_call(fn, args + 1, nargs - 1), None, False), True)  # noqa: F821
+            return rt_new_none()  # noqa: F821
+        return rt_vectorcall(_go, args, nargs, kwnames)  # noqa: F821
+
+    go = rt_builtin(go, go_fast)  # noqa: F821
+
+
+def newproc(s, fn, args, kwargs, done, system):
+    """Makes a goroutine that runs fn(*args, **kwargs) and puts it on this P's queue, to run next."""
+    g: G = make(s, fn, args, kwargs, done, system)
+    enqueue(g, True)
+
+
+def make(s, fn, args, kwargs, done, system):
+    """A new goroutine that is on no queue yet.
+
+    An async function is called here, so that wrong arguments raise TypeError at the go statement, in the caller."""
+    m: M = getm()
+    coro: object = None
+    if m is not None and m.sched is not s:
+        m = None
+    if rt_is_async_function(fn):
+        coro = fn(*args, **kwargs) if kwargs else fn(*args)
+    g: G = new_g(s, m, coro, done, system)
+    if coro is None:
+        g.fn = fn
+        g.args = args
+        g.kwargs = kwargs
+    return g
+
+
+def new_g(s, m, coro, done, system):
+    """A new goroutine that is to run coro; m is this thread's M, None where it is none of s's."""
+    lasti: cython.int = -1
+    g: G = gfget(s, m)
+    if cython.compiled and coro is not None:
+        rt_gc_hide_coro(coro)  # noqa: F821  (until forget, or the end of g)
+    g.coro = coro
+    g.done = done
+    g.system = system
+    if cython.compiled:
+        g.gocode = rt_caller(cython.address(lasti))  # noqa: F821
+        g.golasti = lasti
+        inherit_context(g)
+    else:
+        frame = caller(3)
+        g.gocode = frame.f_code
+        g.golasti = frame.f_lasti
+        g.context = copy_context()
+    g.parentgoid = m.curg.goid if m is not None and m.curg is not None else 0
+    if g.goid == 0:
+        g.goid = newgoid(s, m)
+    g.status = _Grunnable
+    return g
+
+
+def newproc_in(s, fn, args, context):
+    """newproc for a function that was handed over earlier, in the context that current_context gave then."""
+    g: G = make(s, fn, args, None, None, False)
+    if cython.compiled:
+        clear_context(g)
+        if context is not None:
+            g.context = cython.cast(cython.pointer(PyObject), context)  # noqa: F821
+            Py_INCREF(context)  # noqa: F821
+    else:
+        g.context = context
+    enqueue(g, True)
+
+
+def newproc_from(s, fn, args, kwargs, done, code, lasti):
+    """newproc for a library function that stands between the user's go statement and this: `code` and `lasti` are the
+    user's.  Returns (g, goid): by the time the caller looks, the G may run something else."""
+    g: G = make(s, fn, args, kwargs, done, False)
+    goid: cython.longlong = g.goid
+    g.gocode = code
+    g.golasti = lasti
+    enqueue(g, True)
+    return g, goid
+
+
+def forget(g):
+    """Empties a goroutine that has ended.  A dump on another thread may look at it just now (runtime2.peek): what that
+    takes goes under the lock, and is let go after it."""
+    coro: object = g.coro
+    fn: object = g.fn
+    code: object = g.gocode
+    g.lock()
+    g.coro = None
+    g.fn = None
+    g.gocode = None
+    g.status = _Gdead
+    g.goid = 0
+    g.parked = False
+    g.readied = False
+    g.waitop = None
+    g.cancelflag = False
+    g.cancelexc = None
+    g.unlock()
+    if cython.compiled and coro is not None:
+        rt_gc_show_coro(coro)  # noqa: F821
+    del coro, fn, code
+    g.args = None
+    g.kwargs = None
+    g.done = None
+    g.throw = None
+    g.lockedm = None
+    if cython.compiled:
+        clear_context(g)
+    else:
+        g.context = None

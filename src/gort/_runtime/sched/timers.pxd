@@ -1,0 +1,39 @@
+# timers.pxd: the timer heap in C types.
+cimport cython
+from libc.stdint cimport int64_t
+from gort._runtime.c.rt cimport rt_import, nanotime, rt_gc_hide, rt_gc_show, rt_load_once
+from gort._runtime.core.runtime2 cimport G, M, P, Sched, Op, getm, READY, PARK, _Pdead
+from gort._runtime.core.handoff cimport ready, wakep, wake_poller
+cdef extern from "<math.h>" nogil:
+    long long llround(double x)
+cdef extern from *:  # constants with a type: an enum's would be unsigned
+    const long long MAX_WHEN "0x7FFFFFFFFFFFFFFFLL"
+    const double MAX_SECONDS "9.2e9"
+cpdef int64_t to_ns(object seconds) except? -1
+cpdef int64_t when_after(int64_t ns) noexcept
+cdef class Timer:
+    cdef public int64_t when
+    cdef public int64_t seq
+    cdef public int64_t gen
+    cdef public int heapidx
+    cdef public int pid
+    cdef public Op op
+    cdef public object f
+    cdef public object arg
+    cdef public Sched sched
+    cdef int fire(self, int64_t gen, int64_t now) except -1
+cdef class SleepOp(Op):
+    pass
+cpdef bint arm(Sched s, Timer t, int64_t when)
+cpdef wake_for(Sched s, int64_t when)
+cpdef addtimer(Sched s, Timer t, int64_t when)
+cpdef bint deltimer(Timer t)
+cdef int64_t checktimers(Sched s, P p, int64_t now) except -1
+cdef int64_t timesleepuntil(Sched s)
+cpdef movetimers(P src, P dst)
+cpdef cleartimers(P p)
+cdef inline bint less(Timer a, Timer b) noexcept
+cdef void siftup(list heap, int i) noexcept
+cdef void siftdown(list heap, int i) noexcept
+cdef inline int push(P p, Timer t) except -1
+cdef void remove(P p, int i) noexcept

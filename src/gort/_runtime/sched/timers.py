@@ -1,0 +1,398 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True
+"""Timers: a four-ary heap on each P, and sleep.  Follows Go's runtime/time.go.
+
+Each P runs the timers of its heap when it schedules; a P that has nothing else to do also runs those of the others, and
+the last idle thread sleeps until the earliest of all.  A timer that is stopped leaves the heap at once (the heap knows
+each timer's place), so a program that arms and stops timeouts keeps nothing behind.
+
+Timer.pid is the id of the P whose heap holds the timer, -1 when none does; it changes under that P's timers lock only.
+Two timers of one instant fire in the order in which they were armed.
+"""
+
+from __future__ import annotations
+
+import cython
+
+if cython.compiled:
+    rt_import()  # noqa: F821
+else:
+    from gort._runtime.c.rt import getm, nanotime
+    from gort._runtime.core.handoff import ready, wake_poller, wakep
+    from gort._runtime.core.runtime2 import PARK, READY, G, M, Op, P, Sched, _Pdead
+
+from gort._runtime.core import op as _op  # noqa: F401  (gives Op its await protocol before it is subclassed)
+from gort._runtime.core.mistakes import shared
+from gort._runtime.core.runtime2 import WAIT_SLEEP
+
+if not cython.compiled:
+    MAX_WHEN = (1 << 63) - 1  # the end of the clock, ns
+    MAX_SECONDS = 9.2e9  # more cannot be said in ns
+
+
+address = id  # where a heap's P lies: the order in which two heaps are locked
+
+
+def to_ns(seconds):
+    """Seconds as whole nanoseconds, capped at what 64 bits hold.
+
+    TypeError for what is no number, ValueError for NaN."""
+    d: cython.double
+    if type(seconds) is float:
+        d = seconds
+    else:
+        if type(seconds) is not int and isinstance(seconds, (bool, str, bytes, bytearray)):
+            raise TypeError(f"a duration is a number of seconds, not {type(seconds).__name__}")
+        try:
+            d = float(seconds)
+        except OverflowError:
+            return MAX_WHEN if seconds > 0 else -MAX_WHEN
+        except (TypeError, ValueError):
+            raise TypeError(f"a duration is a number of seconds, not {type(seconds).__name__}") from None
+    if d != d:
+        raise ValueError("a duration cannot be NaN")
+    if d >= MAX_SECONDS:
+        return MAX_WHEN
+    if d <= -MAX_SECONDS:
+        return -MAX_WHEN
+    if cython.compiled:
+        return llround(d * 1e9)  # noqa: F821
+    return round(d * 1e9)
+
+
+def when_after(ns):
+    """The instant `ns` nanoseconds from now on the runtime's clock; never past the end of the clock."""
+    now: cython.longlong = nanotime()
+    return now + ns if ns < MAX_WHEN - now else MAX_WHEN
+
+
+class Timer:
+    """An entry of a heap: at `when`, the sleeper op is woken, or f(arg, gen, now) is called on g0.  What users hold
+    (timechan.py) derives from it."""
+
+    __reduce_ex__ = shared
+
+    if not cython.compiled:
+        when = 0
+        seq = 0
+        gen = 0
+        heapidx = -1
+        pid = -1
+        op = None
+        f = None
+        arg = None
+        sched = None
+
+    def __cinit__(self):
+        self.pid = -1
+        self.heapidx = -1
+
+    def fire(self, gen, now):
+        """It is due.  No lock is held."""
+        op: Op = self.op
+        if op is not None:
+            op.success = 1
+            ready(op.g)
+        else:
+            self.f(self.arg, gen, now)
+        return 0
+
+
+def less(a, b):
+    """Heap order."""
+    if a.when != b.when:
+        return a.when < b.when
+    return a.seq < b.seq
+
+
+def siftup(heap, i):
+    """Moves heap[i] towards the root."""
+    t: Timer = cython.cast(Timer, heap[i])
+    parent: Timer
+    j: cython.int
+    while i > 0:
+        j = (i - 1) // 4
+        parent = cython.cast(Timer, heap[j])
+        if not less(t, parent):
+            break
+        heap[i] = parent
+        parent.heapidx = i
+        i = j
+    heap[i] = t
+    t.heapidx = i
+
+
+def siftdown(heap, i):
+    """Moves heap[i] towards the leaves."""
+    n: cython.int = len(heap)
+    t: Timer = cython.cast(Timer, heap[i])
+    best: Timer
+    child: Timer
+    first: cython.int
+    j: cython.int
+    b: cython.int
+    while True:
+        first = 4 * i + 1
+        if first >= n:
+            break
+        b = first
+        best = cython.cast(Timer, heap[first])
+        j = first + 1
+        while j < n and j < first + 4:
+            child = cython.cast(Timer, heap[j])
+            if less(child, best):
+                b = j
+                best = child
+            j += 1
+        if not less(best, t):
+            break
+        heap[i] = best
+        best.heapidx = i
+        i = b
+    heap[i] = t
+    t.heapidx = i
+
+
+def push(p, t):
+    """Adds t to p's heap.  The timers lock is held."""
+    first: Timer
+    t.pid = p.id
+    p.timerseq += 1
+    t.seq = p.timerseq
+    p.timers.append(t)
+    if cython.compiled:
+        rt_gc_hide(t)  # noqa: F821
+    siftup(p.timers, len(p.timers) - 1)
+    first = cython.cast(Timer, p.timers[0])
+    p.timer0when = first.when
+
+
+def remove(p, i):
+    """Takes heap[i] out.  The timers lock is held; the caller holds a reference to the timer."""
+    heap: list = p.timers
+    last: Timer = heap.pop()
+    n: cython.int = len(heap)
+    t: Timer
+    if i < n:
+        t = cython.cast(Timer, heap[i])
+        t.pid = -1
+        t.heapidx = -1
+        heap[i] = last
+        last.heapidx = i
+        if i > 0 and less(last, cython.cast(Timer, heap[(i - 1) // 4])):
+            siftup(heap, i)
+        else:
+            siftdown(heap, i)
+    else:
+        t = last
+        t.pid = -1
+        t.heapidx = -1
+    if cython.compiled:
+        rt_gc_show(t)  # noqa: F821
+    if n == 0:
+        p.timer0when = 0
+    else:
+        t = cython.cast(Timer, heap[0])
+        p.timer0when = t.when
+
+
+def arm(s, t, when):
+    """Puts t, which is in no heap, into this P's heap for the instant `when`.  True when it became the first: then
+    wake_for must follow, once the caller holds no lock."""
+    m: M = getm()
+    p: P = None
+    first: cython.bint
+    if m is not None and m.sched is s:
+        p = m.p
+    if p is None:
+        p = s.allp[0]
+    t.sched = s
+    p.lock_timers()
+    if p.status == _Pdead:  # its timers have been moved, or are about to be, under this lock
+        p.unlock_timers()
+        p = s.allp[0]
+        p.lock_timers()
+    t.when = when if when > 0 else 1
+    push(p, t)
+    first = t.heapidx == 0
+    p.unlock_timers()
+    return first
+
+
+def wake_for(s, when):
+    """A timer due at `when` was armed: whoever sleeps for longer is woken (Go's wakeNetPoller)."""
+    polling: cython.bint
+    idle: cython.bint
+    s.lock()
+    polling = s.npolling != 0 and (s.polluntil == 0 or when < s.polluntil)
+    idle = s.npolling == 0 and s.npidle != 0
+    s.unlock()
+    if polling:
+        wake_poller(s)
+    elif idle:
+        wakep(s)
+
+
+def addtimer(s, t, when):
+    """Arms t for the instant `when`; t is in no heap, and the caller holds no lock."""
+    if arm(s, t, when):
+        wake_for(s, when)
+
+
+def deltimer(t):
+    """Disarms t.  True when it was armed and has not fired: the caller then owns whatever its firing would have done."""
+    pid: cython.int
+    p: P
+    s: Sched = t.sched
+    while True:
+        pid = t.pid
+        if pid < 0:
+            return False
+        p = cython.cast(P, s.allp[pid])
+        p.lock_timers()
+        if t.pid == pid:
+            remove(p, t.heapidx)
+            p.unlock_timers()
+            return True
+        p.unlock_timers()
+
+
+def checktimers(s, p, now):
+    """Runs p's timers that are due; returns the time it went by."""
+    t: Timer
+    gen: cython.longlong
+    if p.timer0when == 0:
+        return now
+    if now == 0:
+        now = nanotime()
+    while p.timer0when != 0 and p.timer0when <= now:
+        p.lock_timers()
+        if len(p.timers) == 0:
+            p.unlock_timers()
+            break
+        t = cython.cast(Timer, p.timers[0])
+        if t.when > now:
+            p.unlock_timers()
+            break
+        gen = t.gen
+        remove(p, 0)
+        p.unlock_timers()
+        t.fire(gen, now)
+    return now
+
+
+def timesleepuntil(s):
+    """When the earliest timer of any P is due; 0 when there is none.  Looks under each heap's lock: see handoff.py on
+    why a last look must."""
+    until: cython.longlong = 0
+    when: cython.longlong
+    p: P
+    for p in s.allp:
+        p.lock_timers()
+        when = p.timer0when
+        p.unlock_timers()
+        if when != 0 and (until == 0 or when < until):
+            until = when
+    return until
+
+
+def earliest(s):
+    """timesleepuntil for the uncompiled parts of the runtime."""
+    return timesleepuntil(s)
+
+
+def cleartimers(p):
+    """Disarms every timer of a P whose runtime has ended: their users may still stop and reset them."""
+    t: Timer
+    p.lock_timers()
+    for t in p.timers:
+        t.pid = -1
+        t.heapidx = -1
+        if cython.compiled:
+            rt_gc_show(t)  # noqa: F821
+    p.timers.clear()
+    p.timer0when = 0
+    p.unlock_timers()
+
+
+def movetimers(src, dst):
+    """Moves every timer of a P that goes away to another one.  Only procresize calls it, with the world stopped; but a
+    thread without a P may stop or reset one of them meanwhile.  So both heaps are locked, and a timer goes from one to
+    the other without being in none: deltimer finds it."""
+    t: Timer
+    moved: list = src.timers
+    empty: list = []
+    first: P = src
+    second: P = dst
+    if address(dst) < address(src):
+        first = dst
+        second = src
+    first.lock_timers()
+    second.lock_timers()
+    src.timers = empty
+    src.timer0when = 0
+    for t in moved:
+        t.pid = dst.id
+        dst.timers.append(t)
+        siftup(dst.timers, len(dst.timers) - 1)
+    if dst.timerseq < src.timerseq:
+        dst.timerseq = src.timerseq
+    if len(dst.timers) != 0:
+        t = cython.cast(Timer, dst.timers[0])
+        dst.timer0when = t.when
+    second.unlock_timers()
+    first.unlock_timers()
+
+
+if cython.compiled:
+    rt_load_once(Timer.__new__(Timer))  # noqa: F821
+
+
+class SleepOp(Op):
+    """`await sleep(d)`.  `when` is the duration in ns; elem is the armed timer."""
+
+    what = "gort.sleep()"
+
+    def begin(self, g):
+        """Arms the timer.  A duration of zero or less is over at once, without a yield, as in Go."""
+        if self.when <= 0:
+            self.success = 1
+            return READY
+        t: Timer = g.timer  # one goroutine sleeps once at a time, so it keeps its timer, as in Go
+        if t is None:
+            t = Timer()
+            g.timer = t
+        t.op = self
+        self.g = g
+        self.elem = t
+        addtimer(g.sched, t, when_after(self.when))
+        return PARK
+
+    def finish(self):
+        """None."""
+        t: Timer = self.elem
+        if t is not None:
+            t.op = None
+        return None
+
+    def abort(self):
+        """Disarms the timer."""
+        t: Timer = self.elem
+        if t is None or not deltimer(t):
+            return False
+        t.op = None
+        return True
+
+    def reason(self):
+        """sleep"""
+        return WAIT_SLEEP
+
+
+def sleep(seconds):
+    """Pauses the goroutine for at least `seconds`: `await sleep(0.1)`.  Zero or less returns at once, without a yield.
+    Follows Go's time.Sleep (runtime/time.go, timeSleep).
+
+    Raises TypeError or ValueError for what is no duration, RuntimeError when awaited outside a goroutine."""
+    ns: cython.longlong = to_ns(seconds)
+    op: SleepOp = SleepOp.__new__(SleepOp)
+    op.when = ns
+    return op

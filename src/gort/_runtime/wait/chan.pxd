@@ -1,0 +1,49 @@
+# chan.pxd: hchan in C types.
+cimport cython
+from libc.stdint cimport int64_t
+from gort._runtime.c.rt cimport rt_import, rt_mutex, rt_lock, rt_unlock
+from gort._runtime.core.lockrank cimport LOCK_RANK_HCHAN
+from gort._runtime.core.runtime2 cimport G, M, P, Sched, Op, getm, READY, PARK, OP_NEW, OP_DONE
+from gort._runtime.core.handoff cimport ready
+
+cpdef enum:
+    RECV = 1
+    RECV_OK = 2
+    SEND = 3
+    NEXT = 4
+
+@cython.final
+cdef class Chan:
+    cdef rt_mutex mu
+    cdef public Py_ssize_t qcount
+    cdef readonly Py_ssize_t dataqsiz
+    cdef Py_ssize_t sendx
+    cdef Py_ssize_t recvx
+    cdef bint isclosed
+    cdef list buf
+    cdef Op recvfirst
+    cdef Op recvlast
+    cdef Op sendfirst
+    cdef Op sendlast
+    cdef public object timer
+    cdef object __weakref__
+    cdef inline void lock(self) noexcept:
+        rt_lock(&self.mu, LOCK_RANK_HCHAN)
+    cdef inline void unlock(self) noexcept:
+        rt_unlock(&self.mu, LOCK_RANK_HCHAN)
+
+cdef class ChanOp(Op):
+    pass
+
+cdef void enqueue_recv(Chan c, Op op)
+cdef void enqueue_send(Chan c, Op op)
+cdef Op dequeue_recv(Chan c)
+cdef Op dequeue_send(Chan c)
+cdef bint win(Op op)
+cdef bint unlink(Chan c, Op op)
+cdef int try_op(Chan c, Op op) except -1
+cdef inline ChanOp new_op(Chan c, int kind)
+cdef bint attempt(Chan c, Op op) except -1
+cdef bint drain(Chan c)
+cdef Op deliver(Chan c, object value)
+cdef object outcome(Op op)

@@ -1,0 +1,453 @@
+# cython: boundscheck=False, wraparound=False
+"""Channels.  Follows Go's runtime/chan.go.
+
+Invariants, all under the channel's lock:
+- At least one of the two wait queues is empty, except that one select may wait to send and to receive on one channel.
+- A buffered channel with values in its buffer has no waiting receiver; one with room has no waiting sender.
+- An operation is in a wait queue exactly while its goroutine waits for it; whoever unlinks it owns the wake-up.  A
+  waiting operation of a select is won through the select's own flag first (`win`), so that only one case runs, and a
+  case that loses, or is cancelled, never takes or leaves a value.
+
+A value passes from sender to receiver through the operation object, which is its own sudog.  No critical section here
+runs Python code, allocates an object that the collector tracks or drops the last reference to a value: that is what
+lets the compiled core leave the locks out where the GIL is on.
+
+What does not live here: select (select.py), timer channels' firing (timechan.py; a channel only asks its timer to look).
+"""
+
+from __future__ import annotations
+
+import types
+
+import cython
+
+if cython.compiled:
+    rt_import()  # noqa: F821
+else:
+    from gort._runtime.core.handoff import ready
+    from gort._runtime.core.lockrank import LOCK_RANK_HCHAN, make_lock
+    from gort._runtime.core.runtime2 import OP_DONE, PARK, READY, G, Op
+
+    RECV = 1  # the value, or ChannelClosed
+    RECV_OK = 2  # (value, ok)
+    SEND = 3
+    NEXT = 4  # async for: the value, or StopAsyncIteration
+
+from gort._runtime.core import op as _op  # noqa: F401  (gives Op its await protocol before it is subclassed)
+from gort._runtime.core.errors import ChannelClosed
+from gort._runtime.core.mistakes import shared
+from gort._runtime.core.runtime2 import WAIT_CHAN_RECEIVE, WAIT_CHAN_SEND
+
+MAX_CAPACITY = 1 << 40  # beyond any memory: Go's "makechan: size out of range"
+
+
+class Chan:
+    """A channel of any values: `Chan()` is unbuffered, `Chan(8)` holds up to 8.  `Chan[int](8)` for type checkers.
+
+    Raises TypeError for a capacity that is no int and ValueError for a negative or absurd one.  Goroutines wait on it
+    in the order in which they came.  Follows Go's hchan (runtime/chan.go).
+    """
+
+    if not cython.compiled:
+        __slots__ = (
+            "__weakref__", "buf", "dataqsiz", "isclosed", "lock", "qcount", "recvfirst", "recvlast", "recvx",
+            "sendfirst", "sendlast", "sendx", "timer", "unlock",
+        )  # fmt: skip
+
+    def __init__(self, capacity=0):
+        if isinstance(capacity, bool) or not isinstance(capacity, int):
+            raise TypeError(f"a channel's capacity is an int, not {type(capacity).__name__}: gort.Chan(8)")
+        if capacity < 0:
+            raise ValueError(f"a channel's capacity cannot be negative: {capacity}; 0 makes it unbuffered")
+        if capacity > MAX_CAPACITY:
+            raise ValueError(f"makechan: size out of range: {capacity}")
+        if not cython.compiled:
+            mu = make_lock(LOCK_RANK_HCHAN, self)
+            self.lock = mu.acquire
+            self.unlock = mu.release
+            self.recvfirst = self.recvlast = self.sendfirst = self.sendlast = self.timer = None
+        self.dataqsiz = capacity
+        self.buf = [None] * capacity
+        self.qcount = 0
+        self.sendx = 0
+        self.recvx = 0
+        self.isclosed = False
+
+    __class_getitem__ = classmethod(types.GenericAlias)
+    __reduce_ex__ = shared
+
+    def send(self, value, /):
+        """`await ch.send(v)` sends v, waiting while the channel is full (Go's `ch <- v`).
+
+        Raises ChannelClosed when the channel is closed, before or while it waits; v has not been sent then."""
+        op: ChanOp = new_op(self, SEND)
+        op.elem = value
+        return op
+
+    def recv(self):
+        """`v = await ch.recv()` receives (Go's `v := <-ch`).  Raises ChannelClosed when closed and drained."""
+        return new_op(self, RECV)
+
+    def recv_ok(self):
+        """`v, ok = await ch.recv_ok()`: Go's comma-ok; (None, False) when closed and drained."""
+        return new_op(self, RECV_OK)
+
+    def __aiter__(self):
+        """`async for v in ch`: until the channel is closed and drained (Go's `for v := range ch`)."""
+        return self
+
+    def __anext__(self):
+        return new_op(self, NEXT)
+
+    def try_send(self, value, /):
+        """Sends without waiting: True when it was taken, False when it would have to wait.  From any thread.
+
+        Raises ChannelClosed on a closed channel."""
+        op: ChanOp = new_op(self, SEND)
+        op.elem = value
+        if attempt(self, op):
+            return True
+        return False
+
+    def try_recv(self):
+        """Receives without waiting: (value, True), or (None, False) when it would have to wait or the channel is closed
+        and drained (`ch.closed` tells which).  From any thread."""
+        op: ChanOp = new_op(self, RECV_OK)
+        if attempt(self, op):
+            return outcome(op)
+        return (None, False)
+
+    def close(self):
+        """Closes the channel: waiting receivers get the zero result, waiting senders ChannelClosed.  From any thread.
+
+        Raises ChannelClosed when it is closed already ("close of closed channel")."""
+        op: Op
+        chain: Op = None
+        self.lock()
+        if self.isclosed:
+            self.unlock()
+            raise ChannelClosed("close of closed channel")
+        self.isclosed = True
+        while True:
+            op = dequeue_recv(self)
+            if op is None:
+                op = dequeue_send(self)
+            if op is None:
+                break
+            # A stack, as in Go: the first waiter is made ready last, and so is the next to run.
+            op.success = 0
+            op.next = chain
+            chain = op
+        self.unlock()
+        while chain is not None:
+            op = chain
+            chain = op.next
+            op.next = None
+            ready(op.g)
+
+    @property
+    def closed(self):
+        """Whether close() has been called."""
+        return bool(self.isclosed)
+
+    @property
+    def capacity(self):
+        """How many values it holds.  0 for a timer's channel, as in Go."""
+        return 0 if self.timer is not None else self.dataqsiz
+
+    def __len__(self):
+        return 0 if self.timer is not None else self.qcount
+
+    def __bool__(self):
+        return True
+
+    def __repr__(self):
+        state = ", closed" if self.isclosed else ""
+        return f"<gort.Chan {len(self)}/{self.capacity}{state} at {id(self):#x}>"
+
+
+class ChanOp(Op):
+    """A send or a receive.  After it has run, success is 1 when a value passed and 0 when the channel was closed."""
+
+    @property
+    def what(self):
+        """How it is written, for messages."""
+        return {RECV: "ch.recv()", RECV_OK: "ch.recv_ok()", SEND: "ch.send()", NEXT: "async for over a channel"}[
+            self.kind
+        ]
+
+    def begin(self, g):
+        """Sends or receives now, or enqueues the operation."""
+        c: Chan = self.c
+        w: Op
+        if c.timer is not None:
+            c.timer.look()
+        c.lock()
+        if try_op(c, self) == READY:
+            c.unlock()
+            w = self.next
+            if w is not None:
+                self.next = None
+                ready(w.g)
+            return READY
+        self.g = g
+        if self.kind == SEND:
+            enqueue_send(c, self)
+        else:
+            enqueue_recv(c, self)
+        c.unlock()
+        if c.timer is not None:
+            c.timer.block()
+        return PARK
+
+    def finish(self):
+        """The received value; None for a send; or what a closed channel means for this kind of operation."""
+        c: Chan
+        if self.index:  # it has waited
+            c = self.c
+            if c.timer is not None:
+                c.timer.unblock()
+        return outcome(self)
+
+    def abort(self):
+        """Takes it out of the channel's queue."""
+        c: Chan = self.c
+        r: cython.bint
+        c.lock()
+        r = unlink(c, self)
+        c.unlock()
+        if r and c.timer is not None:
+            c.timer.unblock()
+        return r
+
+    def reason(self):
+        """chan send or chan receive"""
+        return WAIT_CHAN_SEND if self.kind == SEND else WAIT_CHAN_RECEIVE
+
+
+def new_op(c, kind):
+    """A fresh operation on c."""
+    op: ChanOp = ChanOp.__new__(ChanOp) if cython.compiled else ChanOp()
+    op.c = c
+    op.kind = kind
+    return op
+
+
+def outcome(op):
+    """What a finished operation gives its user."""
+    if op.kind == RECV_OK:
+        return (op.elem, True) if op.success else (None, False)
+    if op.success:
+        return None if op.kind == SEND else op.elem
+    if op.kind == NEXT:
+        raise StopAsyncIteration
+    raise ChannelClosed("receive on closed channel" if op.kind == RECV else "send on closed channel")
+
+
+def attempt(c, op):
+    """Runs op now if it need not wait: the try_ methods."""
+    r: cython.int
+    w: Op = None
+    op.state = OP_DONE
+    if c.timer is not None:
+        c.timer.look()
+    c.lock()
+    r = try_op(c, op)
+    c.unlock()
+    if r == PARK:
+        op.elem = None
+        return False
+    w = op.next
+    if w is not None:
+        op.next = None
+        ready(w.g)
+    if op.kind == SEND:
+        outcome(op)
+    return True
+
+
+def try_op(c, op):
+    """The operation itself, if it need not wait: READY, with the other side's operation, whose goroutine the caller
+    must make ready once the lock is released, in op.next.  c is locked."""
+    w: Op
+    if op.kind == SEND:
+        if c.isclosed:
+            return READY  # success stays 0
+        if c.recvfirst is not None:
+            w = dequeue_recv(c)
+            if w is not None:
+                w.elem = op.elem
+                w.success = 1
+                op.success = 1
+                op.next = w
+                return READY
+        if c.qcount < c.dataqsiz:
+            c.buf[c.sendx] = op.elem
+            c.sendx += 1
+            if c.sendx == c.dataqsiz:
+                c.sendx = 0
+            c.qcount += 1
+            op.success = 1
+            return READY
+        return PARK
+    if c.qcount > 0:
+        op.elem = c.buf[c.recvx]
+        op.success = 1
+        w = None
+        if c.sendfirst is not None:
+            w = dequeue_send(c)
+        if w is not None:
+            # The buffer is full: the head is taken, and the sender's value goes to the tail, which is the same slot.
+            c.buf[c.recvx] = w.elem
+            w.success = 1
+            op.next = w
+        else:
+            c.buf[c.recvx] = None
+            c.qcount -= 1
+        c.recvx += 1
+        if c.recvx == c.dataqsiz:
+            c.recvx = 0
+        if w is not None:
+            c.sendx = c.recvx
+        return READY
+    if c.sendfirst is not None:
+        w = dequeue_send(c)
+        if w is not None:
+            op.elem = w.elem
+            w.success = 1
+            op.success = 1
+            op.next = w
+            return READY
+    return READY if c.isclosed else PARK
+
+
+def drain(c):
+    """Empties the buffer of a timer's channel; True when a value was in it.  c is locked."""
+    if c.qcount == 0:
+        return False
+    c.buf[0] = None
+    c.qcount = 0
+    c.sendx = 0
+    c.recvx = 0
+    return True
+
+
+def deliver(c, value):
+    """Hands a timer's value to the first receiver, who is returned for waking, or leaves it in the buffer of one.
+    c is locked."""
+    w: Op = dequeue_recv(c)
+    if w is not None:
+        w.elem = value
+        w.success = 1
+    elif c.qcount == 0:
+        c.buf[0] = value
+        c.qcount = 1
+        c.sendx = 0
+        c.recvx = 0
+    return w
+
+
+# ---- wait queues: doubly linked through Op.next and Op.prev, under the channel's lock --------------------------------
+
+
+def enqueue_recv(c, op):
+    """To the end of the receivers."""
+    op.next = None
+    op.prev = c.recvlast
+    if c.recvlast is None:
+        c.recvfirst = op
+    else:
+        c.recvlast.next = op
+    c.recvlast = op
+    op.index = 1
+
+
+def enqueue_send(c, op):
+    """To the end of the senders."""
+    op.next = None
+    op.prev = c.sendlast
+    if c.sendlast is None:
+        c.sendfirst = op
+    else:
+        c.sendlast.next = op
+    c.sendlast = op
+    op.index = 1
+
+
+def win(op):
+    """Claims a waiting operation for its one wake-up.  False when it belongs to a select of which another case runs."""
+    sel: Op = op.sel
+    g: G
+    if sel is None:
+        return True
+    g = op.g
+    g.lock()
+    if sel.success:
+        g.unlock()
+        return False
+    sel.success = 1
+    g.unlock()
+    sel.elem = op
+    return True
+
+
+def dequeue_recv(c):
+    """The first receiver that can still be woken, unlinked; None when there is none."""
+    op: Op
+    while True:
+        op = c.recvfirst
+        if op is None:
+            return None
+        c.recvfirst = op.next
+        if op.next is None:
+            c.recvlast = None
+        else:
+            op.next.prev = None
+            op.next = None
+        op.index = 2
+        if win(op):
+            return op
+
+
+def dequeue_send(c):
+    """The first sender that can still be woken, unlinked; None when there is none."""
+    op: Op
+    while True:
+        op = c.sendfirst
+        if op is None:
+            return None
+        c.sendfirst = op.next
+        if op.next is None:
+            c.sendlast = None
+        else:
+            op.next.prev = None
+            op.next = None
+        op.index = 2
+        if win(op):
+            return op
+
+
+def unlink(c, op):
+    """Takes op out of the middle of its queue; False when it is not there any more."""
+    prev: Op
+    next: Op
+    if op.index != 1:
+        return False
+    op.index = 2
+    prev = op.prev
+    next = op.next
+    op.prev = None
+    op.next = None
+    if prev is not None:
+        prev.next = next
+    elif op.kind == SEND:
+        c.sendfirst = next
+    else:
+        c.recvfirst = next
+    if next is not None:
+        next.prev = prev
+    elif op.kind == SEND:
+        c.sendlast = prev
+    else:
+        c.recvlast = prev
+    return True

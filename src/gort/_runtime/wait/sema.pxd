@@ -1,0 +1,49 @@
+# sema.pxd: wait queues and the primitives that are hot, in C types.
+cimport cython
+from libc.stdint cimport int64_t
+from gort._runtime.c.rt cimport rt_import, rt_mutex, rt_lock, rt_unlock
+from gort._runtime.core.lockrank cimport LOCK_RANK_SEMA
+from gort._runtime.core.runtime2 cimport G, M, Op, getm, READY, PARK
+from gort._runtime.core.handoff cimport ready
+
+cdef class Waitq:
+    cdef rt_mutex mu
+    cdef Op first
+    cdef Op last
+    cdef public int64_t count
+    cdef object __weakref__
+    cdef inline void lock_state(self) noexcept:
+        rt_lock(&self.mu, LOCK_RANK_SEMA)
+    cdef inline void unlock_state(self) noexcept:
+        rt_unlock(&self.mu, LOCK_RANK_SEMA)
+    cdef void push(self, Op op)
+    cdef Op pop(self)
+    cdef bint unlink(self, Op op)
+    cpdef int enter(self, Op op) except -1
+    cpdef object left(self, Op op)
+
+cdef class WaitOp(Op):
+    pass
+cdef class DoneOp(Op):
+    pass
+cdef WaitOp new_wait(Waitq q, int kind)
+cdef wake(Op chain)
+
+cdef class Mutex(Waitq):
+    cdef bint held
+
+cdef class RWMutex(Waitq):
+    cdef bint writing
+    cdef int64_t nwriters
+    cdef Waitq writers
+    cdef Op admit(self)
+
+cdef class WaitGroup(Waitq):
+    pass
+
+cdef class Semaphore(Waitq):
+    cdef readonly int64_t size
+    cdef Op grant(self)
+
+cdef class Notify(Waitq):
+    pass

@@ -1,0 +1,36 @@
+# timechan.pxd: Timer and Ticker in C types.
+cimport cython
+from libc.stdint cimport int64_t
+from gort._runtime.core.lockrank cimport LOCK_RANK_HCHAN
+from gort._runtime.c.rt cimport rt_import, nanotime, rt_mutex, rt_lock, rt_unlock
+from gort._runtime.core.runtime2 cimport G, M, Sched, Op, getm
+from gort._runtime.wait.chan cimport Chan, drain, deliver
+from gort._runtime.core.handoff cimport ready
+from gort._runtime.sched.timers cimport Timer as HeapTimer, arm, wake_for, deltimer, to_ns, when_after
+from gort._runtime.sched.newproc cimport current_context, newproc_in
+cdef class Timer(HeapTimer):
+    cdef readonly Chan c
+    cdef int64_t expires
+    cdef int64_t period
+    cdef int blocked
+    cdef object fn
+    cdef tuple args
+    cdef object context
+    cdef rt_mutex mu
+    cdef inline void lock_state(self) noexcept:
+        if self.c is not None:
+            self.c.lock()
+        else:
+            rt_lock(&self.mu, LOCK_RANK_HCHAN)
+    cdef inline void unlock_state(self) noexcept:
+        if self.c is not None:
+            self.c.unlock()
+        else:
+            rt_unlock(&self.mu, LOCK_RANK_HCHAN)
+    cpdef look(self)
+    cpdef block(self)
+    cpdef unblock(self)
+    cdef int fire(self, int64_t gen, int64_t now) except -1
+    cdef bint set(self, int64_t when)
+cdef class Ticker(Timer):
+    pass

@@ -1,0 +1,1 @@
+"""What watches the others: sysmon, its reports, signals and their way to channels."""

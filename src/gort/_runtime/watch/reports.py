@@ -1,0 +1,66 @@
+"""What sysmon tells users: calls that blocked a thread, and GODEBUG=schedtrace.  Follows schedtrace in Go's
+runtime/proc.go; Go has no report of blocking calls, because there they cost nothing.
+
+Everything here runs on sysmon's thread.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from gort._runtime.core import traceback
+from gort._runtime.core.machine import nanotime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def blocked(s: Any, m: Any, since: int) -> None:
+    """m's goroutine has blocked its thread and lost the P: remembers it until the call is over."""
+    g = m.curg
+    if g is None:
+        return
+    wanted = s.debug["blocked"] or s.onblocked is not None
+    text = traceback.render(traceback.running(m.ident)) if wanted else ""
+    if s.blockedcalls is None:
+        s.blockedcalls = {}
+    s.blockedcalls[m.id] = (m, g, g.goid, since, text)
+
+
+def settle(s: Any) -> None:
+    """Reports the calls that are over."""
+    for mid, (m, g, goid, since, text) in list(s.blockedcalls.items()):
+        p = m.p  # once: its thread changes it
+        if m.curg is g and g.goid == goid and (p is None or p.mid != m.id):
+            continue  # it still runs without its P
+        del s.blockedcalls[mid]
+        ns = nanotime() - since
+        s.blockedns += ns
+        if s.debug["blocked"]:
+            sys.stderr.write(f"gort: goroutine {goid} blocked its thread for {ns / 1e6:.1f} ms in\n{text}")
+        if s.onblocked is not None:
+            callback, threshold = s.onblocked
+            if ns >= threshold * 1e9:
+                callback(goid, ns / 1e9, text)
+
+
+def schedtrace(s: Any, started: int) -> None:
+    """One line, in Go's form; with scheddetail=1 each P, M and G as well."""
+    allp = list(s.allp)[: s.gomaxprocs]
+    queues = " ".join(str(p.runqsize + (p.runnext is not None)) for p in allp)
+    lines = [
+        f"SCHED {(nanotime() - started) // 1_000_000}ms: gomaxprocs={s.gomaxprocs} idleprocs={s.npidle} "
+        f"threads={len(s.allm)} spinningthreads={s.nmspinning} needspinning=0 idlethreads={s.nmidle} "
+        f"runqueue={s.runqsize} [{queues}]"
+    ]
+    if s.debug["scheddetail"]:
+        for p in allp:
+            lines.append(f"  P{p.id}: status={p.status} schedtick={p.schedtick} m={p.mid - 1} runqsize={p.runqsize}")
+        for m in list(s.allm):
+            g = m.curg
+            lines.append(f"  M{m.id - 1}: curg={g.goid if g is not None else 'nil'} spinning={bool(m.spinning)}")
+        for g in list(s.allgs):
+            if g.status != 6:
+                lines.append(f"  G{g.goid}: status={g.status}")
+    sys.stderr.write("\n".join(lines) + "\n")
