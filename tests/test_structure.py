@@ -24,7 +24,7 @@ LIBRARY = 1
 LONG = {
     "_runtime/sched/proc.py": 700,  # one loop and its parts, compiled as one unit
     "_runtime/wait/sema.py": 650,
-    "xray/known_layouts.py": 5000,  # a table, written by a program
+    "xray/layout/known_layouts.py": 5000,  # a table, written by a program
 }
 CONTRACT = {
     "run", "go", "gosched", "sleep", "Chan", "select", "after", "Timer", "Ticker", "after_func", "blocking",

@@ -18,11 +18,11 @@ import time
 import traceback
 from pathlib import Path
 
-from gort.xray.calltree import call_tree
-from gort.xray.disasm import Disassembler
+from gort.xray.boot.calltree import call_tree
+from gort.xray.emulate.disasm import Disassembler
 from gort.xray.errors import XrayError
-from gort.xray.follow import Options, examine, follow
-from gort.xray.tojson import boot_data, static_data
+from gort.xray.boot.follow import Options, examine, follow
+from gort.xray.show.tojson import boot_data, static_data
 
 LIMIT_S = 20
 LIMIT_MB = 3000

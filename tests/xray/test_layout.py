@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from xraykit import all_gos
 
-from gort.xray.dwarf import Dwarf, read_layouts
-from gort.xray.gobuild import read_buildinfo
-from gort.xray.image import load
-from gort.xray.known_layouts import KNOWN
-from gort.xray.layout import FIELDS, _clean
+from gort.xray.file.dwarf import Dwarf, read_layouts
+from gort.xray.file.gobuild import read_buildinfo
+from gort.xray.file.image import load
+from gort.xray.layout.known_layouts import KNOWN
+from gort.xray.layout.layout import FIELDS, _clean
 
 pytestmark = pytest.mark.go
 

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree as RichTree
 
-from gort.xray import paper, report
-from gort.xray.follow import Options, xray
-from gort.xray.paper import Paper, Tree
+from gort.xray.show import paper, report
+from gort.xray.boot.follow import Options, xray
+from gort.xray.show.paper import Paper, Tree
 
 STYLES = {"1": "bold", "2": "dim", "3": "italic", "32": "green", "33": "yellow", "34": "blue", "35": "magenta",
           "36": "cyan"}  # fmt: skip

@@ -13,13 +13,13 @@ from pathlib import Path
 import fuzz
 import pytest
 
-from gort.xray.disasm import Disassembler
-from gort.xray.follow import Options, examine, xray
-from gort.xray.linux import BLOCKED, Linux
-from gort.xray.machine import Fault, Machine
-from gort.xray.paper import Paper
-from gort.xray.process import Process
-from gort.xray.report import print_report
+from gort.xray.emulate.disasm import Disassembler
+from gort.xray.boot.follow import Options, examine, xray
+from gort.xray.systems.linux import BLOCKED, Linux
+from gort.xray.emulate.machine import Fault, Machine
+from gort.xray.show.paper import Paper
+from gort.xray.emulate.process import Process
+from gort.xray.show.report import print_report
 
 pytestmark = pytest.mark.go
 
@@ -69,7 +69,7 @@ def test_an_endless_string_instruction_ends(linux: Linux) -> None:
 
 
 def test_endless_system_calls_end(linux: Linux, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gort.xray.linux._MAX_CALLS", 1000)
+    monkeypatch.setattr("gort.xray.systems.linux._MAX_CALLS", 1000)
     ended = start(linux, bytes.fromhex("b827000000 0f05 ebf7".replace(" ", ""))).run(
         10_000_000
     )  # getpid, again and again

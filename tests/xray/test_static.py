@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from gdb_oracle import info_files
 
-from gort.xray.calltree import Node, call_tree
-from gort.xray.disasm import Disassembler
+from gort.xray.boot.calltree import Node, call_tree
+from gort.xray.emulate.disasm import Disassembler
 from gort.xray.errors import XrayError
-from gort.xray.follow import examine, xray
-from gort.xray.tojson import to_data
+from gort.xray.boot.follow import examine, xray
+from gort.xray.show.tojson import to_data
 
 FORMATS = {
     "default": ("ELF", "amd64", "linux"),

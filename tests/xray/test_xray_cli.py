@@ -18,12 +18,12 @@ import pytest
 
 from gort.cli import _xray as command_module
 from gort.cli.xray import command
-from gort.xray import native
-from gort.xray.bench import measure
+from gort.xray.emulate import native
+from gort.xray.show.bench import measure
 from gort.xray.errors import XrayError
-from gort.xray.follow import Options, xray
-from gort.xray.html import render
-from gort.xray.vs_gort import compare
+from gort.xray.boot.follow import Options, xray
+from gort.xray.show.html import render
+from gort.xray.show.vs_gort import compare
 
 UNTIL = ("runtime.main", "main.main", "exit")
 HERE = Path(__file__).parent

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gort.xray.follow import Boot, Options, xray
+from gort.xray.boot.follow import Boot, Options, xray
 
 pytestmark = pytest.mark.go
 

@@ -232,7 +232,7 @@ def run(
 
     def work() -> None:
         from gort.xray.errors import XrayError
-        from gort.xray.follow import Options, xray
+        from gort.xray.boot.follow import Options, xray
 
         for item in env:
             if "=" not in item or item.startswith("="):
@@ -254,12 +254,12 @@ def run(
         progress.done()
         with report:
             if html_path is not None:
-                from gort.xray.html import write_html
+                from gort.xray.show.html import write_html
 
                 write_html(report, html_path)
                 _say(f"{html_path}: {len(report.boot.stations) if report.boot else 0} stations")
             if vs_gort:
-                from gort.xray.vs_gort import compare, print_comparison
+                from gort.xray.show.vs_gort import compare, print_comparison
 
                 if report.boot is None:
                     raise XrayError(f"--vs-gort: {report.why_no_boot}")
@@ -269,12 +269,12 @@ def run(
                 else:
                     print_comparison(comparison)
             elif as_json:
-                from gort.xray.tojson import to_data
+                from gort.xray.show.tojson import to_data
 
                 _print_json(to_data(report))
             elif html_path is None:
-                from gort.xray.paper import Paper
-                from gort.xray.report import print_report
+                from gort.xray.show.paper import Paper
+                from gort.xray.show.report import print_report
 
                 print_report(report, Paper(), disasm=disasm, full=full)
 

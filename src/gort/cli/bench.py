@@ -120,7 +120,7 @@ def show(console: Console, title: str, header: list[str], rows: list[list[str]])
 
 def _xray(rounds: int) -> None:
     """`gort bench xray`: the emulated boot of a hello world and the static part of large files."""
-    from gort.xray.bench import measure, print_rows
+    from gort.xray.show.bench import measure, print_rows
     from gort.xray.errors import XrayError
 
     try:

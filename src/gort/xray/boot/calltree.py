@@ -1,0 +1,103 @@
+"""The boot as the code tells it, without running anything: which functions rt0_go, schedinit and their like call, in
+order.
+
+Used for `--static` and for systems that are not emulated. Calls are found by disassembly; calls that the compiler
+inlined come from the inline tables of pclntab and are marked. What is behind a pointer (an indirect call) is shown as
+such.
+
+Invariant: a function is opened once, and no deeper than `_DEPTH`, so that recursion and shared callees cannot make
+the tree large.
+"""
+
+from __future__ import annotations
+
+from gort.xray.emulate.disasm import Disassembler
+from gort.xray.file.pclntab import Func
+from gort.xray.record import field, record
+from gort.xray.file.symbols import Symbols
+
+_DEPTH = 6
+_NOISE = (
+    "runtime.morestack",
+    "runtime.panic",
+    "runtime.goPanic",
+    "runtime.gcWriteBarrier",
+    "runtime.duff",
+    "runtime.throw",
+    "runtime.deferreturn",
+    "runtime.fatal",
+    "runtime.badsystemstack",
+)
+OPENED = (
+    "_rt0_amd64",
+    "_rt0_arm64",
+    "runtime.rt0_go",
+    "runtime.osinit",
+    "runtime.schedinit",
+    "runtime.mcommoninit",
+    "runtime.procresize",
+    "runtime.newproc",
+    "runtime.newproc1",
+    "runtime.newproc.func1",
+    "runtime.mstart",
+    "runtime.mstart0",
+    "runtime.mstart1",
+    "runtime.main",
+    "runtime.main.func1",
+    "runtime.wintls",
+    "runtime.libpreinit",
+    "runtime.mstart_stub",
+)
+
+
+@record
+class Node:
+    name: str
+    address: int
+    where: str = ""
+    inlined: bool = False
+    times: int = 1
+    children: list[Node] = field(default_factory=list)
+
+
+def call_tree(symbols: Symbols, disasm: Disassembler, root: Func | None = None) -> Node | None:
+    """The tree below the entry point (or `root`); None when no function is there."""
+    func = root or symbols.at(symbols.image.entry)
+    if func is None:
+        return None
+    opened: set[str] = set()
+    return _node(func, symbols, disasm, opened, 0)
+
+
+def _node(func: Func, symbols: Symbols, disasm: Disassembler, opened: set[str], depth: int) -> Node:
+    body = symbols.func(func.name) or func
+    node = Node(func.name, body.entry, symbols.where(body.entry))
+    if (
+        depth >= _DEPTH
+        or func.name in opened
+        or not (depth == 0 or func.name in OPENED or func.name.startswith("_rt0"))
+    ):
+        return node
+    opened.add(func.name)
+    items: list[tuple[int, Node]] = []
+    for candidate in symbols.bodies(func.name):
+        for call in disasm.calls(candidate):
+            callee = symbols.at(call.target) if call.target is not None else None
+            if callee is None or callee.name.startswith(_NOISE) or callee.name == func.name:
+                continue
+            items.append((call.address, _node(callee, symbols, disasm, opened, depth + 1)))
+        for address, mnemonic, _, target in disasm.refs(candidate):
+            # newproc hands its work to systemstack as a closure: the closure's code belongs into the tree
+            closure = symbols.at(target) if mnemonic == "lea" else None
+            if closure is not None and closure.entry == target and closure.name.startswith(func.name + ".func"):
+                items.append((address, _node(closure, symbols, disasm, opened, depth + 1)))
+    for name, address in symbols.tab.inlined(body):
+        items.append((address, Node(name, address, inlined=True)))
+    for _, child in sorted(items, key=lambda i: i[0]):
+        same = next((c for c in node.children if c.name == child.name and c.inlined == child.inlined), None)
+        if same is None:
+            node.children.append(child)
+        else:
+            same.times += 1
+            same.children = same.children or child.children
+    return node

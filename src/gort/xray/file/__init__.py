@@ -1,0 +1,1 @@
+"""What is in an executable file: its format, its symbols, Go's own tables, its debugging information."""

@@ -1,0 +1,1 @@
+"""What the user gets to see: reports, paper, pages, JSON, comparisons and figures."""
