@@ -159,7 +159,8 @@ test-memory: $(VENV)/.dev $(VENV)/.built
 
 lint: $(VENV)/.dev
 	@echo "== ruff and mypy"
-	$(BIN)/python -m ruff check src tests examples setup.py
+	$(BIN)/python -m ruff check src tests examples bench setup.py
+	$(BIN)/python -m ruff format --check --quiet src tests examples bench setup.py
 	$(BIN)/python -m mypy
 
 # ---- benchmarks ---------------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """Builds the compiled core: the hot modules, from the very .py files that run uncompiled.
 
 What is an extension
-    Every module of ``src/gort/_runtime`` that has a sibling ``.pxd``, but for room ``c``, which declares C. The ``.pxd`` is the
-    map of the module's C types, so its presence is the whole configuration: no list to keep in step.
+    Every module of ``src/gort/_runtime`` that has a sibling ``.pxd``, but for room ``c``, which declares C.
+    The ``.pxd`` is the map of the module's C types, so its presence is the whole configuration: no list to
+    keep in step.
 
 When it compiles
     * A C compiler and Python's headers are found: all of it is compiled, and a compile that breaks fails

@@ -129,9 +129,7 @@ def environment(**changes: str | None) -> dict[str, str]:
     return env
 
 
-def gort_cli(
-    *args: str, env: dict[str, str] | None = None, **kwargs: Any
-) -> subprocess.CompletedProcess[str]:
+def gort_cli(*args: str, env: dict[str, str] | None = None, **kwargs: Any) -> subprocess.CompletedProcess[str]:
     """Runs `gort ARGS` in a process of its own."""
     options = {"capture_output": True, "text": True, "timeout": 60} | kwargs
     return subprocess.run(command(*args), env=env or environment(), **options)

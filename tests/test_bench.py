@@ -34,7 +34,10 @@ def test_rows_have_distinct_names_and_sensible_numbers() -> None:
 def test_choose_by_pattern() -> None:
     """Patterns choose rows in the table's order; one that matches nothing is an error that lists what there is."""
     assert [row.key for row in rows.choose(("select-*", "yield"), False)] == [
-        "yield", "select-2", "select-4", "select-16",
+        "yield",
+        "select-2",
+        "select-4",
+        "select-16",
     ]
     assert len(rows.choose((), False)) == len(rows.ROWS)
     with pytest.raises(ValueError, match=r"no row matches 'sleect-2'; there are: yield"):
@@ -72,7 +75,9 @@ def test_targets_of_the_compiled_core_are_not_judged_on_the_uncompiled_one() -> 
 def test_rotation_gives_every_peer_every_place() -> None:
     names = ["a", "b", "c"]
     assert {tuple(measure.rotate(names, turn)) for turn in range(6)} == {
-        ("a", "b", "c"), ("b", "c", "a"), ("c", "a", "b"),
+        ("a", "b", "c"),
+        ("b", "c", "a"),
+        ("c", "a", "b"),
     }
     assert measure.rotate([], 3) == []
 
@@ -90,7 +95,7 @@ def test_plot_has_a_bar_for_every_value() -> None:
 def test_a_failing_peer_is_named_and_asked_once(tmp_path: Path) -> None:
     """A peer whose program fails is reported with its last line; the others are measured all the same."""
     good = tmp_path / "good.py"
-    good.write_text('print(\'{"value": 7.0}\')\n')
+    good.write_text("print('{\"value\": 7.0}')\n")
     bad = tmp_path / "bad.py"
     bad.write_text(f"open({str(tmp_path / 'log')!r}, 'a').write('x'); raise SystemExit('no such thing')\n")
     both = [
@@ -105,13 +110,29 @@ def test_a_failing_peer_is_named_and_asked_once(tmp_path: Path) -> None:
 
 def test_a_missing_peer_is_kept_with_its_reason() -> None:
     """A program that says it cannot run is not an error but a line in the report."""
-    peer = Peer("x", [sys.executable, "-c", "print('{\"peer\": \"x\", \"missing\": \"No module named x\"}')"])
+    peer = Peer("x", [sys.executable, "-c", 'print(\'{"peer": "x", "missing": "No module named x"}\')'])
     peers.ask(peer)
     assert peer.missing == "No module named x"
 
 
-@pytest.mark.parametrize("workload", ["yield", "spawn", "spawn-scale", "ping-pong", "pipeline-1", "pipeline-100",
-                                      "select-2", "select-4", "select-16", "mutex", "timers", "sleepers", "skynet"])
+@pytest.mark.parametrize(
+    "workload",
+    [
+        "yield",
+        "spawn",
+        "spawn-scale",
+        "ping-pong",
+        "pipeline-1",
+        "pipeline-100",
+        "select-2",
+        "select-4",
+        "select-16",
+        "mutex",
+        "timers",
+        "sleepers",
+        "skynet",
+    ],
+)
 @pytest.mark.parametrize(
     "peer", ["gort", pytest.param("asyncio", marks=pytest.mark.once), pytest.param("threads", marks=pytest.mark.once)]
 )
@@ -151,7 +172,11 @@ def test_stalls_are_judged() -> None:
 def run_peer(peer: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, str(PEERS / f"{peer}_.py"), *arguments],
-        capture_output=True, text=True, timeout=50, check=False, env={**os.environ, "GODEBUG": ""},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+        env={**os.environ, "GODEBUG": ""},
     )
     assert done.returncode == 0, done.stderr
     return done

@@ -262,9 +262,7 @@ def test_close_races_with_senders_and_receivers(run: Run, capacity: int) -> None
             sent: list[int] = []
             got: list[int] = []
 
-            async def sender(
-                base: int, ch: gort.Chan[int] = ch, sent: list[int] = sent
-            ) -> None:
+            async def sender(base: int, ch: gort.Chan[int] = ch, sent: list[int] = sent) -> None:
                 try:
                     for i in range(20):
                         await ch.send(base + i)

@@ -44,8 +44,7 @@ def test_run_is_like_python_file(write: Write, tmp_path: Path) -> None:
     close."""
     (tmp_path / "neighbour.py").write_text("VALUE = 42\n")
     file = write(
-        HEAD + "from neighbour import VALUE\n"
-        "async def main():\n    print(VALUE, os.path.basename(__file__))\n"
+        HEAD + "from neighbour import VALUE\nasync def main():\n    print(VALUE, os.path.basename(__file__))\n"
     )
     done = gort_cli("run", file)
     assert done.stdout == "42 prog.py\n", done.stderr
@@ -53,9 +52,7 @@ def test_run_is_like_python_file(write: Write, tmp_path: Path) -> None:
 
 def test_run_does_not_run_the_main_guard_twice(write: Write) -> None:
     """A file that can also be started by itself runs main once."""
-    file = write(
-        HEAD + "async def main():\n    print('main')\nif __name__ == '__main__':\n    gort.run(main)\n"
-    )
+    file = write(HEAD + "async def main():\n    print('main')\nif __name__ == '__main__':\n    gort.run(main)\n")
     done = gort_cli("run", file)
     assert done.stdout == "main\n", done.stderr
 

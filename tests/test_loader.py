@@ -18,7 +18,11 @@ EXTENSION = importlib.machinery.EXTENSION_SUFFIXES[0]
 
 def run(code: str, **environment: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False,
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
         env={**os.environ, **environment},
     )
     assert done.returncode == 0, done.stderr

@@ -77,7 +77,9 @@ print(*[i.opname for i in dis.get_instructions(often, adaptive=True) if i.argval
 """
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 14), reason="how `dis` names what it shows is the interpreter's own business")
+@pytest.mark.skipif(
+    sys.version_info >= (3, 14), reason="how `dis` names what it shows is the interpreter's own business"
+)
 def test_the_modules_names_are_specialised_loads() -> None:
     """The interpreter turns `gort.go` into a load from the module's table; it refuses where a module has a
     `__getattr__` of its own."""
@@ -89,5 +91,7 @@ def test_the_modules_names_are_specialised_loads() -> None:
 
 
 def test_no_module_that_a_start_loads_has_a_getattr() -> None:
-    code = "import sys, gort; print(*[n for n, m in sys.modules.items() if n[:4] == 'gort' and '__getattr__' in vars(m)])"
+    code = (
+        "import sys, gort; print(*[n for n, m in sys.modules.items() if n[:4] == 'gort' and '__getattr__' in vars(m)])"
+    )
     assert run(code) == [""]

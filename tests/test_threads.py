@@ -43,7 +43,9 @@ def test_the_limit_ends_the_program(tmp_path: Path, what: str) -> None:
         "    await gort.sleep(15)\n    print('still there')\n",
     )
     assert (done.returncode, done.stdout) == (2, "10000\n"), done.stderr
-    assert done.stderr.startswith("runtime: program exceeds 6-thread limit\nfatal error: thread exhaustion\n\ngoroutine ")
+    assert done.stderr.startswith(
+        "runtime: program exceeds 6-thread limit\nfatal error: thread exhaustion\n\ngoroutine "
+    )
     assert f"main.{what}(...)" in done.stderr
 
 

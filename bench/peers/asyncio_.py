@@ -114,9 +114,7 @@ async def fan_in(n: int, k: int) -> float:
         for _ in range(per):
             await merged.put(await queue.get())
 
-    tasks = [asyncio.create_task(source(q)) for q in queues] + [
-        asyncio.create_task(forward(q)) for q in queues
-    ]
+    tasks = [asyncio.create_task(source(q)) for q in queues] + [asyncio.create_task(forward(q)) for q in queues]
     total = 0
     start = now()
     for _ in range(per * k):

@@ -30,9 +30,7 @@ from _common import check, emit, fail
 
 PIECES = 32
 ITEMS = 8000
-DOCUMENT = json.dumps(
-    [{"id": i, "name": f"item {i}", "tags": ["a", "b", str(i)], "x": i * 0.5} for i in range(400)]
-)
+DOCUMENT = json.dumps([{"id": i, "name": f"item {i}", "tags": ["a", "b", str(i)], "x": i * 0.5} for i in range(400)])
 BLOCK = bytes(range(256)) * 1024
 STOP = -1
 

@@ -6,24 +6,24 @@ from gort import os as os
 from gort import runtime as runtime
 from gort import signal as signal
 from gort import sync as sync
-from gort.group import Group as Group
-from gort.group import Handle as Handle
-from gort._runtime.sched.blocking import blocking as blocking
-from gort._runtime.wait.chan import Chan as Chan
+from gort._runtime.boot.main import run as run
+from gort._runtime.boot.wait import wait as wait
 from gort._runtime.core.errors import Cancelled as Cancelled
 from gort._runtime.core.errors import ChannelClosed as ChannelClosed
 from gort._runtime.core.errors import Deadlock as Deadlock
 from gort._runtime.core.errors import Panic as Panic
-from gort._runtime.boot.main import run as run
-from gort._runtime.sched.newproc import go as go
 from gort._runtime.core.op import gosched as gosched
+from gort._runtime.sched.blocking import blocking as blocking
+from gort._runtime.sched.newproc import go as go
+from gort._runtime.sched.timers import sleep as sleep
+from gort._runtime.wait.chan import Chan as Chan
 from gort._runtime.wait.select import select as select
 from gort._runtime.wait.timechan import Ticker as Ticker
 from gort._runtime.wait.timechan import Timer as Timer
 from gort._runtime.wait.timechan import after as after
 from gort._runtime.wait.timechan import after_func as after_func
-from gort._runtime.sched.timers import sleep as sleep
-from gort._runtime.boot.wait import wait as wait
+from gort.group import Group as Group
+from gort.group import Handle as Handle
 from gort.version import __version__ as __version__
 
 __all__ = [

@@ -35,13 +35,13 @@ from types import TracebackType
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from gort._runtime.boot import main as _main
-from gort._runtime.sched import newproc as _newproc
 from gort._runtime.core import runtime2 as _runtime2
-from gort._runtime.wait.chan import Chan
 from gort._runtime.core.mistakes import shared
+from gort._runtime.sched import newproc as _newproc
+from gort._runtime.sched.timers import to_ns
+from gort._runtime.wait.chan import Chan
 from gort._runtime.wait.select import select
 from gort._runtime.wait.timechan import after_func as _timer_func
-from gort._runtime.sched.timers import to_ns
 
 __all__ = [
     "CancelCauseFunc",

@@ -21,9 +21,9 @@ if sys.platform != "linux":
     raise ImportError(f"gort.exec needs Linux's epoll, and this is {sys.platform}: there is no poller for it yet")
 
 from gort import sync
+from gort._runtime.sched.blocking import blocking
 from gort._start.cython import lent as _lent
 from gort.group import Group
-from gort._runtime.sched.blocking import blocking
 
 with _lent():
     from gort._runtime.poll import fd as _fd
@@ -251,9 +251,7 @@ async def start(
     argv = (program, *args)
 
     def popen() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            argv, stdin=stdin, stdout=stdout, stderr=stderr, cwd=cwd, env=env, bufsize=0, **options
-        )
+        return subprocess.Popen(argv, stdin=stdin, stdout=stdout, stderr=stderr, cwd=cwd, env=env, bufsize=0, **options)
 
     return Cmd(await blocking(popen), argv)
 

@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Any
 
 from gort import sync
-from gort._runtime.sched.blocking import blocking
 from gort._runtime.poll.neterrors import Closed
+from gort._runtime.sched.blocking import blocking
 
 __all__ = [
     "File",

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from gort._runtime.boot import main, rt0
 from gort._runtime.core import debugvars, handoff, runtime2, traceback
-from gort._runtime.sched import procresize
 from gort._runtime.core.errors import Goexit
 from gort._runtime.core.mistakes import check_procs
+from gort._runtime.sched import procresize
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

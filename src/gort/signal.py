@@ -31,12 +31,12 @@ from signal import SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, Signals
 from typing import Any
 
 from gort import context as _context
-from gort._runtime.sched import newproc as _newproc
 from gort._runtime.core import runtime2 as _runtime2
+from gort._runtime.core.errors import ChannelClosed
+from gort._runtime.sched import newproc as _newproc
+from gort._runtime.wait.chan import Chan
 from gort._runtime.watch import signals as _signals
 from gort._runtime.watch import sigqueue as _sigqueue
-from gort._runtime.wait.chan import Chan
-from gort._runtime.core.errors import ChannelClosed
 
 __all__ = [
     "SIGHUP",

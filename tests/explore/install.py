@@ -22,12 +22,12 @@ from typing import Any
 
 import gort._runtime
 from explore import check, control, standins
-from gort._start.cython import lent
 from gort._runtime.boot import main
 from gort._runtime.c import net as _purenet
 from gort._runtime.c import rt as _pure
 from gort._runtime.core import debugvars, lockrank, machine, runtime2
 from gort._runtime.watch import sysmon
+from gort._start.cython import lent
 
 # Only these are stopped at each line: where unlocked fields are read and written.
 LINES = {
@@ -49,7 +49,9 @@ def make_lock(rank: int, owner: object = None) -> standins.Lock:
     return lock
 
 
-_numbers: dict[int, tuple[int, Any]] = {}  # what has been numbered in this schedule, kept alive so that its id is its own
+_numbers: dict[
+    int, tuple[int, Any]
+] = {}  # what has been numbered in this schedule, kept alive so that its id is its own
 
 
 def address(c: object) -> int:
@@ -134,8 +136,8 @@ _seed = dict(debugvars.DEFAULTS)
 
 # What the boot asks the system, and does not change between two schedules.
 FACTS = (
-    (debugvars, "cpu_quota"), (debugvars, "num_cpu"), (machine, "cpu_identity"), (machine, "auxv"), (machine, "thread_stack"),
-    (machine, "huge_page_size"), (machine, "signal_mask"),
+    (debugvars, "cpu_quota"), (debugvars, "num_cpu"), (machine, "cpu_identity"), (machine, "auxv"),
+    (machine, "thread_stack"), (machine, "huge_page_size"), (machine, "signal_mask"),
 )  # fmt: skip
 
 

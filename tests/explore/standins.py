@@ -229,7 +229,9 @@ def pause(c: control.Controller, seconds: float, cond: Callable[[], bool]) -> No
     one has done anything: it must not wait until everybody sleeps and time passes, nor keep the others from running."""
     steps = c.steps
     brief = seconds <= BRIEF_S
-    c.block("time", f"{seconds:g} s", lambda: cond() or (brief and c.steps > steps), c.now + max(1, round(seconds * 1e9)))
+    c.block(
+        "time", f"{seconds:g} s", lambda: cond() or (brief and c.steps > steps), c.now + max(1, round(seconds * 1e9))
+    )
 
 
 class Time:

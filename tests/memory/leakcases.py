@@ -603,4 +603,3 @@ if sys.platform == "linux":
                 group.go(reader, b, v)
                 await gort.gosched()
                 b.close()
-

@@ -67,7 +67,9 @@ def one_round(rng: random.Random, seconds: float) -> tuple[str, Counter[str]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Mixes everything gort has for minutes and checks that nothing is lost.")
+    parser = argparse.ArgumentParser(
+        description="Mixes everything gort has for minutes and checks that nothing is lost."
+    )
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     parser.add_argument("--round-seconds", type=float, default=3.0)

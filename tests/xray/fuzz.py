@@ -19,9 +19,9 @@ import traceback
 from pathlib import Path
 
 from gort.xray.boot.calltree import call_tree
+from gort.xray.boot.follow import Options, examine, follow
 from gort.xray.emulate.disasm import Disassembler
 from gort.xray.errors import XrayError
-from gort.xray.boot.follow import Options, examine, follow
 from gort.xray.show.tojson import boot_data, static_data
 
 LIMIT_S = 20

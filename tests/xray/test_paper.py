@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree as RichTree
 
-from gort.xray.show import paper, report
 from gort.xray.boot.follow import Options, xray
+from gort.xray.show import paper, report
 from gort.xray.show.paper import Paper, Tree
 
 STYLES = {"1": "bold", "2": "dim", "3": "italic", "32": "green", "33": "yellow", "34": "blue", "35": "magenta",

@@ -13,13 +13,13 @@ from pathlib import Path
 import fuzz
 import pytest
 
-from gort.xray.emulate.disasm import Disassembler
 from gort.xray.boot.follow import Options, examine, xray
-from gort.xray.systems.linux import BLOCKED, Linux
+from gort.xray.emulate.disasm import Disassembler
 from gort.xray.emulate.machine import Fault, Machine
-from gort.xray.show.paper import Paper
 from gort.xray.emulate.process import Process
+from gort.xray.show.paper import Paper
 from gort.xray.show.report import print_report
+from gort.xray.systems.linux import BLOCKED, Linux
 
 pytestmark = pytest.mark.go
 

@@ -10,9 +10,9 @@ import pytest
 from gdb_oracle import info_files
 
 from gort.xray.boot.calltree import Node, call_tree
+from gort.xray.boot.follow import examine, xray
 from gort.xray.emulate.disasm import Disassembler
 from gort.xray.errors import XrayError
-from gort.xray.boot.follow import examine, xray
 from gort.xray.show.tojson import to_data
 
 FORMATS = {

@@ -9,16 +9,16 @@ import pytest
 from gdb_oracle import values_at
 from xraykit import all_gos
 
-from gort.xray.systems.darwin import Darwin
-from gort.xray.emulate.disasm import Disassembler
 from gort.xray.boot.follow import Boot, Options, xray
-from gort.xray.layout.globals import find_globals
-from gort.xray.file.gobuild import read_buildinfo
-from gort.xray.file.image import load
-from gort.xray.layout.layout import find_layouts
+from gort.xray.emulate.disasm import Disassembler
 from gort.xray.emulate.machine import Machine
 from gort.xray.emulate.native import Decoder
+from gort.xray.file.gobuild import read_buildinfo
+from gort.xray.file.image import load
 from gort.xray.file.symbols import Symbols
+from gort.xray.layout.globals import find_globals
+from gort.xray.layout.layout import find_layouts
+from gort.xray.systems.darwin import Darwin
 
 pytestmark = pytest.mark.go
 

@@ -18,10 +18,10 @@ import pytest
 
 from gort.cli import _xray as command_module
 from gort.cli.xray import command
-from gort.xray.emulate import native
-from gort.xray.show.bench import measure
-from gort.xray.errors import XrayError
 from gort.xray.boot.follow import Options, xray
+from gort.xray.emulate import native
+from gort.xray.errors import XrayError
+from gort.xray.show.bench import measure
 from gort.xray.show.html import render
 from gort.xray.show.vs_gort import compare
 

@@ -231,8 +231,8 @@ def run(
     """Do it, and end the process with the exit status."""
 
     def work() -> None:
-        from gort.xray.errors import XrayError
         from gort.xray.boot.follow import Options, xray
+        from gort.xray.errors import XrayError
 
         for item in env:
             if "=" not in item or item.startswith("="):

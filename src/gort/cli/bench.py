@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 @click.command(name="bench")
 @click.argument("rows", nargs=-1, metavar="[ROW]...")
-@click.option(
-    "--rounds", type=click.IntRange(1, 100), default=5, show_default=True, help="Rounds of every row."
-)
+@click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True, help="Rounds of every row.")
 @click.option("--peers", default="", metavar="A,B,…", help="Only these peers beside gort.")
 @click.option("--quick", is_flag=True, help="Fewer operations: minutes become seconds, the spread grows.")
 @click.option(
@@ -120,8 +118,8 @@ def show(console: Console, title: str, header: list[str], rows: list[list[str]])
 
 def _xray(rounds: int) -> None:
     """`gort bench xray`: the emulated boot of a hello world and the static part of large files."""
-    from gort.xray.show.bench import measure, print_rows
     from gort.xray.errors import XrayError
+    from gort.xray.show.bench import measure, print_rows
 
     try:
         print_rows(measure(rounds))

@@ -38,7 +38,7 @@ class Addr(NamedTuple):
 
 
 def join_host_port(host: str, port: int | str) -> str:
-    """"host:port", or "[host]:port" for IPv6."""
+    """ "host:port", or "[host]:port" for IPv6."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from gort.net.addr import Addr, from_sockname
 from gort._runtime.poll import fd as _fd
 from gort._runtime.sched.timers import to_ns, when_after
+from gort.net.addr import Addr, from_sockname
 
 if TYPE_CHECKING:
     _FD = Any

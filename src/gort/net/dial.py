@@ -12,16 +12,16 @@ import os
 import socket
 from typing import Any
 
+from gort._runtime.core.errors import Cancelled
+from gort._runtime.poll.neterrors import DeadlineExceeded
+from gort._runtime.wait.chan import Chan
+from gort._runtime.wait.select import select
+from gort._runtime.wait.timechan import Timer
 from gort.group import Group
 from gort.net.addr import STREAMS, check_address, check_network, from_sockname, split_host_port, unix_path
 from gort.net.conn import Conn
 from gort.net.listen import set_nodelay
 from gort.net.resolve import lookup
-from gort._runtime.wait.chan import Chan
-from gort._runtime.core.errors import Cancelled
-from gort._runtime.poll.neterrors import DeadlineExceeded
-from gort._runtime.wait.select import select
-from gort._runtime.wait.timechan import Timer
 
 FALLBACK_DELAY_S = 0.25  # RFC 8305, section 5
 
@@ -215,9 +215,7 @@ class _Connected:
             sock.detach()
 
 
-async def dial(
-    network: str, address: str, timeout: float | None = None, local_addr: str | None = None
-) -> Conn:
+async def dial(network: str, address: str, timeout: float | None = None, local_addr: str | None = None) -> Conn:
     """Connects to "host:port" or to a Unix socket's path.
 
     network: tcp, tcp4, tcp6 or unix.  Raises ConnectionRefusedError and other OSErrors ("dial tcp 127.0.0.1:1:

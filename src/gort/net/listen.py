@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from gort._runtime.poll.neterrors import Closed
+from gort._runtime.sched.timers import sleep
 from gort.net.addr import (
     STREAMS,
     Addr,
@@ -24,8 +26,6 @@ from gort.net.addr import (
 )
 from gort.net.conn import Conn, Descriptor
 from gort.net.resolve import lookup
-from gort._runtime.poll.neterrors import Closed
-from gort._runtime.sched.timers import sleep
 
 TEMPORARY = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 BACKOFF_MIN_S = 0.005

@@ -12,12 +12,12 @@ import threading
 from types import TracebackType
 from typing import Any
 
+from gort._runtime.core.mistakes import shared
+from gort._runtime.poll.neterrors import Closed
 from gort.net.addr import Addr, split_host_port
 from gort.net.conn import Conn
 from gort.net.dial import Dialer
 from gort.net.listen import Listener, listen
-from gort._runtime.core.mistakes import shared
-from gort._runtime.poll.neterrors import Closed
 from gort.sync import Mutex
 
 CHUNK = 16384  # a TLS record's payload

@@ -43,7 +43,9 @@ class Program:
         for _ in range(STEPS):
             self.value += 1
             a, b = rng.choice(self.channels), rng.choice(self.channels)
-            found.append((rng.choice(KINDS), a, b, self.value, rng.choice((0, 1, 1, 3)) * MS, rng.randrange(GOROUTINES)))
+            found.append(
+                (rng.choice(KINDS), a, b, self.value, rng.choice((0, 1, 1, 3)) * MS, rng.randrange(GOROUTINES))
+            )
         return found
 
     async def one_of(self, cases: list[tuple[Any, int | None]], patience: float) -> None:

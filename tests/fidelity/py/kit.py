@@ -31,9 +31,7 @@ GO_PHRASES = (
 )
 
 
-def scenario(
-    body: Body | None = None, *, mode: str = "stdout", phrase: str = "", any_procs: bool = False
-) -> Any:
+def scenario(body: Body | None = None, *, mode: str = "stdout", phrase: str = "", any_procs: bool = False) -> Any:
     """Enter a scenario in the table; ``mode``, ``phrase`` and ``any_procs`` are for the harness."""
 
     def enter(body: Body) -> Body:

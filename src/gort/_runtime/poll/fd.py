@@ -23,7 +23,18 @@ if cython.compiled:
     rt_import()  # noqa: F821
 else:
     from gort._runtime.c.net import NET_AGAIN, net_accept, net_close, net_read, net_readinto, net_write, net_writev
-    from gort._runtime.poll.polldesc import AGAIN, CLOSED, DRAINED, EXPIRED, MORE, OK, REFUSED, NetOp, PollDesc, wakeside
+    from gort._runtime.poll.polldesc import (
+        AGAIN,
+        CLOSED,
+        DRAINED,
+        EXPIRED,
+        MORE,
+        OK,
+        REFUSED,
+        NetOp,
+        PollDesc,
+        wakeside,
+    )
 
     # Op.kind: even ones read, odd ones write.
     READ = 0  # elem: None, then the bytes; when: how many at most

@@ -111,7 +111,9 @@ class RLock(_thread.RLock):  # type: ignore[misc]  # final in typeshed, not in C
         except RuntimeError as e:
             if self.hold is not None:
                 where = self.hold.where
-                e.add_note(f"gort: goroutine {self.hold.goid} took this RLock on another thread\n\tat {where}\n{REMEDY}")
+                e.add_note(
+                    f"gort: goroutine {self.hold.goid} took this RLock on another thread\n\tat {where}\n{REMEDY}"
+                )
             raise
         hold = self.hold
         if hold is not None:

@@ -22,7 +22,14 @@ else:
 
 from gort._runtime.core import op as _op  # noqa: F401  (gives Op its await protocol before it is subclassed)
 from gort._runtime.core.mistakes import shared
-from gort._runtime.core.runtime2 import WAIT_COND, WAIT_MUTEX, WAIT_RWMUTEX_R, WAIT_RWMUTEX_W, WAIT_SEMACQUIRE, WAIT_WAITGROUP
+from gort._runtime.core.runtime2 import (
+    WAIT_COND,
+    WAIT_MUTEX,
+    WAIT_RWMUTEX_R,
+    WAIT_RWMUTEX_W,
+    WAIT_SEMACQUIRE,
+    WAIT_WAITGROUP,
+)
 
 COUNTER_MAX = 2**31 - 1  # of a WaitGroup, as in Go
 _COUNTER_MAX = cython.declare(cython.longlong, 0x7FFFFFFF)

@@ -101,19 +101,14 @@ def series_of(row: Row, peers: list[Peer], bench: Path, result: Result) -> Serie
     if row.kind == "stall":
         return stall_series(row, ready, bench)
     if row.kind == "net":
-        return {
-            name: partial(network.measure, server, row)
-            for name, server in network.servers(row, ready).items()
-        }
+        return {name: partial(network.measure, server, row) for name, server in network.servers(row, ready).items()}
     series: Series = {}
     for peer in ready:
         if row.workload not in peer.workloads:
             continue
         need = row.goroutines * ROUGH_BYTES.get(peer.key, 2_000)
         if need > memory_available() * 0.8:
-            result.failed[peer.key] = (
-                f"would take about {need / 1e9:.0f} GB of memory, more than is free here"
-            )
+            result.failed[peer.key] = f"would take about {need / 1e9:.0f} GB of memory, more than is free here"
             continue
         series[peer.key] = partial(once, peer, row.workload, str(row.n))
     return series
@@ -130,9 +125,7 @@ def start(command: list[str], environment: dict[str, str]) -> tuple[float, None]
     times = []
     for _ in range(10):
         begin = perf_counter()
-        done = subprocess.run(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
-        )
+        done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
         times.append((perf_counter() - begin) * 1e3)
         if done.returncode != 0:
             raise BenchError(done.stderr.decode(errors="replace").strip().splitlines()[-1][:200])

@@ -77,9 +77,7 @@ def find_bench() -> Path:
     for folder in (package.parent.parent / "bench", package / "_bench", Path.cwd() / "bench"):
         if (folder / "peers" / "_common.py").is_file():
             return folder
-    raise BenchError(
-        "the peers' programs (bench/peers) were not found; run gort bench in a checkout of gort's sources"
-    )
+    raise BenchError("the peers' programs (bench/peers) were not found; run gort bench in a checkout of gort's sources")
 
 
 def find_go() -> str | None:

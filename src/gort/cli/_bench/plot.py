@@ -58,15 +58,11 @@ def draw(results: list[Result], peers: list[Peer], title: str) -> str | None:
     for power in range(low, high + 1):
         at = x(10.0**power)
         out.append(f'<line x1="{at:.1f}" y1="{TOP - 6}" x2="{at:.1f}" y2="{height - 24}" stroke="#ddd"/>')
-        out.append(
-            f'<text x="{at:.1f}" y="{height - 10}" text-anchor="middle" fill="#555">'
-            f"{power_text(power)}</text>"
-        )
+        out.append(f'<text x="{at:.1f}" y="{height - 10}" text-anchor="middle" fill="#555">{power_text(power)}</text>')
     y = float(TOP)
     for result, tall in zip(shown, heights, strict=True):
         out.append(
-            f'<text x="{LEFT - 8}" y="{y + (tall - GAP) / 2 + 4:.1f}" text-anchor="end">'
-            f"{escape(result.row.key)}</text>"
+            f'<text x="{LEFT - 8}" y="{y + (tall - GAP) / 2 + 4:.1f}" text-anchor="end">{escape(result.row.key)}</text>'
         )
         for name in names:
             value = result.median(name)
@@ -77,8 +73,7 @@ def draw(results: list[Result], peers: list[Peer], title: str) -> str | None:
                 f'fill="{COLOURS.get(name, "#333")}"/>'
             )
             out.append(
-                f'<text x="{x(value) + 4:.1f}" y="{y + BAR - 2:.1f}" font-size="9" fill="#333">'
-                f"{value:,.0f}</text>"
+                f'<text x="{x(value) + 4:.1f}" y="{y + BAR - 2:.1f}" font-size="9" fill="#333">{value:,.0f}</text>'
             )
             y += BAR
         y += GAP

@@ -47,9 +47,7 @@ def ratio_cell(result: Result, name: str) -> str:
     return "–" if value is None else f"{value:.2f}×" if value < 10 else f"{value:.0f}×"
 
 
-def operation_table(
-    results: list[Result], peers: list[Peer], cells: str
-) -> tuple[list[str], list[list[str]]]:
+def operation_table(results: list[Result], peers: list[Peer], cells: str) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the main table: `cells` is "median" or "ratio"."""
     names = [peer.key for peer in peers if not peer.missing]
     rows = []
@@ -109,9 +107,7 @@ def network_table(results: list[Result]) -> tuple[list[str], list[list[str]]]:
             continue
         for name, values in result.values.items():
             extra = result.extra.get(name, [])
-            middle = {
-                key: sorted(e[key] for e in extra)[len(extra) // 2] for key in (extra[0] if extra else {})
-            }
+            middle = {key: sorted(e[key] for e in extra)[len(extra) // 2] for key in (extra[0] if extra else {})}
             rows.append(
                 [
                     result.row.key,
@@ -189,9 +185,7 @@ def as_data(
     }
 
 
-def markdown(
-    machine: dict[str, object], results: list[Result], peers: list[Peer], verdicts: list[Verdict]
-) -> str:
+def markdown(machine: dict[str, object], results: list[Result], peers: list[Peer], verdicts: list[Verdict]) -> str:
     lines = [
         "# gort bench",
         "",
@@ -200,9 +194,7 @@ def markdown(
         f"gort {'compiled' if machine['gort_compiled'] else 'uncompiled'}.",
         "",
     ]
-    lines += [
-        f"- {p.key} {p.version}" if not p.missing else f"- {p.key}: left out, {p.missing}" for p in peers
-    ]
+    lines += [f"- {p.key} {p.version}" if not p.missing else f"- {p.key}: left out, {p.missing}" for p in peers]
     for title, header, rows in tables(results, peers):
         lines += ["", f"## {title}", "", "| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
         lines += ["| " + " | ".join(row) + " |" for row in rows]

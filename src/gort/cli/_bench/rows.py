@@ -15,15 +15,15 @@ UNITS = {"ns": "ns per operation", "bytes": "bytes per goroutine", "ms": "ms", "
 
 @dataclass(frozen=True)
 class Row:
-    key: str                    # the row's name on the command line and in the report
-    workload: str               # the workload's name in the peers' programs
-    n: int                      # operations
-    quick: int                  # operations with --quick
-    text: str                   # what a user would recognise
+    key: str  # the row's name on the command line and in the report
+    workload: str  # the workload's name in the peers' programs
+    n: int  # operations
+    quick: int  # operations with --quick
+    text: str  # what a user would recognise
     unit: str = "ns"
-    kind: str = "op"            # op, memory, start, parallel, stall or net
-    rounds: int = 1000          # at most so many rounds: the big ones take long and vary little
-    goroutines: int = 0         # how many are alive at once, for the check that memory suffices
+    kind: str = "op"  # op, memory, start, parallel, stall or net
+    rounds: int = 1000  # at most so many rounds: the big ones take long and vary little
+    goroutines: int = 0  # how many are alive at once, for the check that memory suffices
 
 
 ROWS: tuple[Row, ...] = (
@@ -31,9 +31,23 @@ ROWS: tuple[Row, ...] = (
     Row("spawn", "spawn", 20_000, 5_000, "start and finish a goroutine, a thousand at a time"),
     Row("spawn-1e3", "spawn-scale", 1_000, 1_000, "10^3 goroutines started at once, per goroutine"),
     Row("spawn-1e4", "spawn-scale", 10_000, 10_000, "10^4 goroutines started at once, per goroutine"),
-    Row("spawn-1e5", "spawn-scale", 100_000, 100_000, "10^5 goroutines started at once, per goroutine", goroutines=100_000),
-    Row("spawn-1e6", "spawn-scale", 1_000_000, 200_000, "10^6 goroutines started at once, per goroutine", rounds=3,
-        goroutines=1_000_000),
+    Row(
+        "spawn-1e5",
+        "spawn-scale",
+        100_000,
+        100_000,
+        "10^5 goroutines started at once, per goroutine",
+        goroutines=100_000,
+    ),
+    Row(
+        "spawn-1e6",
+        "spawn-scale",
+        1_000_000,
+        200_000,
+        "10^6 goroutines started at once, per goroutine",
+        rounds=3,
+        goroutines=1_000_000,
+    ),
     Row("ping-pong", "ping-pong", 20_000, 5_000, "round trip over two unbuffered channels"),
     Row("pipeline-1", "pipeline-1", 100_000, 20_000, "an item through one buffered channel (128)"),
     Row("pipeline-100", "pipeline-100", 200_000, 50_000, "an item through 100 stages, per stage"),
@@ -42,10 +56,36 @@ ROWS: tuple[Row, ...] = (
     Row("select-16", "select-16", 19_200, 4_800, "receive by select over 16 channels"),
     Row("mutex", "mutex", 20_000, 5_000, "a lock that 10 goroutines contend for, held over one hand-over"),
     Row("timers", "timers", 100_000, 20_000, "start and stop a timer, 10^5 pending at once"),
-    Row("sleepers", "sleepers", 100_000, 20_000, "10^5 goroutines sleep 1 to 10 ms, per sleeper", rounds=3, goroutines=100_000),
-    Row("skynet", "skynet", 1_000_000, 100_000, "10^6 goroutines in a tree of tens, per leaf", rounds=3, goroutines=1_111_111),
+    Row(
+        "sleepers",
+        "sleepers",
+        100_000,
+        20_000,
+        "10^5 goroutines sleep 1 to 10 ms, per sleeper",
+        rounds=3,
+        goroutines=100_000,
+    ),
+    Row(
+        "skynet",
+        "skynet",
+        1_000_000,
+        100_000,
+        "10^6 goroutines in a tree of tens, per leaf",
+        rounds=3,
+        goroutines=1_111_111,
+    ),
     Row("memory-1e5", "memory", 100_000, 100_000, "10^5 goroutines parked on a channel", "bytes", "memory", 3, 100_000),
-    Row("memory-1e6", "memory", 1_000_000, 200_000, "10^6 goroutines parked on a channel", "bytes", "memory", 2, 1_000_000),
+    Row(
+        "memory-1e6",
+        "memory",
+        1_000_000,
+        200_000,
+        "10^6 goroutines parked on a channel",
+        "bytes",
+        "memory",
+        2,
+        1_000_000,
+    ),
     Row("start", "start", 10, 5, "interpreter, import, boot, hello, exit", "ms", "start"),
     Row("parallel-primes", "primes", 1, 1, "sieve of primes in segments, pure Python", "s", "parallel", 3),
     Row("parallel-json", "json", 1, 1, "parsing JSON", "s", "parallel", 3),

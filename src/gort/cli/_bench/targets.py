@@ -51,11 +51,7 @@ def judge(results: list[Result], compiled: bool, gil: bool) -> list[Verdict]:
 
 def judge_go(by_key: dict[str, Result]) -> Iterator[Verdict]:
     for key, most in BESIDE_GO.items():
-        if (
-            (result := by_key.get(key))
-            and (ours := result.median("gort"))
-            and (theirs := result.median("go"))
-        ):
+        if (result := by_key.get(key)) and (ours := result.median("gort")) and (theirs := result.median("go")):
             yield Verdict(f"{key}: at most {most:g} × Go", f"{ours / theirs:.2f} ×", ours <= most * theirs)
 
 
@@ -80,19 +76,13 @@ def judge_sizes(by_key: dict[str, Result]) -> Iterator[Verdict]:
         if (result := by_key.get(key)) and (ours := result.median("gort")):
             yield Verdict(f"{key}: at most {PARKED_BYTES} bytes", f"{ours:.0f} bytes", ours <= PARKED_BYTES)
     scale = [
-        by_key[key].median("gort")
-        for key in ("spawn-1e3", "spawn-1e4", "spawn-1e5", "spawn-1e6")
-        if key in by_key
+        by_key[key].median("gort") for key in ("spawn-1e3", "spawn-1e4", "spawn-1e5", "spawn-1e6") if key in by_key
     ]
     if len(scale) == 4 and all(scale):
         values = [value for value in scale if value]
         factor = max(values) / min(values)
         yield Verdict(f"spawn flat within {FLAT} from 10^3 to 10^6", f"{factor:.2f} ×", factor <= FLAT)
-    if (
-        (result := by_key.get("start"))
-        and (ours := result.median("gort"))
-        and (floor := result.median("python"))
-    ):
+    if (result := by_key.get("start")) and (ours := result.median("gort")) and (floor := result.median("python")):
         yield Verdict(
             f"start: at most {START_MS:g} ms over the interpreter",
             f"{ours - floor:.1f} ms",

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from gort.xray.emulate.disasm import Disassembler
 from gort.xray.file.pclntab import Func
-from gort.xray.record import field, record
 from gort.xray.file.symbols import Symbols
+from gort.xray.record import field, record
 
 _DEPTH = 6
 _NOISE = (

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import os
 
+from gort.xray.boot.stations import Event, Recorder, Station
 from gort.xray.emulate.disasm import Disassembler
-from gort.xray.errors import XrayError
-from gort.xray.layout.globals import Globals, find_globals
-from gort.xray.file.gobuild import BuildInfo, read_buildinfo, why_not_go
-from gort.xray.file.image import Image, load
-from gort.xray.layout.layout import Layouts, find_layouts
 from gort.xray.emulate.machine import Machine
 from gort.xray.emulate.native import preload
-from gort.xray.record import field, record
-from gort.xray.layout.state import Snapshot, StateReader
-from gort.xray.boot.stations import Event, Recorder, Station
+from gort.xray.errors import XrayError
+from gort.xray.file.gobuild import BuildInfo, read_buildinfo, why_not_go
+from gort.xray.file.image import Image, load
 from gort.xray.file.symbols import Symbols
+from gort.xray.layout.globals import Globals, find_globals
+from gort.xray.layout.layout import Layouts, find_layouts
+from gort.xray.layout.state import Snapshot, StateReader
+from gort.xray.record import field, record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -118,9 +118,9 @@ def follow(static: Static, options: Options) -> Boot:
     """Emulate the boot. Raises `XrayError` for options that do not fit the file; a program that misbehaves is a
     result.
     """
+    from gort.xray.emulate.process import Process
     from gort.xray.systems.linux import Linux
     from gort.xray.systems.loader import setup
-    from gort.xray.emulate.process import Process
 
     image, symbols = static.image, static.symbols
     disasm = Disassembler(symbols)

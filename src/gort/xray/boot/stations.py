@@ -18,14 +18,14 @@ Rejected: a station for every function: a hello world enters 60,000. Matching ca
 
 from __future__ import annotations
 
+from gort.xray.boot.story import story
 from gort.xray.emulate.disasm import Disassembler
+from gort.xray.emulate.process import Process
 from gort.xray.errors import XrayError
 from gort.xray.file.pclntab import Func
-from gort.xray.emulate.process import Process
-from gort.xray.record import field, frozen, record
-from gort.xray.layout.state import Snapshot, StateReader
-from gort.xray.boot.story import story
 from gort.xray.file.symbols import Symbols
+from gort.xray.layout.state import Snapshot, StateReader
+from gort.xray.record import field, frozen, record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ import struct
 
 from gort.xray.emulate.arch import ARCHES, Arch
 from gort.xray.emulate.disasm import Disassembler
-from gort.xray.errors import XrayError
 from gort.xray.emulate.memory import TOP, AddressSpace
 from gort.xray.emulate.native import Context, Engine, constants
+from gort.xray.errors import XrayError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from __future__ import annotations
 import ctypes
 from bisect import bisect_right
 
-from gort.xray.errors import XrayError
 from gort.xray.emulate.native import Engine
+from gort.xray.errors import XrayError
 
 PAGE = 4096
 CHUNK = 256 << 10

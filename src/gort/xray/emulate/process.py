@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from gort.xray.emulate import signals
 from gort.xray.emulate.machine import Fault, Machine
-from gort.xray.record import field, frozen, record
 from gort.xray.emulate.vfs import Files
+from gort.xray.record import field, frozen, record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ candidates, and the reader of the memory takes the one whose contents are Ps (st
 from __future__ import annotations
 
 from gort.xray.emulate.disasm import Disassembler
+from gort.xray.file.symbols import Symbols
 from gort.xray.layout.layout import Layouts
 from gort.xray.record import field, record
-from gort.xray.file.symbols import Symbols
 
 
 @record

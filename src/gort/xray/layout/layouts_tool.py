@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 import textwrap
 
-from gort.xray.file.dwarf import read_layouts
 from gort.xray.errors import XrayError
+from gort.xray.file.dwarf import read_layouts
 from gort.xray.file.gobuild import read_buildinfo
 from gort.xray.file.image import load
 from gort.xray.layout.layout import FIELDS, _clean

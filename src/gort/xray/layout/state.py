@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import struct
 
+from gort.xray.emulate.machine import Machine
 from gort.xray.layout.globals import Globals
 from gort.xray.layout.layout import Layouts, g_status, p_status
-from gort.xray.emulate.machine import Machine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

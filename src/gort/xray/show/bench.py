@@ -22,8 +22,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gort.xray.errors import XrayError
 from gort.xray.boot.follow import Options, xray
+from gort.xray.errors import XrayError
 
 _HELLO = 'package main\n\nimport "fmt"\n\nfunc main() { fmt.Println("Hello, world") }\n'
 _LARGE = (

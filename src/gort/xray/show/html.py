@@ -14,8 +14,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from gort.xray.errors import XrayError
 from gort.xray.boot.follow import Report
+from gort.xray.errors import XrayError
 from gort.xray.show.page import PAGE
 from gort.xray.show.report import syscall_text
 from gort.xray.show.tojson import static_data

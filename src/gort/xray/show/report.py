@@ -8,12 +8,12 @@ gathered in one dim line, so that the tree can be read; `full` shows them all.
 from __future__ import annotations
 
 from gort.xray.boot.calltree import Node, call_tree
-from gort.xray.emulate.disasm import Disassembler
 from gort.xray.boot.follow import Boot, Report, Static
-from gort.xray.layout.layout import g_status, p_status
-from gort.xray.systems.linux import BLOCKED, REPLACED
-from gort.xray.show.paper import Paper, Tree, blue, bold, cyan, dim, green, italic, magenta, plain, yellow
 from gort.xray.boot.stations import Station
+from gort.xray.emulate.disasm import Disassembler
+from gort.xray.layout.layout import g_status, p_status
+from gort.xray.show.paper import Paper, Tree, blue, bold, cyan, dim, green, italic, magenta, plain, yellow
+from gort.xray.systems.linux import BLOCKED, REPLACED
 
 _MAX_CHANGES = 12
 _HIDDEN = ("register ",)

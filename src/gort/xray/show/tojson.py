@@ -6,10 +6,10 @@ Numbers are numbers (addresses too); a station's `changed` maps flat names to [b
 from __future__ import annotations
 
 from gort.xray.boot.calltree import Node, call_tree
-from gort.xray.emulate.disasm import Disassembler
-from gort.xray.errors import XrayError
 from gort.xray.boot.follow import Boot, Report, Static
 from gort.xray.boot.stations import Station
+from gort.xray.emulate.disasm import Disassembler
+from gort.xray.errors import XrayError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

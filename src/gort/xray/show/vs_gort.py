@@ -10,9 +10,9 @@ row.
 
 from __future__ import annotations
 
-from gort.xray.errors import XrayError
 from gort.xray.boot.follow import Boot
 from gort.xray.boot.stations import Station
+from gort.xray.errors import XrayError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import struct
 
+from gort.xray.emulate.process import EPOCH, Process, Thread
 from gort.xray.errors import XrayError
 from gort.xray.file.image import Image
 from gort.xray.systems.imports import Imports
 from gort.xray.systems.linux import BLOCKED
 from gort.xray.systems.loader import STACK_SIZE, STACK_TOP, load_segments
-from gort.xray.emulate.process import EPOCH, Process, Thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

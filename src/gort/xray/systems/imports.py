@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import struct
 
+from gort.xray.emulate.process import Process
 from gort.xray.file.image import Image
 from gort.xray.systems.linux import BLOCKED
-from gort.xray.emulate.process import Process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import struct
 
+from gort.xray.emulate.process import Process, Thread
 from gort.xray.errors import XrayError
 from gort.xray.file.image import Image
-from gort.xray.emulate.process import Process, Thread
 
 STACK_TOP = 0x7FFFFFFFF000
 STACK_SIZE = 8 << 20

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import struct
 
+from gort.xray.emulate.process import EPOCH, Process, Thread
 from gort.xray.errors import XrayError
 from gort.xray.file.image import Image
+from gort.xray.record import record
 from gort.xray.systems.imports import YIELDED, Imports
 from gort.xray.systems.linux import BLOCKED
 from gort.xray.systems.loader import STACK_SIZE, STACK_TOP, load_segments
-from gort.xray.emulate.process import EPOCH, Process, Thread
-from gort.xray.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
