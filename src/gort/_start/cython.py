@@ -1,7 +1,12 @@
-"""What the hot modules' `import cython` finds when they run uncompiled: the few names they use, without Cython.
+"""What the hot modules' `import cython` and `from cython.cimports.… import …` find when they run uncompiled.
 
-Cython is needed to build gort, not to run it.  The names are put into sys.modules only while gort's own modules are
-imported (see `lent`), so that a program's own `import cython` is never affected.
+Cython is needed to build gort, not to run it.  Compiled, both statements are gone: a cimport binds C types, functions and
+constants at compile time.  Uncompiled, `cython` is the few names below, and `cython.cimports.gort.X` has the names of the
+ordinary module `gort.X`: the module that the .pxd describes, or, for room c, the stand-ins beside the .pxd.  What is
+cimported from elsewhere (libc, cpython) is used by compiled code alone, and any name will do.
+
+Both are in sys.modules only while gort's own modules are imported (see `lent`), so that a program's own `import cython`
+is never affected.
 """
 
 from __future__ import annotations
@@ -9,13 +14,18 @@ from __future__ import annotations
 import sys
 from _thread import allocate_lock
 
-# As everywhere on the way of a start: typing and contextlib take longer to import than gort itself.
+# As everywhere on the way of a start: typing, contextlib and importlib.machinery take longer to import than gort itself.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
     from types import ModuleType
     from typing import Any
 else:
     ModuleType = type(sys)
+    ModuleSpec = type(sys.__spec__)
+
+OURS = "cython.cimports.gort."
 
 
 class _Type:
@@ -25,19 +35,61 @@ class _Type:
         return value
 
 
+class _Elsewhere(ModuleType):
+    """`cython.cimports.libc.stdint` and the like: any name, and nothing behind it."""
+
+    __path__: list[str] = []
+
+    def __getattr__(self, name: str) -> _Type:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Type()
+
+
+class CImports:
+    """The meta-path finder and the loader of `cython.cimports.…`."""
+
+    @classmethod
+    def find_spec(
+        cls, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """A spec for cython.cimports and what lies in it; None for every other module."""
+        return ModuleSpec(fullname, cls) if fullname.startswith("cython.cimports") else None  # type: ignore[arg-type]
+
+    @classmethod
+    def create_module(cls, spec: ModuleSpec) -> ModuleType:
+        """An empty module: exec_module fills it."""
+        return _Elsewhere(spec.name)
+
+    @classmethod
+    def exec_module(cls, module: ModuleType) -> None:
+        """Gives the module the names of gort's module that the cimport is from."""
+        if module.__name__.startswith(OURS):
+            name = module.__name__.removeprefix("cython.cimports.")
+            __import__(name)
+            found = {k: v for k, v in vars(sys.modules[name]).items() if not k.startswith("__")}
+            module.__dict__.update(found)
+
+
 def _make() -> ModuleType:
     module = ModuleType("cython")
+    module.__path__ = []
     module.compiled = False  # type: ignore[attr-defined]
     module.declare = lambda _type, value=None: value  # type: ignore[attr-defined]
     module.cast = lambda _type, value: value  # type: ignore[attr-defined]
-    for name in ("int", "bint", "longlong", "ulonglong", "double", "Py_ssize_t"):
+    for name in ("int", "uint", "bint", "longlong", "ulonglong", "double", "Py_ssize_t"):
         setattr(module, name, _Type())
     return module
 
 
-_mu = allocate_lock()  # guards what follows, and the entry in sys.modules
+def _take() -> dict[str, ModuleType]:
+    """Takes cython and its submodules out of sys.modules."""
+    return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "cython"}
+
+
+_mu = allocate_lock()  # guards what follows, and the entries in sys.modules
 _borrowers = 0  # threads may import at the same time, and an import leads to another
-_before: ModuleType | None = None
+_before: dict[str, ModuleType] = {}  # the program's own
 
 
 class lent:
@@ -47,8 +99,9 @@ class lent:
         global _borrowers, _before
         with _mu:
             if _borrowers == 0:
-                _before = sys.modules.get("cython")
+                _before = _take()
                 sys.modules["cython"] = _make()
+                sys.meta_path.insert(0, CImports)
             _borrowers += 1
 
     def __exit__(self, *exc: object) -> None:
@@ -56,8 +109,7 @@ class lent:
         with _mu:
             _borrowers -= 1
             if _borrowers == 0:
-                if _before is None:
-                    del sys.modules["cython"]
-                else:
-                    sys.modules["cython"] = _before
-                _before = None
+                sys.meta_path.remove(CImports)
+                _take()
+                sys.modules.update(_before)
+                _before = {}

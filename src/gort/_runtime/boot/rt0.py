@@ -231,7 +231,7 @@ def schedinit(s: Any, m0: Any, rec: Record, debug: dict[str, int], procs: int | 
     rec.skip("itabsinit", "methods are looked up by name; there are no interface tables")
     with rec.step("msigsave") as d:
         blocked = machine.signal_mask()
-        m0.state = blocked
+        m0.sigmask = blocked
         d.update(blocked=sorted(int(x) for x in blocked))
     with rec.step("goargs") as d:
         d.update(args=list(sys.argv))
@@ -303,7 +303,6 @@ def mcommoninit(s: Any, m0: Any) -> None:
     m0.gsignal = runtime2.G()
     m0.gsignal.system = True
     m0.gsignal.sched = s
-    m0.createstack = None
     m0.thread = threading.current_thread()
     m0.started = True
     m0.sched = s

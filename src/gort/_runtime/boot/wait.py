@@ -15,6 +15,7 @@ from gort._runtime.sched import newproc
 from gort._runtime.sched.blocking import BlockingOp
 from gort._runtime.wait.chan import ChanOp
 from gort._runtime.core.errors import Cancelled
+from gort._runtime.core.machine import nanotime
 from gort._runtime.core.op import GoschedOp, awaited_twice, claim, describe
 from gort._runtime.wait.select import SelectOp
 from gort._runtime.sched.timers import SleepOp, to_ns
@@ -79,7 +80,7 @@ def _wait_op(op: Any, limit: int | None, m: Any) -> Any:
     if s is None and not isinstance(op, (ChanOp, SelectOp)):
         s = _only_runtime(describe(op))
     g = handoff.thread_g(s)
-    deadline = None if limit is None else runtime2_clock() + limit
+    deadline = None if limit is None else nanotime() + limit
     if op.begin(g) == _PARK:
         timers = _timers(op) if m is None else []
         if handoff.thread_park(g, op):
@@ -102,7 +103,7 @@ def _sleep(op: Any, g: Any, s: Any, m: Any, deadline: int | None, timers: list[A
             for t in timers:
                 if t.due and (until is None or t.due < until):
                     until = t.due
-            left = -1.0 if until is None else max(0.0, (until - runtime2_clock()) / 1e9)
+            left = -1.0 if until is None else max(0.0, (until - nanotime()) / 1e9)
             if g.note.sleep(left):
                 if s is not None and s.exiting and g.parked:
                     if op.abort():
@@ -111,7 +112,7 @@ def _sleep(op: Any, g: Any, s: Any, m: Any, deadline: int | None, timers: list[A
                 return
             for t in timers:
                 t.look()
-            if deadline is not None and runtime2_clock() >= deadline:
+            if deadline is not None and nanotime() >= deadline:
                 if op.abort():
                     raise TimeoutError(f"{describe(op)} took longer than the timeout of gort.wait")
                 deadline = None  # it is done: the wake-up is on its way
@@ -138,11 +139,6 @@ def _without_runtime(op: Any, limit: int | None) -> Any:
         return op.c(*args, **kwargs)
     time.sleep(0)
     return None
-
-
-def runtime2_clock() -> int:
-    """The runtime's clock in ns."""
-    return time.monotonic_ns()
 
 
 def _only_runtime(what: str) -> Any:

@@ -24,6 +24,12 @@
 #include <unistd.h>
 #endif
 
+#ifdef Py_GIL_DISABLED
+#define GORT_FREE_THREADED 1
+#else
+#define GORT_FREE_THREADED 0
+#endif
+
 /* ---- shared state -------------------------------------------------------------------------------------------
  * Each extension module includes this header, so a plain static would exist once per module.  One module (runtime2)
  * owns the state and exports it as a capsule; the others fetch the pointer when they are imported. */
@@ -128,7 +134,6 @@ static inline PyObject *rt_export(void) {
 }
 static inline void rt_set_lockrank(int on) { gort_owned.lockrank = gort_lockrank = on; }
 static inline void rt_set_rank_throw(void (*f)(int, int, int)) { gort_rank_throw = f; }
-static inline int rt_held_count(void) { return gort_tls_held.n; }
 #else
 static inline int rt_import(void) {
     /* Not PyCapsule_Import: that walks attributes from the package, which is half imported at this point. */
@@ -281,6 +286,12 @@ static inline void rt_swap_context(PyObject **ctx) { rt_swap_context_of(PyThread
 /* The context a child inherits: a copy of the current one, or NULL where there is none to copy. */
 static inline PyObject *rt_copy_context(void) {
     if (PyThreadState_GET()->context == NULL) return NULL;
+    return PyContext_CopyCurrent();
+}
+
+/* The same as an object; None where there is none to copy. */
+static inline PyObject *rt_copy_context_object(void) {
+    if (PyThreadState_GET()->context == NULL) Py_RETURN_NONE;
     return PyContext_CopyCurrent();
 }
 

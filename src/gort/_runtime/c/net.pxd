@@ -1,4 +1,4 @@
-# net.pxd: the C side of gort_net.h for the compiled core.  _purenet.py holds the same names for the uncompiled one.
+# net.pxd: the C side of gort_net.h for the compiled core.  net.py holds the same names for the uncompiled one.
 from libc.stdint cimport int64_t
 
 cdef extern from "gort_net.h":

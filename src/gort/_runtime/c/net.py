@@ -1,4 +1,4 @@
-"""Stand-ins, for the uncompiled core, of the C in gort_net.h: same names, same contracts.
+"""What net.pxd declares, for the uncompiled core: same names, same contracts.  The C is in gort_net.h.
 
 Nothing here decides anything.  Only the uncompiled core imports this file.
 """
@@ -12,8 +12,12 @@ from typing import Any
 
 NET_AGAIN = -2
 
-net_eventfd = lambda: os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # noqa: E731
 net_close = os.close
+
+
+def net_eventfd() -> int:
+    """What wakes a poller that sleeps."""
+    return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
 
 def net_epoll_create() -> Any:
@@ -115,3 +119,10 @@ def net_accept(fd: int, sock: socket.socket) -> tuple[int, Any] | None:
             continue
         os.set_blocking(conn, False)
         return conn, addr
+
+
+def _compiled_only(*args: Any) -> Any:
+    raise NotImplementedError("only the compiled core calls this; see gort_net.h")
+
+
+net_event_fd = net_event_mask = net_load = net_store = net_swap = net_add = net_item = _compiled_only

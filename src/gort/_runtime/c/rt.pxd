@@ -1,4 +1,4 @@
-# rt.pxd: the C side of gort_rt.h for the compiled core.  _pure.py holds the same names for the uncompiled one.
+# rt.pxd: the C side of gort_rt.h for the compiled core.  rt.py holds the same names for the uncompiled one.
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint64_t, uint32_t
 
@@ -13,7 +13,8 @@ cdef extern from "gort_rt.h":
     void rt_setm(PyObject *m) noexcept
     int64_t nanotime "rt_nanotime"() noexcept nogil
     void rt_swap_context(PyObject **ctx) noexcept
-    object rt_copy_context_obj "rt_copy_context"()
+    object copy_context "rt_copy_context_object"()
+    bint FREE_THREADED "GORT_FREE_THREADED"
     PyObject *rt_copy_context() except? NULL
     int rt_resume(PyObject *coro, PyObject **ctx, PyObject **result) noexcept
     void rt_set_op_send(rt_sendfunc send) noexcept
@@ -44,3 +45,11 @@ cdef extern from "gort_rt.h":
     void rt_stack_bounds(long long *lo, long long *hi) noexcept
     int rt_tls_store(long long v) noexcept
     long long rt_tls_load() noexcept
+
+
+# What only the uncompiled core needs: see rt.py.
+cdef inline void own_dict(object obj) noexcept:
+    pass
+
+cdef inline object fields(object cls):
+    return cls

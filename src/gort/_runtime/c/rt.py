@@ -1,13 +1,14 @@
-"""Stand-ins, for the uncompiled core, of the C in gort_rt.h: same names, same contracts.
+"""What rt.pxd declares, for the uncompiled core: same names, same contracts.  The C is in gort_rt.h.
 
-Nothing here decides anything about scheduling.  Only the uncompiled core imports this file.
+Nothing here decides anything about scheduling.  Only the uncompiled core imports this file, through
+`from cython.cimports.gort._runtime.c.rt import …`, which the compiled core turns into C declarations.
 
-What is called at every switch is a C function where one will do (getm, caller, copy_context): a Python frame costs 350
+What is called at every switch is a C function where one will do (rt_getm, copy_context): a Python frame costs 350
 instructions.  Rejected, all counted on CPython 3.11: the M in a dict by thread number (two C calls, dearer than the
 thread-local); a SimpleQueue of one token in a lock's place (as dear as the lock); slots for Op too (2 % less, and each
-operation then has to set all of them); resume written out in proc.execute (1.4 %).  And locks left out where a critical
-section makes no call, as the compiled core leaves them out: CPython 3.11 and later switch threads at calls and loops
-alone, but under a tracer (a debugger, coverage) at every line.
+operation then has to set all of them); the resumption written out in proc.execute (1.4 %).  And locks left out where a
+critical section makes no call, as the compiled core leaves them out: CPython 3.11 and later switch threads at calls and
+loops alone, but under a tracer (a debugger, coverage) at every line.
 """
 
 from __future__ import annotations
@@ -16,34 +17,40 @@ import contextvars
 import sys
 import time
 from _thread import _local
-from types import CoroutineType, FunctionType
+from types import FunctionType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from functools import partial
-    from types import CodeType
     from typing import Any
 else:
     from _functools import partial  # functools itself brings half a dozen modules along
 
 nanotime = time.monotonic_ns
 
-_CO_COROUTINE = 0x80
-_send = CoroutineType.send  # unbound: to bind it at each resumption would make an object
+FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
 
+_CO_COROUTINE = 0x80
 
 _slot = _local()
 
 # The M of this thread, or None.  No function of ours: a Python frame would cost as much as the look.
-getm = partial(getattr, _slot, "m", None)
+rt_getm = partial(getattr, _slot, "m", None)
 
 
-def setm(m: Any) -> None:
+def rt_setm(m: Any) -> None:
     """Binds this thread to an M (None unbinds it)."""
     _slot.m = m
 
 
-FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
+def rt_import() -> int:
+    """Fetches the state that the compiled modules share; the uncompiled ones share it as Python objects do."""
+    return 0
+
+
+def rt_usleep(us: int) -> None:
+    """Sleeps for some microseconds."""
+    time.sleep(us / 1e6)
 
 
 def own_dict(obj: Any) -> None:
@@ -72,27 +79,22 @@ def fields(cls: Any) -> Any:
     return type(cls.__name__, cls.__bases__, {**body, "__slots__": names, "__init__": scope["__init__"]})
 
 
-caller = sys._getframe  # the frame `depth` calls up: where a go statement stands
-
-
 def rt_is_async_function(fn: Any) -> bool:
     """True for a plain `async def` function object."""
     return isinstance(fn, FunctionType) and bool(fn.__code__.co_flags & _CO_COROUTINE)
 
 
-def resume(m: Any, g: Any) -> int:
-    """Runs g's coroutine to its next suspension in its own context: 1 suspended, 0 returned, -1 raised.
-
-    The value or exception is left in m.retval or m.exc."""
-    try:
-        m.retval = g.context.run(_send, g.coro, None)
-        return 1
-    except StopIteration as e:
-        m.retval = e.value
-        return 0
-    except BaseException as e:
-        m.exc = e
-        return -1
-
-
 copy_context = contextvars.copy_context  # the context that a new goroutine inherits
+
+
+def _compiled_only(*args: Any) -> Any:
+    raise NotImplementedError("only the compiled core calls this; see gort_rt.h")
+
+
+# What stands in branches of the compiled core alone.
+rt_export = rt_set_rank_throw = rt_set_lockrank = rt_stack_bounds = rt_tls_store = rt_tls_load = _compiled_only
+rt_install_op = rt_op_check = rt_set_op_send = rt_set_never = rt_claim = rt_load_once = _compiled_only
+rt_resume = rt_swap_context = rt_copy_context = rt_fetch_exc = _compiled_only
+rt_builtin = rt_call = rt_vectorcall = rt_new_none = rt_caller = _compiled_only
+rt_note_sleep = rt_note_wakeup = rt_note_clear = _compiled_only
+rt_gc_hide = rt_gc_show = rt_gc_hide_coro = rt_gc_show_coro = _compiled_only

@@ -1,10 +1,6 @@
 # handoff.pxd: ready and the M/P hand-over as C functions.
 from libc.stdint cimport int64_t
-from gort._runtime.c.rt cimport rt_import, nanotime
-from gort._runtime.core.runtime2 cimport G, M, P, Sched, Op, getm
-from gort._runtime.core.runtime2 cimport _Gdead, _Grunnable, _Grunning, _Gsyscall, _Gwaiting
-from gort._runtime.core.runtime2 cimport _Pidle, _Prunning, _Pgcstop, _Pdead
-from gort._runtime.core.runq cimport runqput, globrunqput
+from gort._runtime.core.runtime2 cimport G, M, P, Sched, Op
 cpdef int ready(G g) except -1
 cdef int enqueue(G g, bint next) except -1
 cpdef bint cancel(G g, int64_t goid, object exc)

@@ -18,35 +18,30 @@ from __future__ import annotations
 import sys
 
 import cython
+from cython.cimports.gort._runtime.c.rt import rt_import
+from cython.cimports.gort._runtime.core.runq import globrunqput, runqput
+from cython.cimports.gort._runtime.core.runtime2 import (
+    G,
+    M,
+    Op,
+    P,
+    Sched,
+    _Gdead,
+    _Grunnable,
+    _Grunning,
+    _Gsyscall,
+    _Pidle,
+    _Prunning,
+    getm,
+)
 
 from gort._runtime.core import traceback
 from gort._runtime.core.errors import Deadlock
 from gort._runtime.core.lockrank import throw
 from gort._runtime.core.newosproc import newosproc
-
-if cython.compiled:
-    rt_import()  # noqa: F821
-else:
-    from gort._runtime.c.rt import getm
-    from gort._runtime.core.runq import globrunqput, runqput
-    from gort._runtime.core.runtime2 import (
-        G,
-        M,
-        Op,
-        P,
-        Sched,
-        _Gdead,
-        _Grunnable,
-        _Grunning,
-        _Gsyscall,
-        _Gwaiting,
-        _Pdead,
-        _Pgcstop,
-        _Pidle,
-        _Prunning,
-    )
-
 from gort._runtime.core.runtime2 import Note
+
+rt_import()
 
 _M0_ID = 0
 

@@ -23,13 +23,8 @@ else:
 
 STACK_GUARD = 928  # Go's stackGuard on linux: how far above lo a frame must stop
 
-if runtime2.COMPILED:
-    nanotime = runtime2.clock
-    TLS_KIND = "a C thread-local (initial-exec)"
-else:
-    from gort._runtime.c.rt import nanotime
-
-    TLS_KIND = "threading.local"
+nanotime = runtime2.clock
+TLS_KIND = "a C thread-local (initial-exec)" if runtime2.COMPILED else "threading.local"
 
 
 def set_bounds(m: Any) -> None:

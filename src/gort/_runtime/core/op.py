@@ -13,28 +13,28 @@ reached the M: something inside the goroutine (a nested event loop, a hand-drive
 from __future__ import annotations
 
 import cython
+from cython.cimports.cpython.ref import PyObject, Py_INCREF
+from cython.cimports.gort._runtime.c.rt import FREE_THREADED, rt_claim, rt_import, rt_set_op_send
+from cython.cimports.gort._runtime.core.runtime2 import (
+    MCALL_GOSCHED,
+    MCALL_NONE,
+    MCALL_PARK,
+    MCALL_PREEMPT,
+    OP_DONE,
+    OP_NEW,
+    OP_PARKED,
+    PARK,
+    READY,
+    G,
+    M,
+    Op,
+    getm,
+)
 
 from gort._runtime.core.errors import Stopping
 from gort._runtime.core.runtime2 import describe
 
-if cython.compiled:
-    rt_import()  # noqa: F821
-else:
-    from gort._runtime.c.rt import FREE_THREADED, getm
-    from gort._runtime.core.runtime2 import (
-        MCALL_GOSCHED,
-        MCALL_NONE,
-        MCALL_PARK,
-        MCALL_PREEMPT,
-        OP_DONE,
-        OP_NEW,
-        OP_PARKED,
-        PARK,
-        READY,
-        G,
-        M,
-        Op,
-    )
+rt_import()
 
 
 def not_running(op):
@@ -75,7 +75,7 @@ def take_cancel(g):
 def claim(op):
     """Marks op, which is OP_NEW, as used.  False when another thread has done so at the same time."""
     if cython.compiled:
-        return rt_claim(cython.address(op.state))  # noqa: F821
+        return rt_claim(cython.address(op.state))
     if FREE_THREADED:
         op.state = OP_DONE
         me = object()
@@ -193,16 +193,16 @@ if cython.compiled:
         if op.state == OP_PARKED:
             value = resumed(op)
         elif start(op) == PARK:
-            Py_INCREF(None)  # noqa: F821
-            result[0] = cython.cast(cython.pointer(PyObject), None)  # noqa: F821
+            Py_INCREF(None)
+            result[0] = cython.cast(cython.pointer(PyObject), None)
             return 1
         else:
             value = op.finish()
-        Py_INCREF(value)  # noqa: F821
-        result[0] = cython.cast(cython.pointer(PyObject), value)  # noqa: F821
+        Py_INCREF(value)
+        result[0] = cython.cast(cython.pointer(PyObject), value)
         return 0
 
-    rt_set_op_send(am_send)  # noqa: F821
+    rt_set_op_send(am_send)
 
 else:
     # start, claim and resumed written out: a call that C makes part of its caller costs as much here as ten lines.

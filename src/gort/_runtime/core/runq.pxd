@@ -1,7 +1,6 @@
 # runq.pxd: run queue operations as C functions.
 from libc.stdint cimport int64_t
-from gort._runtime.c.rt cimport rt_import
-from gort._runtime.core.runtime2 cimport G, P, Sched, _Pdead
+from gort._runtime.core.runtime2 cimport G, P, Sched
 cdef bint runqput(Sched s, P p, int64_t mid, G g, bint next) noexcept
 cdef G runqget(P p, int64_t mid)
 cdef G runqsteal(Sched s, P p, int64_t mid, P victim, bint stealnext)

@@ -13,11 +13,10 @@ A P's lock and sched.lock are never held together here: batches are cut off unde
 from __future__ import annotations
 
 import cython
+from cython.cimports.gort._runtime.c.rt import rt_import
+from cython.cimports.gort._runtime.core.runtime2 import G, P, Sched, _Pdead
 
-if cython.compiled:
-    rt_import()  # noqa: F821
-else:
-    from gort._runtime.core.runtime2 import G, P, Sched, _Pdead
+rt_import()
 
 QUEUE_MAX = 256  # Go's: a queue longer than this is better shared
 _QUEUE_MAX = cython.declare(cython.int, 256)

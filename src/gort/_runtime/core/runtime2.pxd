@@ -1,16 +1,9 @@
 # runtime2.pxd: the types of runtime2.py's structures in the compiled core.
 cimport cython
-from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
-from gort._runtime.c.rt cimport rt_mutex, rt_lock, rt_unlock, rt_getm, rt_export, rt_set_lockrank, rt_set_rank_throw, nanotime, rt_note_sleep, rt_note_wakeup, rt_note_clear, rt_setm, rt_stack_bounds, rt_tls_load, rt_tls_store, rt_install_op, rt_op_check, rt_load_once, rt_set_never, rt_gc_show_coro
+from gort._runtime.c.rt cimport rt_mutex, rt_lock, rt_unlock, rt_getm
 from gort._runtime.core.lockrank cimport LOCK_RANK_ALLG, LOCK_RANK_G, LOCK_RANK_P, LOCK_RANK_SCHED, LOCK_RANK_TIMERS
-
-cdef extern from "gort_stacks.h":
-    ctypedef object (*rt_stoppedfunc)(object)
-    object rt_world_stopped(rt_stoppedfunc fn, object arg)
-    list rt_thread_frames(long long ident)
-    list rt_awaited_frames(object coro)
 
 cpdef enum:
     _Gidle = 0
@@ -74,34 +67,32 @@ cdef class Op:
 @cython.final
 cdef class G:
     cdef rt_mutex mu
-    cdef public int64_t goid
-    cdef public int status
-    cdef public int waitreason
     cdef public bint parked
     cdef public bint readied
+    cdef public Op waitop
     cdef public bint cancelflag
-    cdef public bint system
-    cdef public bint thread
-    cdef public bint counted
-    cdef public int64_t waitsince
-    cdef public int64_t mid
+    cdef public object cancelexc
+    cdef public int status
     cdef public object coro
     cdef public object fn
     cdef public object args
     cdef public object kwargs
-    cdef public object cancelexc
-    cdef public object throw
-    cdef public Op waitop
     cdef PyObject *context
-    cdef public G schedlink
+    cdef public object throw
+    cdef public object timer
     cdef public object lockedm
+    cdef public int64_t mid
+    cdef public G schedlink
+    cdef public int64_t goid
     cdef public object sched
     cdef public int64_t parentgoid
     cdef public object gocode
     cdef public int golasti
     cdef public object done
+    cdef public bint system
+    cdef public bint thread
     cdef public Note note
-    cdef public object timer
+    cdef public bint counted
     cdef inline void lock(self) noexcept:
         rt_lock(&self.mu, LOCK_RANK_G)
     cdef inline void unlock(self) noexcept:
@@ -115,23 +106,21 @@ cdef class P:
     cdef public int id
     cdef public int status
     cdef public int64_t mid
-    cdef public object m
-    cdef public int64_t schedtick
-    cdef public int64_t switchtick
-    cdef public int64_t syscalltick
-    cdef public P link
     cdef public G runqhead
     cdef public G runqtail
     cdef public int runqsize
     cdef public G runnext
-    cdef public bint preempt
     cdef public G gfree
     cdef public int ngfree
+    cdef public int64_t goidcache
+    cdef public int64_t goidcacheend
+    cdef public P link
     cdef public list timers
     cdef public int64_t timer0when
     cdef public int64_t timerseq
-    cdef public int64_t goidcache
-    cdef public int64_t goidcacheend
+    cdef public int64_t schedtick
+    cdef public int64_t switchtick
+    cdef public bint preempt
     cdef public int64_t smtick
     cdef public int64_t smwhen
     cdef inline void lock(self) noexcept:
@@ -147,42 +136,58 @@ cdef class P:
 @cython.final
 cdef class M:
     cdef public int64_t id
+    cdef public Sched sched
     cdef public G g0
     cdef public G gsignal
-    cdef public G curg
-    cdef public P p
-    cdef public P nextp
-    cdef public Op parkop
-    cdef public int mcall
-    cdef public bint spinning
-    cdef public bint blocked
-    cdef public bint preempt
-    cdef public bint started
-    cdef public bint insyscall
     cdef public Note park
-    cdef public M schedlink
-    cdef public G lockedg
-    cdef public G lockednext
-    cdef public int lockcount
     cdef public object thread
+    cdef public bint started
     cdef public int64_t ident
     cdef public int64_t procid
-    cdef public uint64_t rand
-    cdef public Sched sched
-    cdef public object retval
-    cdef public object exc
     cdef public int64_t stacklo
     cdef public int64_t stackhi
     cdef public int64_t stackguard0
     cdef public int64_t stackguard1
-    cdef public object createstack
-    cdef public object state
+    cdef public object sigmask
+    cdef public G curg
+    cdef public P p
+    cdef public bint spinning
+    cdef public bint insyscall
+    cdef public bint preempt
+    cdef public uint64_t rand
+    cdef public int mcall
+    cdef public Op parkop
+    cdef public object retval
+    cdef public object exc
+    cdef public P nextp
+    cdef public G lockednext
+    cdef public M schedlink
+    cdef public G lockedg
+    cdef public int lockcount
 
 
 @cython.final
 cdef class Sched:
     cdef rt_mutex mu
     cdef rt_mutex allgmu
+    cdef public int ncpu
+    cdef public object debug
+    cdef public bint migration
+    cdef public object record
+    cdef public int64_t seed
+    cdef public object rng
+    cdef public M m0
+    cdef public object maing
+    cdef public int64_t maingoid
+    cdef public object mstart
+    cdef public object external
+    cdef public object agenhooks
+    cdef public object agens
+    cdef public Note pollnote
+    cdef public Note sysmonnote
+    cdef public Note m0note
+    cdef public object stoplock
+    cdef public object waiters
     cdef public G runqhead
     cdef public G runqtail
     cdef public int64_t runqsize
@@ -191,71 +196,49 @@ cdef class Sched:
     cdef public int nmidlelocked
     cdef public int64_t mnext
     cdef public int64_t nmfreed
-    cdef public int nmsys
     cdef public int64_t maxmcount
     cdef public P pidle
     cdef public int npidle
     cdef public int nmspinning
-    cdef public int needspinning
-    cdef public int gomaxprocs
-    cdef public int ncpu
+    cdef public int npolling
+    cdef public int64_t polluntil
+    cdef public G gfree
+    cdef public int ngfree
+    cdef public int64_t goidgen
+    cdef public bint sysmonwait
+    cdef public bint gcwaiting
+    cdef public bint exiting
+    cdef public object fatal
+    cdef public int nmstartfailed
+    cdef public int64_t nsyscall
+    cdef public list allgs
     cdef public list allp
     cdef public list oldallps
     cdef public list allm
-    cdef public list allgs
-    cdef public G gfree
-    cdef public int ngfree
-    cdef public int64_t ngsys
-    cdef public int64_t goidgen
+    cdef public int gomaxprocs
+    cdef public list stealorder
+    cdef public object netpoll
     cdef public int64_t lastpoll
-    cdef public int64_t polluntil
-    cdef public int npolling
-    cdef public bint gcwaiting
-    cdef public bint exiting
-    cdef public bint ending
     cdef public object result
     cdef public object exc
-    cdef public object fatal
-    cdef public object maing
-    cdef public M m0
-    cdef public Note pollnote
-    cdef public Note sysmonnote
-    cdef public bint sysmonwait
-    cdef public object netpoll
-    cdef public object mstart
-    cdef public object record
-    cdef public object debug
-    cdef public object extra
-    cdef public object stoplock
-    cdef public list stealorder
-    cdef public int nexternal
-    cdef public int64_t coarsetime
-    cdef public int64_t nhandoff
-    cdef public int64_t nsyscall
-    cdef public int nmstartfailed
-    cdef public object external
-    cdef public object mainready
+    cdef public bint ending
     cdef public bint maingone
-    cdef public int64_t seed
-    cdef public object rng
-    cdef public object agenhooks
-    cdef public object agens
+    cdef public bint m0left
+    cdef public object sysmon
+    cdef public int nmsys
+    cdef public int64_t coarsetime
+    cdef public int nexternal
+    cdef public int64_t nhandoff
+    cdef public int64_t npreempt
     cdef public object blockedcalls
     cdef public int64_t blockedns
     cdef public object onblocked
-    cdef public object sysmon
+    cdef public double switchinterval
     cdef public bint interrupted
     cdef public bint interruptsent
     cdef public int64_t interruptedat
     cdef public int asyncsent
     cdef public bint caninterrupt
-    cdef public bint migration
-    cdef public bint m0left
-    cdef public object waiters
-    cdef public Note m0note
-    cdef public int64_t maingoid
-    cdef public double switchinterval
-    cdef public int64_t npreempt
     cdef inline void lock(self) noexcept:
         rt_lock(&self.mu, LOCK_RANK_SCHED)
     cdef inline void unlock(self) noexcept:

@@ -26,23 +26,46 @@ import threading
 from _warnings import warn  # what warnings.warn is, without the import of warnings
 
 import cython
+from cython.cimports.cpython.exc import PyErr_CheckSignals
+from cython.cimports.cpython.ref import PyObject
+from cython.cimports.gort._runtime.c.rt import (
+    fields,
+    nanotime,
+    rt_export,
+    rt_gc_show_coro,
+    rt_getm,
+    rt_install_op,
+    rt_load_once,
+    rt_note_clear,
+    rt_note_sleep,
+    rt_note_wakeup,
+    rt_op_check,
+    rt_set_lockrank,
+    rt_set_never,
+    rt_set_rank_throw,
+    rt_setm,
+    rt_stack_bounds,
+    rt_tls_load,
+    rt_tls_store,
+)
+from cython.cimports.gort._runtime.c.stacks import rt_awaited_frames, rt_thread_frames, rt_world_stopped
+from cython.cimports.gort._runtime.core.lockrank import (
+    LOCK_RANK_ALLG,
+    LOCK_RANK_G,
+    LOCK_RANK_P,
+    LOCK_RANK_SCHED,
+    LOCK_RANK_TIMERS,
+)
 
 from gort._runtime.core import lockrank
+from gort._runtime.core.lockrank import make_lock
 from gort._runtime.core.mistakes import shared
 from gort.version import __version__ as _built_as
 
 if cython.compiled:
-    _rt = rt_export()  # noqa: F821  (the C state that every other hot module fetches; see gort_rt.h)
-else:
-    from gort._runtime.c.rt import fields, getm
-    from gort._runtime.core.lockrank import (
-        LOCK_RANK_ALLG,
-        LOCK_RANK_G,
-        LOCK_RANK_P,
-        LOCK_RANK_SCHED,
-        LOCK_RANK_TIMERS,
-        make_lock,
-    )
+    _rt = rt_export()  # the C state that every other hot module fetches; see gort_rt.h
+else:  # what the .pxd has for C
+    getm = rt_getm  # the M of this thread, or None
 
     # G: who owns it, and what may follow.
     _Gidle = 0  # just made, not initialised: newproc only
@@ -78,45 +101,6 @@ VERSION = _built_as  # the version this half was loaded with; see moduledataveri
 
 GSTATUS = {0: "idle", 1: "runnable", 2: "running", 3: "syscall", 4: "waiting", 6: "dead"}
 PSTATUS = {0: "idle", 1: "running", 2: "syscall", 3: "gcstop", 4: "dead"}
-
-# Why a goroutine waits: the strings of Go's waitReason, as they show in a dump.
-WAIT_NONE = 0
-WAIT_CHAN_RECEIVE = 1
-WAIT_CHAN_SEND = 2
-WAIT_CHAN_RECEIVE_NIL = 3
-WAIT_CHAN_SEND_NIL = 4
-WAIT_SELECT = 5
-WAIT_SELECT_NO_CASES = 6
-WAIT_SLEEP = 7
-WAIT_SEMACQUIRE = 8
-WAIT_MUTEX = 9
-WAIT_RWMUTEX_R = 10
-WAIT_RWMUTEX_W = 11
-WAIT_WAITGROUP = 12
-WAIT_COND = 13
-WAIT_IO = 14
-WAIT_JOIN = 15
-WAIT_BLOCKING = 16
-
-WAITREASON = {
-    0: "",
-    1: "chan receive",
-    2: "chan send",
-    3: "chan receive (nil chan)",
-    4: "chan send (nil chan)",
-    5: "select",
-    6: "select (no cases)",
-    7: "sleep",
-    8: "semacquire",
-    9: "sync.Mutex.Lock",
-    10: "sync.RWMutex.RLock",
-    11: "sync.RWMutex.Lock",
-    12: "sync.WaitGroup.Wait",
-    13: "sync.Cond.Wait",
-    14: "IO wait",
-    15: "join",
-    16: "blocking call",
-}
 
 
 def describe(op):
@@ -159,13 +143,13 @@ class Note:
         while True:
             part = SIGNAL_SLICE if left < 0 or left > SIGNAL_SLICE else left
             if cython.compiled:
-                PyErr_CheckSignals()  # noqa: F821
-                until = nanotime() + cython.cast(cython.longlong, part * 1e9)  # noqa: F821
+                PyErr_CheckSignals()
+                until = nanotime() + cython.cast(cython.longlong, part * 1e9)
                 while True:
-                    if rt_note_sleep(cython.address(self.woken), max(0, until - nanotime())):  # noqa: F821
+                    if rt_note_sleep(cython.address(self.woken), max(0, until - nanotime())):
                         return True
-                    PyErr_CheckSignals()  # noqa: F821
-                    if nanotime() >= until:  # noqa: F821
+                    PyErr_CheckSignals()
+                    if nanotime() >= until:
                         break
             elif self._lock.acquire(True, part):
                 return True
@@ -177,7 +161,7 @@ class Note:
     def wakeup(self) -> None:
         """Wakes the sleeper, or lets the next sleep return at once."""
         if cython.compiled:
-            rt_note_wakeup(cython.address(self.woken))  # noqa: F821
+            rt_note_wakeup(cython.address(self.woken))
         elif self._lock.locked():
             try:
                 self._lock.release()
@@ -187,7 +171,7 @@ class Note:
     def clear(self) -> None:
         """Forgets a wake-up that nobody has slept for."""
         if cython.compiled:
-            rt_note_clear(cython.address(self.woken))  # noqa: F821
+            rt_note_clear(cython.address(self.woken))
         else:
             self._lock.acquire(False)
 
@@ -246,7 +230,7 @@ class Op:
 
 
 class G:
-    """A goroutine.  `lock` guards parked, readied, waitop, cancelflag and cancelexc; the rest belongs to the owner."""
+    """A goroutine.  `status` says who owns it (HACKING.md has the table); only the owner writes what no lock guards."""
 
     if not cython.compiled:
 
@@ -255,47 +239,52 @@ class G:
             self.lock = mu.acquire
             self.unlock = mu.release
 
-        lock = unlock = None
-        goid = 0
-        status = 0
-        waitreason = 0
-        parked = False
-        readied = False
-        cancelflag = False
-        system = False  # the runtime's own: does not keep the program alive, not shown in dumps
-        counted = False  # guarded by sched.lock: see handoff.count_idle
-        thread = False  # stands for a foreign thread in gort.wait: made runnable by waking its note
-        waitsince = 0
-        mid = 0
-        coro = None
-        fn = None
+        lock = unlock = None  # rank g
+
+        # Under lock(): the handshake of parking, and a pending cancellation.
+        parked = False  # it is off its thread and waits: ready() may make it runnable
+        readied = False  # ready() came before it was off its thread; for a thread_g, also: it has been woken
+        waitop = None  # the operation that it is parked on
+        cancelflag = False  # cancelexc is set; the running G itself reads this without the lock, before it takes it
+        cancelexc = None  # to be raised at its next operation
+
+        # The owner's: the M that runs it, or whoever has just taken it out of a queue.
+        status = 0  # _G*; dumps read it as a hint
+        coro = None  # its coroutine; None while it is a plain function.  Written under lock(), for dumps
+        fn = None  # the plain function, with args and kwargs.  Written under lock(), for dumps
         args = None
         kwargs = None
-        cancelexc = None
-        throw = None  # raised at the await when next resumed
-        waitop = None
-        context = None
-        schedlink = None
-        lockedm = None
-        sched = None
-        parentgoid = 0
-        gocode = None
-        golasti = -1
-        done = None  # told of the end: an object with finished(g, result, exc); None makes an exception a panic
-        note = None
+        context = None  # its contextvars
+        throw = None  # raised at its await when it is next resumed
         timer = None  # what it sleeps by (timers.Timer), kept from one sleep to the next
+        lockedm = None  # lock_os_thread: the only M that may run it
+        mid = 0  # the M that ran it last
+        schedlink = None  # the next in a run queue or free list; guarded by that queue's lock
+
+        # Written by newproc, before it is on any queue.
+        goid = 0  # 0 once it has ended: a G is used again under another number
+        sched = None
+        parentgoid = 0  # the goroutine whose go statement made it
+        gocode = None  # that statement's code object and instruction
+        golasti = -1
+        done = None  # a Done, told of its end; None makes an exception a panic
+        system = False  # the runtime's own: does not keep the program alive, not shown in dumps
+
+        # A G that stands for a thread outside in gort.wait (handoff.thread_g).
+        thread = False
+        note = None  # what ready() wakes in place of queueing it
+        counted = False  # under sched.lock(): it counts in nmidlelocked
 
     if cython.compiled:
 
         def __dealloc__(self):
             # A G that goes without having been forgotten: in a forked child, or with a runtime that was given up.
             if self.coro is not None:
-                rt_gc_show_coro(self.coro)  # noqa: F821
+                rt_gc_show_coro(self.coro)
 
 
 class P:
-    """A processor: the right to run goroutines.  `lock` guards the run queue, runnext, mid, status and free list;
-    `lock_timers` guards the heap."""
+    """A processor: the right to run goroutines.  The M `mid` owns it, nobody else: an M's own `p` may be stale."""
 
     if not cython.compiled:
 
@@ -308,69 +297,90 @@ class P:
             self.unlock_timers = tmu.release
             self.timers = []
 
-        lock = unlock = lock_timers = unlock_timers = None
-        id = 0
-        status = 0
-        mid = 0
-        schedtick = 0
-        switchtick = 0
-        syscalltick = 0
-        link = None
+        lock = unlock = None  # rank p
+        lock_timers = unlock_timers = None  # rank timers
+
+        id = 0  # its place in allp; written once
+
+        # Under lock().
+        status = 0  # _P*
+        mid = 0  # the M that owns it, 0 while nobody does.  Without the lock it is a hint, but for the M itself: only
+        # an M that sees its own number here may go on, and each queue operation asks again under the lock
         runqhead = None
         runqtail = None
-        runqsize = 0
-        runnext = None
-        preempt = False
-        gfree = None
+        runqsize = 0  # hint without the lock
+        runnext = None  # runs before the queue, in the time slice of the goroutine that made it ready; hint
+        gfree = None  # dead Gs, through schedlink
         ngfree = 0
-        timers = None
-        timer0when = 0
-        timerseq = 0
-        goidcache = 0
+        goidcache = 0  # goroutine numbers from here up to goidcacheend are this P's to give
         goidcacheend = 0
-        smtick = 0
+
+        # Under sched.lock().
+        link = None  # the next idle P
+
+        # Under lock_timers().
+        timers = None  # a heap of four children a node, the earliest timer first
+        timer0when = 0  # when that one is due, ns; 0: there is none.  Hint without the lock
+        timerseq = 0  # numbers the timers: those due at one instant fire in the order in which they were armed
+
+        # The owner's; sysmon reads them, and sets preempt.
+        schedtick = 0  # counts time slices
+        switchtick = 0  # counts goroutines run: many may share a slice through runnext
+        preempt = False  # the slice is over: runnext waits its turn like everybody
+        smtick = 0  # slice_is_over: schedtick when it last looked, and when that was
         smwhen = 0
 
 
 class M:
-    """An OS thread.  Its fields belong to the thread itself, except nextp and park (startm, under sched.lock)."""
+    """An OS thread.  What is not said otherwise belongs to that thread alone.
+
+    Others read curg, p, spinning and ident as hints: sysmon, dumps, the boot record."""
 
     if not cython.compiled:
-        id = 0
-        g0 = None
-        gsignal = None
-        curg = None
-        p = None
-        nextp = None
-        parkop = None
-        mcall = 0
-        spinning = False
-        blocked = False
-        preempt = False
-        started = False
-        insyscall = False
-        park = None
-        schedlink = None
-        lockedg = None
-        lockednext = None
-        lockcount = 0
-        thread = None
-        ident = 0
-        procid = 0
-        rand = 0
+        # Written before the thread starts.
+        id = 0  # from 1; Go counts from 0, and so do our dumps
         sched = None
-        retval = None
-        exc = None
+        g0 = None  # the scheduler's own context on this thread
+        gsignal = None  # Go's handles signals; CPython runs handlers on whatever the main thread runs
+        park = None  # the Note on which it sleeps
+        thread = None  # the threading.Thread
+        started = False  # it has a thread, or will have one at once
+
+        # Written by the thread when it starts.
+        ident = 0  # threading's number of it
+        procid = 0  # the kernel's
         stacklo = 0
         stackhi = 0
         stackguard0 = 0
         stackguard1 = 0
-        createstack = None
-        state = None
+        sigmask = None  # m0: the signals that were blocked at the boot
+
+        # Scheduling.
+        curg = None  # the goroutine that it runs
+        p = None  # the P that it believes to own: p.mid decides
+        spinning = False  # it looks for work and counts in nmspinning; written under sched.lock() when others do it
+        insyscall = False  # it is in a call of gort.blocking or gort.wait, without a P
+        preempt = False  # set by sysmon: make way at the next operation
+        rand = 0  # cheaprand's state
+
+        # How an operation tells the loop what it wants when its goroutine suspends.
+        mcall = 0  # MCALL_*
+        parkop = None  # MCALL_PARK: what it waits for
+        retval = None  # what the goroutine returned or yielded, and the exception that it ended with
+        exc = None
+
+        # Handed over by another thread, under sched.lock(), before it wakes this one.
+        nextp = None  # the P to run
+        lockednext = None  # the goroutine to run, for one that is locked
+        schedlink = None  # the next idle M
+
+        # lock_os_thread.
+        lockedg = None  # the only goroutine that it may run
+        lockcount = 0  # how often it was locked
 
 
 class Sched:
-    """The global state of one runtime.  `lock` guards the global queue, the idle lists and every count."""
+    """The global state of one runtime: Go's schedt, and what is global there (allp, allm, allgs)."""
 
     def netpoll_close(self):
         """Closes the poller, if one was opened."""
@@ -388,80 +398,94 @@ class Sched:
             self.lock_allg = amu.acquire
             self.unlock_allg = amu.release
 
-        lock = unlock = lock_allg = unlock_allg = None
-        runqhead = None
-        runqtail = None
-        runqsize = 0
-        midle = None
-        nmidle = 0
-        nmidlelocked = 0
-        mnext = 0
-        nmfreed = 0
-        nmsys = 0
-        maxmcount = 0
-        pidle = None
-        npidle = 0
-        nmspinning = 0
-        needspinning = 0
-        gomaxprocs = 0
+        lock = unlock = None  # rank sched
+        lock_allg = unlock_allg = None  # rank allg
+
+        # Written once, by the boot (rt0.py) and by run (main.py), before a second thread is there.
         ncpu = 0
-        allp = None
-        oldallps = None
-        allm = None
-        allgs = None
-        gfree = None
-        ngfree = 0
-        ngsys = 0
-        goidgen = 0
-        lastpoll = 0
-        polluntil = 0
-        npolling = 0
-        gcwaiting = False
-        exiting = False
-        ending = False
-        result = None
-        exc = None
-        fatal = None
-        maing = None
-        m0 = None
-        pollnote = None
-        sysmonnote = None
-        sysmonwait = False
-        netpoll = None
-        mstart = None
-        record = None
-        debug = None
-        extra = None
-        stoplock = None
-        stealorder = None
-        nexternal = 0
-        coarsetime = 0
-        nhandoff = 0
-        nsyscall = 0
-        nmstartfailed = 0
-        external = None
-        mainready = None
-        maingone = False
+        debug = None  # GODEBUG, parsed
+        migration = False  # GODEBUG=migration=1
+        record = None  # the boot record
         seed = 0
-        rng = None
-        agenhooks = (None, None)
-        agens = None
-        blockedcalls = None
-        blockedns = 0
-        onblocked = None
-        sysmon = None
-        interrupted = False
-        interruptsent = False
-        interruptedat = 0
-        asyncsent = 0
-        caninterrupt = False
-        migration = False
-        m0left = False
-        waiters = ()
-        m0note = None
+        rng = None  # gives each M its first random number
+        m0 = None
+        maing = None  # the main goroutine, and its number
         maingoid = 0
-        switchinterval = 0.0
-        npreempt = 0
+        mstart = None  # proc.mstart: what an M's thread runs
+        external = None  # main.External: True when called while a thread outside may still make something runnable
+        agenhooks = (None, None)  # what sys.set_asyncgen_hooks gets on each M
+        agens = None  # main.AsyncGenerators
+        pollnote = None  # what the poller sleeps on before there is a descriptor
+        sysmonnote = None
+        m0note = None  # woken when m0 has left its loop
+        stoplock = None  # held by who stops the world; taken before every lock here
+        waiters = ()  # notes of threads in gort.wait; a set, whose add and discard are atomic
+
+        # Under lock(); those marked * are read without it too, as hints: what was read may be over the next moment, so
+        # whoever acts on one either looks again under the lock or is looked after by somebody who does (handoff.py).
+        runqhead = None  # the global run queue
+        runqtail = None
+        runqsize = 0  # *
+        midle = None  # * idle Ms, through schedlink
+        nmidle = 0  # how many
+        nmidlelocked = 0  # Ms that wait for a goroutine that is locked to them, and threads in gort.wait
+        mnext = 0  # the M made last
+        nmfreed = 0  # Ms that have ended
+        maxmcount = 0  # set_max_threads
+        pidle = None  # idle Ps, through link
+        npidle = 0  # *
+        nmspinning = 0  # * Ms that look for work
+        npolling = 0  # * 1 while an M sleeps in the poller
+        polluntil = 0  # * until when, ns; 0: until something happens
+        gfree = None  # * dead Gs that no P keeps, through schedlink
+        ngfree = 0
+        goidgen = 0  # the last goroutine number given out to a P
+        sysmonwait = False  # * sysmon sleeps deeply: who takes an idle P wakes it
+        gcwaiting = False  # * the world is stopped
+        exiting = False  # * every M leaves at its next scheduling point; never taken back
+        fatal = None  # the first error that ends the runtime
+        nmstartfailed = 0  # * threads that the system refused to start
+        nsyscall = 0  # calls of gort.blocking
+
+        # Under lock_allg().
+        allgs = None  # every G, dead ones too; only grows, so who iterates over a copy sees what was there
+
+        # Lists that only grow or are replaced, never changed in place where others read them.
+        allp = None  # the world is stopped when it is replaced
+        oldallps = None  # earlier ones, for threads that may be reading them still
+        allm = None  # changed under lock(), read as a copy
+        gomaxprocs = 0  # written while the world is stopped
+        stealorder = None  # the steps with which stealing visits each of gomaxprocs Ps
+
+        # Atomic by themselves.
+        netpoll = None  # the poller; made once, under lock(); closed by release()
+        lastpoll = 0  # when somebody last looked at it, ns
+
+        # m0's alone, while a program ends; others look at `ending` after every M has left, or at their own risk.
+        result = None  # what main returned, or raised
+        exc = None
+        ending = False  # goroutines are being closed: none may wait, none may start
+        maingone = False  # main has called goexit
+        m0left = False  # m0 has left its loop
+
+        # sysmon's alone, but for what is said.
+        sysmon = None  # sysmon.Watch
+        nmsys = 0  # 1: its thread counts towards maxmcount
+        coarsetime = 0  # when it last looked, ns
+        nexternal = 0  # it is about to make something runnable: no deadlock
+        nhandoff = 0  # Ps taken from blocked threads
+        npreempt = 0  # Ps taken from computing threads
+        blockedcalls = None  # calls that it took a P from and that are not over (reports.py)
+        blockedns = 0  # how long those that are over lasted, all together
+        onblocked = None  # on_blocked's callback and threshold; one store replaces both
+        switchinterval = 0.0  # the interpreter's own, before quicken changed it
+
+        # Ctrl-C: the signal handler writes the first two, sysmon the rest.
+        interrupted = False  # it came
+        interruptsent = False  # KeyboardInterrupt is on its way to the main goroutine
+        interruptedat = 0  # since when, ns
+        asyncsent = 0  # it has been raised in the thread that the main goroutine computes on
+        caninterrupt = False  # SIGURG is ours; written by the main thread
 
 
 def current_m():
@@ -498,8 +522,8 @@ def rank_throw(held, rank, same):
 
 
 if cython.compiled:
-    rt_set_rank_throw(rank_throw)  # noqa: F821
-    rt_set_lockrank(lockrank.CHECKED)  # noqa: F821
+    rt_set_rank_throw(rank_throw)
+    rt_set_lockrank(lockrank.CHECKED)
 
     def never(op):
         """never_awaited for C."""
@@ -510,26 +534,26 @@ if cython.compiled:
         op: Op = Op.__new__(Op)
         op.kind, op.state, op.success, op.index, op.heapidx, op.when = 1, 2, 3, 4, 5, 6
         op.c, op.elem, op.next, op.sel = True, False, op, Ellipsis
-        rt_op_check(op)  # noqa: F821
+        rt_op_check(op)
         op.c = op.elem = op.next = op.sel = None
-        rt_load_once(op)  # noqa: F821
+        rt_load_once(op)
 
     check_layout()
     for cls in (G, P, M, Sched):
-        rt_load_once(cls.__new__(cls))  # noqa: F821
+        rt_load_once(cls.__new__(cls))
     del cls
-    rt_set_never(never)  # noqa: F821
-    rt_install_op(Op)  # noqa: F821
+    rt_set_never(never)
+    rt_install_op(Op)
 
     def clock():
         """The runtime's clock in nanoseconds."""
-        return nanotime()  # noqa: F821
+        return nanotime()
 
     def stack_bounds():
         """(lo, hi) of this thread's stack."""
         lo: cython.longlong = 0
         hi: cython.longlong = 0
-        rt_stack_bounds(cython.address(lo), cython.address(hi))  # noqa: F821
+        rt_stack_bounds(cython.address(lo), cython.address(hi))
         return (lo, hi)
 
     def gather(asked):
@@ -545,40 +569,40 @@ if cython.compiled:
             if g.status == _Grunning or g.status == _Gsyscall:
                 for m in ms:
                     if m.curg is g:
-                        frames = rt_thread_frames(m.ident)  # noqa: F821
+                        frames = rt_thread_frames(m.ident)
                         break
-            found.append((frames, None if g.coro is None else rt_awaited_frames(g.coro)))  # noqa: F821
+            found.append((frames, None if g.coro is None else rt_awaited_frames(g.coro)))
         return found
 
     def gather_thread(ident):
         """thread_frames, likewise."""
-        return rt_thread_frames(ident)  # noqa: F821
+        return rt_thread_frames(ident)
 
     def stacks(gs, ms):
         """Of each of these goroutines: (the frames of its thread, if one of the Ms runs it, the frames that it is
         suspended in), all of one moment; a frame is (code, offset, globals), the innermost comes first."""
-        return rt_world_stopped(gather, (gs, ms))  # noqa: F821
+        return rt_world_stopped(gather, (gs, ms))
 
     def thread_frames(ident):
         """The frames of what a thread runs."""
-        return rt_world_stopped(gather_thread, ident)  # noqa: F821
+        return rt_world_stopped(gather_thread, ident)
 
     def tls_store(v):
         """Writes this thread's probe slot."""
-        rt_tls_store(v)  # noqa: F821
+        rt_tls_store(v)
 
     def tls_load():
         """Reads this thread's probe slot."""
-        return rt_tls_load()  # noqa: F821
+        return rt_tls_load()
 
     def bind_thread(m):
         """Makes m what getm() finds on this thread; None unbinds it.  The M must outlive the binding."""
         if m is None:
-            rt_setm(cython.NULL)  # noqa: F821
+            rt_setm(cython.NULL)
         else:
-            rt_setm(cython.cast(cython.pointer(PyObject), m))  # noqa: F821
+            rt_setm(cython.cast(cython.pointer(PyObject), m))
 
 else:
-    from gort._runtime.c.rt import setm as bind_thread  # noqa: F401
-
+    bind_thread = rt_setm
+    clock = nanotime
     G, P, M, Sched = fields(G), fields(P), fields(M), fields(Sched)

@@ -16,7 +16,8 @@ from _thread import get_ident
 
 from gort._runtime.core import runtime2
 from gort._runtime.core.debugvars import gil_enabled
-from gort._runtime.core.runtime2 import GSTATUS, WAITREASON, peek
+from gort._runtime.core.runtime2 import GSTATUS, peek
+from gort._runtime.core.waitreason import WAITREASON
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,10 +1,6 @@
 # fd.pxd: descriptors in C types.
 cimport cython
-from libc.stdint cimport int64_t
-from gort._runtime.c.rt cimport rt_import
-from gort._runtime.core.runtime2 cimport G, M, P, Sched, Op
-from gort._runtime.poll.polldesc cimport NetOp, PollDesc, AGAIN, DRAINED, MORE, OK, CLOSED, EXPIRED, REFUSED, wakeside
-from gort._runtime.c.net cimport NET_AGAIN, net_accept, net_close, net_read, net_readinto, net_write, net_writev
+from gort._runtime.poll.polldesc cimport NetOp, PollDesc
 
 cpdef enum:
     READ = 0

@@ -18,24 +18,35 @@ from __future__ import annotations
 import errno
 
 import cython
+from cython.cimports.gort._runtime.c.net import (
+    NET_AGAIN,
+    net_accept,
+    net_close,
+    net_read,
+    net_readinto,
+    net_write,
+    net_writev,
+)
+from cython.cimports.gort._runtime.c.rt import rt_import
+from cython.cimports.gort._runtime.poll.polldesc import (
+    AGAIN,
+    CLOSED,
+    DRAINED,
+    EXPIRED,
+    MORE,
+    OK,
+    REFUSED,
+    NetOp,
+    PollDesc,
+    wakeside,
+)
 
-if cython.compiled:
-    rt_import()  # noqa: F821
-else:
-    from gort._runtime.c.net import NET_AGAIN, net_accept, net_close, net_read, net_readinto, net_write, net_writev
-    from gort._runtime.poll.polldesc import (
-        AGAIN,
-        CLOSED,
-        DRAINED,
-        EXPIRED,
-        MORE,
-        OK,
-        REFUSED,
-        NetOp,
-        PollDesc,
-        wakeside,
-    )
+from gort._runtime.poll import netpoll as _netpoll  # noqa: F401  (makes the poller)
+from gort._runtime.poll.neterrors import Closed, DeadlineExceeded
 
+rt_import()
+
+if not cython.compiled:  # what the .pxd has for C
     # Op.kind: even ones read, odd ones write.
     READ = 0  # elem: None, then the bytes; when: how many at most
     WRITE = 1  # elem: the buffer; when: how much has gone
@@ -44,9 +55,6 @@ else:
     ACCEPT = 4  # elem: an Accepted
     CALL_W = 5  # elem: a function that raises BlockingIOError where it would wait, then what it returned
     CALL_R = 6
-
-from gort._runtime.poll import netpoll as _netpoll  # noqa: F401  (makes the poller)
-from gort._runtime.poll.neterrors import Closed, DeadlineExceeded
 
 READ_DEFAULT = 65536
 

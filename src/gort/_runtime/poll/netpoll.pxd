@@ -1,12 +1,8 @@
 # netpoll.pxd: the poller in C types.
-from cpython.exc cimport PyErr_CheckSignals
 cimport cython
 from libc.stdint cimport int64_t
-from gort._runtime.c.rt cimport rt_import, nanotime
 from gort._runtime.core.runtime2 cimport Sched
-from gort._runtime.c.net cimport net_close, net_epoll_add, net_epoll_create, net_epoll_del, net_epoll_wait, net_event_clear
-from gort._runtime.c.net cimport net_event_fd, net_event_mask, net_event_write, net_eventfd, net_item, net_load, net_store, net_swap
-from gort._runtime.poll.polldesc cimport Poller, PollDesc, event, EPOLLIN, EPOLLOUT, EPOLLRDHUP
+from gort._runtime.poll.polldesc cimport Poller, PollDesc
 
 cdef extern from *:
     """

@@ -18,28 +18,35 @@ import threading
 import weakref
 
 import cython
+from cython.cimports.cpython.exc import PyErr_CheckSignals
+from cython.cimports.gort._runtime.c.net import (
+    net_close,
+    net_epoll_add,
+    net_epoll_create,
+    net_epoll_del,
+    net_epoll_wait,
+    net_event_clear,
+    net_event_fd,
+    net_event_mask,
+    net_event_write,
+    net_eventfd,
+    net_item,
+    net_load,
+    net_store,
+    net_swap,
+)
+from cython.cimports.gort._runtime.c.rt import nanotime, rt_import
+from cython.cimports.gort._runtime.core.lockrank import LOCK_RANK_NETPOLL
+from cython.cimports.gort._runtime.core.runtime2 import Sched
+from cython.cimports.gort._runtime.poll.polldesc import EPOLLIN, EPOLLOUT, EPOLLRDHUP, PollDesc, Poller, event
 
-if cython.compiled:
-    rt_import()  # noqa: F821
-else:
-    from gort._runtime.c.rt import nanotime
-    from gort._runtime.c.net import (
-        net_close,
-        net_epoll_add,
-        net_epoll_create,
-        net_epoll_del,
-        net_epoll_wait,
-        net_event_clear,
-        net_event_write,
-        net_eventfd,
-    )
-    from gort._runtime.core.lockrank import LOCK_RANK_NETPOLL, make_lock
-    from gort._runtime.poll.polldesc import EPOLLIN, EPOLLOUT, EPOLLRDHUP, PollDesc, Poller, event
-    from gort._runtime.core.runtime2 import Sched
-
-    EPOLLET = 0x80000000
-
+from gort._runtime.core.lockrank import make_lock
 from gort._runtime.poll import polldesc
+
+rt_import()
+
+if not cython.compiled:  # what the .pxd has for C
+    EPOLLET = 0x80000000
 
 SIGNAL_SLICE_NS = cython.declare(cython.longlong, 500_000_000)
 
@@ -83,21 +90,21 @@ class Netpoll(Poller):
             return False
         if cython.compiled:
             if blocks:
-                net_store(cython.address(self.inwait), 1)  # noqa: F821
-                if net_load(cython.address(self.wakesig)):  # noqa: F821
+                net_store(cython.address(self.inwait), 1)
+                if net_load(cython.address(self.wakesig)):
                     delay = 0
                 elif delay < 0 or delay > SIGNAL_SLICE_NS:
                     delay = SIGNAL_SLICE_NS
                 # A signal that came during compiled code does not interrupt the wait that follows: see Note.sleep.
-                PyErr_CheckSignals()  # noqa: F821
+                PyErr_CheckSignals()
             n = net_epoll_wait(self.epfd, delay)
             if blocks:
-                PyErr_CheckSignals()  # noqa: F821
+                PyErr_CheckSignals()
             if blocks:
-                net_store(cython.address(self.inwait), 0)  # noqa: F821
+                net_store(cython.address(self.inwait), 0)
             for i in range(n):
-                fd = net_event_fd(i)  # noqa: F821
-                mask = net_event_mask(i)  # noqa: F821
+                fd = net_event_fd(i)
+                mask = net_event_mask(i)
                 if fd == self.evfd:
                     if blocks:
                         net_event_clear(self.evfd)
@@ -106,7 +113,7 @@ class Netpoll(Poller):
                 if pd is not None and event(pd, mask):
                     found = True
             if blocks:
-                net_store(cython.address(self.wakesig), 0)  # noqa: F821
+                net_store(cython.address(self.wakesig), 0)
         else:
             if blocks:
                 self.inwait = 1
@@ -133,7 +140,7 @@ class Netpoll(Poller):
         if self.closed:
             return
         if cython.compiled:
-            if net_swap(cython.address(self.wakesig), 1) == 0 and net_load(cython.address(self.inwait)):  # noqa: F821
+            if net_swap(cython.address(self.wakesig), 1) == 0 and net_load(cython.address(self.inwait)):
                 net_event_write(self.evfd)
         else:
             if self.wakesig:
@@ -201,7 +208,7 @@ def lookup(np, fd):
     may try, and tries in vain."""
     ref: object
     if cython.compiled:
-        ref = net_item(np.descs, fd)  # noqa: F821
+        ref = net_item(np.descs, fd)
     else:
         ref = np.descs[fd] if fd < len(np.descs) else None
     if ref is None:

@@ -1,12 +1,11 @@
 # polldesc.pxd: descriptors and the operations that wait for them, in C types.
 cimport cython
 from libc.stdint cimport int64_t
-from gort._runtime.c.rt cimport rt_import, rt_mutex, rt_lock, rt_unlock, rt_usleep, nanotime
+from gort._runtime.c.rt cimport rt_mutex, rt_lock, rt_unlock
 from gort._runtime.core.lockrank cimport LOCK_RANK_POLLDESC
-from gort._runtime.core.runtime2 cimport G, M, P, Sched, Op, getm, READY, PARK
+from gort._runtime.core.runtime2 cimport Sched, Op
 from gort._runtime.core.handoff cimport ready
-from gort._runtime.sched.timers cimport Timer, arm, deltimer, wake_for
-from gort._runtime.c.net cimport net_close, net_add
+from gort._runtime.sched.timers cimport Timer
 
 cpdef enum:
     AGAIN = 0

@@ -28,21 +28,24 @@ Rejected: level-triggered epoll with one-shot re-arming (a system call more per 
 
 from __future__ import annotations
 
-import threading
 from _warnings import warn
 
 import cython
+from cython.cimports.gort._runtime.c.net import net_add, net_close
+from cython.cimports.gort._runtime.c.rt import nanotime, own_dict, rt_import, rt_usleep
+from cython.cimports.gort._runtime.core.handoff import ready
+from cython.cimports.gort._runtime.core.lockrank import LOCK_RANK_POLLDESC
+from cython.cimports.gort._runtime.core.runtime2 import PARK, READY, G, M, Op, Sched, getm
+from cython.cimports.gort._runtime.sched.timers import Timer, arm, deltimer, wake_for
 
-if cython.compiled:
-    rt_import()  # noqa: F821
-else:
-    from gort._runtime.c.rt import getm, nanotime, own_dict
-    from gort._runtime.c.net import net_close
-    from gort._runtime.core.handoff import ready
-    from gort._runtime.core.lockrank import LOCK_RANK_POLLDESC, make_lock
-    from gort._runtime.core.runtime2 import PARK, READY, G, M, Op, Sched
-    from gort._runtime.sched.timers import Timer, arm, deltimer, wake_for
+from gort._runtime.core import op as _op  # noqa: F401  (gives Op its await protocol before it is subclassed)
+from gort._runtime.core.lockrank import make_lock
+from gort._runtime.core.mistakes import shared
+from gort._runtime.core.waitreason import WAIT_IO
 
+rt_import()
+
+if not cython.compiled:  # what the .pxd has for C
     # What an attempt says.
     AGAIN = 0  # it would block
     DRAINED = 1  # done, and the kernel has nothing left: the next one may queue at once
@@ -66,12 +69,6 @@ else:
     EPOLLHUP = 0x010
     EPOLLRDHUP = 0x2000
 
-from gort._runtime.core import op as _op  # noqa: F401  (gives Op its await protocol before it is subclassed)
-from gort._runtime.core.mistakes import shared
-from gort._runtime.core.runtime2 import WAIT_IO
-
-YIELD_S = 1e-6  # how long an abort gives way to an attempt on another thread
-
 
 class Side:
     """Reading, or writing, of one descriptor.  Guarded by the descriptor's lock."""
@@ -91,6 +88,11 @@ class Side:
 class Poller:
     """A runtime's poller as descriptors see it; netpoll.py has the real one.  `nwait` counts the operations in queues
     (atomic)."""
+
+    if not cython.compiled:
+        s = None
+        closed = False
+        nwait = 0
 
     def register(self, pd):
         """Watches pd.  Raises OSError where the system cannot."""
@@ -282,7 +284,7 @@ def release(pd):
 def count(np, by):
     """Counts the waiting operations."""
     if cython.compiled:
-        net_add(cython.address(np.nwait), by)  # noqa: F821
+        net_add(cython.address(np.nwait), by)
     else:
         np.countlock()
         np.nwait += by
@@ -424,10 +426,7 @@ class NetOp(Op):
                 pd.unlock()
                 return False
             pd.unlock()
-            if cython.compiled:
-                rt_usleep(1)  # noqa: F821
-            else:
-                threading.Event().wait(YIELD_S)
+            rt_usleep(1)  # gives way to the attempt, which is on another thread
 
     def aborted(self):
         """Called when a cancellation has taken it out."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from gort._runtime.core import handoff, runtime2
 from gort._runtime.core import op as _op  # gives Op its await protocol before it is subclassed
+from gort._runtime.core.waitreason import WAIT_BLOCKING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class BlockingOp(runtime2.Op):
 
     def reason(self) -> int:
         """blocking call"""
-        return int(runtime2.WAIT_BLOCKING)
+        return WAIT_BLOCKING
 
 
 def blocking(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:

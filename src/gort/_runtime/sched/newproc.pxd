@@ -1,9 +1,7 @@
 # newproc.pxd: making goroutines, in C types.
-from cpython.ref cimport PyObject, Py_INCREF, Py_XDECREF
+from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t
-from gort._runtime.c.rt cimport rt_import, rt_copy_context, rt_caller, rt_is_async_function, rt_fastcall, rt_builtin, rt_call, rt_vectorcall, rt_new_none, rt_gc_hide, rt_gc_show, rt_gc_hide_coro, rt_gc_show_coro
-from gort._runtime.core.runtime2 cimport G, M, P, Sched, getm, _Gdead, _Grunnable
-from gort._runtime.core.handoff cimport enqueue
+from gort._runtime.core.runtime2 cimport G, M, P, Sched
 
 cpdef newproc(Sched s, object fn, tuple args, dict kwargs, object done, bint system)
 cdef G make(Sched s, object fn, tuple args, dict kwargs, object done, bint system)

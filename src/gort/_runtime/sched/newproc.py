@@ -6,16 +6,31 @@ running them (proc.py).
 
 from __future__ import annotations
 
-import cython
+import sys
 
-if cython.compiled:
-    rt_import()  # noqa: F821
-else:
-    from gort._runtime.c.rt import caller, copy_context, getm, rt_is_async_function
-    from gort._runtime.core.handoff import enqueue
-    from gort._runtime.core.runtime2 import G, M, P, Sched, _Gdead, _Grunnable
+import cython
+from cython.cimports.cpython.ref import PyObject, Py_INCREF, Py_XDECREF
+from cython.cimports.gort._runtime.c.rt import (
+    copy_context,
+    rt_builtin,
+    rt_call,
+    rt_caller,
+    rt_copy_context,
+    rt_gc_hide,
+    rt_gc_hide_coro,
+    rt_gc_show,
+    rt_gc_show_coro,
+    rt_import,
+    rt_is_async_function,
+    rt_new_none,
+    rt_vectorcall,
+)
+from cython.cimports.gort._runtime.core.handoff import enqueue
+from cython.cimports.gort._runtime.core.runtime2 import G, M, P, Sched, _Gdead, _Grunnable, getm
 
 from gort._runtime.core import mistakes
+
+rt_import()
 
 GOID_BATCH = 16  # goroutine numbers that a P takes at a time, as in Go, so that spawning touches no shared counter
 GFREE_MAX = 64  # dead Gs that a P keeps for itself at most
@@ -25,29 +40,22 @@ _GFREE_MAX = cython.declare(cython.int, 64)
 _GFREE_BATCH = cython.declare(cython.int, 32)
 
 
-if cython.compiled:
+def current_context():
+    """A copy of the current context.  None, on the compiled core, where it is empty."""
+    return copy_context()
 
-    def current_context():
-        """A copy of the current context, or None where it is empty."""
-        ctx: cython.pointer(PyObject) = rt_copy_context()  # noqa: F821
-        if ctx == cython.NULL:
-            return None
-        context: object = cython.cast(object, ctx)
-        Py_XDECREF(ctx)  # noqa: F821
-        return context
+
+if cython.compiled:
 
     def inherit_context(g):
         """Gives g a copy of the current context; none where the current one is empty and has never been needed."""
-        g.context = rt_copy_context()  # noqa: F821
+        g.context = rt_copy_context()
 
     def clear_context(g):
         """Drops g's context."""
-        ctx: cython.pointer(PyObject) = g.context  # noqa: F821
+        ctx: cython.pointer(PyObject) = g.context
         g.context = cython.NULL
-        Py_XDECREF(ctx)  # noqa: F821
-
-else:
-    current_context = copy_context
+        Py_XDECREF(ctx)
 
 
 def newgoid(s, m):
@@ -97,7 +105,7 @@ def gfget(s, m):
             return g
     g = G.__new__(G) if cython.compiled else G()
     if cython.compiled:
-        rt_gc_hide(g)  # noqa: F821  (until disown)
+        rt_gc_hide(g)  # until disown
     g.sched = s
     g.goid = goid
     s.lock_allg()
@@ -177,7 +185,7 @@ def disown(s):
     g: G
     for g in s.allgs:
         if cython.compiled:
-            rt_gc_show(g)  # noqa: F821
+            rt_gc_show(g)
     s.allgs.clear()
 
 
@@ -213,11 +221,11 @@ if cython.compiled:
             and m.curg is not None
             and not m.sched.ending
         ):
-            enqueue(new_g(m.sched, m, rt_call(fn, args + 1, nargs - 1), None, False), True)  # noqa: F821
-            return rt_new_none()  # noqa: F821
-        return rt_vectorcall(_go, args, nargs, kwnames)  # noqa: F821
+            enqueue(new_g(m.sched, m, rt_call(fn, args + 1, nargs - 1), None, False), True)
+            return rt_new_none()
+        return rt_vectorcall(_go, args, nargs, kwnames)
 
-    go = rt_builtin(go, go_fast)  # noqa: F821
+    go = rt_builtin(go, go_fast)
 
 
 def newproc(s, fn, args, kwargs, done, system):
@@ -249,16 +257,16 @@ def new_g(s, m, coro, done, system):
     lasti: cython.int = -1
     g: G = gfget(s, m)
     if cython.compiled and coro is not None:
-        rt_gc_hide_coro(coro)  # noqa: F821  (until forget, or the end of g)
+        rt_gc_hide_coro(coro)  # until forget, or the end of g
     g.coro = coro
     g.done = done
     g.system = system
     if cython.compiled:
-        g.gocode = rt_caller(cython.address(lasti))  # noqa: F821
+        g.gocode = rt_caller(cython.address(lasti))
         g.golasti = lasti
         inherit_context(g)
     else:
-        frame = caller(3)
+        frame = sys._getframe(3)
         g.gocode = frame.f_code
         g.golasti = frame.f_lasti
         g.context = copy_context()
@@ -275,8 +283,8 @@ def newproc_in(s, fn, args, context):
     if cython.compiled:
         clear_context(g)
         if context is not None:
-            g.context = cython.cast(cython.pointer(PyObject), context)  # noqa: F821
-            Py_INCREF(context)  # noqa: F821
+            g.context = cython.cast(cython.pointer(PyObject), context)
+            Py_INCREF(context)
     else:
         g.context = context
     enqueue(g, True)
@@ -312,7 +320,7 @@ def forget(g):
     g.cancelexc = None
     g.unlock()
     if cython.compiled and coro is not None:
-        rt_gc_show_coro(coro)  # noqa: F821
+        rt_gc_show_coro(coro)
     del coro, fn, code
     g.args = None
     g.kwargs = None

@@ -1,14 +1,6 @@
 # proc.pxd: the scheduler loop in C types.
-from cpython.ref cimport PyObject, Py_INCREF, Py_XDECREF
 from libc.stdint cimport int64_t, uint64_t
-from gort._runtime.c.rt cimport rt_import, nanotime, rt_setm, rt_resume, rt_swap_context, rt_fetch_exc, rt_usleep
-from gort._runtime.core.runtime2 cimport G, M, P, Sched, Op, getm
-from gort._runtime.core.runtime2 cimport _Gdead, _Grunnable, _Grunning, _Gwaiting, _Gidle, _Prunning, _Pdead
-from gort._runtime.core.runtime2 cimport MCALL_NONE, MCALL_PARK, MCALL_GOSCHED, MCALL_PREEMPT, MCALL_EXITSYSCALL
-from gort._runtime.sched.newproc cimport forget, gfput
-from gort._runtime.core.runq cimport runqput, runqget, runqsteal, globrunqput, globrunqget, kick
-from gort._runtime.core.handoff cimport ready, enqueue, wakep, stopm, acquire_idle, pidleput, unbind, deliver_cancel, fatal, bind, pidleget, handoffp, checkdead, found_dead
-from gort._runtime.sched.timers cimport checktimers, timesleepuntil
+from gort._runtime.core.runtime2 cimport G, M, P, Sched
 
 cdef enum:
     CHECK_GLOBAL = 61
@@ -28,7 +20,6 @@ cdef inline int yielded(Sched s, G g) except -1
 cdef int foreign(M m, G g) except -1
 cdef int run(M m, G g)
 cdef inline int resume(M m, G g) noexcept
-cdef void setm(M m)
 cdef inline int park(M m, G g) except -1
 cdef int goexit0(M m, G g, int r) except -1
 cdef int throw_in(M m, G g, object exc)

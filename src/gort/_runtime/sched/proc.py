@@ -17,79 +17,97 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from types import CoroutineType
 
 import cython
-
-if cython.compiled:
-    rt_import()  # noqa: F821
-else:
-    from gort._runtime.c.rt import nanotime, resume, setm
-    from gort._runtime.core.handoff import (
-        acquire_idle,
-        bind,
-        checkdead,
-        deliver_cancel,
-        enqueue,
-        fatal,
-        found_dead,
-        handoffp,
-        pidleget,
-        pidleput,
-        stopm,
-        unbind,
-        wakep,
-    )
-    from gort._runtime.sched.newproc import forget, gfput
-    from gort._runtime.core.runq import globrunqget, globrunqput, kick, runqget, runqput, runqsteal
-    from gort._runtime.core.runtime2 import (
-        MCALL_EXITSYSCALL,
-        MCALL_GOSCHED,
-        MCALL_NONE,
-        MCALL_PARK,
-        MCALL_PREEMPT,
-        G,
-        M,
-        Op,
-        P,
-        Sched,
-        _Grunnable,
-        _Grunning,
-        _Gwaiting,
-    )
-    from gort._runtime.sched.timers import checktimers, timesleepuntil
-
-    CHECK_GLOBAL = 61  # a prime: no pattern of local schedules can dodge it
-    CHECK_NETPOLL = 30  # as often, and not at the same time
-    LOOK_AT_SLICE = 1023  # every 1024th switch; a mask
-    SLICE_NS = 10_000_000  # sysmon's
+from cython.cimports.cpython.ref import PyObject, Py_XDECREF
+from cython.cimports.gort._runtime.c.rt import (
+    nanotime,
+    rt_fetch_exc,
+    rt_import,
+    rt_resume,
+    rt_swap_context,
+    rt_usleep,
+)
+from cython.cimports.gort._runtime.core.handoff import (
+    acquire_idle,
+    bind,
+    checkdead,
+    deliver_cancel,
+    enqueue,
+    fatal,
+    found_dead,
+    handoffp,
+    pidleget,
+    pidleput,
+    stopm,
+    unbind,
+    wakep,
+)
+from cython.cimports.gort._runtime.core.runq import globrunqget, globrunqput, kick, runqget, runqput, runqsteal
+from cython.cimports.gort._runtime.core.runtime2 import (
+    MCALL_EXITSYSCALL,
+    MCALL_GOSCHED,
+    MCALL_NONE,
+    MCALL_PARK,
+    MCALL_PREEMPT,
+    G,
+    M,
+    Op,
+    P,
+    Sched,
+    _Grunnable,
+    _Grunning,
+    _Gwaiting,
+)
+from cython.cimports.gort._runtime.sched.newproc import forget, gfput
+from cython.cimports.gort._runtime.sched.timers import checktimers, timesleepuntil
 
 from gort._runtime.core import mistakes
 from gort._runtime.core.errors import Cancelled, Goexit
 from gort._runtime.core.lockrank import throw
 from gort._runtime.core.op import drop_swallowed
+from gort._runtime.core.runtime2 import bind_thread
+
+rt_import()
+
+if not cython.compiled:  # what the .pxd has for C
+    CHECK_GLOBAL = 61  # a prime: no pattern of local schedules can dodge it
+    CHECK_NETPOLL = 30  # as often, and not at the same time
+    LOOK_AT_SLICE = 1023  # every 1024th switch; a mask
+    SLICE_NS = 10_000_000  # sysmon's
+
+    _send = CoroutineType.send  # unbound: to bind it at each resumption would make an object
 
 if cython.compiled:
 
-    def setm(m):
-        """Binds this thread to an M."""
-        rt_setm(cython.cast(cython.pointer(PyObject), m) if m is not None else cython.NULL)  # noqa: F821
-
     def resume(m, g):
         """Runs g's coroutine to its next suspension: 1 suspended, 0 returned (m.retval), -1 raised (m.exc)."""
-        res: cython.pointer(PyObject) = cython.NULL  # noqa: F821
-        r: cython.int = rt_resume(  # noqa: F821
-            cython.cast(cython.pointer(PyObject), g.coro),  # noqa: F821
+        res: cython.pointer(PyObject) = cython.NULL
+        r: cython.int = rt_resume(
+            cython.cast(cython.pointer(PyObject), g.coro),
             cython.address(g.context),
             cython.address(res),
         )
         if r < 0:
-            m.exc = rt_fetch_exc()  # noqa: F821
+            m.exc = rt_fetch_exc()
         elif res != cython.NULL:
             m.retval = cython.cast(object, res)
-            Py_XDECREF(res)  # noqa: F821
+            Py_XDECREF(res)
         return r
+
+else:
+
+    def resume(m, g):
+        try:
+            m.retval = g.context.run(_send, g.coro, None)
+            return 1
+        except StopIteration as e:
+            m.retval = e.value
+            return 0
+        except BaseException as e:
+            m.exc = e
+            return -1
 
 
 # ---- running them -----------------------------------------------------------------------------------------------------
@@ -110,11 +128,11 @@ def run(m, g):
     # A plain function: it keeps this thread until it returns.
     try:
         if cython.compiled:
-            rt_swap_context(cython.address(g.context))  # noqa: F821
+            rt_swap_context(cython.address(g.context))
             try:
                 m.retval = g.fn(*g.args, **g.kwargs) if g.kwargs else g.fn(*g.args)
             finally:
-                rt_swap_context(cython.address(g.context))  # noqa: F821
+                rt_swap_context(cython.address(g.context))
         else:
             m.retval = g.context.run(g.fn, *g.args, **(g.kwargs or {}))
     except BaseException as e:
@@ -132,11 +150,11 @@ def throw_in(m, g, exc):
     """Resumes g with an exception raised at its await."""
     try:
         if cython.compiled:
-            rt_swap_context(cython.address(g.context))  # noqa: F821
+            rt_swap_context(cython.address(g.context))
             try:
                 m.retval = g.coro.throw(exc)
             finally:
-                rt_swap_context(cython.address(g.context))  # noqa: F821
+                rt_swap_context(cython.address(g.context))
         else:
             m.retval = g.context.run(g.coro.throw, exc)
         return 1
@@ -462,10 +480,7 @@ def steal(m, p, now):
                     return g
             elif i == 3 and p2.runnext is not None:
                 # Its P is most likely about to run it: give it the time that a handover takes.
-                if cython.compiled:
-                    rt_usleep(3)  # noqa: F821
-                else:
-                    time.sleep(3e-6)
+                rt_usleep(3)
                 g = runqsteal(s, p, m.id, p2, True)
                 if g is not None:
                     return g
@@ -582,7 +597,7 @@ def mstart(m):
     s: Sched = m.sched
     m.ident = threading.get_ident()
     m.procid = threading.get_native_id()
-    setm(m)
+    bind_thread(m)
     hooks = sys.get_asyncgen_hooks()
     sys.set_asyncgen_hooks(*s.agenhooks)
     try:
@@ -611,7 +626,7 @@ def mexit(m):
         s.allm.remove(m)
     s.nmfreed += 1
     s.unlock()
-    setm(None)
+    bind_thread(None)
 
 
 # ---- for main.py, when a program ends ---------------------------------------------------------------------------------
@@ -620,11 +635,11 @@ def mexit(m):
 def in_context(g, fn):
     """Calls fn() in g's context."""
     if cython.compiled:
-        rt_swap_context(cython.address(g.context))  # noqa: F821
+        rt_swap_context(cython.address(g.context))
         try:
             return fn()
         finally:
-            rt_swap_context(cython.address(g.context))  # noqa: F821
+            rt_swap_context(cython.address(g.context))
     return g.context.run(fn) if g.context is not None else fn()
 
 

@@ -1,9 +1,5 @@
 # procresize.pxd
-from gort._runtime.c.rt cimport rt_import
-from gort._runtime.core.runtime2 cimport G, M, P, Sched, _Pdead, _Pgcstop, _Pidle
-from gort._runtime.core.handoff cimport bind, pidleput, startm
-from gort._runtime.core.runq cimport drain
-from gort._runtime.sched.timers cimport movetimers
+from gort._runtime.core.runtime2 cimport M, P, Sched
 cpdef list procresize(Sched s, int n, M m)
 cdef P new_p(int i)
 cdef destroy(Sched s, P p)

@@ -9,15 +9,13 @@ from __future__ import annotations
 from math import gcd
 
 import cython
+from cython.cimports.gort._runtime.c.rt import rt_import
+from cython.cimports.gort._runtime.core.handoff import bind, pidleput, startm
+from cython.cimports.gort._runtime.core.runq import drain
+from cython.cimports.gort._runtime.core.runtime2 import M, P, Sched, _Pdead, _Pgcstop, _Pidle
+from cython.cimports.gort._runtime.sched.timers import movetimers
 
-if cython.compiled:
-    rt_import()  # noqa: F821
-else:
-    from gort._runtime.core.handoff import bind, pidleput, startm
-    from gort._runtime.core.runq import drain
-    from gort._runtime.core.runtime2 import M, P, Sched, _Pdead, _Pgcstop, _Pidle
-    from gort._runtime.sched.timers import movetimers
-
+rt_import()
 
 # By number of Ps. Kept for good: an M that looks for work while its P is taken may hold on to none of them, and read the
 # one of before.

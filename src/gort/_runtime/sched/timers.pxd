@@ -1,11 +1,6 @@
 # timers.pxd: the timer heap in C types.
-cimport cython
 from libc.stdint cimport int64_t
-from gort._runtime.c.rt cimport rt_import, nanotime, rt_gc_hide, rt_gc_show, rt_load_once
-from gort._runtime.core.runtime2 cimport G, M, P, Sched, Op, getm, READY, PARK, _Pdead
-from gort._runtime.core.handoff cimport ready, wakep, wake_poller
-cdef extern from "<math.h>" nogil:
-    long long llround(double x)
+from gort._runtime.core.runtime2 cimport P, Sched, Op
 cdef extern from *:  # constants with a type: an enum's would be unsigned
     const long long MAX_WHEN "0x7FFFFFFFFFFFFFFFLL"
     const double MAX_SECONDS "9.2e9"

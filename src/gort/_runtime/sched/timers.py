@@ -12,17 +12,16 @@ Two timers of one instant fire in the order in which they were armed.
 from __future__ import annotations
 
 import cython
-
-if cython.compiled:
-    rt_import()  # noqa: F821
-else:
-    from gort._runtime.c.rt import getm, nanotime
-    from gort._runtime.core.handoff import ready, wake_poller, wakep
-    from gort._runtime.core.runtime2 import PARK, READY, G, M, Op, P, Sched, _Pdead
+from cython.cimports.gort._runtime.c.rt import nanotime, rt_gc_hide, rt_gc_show, rt_import, rt_load_once
+from cython.cimports.gort._runtime.core.handoff import ready, wake_poller, wakep
+from cython.cimports.gort._runtime.core.runtime2 import PARK, READY, G, M, Op, P, Sched, _Pdead, getm
+from cython.cimports.libc.math import llround
 
 from gort._runtime.core import op as _op  # noqa: F401  (gives Op its await protocol before it is subclassed)
 from gort._runtime.core.mistakes import shared
-from gort._runtime.core.runtime2 import WAIT_SLEEP
+from gort._runtime.core.waitreason import WAIT_SLEEP
+
+rt_import()
 
 if not cython.compiled:
     MAX_WHEN = (1 << 63) - 1  # the end of the clock, ns
@@ -55,7 +54,7 @@ def to_ns(seconds):
     if d <= -MAX_SECONDS:
         return -MAX_WHEN
     if cython.compiled:
-        return llround(d * 1e9)  # noqa: F821
+        return llround(d * 1e9)
     return round(d * 1e9)
 
 
@@ -160,7 +159,7 @@ def push(p, t):
     t.seq = p.timerseq
     p.timers.append(t)
     if cython.compiled:
-        rt_gc_hide(t)  # noqa: F821
+        rt_gc_hide(t)
     siftup(p.timers, len(p.timers) - 1)
     first = cython.cast(Timer, p.timers[0])
     p.timer0when = first.when
@@ -187,7 +186,7 @@ def remove(p, i):
         t.pid = -1
         t.heapidx = -1
     if cython.compiled:
-        rt_gc_show(t)  # noqa: F821
+        rt_gc_show(t)
     if n == 0:
         p.timer0when = 0
     else:
@@ -308,7 +307,7 @@ def cleartimers(p):
         t.pid = -1
         t.heapidx = -1
         if cython.compiled:
-            rt_gc_show(t)  # noqa: F821
+            rt_gc_show(t)
     p.timers.clear()
     p.timer0when = 0
     p.unlock_timers()
@@ -344,7 +343,7 @@ def movetimers(src, dst):
 
 
 if cython.compiled:
-    rt_load_once(Timer.__new__(Timer))  # noqa: F821
+    rt_load_once(Timer.__new__(Timer))
 
 
 class SleepOp(Op):

@@ -1,10 +1,8 @@
 # chan.pxd: hchan in C types.
 cimport cython
-from libc.stdint cimport int64_t
-from gort._runtime.c.rt cimport rt_import, rt_mutex, rt_lock, rt_unlock
+from gort._runtime.c.rt cimport rt_mutex, rt_lock, rt_unlock
 from gort._runtime.core.lockrank cimport LOCK_RANK_HCHAN
-from gort._runtime.core.runtime2 cimport G, M, P, Sched, Op, getm, READY, PARK, OP_NEW, OP_DONE
-from gort._runtime.core.handoff cimport ready
+from gort._runtime.core.runtime2 cimport Op
 
 cpdef enum:
     RECV = 1

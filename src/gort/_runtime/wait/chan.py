@@ -20,23 +20,24 @@ from __future__ import annotations
 import types
 
 import cython
+from cython.cimports.gort._runtime.c.rt import rt_import
+from cython.cimports.gort._runtime.core.handoff import ready
+from cython.cimports.gort._runtime.core.lockrank import LOCK_RANK_HCHAN
+from cython.cimports.gort._runtime.core.runtime2 import OP_DONE, PARK, READY, G, Op
 
-if cython.compiled:
-    rt_import()  # noqa: F821
-else:
-    from gort._runtime.core.handoff import ready
-    from gort._runtime.core.lockrank import LOCK_RANK_HCHAN, make_lock
-    from gort._runtime.core.runtime2 import OP_DONE, PARK, READY, G, Op
+from gort._runtime.core import op as _op  # noqa: F401  (gives Op its await protocol before it is subclassed)
+from gort._runtime.core.errors import ChannelClosed
+from gort._runtime.core.lockrank import make_lock
+from gort._runtime.core.mistakes import shared
+from gort._runtime.core.waitreason import WAIT_CHAN_RECEIVE, WAIT_CHAN_SEND
 
+rt_import()
+
+if not cython.compiled:  # what the .pxd has for C
     RECV = 1  # the value, or ChannelClosed
     RECV_OK = 2  # (value, ok)
     SEND = 3
     NEXT = 4  # async for: the value, or StopAsyncIteration
-
-from gort._runtime.core import op as _op  # noqa: F401  (gives Op its await protocol before it is subclassed)
-from gort._runtime.core.errors import ChannelClosed
-from gort._runtime.core.mistakes import shared
-from gort._runtime.core.runtime2 import WAIT_CHAN_RECEIVE, WAIT_CHAN_SEND
 
 MAX_CAPACITY = 1 << 40  # beyond any memory: Go's "makechan: size out of range"
 

@@ -1,12 +1,7 @@
 # select.pxd: select in C types.
-cimport cython
-from libc.stdint cimport int64_t, uint64_t, uintptr_t
-from cpython.ref cimport PyObject
-from gort._runtime.c.rt cimport rt_import
-from gort._runtime.core.runtime2 cimport G, M, P, Sched, Op, getm, READY, PARK, OP_NEW, OP_DONE
-from gort._runtime.wait.chan cimport Chan, ChanOp, try_op, enqueue_recv, enqueue_send, unlink, outcome, RECV, RECV_OK, SEND, NEXT
-from gort._runtime.core.handoff cimport ready
-from gort._runtime.core.op cimport claim
+from libc.stdint cimport uint64_t
+from gort._runtime.core.runtime2 cimport M, Op
+from gort._runtime.wait.chan cimport Chan
 cdef enum:
     DEFAULT = 1
     TIMED = 2

@@ -15,39 +15,40 @@ under the goroutine's lock by whoever wakes it, and whose `elem` is then the cas
 from __future__ import annotations
 
 import cython
-
-if cython.compiled:
-    rt_import()  # noqa: F821
-else:
-    from gort._runtime.c.rt import getm
-    from gort._runtime.wait.chan import (
-        NEXT,
-        RECV,
-        RECV_OK,
-        SEND,
-        Chan,
-        ChanOp,
-        enqueue_recv,
-        enqueue_send,
-        outcome,
-        try_op,
-        unlink,
-    )
-    from gort._runtime.core.handoff import ready
-    from gort._runtime.core.op import claim
-    from gort._runtime.core.runtime2 import OP_DONE, OP_NEW, PARK, READY, G, M, Op
-
-    DEFAULT = 1
-    TIMED = 2
+from cython.cimports.cpython.ref import PyObject
+from cython.cimports.libc.stdint import uintptr_t
+from cython.cimports.gort._runtime.c.rt import rt_import
+from cython.cimports.gort._runtime.core.handoff import ready
+from cython.cimports.gort._runtime.core.op import claim
+from cython.cimports.gort._runtime.core.runtime2 import OP_DONE, OP_NEW, PARK, READY, G, M, Op, getm
+from cython.cimports.gort._runtime.wait.chan import (
+    NEXT,
+    RECV,
+    RECV_OK,
+    SEND,
+    Chan,
+    ChanOp,
+    enqueue_recv,
+    enqueue_send,
+    outcome,
+    try_op,
+    unlink,
+)
 
 from gort._runtime.core.op import awaited_twice, describe
-from gort._runtime.core.runtime2 import WAIT_SELECT, WAIT_SELECT_NO_CASES
+from gort._runtime.core.waitreason import WAIT_SELECT, WAIT_SELECT_NO_CASES
+
+rt_import()
+
+if not cython.compiled:  # what the .pxd has for C
+    DEFAULT = 1
+    TIMED = 2
 
 if cython.compiled:
 
     def address(c):
         """Where the object lies: what orders the locks."""
-        return cython.cast(uintptr_t, cython.cast(cython.pointer(PyObject), c))  # noqa: F821
+        return cython.cast(uintptr_t, cython.cast(cython.pointer(PyObject), c))
 
 else:
     address = id

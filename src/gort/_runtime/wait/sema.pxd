@@ -1,10 +1,8 @@
 # sema.pxd: wait queues and the primitives that are hot, in C types.
-cimport cython
 from libc.stdint cimport int64_t
-from gort._runtime.c.rt cimport rt_import, rt_mutex, rt_lock, rt_unlock
+from gort._runtime.c.rt cimport rt_mutex, rt_lock, rt_unlock
 from gort._runtime.core.lockrank cimport LOCK_RANK_SEMA
-from gort._runtime.core.runtime2 cimport G, M, Op, getm, READY, PARK
-from gort._runtime.core.handoff cimport ready
+from gort._runtime.core.runtime2 cimport Op
 
 cdef class Waitq:
     cdef rt_mutex mu

@@ -11,18 +11,15 @@ the fair rule is the simpler one, and was kept.
 from __future__ import annotations
 
 import cython
-
-if cython.compiled:
-    rt_import()  # noqa: F821
-else:
-    from gort._runtime.c.rt import getm, own_dict
-    from gort._runtime.core.handoff import ready
-    from gort._runtime.core.lockrank import LOCK_RANK_SEMA, make_lock
-    from gort._runtime.core.runtime2 import PARK, READY, G, M, Op
+from cython.cimports.gort._runtime.c.rt import own_dict, rt_import
+from cython.cimports.gort._runtime.core.handoff import ready
+from cython.cimports.gort._runtime.core.lockrank import LOCK_RANK_SEMA
+from cython.cimports.gort._runtime.core.runtime2 import PARK, READY, G, M, Op, getm
 
 from gort._runtime.core import op as _op  # noqa: F401  (gives Op its await protocol before it is subclassed)
+from gort._runtime.core.lockrank import make_lock
 from gort._runtime.core.mistakes import shared
-from gort._runtime.core.runtime2 import (
+from gort._runtime.core.waitreason import (
     WAIT_COND,
     WAIT_MUTEX,
     WAIT_RWMUTEX_R,
@@ -30,6 +27,8 @@ from gort._runtime.core.runtime2 import (
     WAIT_SEMACQUIRE,
     WAIT_WAITGROUP,
 )
+
+rt_import()
 
 COUNTER_MAX = 2**31 - 1  # of a WaitGroup, as in Go
 _COUNTER_MAX = cython.declare(cython.longlong, 0x7FFFFFFF)

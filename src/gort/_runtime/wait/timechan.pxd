@@ -1,13 +1,9 @@
 # timechan.pxd: Timer and Ticker in C types.
-cimport cython
 from libc.stdint cimport int64_t
 from gort._runtime.core.lockrank cimport LOCK_RANK_HCHAN
-from gort._runtime.c.rt cimport rt_import, nanotime, rt_mutex, rt_lock, rt_unlock
-from gort._runtime.core.runtime2 cimport G, M, Sched, Op, getm
-from gort._runtime.wait.chan cimport Chan, drain, deliver
-from gort._runtime.core.handoff cimport ready
-from gort._runtime.sched.timers cimport Timer as HeapTimer, arm, wake_for, deltimer, to_ns, when_after
-from gort._runtime.sched.newproc cimport current_context, newproc_in
+from gort._runtime.c.rt cimport rt_mutex, rt_lock, rt_unlock
+from gort._runtime.wait.chan cimport Chan
+from gort._runtime.sched.timers cimport Timer as HeapTimer
 cdef class Timer(HeapTimer):
     cdef readonly Chan c
     cdef int64_t expires

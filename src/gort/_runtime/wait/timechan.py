@@ -13,19 +13,17 @@ from __future__ import annotations
 import time
 
 import cython
-
-if cython.compiled:
-    rt_import()  # noqa: F821
-else:
-    from gort._runtime.c.rt import getm, nanotime
-    from gort._runtime.wait.chan import Chan, deliver, drain
-    from gort._runtime.core.handoff import ready
-    from gort._runtime.sched.newproc import current_context, newproc_in
-    from gort._runtime.core.runtime2 import G, M, Op, Sched
-    from gort._runtime.sched.timers import Timer as HeapTimer
-    from gort._runtime.sched.timers import arm, deltimer, to_ns, wake_for, when_after
+from cython.cimports.gort._runtime.c.rt import nanotime, rt_import
+from cython.cimports.gort._runtime.core.handoff import ready
+from cython.cimports.gort._runtime.core.runtime2 import G, M, Op, Sched, getm
+from cython.cimports.gort._runtime.sched.newproc import current_context, newproc_in
+from cython.cimports.gort._runtime.wait.chan import Chan, deliver, drain
+from cython.cimports.gort._runtime.sched.timers import Timer as HeapTimer
+from cython.cimports.gort._runtime.sched.timers import arm, deltimer, to_ns, wake_for, when_after
 
 from gort._runtime.wait.chan import Chan as _Chan
+
+rt_import()
 
 
 class Timer(HeapTimer):

@@ -1,0 +1,157 @@
+"""Counts the instructions that one step of the core's commonest operations costs, under valgrind.
+
+    python scripts/instructions.py                          the core that this interpreter imports
+    python scripts/instructions.py --against TREE [--only yield,spawn]
+
+TREE is another checkout, built for the same interpreter; then the last column is the ratio of this checkout to it. A
+count hardly differs from run to run, on a busy machine either, so it shows a change of one per cent, which times do not.
+Each operation runs in loops of two lengths, each in a process of its own; the difference, divided by that of the lengths,
+is free of the start and the end. GORT_PURE=1 counts the uncompiled core.
+
+What does not live here: times (`gort bench`), and where the instructions go (callgrind_annotate, perf).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LENGTHS = (2_000, 12_000)
+
+# Each has a coroutine function `main(n)` that does n steps.
+PROGRAMS = {
+    "yield": """
+async def main(n):
+    for _ in range(n):
+        await gort.gosched()
+""",
+    "spawn": """
+async def nothing():
+    pass
+
+async def main(n):
+    for _ in range(n // 100):
+        for _ in range(100):
+            gort.go(nothing)
+        await gort.gosched()
+        await gort.gosched()
+""",
+    "ping-pong": """
+async def pong(a, b, n):
+    for _ in range(n):
+        await b.send(await a.recv())
+
+async def main(n):
+    a, b = gort.Chan(), gort.Chan()
+    gort.go(pong, a, b, n)
+    for i in range(n):
+        await a.send(i)
+        await b.recv()
+""",
+    "buffered": """
+async def feed(ch, n):
+    for i in range(n):
+        await ch.send(i)
+    ch.close()
+
+async def main(n):
+    ch = gort.Chan(128)
+    gort.go(feed, ch, n)
+    async for _ in ch:
+        pass
+""",
+    "select": """
+async def feed(ch, n):
+    for i in range(n):
+        await ch.send(i)
+
+async def main(n):
+    a, b = gort.Chan(), gort.Chan()
+    gort.go(feed, a, n // 2)
+    gort.go(feed, b, n // 2)
+    for _ in range(n):
+        await gort.select(a.recv(), b.recv())
+""",
+    "mutex": """
+import gort.sync
+
+async def worker(mu, n):
+    for _ in range(n):
+        await mu.lock()
+        await gort.gosched()
+        mu.unlock()
+
+async def main(n):
+    mu = gort.sync.Mutex()
+    async with gort.Group() as group:
+        group.go(worker, mu, n // 2)
+        group.go(worker, mu, n // 2)
+""",
+    "timer": """
+async def main(n):
+    for _ in range(n):
+        gort.after_func(60, print).stop()
+""",
+    "start": None,
+}
+
+
+def program(name: str, n: int) -> str:
+    text = PROGRAMS[name]
+    if text is None:  # n starts of a runtime: a step is a boot and an end
+        return f"import gort\nasync def main():\n    pass\nfor _ in range({n // 100}):\n    gort.run(main, procs=1)\n"
+    return f"import gort\n{text}\ngort.run(main, {n}, procs=1)\n"
+
+
+def instructions(source: Path, code: str) -> int:
+    """How many instructions a program executes, as valgrind counts them."""
+    environment = os.environ | {"PYTHONPATH": str(source), "PYTHONHASHSEED": "0", "GODEBUG": "seed=1"}
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out"]
+        done = subprocess.run(
+            [*command, sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+        )
+    found = re.search(r"Collected : (\d+)", done.stderr)
+    if done.returncode != 0 or found is None:
+        sys.exit(f"instructions: the program failed (status {done.returncode}):\n{done.stderr[-3000:]}")
+    return int(found[1])
+
+
+def step(source: Path, name: str) -> float:
+    short, long = (instructions(source, program(name, n)) for n in LENGTHS)
+    steps = LENGTHS[1] - LENGTHS[0]
+    return (long - short) / (steps / 100 if PROGRAMS[name] is None else steps)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Instructions for each step of the core's commonest operations.")
+    parser.add_argument("--against", type=Path, metavar="TREE", help="another built checkout, to compare with")
+    parser.add_argument("--only", default=",".join(PROGRAMS), help="names, separated by commas")
+    options = parser.parse_args()
+    names = options.only.split(",")
+    unknown = [n for n in names if n not in PROGRAMS]
+    if unknown:
+        parser.error(f"no such operation: {', '.join(unknown)}; there are {', '.join(PROGRAMS)}")
+    if shutil.which("valgrind") is None:
+        parser.error("valgrind is needed (Debian's package has that name)")
+    if options.against is not None and not (options.against / "src" / "gort").is_dir():
+        parser.error(f"{options.against} is no checkout of gort: it has no src/gort")
+    print(f"{'operation':12}{'here':>12}" + (f"{'there':>12}{'ratio':>8}" if options.against else ""))
+    for name in names:
+        here = step(ROOT / "src", name)
+        line = f"{name:12}{here:12,.0f}"
+        if options.against is not None:
+            there = step(options.against / "src", name)
+            line += f"{there:12,.0f}{here / there:8.3f}"
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
