@@ -215,7 +215,7 @@ def seed() -> int:
 
 def unbind() -> None:
     """A fresh thread is no M."""
-    _pure.setm(None)
+    _pure.rt_setm(None)
 
 
 def clean() -> None:
