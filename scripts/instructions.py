@@ -5,6 +5,7 @@
 
 TREE is another checkout, built for the same interpreter; then the last column is the ratio of this checkout to it. A
 count hardly differs from run to run, on a busy machine either, so it shows a change of one per cent, which times do not.
+It differs where sysmon interferes, which goes by the clock: each is counted three times, and the smallest counts.
 Each operation runs in loops of two lengths, each in a process of its own; the difference, divided by that of the lengths,
 is free of the start and the end. GORT_PURE=1 counts the uncompiled core.
 
@@ -124,8 +125,8 @@ def instructions(source: Path, code: str) -> int:
     return int(found[1])
 
 
-def step(source: Path, name: str) -> float:
-    short, long = (instructions(source, program(name, n)) for n in LENGTHS)
+def step(source: Path, name: str, rounds: int) -> float:
+    short, long = (min(instructions(source, program(name, n)) for _ in range(rounds)) for n in LENGTHS)
     steps = LENGTHS[1] - LENGTHS[0]
     return (long - short) / (steps / 100 if PROGRAMS[name] is None else steps)
 
@@ -134,6 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Instructions for each step of the core's commonest operations.")
     parser.add_argument("--against", type=Path, metavar="TREE", help="another built checkout, to compare with")
     parser.add_argument("--only", default=",".join(PROGRAMS), help="names, separated by commas")
+    parser.add_argument("--rounds", type=int, default=3, help="counts for each length (default 3)")
     options = parser.parse_args()
     names = options.only.split(",")
     unknown = [n for n in names if n not in PROGRAMS]
@@ -145,10 +147,10 @@ def main() -> None:
         parser.error(f"{options.against} is no checkout of gort: it has no src/gort")
     print(f"{'operation':12}{'here':>12}" + (f"{'there':>12}{'ratio':>8}" if options.against else ""))
     for name in names:
-        here = step(ROOT / "src", name)
+        here = step(ROOT / "src", name, options.rounds)
         line = f"{name:12}{here:12,.0f}"
         if options.against is not None:
-            there = step(options.against / "src", name)
+            there = step(options.against / "src", name, options.rounds)
             line += f"{there:12,.0f}{here / there:8.3f}"
         print(line, flush=True)
 

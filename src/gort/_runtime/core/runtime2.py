@@ -303,7 +303,7 @@ class P:
         id = 0  # its place in allp; written once
 
         # Under lock().
-        status = 0  # _P*
+        status = 0  # _P*; without the lock a hint
         mid = 0  # the M that owns it, 0 while nobody does.  Without the lock it is a hint, but for the M itself: only
         # an M that sees its own number here may go on, and each queue operation asks again under the lock
         runqhead = None
@@ -427,7 +427,7 @@ class Sched:
         runqtail = None
         runqsize = 0  # *
         midle = None  # * idle Ms, through schedlink
-        nmidle = 0  # how many
+        nmidle = 0  # * how many
         nmidlelocked = 0  # Ms that wait for a goroutine that is locked to them, and threads in gort.wait
         mnext = 0  # the M made last
         nmfreed = 0  # Ms that have ended
@@ -448,7 +448,7 @@ class Sched:
         nsyscall = 0  # calls of gort.blocking
 
         # Under lock_allg().
-        allgs = None  # every G, dead ones too; only grows, so who iterates over a copy sees what was there
+        allgs = None  # * every G, dead ones too; it only grows, and readers take a copy
 
         # Lists that only grow or are replaced, never changed in place where others read them.
         allp = None  # the world is stopped when it is replaced

@@ -54,9 +54,9 @@ def procresize(s, n, m):
     s.stealorder = _stealorders.setdefault(n, coprimes(n))
     p: P
     work: list = []
+    backwards: list = s.allp[n - 1 :: -1]  # made before the section, which must not allocate
     s.lock()
-    for q in reversed(s.allp[:n]):
-        p = q
+    for p in backwards:
         p.status = _Pidle
         if p is s.allp[0] and m is not None:
             continue
