@@ -12,7 +12,7 @@ import pytest
 
 import gort
 from gort import runtime
-from support import PATIENCE_S, parked, until
+from support import PATIENCE_S, ROOT, parked, until
 
 Run = Callable[..., Any]
 
@@ -274,3 +274,24 @@ def test_self_deadlock_of_a_mutex_in_one_of_many(run: Run) -> None:
         return "main goes on"
 
     assert run(main) == "main goes on"
+
+
+def test_a_dump_shows_the_users_frames_alone(run: Run) -> None:
+    """Frames of the scheduler and of the library (Group, Once, …) between the user's are left out."""
+
+    async def main() -> str:
+        once = gort.sync.Once()
+
+        async def waits() -> None:
+            await gort.Chan[int]().recv()
+
+        async with gort.Group() as group:
+            h = group.go(once.do, waits)
+            await parked(1, "chan receive")
+            text = gort.runtime.stack(all=True)
+            h.cancel()
+        return text
+
+    text = run(main)
+    assert "waits" in text
+    assert "/gort/" not in text.replace(str(ROOT), "")

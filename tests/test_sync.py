@@ -349,3 +349,19 @@ def test_pool(run: Run) -> None:
         assert pool.get() == []
 
     run(main)
+
+
+def test_a_wait_group_with_members_when_the_program_ends(run: Run) -> None:
+    """Main returns while goroutines of wg.go still wait: they are closed, and the program has its result."""
+
+    async def main() -> int:
+        wg = gort.sync.WaitGroup()
+
+        async def waits() -> None:
+            await gort.Chan[int]().recv()
+
+        wg.go(waits)
+        await parked(1, "chan receive")
+        return 5
+
+    assert run(main) == 5

@@ -12,6 +12,7 @@ import threading
 
 from gort._runtime.boot import main
 from gort._runtime.core import handoff, runtime2
+from gort._runtime.core.done import Done
 from gort._runtime.core.errors import Cancelled, Goexit
 from gort._runtime.core.mistakes import check_go, shared
 from gort._runtime.sched import newproc
@@ -35,10 +36,9 @@ else:
 __all__ = ["Group", "Handle"]
 
 
-class Handle(Generic[T]):
+class Handle(Done, Generic[T]):
     """A goroutine of a group: `await h` or, once the group is over, `h.result()`."""
 
-    panics = False
     __reduce_ex__ = shared
 
     def __init__(self, group: Group, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

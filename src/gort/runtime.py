@@ -95,7 +95,7 @@ def num_goroutine() -> int:
     s = _sched()
     if s is None:
         return 0
-    return sum(1 for g in list(s.allgs) if g.status not in (0, 6) and not g.system)
+    return sum(1 for g in list(s.allgs) if g.status not in (runtime2._Gidle, runtime2._Gdead) and not g.system)
 
 
 def lock_os_thread() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from types import CoroutineType
 
 from gort._runtime.boot import main as _main
+from gort._runtime.core.done import Done
 from gort._runtime.core.errors import Cancelled
 from gort._runtime.core.mistakes import check_go, shared
 from gort._runtime.sched import newproc as _newproc
@@ -28,7 +29,7 @@ else:
 __all__ = ["Cond", "Mutex", "Once", "Pool", "RWMutex", "Semaphore", "WaitGroup"]
 
 
-class _Member:
+class _Member(Done):
     """Told of the end of a WaitGroup's goroutine."""
 
     panics = True  # an exception that nobody catches ends the program, as in Go

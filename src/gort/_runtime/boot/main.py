@@ -18,7 +18,9 @@ from types import CoroutineType, FunctionType
 from gort._runtime.boot import rt0
 from gort._runtime.core import debugvars, handoff, newosproc, runtime2
 from gort._runtime.sched import newproc, proc, timers
+from gort._runtime.sched.blocking import CO_COROUTINE
 from gort._runtime.watch import signals
+from gort._runtime.core.done import Done
 from gort._runtime.core.errors import Deadlock, Goexit, Stopping
 from gort._runtime.wait.sema import WaitGroup
 
@@ -39,10 +41,8 @@ _running = signals.running  # the runtimes that run now, for gort.wait and the d
 _last: Any = None  # the boot record of the latest one
 
 
-class MainDone:
+class MainDone(Done):
     """Told when the main goroutine ends: the program ends with it, except after goexit."""
-
-    panics = False
 
     def __init__(self, s: Any) -> None:
         self.s = s
@@ -60,10 +60,8 @@ class MainDone:
             handoff.request_exit(s)
 
 
-class AgensDone:
+class AgensDone(Done):
     """Told when the async generators that were left have been closed: now the program ends."""
-
-    panics = False
 
     def __init__(self, s: Any) -> None:
         self.s = s
@@ -75,7 +73,7 @@ class AgensDone:
 
 def is_async(fn: Any) -> bool:
     """Whether calling fn gives a coroutine: async functions, methods, partials of them, objects with async __call__."""
-    if type(fn) is FunctionType and fn.__code__.co_flags & 0x80:  # CO_COROUTINE: what nearly every program gives
+    if type(fn) is FunctionType and fn.__code__.co_flags & CO_COROUTINE:  # what nearly every program gives
         return True
     import functools
     import inspect
@@ -205,10 +203,10 @@ def close(s: Any, m: Any, g: Any) -> None:
                 _unraisable(e, coro, "a goroutine's finally block raised while the program ended")
         finally:
             m.curg = None
-            m.mcall = 0
+            m.mcall = runtime2.MCALL_NONE
             m.parkop = None
     newproc.forget(g)
-    if done is not None and hasattr(done, "abandoned"):
+    if done is not None:
         done.abandoned(goid)
 
 
@@ -308,10 +306,8 @@ async def _aclose(agen: Any) -> None:
     await agen.aclose()
 
 
-class Quiet:
+class Quiet(Done):
     """Told of the end of a goroutine that the runtime started itself: an exception is reported, the program goes on."""
-
-    panics = False
 
     def __init__(self, agens: AsyncGenerators) -> None:
         self.agens = agens

@@ -14,8 +14,10 @@ from gort._runtime.core import handoff, runtime2
 from gort._runtime.sched import newproc
 from gort._runtime.sched.blocking import BlockingOp
 from gort._runtime.wait.chan import ChanOp
+from gort._runtime.core.done import Done
 from gort._runtime.core.errors import Cancelled
 from gort._runtime.core.machine import nanotime
+from gort._runtime.core.runtime2 import OP_DONE, OP_NEW, PARK
 from gort._runtime.core.op import GoschedOp, awaited_twice, claim, describe
 from gort._runtime.wait.select import SelectOp
 from gort._runtime.sched.timers import SleepOp, to_ns
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     T = TypeVar("T")
-
-_NEW, _DONE, _PARK = 0, 2, 1
 
 
 def wait(what: Awaitable[T], timeout: float | None = None) -> T:
@@ -57,8 +57,8 @@ def _is_awaitable(what: Any) -> bool:
 
 def _drop(what: Any) -> None:
     if isinstance(what, runtime2.Op):
-        if what.state == _NEW:  # another goroutine may be waiting for it
-            what.state = _DONE
+        if what.state == OP_NEW:  # another goroutine may be waiting for it
+            what.state = OP_DONE
     elif isinstance(what, CoroutineType):
         what.close()
 
@@ -70,7 +70,7 @@ def _timers(op: Any) -> list[Any]:
 
 
 def _wait_op(op: Any, limit: int | None, m: Any) -> Any:
-    if op.state != _NEW or not claim(op):
+    if op.state != OP_NEW or not claim(op):
         raise awaited_twice(op)
     if isinstance(op, (GoschedOp, BlockingOp, SleepOp)) and m is None:
         return _without_runtime(op, limit)
@@ -81,7 +81,7 @@ def _wait_op(op: Any, limit: int | None, m: Any) -> Any:
         s = _only_runtime(describe(op))
     g = handoff.thread_g(s)
     deadline = None if limit is None else nanotime() + limit
-    if op.begin(g) == _PARK:
+    if op.begin(g) == PARK:
         timers = _timers(op) if m is None else []
         if handoff.thread_park(g, op):
             _sleep(op, g, s, m, deadline, timers)
@@ -151,10 +151,8 @@ def _only_runtime(what: str) -> Any:
     return running[0]
 
 
-class _Result:
+class _Result(Done):
     """Told of the end of the goroutine that runs the awaited coroutine."""
-
-    panics = False
 
     def __init__(self, g: Any) -> None:
         self.g = g  # stands for the waiting thread

@@ -43,8 +43,6 @@ from gort._runtime.core.runtime2 import Note
 
 rt_import()
 
-_M0_ID = 0
-
 
 def ready(g):
     """Makes a waiting goroutine runnable.  The caller has taken it out of its wait queue, so it is called exactly once

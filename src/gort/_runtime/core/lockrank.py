@@ -34,15 +34,15 @@ if not cython.compiled:
     LOCK_RANK_NETPOLL = 80  # the poller's table of descriptors
 
 LOCK_NAMES = {
-    10: "sema",
-    20: "hchan",
-    25: "pollDesc",
-    30: "timers",
-    40: "g",
-    50: "allg",
-    60: "sched",
-    70: "p",
-    80: "netpoll",
+    LOCK_RANK_SEMA: "sema",
+    LOCK_RANK_HCHAN: "hchan",
+    LOCK_RANK_POLLDESC: "pollDesc",
+    LOCK_RANK_TIMERS: "timers",
+    LOCK_RANK_G: "g",
+    LOCK_RANK_ALLG: "allg",
+    LOCK_RANK_SCHED: "sched",
+    LOCK_RANK_P: "p",
+    LOCK_RANK_NETPOLL: "netpoll",
 }
 
 

@@ -16,10 +16,9 @@ import cython
 from cython.cimports.cpython.ref import PyObject, Py_INCREF
 from cython.cimports.gort._runtime.c.rt import FREE_THREADED, rt_claim, rt_import, rt_set_op_send
 from cython.cimports.gort._runtime.core.runtime2 import (
-    MCALL_GOSCHED,
     MCALL_NONE,
     MCALL_PARK,
-    MCALL_PREEMPT,
+    MCALL_YIELD,
     OP_DONE,
     OP_NEW,
     OP_PARKED,
@@ -109,7 +108,7 @@ def start(op):
     if type(op) is GoschedOp:  # the commonest wait of all is spared two calls
         if not m.sched.ending:
             op.state = OP_PARKED
-            m.mcall = MCALL_GOSCHED
+            m.mcall = MCALL_YIELD
             return PARK
     if op.begin(m.curg) == READY:
         if m.preempt:  # sysmon asks this goroutine to make way: its result is kept until it runs again
@@ -117,7 +116,7 @@ def start(op):
             if not m.sched.ending:
                 op.g = m.curg
                 op.state = OP_PARKED
-                m.mcall = MCALL_PREEMPT
+                m.mcall = MCALL_YIELD
                 return PARK
         return READY
     if m.sched.ending:
@@ -175,7 +174,7 @@ class GoschedOp(Op):
     def begin(self, g):
         """Always suspends."""
         m: M = getm()
-        m.mcall = MCALL_GOSCHED
+        m.mcall = MCALL_YIELD
         return PARK
 
     def finish(self):
@@ -216,13 +215,13 @@ else:
             raise awaited_twice(self)
         if type(self) is GoschedOp and not m.sched.ending:
             self.g = g
-            m.mcall = MCALL_GOSCHED
+            m.mcall = MCALL_YIELD
         elif self.begin(g) == READY:
             if not m.preempt or m.sched.ending:
                 return self.finish()
             m.preempt = False
             self.g = g
-            m.mcall = MCALL_PREEMPT
+            m.mcall = MCALL_YIELD
         elif m.sched.ending:
             stopping(self, m)
             return self.finish()

@@ -19,7 +19,7 @@ from cython.cimports.gort._runtime.core.runtime2 import G, P, Sched, _Pdead
 rt_import()
 
 QUEUE_MAX = 256  # Go's: a queue longer than this is better shared
-_QUEUE_MAX = cython.declare(cython.int, 256)
+_QUEUE_MAX = cython.declare(cython.int, QUEUE_MAX)  # the same for C
 
 
 def runqput(s, p, mid, g, next):

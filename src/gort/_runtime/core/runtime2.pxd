@@ -23,9 +23,7 @@ cpdef enum:
 cpdef enum:
     MCALL_NONE = 0
     MCALL_PARK = 1
-    MCALL_GOSCHED = 2
-    MCALL_PREEMPT = 3
-    MCALL_EXITSYSCALL = 4
+    MCALL_YIELD = 2
 
 cpdef enum:
     OP_NEW = 0
@@ -35,6 +33,14 @@ cpdef enum:
 cpdef enum:
     READY = 0
     PARK = 1
+
+cpdef enum:
+    QUEUED = 1
+    DEQUEUED = 2
+    ATTEMPTING = 3
+
+cpdef enum:
+    SLICE_NS = 10000000
 
 
 @cython.final

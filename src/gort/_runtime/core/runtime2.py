@@ -85,16 +85,23 @@ else:  # what the .pxd has for C
     # What an operation asks of the M's loop when its goroutine suspends.
     MCALL_NONE = 0  # nothing: whatever was yielded does not belong to gort
     MCALL_PARK = 1  # wait for m.parkop
-    MCALL_GOSCHED = 2  # to the global queue
-    MCALL_PREEMPT = 3  # the same, because sysmon asked
-    MCALL_EXITSYSCALL = 4  # a blocking call is over and no P was idle
+    MCALL_YIELD = 2  # to the global queue: gosched, sysmon has asked, or a blocking call is over and no P was idle
 
-    OP_NEW = 0
-    OP_PARKED = 1
-    OP_DONE = 2
+    # Op.state
+    OP_NEW = 0  # made; nothing has been done -> OP_DONE, by claim
+    OP_PARKED = 1  # its goroutine has suspended on it -> OP_DONE
+    OP_DONE = 2  # begun, or over; awaiting it again is an error
 
-    READY = 0  # begin(): done, no need to wait
-    PARK = 1  # begin(): enqueued; suspend
+    # What Op.begin gives.
+    READY = 0  # done, no need to wait
+    PARK = 1  # enqueued; suspend
+
+    # Op.index of an operation that waits in a queue.  0: it never did.
+    QUEUED = 1
+    DEQUEUED = 2  # taken out, by whoever completes it or by an abort
+    ATTEMPTING = 3  # taken out by whoever makes its system call just now (polldesc.py alone)
+
+    SLICE_NS = 10_000_000  # Go's forcePreemptNS: how long a goroutine, or several through runnext, may keep a P
 
 COMPILED = cython.compiled
 VERSION = _built_as  # the version this half was loaded with; see moduledataverify
@@ -179,9 +186,23 @@ class Note:
 class Op:
     """One operation, from `ch.send(v)` to its result: its own awaitable and, while it waits, its own sudog.
 
-    State: OP_NEW -> begin() -> OP_DONE, or OP_PARKED while it lies in a wait queue, then OP_DONE.  The queue links,
-    `success` and `elem` are guarded by the lock of what it waits for.  Compiled subclasses add no field and no
-    __dealloc__, so that one free list serves them all (gort_rt.h).
+    `state` goes OP_NEW -> begin() -> OP_DONE, or OP_PARKED while it lies in a wait queue, then OP_DONE.  Compiled
+    subclasses add no field and no __dealloc__: one free list serves them all (gort_rt.h).  So a field means what the
+    operation needs.  Once begin() has enqueued it, the lock of what it waits for guards those marked L.
+
+    | | ChanOp | SelectOp | WaitOp (sema) | SleepOp | IOOp | BlockingOp |
+    |---|---|---|---|---|---|---|
+    | kind | RECV, SEND, … | DEFAULT, TIMED | WAIT_* | | READ, WRITE, … | |
+    | c | the Chan | its cases, a tuple | the Waitq | | the FD | the function |
+    | elem L | the value | the case that ran | | its Timer | buffer, then result | arguments, then result |
+    | sel | the SelectOp of which it is a case | | the locker that Cond.wait gives back | | an exception | an exception |
+    | when | | | permits wanted | ns to sleep | bytes wanted or written | |
+    | success L | 1: a value passed | 1: won, 2: aborted (G's lock) | 1: granted | 1: over at once | OK, CLOSED, … | 1 |
+    | index L | QUEUED, DEQUEUED | QUEUED: it has waited | QUEUED, DEQUEUED | | and ATTEMPTING | |
+    | heapidx | next case in lock order | first case in lock order | | | | |
+
+    next, prev (L): the neighbours in the queue.  Once taken out, next leads to the next operation to make ready, if any.
+    g: the goroutine that waits, from begin() on.
     """
 
     __reduce_ex__ = shared

@@ -2,6 +2,10 @@
 # runtime2.pxd, which no checker reads; the structures are left untyped here.
 from typing import Any
 
+READY: int
+PARK: int
+MCALL_YIELD: int
+
 class Note:
     def sleep(self, timeout: float = -1.0) -> bool: ...
     def wakeup(self) -> None: ...

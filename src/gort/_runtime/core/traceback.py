@@ -16,7 +16,7 @@ from _thread import get_ident
 
 from gort._runtime.core import runtime2
 from gort._runtime.core.debugvars import gil_enabled
-from gort._runtime.core.runtime2 import GSTATUS, peek
+from gort._runtime.core.runtime2 import GSTATUS, _Gdead, _Gidle, _Grunning, _Gsyscall, _Gwaiting, peek
 from gort._runtime.core.waitreason import WAITREASON
 
 TYPE_CHECKING = False
@@ -27,12 +27,8 @@ if TYPE_CHECKING:
 
     Entry = tuple[str, str, int]  # function, file, line
 
-HIDDEN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_Gdead = 6
-_Gidle = 0
-_Gwaiting = 4
-_Grunning = 2
-_Gsyscall = 3
+PACKAGE = __file__[: -len(os.path.join("_runtime", "core", "traceback.py"))]
+HIDDEN = os.path.abspath(PACKAGE) + os.sep  # frames of code that lies there are gort's own
 WITHOUT_GIL = not gil_enabled()
 STOPS_WORLD = WITHOUT_GIL and runtime2.COMPILED
 
@@ -201,8 +197,3 @@ def dump(s: Any, without: Any = None) -> str:
     """Every goroutine of a runtime, save one."""
     gs = [g for g in list(s.allgs) if g is not without and not g.system and g.status not in (_Gdead, _Gidle)]
     return "\n".join(goroutine(g, frames) for g, frames in zip(gs, stacks(gs), strict=True))
-
-
-def gil_note() -> str:
-    """One line on the build, for dumps."""
-    return f"python {sys.version.split()[0]}, GIL {'on' if gil_enabled() else 'off'}"

@@ -13,11 +13,6 @@ cpdef enum:
     MORE = 2
 
 cpdef enum:
-    QUEUED = 1
-    DONE = 2
-    ATTEMPTING = 3
-
-cpdef enum:
     OK = 1
     CLOSED = 2
     EXPIRED = 3

@@ -17,7 +17,7 @@ Invariants, all under the descriptor's lock
 - `busy` has one owner: it makes system calls for one operation after another, without the lock, until the side would
   block or nobody waits.  Operations of a side therefore happen in order, a long write is never cut by another one,
   and no descriptor is closed under a system call.
-- An operation in the queue has index QUEUED; the owner's has ATTEMPTING; one that is done has DONE and an outcome in
+- An operation in the queue has index QUEUED; the owner's has ATTEMPTING; one that is done has DEQUEUED and an outcome in
   `success`.  A cancellation takes a QUEUED one out; for an ATTEMPTING one it waits the microseconds that the call
   takes, so bytes that were taken are never lost.
 - A side is not `busy` while it is `ready` and has somebody in its queue.
@@ -35,7 +35,18 @@ from cython.cimports.gort._runtime.c.net import net_add, net_close
 from cython.cimports.gort._runtime.c.rt import nanotime, own_dict, rt_import, rt_usleep
 from cython.cimports.gort._runtime.core.handoff import ready
 from cython.cimports.gort._runtime.core.lockrank import LOCK_RANK_POLLDESC
-from cython.cimports.gort._runtime.core.runtime2 import PARK, READY, G, M, Op, Sched, getm
+from cython.cimports.gort._runtime.core.runtime2 import (
+    ATTEMPTING,
+    DEQUEUED,
+    PARK,
+    QUEUED,
+    READY,
+    G,
+    M,
+    Op,
+    Sched,
+    getm,
+)
 from cython.cimports.gort._runtime.sched.timers import Timer, arm, deltimer, wake_for
 
 from gort._runtime.core import op as _op  # noqa: F401  (gives Op its await protocol before it is subclassed)
@@ -50,11 +61,6 @@ if not cython.compiled:  # what the .pxd has for C
     AGAIN = 0  # it would block
     DRAINED = 1  # done, and the kernel has nothing left: the next one may queue at once
     MORE = 2  # done, and the next attempt may succeed too
-
-    # Op.index
-    QUEUED = 1
-    DONE = 2
-    ATTEMPTING = 3
 
     # Op.success
     OK = 1
@@ -340,7 +346,7 @@ def unlink(pd, side, op):
         side.last = prev
     else:
         next.prev = prev
-    op.index = DONE
+    op.index = DEQUEUED
     count(pd.np, -1)
 
 
@@ -479,7 +485,7 @@ def serve(pd, side, op, parked):
                 op.success = CLOSED
             if r == MORE or side.hup:
                 side.ready = True
-        op.index = DONE
+        op.index = DEQUEUED
         if side.ready and not pd.closing:
             nxt = take(pd, side)
         if nxt is not None:

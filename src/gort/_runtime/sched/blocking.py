@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from gort._runtime.core import handoff, runtime2
 from gort._runtime.core import op as _op  # gives Op its await protocol before it is subclassed
+from gort._runtime.core.runtime2 import MCALL_YIELD, PARK, READY
 from gort._runtime.core.waitreason import WAIT_BLOCKING
 
 TYPE_CHECKING = False
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     P = ParamSpec("P")
     T = TypeVar("T")
 
+CO_COROUTINE = 0x80  # inspect's; inspect takes longer to import than all of gort
+
 getm = runtime2.current_m
-READY, PARK, EXITSYSCALL = 0, 1, 4
 assert _op is not None
 
 
@@ -42,7 +44,7 @@ class BlockingOp(runtime2.Op):
             self.sel = e
         if handoff.exitsyscall(m):
             return READY
-        m.mcall = EXITSYSCALL
+        m.mcall = MCALL_YIELD
         return PARK
 
     def finish(self) -> Any:
@@ -70,7 +72,7 @@ def blocking(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Awaitable
     if not callable(fn):
         raise TypeError(f"gort.blocking(fn, *args): fn must be callable, not {type(fn).__name__}")
     code = getattr(getattr(fn, "__func__", fn), "__code__", None)
-    if code is not None and code.co_flags & 0x80:
+    if code is not None and code.co_flags & CO_COROUTINE:
         raise TypeError(f"gort.blocking(fn, *args) is for plain functions; {fn.__qualname__} is async: await it")
     op = BlockingOp()
     op.c = fn

@@ -35,9 +35,10 @@ rt_import()
 GOID_BATCH = 16  # goroutine numbers that a P takes at a time, as in Go, so that spawning touches no shared counter
 GFREE_MAX = 64  # dead Gs that a P keeps for itself at most
 GFREE_BATCH = 32  # so many go to sched's list, or come from there, at a time: its lock is everybody's
-_GOID_BATCH = cython.declare(cython.int, 16)
-_GFREE_MAX = cython.declare(cython.int, 64)
-_GFREE_BATCH = cython.declare(cython.int, 32)
+# The same for C.
+_GOID_BATCH = cython.declare(cython.int, GOID_BATCH)
+_GFREE_MAX = cython.declare(cython.int, GFREE_MAX)
+_GFREE_BATCH = cython.declare(cython.int, GFREE_BATCH)
 
 
 def current_context():

@@ -6,7 +6,6 @@ cdef enum:
     CHECK_GLOBAL = 61
     CHECK_NETPOLL = 30
     LOOK_AT_SLICE = 1023
-    SLICE_NS = 10000000
 
 cdef G schedule(M m)
 cdef bint slice_is_over(P p) noexcept

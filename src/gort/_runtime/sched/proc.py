@@ -46,11 +46,9 @@ from cython.cimports.gort._runtime.core.handoff import (
 )
 from cython.cimports.gort._runtime.core.runq import globrunqget, globrunqput, kick, runqget, runqput, runqsteal
 from cython.cimports.gort._runtime.core.runtime2 import (
-    MCALL_EXITSYSCALL,
-    MCALL_GOSCHED,
     MCALL_NONE,
     MCALL_PARK,
-    MCALL_PREEMPT,
+    SLICE_NS,
     G,
     M,
     Op,
@@ -75,7 +73,6 @@ if not cython.compiled:  # what the .pxd has for C
     CHECK_GLOBAL = 61  # a prime: no pattern of local schedules can dodge it
     CHECK_NETPOLL = 30  # as often, and not at the same time
     LOOK_AT_SLICE = 1023  # every 1024th switch; a mask
-    SLICE_NS = 10_000_000  # sysmon's
 
     _send = CoroutineType.send  # unbound: to bind it at each resumption would make an object
 

@@ -23,7 +23,7 @@ import cython
 from cython.cimports.gort._runtime.c.rt import rt_import
 from cython.cimports.gort._runtime.core.handoff import ready
 from cython.cimports.gort._runtime.core.lockrank import LOCK_RANK_HCHAN
-from cython.cimports.gort._runtime.core.runtime2 import OP_DONE, PARK, READY, G, Op
+from cython.cimports.gort._runtime.core.runtime2 import DEQUEUED, OP_DONE, PARK, QUEUED, READY, G, Op
 
 from gort._runtime.core import op as _op  # noqa: F401  (gives Op its await protocol before it is subclassed)
 from gort._runtime.core.errors import ChannelClosed
@@ -360,7 +360,7 @@ def enqueue_recv(c, op):
     else:
         c.recvlast.next = op
     c.recvlast = op
-    op.index = 1
+    op.index = QUEUED
 
 
 def enqueue_send(c, op):
@@ -372,7 +372,7 @@ def enqueue_send(c, op):
     else:
         c.sendlast.next = op
     c.sendlast = op
-    op.index = 1
+    op.index = QUEUED
 
 
 def win(op):
@@ -405,7 +405,7 @@ def dequeue_recv(c):
         else:
             op.next.prev = None
             op.next = None
-        op.index = 2
+        op.index = DEQUEUED
         if win(op):
             return op
 
@@ -423,7 +423,7 @@ def dequeue_send(c):
         else:
             op.next.prev = None
             op.next = None
-        op.index = 2
+        op.index = DEQUEUED
         if win(op):
             return op
 
@@ -432,9 +432,9 @@ def unlink(c, op):
     """Takes op out of the middle of its queue; False when it is not there any more."""
     prev: Op
     next: Op
-    if op.index != 1:
+    if op.index != QUEUED:
         return False
-    op.index = 2
+    op.index = DEQUEUED
     prev = op.prev
     next = op.next
     op.prev = None

@@ -20,7 +20,7 @@ from cython.cimports.libc.stdint import uintptr_t
 from cython.cimports.gort._runtime.c.rt import rt_import
 from cython.cimports.gort._runtime.core.handoff import ready
 from cython.cimports.gort._runtime.core.op import claim
-from cython.cimports.gort._runtime.core.runtime2 import OP_DONE, OP_NEW, PARK, READY, G, M, Op, getm
+from cython.cimports.gort._runtime.core.runtime2 import OP_DONE, OP_NEW, PARK, QUEUED, READY, G, M, Op, getm
 from cython.cimports.gort._runtime.wait.chan import (
     NEXT,
     RECV,
@@ -205,7 +205,7 @@ class SelectOp(Op):
                 enqueue_send(cython.cast(Chan, op.c), op)
             else:
                 enqueue_recv(cython.cast(Chan, op.c), op)
-        self.index = 1
+        self.index = QUEUED
         selunlock(self)
         if self.kind & TIMED:
             for op in cases:

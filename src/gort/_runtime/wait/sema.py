@@ -14,7 +14,7 @@ import cython
 from cython.cimports.gort._runtime.c.rt import own_dict, rt_import
 from cython.cimports.gort._runtime.core.handoff import ready
 from cython.cimports.gort._runtime.core.lockrank import LOCK_RANK_SEMA
-from cython.cimports.gort._runtime.core.runtime2 import PARK, READY, G, M, Op, getm
+from cython.cimports.gort._runtime.core.runtime2 import DEQUEUED, PARK, QUEUED, READY, G, M, Op, getm
 
 from gort._runtime.core import op as _op  # noqa: F401  (gives Op its await protocol before it is subclassed)
 from gort._runtime.core.lockrank import make_lock
@@ -31,7 +31,7 @@ from gort._runtime.core.waitreason import (
 rt_import()
 
 COUNTER_MAX = 2**31 - 1  # of a WaitGroup, as in Go
-_COUNTER_MAX = cython.declare(cython.longlong, 0x7FFFFFFF)
+_COUNTER_MAX = cython.declare(cython.longlong, COUNTER_MAX)  # the same for C
 
 
 def not_locked(what):
@@ -68,7 +68,7 @@ class Waitq:
         else:
             self.last.next = op
         self.last = op
-        op.index = 1
+        op.index = QUEUED
 
     def pop(self):
         """Takes the first operation out; None when there is none.  The state is locked."""
@@ -80,7 +80,7 @@ class Waitq:
             else:
                 op.next.prev = None
                 op.next = None
-            op.index = 2
+            op.index = DEQUEUED
             op.success = 1
         return op
 
@@ -88,9 +88,9 @@ class Waitq:
         """Takes op out of the middle; False when it is not there any more.  The state is locked."""
         prev: Op
         next: Op
-        if op.index != 1:
+        if op.index != QUEUED:
             return False
-        op.index = 2
+        op.index = DEQUEUED
         prev = op.prev
         next = op.next
         op.prev = None

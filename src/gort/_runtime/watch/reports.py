@@ -10,6 +10,7 @@ import sys
 
 from gort._runtime.core import traceback
 from gort._runtime.core.machine import nanotime
+from gort._runtime.core.runtime2 import _Gdead
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,6 +62,6 @@ def schedtrace(s: Any, started: int) -> None:
             g = m.curg
             lines.append(f"  M{m.id - 1}: curg={g.goid if g is not None else 'nil'} spinning={bool(m.spinning)}")
         for g in list(s.allgs):
-            if g.status != 6:
+            if g.status != _Gdead:
                 lines.append(f"  G{g.goid}: status={g.status}")
     sys.stderr.write("\n".join(lines) + "\n")

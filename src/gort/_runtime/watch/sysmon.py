@@ -28,6 +28,7 @@ from gort._runtime.sched import timers
 from gort._runtime.watch import signals
 from gort._runtime.core.debugvars import gil_enabled
 from gort._runtime.core.machine import nanotime
+from gort._runtime.core.runtime2 import SLICE_NS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 MIN_DELAY_NS = 20_000
 MAX_DELAY_NS = 10_000_000
 QUIET_ROUNDS = 50  # rounds without work after which the delay doubles
-SLICE_NS = 10_000_000  # Go's forcePreemptNS
 BLOCKED_NS = 1_000_000  # a thread that uses no CPU for this long is blocked
 AGAIN_NS = 1_100_000  # when the second look follows
 IDLE_NS = 100_000_000  # how often a sleeping runtime is looked at for a deadlock that could not be told before
@@ -334,8 +334,3 @@ def take(s: Any, p: Any, m: Any, mid: int, tick: int) -> bool:
     if p.schedtick + p.switchtick != tick:
         return False
     return bool(handoff.handoffp(s, p, mid))
-
-
-def warn(text: str) -> None:
-    """A line of the runtime's own on stderr."""
-    sys.stderr.write(text + "\n")
