@@ -12,10 +12,10 @@ import threading
 
 from gort._runtime.boot import main
 from gort._runtime.core import handoff, runtime2
-from gort._runtime.core.done import Done
 from gort._runtime.core.errors import Cancelled, Goexit
 from gort._runtime.core.mistakes import check_go, shared
 from gort._runtime.sched import newproc
+from gort._runtime.sched.newproc import Done
 from gort._runtime.wait.chan import Chan
 from gort._runtime.wait.sema import WaitGroup
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from types import CoroutineType
 
 from gort._runtime.boot import main as _main
-from gort._runtime.core.done import Done
 from gort._runtime.core.errors import Cancelled
 from gort._runtime.core.mistakes import check_go, shared
 from gort._runtime.sched import newproc as _newproc
+from gort._runtime.sched.newproc import Done
 from gort._runtime.wait.sema import Mutex, Notify, RWMutex, Semaphore
 from gort._runtime.wait.sema import WaitGroup as _WaitGroup
 

@@ -20,7 +20,7 @@ from gort._runtime.core import debugvars, handoff, newosproc, runtime2
 from gort._runtime.sched import newproc, proc, timers
 from gort._runtime.sched.blocking import CO_COROUTINE
 from gort._runtime.watch import signals
-from gort._runtime.core.done import Done
+from gort._runtime.sched.newproc import Done
 from gort._runtime.core.errors import Deadlock, Goexit, Stopping
 from gort._runtime.wait.sema import WaitGroup
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from _random import Random  # random's own module of C; random itself imports half a dozen others
 
 from gort._runtime.core import debugvars, handoff, lockrank, machine, runtime2
 from gort._runtime.sched import newproc, proc, procresize
@@ -286,8 +285,6 @@ def moduledataverify() -> dict[str, Any]:
 
 def mcommoninit(s: Any, m0: Any) -> None:
     """m0's id, seed, note and gsignal; the head of allm; the lists that every M and P needs."""
-    rng = Random(s.seed)
-    s.rng = rng
     s.allm = []
     s.allp = []
     s.oldallps = []
@@ -298,7 +295,6 @@ def mcommoninit(s: Any, m0: Any) -> None:
     s.pollnote = runtime2.Note()
     s.sysmonnote = runtime2.Note()
     s.mstart = proc.mstart
-    m0.rand = rng.getrandbits(63) | 1
     m0.park = runtime2.Note()
     m0.gsignal = runtime2.G()
     m0.gsignal.system = True

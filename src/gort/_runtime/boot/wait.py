@@ -14,7 +14,7 @@ from gort._runtime.core import handoff, runtime2
 from gort._runtime.sched import newproc
 from gort._runtime.sched.blocking import BlockingOp
 from gort._runtime.wait.chan import ChanOp
-from gort._runtime.core.done import Done
+from gort._runtime.sched.newproc import Done
 from gort._runtime.core.errors import Cancelled
 from gort._runtime.core.machine import nanotime
 from gort._runtime.core.runtime2 import OP_DONE, OP_NEW, PARK

@@ -1,5 +1,5 @@
 # handoff.pxd: ready and the M/P hand-over as C functions.
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from gort._runtime.core.runtime2 cimport G, M, P, Sched, Op
 cpdef int ready(G g) except -1
 cdef int enqueue(G g, bint next) except -1
@@ -9,6 +9,7 @@ cpdef wakep(Sched s)
 cpdef void wake_poller(Sched s)
 cpdef startm(Sched s)
 cpdef M allocm(Sched s)
+cdef uint64_t mrandseed(uint64_t seed, uint64_t id) noexcept
 cpdef linkm(Sched s, M m)
 cdef M takem(Sched s, M spare)
 cdef launch(Sched s, M m)

@@ -248,7 +248,6 @@ def allocm(s):
     m: M = M.__new__(M) if cython.compiled else M()
     m.sched = s
     m.park = Note()
-    m.rand = s.rng.getrandbits(63) | 1
     m.g0 = G.__new__(G) if cython.compiled else G()
     m.g0.system = True
     m.g0.sched = s
@@ -258,10 +257,20 @@ def allocm(s):
     return m
 
 
+def mrandseed(seed, id):
+    """An M's first random number, not 0 (xorshift would stay there): the runtime's seed and the M's id, mixed as
+    splitmix64 does."""
+    x = (seed + id * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+    return (x ^ (x >> 31)) | 1
+
+
 def linkm(s, m):
     """Gives m its id and links it into allm.  sched.lock is held."""
     s.mnext += 1
     m.id = s.mnext
+    m.rand = mrandseed(s.seed, m.id)
     s.allm.append(m)
 
 

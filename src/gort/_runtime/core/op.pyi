@@ -4,6 +4,9 @@ from typing import Any
 
 from gort._runtime.core.runtime2 import Op
 
+WAIT_BLOCKING: int
+WAITREASON: dict[int, str]
+
 class GoschedOp(Op):
     def __await__(self) -> Generator[Any, Any]: ...
 

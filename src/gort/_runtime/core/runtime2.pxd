@@ -181,7 +181,6 @@ cdef class Sched:
     cdef public bint migration
     cdef public object record
     cdef public int64_t seed
-    cdef public object rng
     cdef public M m0
     cdef public object maing
     cdef public int64_t maingoid

@@ -428,7 +428,6 @@ class Sched:
         migration = False  # GODEBUG=migration=1
         record = None  # the boot record
         seed = 0
-        rng = None  # gives each M its first random number
         m0 = None
         maing = None  # the main goroutine, and its number
         maingoid = 0

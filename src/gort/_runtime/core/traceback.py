@@ -17,7 +17,7 @@ from _thread import get_ident
 from gort._runtime.core import runtime2
 from gort._runtime.core.debugvars import gil_enabled
 from gort._runtime.core.runtime2 import GSTATUS, _Gdead, _Gidle, _Grunning, _Gsyscall, _Gwaiting, peek
-from gort._runtime.core.waitreason import WAITREASON
+from gort._runtime.core.op import WAITREASON
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

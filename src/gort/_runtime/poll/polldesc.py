@@ -49,10 +49,9 @@ from cython.cimports.gort._runtime.core.runtime2 import (
 )
 from cython.cimports.gort._runtime.sched.timers import Timer, arm, deltimer, wake_for
 
-from gort._runtime.core import op as _op  # noqa: F401  (gives Op its await protocol before it is subclassed)
 from gort._runtime.core.lockrank import make_lock
 from gort._runtime.core.mistakes import shared
-from gort._runtime.core.waitreason import WAIT_IO
+from gort._runtime.core.op import WAIT_IO
 
 rt_import()
 

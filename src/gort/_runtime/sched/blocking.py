@@ -7,9 +7,8 @@ function sees its goroutine's contextvars.  After it, the goroutine takes an idl
 from __future__ import annotations
 
 from gort._runtime.core import handoff, runtime2
-from gort._runtime.core import op as _op  # gives Op its await protocol before it is subclassed
 from gort._runtime.core.runtime2 import MCALL_YIELD, PARK, READY
-from gort._runtime.core.waitreason import WAIT_BLOCKING
+from gort._runtime.core.op import WAIT_BLOCKING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 CO_COROUTINE = 0x80  # inspect's; inspect takes longer to import than all of gort
 
 getm = runtime2.current_m
-assert _op is not None
 
 
 class BlockingOp(runtime2.Op):

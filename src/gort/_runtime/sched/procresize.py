@@ -6,8 +6,6 @@ finds out under the P's lock instead of in freed memory.
 
 from __future__ import annotations
 
-from math import gcd
-
 import cython
 from cython.cimports.gort._runtime.c.rt import rt_import
 from cython.cimports.gort._runtime.core.handoff import bind, pidleput, startm
@@ -20,6 +18,13 @@ rt_import()
 # By number of Ps. Kept for good: an M that looks for work while its P is taken may hold on to none of them, and read the
 # one of before.
 _stealorders: dict[int, list[int]] = {}
+
+
+def gcd(a: int, b: int) -> int:
+    """The greatest common divisor.  math's is not worth an import at each start."""
+    while b:
+        a, b = b, a % b
+    return a
 
 
 def coprimes(n: int) -> list[int]:

@@ -17,9 +17,8 @@ from cython.cimports.gort._runtime.core.handoff import ready, wake_poller, wakep
 from cython.cimports.gort._runtime.core.runtime2 import PARK, READY, G, M, Op, P, Sched, _Pdead, getm
 from cython.cimports.libc.math import llround
 
-from gort._runtime.core import op as _op  # noqa: F401  (gives Op its await protocol before it is subclassed)
 from gort._runtime.core.mistakes import shared
-from gort._runtime.core.waitreason import WAIT_SLEEP
+from gort._runtime.core.op import WAIT_SLEEP
 
 rt_import()
 

@@ -25,11 +25,10 @@ from cython.cimports.gort._runtime.core.handoff import ready
 from cython.cimports.gort._runtime.core.lockrank import LOCK_RANK_HCHAN
 from cython.cimports.gort._runtime.core.runtime2 import DEQUEUED, OP_DONE, PARK, QUEUED, READY, G, Op
 
-from gort._runtime.core import op as _op  # noqa: F401  (gives Op its await protocol before it is subclassed)
 from gort._runtime.core.errors import ChannelClosed
 from gort._runtime.core.lockrank import make_lock
 from gort._runtime.core.mistakes import shared
-from gort._runtime.core.waitreason import WAIT_CHAN_RECEIVE, WAIT_CHAN_SEND
+from gort._runtime.core.op import WAIT_CHAN_RECEIVE, WAIT_CHAN_SEND
 
 rt_import()
 

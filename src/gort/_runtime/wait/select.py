@@ -36,7 +36,7 @@ from cython.cimports.gort._runtime.wait.chan import (
 )
 
 from gort._runtime.core.op import awaited_twice, describe
-from gort._runtime.core.waitreason import WAIT_SELECT, WAIT_SELECT_NO_CASES
+from gort._runtime.core.op import WAIT_SELECT, WAIT_SELECT_NO_CASES
 
 rt_import()
 

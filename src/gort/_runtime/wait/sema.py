@@ -19,7 +19,7 @@ from cython.cimports.gort._runtime.core.runtime2 import DEQUEUED, PARK, QUEUED, 
 from gort._runtime.core import op as _op  # noqa: F401  (gives Op its await protocol before it is subclassed)
 from gort._runtime.core.lockrank import make_lock
 from gort._runtime.core.mistakes import shared
-from gort._runtime.core.waitreason import (
+from gort._runtime.core.op import (
     WAIT_COND,
     WAIT_MUTEX,
     WAIT_RWMUTEX_R,
