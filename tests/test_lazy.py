@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import collections
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from support import environment
 
 
-def run(code: str, *, pure: str | None = None) -> list[str]:
+def run(code: str, *args: str, pure: str | None = None) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False,
+        [sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=50, check=False,
         env=environment(GORT_PURE=pure),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -143,6 +145,53 @@ threads = [threading.Thread(target=one, args=(way,)) for way in ways * 3]
 print(wrong, any(t.is_alive() for t in threads))
 """
     assert run(code, pure=pure) == ["[] False"]
+
+
+HALF_A_PACKAGE = """
+import sys, threading, time
+from importlib import _bootstrap
+import gort
+
+name = sys.argv[1]
+assert "collections" not in sys.modules
+begun, failed = threading.Event(), []
+
+def stop_at_the_first_line(frame, event, arg):
+    if frame.f_code.co_filename.endswith("collections/__init__.py"):
+        if event == "line" and not begun.is_set():
+            lock = _bootstrap._module_locks["collections"]()
+            begun.set()
+            while loader.is_alive() and not lock.waiters:  # until it has the module, has failed, or waits for us
+                time.sleep(0.001)
+        return stop_at_the_first_line
+
+def imports():
+    sys.settrace(stop_at_the_first_line)
+    import collections
+
+def loads():
+    begun.wait()
+    try:
+        dir(getattr(gort, name))
+    except BaseException as exc:
+        failed.append(repr(exc))
+
+importer, loader = threading.Thread(target=imports), threading.Thread(target=loads)
+loader.start(), importer.start()
+loader.join(), importer.join()
+print(failed)
+"""
+
+
+@pytest.mark.skipif(
+    Path(collections.__file__).with_name("abc.py").exists(), reason="collections.abc has a file of its own here"
+)
+@pytest.mark.parametrize("pure", [None, "1"])
+@pytest.mark.parametrize("name", ["context", "exec", "net", "os", "signal", "sync"])
+def test_a_module_is_loaded_while_another_thread_imports_collections(name: str, pure: str | None) -> None:
+    """`import collections.abc` does not wait for a thread that imports collections, and until that thread has run its
+    first lines there is no such module.  So what is loaded lazily must not import it."""
+    assert run(HALF_A_PACKAGE, name, pure=pure) == ["[]"]
 
 
 def test_the_finder_goes_with_the_last_of_them() -> None:
