@@ -3,6 +3,7 @@
 #
 #   make run [DIR=/some/tree] [ARGS=...]   digest a directory tree with goroutines (examples/digest.py)
 #   make test                              lint, types, and the tests on every core and interpreter there is
+#   make test-again [ARGS=--help]          the tests again and again on busy processors: finds those that fail now and then
 #   make test-memory                       the core's tests under CPython's debug allocator and AddressSanitizer, leaks
 #   make test-tsan                         some of them under ThreadSanitizer (builds a CPython for it: half an hour)
 #   make bench [ARGS=...]                  measure gort beside Go, asyncio, uvloop, trio, gevent, threads
@@ -14,9 +15,8 @@
 
 PYTHON ?= python3
 TESTS ?= tests
-# Timings on a shared machine are noisy: a test that fails is run again, and counted as
-# rerun; three times at most, since two runs share the machine.
-PYTEST_ARGS ?= --reruns 3
+# No test is run again when it fails: one that can fail is a fault. scripts/test-again.py looks for such tests.
+PYTEST_ARGS ?=
 
 # ---- the interpreter and its virtual environment ------------------------------------------------------------
 ifeq ($(PYTHON),python3)
@@ -40,7 +40,7 @@ SOURCES := $(shell find src -type f \( -name '*.py' -o -name '*.pxd' -o -name '*
 PIP := -m pip --disable-pip-version-check --quiet
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test test-compiled test-pure test-freethreaded test-freethreaded-pure test-freethreaded-compiled test-memory \
+.PHONY: run test test-again test-compiled test-pure test-freethreaded test-freethreaded-pure test-freethreaded-compiled test-memory \
     test-tsan bench lint freethreaded build build-freethreaded clean help
 .DELETE_ON_ERROR:
 
@@ -115,7 +115,7 @@ test-tsan: freethreaded
 else
 $(FT_VENV)/.made:
 	$(FT_PYTHON) -m venv $(FT_VENV)
-	$(FT_BIN)/python $(PIP) install --upgrade pip "setuptools>=77" "Cython>=3.2" pytest pytest-timeout pytest-rerunfailures h11
+	$(FT_BIN)/python $(PIP) install --upgrade pip "setuptools>=77" "Cython>=3.2" pytest h11
 	# Newer versions of hypothesis are compiled, and not for every free-threaded interpreter.
 	$(FT_BIN)/python $(PIP) install --only-binary hypothesis hypothesis
 	@touch $@
@@ -157,10 +157,14 @@ test-memory: $(VENV)/.dev $(VENV)/.built
 	PYTHON=$(abspath $(BIN)/python) GORT_DEBUG_PYTHON="$$(command -v "$$($(BIN)/python -c 'import sys; print("python%d.%d-dbg" % sys.version_info[:2])')")" scripts/test-sanitized.sh debug
 	PYTHON=$(abspath $(BIN)/python) scripts/test-sanitized.sh asan
 
+# Looks for tests that fail now and then: make test-again ARGS="--racy --runs 20".
+test-again: $(VENV)/.dev build build-freethreaded
+	$(BIN)/python scripts/test-again.py $(ARGS)
+
 lint: $(VENV)/.dev
 	@echo "== ruff and mypy"
-	$(BIN)/python -m ruff check src tests examples bench setup.py
-	$(BIN)/python -m ruff format --check --quiet src tests examples bench setup.py
+	$(BIN)/python -m ruff check src tests examples bench scripts setup.py
+	$(BIN)/python -m ruff format --check --quiet src tests examples bench scripts setup.py
 	$(BIN)/python -m mypy
 
 # ---- benchmarks ---------------------------------------------------------------------------------------------

@@ -5,11 +5,11 @@ that runs pytest); the report's header says which it is, and no test behaves dif
 where it names the GIL.
 
 - The lock-rank checker is on (GODEBUG=lockrank=1), here and in every process the tests start.
-- Each test has 60 s (GORT_TEST_TIMEOUT, or its `timeout` marker). Then all goroutines and all threads
-  are dumped to the real stderr and the test fails; if even that does not end it, the process is ended.
-  An alarm in the main thread does it, not a watching thread: a thread that could still send makes a
-  deadlock no deadlock. pytest-timeout, which knows nothing of goroutines, is switched off for the same
-  reason.
+- Each test has 15 minutes (GORT_TEST_TIMEOUT in seconds, or its `timeout` marker): far more than any takes,
+  since only a hang may end there. Then all goroutines and all threads are dumped to the real stderr and the
+  test fails; if even that does not end it, the process is ended. An alarm in the main thread does it, not a
+  watching thread: a thread that could still send makes a deadlock no deadlock. (pytest-timeout is not used
+  for that reason, and because it knows nothing of goroutines.)
 - After each test no thread named gort-*, no new descriptor and no goroutine may be left.
 """
 
@@ -39,7 +39,7 @@ for _signum in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
     if signal.getsignal(_signum) is signal.SIG_IGN:
         signal.signal(_signum, signal.default_int_handler if _signum == signal.SIGINT else signal.SIG_DFL)
 
-DEFAULT_LIMIT_S = float(os.environ.get("GORT_TEST_TIMEOUT", "60"))
+DEFAULT_LIMIT_S = float(os.environ.get("GORT_TEST_TIMEOUT", "900"))
 GRACE_S = 10.0
 
 
@@ -71,9 +71,6 @@ def _on_alarm(_signum: int, _frame: FrameType | None) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     global _stderr
     config.addinivalue_line("markers", "timeout(seconds): the time this test may take")
-    plugin = config.pluginmanager.get_plugin("timeout")
-    if plugin is not None:  # its thread per test is a thread that could wake a goroutine: no deadlock is seen
-        config.pluginmanager.unregister(plugin)
     if threading.current_thread() is threading.main_thread():
         _stderr = os.fdopen(os.dup(2), "w")  # stderr is pytest's own here; later it is the captured one
         signal.signal(signal.SIGALRM, _on_alarm)
@@ -101,8 +98,8 @@ def pytest_report_header() -> str:
     return f"gort: {core} core, {'with' if gil else 'without'} the GIL, GODEBUG={os.environ['GODEBUG']}"
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+def _limited(item: pytest.Item) -> Iterator[None]:
+    """Runs one phase of a test under its time limit."""
     global _armed
     marker = item.get_closest_marker("timeout")
     limit = float(marker.args[0]) if marker and marker.args else DEFAULT_LIMIT_S
@@ -116,6 +113,9 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         faulthandler.cancel_dump_traceback_later()
+
+
+pytest_runtest_setup = pytest_runtest_call = pytest_runtest_teardown = pytest.hookimpl(wrapper=True)(_limited)
 
 
 @pytest.fixture(autouse=True)
@@ -152,9 +152,16 @@ def run(procs: int) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def run1() -> Callable[..., Any]:
-    """gort.run with one P, for tests of an order."""
+def run1(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """gort.run with one P that sysmon takes from nobody, for tests of an order.
+
+    A thread that the machine gives no processor for a millisecond looks blocked to sysmon, which hands its P on. Then two
+    goroutines run at a time, and the order is no longer the scheduler's. A test of hand-offs calls gort.run itself.
+    """
     import gort
+    from gort._runtime.watch import sysmon
+
+    monkeypatch.setattr(sysmon, "retake", lambda s, seen: (0, False, False))
 
     def run(main: Callable[..., Any], *args: Any) -> Any:
         return gort.run(main, *args, procs=1)

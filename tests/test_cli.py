@@ -205,7 +205,7 @@ def started(file: str, **env: str):  # type: ignore[no-untyped-def]
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        assert line == "ready\n", process.communicate(timeout=5)
+        assert line == "ready\n", process.communicate(timeout=PATIENCE_S)
         yield process
     finally:
         if process.poll() is None:
@@ -298,6 +298,6 @@ def test_closed_stdout_is_no_crash(write: Write) -> None:
     """`gort run FILE | head -1` must not end in a storm of tracebacks."""
     file = write(HEAD + "async def main():\n    for i in range(100000): print(i)\n")
     shell = ["bash", "-c", '"$@" | head -1', "-", *command("run", file)]
-    done = subprocess.run(shell, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(shell, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.stdout == "0\n"
     assert done.stderr.count("Traceback") <= 1

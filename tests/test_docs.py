@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support import ROOT
+from support import PATIENCE_S, ROOT
 
 FILES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("guide-*.md"))]
 BLOCKS = [
@@ -24,7 +24,7 @@ def test_a_program_of_the_documentation(block: str, tmp_path: Path) -> None:
     assert "gort.run(main)" in block
     file = tmp_path / "program.py"
     file.write_text(block)
-    done = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, timeout=50, check=False)
+    done = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     for said in re.findall(r"print\(.*\)  # (\S.*?)(?:: .*)?$", block, re.M):
         assert said in done.stdout

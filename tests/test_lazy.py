@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from support import environment
+from support import PATIENCE_S, environment
 
 
 def run(code: str, *args: str, pure: str | None = None) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=50, check=False,
+        [sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=PATIENCE_S, check=False,
         env=environment(GORT_PURE=pure),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -218,6 +218,11 @@ def test_reload_gives_the_same_module() -> None:
 def test_as_a_program() -> None:
     """`python -m gort.sync` runs the file as __main__ (and a name of the library is no program: nothing happens)."""
     done = subprocess.run(
-        [sys.executable, "-m", "gort.sync"], capture_output=True, text=True, timeout=50, check=False, env=environment()
+        [sys.executable, "-m", "gort.sync"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+        env=environment(),
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gort._start import loader as _loader
+from support import PATIENCE_S
 
 EXTENSION = importlib.machinery.EXTENSION_SUFFIXES[0]
 
@@ -21,7 +22,7 @@ def run(code: str, **environment: str) -> str:
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=PATIENCE_S,
         check=False,
         env={**os.environ, **environment},
     )

@@ -47,7 +47,6 @@ async def small_program(n: int) -> int:
 WARM_UP = 100 if GIL else 1000
 
 
-@pytest.mark.timeout(180)
 def test_1000_runs_leave_nothing() -> None:
     """Threads and descriptors as before; objects and memory do not grow with the number of runs."""
     for i in range(WARM_UP):

@@ -19,7 +19,6 @@ Run = Callable[..., Any]
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_100_000_parked_goroutines(run: Run) -> None:
     """All wait on channels of their own, all are woken by a value of their own, all finish."""
     n = 100_000
@@ -61,7 +60,6 @@ def test_100_000_parked_goroutines(run: Run) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_100_000_woken_by_close(run: Run) -> None:
     """One close wakes them all."""
     n = 100_000
@@ -95,7 +93,6 @@ def _longest_rising(values: list[float]) -> int:
     return len(tails)
 
 
-@pytest.mark.timeout(120)
 def test_20_000_timers_in_order_and_not_early(run1: Run) -> None:
     """Random delays within a second: none fires early, and they fire in the order of their times.
 
@@ -125,7 +122,6 @@ def test_20_000_timers_in_order_and_not_early(run1: Run) -> None:
     assert _longest_rising([due for due, _ in woken]) > 0.5 * n
 
 
-@pytest.mark.timeout(120)
 def test_20_000_timers_on_several_ps(run: Run) -> None:
     """Timers set on all Ps, half of them stopped: those fire never, the others all and not early."""
     n = 20_000

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from support import environment
+from support import PATIENCE_S, environment
 
 NOT_AT_START = [
     # For annotations, which are strings.
@@ -44,7 +44,12 @@ print(gort.runtime.compiled)
 
 def run(code: str, **env: str | None) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False, env=environment(**env)
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+        env=environment(**env),
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()

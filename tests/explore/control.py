@@ -35,7 +35,7 @@ HORIZON_NS = 3_000_000_000  # no scenario takes so long: somebody waits for what
 QUANTUM_NS = 1_000_000  # how much time passes at most while somebody could run
 NEVER_NS = 1_000_000_000_000  # sleeps for longer than this are for ever
 OURS = ("control.py", "standins.py", "install.py")  # frames that say nothing
-STUCK_S = 30.0  # real time without an end: a thread waits in the operating system instead of here
+STUCK_S = 300.0  # real time without an end: a thread waits in the operating system instead of here
 
 
 class Abandon(BaseException):

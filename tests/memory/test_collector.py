@@ -15,6 +15,7 @@ import pytest
 
 import gort
 from gort._runtime.core import runtime2
+from support import PATIENCE_S
 
 compiled = pytest.mark.skipif(not gort.runtime.compiled, reason="the uncompiled core's structures are Python objects")
 
@@ -185,5 +186,5 @@ async def main():
 gort.run(main, procs=1)
 """
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert (done.returncode, done.stderr) == (0, "")

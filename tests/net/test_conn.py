@@ -14,7 +14,7 @@ from netkit import descriptors, echo, go_result, pair, serving
 
 import gort
 from gort import net
-from support import parked, until
+from support import PATIENCE_S, parked, until
 
 
 def test_echo_over_tcp_and_unix(run: Any, tmp_path: Any) -> None:
@@ -448,7 +448,7 @@ def test_dial_resolves_names_and_falls_back(run: Any) -> None:
     async def main() -> None:
         async with serving(echo) as address:
             port = address.rpartition(":")[2]
-            c = await net.dial("tcp", f"localhost:{port}", timeout=10)
+            c = await net.dial("tcp", f"localhost:{port}", timeout=PATIENCE_S)
             await c.write(b"found")
             assert await c.read() == b"found"
             c.close()

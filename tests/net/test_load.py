@@ -26,6 +26,7 @@ from netkit import descriptors, pair
 
 import gort
 from gort import net
+from support import PATIENCE_S
 
 SECONDS = float(os.environ.get("GORT_LOAD_S", "6"))
 BLOCK = 1 << 16
@@ -102,7 +103,7 @@ async def serve(conn: net.Conn, tally: Tally) -> None:
 async def client(address: str, key: int, rng: random.Random, tally: Tally) -> None:
     """One connection with one of the fates."""
     fate = rng.choice(FATES)
-    conn = await net.dial("tcp", address, timeout=60)
+    conn = await net.dial("tcp", address, timeout=PATIENCE_S)
     tally.live += 1
     tally.peak = max(tally.peak, tally.live)
     checker = Checker(key)
@@ -201,7 +202,6 @@ class Always(random.Random):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("procs", [1, 4])
 def test_random_fates(procs: int) -> None:
     tally = gort.run(load, SECONDS, 200, 1, procs=procs)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from support import ROOT
+from support import PATIENCE_S, ROOT
 
 EXAMPLES = ROOT / "examples"
 
@@ -38,14 +38,14 @@ def example(name: str, *args: str) -> Iterator[tuple[str, subprocess.Popen[str]]
         yield line.strip(), process
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=PATIENCE_S)
         process.stdout.close()
         process.stderr.close()
 
 
 def connect(address: str) -> socket.socket:
     host, _, port = address.rpartition(":")
-    return socket.create_connection((host, int(port)), timeout=20)
+    return socket.create_connection((host, int(port)), timeout=PATIENCE_S)
 
 
 def address_in(line: str) -> str:
@@ -74,7 +74,7 @@ def test_echo() -> None:
             [sys.executable, str(EXAMPLES / "echo.py"), "talk", address, "hello", "world"],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_S,
             check=True,
         )
         assert client.stdout == "hello\nworld\n"
@@ -100,7 +100,8 @@ def test_httpd_with_curl(site: Path) -> None:
     pytest.importorskip("h11")
 
     def curl(*args: str) -> bytes:
-        return subprocess.run(["curl", "-sS", "--max-time", "20", *args], capture_output=True, check=True).stdout
+        command = ["curl", "-sS", "--max-time", str(PATIENCE_S), *args]
+        return subprocess.run(command, capture_output=True, check=True).stdout
 
     with example("httpd", "serve", "127.0.0.1:0", str(site)) as (line, _):
         url = f"http://{address_in(line)}"
@@ -130,7 +131,7 @@ def test_httpd_with_curl(site: Path) -> None:
         client = subprocess.run(
             [sys.executable, str(EXAMPLES / "httpd.py"), "get", url[7:], "/sub/b.html"],
             capture_output=True,
-            timeout=60,
+            timeout=PATIENCE_S,
             check=True,
         )
         assert client.stdout == b"the end"
@@ -143,7 +144,7 @@ def test_httpd_under_wrk(site: Path) -> None:
     with example("httpd", "serve", "127.0.0.1:0", str(site)) as (line, process):
         url = f"http://{address_in(line)}/"
         out = subprocess.run(
-            ["wrk", "-t1", "-c50", "-d3s", url], capture_output=True, text=True, timeout=60, check=True
+            ["wrk", "-t1", "-c50", "-d3s", url], capture_output=True, text=True, timeout=PATIENCE_S, check=True
         )
         assert "requests in" in out.stdout, out.stdout
         assert "Non-2xx" not in out.stdout
@@ -153,12 +154,12 @@ def test_httpd_under_wrk(site: Path) -> None:
 
 def test_proxy_keeps_half_close_and_resets() -> None:
     backend = socket.create_server(("127.0.0.1", 0))
-    backend.settimeout(20)
+    backend.settimeout(PATIENCE_S)
     with example("proxy", "127.0.0.1:0", f"127.0.0.1:{backend.getsockname()[1]}") as (line, _), backend:
         with connect(address_in(line)) as client:
             server, _ = backend.accept()
             with server:
-                server.settimeout(20)
+                server.settimeout(PATIENCE_S)
                 client.sendall(b"question" * 10_000)
                 client.shutdown(socket.SHUT_WR)
                 assert read_all(server) == b"question" * 10_000
@@ -260,7 +261,7 @@ def test_crawler_finds_every_page_once_and_keeps_its_deadline(site: Path) -> Non
             [sys.executable, str(EXAMPLES / "crawler.py"), address, *args],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_S,
             check=False,
         )
 

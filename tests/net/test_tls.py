@@ -12,6 +12,7 @@ from netkit import go_result, pair
 
 import gort
 from gort import net
+from support import PATIENCE_S
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def test_echo_alpn_and_sni(run: Any, certificates: Any) -> None:
                     gort.go(echo_tls, conn)
 
             gort.go(serve)
-            async with await net.dial_tls("tcp", str(ln.addr), cctx, server_name="localhost", timeout=20) as c:
+            async with await net.dial_tls("tcp", str(ln.addr), cctx, server_name="localhost", timeout=PATIENCE_S) as c:
                 assert c.alpn_protocol == "http/1.1"
                 big = bytes(range(256)) * 4096
                 gort.go(c.write, big)

@@ -25,11 +25,11 @@ from world import ACTIONS, WEIGHTS, World, check, mixed
 import gort
 from gort import Cancelled, runtime
 from gort._runtime.core import runtime2
-from support import environment, until
+from support import PATIENCE_S, environment, until
 
 SECONDS = float(os.environ.get("GORT_STRESS_SECONDS", "2"))
 SEEDS = ["fixed", "random"]
-LIMIT = pytest.mark.timeout(int(SECONDS * 3 + 120))
+LIMIT = pytest.mark.timeout(int(SECONDS * 3 + 900))
 
 
 def seed_of(kind: str) -> int:
@@ -63,7 +63,7 @@ def test_soak() -> None:
     seed = seed_of("random")
     script = str(Path(__file__).with_name("soak.py"))
     command = [sys.executable, script, "--minutes", str(1 / 6), "--seed", str(seed)]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=150)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "nothing lost" in done.stdout
 
