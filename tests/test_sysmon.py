@@ -1,0 +1,182 @@
+"""When sysmon hands a P on, in virtual time: its clocks are the test's, and no thread runs.
+
+That it does so in a program that runs is tests/test_never_stalled.py's.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gort._runtime.watch import sysmon
+
+MS = 1_000_000
+
+
+class World:
+    """One P whose M runs a goroutine, while another goroutine queues on it; and the two clocks that sysmon reads."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000 * MS
+        self.cpu: int | None = 50 * MS  # of the M's thread
+        self.handed_on: list[int] = []  # when
+        self.reported = 0
+        self.p = SimpleNamespace(
+            id=0, mid=7, schedtick=3, switchtick=5, runqsize=1, runnext=None, timer0when=0, preempt=False
+        )
+        self.m = self.new_m(7, self.p)
+        self.s = SimpleNamespace(
+            allp=[self.p],
+            allm=[self.m],
+            gomaxprocs=1,
+            runqsize=0,
+            npolling=0,
+            npidle=0,
+            netpoll=None,
+            nhandoff=0,
+            npreempt=0,
+        )
+        self.seen: dict[int, sysmon.Seen] = {}
+        reports = SimpleNamespace(blocked=self.blocked)
+        monkeypatch.setattr(sysmon, "nanotime", lambda: self.now)
+        monkeypatch.setattr(sysmon, "cpu_clock", lambda m: self.cpu)
+        monkeypatch.setattr(sysmon, "handoff", SimpleNamespace(handoffp=self.handoffp))
+        monkeypatch.setattr(sysmon, "reporting", lambda: reports)
+        monkeypatch.setattr(sysmon, "quicken", lambda s: None)
+
+    @staticmethod
+    def new_m(number: int, p: Any) -> Any:
+        return SimpleNamespace(id=number, ident=number, curg=object(), p=p, insyscall=False, preempt=False)
+
+    def handoffp(self, s: Any, p: Any, mid: int) -> bool:
+        self.handed_on.append(self.now)
+        p.mid = 0  # nobody runs it yet
+        return True
+
+    def blocked(self, s: Any, m: Any, since: int) -> None:
+        self.reported += 1
+
+    def look(self, after: int = 0, cpu: int = 0) -> tuple[int, bool, bool]:
+        """sysmon looks, `after` ns later, of which the M's thread has computed for `cpu`."""
+        self.now += after
+        if self.cpu is not None:
+            self.cpu += cpu
+        return sysmon.retake(self.s, self.seen)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(monkeypatch)
+
+
+def test_a_blocked_thread_loses_its_p_at_the_second_look(world: World) -> None:
+    """The first look asks for a second one soon; a millisecond without any CPU time is a call that blocks."""
+    assert world.look() == (0, False, True)
+    assert world.look(sysmon.AGAIN_NS) == (1, True, False)
+    assert len(world.handed_on) == world.s.nhandoff == world.reported == 1
+
+
+def test_not_before_a_millisecond(world: World) -> None:
+    world.look()
+    assert world.look(sysmon.BLOCKED_NS - 1) == (0, True, False)
+    assert world.look(1) == (1, True, False)
+
+
+def test_nobody_waits_nothing_is_handed_on(world: World) -> None:
+    world.p.runqsize = 0
+    world.look()
+    for _ in range(100):
+        assert world.look(MS) == (0, False, False)
+    world.s.runqsize = 1  # the global queue counts as well
+    assert sum(world.look(MS)[0] for _ in range(3)) == 1
+
+
+def test_a_goroutine_that_makes_steps_keeps_its_p(world: World) -> None:
+    for step in range(100):
+        world.p.switchtick += 1
+        assert world.look(MS) == (0, False, True), step
+    assert not world.handed_on
+
+
+def test_a_computing_thread_keeps_its_p_for_a_slice(world: World) -> None:
+    """Then it is asked to make way, and its P is handed on."""
+    world.look()
+    start = world.now
+    while not world.handed_on:
+        world.look(MS, cpu=MS)
+        assert world.m.preempt == bool(world.handed_on)
+    assert world.handed_on == [start + sysmon.SLICE_NS]
+    assert (world.s.nhandoff, world.s.npreempt, world.reported) == (0, 1, 0)
+
+
+def test_a_call_after_some_computing_is_noticed(world: World) -> None:
+    """Computing for half a slice, then a call: the clocks are compared anew once a slice has gone by."""
+    world.look()
+    for _ in range(5):
+        world.look(MS, cpu=MS)
+    start = world.now
+    while not world.handed_on:
+        world.look(MS)
+    assert world.handed_on[0] - start <= sysmon.SLICE_NS + 2 * sysmon.BLOCKED_NS
+
+
+def test_threads_that_compute_without_a_p_are_few(world: World) -> None:
+    """At the limit a computing goroutine is asked to make way, and keeps its P; a blocked one loses it all the same."""
+    for number in range(sysmon.computing_max(world.s)):
+        world.s.allm.append(world.new_m(100 + number, None))
+    world.look()
+    for _ in range(50):
+        world.look(MS, cpu=MS)
+    assert (world.handed_on, world.m.preempt) == ([], True)
+    for _ in range(20):
+        world.look(MS)
+    assert (len(world.handed_on), world.s.nhandoff, world.s.npreempt) == (1, 1, 0)
+
+
+def test_threads_in_blocking_calls_do_not_count_as_computing(world: World) -> None:
+    for number in range(sysmon.computing_max(world.s)):
+        world.s.allm.append(world.new_m(100 + number, None))
+        world.s.allm[-1].insyscall = True
+    world.look()
+    for _ in range(11):
+        world.look(MS, cpu=MS)
+    assert world.s.npreempt == 1
+
+
+def test_without_a_cpu_clock_a_slice_decides(world: World) -> None:
+    """Where the system tells no thread's CPU time, whoever holds a P for a slice is taken to compute."""
+    world.cpu = None
+    world.look()
+    start = world.now
+    while not world.handed_on:
+        world.look(MS)
+    assert sysmon.SLICE_NS <= world.handed_on[0] - start <= 2 * sysmon.SLICE_NS
+    assert world.s.npreempt == 1
+
+
+def test_one_that_comes_to_the_scheduler_meanwhile_keeps_its_p(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """sysmon looks at its clock, and takes the P only if no step was made since it looked at the P."""
+    world.look()
+
+    def steps(m: Any) -> int | None:
+        world.p.switchtick += 1
+        return world.cpu
+
+    monkeypatch.setattr(sysmon, "cpu_clock", steps)
+    assert world.look(5 * MS)[0] == 0
+    assert not world.handed_on
+
+
+def test_goroutines_that_wake_each_other_share_one_slice(world: World) -> None:
+    """schedtick stands still while runnext inherits the slice; switchtick moves."""
+    world.look()
+    for _ in range(9):
+        world.p.switchtick += 1
+        world.look(MS, cpu=MS)
+    assert not world.p.preempt
+    world.p.switchtick += 1
+    world.look(MS, cpu=MS)
+    assert world.p.preempt
+    assert not world.handed_on
