@@ -13,7 +13,7 @@ import pytest
 from gort.cli._bench import measure, peers, plot, report, rows, targets
 from gort.cli._bench.measure import Result
 from gort.cli._bench.peers import Peer
-from support import gort_cli
+from support import PATIENCE_S, gort_cli
 
 PEERS = Path(__file__).resolve().parent.parent / "bench" / "peers"
 
@@ -152,10 +152,11 @@ def test_every_workload_runs_and_checks_itself(peer: str, workload: str) -> None
     "job", ["none", "sleep", "socket", "subprocess", "sqlite", "extension", "saturated", "compute", "offload"]
 )
 def test_tickers_beside_calls_that_block(job: str) -> None:
-    """Every job runs, and the tickers get on while it does: most of their ticks come about."""
+    """Every job runs, and ticks are counted beside it.  How many there are is a measurement; that others go on beside a
+    call is tests/test_never_stalled.py's."""
     answer = json.loads(run_peer("stalled", "gort", job, "0.4").stdout)
     assert 0 < answer["value"] <= answer["worst_ms"]
-    assert answer["ticks"] > 0.05  # one thread for everything: none, or those of the first moment
+    assert answer["ticks"] > 0
 
 
 def test_stalls_are_judged() -> None:
@@ -174,7 +175,7 @@ def run_peer(peer: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, str(PEERS / f"{peer}_.py"), *arguments],
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=PATIENCE_S,
         check=False,
         env={**os.environ, "GODEBUG": ""},
     )

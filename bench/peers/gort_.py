@@ -218,18 +218,17 @@ async def skynet(n: int) -> float:
 
 async def park(n: int) -> NoReturn:
     channel: gort.Chan[int] = Chan()
-    started = 0
+    wg = gort.sync.WaitGroup()  # a plain count would lose steps: a worker that loses its P runs beside the next one
 
     async def worker() -> None:
-        nonlocal started
-        started += 1
+        wg.done()
         await channel.recv()
 
     before = resident()
+    wg.add(n)
     for _ in range(n):
         go(worker)
-    while started < n:
-        await gosched()
+    await wg.wait()
     await gosched()
     memory_is(before, n)
 
