@@ -48,9 +48,9 @@ async def main() -> None:
         seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 0.5
     except ValueError:
         sys.exit(f"fanin.py: SECONDS is a number, not {sys.argv[1]!r}")
-    with context.with_timeout(context.background(), seconds) as ctx:
-        sources: list[gort.Chan[str]] = []
-        async with gort.Group() as group:
+    sources: list[gort.Chan[str]] = []
+    async with gort.Group() as group:
+        with context.with_timeout(context.background(), seconds) as ctx:  # its end is the end of the speakers, too
             for name, pace in (("Ann", 0.02), ("Bob", 0.05), ("Joe", 0.1)):
                 source: gort.Chan[str] = gort.Chan()
                 sources.append(source)
