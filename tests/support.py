@@ -8,6 +8,7 @@ time is over.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import re
@@ -21,6 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import gort
+
+# A libffi that was built with static trampolines opens its own file at the first callback and keeps it open. ctypes
+# makes one when it is imported, which the uncompiled core does in its first program. Here it is made before anybody
+# counts descriptors.
+ctypes.CFUNCTYPE(None)(lambda: None)
 
 GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 TESTS = Path(__file__).parent

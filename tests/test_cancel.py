@@ -248,7 +248,7 @@ def test_cancel_after_the_end_changes_nothing(run: Run) -> None:
     run(main)
 
 
-def test_cancel_twice_is_once(run: Run) -> None:
+def test_cancel_twice_is_once(run1: Run) -> None:
     """A second cancel while the first is on its way raises one Cancelled, not two."""
     raised: list[str] = []
 
@@ -268,7 +268,7 @@ def test_cancel_twice_is_once(run: Run) -> None:
             handle.cancel()
             await ended(handle)
 
-    gort.run(main, procs=1)
+    run1(main)
     assert raised == ["cancelled", "went on"]
 
 

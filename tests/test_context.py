@@ -53,7 +53,7 @@ def test_timeout_is_not_early(run: Run) -> None:
         cancel()
         return time.monotonic() - start
 
-    assert 0.03 <= run(main) < 5
+    assert run(main) >= 0.03
 
 
 def test_cancel_in_time_leaves_no_timer(run: Run) -> None:

@@ -61,7 +61,7 @@ def test_a_goroutine_migrates_across_an_await() -> None:
     assert migrated
 
 
-def test_one_p_keeps_to_one_thread_while_nothing_blocks() -> None:
+def test_one_p_keeps_to_one_thread_while_nothing_blocks(run1: Run) -> None:
     """procs=1: one goroutine at a time; what they share needs no lock between two awaits."""
     inside = 0
     together = 0
@@ -80,7 +80,7 @@ def test_one_p_keeps_to_one_thread_while_nothing_blocks() -> None:
             wg.go(worker)
         await wg.wait()
 
-    gort.run(main, procs=1)
+    run1(main)
     assert together == 1
 
 

@@ -8,6 +8,7 @@ thirty lines of plain lists; hypothesis looks for a script on which the two diff
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -127,11 +128,11 @@ async def really(steps: list[str], capacity: int) -> list[list[tuple[Any, ...]]]
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, capacity=st.sampled_from([0, 1, 2, 5]))
-def test_channel_does_what_the_model_does(steps: list[str], capacity: int) -> None:
+def test_channel_does_what_the_model_does(run1: Callable[..., Any], steps: list[str], capacity: int) -> None:
     model = Model(capacity)
     expected = []
     for n, what in enumerate(steps):
         model.log.clear()
         model.step(n, what)
         expected.append(sorted(model.log, key=str))
-    assert gort.run(really, steps, capacity, procs=1) == expected
+    assert run1(really, steps, capacity) == expected

@@ -26,9 +26,9 @@ def program(tmp_path: Path, body: str) -> subprocess.CompletedProcess[str]:
     file = tmp_path / "program.py"
     file.write_text(
         "import time, threading, gort\nfrom gort import runtime\n"
-        "async def blocks():\n    time.sleep(20)\n"
-        "async def locks():\n    runtime.lock_os_thread()\n    await gort.sleep(20)\n"
-        "async def calls():\n    await gort.blocking(time.sleep, 20)\n"
+        "async def blocks():\n    time.sleep(3600)\n"
+        "async def locks():\n    runtime.lock_os_thread()\n    await gort.sleep(3600)\n"
+        "async def calls():\n    await gort.blocking(time.sleep, 3600)\n"
         f"async def main():\n{body}"
     )
     return gort_cli("run", str(file))
@@ -40,7 +40,7 @@ def test_the_limit_ends_the_program(tmp_path: Path, what: str) -> None:
     done = program(
         tmp_path,
         f"    print(runtime.set_max_threads(6), flush=True)\n    for _ in range(20): gort.go({what})\n"
-        "    await gort.sleep(15)\n    print('still there')\n",
+        "    await gort.sleep(3600)\n    print('still there')\n",
     )
     assert (done.returncode, done.stdout) == (2, "10000\n"), done.stderr
     assert done.stderr.startswith(
@@ -217,18 +217,26 @@ def threads_ever() -> int:
 
 
 def test_blocking_calls_use_the_same_threads(run1: Run) -> None:
-    """One call after the other needs one thread more than Ps, five at a time five more, however often."""
+    """One call after the other needs one thread more than Ps, five at a time five more, however often.
+
+    A thread makes its goroutine runnable before it is idle itself; where the machine stops it between the two, the next
+    call finds it missing and starts another. So up to twice as many are allowed: that a thread is stopped there is not
+    ruled out, that it stays there while others run whole turns is. Without reuse it would be one a call.
+    """
+
+    async def together(barrier: threading.Barrier) -> None:
+        await gort.blocking(barrier.wait, PATIENCE_S)
 
     async def main() -> None:
         for _ in range(300):
             await gort.blocking(int)
-        assert threads_ever() <= 3
+        assert threads_ever() <= 2 * 3
         for _ in range(60):
+            barrier = threading.Barrier(5)
             async with gort.Group() as group:
                 for _ in range(5):
-                    group.go(gort.runtime.num_cpu)
-                    group.go(lambda: time.sleep(0.0005))
-        assert threads_ever() <= 8
+                    group.go(together, barrier)  # only together can they end
+        assert threads_ever() <= 2 * 8
 
     run1(main)
 
@@ -251,7 +259,8 @@ def test_every_blocking_call_is_counted() -> None:
 
 
 def test_blocked_goroutines_use_the_same_threads(run: Run, procs: int) -> None:
-    """Threads whose goroutine lost its P in a call go back to the idle ones, and are what the next hand-off takes."""
+    """Threads whose goroutine lost its P in a call go back to the idle ones, and are what the next hand-off takes.  Some
+    may still be on their way there, and others be started for them: but not six a turn."""
 
     async def blocks(inside: list[int], release: threading.Event) -> None:
         inside.append(1)
@@ -274,4 +283,4 @@ def test_blocked_goroutines_use_the_same_threads(run: Run, procs: int) -> None:
                 first = threads_ever()
         return threads_ever() - first
 
-    assert run(main) <= procs
+    assert run(main) <= 6 + procs

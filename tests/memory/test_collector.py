@@ -15,7 +15,7 @@ import pytest
 
 import gort
 from gort._runtime.core import runtime2
-from support import PATIENCE_S
+from support import PATIENCE_S, parked
 
 compiled = pytest.mark.skipif(not gort.runtime.compiled, reason="the uncompiled core's structures are Python objects")
 
@@ -45,15 +45,15 @@ def test_a_parked_goroutine_is_two_objects_for_the_collector() -> None:
         before = await count()
         for _ in range(n):
             gort.go(waiting)
-        await gort.sleep(0.01)
-        parked = await count() - before
+        await parked(n, "chan receive")
+        more = await count() - before
         gate.close()
-        return parked, n
+        return more, n
 
-    parked, n = gort.run(main)
+    more, n = gort.run(main)
     # The operation it waits for, and its context, as pytest has variables in one; not the G, and not the coroutine where
     # all of its references are counted.
-    assert parked < n * (2.2 if COUNTED else 3.2)
+    assert more < n * (2.2 if COUNTED else 3.2)
 
 
 @compiled
@@ -75,12 +75,14 @@ def test_a_timer_in_a_circle_is_collected(how: str) -> None:
 
         def call() -> None:
             assert node is not None  # a closure that holds what holds the timer
+            fired.close()
 
+        fired = gort.Chan[None]()
         node.other = gort.after_func(0.001 if how == "fired" else 3600, call)
         if how == "stopped":
             assert node.other.stop()
         elif how == "fired":
-            await gort.sleep(0.05)
+            await fired.recv_ok()
         return weakref.ref(node)
 
     ref = gort.run(main)
@@ -106,7 +108,7 @@ def test_an_operation_in_a_circle_is_collected(how: str) -> None:
 
             async with gort.Group() as group:
                 handle = group.go(sender)
-                await gort.sleep(0.01)
+                await parked(1, "chan send")
                 assert handle.cancel()
         return weakref.ref(node)
 

