@@ -21,8 +21,12 @@ if _os.environ.get("GORT_PURE", "") not in ("", "0"):
 
 import sys as _sys
 
+import gort._start as _start
+from gort._start import lazy as _lazy
 from gort._start.cython import lent as _lent
-from gort._start.lazy import put as _put
+from gort.version import __version__
+
+_lazy.put(_start, ("hints",))  # before the modules that use it
 
 with _lent():
     from gort import runtime
@@ -37,7 +41,7 @@ with _lent():
     from gort._runtime.wait.timechan import Ticker, Timer, after, after_func
     from gort._runtime.sched.timers import sleep
     from gort._runtime.boot.wait import wait
-from gort.version import __version__
+    from gort._runtime.core.public import publish as _publish
 
 __all__ = [
     "Cancelled",
@@ -64,4 +68,7 @@ __all__ = [
     "wait",
 ]
 
-_put(_sys.modules[__name__], ("context", "exec", "net", "os", "signal", "sync"))  # loaded when they are first used
+_LAZY = ("context", "exec", "net", "os", "signal", "sync")  # loaded when they are first used
+_lazy.put(_sys.modules[__name__], _LAZY)
+_lazy.begin()
+_publish(globals(), _LAZY)

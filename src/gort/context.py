@@ -32,11 +32,12 @@ import time
 from _collections_abc import Callable  # collections.abc is not there yet while another thread imports collections
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, TypeVarTuple
 
 from gort._runtime.boot import main as _main
 from gort._runtime.core import runtime2 as _runtime2
-from gort._runtime.core.mistakes import shared
+from gort._runtime.core.mistakes import Shared as _Shared
+from gort._runtime.core.public import publish as _publish
 from gort._runtime.sched import newproc as _newproc
 from gort._runtime.sched.timers import to_ns
 from gort._runtime.wait.chan import Chan
@@ -80,12 +81,11 @@ class DeadlineExceeded(TimeoutError):
         super().__init__(message)
 
 
-class Context:
+class Context(_Shared):
     """A deadline, a cancellation and values.  This class itself is a context that is never cancelled, has no deadline
     and no values; a subclass of yours may override any of its methods, and everything here takes it as a parent."""
 
     __slots__ = ("__weakref__",)
-    __reduce_ex__ = shared
 
     def deadline(self) -> float | None:
         """When it will be cancelled at the latest, on time.monotonic()'s clock; None when it has no deadline."""
@@ -402,6 +402,7 @@ class CancelCauseFunc(CancelFunc):
 
 
 C = TypeVar("C", bound=CancelFunc)
+Ts = TypeVarTuple("Ts")
 
 
 class Cancellable(NamedTuple, Generic[C]):
@@ -550,7 +551,7 @@ def cause(ctx: Context) -> BaseException | None:
     return ctx.err()
 
 
-def after_func(ctx: Context, fn: Callable[..., object], *args: Any) -> Callable[[], bool]:
+def after_func(ctx: Context, fn: Callable[[*Ts], object], *args: *Ts) -> Callable[[], bool]:
     """Starts fn(*args), plain or async, in a goroutine of its own once ctx is done: at once if it is already.
 
     Returns stop(): True when it kept fn from being started, False when fn was started, or stopped before.  An exception
@@ -577,3 +578,6 @@ def after_func(ctx: Context, fn: Callable[..., object], *args: Any) -> Callable[
 
     waiting._follow()
     return stop
+
+
+_publish(globals())

@@ -14,23 +14,30 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import IO, Any, Self, TypeAlias
 
 if sys.platform != "linux":
     raise ImportError(f"gort.exec needs Linux's epoll, and this is {sys.platform}: there is no poller for it yet")
 
 from gort import sync
+from gort._runtime.core.public import publish as _publish
 from gort._runtime.sched.blocking import blocking
 from gort._start.cython import lent as _lent
+from gort._start.hints import Buffer
+from gort.context import Context
 from gort.group import Group
 
 with _lent():
     from gort._runtime.poll import fd as _fd
 
-PIPE = subprocess.PIPE
-DEVNULL = subprocess.DEVNULL
-STDOUT = subprocess.STDOUT
+PIPE: int = subprocess.PIPE
+DEVNULL: int = subprocess.DEVNULL
+STDOUT: int = subprocess.STDOUT
+
+_Path: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+_File: TypeAlias = int | IO[Any] | None  # PIPE, DEVNULL, STDOUT, a descriptor or a file; None: inherited
 
 __all__ = ["DEVNULL", "PIPE", "STDOUT", "Cmd", "ExitError", "Pipe", "output", "run", "start"]
 
@@ -39,14 +46,20 @@ class ExitError(Exception):
     """The process ended with another status than 0.  `returncode` (negative: the signal that killed it), `stdout` and
     `stderr` as far as they were captured."""
 
-    def __init__(self, args: Any, returncode: int, stdout: bytes | None = None, stderr: bytes | None = None) -> None:
+    def __init__(
+        self, args: Sequence[Any], returncode: int, stdout: bytes | None = None, stderr: bytes | None = None
+    ) -> None:
         how = f"exit status {returncode}" if returncode >= 0 else f"signal: {_signal_name(-returncode)}"
         last = (stderr or b"").strip().splitlines()
         tail = f": {last[-1].decode(errors='replace')}" if last else ""
         super().__init__(f"{args[0]}: {how}{tail}")
-        self.returncode = returncode
-        self.stdout = stdout
-        self.stderr = stderr
+        self.returncode: int = returncode
+        self.stdout: bytes | None = stdout
+        self.stderr: bytes | None = stderr
+        self._command = tuple(args)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self._command, self.returncode, self.stdout, self.stderr), self.__dict__
 
 
 def _signal_name(number: int) -> str:
@@ -56,14 +69,14 @@ def _signal_name(number: int) -> str:
         return str(number)
 
 
-class Pipe(_fd.FD):  # type: ignore[misc]
+class Pipe(_fd.FD):
     """One end of a pipe to a child: `read`, `readinto`, `write` as a connection's."""
 
     noun = "pipe"
 
     def __init__(self, fd: int, name: str) -> None:
         super().__init__(fd)
-        self.name = name
+        self.name: str = name
 
     def describe(self) -> str:
         """How messages name it."""
@@ -76,7 +89,7 @@ class Pipe(_fd.FD):  # type: ignore[misc]
     @property
     def closed(self) -> bool:
         """Whether it has been closed."""
-        return bool(self.closing)
+        return self.closing
 
     async def read_all(self) -> bytes:
         """Everything until the end."""
@@ -85,7 +98,7 @@ class Pipe(_fd.FD):  # type: ignore[misc]
             parts.append(data)
         return b"".join(parts)
 
-    async def __aenter__(self) -> Pipe:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
@@ -98,12 +111,12 @@ class Cmd:
     """A started process; made by gort.exec.start.  `async with` kills and reaps it if it still runs."""
 
     def __init__(self, process: subprocess.Popen[bytes], args: tuple[Any, ...]) -> None:
-        self.args = args
+        self.args: tuple[Any, ...] = args
         self._process = process
-        self.pid = process.pid
-        self.stdin = self._take(process, "stdin")
-        self.stdout = self._take(process, "stdout")
-        self.stderr = self._take(process, "stderr")
+        self.pid: int = process.pid
+        self.stdin: Pipe | None = self._take(process, "stdin")
+        self.stdout: Pipe | None = self._take(process, "stdout")
+        self.stderr: Pipe | None = self._take(process, "stderr")
         self._exited: Any = None
         self._mu = sync.Mutex()
         if hasattr(os, "pidfd_open"):
@@ -174,7 +187,7 @@ class Cmd:
             if pipe is not None:
                 pipe.close()
 
-    async def communicate(self, data: Any = None) -> tuple[bytes | None, bytes | None]:
+    async def communicate(self, data: Buffer | None = None) -> tuple[bytes | None, bytes | None]:
         """Writes data to its standard input, reads its output to the end, and waits: (stdout, stderr)."""
         results: dict[str, bytes] = {}
 
@@ -201,7 +214,7 @@ class Cmd:
         await self.wait()
         return results.get("stdout"), results.get("stderr")
 
-    async def __aenter__(self) -> Cmd:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
@@ -233,13 +246,13 @@ class _Readable:
 
 
 async def start(
-    program: Any,
-    *args: Any,
-    stdin: Any = DEVNULL,
-    stdout: Any = None,
-    stderr: Any = None,
-    cwd: Any = None,
-    env: dict[str, str] | None = None,
+    program: _Path,
+    *args: _Path,
+    stdin: _File = DEVNULL,
+    stdout: _File = None,
+    stderr: _File = None,
+    cwd: _Path | None = None,
+    env: Mapping[str, str] | None = None,
     **options: Any,
 ) -> Cmd:
     """Starts a program.  stdin, stdout, stderr: PIPE, DEVNULL, a file, STDOUT for stderr, None to inherit; options:
@@ -257,12 +270,12 @@ async def start(
 
 
 async def run(
-    program: Any,
-    *args: Any,
-    input: Any = None,
-    stdout: Any = PIPE,
-    stderr: Any = PIPE,
-    ctx: Any = None,
+    program: _Path,
+    *args: _Path,
+    input: Buffer | None = None,
+    stdout: _File = PIPE,
+    stderr: _File = PIPE,
+    ctx: Context | None = None,
     check: bool = True,
     **options: Any,
 ) -> tuple[int, bytes | None, bytes | None]:
@@ -272,15 +285,16 @@ async def run(
     kills it too.  Raises ExitError for another status than 0, unless check=False."""
     stdin = PIPE if input is not None else DEVNULL
     cmd = await start(program, *args, stdin=stdin, stdout=stdout, stderr=stderr, **options)
-    killed = False
+    killed: Exception | None = None  # why ctx has ended, where that was what killed it
 
-    async def watch() -> None:
+    async def watch(ctx: Context) -> None:
         nonlocal killed
         await ctx.done().recv_ok()
-        killed = cmd.kill()
+        if cmd.kill():
+            killed = ctx.err()
 
     async with cmd, Group() as g:
-        watcher = g.go(watch) if ctx is not None and ctx.done() is not None else None
+        watcher = g.go(watch, ctx) if ctx is not None else None
         try:
             out, err = await cmd.communicate(input)
         finally:
@@ -288,14 +302,17 @@ async def run(
                 watcher.cancel()
     status = cmd.returncode
     assert status is not None
-    if killed:
-        raise ctx.err()
+    if killed is not None:
+        raise killed
     if check and status != 0:
         raise ExitError((program, *args), status, out, err)
     return status, out, err
 
 
-async def output(program: Any, *args: Any, **options: Any) -> bytes:
+async def output(program: _Path, *args: _Path, **options: Any) -> bytes:
     """The standard output of a program.  Raises as run does."""
     _, out, _ = await run(program, *args, **options)
     return out or b""
+
+
+_publish(globals())

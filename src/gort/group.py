@@ -9,39 +9,39 @@ from __future__ import annotations
 
 import sys
 import threading
+from _collections_abc import Callable, Coroutine, Generator
+from types import TracebackType
 
 from gort._runtime.boot import main
 from gort._runtime.core import handoff, runtime2
 from gort._runtime.core.errors import Cancelled, Goexit
-from gort._runtime.core.mistakes import check_go, shared
+from gort._runtime.core.mistakes import Shared, check_go
 from gort._runtime.sched import newproc
 from gort._runtime.sched.newproc import Done
 from gort._runtime.wait.chan import Chan
 from gort._runtime.wait.sema import WaitGroup
+from gort._start import hints as t
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Callable, Coroutine, Generator
-    from types import TracebackType
-    from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
+    from typing import Any
 
-    P = ParamSpec("P")
-    T = TypeVar("T")
+    from gort._start.hints import Generic, T, overload
 else:
     from _collections import deque  # as threading has it: collections itself is a millisecond
 
-    from gort._start.generic import Generic, T
+    from gort._runtime.core.public import Generic, T
 
 __all__ = ["Group", "Handle"]
 
 
-class Handle(Done, Generic[T]):
+class Handle(Shared, Done, Generic[T]):
     """A goroutine of a group: `await h` or, once the group is over, `h.result()`."""
 
-    __reduce_ex__ = shared
-
-    def __init__(self, group: Group, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self, group: Group, fn: Callable[..., t.Any], args: tuple[t.Any, ...], kwargs: dict[str, t.Any]
+    ) -> None:
         self._group = group
         self._call: Any = (fn, args, kwargs)
         self._g: Any = None
@@ -56,7 +56,7 @@ class Handle(Done, Generic[T]):
         """Whether it has ended."""
         return bool(self._done.closed)
 
-    def result(self) -> T:
+    def result(self) -> t.T:
         """What it returned.  Raises what it raised (Cancelled when it was cancelled), RuntimeError while it runs."""
         if not self.done:
             raise RuntimeError("the goroutine has not ended yet: `await h`, or leave the group first")
@@ -82,11 +82,11 @@ class Handle(Done, Generic[T]):
             return True  # not started yet: the group sees the mark
         return bool(handoff.cancel(g, self._goid, Cancelled()))
 
-    def __await__(self) -> Generator[Any, Any, T]:
+    def __await__(self) -> Generator[t.Any, t.Any, t.T]:
         yield from self._done.recv_ok().__await__()
         return self.result()
 
-    def finished(self, goid: int, value: Any, exc: BaseException | None) -> None:
+    def finished(self, goid: int, value: t.Any, exc: BaseException | None) -> None:
         """Called by the scheduler when it has ended."""
         self._value = value
         self._exc = None if isinstance(exc, Goexit) else exc
@@ -102,13 +102,11 @@ class Handle(Done, Generic[T]):
             self._done.close()
 
 
-class Group:
+class Group(Shared):
     """`async with gort.Group(limit=None) as g: h = g.go(fn, *args)` waits at its end for all goroutines of the group.
 
     limit: at most so many run at a time; further ones start as others end, in order.  When one fails, the others and
     the body are cancelled, and an ExceptionGroup of all failures is raised when everything has ended."""
-
-    __reduce_ex__ = shared
 
     def __init__(self, limit: int | None = None) -> None:
         if limit is not None:
@@ -127,7 +125,7 @@ class Group:
         self._parent: tuple[Any, int] | None = None
         self._kick: Cancelled | None = None  # what the body was cancelled with, by us
 
-    async def __aenter__(self) -> Self:
+    async def __aenter__(self) -> t.Self:
         if self._state != "new":
             raise RuntimeError("a Group is entered once: make a new one")
         m = runtime2.current_m()
@@ -140,11 +138,13 @@ class Group:
     if TYPE_CHECKING:
 
         @overload
-        def go(self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> Handle[T]: ...
+        def go(
+            self, fn: Callable[t.P, Coroutine[t.Any, t.Any, t.T]], /, *args: t.P.args, **kwargs: t.P.kwargs
+        ) -> Handle[t.T]: ...
         @overload
-        def go(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Handle[T]: ...
+        def go(self, fn: Callable[t.P, t.T], /, *args: t.P.args, **kwargs: t.P.kwargs) -> Handle[t.T]: ...
 
-    def go(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Handle[Any]:
+    def go(self, fn: Callable[..., t.Any], /, *args: t.Any, **kwargs: t.Any) -> Handle[t.Any]:
         """Starts fn(*args, **kwargs) as a goroutine of the group.
 
         Raises TypeError as gort.go does, RuntimeError before the group is entered, after its end, or once it has been
@@ -209,7 +209,7 @@ class Group:
         for d in dropped:
             self._drop(d)
         if failed:
-            self.cancel(_because_of_member=True)
+            self._cancel(True)
         if nxt is not None:
             m = runtime2.current_m()
             try:
@@ -225,9 +225,12 @@ class Group:
         h._done.close()
         self._wg.done()
 
-    def cancel(self, _because_of_member: bool = False) -> None:
-        """Cancels every member, and the body if a member failed.  Members that have not started never will.  From any
-        thread."""
+    def cancel(self) -> None:
+        """Cancels every member; those that have not started never will.  The body goes on.  From any thread."""
+        self._cancel(False)
+
+    def _cancel(self, failed: bool) -> None:
+        """Cancels every member; where one has failed, the body too."""
         kick: tuple[Any, int] | None = None
         with self._lock:
             if self._state == "ended":
@@ -236,7 +239,7 @@ class Group:
             for h in self._live:
                 h._cancelled = True
             queued, self._queue = list(self._queue), deque()
-            if self._state == "body" and _because_of_member and self._kick is None:
+            if self._state == "body" and failed and self._kick is None:
                 self._kick = Cancelled("a member of the group failed")
                 kick = self._parent
             if self._state == "body":

@@ -11,11 +11,16 @@ import os as _os
 import shutil
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, AnyStr, Generic, Self, TypeAlias, overload
 
 from gort import sync
+from gort._runtime.core.public import publish as _publish
 from gort._runtime.poll.neterrors import Closed
 from gort._runtime.sched.blocking import blocking
+from gort._start.hints import Buffer
+
+if TYPE_CHECKING:
+    from _typeshed import OpenBinaryMode, OpenTextMode
 
 __all__ = [
     "File",
@@ -37,16 +42,18 @@ COPY_CHUNK = 1 << 20
 WALK_BATCH = 256  # entries per blocking call: a directory of millions is walked without holding them all
 LINE_CHUNK = 1 << 16
 
+_Path: TypeAlias = str | _os.PathLike[str]
 
-class File:
-    """An open file; made by gort.os.open.  Every method that touches the disk is awaited.
+
+class File(Generic[AnyStr]):
+    """An open file, of str or of bytes; made by gort.os.open.  Every method that touches the disk is awaited.
 
     Operations of several goroutines on one file do not mix; they share its position, as threads do.  Closing a file
     while another goroutine uses it takes effect when that call is over."""
 
-    def __init__(self, file: Any, name: Any) -> None:
+    def __init__(self, file: Any, name: _Path | int) -> None:
         self._file = file
-        self.name = name
+        self.name: _Path | int = name
         self._mu = sync.Mutex()
 
     def __repr__(self) -> str:
@@ -67,17 +74,26 @@ class File:
                 raise Closed(f"{name} {self.name}: file already closed")
             return await blocking(getattr(self._file, name), *args)
 
-    async def read(self, n: int = -1) -> Any:
+    async def read(self, n: int = -1) -> AnyStr:
         """Up to n bytes (characters in text mode); all that is left for -1; empty at the end."""
-        return await self._call("read", n)
+        data: AnyStr = await self._call("read", n)
+        return data
 
-    async def readinto(self, buffer: Any) -> int:
+    async def readinto(self: File[bytes], buffer: Buffer) -> int:
         """Into a writable buffer; how many bytes came, 0 at the end.  Binary mode only."""
         return int(await self._call("readinto", buffer))
 
-    async def readline(self) -> Any:
+    async def readline(self) -> AnyStr:
         """The next line with its end; empty at the end of the file."""
-        return await self._call("readline")
+        line: AnyStr = await self._call("readline")
+        return line
+
+    if TYPE_CHECKING:
+
+        @overload
+        async def write(self: File[str], data: str) -> int: ...
+        @overload
+        async def write(self: File[bytes], data: Buffer) -> int: ...
 
     async def write(self, data: Any) -> int:
         """All of data; how much that was."""
@@ -115,13 +131,13 @@ class File:
             if not self._file.closed:
                 await blocking(self._file.close)
 
-    async def __aiter__(self) -> AsyncIterator[Any]:
+    async def __aiter__(self) -> AsyncIterator[AnyStr]:
         """`async for line in f`: many lines per blocking call."""
         while lines := await self._call("readlines", LINE_CHUNK):
             for line in lines:
                 yield line
 
-    async def __aenter__(self) -> File:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
@@ -135,35 +151,43 @@ def _sync(file: Any) -> None:
     _os.fsync(file.fileno())
 
 
-async def open(path: Any, mode: str = "r", **options: Any) -> File:
+if TYPE_CHECKING:
+
+    @overload
+    async def open(path: _Path | int, mode: OpenTextMode = "r", **options: Any) -> File[str]: ...
+    @overload
+    async def open(path: _Path | int, mode: OpenBinaryMode, **options: Any) -> File[bytes]: ...
+
+
+async def open(path: _Path | int, mode: str = "r", **options: Any) -> File[Any]:
     """`async with await gort.os.open(path, "rb") as f`: as the builtin open, whose options and errors it has."""
     return File(await blocking(lambda: builtins.open(path, mode, **options)), path)
 
 
-def _read(path: Any) -> bytes:
+def _read(path: _Path) -> bytes:
     with builtins.open(path, "rb") as f:
         return f.read()
 
 
-async def read_file(path: Any) -> bytes:
+async def read_file(path: _Path) -> bytes:
     """The whole file."""
     return bytes(await blocking(_read, path))
 
 
-def _write(path: Any, data: Any, mode: int) -> None:
+def _write(path: _Path, data: Buffer, mode: int) -> None:
     fd = _os.open(path, _os.O_WRONLY | _os.O_CREAT | _os.O_TRUNC | getattr(_os, "O_CLOEXEC", 0), mode)
     with builtins.open(fd, "wb") as f:
         f.write(data)
 
 
-async def write_file(path: Any, data: Any, mode: int = 0o666) -> None:
+async def write_file(path: _Path, data: Buffer, mode: int = 0o666) -> None:
     """Writes data to a new file, or in place of what was there.  mode: permissions of a new one, before umask."""
     if isinstance(data, str):
         raise TypeError("write_file takes bytes, not str: write data.encode()")
     await blocking(_write, path, data, mode)
 
 
-async def copy(source: Any, target: Any) -> int:
+async def copy(source: _Path, target: _Path) -> int:
     """Copies a file's contents and permissions; how many bytes.  A cancellation or an error takes the target away."""
     src = await blocking(builtins.open, source, "rb", 0)
     try:
@@ -199,7 +223,7 @@ def _copy_chunk(source: int, target: int) -> int:
     return len(data)
 
 
-async def walk(top: Any, follow_links: bool = False) -> AsyncIterator[_os.DirEntry[str]]:
+async def walk(top: _Path, follow_links: bool = False) -> AsyncIterator[_os.DirEntry[str]]:
     """`async for entry in walk(top)`: every entry beneath top, a directory before what is in it.  Directories that cannot
     be read raise OSError at their turn, as reading them would."""
     stack = [_os.fspath(top)]
@@ -226,37 +250,40 @@ def _batch(scan: Any, follow_links: bool) -> list[tuple[_os.DirEntry[str], bool]
     return found
 
 
-async def listdir(path: Any = ".") -> list[str]:
+async def listdir(path: _Path = ".") -> list[str]:
     """The names in a directory."""
     return list(await blocking(_os.listdir, path))
 
 
-async def stat(path: Any, *, follow_symlinks: bool = True) -> _os.stat_result:
+async def stat(path: _Path, *, follow_symlinks: bool = True) -> _os.stat_result:
     """As os.stat."""
     result: _os.stat_result = await blocking(_os.stat, path, follow_symlinks=follow_symlinks)
     return result
 
 
-async def mkdir(path: Any, mode: int = 0o777) -> None:
+async def mkdir(path: _Path, mode: int = 0o777) -> None:
     """As os.mkdir."""
     await blocking(_os.mkdir, path, mode)
 
 
-async def makedirs(path: Any, mode: int = 0o777, exist_ok: bool = False) -> None:
+async def makedirs(path: _Path, mode: int = 0o777, exist_ok: bool = False) -> None:
     """As os.makedirs."""
     await blocking(_os.makedirs, path, mode, exist_ok)
 
 
-async def rename(source: Any, target: Any) -> None:
+async def rename(source: _Path, target: _Path) -> None:
     """As os.replace: an existing target is replaced."""
     await blocking(_os.replace, source, target)
 
 
-async def remove(path: Any) -> None:
+async def remove(path: _Path) -> None:
     """As os.remove."""
     await blocking(_os.remove, path)
 
 
-async def rmtree(path: Any) -> None:
+async def rmtree(path: _Path) -> None:
     """As shutil.rmtree."""
     await blocking(shutil.rmtree, path)
+
+
+_publish(globals())

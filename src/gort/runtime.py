@@ -4,16 +4,19 @@ runtime/debug.go, runtime/proc.go (LockOSThread) and runtime/extern.go.
 
 from __future__ import annotations
 
+from _collections_abc import Callable
+
 from gort._runtime.boot import main, rt0
 from gort._runtime.core import debugvars, handoff, runtime2, traceback
 from gort._runtime.core.errors import Goexit
 from gort._runtime.core.mistakes import check_procs
+from gort._runtime.core.public import publish
 from gort._runtime.sched import procresize
+from gort._start import hints as t
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any, NoReturn
+    from typing import Any
 
 __all__ = [
     "boot",
@@ -133,7 +136,7 @@ def _goroutine(what: str) -> Any:
     return m
 
 
-def goexit() -> NoReturn:
+def goexit() -> t.NoReturn:
     """Ends the calling goroutine: its `finally` blocks run, nobody else is told.  In main the others go on, and when
     none is left that is a deadlock, as in Go."""
     _goroutine("goexit")
@@ -158,7 +161,7 @@ def _running_stack(m: Any) -> str:
     return text + traceback.created_by(g.gocode, g.golasti, g.parentgoid)
 
 
-def boot() -> dict[str, Any]:
+def boot() -> dict[str, t.Any]:
     """The boot record: {"steps": [{"name", "parent", "status", "ns", "detail"}…], "state": {…}}.
 
     Inside a goroutine, of this runtime, with the state as it is now; elsewhere a runtime is booted, looked at and
@@ -195,3 +198,6 @@ def stats() -> dict[str, int]:
         return dict.fromkeys(names, 0)
     values = (s.nhandoff, s.blockedns, s.npreempt, s.nsyscall, len(s.allm), s.nmfreed, s.nmidle)
     return dict(zip(names, (int(v) for v in values), strict=True))
+
+
+publish(globals())

@@ -33,6 +33,7 @@ from typing import Any
 from gort import context as _context
 from gort._runtime.core import runtime2 as _runtime2
 from gort._runtime.core.errors import ChannelClosed
+from gort._runtime.core.public import publish as _publish
 from gort._runtime.sched import newproc as _newproc
 from gort._runtime.wait.chan import Chan
 from gort._runtime.watch import signals as _signals
@@ -66,9 +67,12 @@ class SignalReceived(_context.Canceled):
     """The cause of a context that notify_context has cancelled; `signal` is the signal."""
 
     def __init__(self, number: int) -> None:
-        self.signal = _value(number)
+        self.signal: int = _value(number)
         text = _signal.strsignal(number) or f"signal {number}"
         super().__init__(f"{text[:1].lower()}{text[1:]} signal received")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.signal,), self.__dict__
 
 
 class _Target:
@@ -339,3 +343,6 @@ def _numbers(given: Iterable[Any], name: str, anything: bool = False) -> set[int
                 "ever if it went on; the faulthandler module prints where it was"
             )
     return {int(sig) for sig in given}
+
+
+_publish(globals())

@@ -1,35 +1,36 @@
 """Synchronisation: Mutex, RWMutex, WaitGroup, Once, Cond, Semaphore, Pool.  Follows Go's package sync (and
 golang.org/x/sync/semaphore).
 
-The waiting itself is in runtime/sema.py; here are the types that can be said with what it gives.
+The waiting itself is in _runtime/wait/sema.py; here are the types that can be said with what it gives.
 """
 
 from __future__ import annotations
 
+from _collections_abc import Callable
 from types import CoroutineType
 
 from gort._runtime.boot import main as _main
 from gort._runtime.core.errors import Cancelled
-from gort._runtime.core.mistakes import check_go, shared
+from gort._runtime.core.mistakes import Shared, check_go
+from gort._runtime.core.public import publish as _publish
 from gort._runtime.sched import newproc as _newproc
-from gort._runtime.sched.newproc import Done
-from gort._runtime.wait.sema import Mutex, Notify, RWMutex, Semaphore
+from gort._runtime.sched.newproc import Done as _Done
+from gort._runtime.wait.sema import Mutex, Notify, Reader, RWMutex, Semaphore
 from gort._runtime.wait.sema import WaitGroup as _WaitGroup
+from gort._start import hints as t
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
+    from typing import Any
 
-    T = TypeVar("T")
-    P = ParamSpec("P")
+    from gort._start.hints import Generic, T, overload
 else:
-    from gort._start.generic import Generic, T
+    from gort._runtime.core.public import Generic, T
 
-__all__ = ["Cond", "Mutex", "Once", "Pool", "RWMutex", "Semaphore", "WaitGroup"]
+__all__ = ["Cond", "Mutex", "Once", "Pool", "RWMutex", "Reader", "Semaphore", "WaitGroup"]
 
 
-class _Member(Done):
+class _Member(_Done):
     """Told of the end of a WaitGroup's goroutine."""
 
     panics = True  # an exception that nobody catches ends the program, as in Go
@@ -44,7 +45,7 @@ class _Member(Done):
 class WaitGroup(_WaitGroup):
     """Waits for a number of goroutines: `wg.go(fn, *args)` or `wg.add(n)` … `wg.done()`, then `await wg.wait()`."""
 
-    def go(self, fn: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> None:
+    def go(self, fn: Callable[t.P, object], /, *args: t.P.args, **kwargs: t.P.kwargs) -> None:
         """add(1), and starts fn(*args, **kwargs) as a goroutine that calls done() when it ends.  Raises as gort.go."""
         s = _main.current("WaitGroup.go()")
         check_go(s, fn, "WaitGroup.go")
@@ -56,16 +57,14 @@ class WaitGroup(_WaitGroup):
             raise
 
 
-class Once:
+class Once(Shared):
     """Runs one function once: `await once.do(fn, *args)`.  All callers wait until it has run."""
-
-    __reduce_ex__ = shared
 
     def __init__(self) -> None:
         self._mutex = Mutex()
         self._done = False
 
-    async def do(self, fn: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> None:
+    async def do(self, fn: Callable[t.P, object], /, *args: t.P.args, **kwargs: t.P.kwargs) -> None:
         """Calls fn(*args, **kwargs), plain or async, if no do() has before.  When it raises, the exception is the
         caller's, and it counts as having run, as in Go."""
         if self._done:
@@ -86,17 +85,15 @@ def _is_awaitable(x: object) -> bool:
     return isawaitable(x)
 
 
-class Cond:
+class Cond(Shared):
     """A condition variable: `async with cond.mutex: while not …: await cond.wait()`; signal() or broadcast() elsewhere.
 
     mutex: a Mutex (made when left out), an RWMutex, or rw.reader()."""
 
-    __reduce_ex__ = shared
-
-    def __init__(self, mutex: Any = None) -> None:
+    def __init__(self, mutex: Mutex | RWMutex | Reader | None = None) -> None:
         if mutex is not None and not (hasattr(mutex, "lock") and hasattr(mutex, "unlock")):
             raise TypeError(f"a Cond needs a Mutex or RWMutex, not {type(mutex).__name__}")
-        self.mutex = Mutex() if mutex is None else mutex
+        self.mutex: Mutex | RWMutex | Reader = Mutex() if mutex is None else mutex
         self._waiting = Notify()
 
     async def wait(self) -> None:
@@ -137,7 +134,7 @@ class Cond:
         """Wakes all that wait now.  From any thread."""
         self._waiting.notify(True)
 
-    async def __aenter__(self) -> Self:
+    async def __aenter__(self) -> t.Self:
         await self.mutex.lock()
         return self
 
@@ -145,32 +142,33 @@ class Cond:
         self.mutex.unlock()
 
 
-class Pool(Generic[T]):
+class Pool(Shared, Generic[T]):
     """Objects to use again: `x = pool.get()` … `pool.put(x)`.  Thread-safe; get() makes a new one when none is free."""
-
-    __reduce_ex__ = shared
 
     if TYPE_CHECKING:
 
         @overload
-        def __init__(self, new: Callable[[], T]) -> None: ...
+        def __init__(self, new: Callable[[], t.T]) -> None: ...
         @overload
-        def __init__(self: Pool[T | None], new: None = None) -> None: ...
+        def __init__(self: Pool[t.T | None], new: None = None) -> None: ...
 
-    def __init__(self, new: Any = None) -> None:
+    def __init__(self, new: t.Any = None) -> None:
         if new is not None and not callable(new):
             raise TypeError(f"a Pool takes the function that makes an object, not {type(new).__name__}: Pool(Buffer)")
-        self.new: Callable[[], T] | None = new
-        self._free: list[T] = []
+        self.new: Callable[[], t.T] | None = new
+        self._free: list[t.T] = []
 
-    def get(self) -> T:
+    def get(self) -> t.T:
         """A free object, else new(), else None."""
         try:
             return self._free.pop()
         except IndexError:
             return self.new() if self.new is not None else None  # type: ignore[return-value]
 
-    def put(self, x: T) -> None:
+    def put(self, x: t.T) -> None:
         """Gives an object back.  None is ignored."""
         if x is not None:
             self._free.append(x)
+
+
+_publish(globals())

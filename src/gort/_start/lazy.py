@@ -1,10 +1,11 @@
 """Modules of the library that are loaded when they are first used: a start must not pay for sockets.
 
-`gort/__init__.py` puts a Lazy module in the place of each.  It is the module itself, only still empty: the first look
-into it has it imported in the ordinary way, and the finder here sees to it that the import fills this very object, which
-is a plain module from then on.  So `gort.net.listen`, `from gort import net`, `import gort.net` and `from gort.net
-import listen` lead to one module, whichever comes first; an import statement imports at once; an import that fails says
-why, each time; and threads that come together wait for each other as for any import.
+`gort/__init__.py` puts a Lazy module in the place of each, and of hints.py, which imports typing.  It is the module
+itself, only still empty: the first look into it has it imported in the ordinary way, and the finder here sees to it that
+the import fills this very object, which is a plain module from then on.  So `gort.net.listen`, `from gort import net`,
+`import gort.net` and `from gort.net import listen` lead to one module, whichever comes first; an import statement
+imports at once; an import that fails says why, each time; and threads that come together wait for each other as for any
+import.
 
 Invariants
 - A Lazy module is not in sys.modules before its import has begun: who looks through sys.modules loads nothing.
@@ -123,9 +124,13 @@ finder = Finder()
 
 
 def put(package: ModuleType, names: tuple[str, ...]) -> None:
-    """Puts Lazy modules in their places in a package."""
+    """Puts Lazy modules in their places in a package.  They can be loaded after `begin`."""
     for name in names:
         full = f"{package.__name__}.{name}"
         _waiting[full] = module = Lazy(full)
         setattr(package, name, module)
+
+
+def begin() -> None:
+    """Has the import system ask the finder; last of all, since every import of a start would ask it in vain."""
     sys.meta_path.insert(0, finder)

@@ -9,11 +9,13 @@ TLSListener) is imported on first use: ssl is large.
 """
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 if sys.platform != "linux":
     raise ImportError(f"gort.net needs Linux's epoll, and this is {sys.platform}: there is no poller for it yet")
 
+from gort._runtime.core.public import adopt as _adopt
+from gort._runtime.core.public import publish as _publish
 from gort._start.cython import lent as _lent
 
 with _lent():
@@ -34,28 +36,36 @@ __all__ = [
     "LimitExceeded",
     "Listener",
     "PacketConn",
+    "TLSConn",
+    "TLSListener",
     "dial",
     "dial_packet",
+    "dial_tls",
     "from_socket",
     "join_host_port",
     "listen",
     "listen_packet",
+    "listen_tls",
     "split_host_port",
+    "tls_client",
+    "tls_server",
 ]
 
-_TLS = {
-    "TLSConn": "TLSConn",
-    "TLSListener": "TLSListener",
-    "dial_tls": "dial_tls",
-    "listen_tls": "listen_tls",
-    "tls_client": "client",
-    "tls_server": "server",
-}
+if TYPE_CHECKING:
+    from gort.net.tls import TLSConn, TLSListener, dial_tls, listen_tls, tls_client, tls_server
+else:
+    _TLS = ("TLSConn", "TLSListener", "dial_tls", "listen_tls", "tls_client", "tls_server")
+
+    def __getattr__(name: str) -> Any:
+        """The names of TLS.  The first look for one imports ssl, and enters them all."""
+        if name not in _TLS:
+            raise AttributeError(f"module 'gort.net' has no attribute {name!r}")
+        from gort.net import tls
+
+        for other in _TLS:
+            value = globals()[other] = getattr(tls, other)
+            _adopt(value, __name__)
+        return globals()[name]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _TLS:
-        raise AttributeError(f"module 'gort.net' has no attribute {name!r}")
-    from gort.net import tls
-
-    return getattr(tls, _TLS[name])
+_publish(globals())

@@ -1,41 +1,41 @@
 """Stream connections.  Follows Go's net.Conn (net/net.go) and bufio's ReadFull and ReadBytes.
 
-Conn adds to a descriptor what is not hot: addresses, options, deadlines in seconds, and compound operations.  A compound
-operation that does not come to its end (cancelled, deadline passed, stream ended) gives the bytes it took back to the
-connection, so that the next read begins with them.
+Conn adds to a descriptor (gort/_runtime/poll/fd.py, which has read, readinto, write and writev) what is not hot:
+addresses, options, deadlines in seconds, and compound operations, which TLSConn shares.  A compound operation that does
+not come to its end (cancelled, deadline passed, stream ended) gives the bytes it took back to the connection, so that
+the next read begins with them.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any, BinaryIO, Self
 
 from gort._runtime.poll import fd as _fd
 from gort._runtime.sched.timers import to_ns, when_after
 from gort.net.addr import Addr, from_sockname
 
-if TYPE_CHECKING:
-    _FD = Any
-else:
-    _FD = _fd.FD
-
 SENDFILE_CHUNK = 1 << 20  # bytes per system call, so that one large file does not hold a P for long
+READ_SIZE = 1 << 16  # bytes that a read asks for where the caller says nothing
 READ_UNTIL_LIMIT = 1 << 16
 
 
 class IncompleteRead(EOFError):
     """The stream ended before read_exactly or read_until had what it wanted; `partial` is what came."""
 
-    def __init__(self, message: str, partial: bytes) -> None:
+    def __init__(self, message: str, partial: bytes = b"") -> None:
         super().__init__(message)
-        self.partial = partial
+        self.partial: bytes = partial
 
 
 class LimitExceeded(ValueError):
     """read_until found no delimiter within its limit.  The bytes are still there to be read."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
 
 
 def deadline_ns(seconds: float | None) -> int:
@@ -46,7 +46,7 @@ def deadline_ns(seconds: float | None) -> int:
     return max(1, int(when_after(ns)))
 
 
-class Descriptor(_FD):  # type: ignore[misc]
+class Descriptor(_fd.FD):
     """What connections and listeners have in common."""
 
     __slots__ = ("_local", "network")
@@ -54,17 +54,17 @@ class Descriptor(_FD):  # type: ignore[misc]
 
     def __init__(self, fd: int, network: str, stream: bool = False) -> None:
         super().__init__(fd, True, stream)
-        self.network = network
+        self.network: str = network
         self._local: Addr | None = None
 
     def fileno(self) -> int:
         """The descriptor's number, -1 once closed.  It is non-blocking, and stays the connection's own."""
-        return int(self.fd)
+        return self.fd
 
     @property
     def closed(self) -> bool:
         """Whether close() has been called."""
-        return bool(self.closing)
+        return self.closing
 
     def close(self) -> None:
         """Closes it at once; goroutines that wait on it get Closed.  Again does nothing.  From any thread."""
@@ -111,7 +111,7 @@ class Descriptor(_FD):  # type: ignore[misc]
         if not self.set_deadlines(read, write, deadline_ns(seconds)):
             raise _fd.Closed(f"set deadline {self.describe()}: use of closed {self.noun}")
 
-    async def __aenter__(self) -> Any:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
@@ -120,58 +120,18 @@ class Descriptor(_FD):  # type: ignore[misc]
         self.close()
 
 
-class Conn(Descriptor):
-    """A stream connection (TCP or Unix): `read`, `readinto`, `write` and `writev` are in gort._runtime.poll.fd.
+class Compound:
+    """The reads that take several steps, for every connection that has `read` and `push`."""
 
-    One goroutine may read while another writes.  Several may also do the same: each read takes what comes next, writes
-    go whole, one after another."""
+    __slots__ = ()
 
-    __slots__ = ("_raddr",)
+    def read(self, n: int = READ_SIZE) -> Awaitable[bytes]:
+        """Up to n bytes; b"" at the end of the stream."""
+        raise NotImplementedError
 
-    def __init__(self, fd: int, network: str, raddr: Any = None) -> None:
-        super().__init__(fd, network, network != "unix")
-        self._raddr = raddr
-
-    @property
-    def remote_addr(self) -> Addr:
-        """The peer's address."""
-        if not isinstance(self._raddr, Addr):
-            if self._raddr is None:
-                with self._socket() as s:
-                    self._raddr = s.getpeername()
-            self._raddr = from_sockname(self.network, self._raddr)
-        return self._raddr
-
-    def describe(self) -> str:
-        """How messages name it."""
-        try:
-            return f"{self.network} {self.local_addr}->{self.remote_addr}"
-        except OSError:
-            far = f" ->{self._raddr}" if isinstance(self._raddr, Addr) else ""
-            return f"{self.network}{far}"
-
-    def __repr__(self) -> str:
-        state = " closed" if self.closing else ""
-        return f"<gort.net.Conn {self.describe()}{state}>"
-
-    def close_write(self) -> None:
-        """Sends the end of the stream; reading goes on (TCP's half-close).  What was written before is still sent."""
-        with self._socket() as s:
-            s.shutdown(socket.SHUT_WR)
-
-    def close_read(self) -> None:
-        """Reads give b"" from now on."""
-        with self._socket() as s:
-            s.shutdown(socket.SHUT_RD)
-
-    def reset(self) -> None:
-        """Closes the connection by a reset: the peer gets ConnectionResetError, unsent data is dropped."""
-        self.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        self.close()
-
-    def set_no_delay(self, on: bool) -> None:
-        """TCP_NODELAY, which is on at first, as in Go."""
-        self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, int(on))
+    def push(self, data: bytes | bytearray) -> None:
+        """Gives bytes back: the next read begins with them."""
+        raise NotImplementedError
 
     async def read_exactly(self, n: int) -> bytes:
         """Exactly n bytes.  IncompleteRead when the stream ends before; otherwise raises what read does, and the bytes
@@ -233,7 +193,61 @@ class Conn(Descriptor):
         while data := await self.read():
             yield data
 
-    async def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
+
+class Conn(Descriptor, Compound):
+    """A stream connection (TCP or Unix).
+
+    One goroutine may read while another writes.  Several may also do the same: each read takes what comes next, writes
+    go whole, one after another."""
+
+    __slots__ = ("_raddr",)
+
+    def __init__(self, fd: int, network: str, raddr: Any = None) -> None:
+        super().__init__(fd, network, network != "unix")
+        self._raddr = raddr
+
+    @property
+    def remote_addr(self) -> Addr:
+        """The peer's address."""
+        if not isinstance(self._raddr, Addr):
+            if self._raddr is None:
+                with self._socket() as s:
+                    self._raddr = s.getpeername()
+            self._raddr = from_sockname(self.network, self._raddr)
+        return self._raddr
+
+    def describe(self) -> str:
+        """How messages name it."""
+        try:
+            return f"{self.network} {self.local_addr}->{self.remote_addr}"
+        except OSError:
+            far = f" ->{self._raddr}" if isinstance(self._raddr, Addr) else ""
+            return f"{self.network}{far}"
+
+    def __repr__(self) -> str:
+        state = " closed" if self.closing else ""
+        return f"<gort.net.Conn {self.describe()}{state}>"
+
+    def close_write(self) -> None:
+        """Sends the end of the stream; reading goes on (TCP's half-close).  What was written before is still sent."""
+        with self._socket() as s:
+            s.shutdown(socket.SHUT_WR)
+
+    def close_read(self) -> None:
+        """Reads give b"" from now on."""
+        with self._socket() as s:
+            s.shutdown(socket.SHUT_RD)
+
+    def reset(self) -> None:
+        """Closes the connection by a reset: the peer gets ConnectionResetError, unsent data is dropped."""
+        self.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self.close()
+
+    def set_no_delay(self, on: bool) -> None:
+        """TCP_NODELAY, which is on at first, as in Go."""
+        self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, int(on))
+
+    async def sendfile(self, file: BinaryIO | int, offset: int = 0, count: int | None = None) -> int:
         """Sends a file, from `offset` on, `count` bytes or all that there are, without copying them through Python.
         Returns how many were sent.  file: an open binary file or a descriptor.  Raises as write does."""
         source = file if isinstance(file, int) else file.fileno()

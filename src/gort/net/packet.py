@@ -6,6 +6,7 @@ import os
 import socket
 from typing import Any
 
+from gort._start.hints import Buffer
 from gort.net.addr import DATAGRAMS, Addr, check_address, check_network, from_sockname, unix_path
 from gort.net.conn import Descriptor
 from gort.net.listen import local_addresses
@@ -24,7 +25,7 @@ class PacketConn(Descriptor):
         fd = sock.detach()
         super().__init__(fd, network)
         self._sock = socket.socket(sock.family, sock.type, sock.proto, fileno=fd)  # see close
-        self.remote_addr = remote
+        self.remote_addr: Addr | None = remote
         self._addresses: dict[str, Any] = {}
 
     @property
@@ -60,7 +61,7 @@ class PacketConn(Descriptor):
         data, name = await self.call_op(_Receive(self, n), False)
         return data, from_sockname(self.network, name)
 
-    async def write_to(self, data: Any, addr: str | Addr) -> None:
+    async def write_to(self, data: Buffer, addr: str | Addr) -> None:
         """Sends one datagram.  Raises OSError (EMSGSIZE: too long), as conn.write does, and for the address as dial."""
         key = str(addr)
         target = self._addresses.get(key)

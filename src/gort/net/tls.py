@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import ssl
 import threading
+from collections.abc import Iterable
 from types import TracebackType
-from typing import Any
 
-from gort._runtime.core.mistakes import shared
+from gort._runtime.core.mistakes import Shared
 from gort._runtime.poll.neterrors import Closed
+from gort._start.hints import Buffer
 from gort.net.addr import Addr, split_host_port
-from gort.net.conn import Conn
+from gort.net.conn import Compound, Conn
 from gort.net.dial import Dialer
 from gort.net.listen import Listener, listen
 from gort.sync import Mutex
@@ -23,11 +24,9 @@ from gort.sync import Mutex
 CHUNK = 16384  # a TLS record's payload
 
 
-class TLSConn:
+class TLSConn(Compound, Shared):
     """A TLS connection with Conn's methods; `conn` is the connection beneath, `ssl` the ssl.SSLObject (its certificate,
     cipher, ALPN protocol)."""
-
-    __reduce_ex__ = shared
 
     def __init__(self, conn: Conn, context: ssl.SSLContext, server: bool, server_name: str | None) -> None:
         self.conn = conn
@@ -41,7 +40,7 @@ class TLSConn:
         self._pushed = b""
         self._ready = False
         self._cut = False  # a record went in part: nothing can be written after it
-        self.ssl = context.wrap_bio(self._in, self._out, server_side=server, server_hostname=server_name)
+        self.ssl: ssl.SSLObject = context.wrap_bio(self._in, self._out, server_side=server, server_hostname=server_name)
 
     @property
     def local_addr(self) -> Addr:
@@ -159,14 +158,14 @@ class TLSConn:
             except ssl.SSLZeroReturnError:
                 return b""
 
-    async def readinto(self, buffer: Any) -> int:
+    async def readinto(self, buffer: Buffer) -> int:
         """As Conn.readinto."""
         view = memoryview(buffer).cast("B")
         data = await self.read(len(view))
         view[: len(data)] = data
         return len(data)
 
-    async def write(self, data: Any) -> None:
+    async def write(self, data: Buffer) -> None:
         """All of data.  Raises as Conn.write does."""
         if isinstance(data, str):
             raise TypeError("write takes bytes, not str: write data.encode()")
@@ -181,7 +180,7 @@ class TLSConn:
                 view = view[n:]
                 await self._send(out)
 
-    async def writev(self, buffers: Any) -> None:
+    async def writev(self, buffers: Iterable[Buffer]) -> None:
         """As Conn.writev."""
         await self.write(b"".join(buffers))
 
@@ -198,18 +197,21 @@ class TLSConn:
         """Closes the connection at once, without a close_notify (`async with` sends one)."""
         self.conn.close()
 
-    def push(self, data: Any) -> None:
+    def push(self, data: bytes | bytearray) -> None:
         """Gives bytes back: the next read begins with them."""
         self._pushed = bytes(data) + self._pushed
 
-    set_deadline = property(lambda self: self.conn.set_deadline)
-    set_read_deadline = property(lambda self: self.conn.set_read_deadline)
-    set_write_deadline = property(lambda self: self.conn.set_write_deadline)
+    def set_deadline(self, seconds: float | None) -> None:
+        """As Conn.set_deadline."""
+        self.conn.set_deadline(seconds)
 
-    read_exactly = Conn.read_exactly
-    read_until = Conn.read_until
-    lines = Conn.lines
-    __aiter__ = Conn.__aiter__
+    def set_read_deadline(self, seconds: float | None) -> None:
+        """As Conn.set_read_deadline."""
+        self.conn.set_read_deadline(seconds)
+
+    def set_write_deadline(self, seconds: float | None) -> None:
+        """As Conn.set_write_deadline."""
+        self.conn.set_write_deadline(seconds)
 
     async def __aenter__(self) -> TLSConn:
         return self
@@ -226,13 +228,13 @@ class TLSConn:
             self.close()
 
 
-async def client(conn: Conn, server_name: str | None, context: ssl.SSLContext | None = None) -> TLSConn:
+async def tls_client(conn: Conn, server_name: str | None, context: ssl.SSLContext | None = None) -> TLSConn:
     """TLS over a connection, as the client.  server_name: for SNI and the certificate's check.  context: by default the
     system's trust store.  Raises as TLSConn.handshake; the connection is closed then."""
     return await _start(TLSConn(conn, context or ssl.create_default_context(), False, server_name))
 
 
-async def server(conn: Conn, context: ssl.SSLContext) -> TLSConn:
+async def tls_server(conn: Conn, context: ssl.SSLContext) -> TLSConn:
     """TLS over a connection, as the server; context holds the certificate.  Raises as TLSConn.handshake."""
     return await _start(TLSConn(conn, context, True, None))
 
@@ -258,7 +260,7 @@ async def dial_tls(
     name = server_name or (split_host_port(address)[0] if network != "unix" else None)
     if timeout is not None:
         conn.set_deadline(timeout)
-    tls = await client(conn, name, context)
+    tls = await tls_client(conn, name, context)
     if timeout is not None:
         conn.set_deadline(None)
     return tls
@@ -300,6 +302,15 @@ class TLSListener:
         self.close()
 
 
-async def listen_tls(network: str, address: str, context: ssl.SSLContext, **options: Any) -> TLSListener:
+async def listen_tls(
+    network: str,
+    address: str,
+    context: ssl.SSLContext,
+    *,
+    backlog: int = 0,
+    reuse_port: bool = False,
+    mode: int | None = None,
+) -> TLSListener:
     """gort.net.listen with TLS."""
-    return TLSListener(await listen(network, address, **options), context)
+    inner = await listen(network, address, backlog=backlog, reuse_port=reuse_port, mode=mode)
+    return TLSListener(inner, context)

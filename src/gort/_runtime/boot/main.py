@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 import time
+from _collections_abc import Callable, Coroutine
 from _weakrefset import WeakSet
 from types import CoroutineType, FunctionType
 
@@ -23,14 +24,11 @@ from gort._runtime.watch import signals
 from gort._runtime.sched.newproc import Done
 from gort._runtime.core.errors import Deadlock, Goexit, Stopping
 from gort._runtime.wait.sema import WaitGroup
+from gort._start import hints as t
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-    from typing import Any, TypeVar, TypeVarTuple
-
-    T = TypeVar("T")
-    Ts = TypeVarTuple("Ts")
+    from typing import Any
 
 if debugvars.parse()["migration"] > 0:
     from gort._runtime.sched import migration  # noqa: F401  (replaces threading.RLock and threading.local)
@@ -101,7 +99,7 @@ def check_main(main: Any, procs: Any) -> None:
             raise ValueError(f"procs must be at least 1, not {procs}")
 
 
-def run(main: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts, procs: int | None = None) -> T:
+def run(main: Callable[[*t.Ts], Coroutine[t.Any, t.Any, t.T]], *args: *t.Ts, procs: int | None = None) -> t.T:
     """Boots the runtime, runs `await main(*args)` as the main goroutine and returns its result.
 
     procs: how many Ps (default: GOMAXPROCS in the environment; else 1 under the GIL, the usable CPUs without it).
@@ -249,7 +247,9 @@ class External:
         s = self.s
         own = {self.home} | {m.thread for m in list(s.allm)}
         watch = s.sysmon.ident if s.sysmon is not None else None  # known to threading once it calls a user's function
-        return s.nexternal > 0 or any(t not in own and t.ident != watch and t.is_alive() for t in threading.enumerate())
+        return s.nexternal > 0 or any(
+            thread not in own and thread.ident != watch and thread.is_alive() for thread in threading.enumerate()
+        )
 
 
 class AsyncGenerators:

@@ -7,6 +7,7 @@ is represented in wait queues by a G of its own whose note is what `ready` wakes
 from __future__ import annotations
 
 import time
+from _collections_abc import Awaitable
 from types import CoroutineType
 
 from gort._runtime.boot import main
@@ -21,16 +22,14 @@ from gort._runtime.core.runtime2 import OP_DONE, OP_NEW, PARK
 from gort._runtime.core.op import GoschedOp, awaited_twice, claim, describe
 from gort._runtime.wait.select import SelectOp
 from gort._runtime.sched.timers import SleepOp, to_ns
+from gort._start import hints as t
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-    from typing import Any, TypeVar
-
-    T = TypeVar("T")
+    from typing import Any
 
 
-def wait(what: Awaitable[T], timeout: float | None = None) -> T:
+def wait(what: Awaitable[t.T], timeout: float | None = None) -> t.T:
     """Blocks this thread until an operation or a coroutine is done, and returns its result: for plain-function
     goroutines and for threads outside the runtime.
 
@@ -100,9 +99,9 @@ def _sleep(op: Any, g: Any, s: Any, m: Any, deadline: int | None, timers: list[A
     try:
         while True:
             until = deadline
-            for t in timers:
-                if t.due and (until is None or t.due < until):
-                    until = t.due
+            for timer in timers:
+                if timer.due and (until is None or timer.due < until):
+                    until = timer.due
             left = -1.0 if until is None else max(0.0, (until - nanotime()) / 1e9)
             if g.note.sleep(left):
                 if s is not None and s.exiting and g.parked:
@@ -110,8 +109,8 @@ def _sleep(op: Any, g: Any, s: Any, m: Any, deadline: int | None, timers: list[A
                         raise RuntimeError(f"{describe(op)}: the runtime is stopping")
                     g.note.sleep()
                 return
-            for t in timers:
-                t.look()
+            for timer in timers:
+                timer.look()
             if deadline is not None and nanotime() >= deadline:
                 if op.abort():
                     raise TimeoutError(f"{describe(op)} took longer than the timeout of gort.wait")

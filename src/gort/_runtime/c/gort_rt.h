@@ -681,4 +681,33 @@ static inline int rt_is_async_function(PyObject *fn) {
     if (!PyFunction_Check(fn)) return 0;
     return (((PyCodeObject *)PyFunction_GET_CODE(fn))->co_flags & CO_COROUTINE) != 0;
 }
+/* ---- public names --------------------------------------------------------------------------------------------
+ * A compiled class is a static type: __module__ is cut out of tp_name and the signature out of the head of tp_doc, and
+ * Python code can assign neither.  The strings that are made here are as immortal as the type.  Again with the same
+ * arguments (a module was reloaded): does nothing. */
+static inline int rt_set_public(PyObject *cls, PyObject *home, PyObject *signature) {
+    PyTypeObject *type = (PyTypeObject *)cls;
+    if (type->tp_flags & Py_TPFLAGS_HEAPTYPE)
+        return PyObject_SetAttrString(cls, "__module__", home);
+    const char *name = strrchr(type->tp_name, '.');
+    name = name ? name + 1 : type->tp_name;
+    size_t n = strlen(name);
+    if (signature != Py_None && !(type->tp_doc && strncmp(type->tp_doc, name, n) == 0 && type->tp_doc[n] == '(')) {
+        PyObject *doc = PyUnicode_FromFormat("%s%U\n--\n\n%s", name, signature, type->tp_doc ? type->tp_doc : "");
+        const char *text = doc ? PyUnicode_AsUTF8(doc) : NULL;
+        if (!text)
+            return -1;
+        type->tp_doc = text;
+    }
+    PyObject *full = PyUnicode_FromFormat("%U.%s", home, name);
+    const char *text = full ? PyUnicode_AsUTF8(full) : NULL;
+    if (!text)
+        return -1;
+    if (strcmp(text, type->tp_name) == 0)
+        Py_DECREF(full);
+    else
+        type->tp_name = text;
+    return 0;
+}
+
 #endif

@@ -42,6 +42,7 @@ cdef extern from "gort_rt.h":
     void rt_gc_hide_coro(object o) noexcept
     void rt_gc_show_coro(object o) noexcept
     int rt_claim(int *state) noexcept
+    int rt_set_public(object cls, object home, object signature) except -1
     void rt_stack_bounds(long long *lo, long long *hi) noexcept
     int rt_tls_store(long long v) noexcept
     long long rt_tls_load() noexcept

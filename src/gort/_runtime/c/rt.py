@@ -87,6 +87,11 @@ def rt_is_async_function(fn: Any) -> bool:
 copy_context = contextvars.copy_context  # the context that a new goroutine inherits
 
 
+def rt_set_public(cls: Any, home: str, signature: str | None) -> None:
+    """Gives a class its public module.  An uncompiled class has its signature in its __init__."""
+    cls.__module__ = home
+
+
 def _compiled_only(*args: Any) -> Any:
     raise NotImplementedError("only the compiled core calls this; see gort_rt.h")
 

@@ -1,4 +1,8 @@
-"""The exceptions of the public API.  Imports nothing, so every layer may raise them."""
+"""The exceptions of the public API.  Imports nothing, so every layer may raise them.
+
+Each can be pickled and copied, and comes back with its attributes: what a process pool raises in a worker arrives whole.
+An `__init__` that only passes its arguments on is there for `inspect.signature`, which finds none in Exception.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,16 @@ from __future__ import annotations
 class ChannelClosed(Exception):
     """A send on a closed channel, or a receive on a channel that is closed and drained."""
 
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+
 
 class Cancelled(BaseException):
     """Raised at a goroutine's await when it has been cancelled.  A BaseException, so that `except Exception` does not
     swallow it; let it pass after cleaning up."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
 
 
 class Panic(RuntimeError):
@@ -18,6 +28,9 @@ class Panic(RuntimeError):
 
     goroutine: int = 0
     dump: str = ""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
 
 
 class Deadlock(RuntimeError):

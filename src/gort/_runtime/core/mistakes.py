@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from types import CoroutineType
 
+from gort._start import hints as t
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
@@ -45,10 +47,19 @@ def explain(exc: BaseException) -> None:
         exc.add_note(f"gort: {what}")
 
 
-def shared(self: Any, protocol: Any, /) -> NoReturn:
-    """`__reduce_ex__` of what its users must share: a copy would have the waiters or the descriptor twice, and locks that
-    nobody unlocks.  go vet's copylocks says the same of Go programs."""
+def shared(self: object, protocol: t.SupportsIndex, /) -> t.NoReturn:
+    """`__reduce_ex__` of a compiled class whose objects its users must share: a copy would have the waiters or the
+    descriptor twice, and locks that nobody unlocks.  go vet's copylocks says the same of Go programs."""
     raise TypeError(f"a {type(self).__name__} cannot be copied or pickled: all who use it share it, in one process")
+
+
+class Shared:
+    """The base of the Python classes whose objects cannot be copied."""
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: t.SupportsIndex, /) -> t.NoReturn:
+        shared(self, protocol)
 
 
 def not_running(fn: Any, name: str) -> NoReturn:

@@ -42,6 +42,7 @@ from cython.cimports.gort._runtime.c.rt import (
     rt_op_check,
     rt_set_lockrank,
     rt_set_never,
+    rt_set_public,
     rt_set_rank_throw,
     rt_setm,
     rt_stack_bounds,
@@ -123,6 +124,11 @@ def never_awaited(op):
         return
     # At the line that drops it.  Compiled, this function and __dealloc__ have no frames.
     warn(f"{describe(op)} was never awaited", RuntimeWarning, stacklevel=1 if cython.compiled else 3)
+
+
+def set_public(cls, home, signature):
+    """Gives a class the public module `home` as its own, and a compiled one its signature (None: it has none)."""
+    rt_set_public(cls, home, signature)
 
 
 SIGNAL_SLICE = 0.5  # seconds: see Note.sleep
@@ -231,6 +237,9 @@ class Op:
         def __del__(self):
             if self.state == OP_NEW:
                 never_awaited(self)
+
+    def __repr__(self):
+        return f"<operation {describe(self)} at {id(self):#x}>"
 
     def begin(self, g):
         """Does the operation if it can be done now (READY), or enqueues it for g (PARK)."""

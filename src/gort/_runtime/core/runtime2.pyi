@@ -1,18 +1,18 @@
 # Types of runtime2.py for type checkers. The module is in Cython's pure Python mode and has its C types in
 # runtime2.pxd, which no checker reads; the structures are left untyped here.
-from typing import Any
+from typing import Any, final
 
 READY: int
 PARK: int
 MCALL_YIELD: int
 
+@final
 class Note:
     def sleep(self, timeout: float = -1.0) -> bool: ...
     def wakeup(self) -> None: ...
     def clear(self) -> None: ...
 
 class Op:
-    what: Any
     kind: int
     state: int
     success: int

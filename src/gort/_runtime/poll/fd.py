@@ -56,8 +56,6 @@ if not cython.compiled:  # what the .pxd has for C
     CALL_W = 5  # elem: a function that raises BlockingIOError where it would wait, then what it returned
     CALL_R = 6
 
-READ_DEFAULT = 65536
-
 _WHAT = {
     0: "conn.read()",
     1: "conn.write()",
@@ -234,7 +232,7 @@ class FD(PollDesc):
         """How messages name it."""
         return f"fd {self.fd}"
 
-    def read(self, n=READ_DEFAULT):
+    def read(self, n=65536):
         """`data = await conn.read(n)`: up to n bytes, as soon as any are there; b"" at the end of the stream.
 
         Raises ValueError unless n is positive; what the system reports (ConnectionResetError, …); DeadlineExceeded;

@@ -119,6 +119,7 @@ class PollDesc:
     __reduce_ex__ = shared
 
     if not cython.compiled:
+        fd = -1
         np = None
         closing = False
         attaching = False

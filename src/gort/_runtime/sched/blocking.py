@@ -6,17 +6,16 @@ function sees its goroutine's contextvars.  After it, the goroutine takes an idl
 
 from __future__ import annotations
 
+from _collections_abc import Awaitable, Callable
+
 from gort._runtime.core import handoff, runtime2
 from gort._runtime.core.runtime2 import MCALL_YIELD, PARK, READY
 from gort._runtime.core.op import WAIT_BLOCKING
+from gort._start import hints as t
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from typing import Any, ParamSpec, TypeVar
-
-    P = ParamSpec("P")
-    T = TypeVar("T")
+    from typing import Any
 
 CO_COROUTINE = 0x80  # inspect's; inspect takes longer to import than all of gort
 
@@ -62,7 +61,7 @@ class BlockingOp(runtime2.Op):
         return WAIT_BLOCKING
 
 
-def blocking(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
+def blocking(fn: Callable[t.P, t.T], *args: t.P.args, **kwargs: t.P.kwargs) -> Awaitable[t.T]:
     """`result = await gort.blocking(fn, *args, **kwargs)` runs a function that blocks its thread (file I/O, a database
     driver, time.sleep) without holding up any other goroutine.
 

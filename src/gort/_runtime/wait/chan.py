@@ -97,6 +97,7 @@ class Chan:
         return self
 
     def __anext__(self):
+        """The operation that `async for` awaits for each value."""
         return new_op(self, NEXT)
 
     def try_send(self, value, /):
