@@ -7,7 +7,7 @@
 #   make test-memory                       the core's tests under CPython's debug allocator and AddressSanitizer, leaks
 #   make test-tsan                         some of them under ThreadSanitizer (builds a CPython for it: half an hour)
 #   make bench [ARGS=...]                  measure gort beside Go, asyncio, uvloop, trio, gevent, threads
-#   make lint                              ruff and mypy
+#   make lint                              ruff, mypy and pyright
 #   make freethreaded                      build a free-threaded CPython 3.13 (Debian), and gort for it
 #   make clean
 #
@@ -162,10 +162,12 @@ test-again: $(VENV)/.dev build build-freethreaded
 	$(BIN)/python scripts/test-again.py $(ARGS)
 
 lint: $(VENV)/.dev
-	@echo "== ruff and mypy"
+	@echo "== ruff, mypy and pyright"
 	$(BIN)/python -m ruff check src tests examples bench scripts setup.py
 	$(BIN)/python -m ruff format --check --quiet src tests examples bench scripts setup.py
 	$(BIN)/python -m mypy
+	$(BIN)/python -m pyright --pythonpath $(BIN)/python
+	$(BIN)/python scripts/verifytypes.py
 
 # ---- benchmarks ---------------------------------------------------------------------------------------------
 bench: $(VENV)/.bench $(VENV)/.built

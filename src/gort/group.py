@@ -255,7 +255,7 @@ class Group(Shared):
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> bool:
+    ) -> None:  # not bool: a checker would take what is assigned in the block for possibly unbound after it
         with self._lock:
             if self._state == "body":
                 self._state = "ending"
@@ -277,12 +277,14 @@ class Group(Shared):
             handoff.uncancel(self._parent[0], self._kick)
         self._parent = None
         try:
-            return self._outcome(body, interrupted)
+            self._outcome(body, interrupted)
         finally:
             del body, interrupted, exc
             self._errors = []
 
-    def _outcome(self, body: BaseException | None, interrupted: BaseException | None) -> bool:
+    def _outcome(self, body: BaseException | None, interrupted: BaseException | None) -> None:
+        """Raises what the group ends with; returns where the body's own exception, if any, goes on as it is.  The body's
+        kick does not go on: it comes only after an error, which is raised in its place."""
         if self._fatal is not None:
             raise self._fatal
         if interrupted is not None and not self._errors:
@@ -291,8 +293,7 @@ class Group(Shared):
             if isinstance(body, Exception):
                 raise BaseExceptionGroup("unhandled errors in a Group", [body, *self._errors])
             if not self._errors or not isinstance(body, Cancelled):
-                return False  # Cancelled, KeyboardInterrupt, GeneratorExit: goes on as it is
+                return  # Cancelled, KeyboardInterrupt, GeneratorExit
         if self._errors:
             errors = ([body] if isinstance(body, Exception) else []) + self._errors
             raise BaseExceptionGroup("unhandled errors in a Group", errors)
-        return body is None

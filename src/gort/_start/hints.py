@@ -11,7 +11,8 @@ asks.  So the modules that a start loads, and gort.sync, write
 `gort/__init__.py` puts a Lazy module (lazy.py) in the place of this one: `t` costs nothing, the first look into it
 imports typing, and a type checker sees this file as it is.  Abstract classes such as Callable come from
 `_collections_abc`, which the interpreter itself has loaded.  A class statement evaluates its bases at once: there
-`Generic` and `T` of _runtime/core/public.py stand in.  Modules that are only loaded when they are used import typing themselves.
+`Generic` and `T` of _runtime/core/public.py stand in.  Modules that are only loaded when they are used import typing
+themselves.
 
 Compiled functions have no annotations, as those of CPython have none: their types are in the .pyi files.
 
