@@ -12,10 +12,8 @@ import pytest
 
 from gort.cli._bench import measure, peers, plot, report, rows, targets
 from gort.cli._bench.measure import Result
-from gort.cli._bench.peers import Peer
+from gort.cli._bench.peers import PROGRAMS, Peer
 from support import PATIENCE_S, gort_cli
-
-PEERS = Path(__file__).resolve().parent.parent / "bench" / "peers"
 
 
 def result(key: str, **values: list[float]) -> Result:
@@ -102,7 +100,7 @@ def test_a_failing_peer_is_named_and_asked_once(tmp_path: Path) -> None:
         Peer("gort", [sys.executable, str(good)], workloads=("yield",)),
         Peer("trio", [sys.executable, str(bad)], workloads=("yield",)),
     ]
-    [one] = measure.run_rows(rows.choose(("yield",), True), both, tmp_path, 3, lambda text: None)
+    [one] = measure.run_rows(rows.choose(("yield",), True), both, 3, lambda text: None)
     assert one.values == {"gort": [7.0, 7.0, 7.0]}
     assert one.failed == {"trio": "no such thing"}
     assert (tmp_path / "log").read_text() == "x"
@@ -172,7 +170,7 @@ def test_stalls_are_judged() -> None:
 
 def run_peer(peer: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, str(PEERS / f"{peer}_.py"), *arguments],
+        [sys.executable, str(PROGRAMS / "peers" / f"{peer}_.py"), *arguments],
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,

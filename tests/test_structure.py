@@ -163,7 +163,7 @@ def test_every_file_starts_with_what_it_is(file: Path) -> None:
 
 
 def test_tests_and_examples_too() -> None:
-    files = [f for folder in ("tests", "examples", "bench") for f in (ROOT / folder).rglob("*.py")]
+    files = [f for folder in ("tests", "examples") for f in (ROOT / folder).rglob("*.py")]
     without = [str(f.relative_to(ROOT)) for f in files if not ast.get_docstring(ast.parse(f.read_text()))]
     assert without == []
 

@@ -54,7 +54,6 @@ def command(rows: tuple[str, ...], rounds: int, peers: str, quick: bool, out: Pa
         wanted = tuple(name.strip() for name in peers.split(",") if name.strip())
         with status.status("looking for the peers, building the Go program …"):
             found = finding.all_peers(wanted)
-            bench = finding.find_bench()
     except (ValueError, finding.BenchError) as error:
         raise click.ClickException(str(error)) from None
     for peer in found:
@@ -78,7 +77,7 @@ def command(rows: tuple[str, ...], rounds: int, peers: str, quick: bool, out: Pa
     results: list[measure.Result] = []
     verdicts: list[targets.Verdict] = []
     with status.status("") as line:
-        for result in measure.run_rows(chosen, found, bench, rounds, lambda text: line.update(text)):
+        for result in measure.run_rows(chosen, found, rounds, lambda text: line.update(text)):
             results.append(result)
             cells = "  ".join(f"{name} {report.cell(result, name)}" for name in result.values)
             status.print(f"[dim]{result.row.key}: {cells}[/]", highlight=False)

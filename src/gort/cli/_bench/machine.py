@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sys
 import sysconfig
 from datetime import UTC, datetime
 from pathlib import Path
+
+from gort._start.verify import read_record
 
 
 def cpu_model() -> str:
@@ -37,14 +38,9 @@ def processors() -> int:
 
 
 def build_info() -> dict[str, str]:
-    """How the compiled core was built, as setup.py wrote it down for this interpreter."""
-    tag = f"{sys.implementation.cache_tag}{getattr(sys, 'abiflags', '')}"
-    file = Path(__file__).resolve().parents[2] / f"_build_{tag}.json"
-    try:
-        info = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return {str(k): str(v) for k, v in info.items()}
+    """How the compiled core was built, from the record that setup.py left for this interpreter."""
+    record = read_record(str(Path(__file__).resolve().parents[2]))
+    return record[2] if record else {}
 
 
 def describe() -> dict[str, object]:

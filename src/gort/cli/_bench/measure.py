@@ -12,13 +12,12 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from statistics import median
 from time import perf_counter
 
 from gort.cli._bench import network
 from gort.cli._bench.machine import memory_available, processors
-from gort.cli._bench.peers import ROUGH_BYTES, BenchError, Peer
+from gort.cli._bench.peers import PROGRAMS, ROUGH_BYTES, BenchError, Peer
 from gort.cli._bench.rows import Row
 
 TIMEOUT = 300.0
@@ -61,13 +60,11 @@ class Result:
 Series = dict[str, Callable[[], tuple[float, dict[str, float] | None]]]
 
 
-def run_rows(
-    rows: Iterable[Row], peers: list[Peer], bench: Path, rounds: int, say: Callable[[str], None]
-) -> Iterable[Result]:
+def run_rows(rows: Iterable[Row], peers: list[Peer], rounds: int, say: Callable[[str], None]) -> Iterable[Result]:
     """Yields each row's result as it is complete. `say` is told what is being run."""
     for row in rows:
         result = Result(row)
-        series = series_of(row, peers, bench, result)
+        series = series_of(row, peers, result)
         names = list(series)
         for turn in range(min(rounds, row.rounds)):
             for name in rotate(names, turn):
@@ -91,15 +88,15 @@ def rotate(names: list[str], by: int) -> list[str]:
     return names[by:] + names[:by]
 
 
-def series_of(row: Row, peers: list[Peer], bench: Path, result: Result) -> Series:
+def series_of(row: Row, peers: list[Peer], result: Result) -> Series:
     """What is to be run in every round of the row, by the name it has in the report."""
     ready = [peer for peer in peers if not peer.missing]
     if row.kind == "start":
         return start_series(ready)
     if row.kind == "parallel":
-        return parallel_series(row, ready, bench)
+        return parallel_series(row, ready)
     if row.kind == "stall":
-        return stall_series(row, ready, bench)
+        return stall_series(row, ready)
     if row.kind == "net":
         return {name: partial(network.measure, server, row) for name, server in network.servers(row, ready).items()}
     series: Series = {}
@@ -147,13 +144,13 @@ def start_series(ready: list[Peer]) -> Series:
 STALLED = ("gort", "gort-pure", "asyncio", "uvloop", "trio", "gevent")
 
 
-def stall_series(row: Row, ready: list[Peer], bench: Path) -> Series:
+def stall_series(row: Row, ready: list[Peer]) -> Series:
     """The peers that have one thread for everything, and gort."""
     series: Series = {}
     for peer in ready:
         if peer.key in STALLED:
             who = "gort" if peer.key == "gort-pure" else peer.key
-            program = Peer(peer.key, [sys.executable, str(bench / "peers" / "stalled_.py")], peer.environment)
+            program = Peer(peer.key, [sys.executable, str(PROGRAMS / "peers" / "stalled_.py")], peer.environment)
             series[peer.key] = partial(stalled, program, who, row.workload)
     return series
 
@@ -168,9 +165,9 @@ def stalled(program: Peer, who: str, job: str) -> tuple[float, dict[str, float]]
     return value, {"worst_ms": worst, "ticks": ticks}
 
 
-def parallel_series(row: Row, ready: list[Peer], bench: Path) -> Series:
+def parallel_series(row: Row, ready: list[Peer]) -> Series:
     """gort, threads and processes on one processor, on two, and on all there are."""
-    program = [sys.executable, str(bench / "peers" / "parallel_.py")]
+    program = [sys.executable, str(PROGRAMS / "peers" / "parallel_.py")]
     counts = sorted({1, min(2, processors()), processors()})
     series: Series = {}
     for who in ("gort", "threads", "processes"):

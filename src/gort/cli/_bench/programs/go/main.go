@@ -3,7 +3,7 @@
 //	bench WORKLOAD N      runs it and prints one JSON line
 //	bench --list          prints the version and the workloads
 //
-// Each workload is the same job, with the same N, as in bench/peers/*.py. GOMAXPROCS comes from the
+// Each workload is the same job, with the same N, as in ../peers/*.py. GOMAXPROCS comes from the
 // environment (the harness sets 1). A workload is run once with N/20 to warm up (skynet with a tree a level lower),
 // then as often as a quarter of a second takes, and what is printed is time over operations.
 package main

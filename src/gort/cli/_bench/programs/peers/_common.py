@@ -1,13 +1,13 @@
 """What the peers' programs share: the command line, the protocol of a measurement, the one line of JSON.
 
-    python bench/peers/PEER_.py --list          {"peer", "version", "workloads"} or {"peer", "missing": why}
-    python bench/peers/PEER_.py WORKLOAD N      {"workload", "n", "value", "unit"}
-    python bench/peers/PEER_.py serve KIND      prints its address, serves until EOF (peers with network rows)
+    python PEER_.py --list          {"peer", "version", "workloads"} or {"peer", "missing": why}
+    python PEER_.py WORKLOAD N      {"workload", "n", "value", "unit"}
+    python PEER_.py serve KIND      prints its address, serves until EOF (peers with network rows)
 
 A workload is a function of n that runs n operations and returns the nanoseconds they took; what it sets up
 beforehand is not counted. It is run once with n/20 to warm up (skynet with a tree one level lower,
 spawn-scale with n itself), then as often as a quarter of a second takes; the value is time over operations.
-The Go program in bench/go does the same. The garbage collector stays as the interpreter has it: a user's
+The Go program in ../go does the same. The garbage collector stays as the interpreter has it: a user's
 program has it too.
 """
 

@@ -1,7 +1,7 @@
 """Work that computes, on one processor and on several: gort beside threads and processes.
 
-    python bench/peers/parallel_.py WHO JOB P      WHO: gort, threads, processes
-    python bench/peers/parallel_.py --list
+    python parallel_.py WHO JOB P      WHO: gort, threads, processes
+    python parallel_.py --list
 
 Prints one JSON line with the seconds that the whole job took; starting the workers is not counted. A job is
 32 pieces of pure Python (hashing: C) that share nothing but code. `stages` is a pipeline of four stages that

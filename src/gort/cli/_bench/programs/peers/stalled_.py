@@ -1,7 +1,7 @@
 """How late others are while one blocks or computes: a thousand tickers beside calls that no scheduler sees coming.
 
-    python bench/peers/stalled_.py WHO JOB [SECONDS]   WHO: gort, asyncio, uvloop, trio, gevent (nothing patched)
-    python bench/peers/stalled_.py --list
+    python stalled_.py WHO JOB [SECONDS]   WHO: gort, asyncio, uvloop, trio, gevent (nothing patched)
+    python stalled_.py --list
 
 A ticker sleeps 10 ms, again and again, and notes how much later than asked it came to run. Meanwhile four others (one,
 in `compute`, and in `extension` as many as leave a processor free) make the call of JOB in plain code, again and again
