@@ -20,6 +20,7 @@ from gort._runtime.core.debugvars import gil_enabled
 from gort._runtime.core.lockrank import throw
 from gort._runtime.core.mistakes import check_procs
 from gort._runtime.core.machine import nanotime
+from gort._start import verify
 from gort.version import __version__
 
 TYPE_CHECKING = False
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 MAXMCOUNT = 10000  # as in Go: a program with more threads than this has lost control of them
-HOT = (
-    "core.runtime2", "core.op", "core.runq", "core.handoff", "sched.timers", "sched.proc", "wait.chan", "wait.select",
-    "wait.timechan", "wait.sema", "sched.procresize",
-)  # fmt: skip
 
 
 class Record:
@@ -263,24 +260,24 @@ def schedinit(s: Any, m0: Any, rec: Record, debug: dict[str, int], procs: int | 
 
 
 def moduledataverify() -> dict[str, Any]:
-    """Every hot module must come from the same half, compiled or not, and be of the version of the others."""
-    halves: dict[str, str] = {}
-    for name in HOT:
-        module = sys.modules[f"gort._runtime.{name}"]
-        halves[name] = "uncompiled" if (module.__file__ or "").endswith(".py") else "compiled"
-    kinds = set(halves.values())
-    if len(kinds) != 1:
-        odd = ", ".join(f"{k}: {', '.join(n for n in HOT if halves[n] == k)}" for k in sorted(kinds))
+    """Every hot module that is loaded must be compiled, or none of them.
+
+    Whether the compiled core is complete and fits its sources was asked before any of it was loaded
+    (`gort/_start/verify.py`). Raises RuntimeError where it was changed since then.
+    """
+    loaded = [name for name in verify.extensions if f"gort._runtime.{name.replace('/', '.')}" in sys.modules]
+    files = [sys.modules[f"gort._runtime.{name.replace('/', '.')}"].__file__ or "" for name in loaded]
+    odd = [name for name, file in zip(loaded, files, strict=True) if file.endswith(".py")]
+    if odd or bool(loaded) != runtime2.COMPILED:
         raise RuntimeError(
-            f"gort's core is half compiled ({odd}): a build was interrupted or files were mixed. "
-            "Reinstall gort (pip install --force-reinstall .), or set GORT_PURE=1 for the uncompiled core"
+            f"gort's core is half compiled (loaded from their .py: {', '.join(odd) or 'none'}; core/runtime2 is "
+            f"{'compiled' if runtime2.COMPILED else 'not'}): files changed while this program started. Start it again"
         )
-    if __version__ != runtime2.VERSION:
-        raise RuntimeError(
-            f"gort's compiled core is of version {runtime2.VERSION}, the Python half of {__version__}: "
-            "reinstall gort, or set GORT_PURE=1 for the uncompiled core"
-        )
-    return {"modules": len(halves), "core": kinds.pop(), "version": runtime2.VERSION}
+    return {
+        "core": "compiled" if runtime2.COMPILED else "uncompiled",
+        "extensions": f"{len(loaded)} of {len(verify.extensions)} loaded",
+        "version": __version__,
+    }
 
 
 def mcommoninit(s: Any, m0: Any) -> None:

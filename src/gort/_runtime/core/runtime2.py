@@ -61,7 +61,6 @@ from cython.cimports.gort._runtime.core.lockrank import (
 from gort._runtime.core import lockrank
 from gort._runtime.core.lockrank import make_lock
 from gort._runtime.core.mistakes import shared
-from gort.version import __version__ as _built_as
 
 if cython.compiled:
     _rt = rt_export()  # the C state that every other hot module fetches; see gort_rt.h
@@ -105,7 +104,6 @@ else:  # what the .pxd has for C
     SLICE_NS = 10_000_000  # Go's forcePreemptNS: how long a goroutine, or several through runnext, may keep a P
 
 COMPILED = cython.compiled
-VERSION = _built_as  # the version this half was loaded with; see moduledataverify
 
 GSTATUS = {0: "idle", 1: "runnable", 2: "running", 3: "syscall", 4: "waiting", 6: "dead"}
 PSTATUS = {0: "idle", 1: "running", 2: "syscall", 3: "gcstop", 4: "dead"}

@@ -1,0 +1,168 @@
+"""Is the compiled core complete, and is it the one that was built from the sources beside it?  Asked at each start.
+
+`gort/__init__.py` calls `check` before it imports the first extension.  So nothing of a wrong extension runs: an import
+that fails half-way says nothing useful, and loading a truncated file ends the process with a signal.
+
+setup.py leaves a record of each build in the package, one for each interpreter (`_build_cpython-311.marshal`).  It lists
+the extensions, each with its stamp, and the sources (the .py and .pxd of the hot modules, the headers), each with its
+length, its time and a hash.  A stamp is a digest of the C text, the headers and the flags that an extension was compiled
+from.  The linker writes it into the extension as its build id; `strip` leaves it there.
+
+What is found
+- An extension that is missing, truncated, of another build, or of a build from before there were records.
+- A source that has changed since the build.  It is read only where its time is not the recorded one (in a wheel: where it
+  is more than a minute younger than the record), so a start costs one look at each file, some 0.2 ms in all.
+- Extensions without a record.
+
+What is not found
+- A byte that has changed inside an extension, behind its head.
+- A source that was changed but has the recorded length and time; in a wheel, one that was changed within a minute after
+  the installation and kept its length.
+- Outside Linux, where nobody writes a build id: an extension of another build, a truncated one.
+
+Rejected: a digest that each module exports (Python would have to load an extension to find out that it must not);
+comparing nothing but lengths of extensions (they come in pages, so a small change keeps the length; `strip` changes it);
+reading all sources at each start (0.8 ms); a record that people can read (parsing it takes as long as half of the rest).
+
+setup.py runs this file by itself, to write what `check` reads; so it imports nothing of gort.
+"""
+
+from __future__ import annotations
+
+import _imp
+import marshal
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    # extensions: name, stamp, length; sources: name, length, time in ns, hash; facts of the build
+    Record = tuple[list[tuple[str, bytes, int]], list[tuple[str, int, int, bytes]], dict[str, str]]
+
+HEAD = 1024  # bytes of an extension that are read: the build id comes right behind the program headers
+NO_STAMP = b""  # in the record: extensions of this platform have none
+SLACK_NS = 60_000_000_000  # the files of a wheel are unpacked within a minute
+O_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+extensions: list[str] = []  # what `check` has found to be right, as "wait/chan"; empty for the uncompiled core
+
+
+def record_name() -> str:
+    """The file name of this interpreter's record."""
+    return f"_build_{sys.implementation.cache_tag}{getattr(sys, 'abiflags', '')}.marshal"
+
+
+def read(path: str) -> bytes:
+    """The whole of a file. Raises OSError."""
+    fd = os.open(path, O_FLAGS)
+    try:
+        return os.read(fd, 1 << 24)
+    finally:
+        os.close(fd)
+
+
+def read_record(package: str) -> Record | None:
+    """The record of the build for this interpreter; None where nothing was compiled."""
+    try:
+        record: Record = marshal.loads(read(f"{package}/{record_name()}"))
+    except FileNotFoundError:
+        return None
+    return record
+
+
+def source_hash(path: str) -> bytes:
+    """The hash that the record has of a source: the one that Python itself has for its bytecode files."""
+    return _imp.source_hash(0, read(path))
+
+
+def fault_of(path: str, stamp: bytes, length: int) -> str:
+    """What is wrong with an extension that must have this stamp; empty if nothing is.
+
+    An extension of another length than the recorded one can still be right: `strip` makes it shorter.
+    """
+    try:
+        fd = os.open(path, O_FLAGS)
+    except OSError as error:
+        return "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+    try:
+        head = os.read(fd, HEAD)
+        found = os.lseek(fd, 0, 2)
+    finally:
+        os.close(fd)
+    if stamp in head and (found == length or stamp == NO_STAMP):
+        return ""
+    # The table of sections is the last thing in an ELF file: where it begins, how many entries of what size it has.
+    if head[4:5] == b"\2":
+        begin, number, size = head[0x28:0x30], head[0x3C:0x3E], 64
+    else:
+        begin, number, size = head[0x20:0x24], head[0x30:0x32], 40
+    end = int.from_bytes(begin, sys.byteorder) + int.from_bytes(number, sys.byteorder) * size
+    if len(head) < HEAD or found < end:
+        return "is truncated"
+    return "" if stamp in head else "is of another build"
+
+
+def check(package: str) -> None:
+    """Raises ImportError if the compiled core in this package is incomplete or not that of its sources.
+
+    Where nothing was compiled there is nothing to say, and the uncompiled core runs.
+    """
+    runtime = f"{package}/_runtime"
+    record = read_record(package)
+    if record is None:
+        if strays := stray_extensions(runtime):
+            refuse([f"{name}: no record of a build has it" for name in strays])
+        return
+    built, sources, _ = record
+    stat = os.stat
+    faults = []
+    for name, stamp, length in built:
+        if fault := fault_of(f"{runtime}/{name}", stamp, length):
+            faults.append(f"{name} {fault}")
+    for name, length, time, digest in sources:
+        path = f"{runtime}/{name}"
+        try:
+            now = stat(path)
+        except OSError:
+            faults.append(f"{name} is missing")
+            continue
+        if now.st_size != length or (now.st_mtime_ns != time and changed(package, path, now, time, digest)):
+            faults.append(f"{name} has changed since the core was compiled")
+    if faults:
+        refuse(faults)
+    extensions.extend([name.partition(".")[0] for name, _, _ in built])
+
+
+def changed(package: str, path: str, now: os.stat_result, time: int, digest: bytes) -> bool:
+    """Has a source of the recorded length changed? A wheel's record has no times: there its own time stands for them."""
+    if not time and now.st_mtime_ns <= os.stat(f"{package}/{record_name()}").st_mtime_ns + SLACK_NS:
+        return False
+    return source_hash(path) != digest
+
+
+def stray_extensions(runtime: str) -> list[str]:
+    """Extensions that this interpreter would import from the rooms of the runtime."""
+    suffixes = _imp.extension_suffixes()
+    found = []
+    for room in os.listdir(runtime):
+        if "." not in room and room != "__pycache__":
+            for name in os.listdir(f"{runtime}/{room}"):
+                _, dot, rest = name.partition(".")
+                if dot + rest in suffixes:
+                    found.append(f"{room}/{name}")
+    return sorted(found)
+
+
+def refuse(faults: list[str]) -> NoReturn:
+    """One message for all that can be wrong, with what to do."""
+    shown = faults[:5]
+    if len(faults) > len(shown):
+        shown.append(f"and {len(faults) - len(shown)} more")
+    raise ImportError(
+        "gort: the compiled core does not fit its sources:\n  "
+        + "\n  ".join(shown)
+        + "\nBuild it again (in a checkout: make build; otherwise: pip install --force-reinstall gort), "
+        "or set GORT_PURE=1 for the uncompiled core"
+    )
