@@ -5,8 +5,9 @@
     scripts/test-again.py --racy --runs 20       only the files on threads, signals, stress, net and memory
     scripts/test-again.py --config pure tests/test_lazy.py -- -k together
 
-A configuration is an interpreter and a core: `compiled` and `pure` (GORT_PURE=1) are the main interpreter's (.venv),
-`ft-compiled` and `ft-pure` the free-threaded one's (.venv-freethreaded). `make test-again` builds all four first.
+A configuration is an interpreter and a core: `compiled` and `pure` (GORT_PURE=1) are those of the interpreter that runs
+this script, `ft-compiled` and `ft-pure` the free-threaded one's. Their environments are nox's, in `.nox`; `make
+test-again` brings them up to date first.
 
 A failed run leaves its whole output in the --out folder, one file per run. At the end stands a table of runs and
 failures, and how often each test failed. Exit status: 0 when no test failed, 1 when one did, 2 for a wrong call,
@@ -32,12 +33,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
+MAIN = f".nox/{sys.version_info[0]}-{sys.version_info[1]}-env/bin/python"
+FREE = next((f".nox/{env.name}/bin/python" for env in sorted(ROOT.glob(".nox/3-*t-env"))), ".nox/3-13t-env/bin/python")
+# `go`, which the tests of fidelity need, is in the main environment alone.
+PATH = os.pathsep.join([str((ROOT / MAIN).parent), os.environ.get("PATH", "")])
+
 # name: (the interpreter, the environment's changes, which tests are left out: what the Makefile leaves out, too)
 CONFIGURATIONS = {
-    "compiled": (".venv/bin/python", {"GORT_PURE": ""}, ""),
-    "pure": (".venv/bin/python", {"GORT_PURE": "1"}, "not lint and not once"),
-    "ft-compiled": (".venv-freethreaded/bin/python", {"GORT_PURE": ""}, "not lint and not once"),
-    "ft-pure": (".venv-freethreaded/bin/python", {"GORT_PURE": "1"}, "not lint and not once"),
+    "compiled": (MAIN, {"GORT_PURE": ""}, ""),
+    "pure": (MAIN, {"GORT_PURE": "1"}, "not lint and not once"),
+    "ft-compiled": (FREE, {"GORT_PURE": ""}, "not lint and not once"),
+    "ft-pure": (FREE, {"GORT_PURE": "1"}, "not lint and not once"),
 }
 
 # Where a wrong order of threads, signals or timers would show.
@@ -88,10 +94,7 @@ def arguments() -> argparse.Namespace:
             if python.exists()
             else True
         ):
-            target = "build-freethreaded" if name.startswith("ft-") else "build .venv/.dev"
-            parser.error(
-                f"{name}: {python.relative_to(ROOT)} is not there or lacks pytest or gort: `make {target}` first"
-            )
+            parser.error(f"{name}: {python.relative_to(ROOT)} is not there or lacks pytest or gort: `make test-again`")
     return args
 
 
@@ -117,7 +120,7 @@ def run_once(name: str, args: argparse.Namespace, log: Path) -> tuple[int, list[
         process = subprocess.Popen(
             [*command, *args.paths, *args.pytest_args],
             cwd=ROOT,
-            env={**os.environ, **changes},
+            env={**os.environ, "PATH": PATH, **changes},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,

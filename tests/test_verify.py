@@ -17,7 +17,7 @@ import pytest
 
 import gort
 from gort._start import verify
-from support import environment
+from support import PATIENCE_S, environment
 
 PACKAGE = Path(gort.__file__).parent
 RECORD = verify.read_record(str(PACKAGE))
@@ -51,7 +51,7 @@ def start(package: Path, code: str = "import gort", **env: str | None) -> subpro
     changes = {"PYTHONPATH": str(package.parent), "GORT_PURE": "", "PYTHONDONTWRITEBYTECODE": "1"} | env
     return subprocess.run(
         [sys.executable, "-c", code],
-        env=environment(**changes), capture_output=True, text=True, timeout=50, check=False,
+        env=environment(**changes), capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
 
 

@@ -1,0 +1,179 @@
+"""The matrix of the tests: each core, compiled and uncompiled, on each interpreter that is found.
+
+`make test` and its relatives call this; `nox --list` names all sessions. A session is called by the interpreter's version
+and what runs on it: `3.11-compiled`, `3.13t-pure`. All sessions of an interpreter share one environment,
+`.nox/3-11-env`, which the session `3.11-env` makes, and brings up to date with the sources each time.
+
+The *main* interpreter is $PYTHON (python3 where that is not set). Its environment runs the sources in src/, with the
+compiled core beside them, and it alone runs what knows nothing of cores: lint, and the tests of xray and of the sources.
+On every other interpreter gort is installed as a user installs it, so that a file that a wheel forgets is missed.
+
+An interpreter is found by its name on PATH, in GORT_FT_PREFIX (scripts/build-freethreaded.sh builds into it), or by
+FT_PYTHON. It is asked for its version, so a name that leads nowhere does no harm.
+
+What does not live here: what a clean clone needs to run gort (Makefile), how gort is built (setup.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2026.10"  # for `--parallel`
+nox.options.reuse_venv = "yes"
+nox.options.error_on_missing_interpreters = True
+nox.options.sessions = []  # a bare `nox` lists them
+
+ROOT = Path(__file__).parent
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+VERSIONS = ("3.11", "3.12", "3.13", "3.14", "3.13t", "3.14t")
+ASK = "import sys; print('%d.%d' % sys.version_info[:2] + sys.abiflags)"
+FT_PREFIX = os.environ.get("GORT_FT_PREFIX") or "/opt/gort-python3.13t"
+
+
+def version_of(python: str) -> str:
+    """The version of the interpreter, as "3.13t"; empty if it does not run."""
+    try:
+        done = subprocess.run([python, "-c", ASK], capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def find_interpreters() -> dict[str, str]:
+    """Version -> path. The first is the main one; what is named by the caller goes before what is found on PATH."""
+    wanted = [os.environ.get("PYTHON") or "python3", os.environ.get("FT_PYTHON"), f"{FT_PREFIX}/bin/python3.13t"]
+    found: dict[str, str] = {}
+    for name in [*wanted, *(f"python{version}" for version in VERSIONS)]:
+        path = shutil.which(name or "")
+        if path and (version := version_of(path)) in VERSIONS:
+            found.setdefault(version, path)
+    return found
+
+
+PYTHONS = find_interpreters()
+MAIN = next(iter(PYTHONS))
+FREE = [version for version in PYTHONS if version.endswith("t")]
+
+
+def python_in(version: str) -> str:
+    """The interpreter of an environment."""
+    return str(ROOT / ".nox" / f"{version.replace('.', '-')}-env" / "bin" / "python")
+
+
+def changed(session: nox.Session, what: str, *files: Path) -> Path | None:
+    """Where to note that `what` has been done with these files; None if that has been noted already."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file} {file.stat().st_size}\n".encode() + file.read_bytes())
+    note = Path(session.virtualenv.location) / f"{what}-{digest.hexdigest()[:16]}"
+    if note.exists():
+        return None
+    for old in note.parent.glob(f"{what}-*"):
+        old.unlink()
+    return note
+
+
+def environment(session: nox.Session, version: str) -> None:
+    """Tools for the tests, and gort."""
+    main = version == MAIN
+    needs = [*nox.project.dependency_groups(PYPROJECT, *(["dev"] if main else ["build", "test"]))]
+    if main:
+        needs += PYPROJECT["project"]["optional-dependencies"]["xray"]
+    if note := changed(session, "tools", ROOT / "pyproject.toml", Path(__file__)):
+        # hypothesis is compiled, and not for every interpreter; there an older one will do.
+        session.install("--only-binary", "hypothesis", *needs)
+        note.touch()
+    settings = [ROOT / "pyproject.toml", ROOT / "setup.py"]
+    if not main:
+        sources = sorted(f for f in (ROOT / "src").rglob("*") if f.suffix in (".py", ".pxd", ".pyi", ".h", ".go"))
+        if note := changed(session, "gort", *settings, *sources):
+            session.install("--no-build-isolation", "--force-reinstall", "--no-deps", ".")
+            session.install(*PYPROJECT["project"]["dependencies"])
+            note.touch()
+    elif note := changed(session, "gort", *settings):
+        session.install("--no-build-isolation", "--editable", ".")
+        note.touch()
+    else:
+        session.run("python", "setup.py", "--quiet", "build_ext", "--inplace", env={"GORT_PURE": None})
+
+
+def tests(session: nox.Session, version: str, core: str) -> None:
+    """The tests of one core on one interpreter. Arguments go to pytest: `nox -s 3.11-pure -- tests/test_chan.py`."""
+    python = python_in(version)
+    # `go`, which the tests of fidelity need, is in the main environment alone: it is large.
+    path = os.pathsep.join([str(Path(python).parent), str(Path(python_in(MAIN)).parent), os.environ["PATH"]])
+    env = {"GORT_PURE": "" if core == "compiled" else "1", "PATH": path, "PYTHON": None}
+    ask = "import gort, sys; print(gort.runtime.compiled, getattr(sys, '_is_gil_enabled', lambda: True)())"
+    found = str(session.run(python, "-c", ask, env=env, external=True, silent=True)).split()
+    if found != [str(core == "compiled"), str(not version.endswith("t"))]:
+        session.error(f"gort is compiled: {found[0]}, the GIL is on: {found[1]}; see the build's output (make build)")
+    marks = [] if (version, core) == (MAIN, "compiled") else ["-m", "not lint and not once"]
+    # The log, for the last lines of `make test`: sessions that run side by side end in any order.
+    log = ROOT / ".nox" / f"{version}-{core}.log"
+    tee = 'set -o pipefail; log=$1; shift; "$@" 2>&1 | tee "$log"'
+    pytest = [python, "-m", "pytest", "-q", *marks, *(session.posargs or ["tests"])]
+    session.run("bash", "-c", tee, "tests", str(log), *pytest, env=env, external=True)
+
+
+for _version, _python in PYTHONS.items():
+
+    @nox.session(name=f"{_version}-env", python=_python, allow_parallel=False)
+    def _environment(session: nox.Session, version: str = _version) -> None:
+        """What the sessions of this interpreter run in."""
+        environment(session, version)
+
+    for _core in ("pure", "compiled"):
+
+        @nox.session(
+            name=f"{_version}-{_core}",
+            venv_backend="none",
+            requires=[f"{MAIN}-env", f"{_version}-env"],
+            tags=["test"],
+            allow_parallel=True,
+        )
+        def _tests(session: nox.Session, version: str = _version, core: str = _core) -> None:
+            """The tests of one core on this interpreter."""
+            tests(session, version, core)
+
+
+@nox.session(venv_backend="none", requires=[f"{MAIN}-env"])
+def lint(session: nox.Session) -> None:
+    """ruff, mypy and pyright, in the main environment."""
+    python = python_in(MAIN)
+    files = ("src", "tests", "examples", "scripts", "setup.py", "noxfile.py")
+    session.run(python, "-m", "ruff", "check", "--quiet", *files, external=True)
+    session.run(python, "-m", "ruff", "format", "--check", "--quiet", *files, external=True)
+    session.run(python, "-m", "mypy", external=True)
+    session.run(python, "-m", "pyright", "--pythonpath", python, external=True)
+    session.run(python, "scripts/verifytypes.py", external=True)
+
+
+@nox.session(venv_backend="none", requires=[f"{version}-env" for version in (MAIN, *FREE[:1])])
+def again(session: nox.Session) -> None:
+    """The tests again and again on busy processors; not part of the matrix."""
+    session.run(python_in(MAIN), "scripts/test-again.py", *session.posargs, external=True)
+
+
+@nox.session(venv_backend="none", requires=[f"{MAIN}-env"])
+def memory(session: nox.Session) -> None:
+    """The core's tests under tools that watch memory. A quarter of an hour: not part of the matrix."""
+    python = python_in(MAIN)
+    debug = shutil.which(f"python{MAIN}-dbg") or ""
+    env = {"PYTHON": python, "GORT_DEBUG_PYTHON": debug, "GORT_MEMORY_OPS": os.environ.get("GORT_MEMORY_OPS", "100000")}
+    session.run(python, "-m", "pytest", "-q", "tests/memory", env=env, external=True)
+    for mode in ("debug", "asan"):
+        session.run("scripts/test-sanitized.sh", mode, env=env, external=True)
+
+
+if "3.13t" in PYTHONS:
+
+    @nox.session(venv_backend="none", requires=["3.13t-env"])
+    def tsan(session: nox.Session) -> None:
+        """Some of the core's tests under ThreadSanitizer, on the CPython of scripts/build-freethreaded.sh --tsan."""
+        session.run("scripts/test-sanitized.sh", "tsan", env={"PYTHON": python_in("3.13t")}, external=True)
