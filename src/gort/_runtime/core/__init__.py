@@ -1,1 +1,1 @@
-"""The structures, the run queues, handing Ps from thread to thread; errors, dumps and settings."""
+"""The structures, the run queues, the handoff of Ps between threads; errors, dumps and settings."""

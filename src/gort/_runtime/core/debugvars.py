@@ -1,8 +1,8 @@
-"""GODEBUG and GOMAXPROCS: what the environment asks of the runtime.  Follows parsedebugvars and atoi32 in Go's
-runtime/runtime1.go and runtime/string.go.
+"""GODEBUG and GOMAXPROCS: the settings that the runtime reads from the environment.  Follows parsedebugvars and atoi32
+in Go's runtime/runtime1.go and runtime/string.go.
 
-GODEBUG is a comma-separated list of name=value.  Unknown names are ignored, as in Go; a value that is no integer
-leaves the default.
+GODEBUG is a comma-separated list of name=value.  As in Go, unknown names are ignored, and a variable whose value is not
+an integer keeps its default.  What does not live here: the code that acts on a setting (named beside each default).
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ DEFAULTS: dict[str, int] = {
     "lockrank": 0,  # 1: check the order in which locks are taken (lockrank.py)
     "schedtrace": 0,  # print the scheduler's state every X milliseconds (sysmon.py)
     "scheddetail": 0,  # 1: schedtrace prints each P, M and G
-    "blocked": 0,  # 1: report calls that blocked a thread until sysmon took its P (sysmon.py)
-    "migration": 0,  # 1: report what belongs to a thread and is held across an await; 2: raise (migration.py)
-    "seed": 0,  # seeds the scheduler's random choices, to repeat a run
-    "inittrace": 0,  # 1: print the boot as it happens
+    "blocked": 0,  # 1: report each call that blocked its thread so long that sysmon took the P (reports.py)
+    "migration": 0,  # 1: report thread-bound objects (a lock, say) held across an await; 2: raise (migration.py)
+    "seed": 0,  # seeds the scheduler's random choices, so that a run can be repeated
+    "inittrace": 0,  # 1: print each step of the boot as it happens
 }
 
 
 def parse(text: str | None = None) -> dict[str, int]:
-    """The debug variables from GODEBUG (or `text`)."""
+    """Returns the debug variables from `text`, or from GODEBUG where text is None; unset ones have their defaults."""
     values = dict(DEFAULTS)
     for field in (os.environ.get("GODEBUG", "") if text is None else text).split(","):
         name, sep, value = field.partition("=")
@@ -34,7 +34,7 @@ def parse(text: str | None = None) -> dict[str, int]:
 
 
 def atoi32(text: str) -> int | None:
-    """A decimal integer of 32 bits as Go's runtime reads it: digits with an optional sign, nothing else."""
+    """Reads a decimal 32-bit integer as Go's runtime does: digits with an optional sign.  None for anything else."""
     digits = text[1:] if text.startswith(("-", "+")) else text
     if not digits or not digits.isascii() or not digits.isdigit():
         return None
@@ -44,7 +44,7 @@ def atoi32(text: str) -> int | None:
 
 
 def num_cpu() -> int:
-    """The CPUs that this process may run on (affinity)."""
+    """The number of CPUs that this process may run on (affinity)."""
     try:
         return len(os.sched_getaffinity(0))
     except (AttributeError, OSError):
@@ -52,13 +52,14 @@ def num_cpu() -> int:
 
 
 def read(path: str) -> str:
-    """A file of the system's, as text.  Unbuffered: a start reads a few of them, and they are short."""
+    """The text of a file in /proc or /sys.  Unbuffered: the boot reads a few short ones, and a buffer would only
+    cost."""
     with open(path, "rb", buffering=0) as f:
         return f.read().decode("ascii", "replace")
 
 
 def cpu_quota() -> float | None:
-    """The CPU limit of the cgroup this process is in, in CPUs; None where there is none."""
+    """The CPU limit of this process's cgroup, in CPUs; None where there is no limit or no cgroup."""
     try:
         lines = read("/proc/self/cgroup").splitlines()
     except OSError:
@@ -68,7 +69,7 @@ def cpu_quota() -> float | None:
         _, controllers, path = line.split(":", 2)
         try:
             if controllers == "":
-                # Version 2: the limit of a parent holds too.
+                # Version 2: every parent's limit applies as well, so walk up to the root.
                 while True:
                     try:
                         quota, period = read(f"/sys/fs/cgroup{path.rstrip('/')}/cpu.max").split()
@@ -92,23 +93,24 @@ def cpu_quota() -> float | None:
 
 
 def gil_enabled() -> bool:
-    """Whether this interpreter runs with the GIL now."""
+    """True when this interpreter runs with the GIL now."""
     return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
 
 
 def default_procs(ncpu: int) -> tuple[int, str]:
-    """GOMAXPROCS where nobody sets it, and why: one P under the GIL, else the CPUs by affinity and quota."""
+    """The default for GOMAXPROCS and the reason for it: one P under the GIL, else the CPUs by affinity and quota."""
     if gil_enabled():
         return 1, "default: the GIL is on, more could not run at once"
     quota = cpu_quota()
     if quota is not None and quota < ncpu:
-        # As Go does: rounded up, and not below 2 where there are 2 CPUs.
+        # As in Go: rounded up, and at least 2 where there are 2 CPUs.
         return max(min(2, ncpu), -int(-quota // 1)), f"default: cgroup quota of {quota:g} CPUs"
     return ncpu, "default: the CPUs this process may use"
 
 
 def procs_wanted(ncpu: int) -> tuple[int, str]:
-    """GOMAXPROCS from the environment when it is a positive 32-bit integer, else the default; and which it was."""
+    """The number of Ps to start with, and where it comes from: GOMAXPROCS in the environment if that is a positive
+    32-bit integer, else the default."""
     text = os.environ.get("GOMAXPROCS", "")
     n = atoi32(text)
     if n is not None and n > 0:

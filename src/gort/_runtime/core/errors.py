@@ -1,7 +1,7 @@
-"""The exceptions of the public API.  Imports nothing, so every layer may raise them.
+"""The exceptions that users see, and two of the runtime's own.  Imports nothing, so every room may raise them.
 
-Each can be pickled and copied, and comes back with its attributes: what a process pool raises in a worker arrives whole.
-An `__init__` that only passes its arguments on is there for `inspect.signature`, which finds none in Exception.
+Each can be pickled and copied with its attributes, so that one raised in a worker of a process pool arrives whole.  Some
+have an `__init__` that only passes its arguments on: `inspect.signature` finds none in Exception.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ class ChannelClosed(Exception):
 
 
 class Cancelled(BaseException):
-    """Raised at a goroutine's await when it has been cancelled.  A BaseException, so that `except Exception` does not
-    swallow it; let it pass after cleaning up."""
+    """Raised at an await of a goroutine that has been cancelled.  It is a BaseException, so that `except Exception`
+    does not swallow it.  Clean up in `finally` and let it pass."""
 
     def __init__(self, *args: object) -> None:
         super().__init__(*args)
 
 
 class Panic(RuntimeError):
-    """A goroutine ended with an exception that nobody caught.  __cause__ is that exception; `goroutine` is the
-    goroutine's number and `dump` the text that Go would print."""
+    """A goroutine ended with an uncaught exception.  __cause__ is that exception, `goroutine` is the goroutine's
+    number, and `dump` is the text that Go would print."""
 
     goroutine: int = 0
     dump: str = ""
@@ -34,7 +34,7 @@ class Panic(RuntimeError):
 
 
 class Deadlock(RuntimeError):
-    """Nothing can run any more.  `dump` shows every goroutine's wait reason and stack."""
+    """Every goroutine waits, and nothing can wake one.  `dump` shows each goroutine's wait reason and stack."""
 
     dump: str = ""
 
@@ -43,8 +43,8 @@ class Deadlock(RuntimeError):
 
 
 class Stopping(RuntimeError):
-    """Raised at an operation that would wait while its goroutine is being closed at the program's end."""
+    """Raised at an operation that would have to wait while the program ends and its goroutine is being closed."""
 
 
 class Goexit(BaseException):
-    """Unwinds a goroutine for gort.runtime.goexit(): `finally` blocks run, and nobody is told."""
+    """Unwinds a goroutine for gort.runtime.goexit(): its `finally` blocks run, and the exception is not reported."""

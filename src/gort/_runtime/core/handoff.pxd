@@ -1,4 +1,4 @@
-# handoff.pxd: ready and the M/P hand-over as C functions.
+# handoff.pxd: the C signatures of handoff.py (ready, cancel, and the handoff of Ps between Ms).
 from libc.stdint cimport int64_t, uint64_t
 from gort._runtime.core.runtime2 cimport G, M, P, Sched, Op
 cpdef int ready(G g) except -1

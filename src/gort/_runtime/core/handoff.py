@@ -1,16 +1,17 @@
-"""Making goroutines runnable, and giving Ps to Ms.  Follows ready, wakep, startm, stopm, handoffp, acquirep, releasep,
-entersyscall, exitsyscall and checkdead in Go's runtime/proc.go.
+"""Makes goroutines runnable and hands Ps to Ms.  Follows ready, wakep, startm, stopm, handoffp, acquirep, releasep,
+entersyscall, exitsyscall and checkdead in Go's runtime/proc.go.  What does not live here: the M's loop and its search
+for work (proc.py), the queues themselves (runq.py).
 
 Parking and unparking threads
-  Work must not lie idle beside an idle P, and threads must not be woken for nothing.  As in Go, a thread that looks for
-  work without having any is *spinning*, and whoever makes work wakes one more thread only when a P is idle and nobody
-  spins already; a spinning thread that finds work wakes the next.  A thread that gives up first counts itself out of the
-  spinning ones and then looks at every queue once more under that queue's lock: work that was put in before is seen by
-  that look, and whoever puts it in after sees the idle P.
-  Go starts a new thread when all known ones are busy.  Here the thread that sleeps for the next timer or descriptor
-  (the poller) is woken instead where there is one: with one P, which is the rule under the GIL, one thread then serves.
+  No work may wait beside an idle P, and no thread should wake for nothing.  As in Go, a thread that looks for work and
+  has none is *spinning*.  Whoever enqueues work wakes one more thread only if a P is idle and no thread spins; a
+  spinning thread that finds work wakes the next.  A thread that gives up first takes itself out of the count of
+  spinning threads and then checks every queue once more under that queue's lock: that check finds any work enqueued
+  before it, and whoever enqueues work after it sees the idle P.
+  Go starts a new thread when all others are busy.  Here, if a thread sleeps until the next timer or descriptor (the
+  poller), we wake that one instead: with one P, the default under the GIL, one thread is then enough.
 
-Rejected: waking a thread at every ready (under the GIL they would only fight for it).
+Rejected: waking a thread at every ready (under the GIL the threads would only compete for it).
 """
 
 from __future__ import annotations
@@ -45,11 +46,11 @@ rt_import()
 
 
 def ready(g):
-    """Makes a waiting goroutine runnable.  The caller has taken it out of its wait queue, so it is called exactly once
-    per park.  Callable from any thread; holds no lock when called."""
+    """Makes the waiting goroutine g runnable.  The caller has dequeued it from what it waited for, so ready runs
+    exactly once for each park.  Any thread may call it, holding no lock."""
     g.lock()
     if not g.parked:
-        # It has not left its thread yet: its M will see this when it parks it.
+        # g is still on its thread.  Its M sees readied when it comes to park g, and enqueues g itself.
         g.readied = True
         g.unlock()
         return 0
@@ -61,7 +62,8 @@ def ready(g):
 
 
 def enqueue(g, next):
-    """Puts a runnable goroutine on this thread's P, or, from a thread without one, on the global queue."""
+    """Puts the runnable goroutine g on the run queue of this thread's P, or on the global queue if the thread has
+    none."""
     s: Sched = g.sched
     m: M
     p: P
@@ -82,10 +84,10 @@ def enqueue(g, next):
 
 
 def cancel(g, goid, exc):
-    """Asks goroutine `goid` to end: raises exc at its await, once it has been taken out of what it waits for.
+    """Cancels goroutine `goid`: dequeues it from what it waits for and raises exc at its await.
 
-    False when it is already gone.  A goroutine that does not wait gets it at its next operation; a second request
-    before the first is delivered replaces it."""
+    A goroutine that is not waiting gets exc at its next operation; a second call before that replaces the exception.
+    Returns False when the goroutine has ended, so that g now has another number."""
     op: Op = None
     g.lock()
     if g.goid != goid or g.status == _Gdead:
@@ -93,7 +95,7 @@ def cancel(g, goid, exc):
         return False
     if g.throw is not None:
         g.unlock()
-        return True  # one is on its way already
+        return True  # an earlier cancellation is on its way to the await
     g.cancelexc = exc
     g.cancelflag = True
     if g.parked:
@@ -105,8 +107,8 @@ def cancel(g, goid, exc):
 
 
 def deliver_cancel(g, op):
-    """Wakes g with its pending cancellation if op can still be taken out of its queue; otherwise op has happened, its
-    result is kept, and the cancellation stays pending until the next operation."""
+    """Wakes g with its pending cancellation if op is still in its wait queue.  Otherwise op has completed: g gets its
+    result, and the cancellation stays pending until g's next operation."""
     if op.abort():
         g.lock()
         g.throw = g.cancelexc
@@ -134,14 +136,15 @@ def pidleget(s):
         s.pidle = p.link
         p.link = None
         s.npidle -= 1
-        if s.sysmonwait:  # it sleeps for long, as nothing ran: now it must watch
+        if s.sysmonwait:  # sysmon sleeps deeply because no P was busy; now it has one to watch
             s.sysmonwait = False
             s.sysmonnote.wakeup()
     return p
 
 
 def sysmon_may_sleep(s):
-    """sysmon asks to be woken when somebody takes an idle P; False when a P is busy already."""
+    """Called by sysmon before a deep sleep: asks whoever takes an idle P to wake it.  False, and no request, when a P
+    is busy already."""
     s.lock()
     s.sysmonwait = s.npidle == s.gomaxprocs
     idle: cython.bint = s.sysmonwait
@@ -150,8 +153,8 @@ def sysmon_may_sleep(s):
 
 
 def bind(p, m):
-    """Makes m the owner of p.  sched.lock is held, so a P is always on the idle list, owned, or taken by
-    stop-the-world, never in between."""
+    """Makes m the owner of p.  sched.lock is held, so that other threads see a P either on the idle list, or owned, or
+    taken by stop-the-world, and never between two of these."""
     p.lock()
     p.mid = m.id
     p.status = _Prunning
@@ -159,7 +162,7 @@ def bind(p, m):
 
 
 def acquire_idle(s, m):
-    """Gives m an idle P if there is one."""
+    """Gives m an idle P; False when there is none."""
     p: P
     s.lock()
     p = pidleget(s)
@@ -171,7 +174,7 @@ def acquire_idle(s, m):
 
 
 def unbind(p, mid):
-    """Parts p from the M `mid`.  False when p had been taken from it already.  sched.lock is held."""
+    """Takes p from the M `mid`.  False when another thread had already taken it.  sched.lock is held."""
     p.lock()
     if p.mid != mid:
         p.unlock()
@@ -186,7 +189,7 @@ def unbind(p, mid):
 
 
 def wakep(s):
-    """Has one more M look for work, if a P is idle and nobody spins."""
+    """Wakes or starts one more M to look for work, if a P is idle and no M spins."""
     m: M
     p: P
     spare: M = None
@@ -214,7 +217,7 @@ def wakep(s):
 
 
 def wake_poller(s):
-    """Cuts the poller's sleep short (Go's netpollBreak)."""
+    """Wakes the M that sleeps in the poller (Go's netpollBreak)."""
     if s.netpoll is not None:
         s.netpoll.wake()
     else:
@@ -222,8 +225,8 @@ def wake_poller(s):
 
 
 def startm(s):
-    """Has an M run an idle P, whether or not others spin: for work that was just put on the global queue by a thread
-    that does not schedule (sysmon, a stopped world)."""
+    """Wakes or starts an M for an idle P even if others spin.  For a thread that does not schedule (sysmon, whoever has
+    stopped the world) and has just put work on the global queue."""
     m: M
     p: P
     spare: M = allocm(s) if s.midle is None else None
@@ -244,7 +247,7 @@ def startm(s):
 
 
 def allocm(s):
-    """A new M that belongs to nothing yet: made before sched.lock is taken, since it allocates."""
+    """Makes an M that is not linked into allm yet.  Called before the caller takes sched.lock, because it allocates."""
     m: M = M.__new__(M) if cython.compiled else M()
     m.sched = s
     m.park = Note()
@@ -275,7 +278,8 @@ def linkm(s, m):
 
 
 def takem(s, spare):
-    """An idle M, or the spare one, registered; None when there is neither.  sched.lock is held."""
+    """Takes an M off the idle list, or links spare into allm and returns that; None when there is neither.
+    sched.lock is held."""
     m: M = s.midle
     if m is not None:
         s.midle = m.schedlink
@@ -288,7 +292,7 @@ def takem(s, spare):
 
 
 def launch(s, m):
-    """Wakes an M that has been given a P, or starts its thread."""
+    """Wakes the M that has just been given a P, or starts its thread."""
     if m.started:
         m.park.wakeup()
         return
@@ -297,8 +301,8 @@ def launch(s, m):
     try:
         newosproc(f"gort-m{m.id - 1}", s.mstart, m)
     except (RuntimeError, MemoryError) as e:
-        # The system gives no more threads.  The Ms that there are carry on; the P waits for one of them, or until sysmon
-        # has tried again with success.
+        # The system refuses another thread.  The existing Ms carry on.  The P goes back to the idle list, where one of
+        # them takes it, or sysmon starts a thread for it later (see stranded).
         s.lock()
         s.allm.remove(m)
         if m.spinning:
@@ -316,14 +320,14 @@ def launch(s, m):
 
 
 def checkmcount(s):
-    """Ends the process when there are more threads than sched.maxmcount, as Go does; sysmon's is one of them."""
+    """Ends the process when there are more threads than sched.maxmcount, as Go does.  sysmon's thread counts."""
     if len(s.allm) + s.nmsys > s.maxmcount:
         limit = f"runtime: program exceeds {s.maxmcount}-thread limit\n"
         throw("thread exhaustion", "", traceback.dump(s), first=limit)
 
 
 def stopm(m):
-    """Sleeps until somebody gives m a P.  False when the runtime is exiting."""
+    """Puts m on the idle list and sleeps until another thread gives it a P.  False when the runtime is exiting."""
     s: Sched = m.sched
     while True:
         s.lock()
@@ -347,8 +351,8 @@ def stopm(m):
 
 
 def handoffp(s, p, mid):
-    """Takes p from the M `mid`, which is about to block or blocks already, and gives it to another M, or to the idle
-    list when there is nothing to do.  False when p was not that M's any more."""
+    """Takes p from the M `mid`, which is blocked or about to block, and hands it to another M, or puts it on the idle
+    list when there is no work.  False when that M had lost p already."""
     m: M = None
     spare: M = None
     if s.midle is None:
@@ -357,7 +361,8 @@ def handoffp(s, p, mid):
     if not unbind(p, mid):
         s.unlock()
         return False
-    # Work; or a timer or descriptor that nobody would watch: then the new M spins, finds nothing and becomes the poller.
+    # Another M is needed for work, and for a timer or descriptor that nobody would watch: it spins, finds nothing and
+    # becomes the poller.
     work: cython.bint = p.runqsize != 0 or p.runnext is not None or s.runqsize != 0
     idle: cython.bint = not work and s.nmspinning + s.npidle != 0 and (s.npolling != 0 or not unwatched(s, p))
     if s.exiting or s.gcwaiting or idle:
@@ -366,7 +371,7 @@ def handoffp(s, p, mid):
         return True
     m = takem(s, spare)
     if m is None:
-        # The idle M that was there when we looked has been taken.
+        # Another thread took the idle M that we saw before we held the lock.
         pidleput(s, p)
         s.unlock()
         startm(s)
@@ -382,14 +387,14 @@ def handoffp(s, p, mid):
 
 
 def unwatched(s, p):
-    """Whether p's timers, or any descriptor, need a thread that waits for them."""
+    """True when p has timers or a goroutine waits for a descriptor, so that some thread must poll."""
     if p.timer0when != 0:
         return True
     return s.netpoll is not None and s.netpoll.waiters()
 
 
 def entersyscall(m):
-    """The running goroutine is about to block its thread: gives its P away at once."""
+    """Hands m's P off at once, because the running goroutine is about to block the thread."""
     s: Sched = m.sched
     p: P = m.p
     m.curg.status = _Gsyscall
@@ -403,7 +408,7 @@ def entersyscall(m):
 
 
 def exitsyscall(m):
-    """The blocking call is over.  True with a P in hand; False when none is idle: the goroutine must queue."""
+    """Takes an idle P after a blocking call.  False when there is none: the goroutine must then go to a run queue."""
     m.insyscall = False
     m.curg.status = _Grunning
     return acquire_idle(m.sched, m)
@@ -413,7 +418,7 @@ def exitsyscall(m):
 
 
 def request_exit(s):
-    """Tells every M to leave: idle ones are woken, running ones see it at their next scheduling point."""
+    """Tells every M to leave: wakes the idle ones; a running one sees `exiting` at its next scheduling point."""
     m: M
     s.lock()
     s.exiting = True
@@ -429,7 +434,7 @@ def request_exit(s):
 
 
 def fatal(s, exc):
-    """Ends the runtime with an error; the first one counts."""
+    """Ends the runtime with the error exc.  Only the first call's error is kept."""
     s.lock()
     if s.fatal is None and not s.exiting:
         s.fatal = exc
@@ -438,22 +443,22 @@ def fatal(s, exc):
 
 
 def checkdead(s):
-    """True when nothing inside can ever run again: every M idle, no timer, no descriptor awaited.  Whether a thread
-    outside the runtime may still send is s.external()'s to say, and asked without the lock.  sched.lock is held; the
-    caller's M is on the idle list."""
+    """True when nothing inside the runtime can ever run again: every M is idle, there is no timer, and no goroutine
+    waits for a descriptor.  A thread outside the runtime might still send: found_dead asks s.external() for that,
+    without the lock.  sched.lock is held; the caller's M is on the idle list."""
     if s.exiting or s.npolling or s.nmspinning:
         return False
     if s.nmidle + s.nmidlelocked < len(s.allm):
         return False
     if s.nmstartfailed != 0 and stranded(s):
-        return False  # sysmon will have somebody see to it
-    # A descriptor is awaited and nobody polls just now: sysmon will look.
+        return False  # sysmon will start an M for it
+    # If a goroutine waits for a descriptor while no M polls, sysmon will poll.
     return s.netpoll is None or not s.netpoll.waiters()
 
 
 def stranded(s):
-    """Whether a P lies idle with work, or with timers that nobody watches: no thread could be started for it, and the M
-    that might have taken it had found none and gone to sleep meanwhile."""
+    """True when work waits beside an idle P, or an idle P has timers and no M polls.  This happens when the system has
+    refused to start a thread for the P and the other Ms had already searched in vain and gone to sleep."""
     p: P
     if s.npidle == 0:
         return False
@@ -466,7 +471,7 @@ def stranded(s):
 
 
 def is_dead(s):
-    """checkdead for a thread that holds nothing."""
+    """checkdead for a caller that holds no lock."""
     s.lock()
     dead: cython.bint = checkdead(s)
     s.unlock()
@@ -474,19 +479,19 @@ def is_dead(s):
 
 
 def found_dead(s):
-    """checkdead was true: a deadlock, unless a thread outside can still send, or has sent since and ended.  So it is
-    asked again after no such thread is alive any more.  The caller holds nothing."""
+    """Reports a deadlock after checkdead was true, unless a thread outside the runtime can still send.  Such a thread
+    may have sent and ended since, so checkdead runs again once no such thread is alive.  The caller holds no lock."""
     if not s.external() and is_dead(s):
         fatal(s, Deadlock())
 
 
 def acquire_idle_p(s, m):
-    """acquire_idle for the uncompiled parts of the runtime."""
+    """acquire_idle for the modules that are never compiled."""
     return acquire_idle(s, m)
 
 
 def uncancel(g, exc):
-    """Takes back a cancellation that has not been delivered."""
+    """Withdraws the cancellation exc if it is still pending on g."""
     g.lock()
     if g.cancelexc is exc:
         g.cancelexc = None
@@ -498,7 +503,7 @@ def uncancel(g, exc):
 
 
 def thread_g(s):
-    """A G that stands for this thread in wait queues: ready wakes its note instead of queueing it."""
+    """Makes a G that represents the calling thread in wait queues: ready wakes its note and enqueues nothing."""
     g: G = G.__new__(G) if cython.compiled else G()
     g.thread = True
     g.system = True
@@ -509,7 +514,7 @@ def thread_g(s):
 
 
 def thread_park(g, op):
-    """Commits the park of a thread_g.  False when it has been readied already."""
+    """Marks the thread_g g as parked on op.  False when ready has come first: the thread must not sleep."""
     g.lock()
     if g.readied:
         g.readied = False
@@ -522,10 +527,11 @@ def thread_park(g, op):
 
 
 def uncount(g):
-    """g's thread is no longer idle for the deadlock check.  Done by whoever wakes it: it wakes later than that."""
+    """Stops counting g's thread as idle for the deadlock check.  The waker does it, because the thread itself wakes
+    only later and the check could see it as idle until then."""
     s: Sched = g.sched
     s.lock()
-    g.readied = True  # for a count_idle that comes too late
+    g.readied = True  # a count_idle that comes after this must not count the thread
     if g.counted:
         g.counted = False
         s.nmidlelocked -= 1
@@ -533,8 +539,8 @@ def uncount(g):
 
 
 def count_idle(g):
-    """g's thread waits inside the runtime, without a P and without a time limit: it counts as idle, unless it has been
-    woken already."""
+    """Counts g's thread as idle for the deadlock check, unless it has been woken already.  The thread waits inside the
+    runtime, without a P and without a time limit."""
     s: Sched = g.sched
     dead: cython.bint
     s.lock()
@@ -550,7 +556,8 @@ def count_idle(g):
 
 
 def count_parked(g):
-    """count_idle for a thread_g that has parked, unless it has been made ready since: then nobody would uncount it."""
+    """count_idle for a thread_g that has parked.  If ready has come since the park it counts nothing, because nobody
+    would uncount it."""
     s: Sched = g.sched
     dead: cython.bint = False
     g.lock()

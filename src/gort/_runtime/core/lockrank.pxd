@@ -1,4 +1,4 @@
-# lockrank.pxd: the lock order, as C constants.  lockrank.py says what each rank guards.
+# lockrank.pxd: the lock order as C constants.  lockrank.py says what each rank guards.
 cpdef enum:
     LOCK_RANK_SEMA = 10
     LOCK_RANK_HCHAN = 20

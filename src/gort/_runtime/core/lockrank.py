@@ -1,11 +1,11 @@
-"""The order in which the runtime's locks nest, and the checker that holds it.  Follows Go's runtime/lockrank.go.
+"""The order in which the runtime's locks nest, and the checker that enforces it.  Follows Go's runtime/lockrank.go.
 
-A thread may take a lock only while every lock it holds has a lower rank; locks of one rank nest only upwards in
-address, which is how select takes its channels.  With ``GODEBUG=lockrank=1`` each acquisition is checked and a
-violation ends the process with the stack of both acquisitions; without it the check costs one branch in the compiled
-core and nothing in the uncompiled one, where the plain lock's own methods are bound instead.
+A thread may acquire a lock only if every lock it holds has a lower rank.  Locks of the same rank are acquired in the
+order of their addresses; select locks its channels this way.  With ``GODEBUG=lockrank=1`` each acquisition is checked,
+and a violation ends the process with the stacks of both acquisitions.  Without it the check costs one branch in the
+compiled core and nothing in the uncompiled one, which then uses the methods of a plain lock.
 
-What does not live here: the locks themselves (each guards the fields of the structure it lies in, see runtime2.py).
+What does not live here: the locks themselves.  Each is in the structure whose fields it guards (runtime2.py).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 if not cython.compiled:
-    # One number per lock class, in the order in which they may be taken.  lockrank.pxd has the same for C.
+    # One number per class of locks; a higher one may be acquired under a lower one.  lockrank.pxd has the same for C.
     LOCK_RANK_SEMA = 10  # sema.py: a synchronisation object's state and its queue
     LOCK_RANK_HCHAN = 20  # chan.py: a channel's buffer and wait queues
     LOCK_RANK_POLLDESC = 25  # netpoll.py: one descriptor's waiting operations and deadlines
@@ -47,8 +47,8 @@ LOCK_NAMES = {
 
 
 def wanted() -> bool:
-    """True when GODEBUG asks for the checker (lockrank=1).  Read when the runtime is imported: a lock that exists
-    cannot change its kind."""
+    """True when GODEBUG asks for the checker (lockrank=1).  Called once, when the runtime is imported, because a lock
+    that exists cannot become a checked one."""
     return "lockrank=1" in os.environ.get("GODEBUG", "").split(",")
 
 
@@ -56,8 +56,8 @@ _dying = threading.RLock()  # never released
 
 
 def throw(message: str, *stacks: str, first: str = "") -> NoReturn:
-    """Ends the process as Go's throw does: the runtime itself is broken, so nothing is unwound.  Exit status 2.  Where
-    several threads throw at once, one is heard.  first: a line before the message."""
+    """Prints `first`, the message and the stacks, and ends the process with status 2, as Go's throw does.  The runtime
+    is broken, so nothing is unwound.  If several threads throw at once, only the first one prints."""
     _dying.acquire()
     sys.stdout.flush()
     sys.stderr.write(f"{first}fatal error: {message}\n")
@@ -68,7 +68,7 @@ def throw(message: str, *stacks: str, first: str = "") -> NoReturn:
 
 
 def order_violation(held: int, rank: int, here: str, there: str) -> NoReturn:
-    """Reports that a lock of rank `rank` was taken while one of rank `held` was held."""
+    """Ends the process: a thread acquired a lock of rank `rank` at `here` and held one of rank `held` since `there`."""
     throw(
         f"lock ordering problem: took {LOCK_NAMES.get(rank, rank)} (rank {rank}) "
         f"while holding {LOCK_NAMES.get(held, held)} (rank {held})",
@@ -78,7 +78,7 @@ def order_violation(held: int, rank: int, here: str, there: str) -> NoReturn:
 
 
 def _callers(frame: FrameType | None) -> list[tuple[CodeType, int]]:
-    """Where a lock is taken, as data: formatting it at every acquisition made the checker twenty times slower."""
+    """The stack of an acquisition, unformatted: formatting it each time made the checker twenty times slower."""
     stack: list[tuple[CodeType, int]] = []
     while frame is not None and len(stack) < 8:
         stack.append((frame.f_code, frame.f_lineno))
@@ -91,17 +91,17 @@ def _text(stack: list[tuple[CodeType, int]]) -> str:
 
 
 class RankedLock:
-    """A lock that checks the order at each acquisition; stands in for threading.Lock in the uncompiled core."""
+    """A lock that checks the order at each acquisition.  Replaces threading.Lock in the uncompiled core."""
 
     _held = threading.local()
 
     def __init__(self, rank: int, key: int = 0) -> None:
         self.rank = rank
-        self.key = key or id(self)  # what orders locks of one rank: the address of the structure they lie in
+        self.key = key or id(self)  # orders locks of the same rank: the address of the structure that has the lock
         self._lock = threading.Lock()
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Takes the lock after checking it against every lock this thread holds."""
+        """Acquires the lock after checking its rank against every lock that this thread holds."""
         held = self._held.__dict__.setdefault("locks", [])
         stack = _callers(sys._getframe(1))
         for lock, where in held:
@@ -126,5 +126,6 @@ CHECKED = wanted()
 
 
 def make_lock(rank: int, owner: object = None) -> threading.Lock | RankedLock:
-    """The lock of the given rank for the uncompiled core: plain, or checked under GODEBUG=lockrank=1."""
+    """Makes a lock of the given rank for the uncompiled core: a plain one, or a checked one under
+    GODEBUG=lockrank=1."""
     return RankedLock(rank, id(owner) if owner is not None else 0) if CHECKED else threading.Lock()

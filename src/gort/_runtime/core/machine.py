@@ -1,8 +1,9 @@
-"""What the operating system tells of this thread and machine: stack bounds, thread-local storage, the processor, the
-auxiliary vector, the signal mask.  Follows the machine-dependent parts of Go's runtime (asm_*.s, os_linux.go,
-auxv_linux.go).
+"""Facts that the operating system gives about this thread and machine: stack bounds, thread-local storage, the
+processor, the auxiliary vector, the signal mask.  Follows the machine-dependent parts of Go's runtime (asm_*.s,
+os_linux.go, auxv_linux.go).
 
-Where a fact cannot be had on a system the answer says so; nothing is made up.
+If a system does not give a fact, the function returns an empty answer and never a guess.  What does not live here: the
+boot that asks for these facts (boot/rt0.py).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import signal as _signal
     from typing import Any
 else:
-    import _signal  # signal without its enums: enum alone takes as long to import as all of this package's structures
+    import _signal  # the signal module without its enums: importing enum takes as long as importing all structures
 
 STACK_GUARD = 928  # Go's stackGuard on linux: how far above lo a frame must stop
 
@@ -28,20 +29,21 @@ TLS_KIND = "a C thread-local (initial-exec)" if runtime2.COMPILED else "threadin
 
 
 def set_bounds(m: Any) -> None:
-    """The real stack bounds of this thread, as g0's."""
+    """Writes the bounds of this thread's stack to m.  In Go they are fields of g0."""
     lo, hi = thread_stack()
     m.stacklo, m.stackhi = lo, hi
     m.stackguard0 = m.stackguard1 = lo + STACK_GUARD if lo else 0
 
 
 def thread_stack() -> tuple[int, int]:
-    """(lo, hi) of the calling thread's stack; (0, 0) where the system does not tell."""
+    """(lo, hi), the bounds of the calling thread's stack; (0, 0) where the system does not give them."""
     if runtime2.COMPILED:
         lo, hi = runtime2.stack_bounds()
         return lo, hi
     if not sys.platform.startswith("linux"):
         return 0, 0
-    # The mapping that a stack address lies in would do for a thread; glibc knows the exact answer for both.
+    # glibc gives the exact bounds for the main thread too.  Rejected: the mapping around a stack address; it is right
+    # for other threads only.
     import ctypes
 
     libc = _libc()
@@ -58,7 +60,7 @@ _c: Any = None
 
 
 def _libc() -> Any:
-    """The C library, opened once: on 3.13t each CDLL leaves its function types behind for ever."""
+    """The C library, opened once: on 3.13t each CDLL object leaks its function types."""
     global _c
     if _c is None:
         import ctypes
@@ -69,7 +71,8 @@ def _libc() -> Any:
 
 
 def tls_check(value: int) -> tuple[int, int]:
-    """Stores value in this thread's slot; what this thread and another then read (a slot never written reads 0)."""
+    """Stores value in this thread's slot and returns what this thread and another one then read; in a thread that never
+    wrote, the slot reads 0.  Shows that the slot is thread-local."""
     seen = []
     if runtime2.COMPILED:
         load, store = runtime2.tls_load, runtime2.tls_store
@@ -92,7 +95,7 @@ def tls_check(value: int) -> tuple[int, int]:
             read.release()
 
     store(value)
-    start_new_thread(other, ())  # threading.Thread waits for more than the answer
+    start_new_thread(other, ())  # cheaper than threading.Thread, which also waits until the thread has started
     read.acquire()
     own = load()
     store(0)
@@ -100,14 +103,14 @@ def tls_check(value: int) -> tuple[int, int]:
 
 
 def adopt(m: Any) -> None:
-    """Makes this thread the thread of m."""
+    """Makes the calling thread the thread of m."""
     m.ident = threading.get_ident()
     m.procid = threading.get_native_id()
     runtime2.bind_thread(m)
 
 
 def cpu_identity() -> dict[str, Any]:
-    """Vendor, family, model and some features, as the system tells them."""
+    """The processor's vendor, family, model and some features, as the system names them."""
     facts: dict[str, Any] = {"arch": os.uname().machine if hasattr(os, "uname") else sys.platform}
     try:
         with open("/proc/cpuinfo", "rb", buffering=0) as f:
@@ -132,7 +135,7 @@ _AT = {3: "AT_PHDR", 6: "AT_PAGESZ", 9: "AT_ENTRY", 15: "AT_PLATFORM", 16: "AT_H
 
 
 def auxv() -> dict[str, str]:
-    """The auxiliary vector of the process, as far as it has names here; empty where the system shows none."""
+    """The entries of the process's auxiliary vector that _AT names; empty where the system does not show it."""
     try:
         with open("/proc/self/auxv", "rb", buffering=0) as f:
             raw = f.read(4096)
@@ -158,5 +161,5 @@ def huge_page_size() -> int:
 
 
 def signal_mask() -> set[Any]:
-    """The signals this thread has blocked."""
+    """The signals that this thread blocks; empty where the system has no signal masks."""
     return set(_signal.pthread_sigmask(_signal.SIG_BLOCK, [])) if hasattr(_signal, "pthread_sigmask") else set()

@@ -1,6 +1,7 @@
-"""What people get wrong at a go statement, and the errors that say so.  Imported by the scheduler; imports nothing of it.
+"""Errors for common mistakes: a wrong go statement, a copied runtime object, code that belongs to one thread or to
+asyncio.  The scheduler imports this module; it imports nothing from the scheduler.
 
-What was awaited by mistake is in panic.py, misuse of an operation in op.py.
+What does not live here: the error for a wrong await (panic.py), and those for a misused operation (op.py).
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ LOCK_TEXTS = {"cannot release un-acquired lock", "cannot wait on un-acquired loc
 
 
 def explain(exc: BaseException) -> None:
-    """Adds a note to an exception with which a goroutine ends, where that says that something belongs to a thread, or
-    that code for an asyncio loop was awaited."""
+    """Adds a note with the remedy to an exception that has ended a goroutine, if the exception says that an object
+    belongs to another thread or that asyncio code found no event loop."""
     kind, text = type(exc), str(exc)
     if kind is RuntimeError and text in LOCK_TEXTS:
         what = (
@@ -48,8 +49,10 @@ def explain(exc: BaseException) -> None:
 
 
 def shared(self: object, protocol: t.SupportsIndex, /) -> t.NoReturn:
-    """`__reduce_ex__` of a compiled class whose objects its users must share: a copy would have the waiters or the
-    descriptor twice, and locks that nobody unlocks.  go vet's copylocks says the same of Go programs."""
+    """`__reduce_ex__` of a compiled class whose objects must not be copied.  A copy would hold the same waiters or
+    descriptor a second time, and a lock that nobody unlocks.  In Go, vet's copylocks check finds this mistake.
+
+    Raises TypeError."""
     raise TypeError(f"a {type(self).__name__} cannot be copied or pickled: all who use it share it, in one process")
 
 
@@ -63,14 +66,15 @@ class Shared:
 
 
 def not_running(fn: Any, name: str) -> NoReturn:
-    """Raises for a go statement outside a runtime."""
+    """Raises RuntimeError for a go statement outside a runtime.  Closes fn first if it is a coroutine, so that Python
+    does not warn about it as well."""
     if isinstance(fn, CoroutineType):
         fn.close()
     raise RuntimeError(f"{name}() outside a running gort runtime: start one with gort.run(main)")
 
 
 def check_go(s: Any, fn: Any, name: str) -> None:
-    """Raises the error that names what is wrong with a go statement; nothing where all is well."""
+    """Raises TypeError if fn cannot be started as a goroutine, RuntimeError if the runtime is stopping."""
     if not callable(fn):
         if isinstance(fn, CoroutineType):
             fn.close()
@@ -81,7 +85,7 @@ def check_go(s: Any, fn: Any, name: str) -> None:
 
 
 def check_procs(n: int, source: str) -> int:
-    """n, if it is a possible number of Ps."""
+    """Returns n.  Raises ValueError, which names `source`, if n is more than MAX_PROCS."""
     if n > MAX_PROCS:
         raise ValueError(f"{source}={n} is too many Ps: at most {MAX_PROCS}")
     return n

@@ -1,6 +1,7 @@
-"""Starting the thread of an M.  Follows newosproc in Go's runtime/os_linux.go, which does not wait for it either.
+"""Starts the thread of an M.  Follows newosproc in Go's runtime/os_linux.go: like that, it does not wait for the
+thread.
 
-What does not live here: which M is started, and when (handoff.py); what the thread does (proc.mstart).
+What does not live here: which M needs a thread, and when (handoff.py); what the thread does (proc.mstart).
 """
 
 from __future__ import annotations
@@ -15,27 +16,29 @@ if TYPE_CHECKING:
 
 
 class Unawaited(threading.Event):
-    """What Thread.start waits for.  On a busy machine that takes a tenth of a second without the GIL (see the notes in
-    gort_rt.h), and it would be sysmon that waits while other Ps are stuck."""
+    """Replaces the event that Thread.start waits for, so that start returns at once.  On a busy machine without the GIL
+    that wait takes a tenth of a second (see the notes in gort_rt.h); sysmon, which starts threads, would wait while
+    other Ps are stuck."""
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Not at all."""
+        """Returns at once."""
         return True
 
 
 def newosproc(name: str, mstart: Callable[[Any], None], m: Any) -> threading.Thread:
-    """Starts a daemon thread that calls mstart(m), and does not wait until it runs: its ident is None until then.
+    """Starts a daemon thread that calls mstart(m), and returns without waiting for it.  thread.ident is None until the
+    thread runs.
 
-    Raises RuntimeError or MemoryError when the system gives no more threads."""
+    Raises RuntimeError or MemoryError when the system refuses another thread."""
     m.thread = thread = threading.Thread(target=mstart, args=(m,), name=name, daemon=True)
-    if isinstance(getattr(thread, "_started", None), threading.Event):  # where there is no such thing, start waits
+    if isinstance(getattr(thread, "_started", None), threading.Event):  # a Python without it: start waits
         thread._started = Unawaited()  # type: ignore[attr-defined]
     thread.start()
     return thread
 
 
 def join(thread: threading.Thread, deadline: int) -> None:
-    """Waits for the thread's end until `deadline`, an instant of time.monotonic_ns."""
+    """Waits until the thread has ended or until `deadline`, a time of time.monotonic_ns()."""
     started = getattr(thread, "_started", None)
     if isinstance(started, Unawaited) and not threading.Event.wait(started, left(deadline)):
         return
@@ -43,5 +46,5 @@ def join(thread: threading.Thread, deadline: int) -> None:
 
 
 def left(deadline: int) -> float:
-    """Seconds until then; 0 when it is past."""
+    """The seconds until `deadline`; 0 when it has passed."""
     return max(0.0, (deadline - time.monotonic_ns()) / 1e9)

@@ -1,4 +1,4 @@
-# op.pxd: the await protocol of operation objects in C.
+# op.pxd: the C signatures of op.py, the await protocol of operation objects.
 from cpython.ref cimport PyObject
 from gort._runtime.core.runtime2 cimport G, M, Op
 

@@ -1,13 +1,17 @@
-"""How an operation object is awaited.  Follows gopark and mcall in Go's runtime/proc.go.
+"""The await of an operation object: how it suspends its goroutine and gets its result.  Follows gopark and mcall in
+Go's runtime/proc.go.
 
 `await ch.recv()` calls the operation's am_send (3.11), its tp_iternext (3.12 and later), or, in the uncompiled core,
-a generator (`_drive`, which has start and resumed written out).  The first call does the operation or enqueues it and
-yields None up to the M's loop, leaving word of what it wants in m.mcall and m.parkop.  The second call, after the
-goroutine has been made runnable, gives the result.
+a generator (`_drive`, into which start and resumed are inlined by hand).  The first call does the operation and returns
+its result, or enqueues it, writes to m.mcall and m.parkop what the M's loop must do, and yields None to that loop.  The
+second call comes when the goroutine runs again, and returns the result.
 
-Only an operation's own first call yields, so a None that reaches the M with m.mcall unset is not gort's: somebody
-awaited an asyncio future.  And an m.mcall still set when the next operation starts means that a suspension never
-reached the M: something inside the goroutine (a nested event loop, a hand-driven coroutine) swallowed it.
+Two mistakes show in m.mcall.  Only an operation's first call yields, and it sets m.mcall; so if the M receives a value
+with m.mcall unset, the goroutine has awaited something that is not gort's (an asyncio future, say).  And if m.mcall is
+still set when the next operation starts, a suspension never reached the M: something inside the goroutine (a nested
+event loop, a coroutine driven by hand) swallowed it.
+
+What does not live here: what an operation does (chan.py, select.py, sema.py, timers.py, fd.py, blocking.py).
 """
 
 from __future__ import annotations
@@ -70,7 +74,7 @@ WAITREASON = {
 
 
 def not_running(op):
-    """The error for an operation outside a goroutine."""
+    """The error for an operation that is awaited outside a goroutine."""
     return RuntimeError(
         f"{describe(op)} awaited outside a running gort runtime: start one with gort.run(main), "
         "or use gort.wait(operation) from a thread that is no goroutine (a forked child has no runtime)"
@@ -87,14 +91,14 @@ def swallowed(op):
 
 
 def awaited_twice(op):
-    """The error for an operation that has been used."""
+    """The error for a second await of the same operation."""
     return RuntimeError(
         f"{describe(op)} was already awaited: an operation object is used once; call the method again for another one"
     )
 
 
 def take_cancel(g):
-    """Raises the cancellation that is pending on the running goroutine g."""
+    """Raises the cancellation that is pending on the running goroutine g, if it has not been withdrawn."""
     g.lock()
     exc = g.cancelexc
     g.cancelexc = None
@@ -105,19 +109,19 @@ def take_cancel(g):
 
 
 def claim(op):
-    """Marks op, which is OP_NEW, as used.  False when another thread has done so at the same time."""
+    """Marks op, which is OP_NEW, as used.  False when another thread has just done so."""
     if cython.compiled:
         return rt_claim(cython.address(op.state))
     if FREE_THREADED:
         op.state = OP_DONE
         me = object()
         return op.__dict__.setdefault("claimed", me) is me
-    was, op.state = op.state, OP_DONE  # no call in between, so with the GIL no other thread runs in between
+    was, op.state = op.state, OP_DONE  # no call and no jump: with the GIL no other thread runs in between
     return was == OP_NEW
 
 
 def refuse(op, m):
-    """start's errors, and a pending cancellation: all that is rare, out of the way of what is not."""
+    """The rare paths of start: raises its errors, or a pending cancellation.  Kept apart, so that start stays short."""
     if op.state != OP_NEW:
         raise awaited_twice(op)
     op.state = OP_DONE
@@ -127,24 +131,24 @@ def refuse(op, m):
         drop_swallowed(m)
         raise swallowed(op)
     take_cancel(m.curg)
-    op.state = OP_NEW  # the cancellation has been taken back in the meantime: go on
+    op.state = OP_NEW  # the cancellation was withdrawn in the meantime, so the operation goes on
 
 
 def start(op):
-    """The operation's first step: READY when it is done, PARK when the goroutine must suspend."""
+    """The operation's first step.  READY when it is done, PARK when the goroutine must suspend."""
     m: M = getm()
     if op.state != OP_NEW or m is None or m.curg is None or m.mcall != MCALL_NONE or m.curg.cancelflag:
         refuse(op, m)
     if not claim(op):
         raise awaited_twice(op)
     # From now on only this goroutine changes op.state, and it stays on this thread until the suspension reaches the M.
-    if type(op) is GoschedOp:  # the commonest wait of all is spared two calls
+    if type(op) is GoschedOp:  # the most frequent wait of all: saves two calls
         if not m.sched.ending:
             op.state = OP_PARKED
             m.mcall = MCALL_YIELD
             return PARK
     if op.begin(m.curg) == READY:
-        if m.preempt:  # sysmon asks this goroutine to make way: its result is kept until it runs again
+        if m.preempt:  # sysmon wants this goroutine to yield; op keeps the result until it runs again
             m.preempt = False
             if not m.sched.ending:
                 op.g = m.curg
@@ -162,15 +166,16 @@ def start(op):
 
 
 def stopping(op, m):
-    """The program is ending and this goroutine is being closed: it must not wait any more."""
+    """Takes op back and raises Stopping: the program is ending, and a goroutine that is being closed must not wait.
+    READY when another thread has completed op first."""
     m.mcall = MCALL_NONE
     if not op.abort() and op.success:
-        return READY  # somebody completed it in the meantime
+        return READY
     raise Stopping(f"{describe(op)}: the runtime is stopping, a finally block cannot wait any more")
 
 
 def drop_swallowed(m):
-    """Takes back an operation whose suspension never reached the M."""
+    """Clears m.mcall and takes the operation out of its queue whose suspension never reached the M."""
     op: Op = m.parkop
     m.mcall = MCALL_NONE
     m.parkop = None
@@ -179,7 +184,8 @@ def drop_swallowed(m):
 
 
 def lost(op, m):
-    """resumed's errors: another goroutine waits for op, or whoever resumed this one was not the scheduler."""
+    """Raises resumed's errors: op belongs to another goroutine that waits on it, or something other than the scheduler
+    has resumed this goroutine."""
     if m is not None and m.mcall == MCALL_NONE:
         raise awaited_twice(op)
     op.state = OP_DONE
@@ -189,7 +195,7 @@ def lost(op, m):
 
 
 def resumed(op):
-    """The operation's second step, once its goroutine runs again: the result."""
+    """The operation's second step, when its goroutine runs again.  Returns the result or raises its error."""
     m: M = getm()
     if m is None or m.mcall != MCALL_NONE or (op.g is not m.curg and type(op) is not GoschedOp):
         lost(op, m)
@@ -205,13 +211,13 @@ class GoschedOp(Op):
     what = "gort.gosched()"
 
     def begin(self, g):
-        """Always suspends."""
+        """Always suspends, so that the M's loop can enqueue the goroutine."""
         m: M = getm()
         m.mcall = MCALL_YIELD
         return PARK
 
     def finish(self):
-        """None."""
+        """No result."""
         return None
 
 
@@ -221,7 +227,7 @@ if cython.compiled:
         """tp_as_async->am_send: PYGEN_RETURN (0) with the result, PYGEN_NEXT (1), or -1 with an exception."""
         op = cython.cast(Op, self)
         value: object
-        result[0] = cython.NULL  # what the caller has to find there after an error
+        result[0] = cython.NULL  # the protocol wants NULL there after an error
         if op.state == OP_PARKED:
             value = resumed(op)
         elif start(op) == PARK:
@@ -237,7 +243,7 @@ if cython.compiled:
     rt_set_op_send(am_send)
 
 else:
-    # start, claim and resumed written out: a call that C makes part of its caller costs as much here as ten lines.
+    # start, claim and resumed, inlined by hand: C inlines these calls, but here each costs as much as ten lines.
 
     def _drive(self):
         m = getm()
@@ -273,8 +279,8 @@ else:
 
 
 def gosched():
-    """Lets other goroutines run: `await gosched()` puts this one on the global queue.  Follows Go's Gosched
-    (runtime/proc.go).
+    """Lets other goroutines run: `await gosched()` puts this goroutine at the tail of the global run queue.  Follows
+    Go's Gosched (runtime/proc.go).
 
-    Raises RuntimeError when awaited outside a goroutine."""
+    Raises RuntimeError when it is awaited outside a goroutine."""
     return GoschedOp.__new__(GoschedOp) if cython.compiled else GoschedOp()

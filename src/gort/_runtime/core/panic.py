@@ -1,7 +1,9 @@
-"""How a program ends badly: panics, deadlocks, and what was awaited by mistake.  Follows Go's runtime/panic.go.
+"""The errors that end a program: panics, deadlocks, and the await of another library's object.  Follows Go's
+runtime/panic.go.
 
-A goroutine whose exception nobody catches ends the program: gort.run raises gort.Panic from it, and `gort run` prints
-the dump that is made here, while the goroutine's creator is still known.
+A goroutine that ends with an uncaught exception ends the program: gort.run raises gort.Panic from it, and `gort run`
+prints the dump.  The dump is made here at once, because the G, which knows who started it, is then freed.  What does
+not live here: how the program ends (boot/main.py).
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def headline(exc: BaseException) -> str:
-    """`panic: ValueError: text`, with what it was raised from."""
+    """`panic: ValueError: text`, and a line for each exception that it was raised from."""
     import traceback as py_traceback
 
     lines = ["panic: " + "".join(py_traceback.format_exception_only(exc)).rstrip("\n").replace("\n", "\n\t")]
@@ -29,7 +31,7 @@ def headline(exc: BaseException) -> str:
 
 
 def dump_of(exc: BaseException, goid: int, creator: str) -> str:
-    """What Go prints for an unrecovered panic."""
+    """The text that Go prints for an unrecovered panic."""
     import traceback as py_traceback
 
     frames = traceback.render(traceback.raised(exc.__traceback__))
@@ -40,7 +42,8 @@ def dump_of(exc: BaseException, goid: int, creator: str) -> str:
 
 
 def goroutine_panic(g: Any, exc: BaseException) -> BaseException:
-    """What gort.run raises when goroutine g ends with an exception that nobody caught."""
+    """The exception that gort.run raises when goroutine g ends with the uncaught exception exc: a Panic with its dump,
+    or exc itself if it is a KeyboardInterrupt."""
     if isinstance(exc, KeyboardInterrupt):
         return exc
     p = Panic(f"goroutine {g.goid}: {type(exc).__name__}: {exc}")
@@ -51,7 +54,7 @@ def goroutine_panic(g: Any, exc: BaseException) -> BaseException:
 
 
 def deadlock(s: Any, exc: Deadlock) -> None:
-    """Fills in every goroutine's stack, while they still exist."""
+    """Writes the dump of every goroutine to exc.  Called before the goroutines are closed, which ends their stacks."""
     text = traceback.dump(s)
     if s.maingone:
         exc.args = ("no goroutines (main called runtime.Goexit) - deadlock!",)
@@ -59,7 +62,8 @@ def deadlock(s: Any, exc: Deadlock) -> None:
 
 
 def foreign_await(value: Any) -> BaseException:
-    """The error for something that was awaited in a goroutine and yielded to a scheduler that is not gort's."""
+    """The error for an await, inside a goroutine, of an object that yields to another library's scheduler.  `value` is
+    what it yielded."""
     kind = value if isinstance(value, type) else type(value)
     module = kind.__module__.partition(".")[0]
     if value is None:

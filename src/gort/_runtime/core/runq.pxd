@@ -1,4 +1,4 @@
-# runq.pxd: run queue operations as C functions.
+# runq.pxd: the C signatures of runq.py, the operations on run queues.
 from libc.stdint cimport int64_t
 from gort._runtime.core.runtime2 cimport G, P, Sched
 cdef bint runqput(Sched s, P p, int64_t mid, G g, bint next) noexcept

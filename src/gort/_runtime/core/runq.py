@@ -1,13 +1,16 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
 """Run queues: each P's own and the global one.  Follows runqput, runqget, runqsteal, globrunqput and globrunqget in
-Go's runtime/proc.go.
+Go's runtime/proc.go.  What does not live here: who looks into which queue, and when (findrunnable in proc.py).
 
 Queues are intrusive lists through G.schedlink.  A P's queue holds at most QUEUE_MAX goroutines beside runnext; when it
-is full, half of it moves to the global queue.  Go's lock-free ring is only safe while one thread alone puts into it; a
-thread here can have lost its P without knowing (sysmon takes it while user code blocks), so a P's queue is guarded by
-the P's lock, and every put names the M that believes it owns the P: if it does not, the put is refused.
+is full, half of it moves to the global queue.
 
-A P's lock and sched.lock are never held together here: batches are cut off under one and put in under the other.
+Rejected: Go's lock-free ring.  It is safe only while a single thread puts into it, and a thread here may have lost its
+P without noticing (sysmon takes it while user code blocks).  So the P's lock guards its queue, and every put names the
+M that believes it owns the P; the put fails if that M does not.
+
+Except in drain, no function here holds a P's lock and sched.lock together: it cuts a batch off one queue, unlocks, and
+appends the batch to the other.
 """
 
 from __future__ import annotations
@@ -18,12 +21,12 @@ from cython.cimports.gort._runtime.core.runtime2 import G, P, Sched, _Pdead
 
 rt_import()
 
-QUEUE_MAX = 256  # Go's: a queue longer than this is better shared
+QUEUE_MAX = 256  # Go's number
 _QUEUE_MAX = cython.declare(cython.int, QUEUE_MAX)  # the same for C
 
 
 def runqput(s, p, mid, g, next):
-    """Puts g on p's queue, as the next to run when `next`.  False when the M `mid` does not own p any more."""
+    """Puts g on p's queue: at its tail, or in runnext if `next`.  False when the M `mid` no longer owns p."""
     head: G
     tail: G
     kicked: G
@@ -48,7 +51,7 @@ def runqput(s, p, mid, g, next):
         p.runqsize += 1
         p.unlock()
         return True
-    # Full: half of the queue and g go to the global queue, in order, as runqputslow does.
+    # The queue is full: move half of it and then g to the global queue, in order, as Go's runqputslow does.
     n = p.runqsize // 2
     head = p.runqhead
     tail = head
@@ -63,9 +66,11 @@ def runqput(s, p, mid, g, next):
 
 
 def runqget(p, mid):
-    """The next goroutine of p's own queue, or None: empty, or p is not the M's any more (p.mid tells).
+    """Takes the next goroutine from p's own queue.  None when the queue is empty or the M `mid` no longer owns p; the
+    caller compares p.mid to tell which.
 
-    Counts the schedule, unless runnext inherits the time slice of the goroutine that readied it."""
+    A goroutine from the queue starts a new time slice, so schedtick goes up.  One from runnext runs in the slice of the
+    goroutine that readied it."""
     g: G
     p.lock()
     if p.mid != mid:
@@ -89,7 +94,7 @@ def runqget(p, mid):
 
 
 def kick(p, mid):
-    """The time slice that runnext would inherit is used up: it goes to the tail and waits its turn like everybody."""
+    """Moves runnext to the tail of p's queue, because the time slice that it would inherit is used up."""
     g: G
     p.lock()
     p.preempt = False
@@ -106,9 +111,10 @@ def kick(p, mid):
 
 
 def runqsteal(s, p, mid, victim, stealnext):
-    """Steals half of the victim's queue for p: returns one of them, the last, and puts the others on p's queue.
+    """Steals half of the victim's queue: returns the last of those goroutines and puts the others on p's queue.
 
-    runnext is taken only when `stealnext`, that is, when there was nothing else anywhere."""
+    Takes the victim's runnext if its queue is empty and `stealnext` is set.  The caller sets that in its last round
+    only, because the victim will most likely run that goroutine at once."""
     g: G = None
     head: G
     tail: G
@@ -143,7 +149,8 @@ def runqsteal(s, p, mid, victim, stealnext):
 
 
 def give(s, p, mid, head, tail, n):
-    """Appends a chain of n goroutines to p's queue, or to the global one when p is lost or would overflow."""
+    """Appends a chain of n goroutines to p's queue, or to the global one if the M `mid` has lost p or the chain does
+    not fit."""
     p.lock()
     if p.mid == mid and p.runqsize + n <= _QUEUE_MAX:
         if p.runqtail is None:
@@ -183,7 +190,8 @@ def globrunqputchain(s, head, tail, n):
 
 
 def globrunqget(s, p, mid, max):
-    """One goroutine from the global queue; with max 0, p's fair share of it moves to p's queue as well."""
+    """Takes one goroutine from the global queue and moves more of them to p's queue: up to p's fair share, and no more
+    than max in all if max is not 0.  None when the queue is empty."""
     g: G
     head: G
     tail: G
@@ -218,8 +226,8 @@ def globrunqget(s, p, mid, max):
 
 
 def drain(s, p):
-    """Marks p dead and moves its goroutines, runnext first, and its free Gs to the global lists, in one step under both
-    locks (sched's before the P's), so that nothing can be put on p in between."""
+    """Marks p dead and moves its goroutines, runnext first, and its free Gs to the global lists.  All of this happens
+    under both locks (sched's, then the P's), so that nobody can put anything on p in between."""
     g: G
     s.lock()
     p.lock()

@@ -1,4 +1,4 @@
-# runtime2.pxd: the types of runtime2.py's structures in the compiled core.
+# runtime2.pxd: the C types of the structures in runtime2.py.  What each field means, and what guards it, is said there.
 cimport cython
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint64_t

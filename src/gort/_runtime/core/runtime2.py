@@ -1,29 +1,29 @@
 # distutils: define_macros=GORT_RT_OWNER=1
 """The runtime's structures: G, M, P, sched, and the operation object.  Follows Go's runtime/runtime2.go.
 
-They refer to each other in circles, so, as in Go, they live in one file and the code that acts on them in others.
-What does not live here: any scheduling.  The types of the compiled core's fields are in runtime2.pxd.
+They refer to each other in circles, so, as in Go, one file holds them all, and other files hold the code that acts on
+them.  What does not live here: scheduling.  runtime2.pxd gives the fields their C types.
 
 Who owns what
-- A G is owned by exactly one place at a time: a run queue (`_Grunnable`), an M (`_Grunning`), the wait queue of what it
-  waits for (`_Gwaiting`), or a free list (`_Gdead`).
-- Only its own M writes `m.p`.  Whether the M still holds that P is told by `p.mid`, which sysmon may clear under the
-  P's lock at any time: the M learns of it when it next takes that lock.
+- Exactly one place owns a G at a time: a run queue (`_Grunnable`), an M (`_Grunning`), the wait queue of the operation
+  that it is parked on (`_Gwaiting`), or a free list (`_Gdead`).
+- Only the M itself writes its `m.p`, but a P there does not prove that the M still owns it: `p.mid` decides.
+  sysmon may clear `p.mid` under the P's lock at any time; the M notices when it next takes that lock.
 
 Parking: a handshake instead of a lock held across the switch
   Go's gopark keeps the channel locked until the goroutine is off its stack, so that nobody can run it twice.  Here
-  arbitrary user code can sit between an operation and the M's loop (a hand-written awaitable, say), and a lock held
-  across it could deadlock or never be released.  So the operation enqueues itself, releases the lock and suspends;
-  the M, on g0, then sets `g.parked` under the G's lock.  A waker that comes earlier finds `parked` false and only
-  notes `g.readied`; the M sees that and puts the goroutine on a run queue itself.  Whoever comes second makes it
-  runnable, exactly once, and never before it is off its thread.  The same lock guards a pending cancellation, so
-  a cancellation cannot slip between the look and the sleep either.
+  arbitrary user code (a hand-written awaitable, say) can run between an operation and the M's loop, and a lock held
+  across that code could deadlock or never be released.  So the operation enqueues itself, releases the lock and
+  suspends; the M, on g0, then sets `g.parked` under the G's lock.  A waker that comes earlier finds `parked` false and
+  only sets `g.readied`; the M sees that and puts the goroutine on a run queue itself.  Whichever of the two comes
+  second makes the goroutine runnable: exactly once, and never before it is off its thread.  The same lock guards a
+  pending cancellation, so no cancellation is lost between the M's check for one and the park.
 """
 
 from __future__ import annotations
 
 import threading
-from _warnings import warn  # what warnings.warn is, without the import of warnings
+from _warnings import warn  # warnings.warn itself, without the cost of importing warnings
 
 import cython
 from cython.cimports.cpython.exc import PyErr_CheckSignals
@@ -63,43 +63,43 @@ from gort._runtime.core.lockrank import make_lock
 from gort._runtime.core.mistakes import shared
 
 if cython.compiled:
-    _rt = rt_export()  # the C state that every other hot module fetches; see gort_rt.h
-else:  # what the .pxd has for C
+    _rt = rt_export()  # the C state that every other hot module imports; see gort_rt.h
+else:  # the .pxd defines the same names for C
     getm = rt_getm  # the M of this thread, or None
 
-    # G: who owns it, and what may follow.
-    _Gidle = 0  # just made, not initialised: newproc only
+    # G: who owns it -> which state may follow.
+    _Gidle = 0  # just made and not initialised; newproc owns it
     _Grunnable = 1  # on a run queue, which owns it -> _Grunning
     _Grunning = 2  # on an M with a P -> _Grunnable, _Gsyscall, _Gwaiting, _Gdead
     _Gsyscall = 3  # on an M without a P, in a call known to block -> _Grunning, _Grunnable
-    _Gwaiting = 4  # parked; the wait queue of g.waitop owns it -> _Grunnable, by ready alone
-    _Gdead = 6  # finished; on a free list -> _Grunnable, by newproc alone
+    _Gwaiting = 4  # parked; the wait queue of g.waitop owns it -> _Grunnable, only by ready
+    _Gdead = 6  # finished; on a free list -> _Grunnable, only by newproc
 
     # P
     _Pidle = 0  # on sched.pidle, or between two owners
     _Prunning = 1  # owned by the M p.mid
-    _Psyscall = 2  # never used: a P is given up at once (entersyscall), or taken (sysmon)
+    _Psyscall = 2  # never used: an M gives its P up at once (entersyscall), or sysmon takes it
     _Pgcstop = 3  # taken by stop-the-world
     _Pdead = 4  # beyond GOMAXPROCS; its goroutines went to the global queue, allp keeps it for reuse
 
-    # What an operation asks of the M's loop when its goroutine suspends.
-    MCALL_NONE = 0  # nothing: whatever was yielded does not belong to gort
-    MCALL_PARK = 1  # wait for m.parkop
-    MCALL_YIELD = 2  # to the global queue: gosched, sysmon has asked, or a blocking call is over and no P was idle
+    # m.mcall: what an operation asks of the M's loop when its goroutine suspends.
+    MCALL_NONE = 0  # nothing: what the goroutine yielded does not come from gort
+    MCALL_PARK = 1  # park the goroutine on m.parkop
+    MCALL_YIELD = 2  # enqueue it globally: gosched, a preemption, or the end of a blocking call when no P was idle
 
     # Op.state
-    OP_NEW = 0  # made; nothing has been done -> OP_DONE, by claim
+    OP_NEW = 0  # made and not awaited yet -> OP_DONE, by claim
     OP_PARKED = 1  # its goroutine has suspended on it -> OP_DONE
-    OP_DONE = 2  # begun, or over; awaiting it again is an error
+    OP_DONE = 2  # begun, or over; a second await is an error
 
-    # What Op.begin gives.
-    READY = 0  # done, no need to wait
-    PARK = 1  # enqueued; suspend
+    # What Op.begin returns.
+    READY = 0  # done, the goroutine need not wait
+    PARK = 1  # enqueued, the goroutine must suspend
 
-    # Op.index of an operation that waits in a queue.  0: it never did.
+    # Op.index of an operation with a wait queue.  0: it was never in the queue.
     QUEUED = 1
-    DEQUEUED = 2  # taken out, by whoever completes it or by an abort
-    ATTEMPTING = 3  # taken out by whoever makes its system call just now (polldesc.py alone)
+    DEQUEUED = 2  # removed from the queue, by whoever completes it or by abort
+    ATTEMPTING = 3  # removed by the thread that makes its system call at the moment (only in polldesc.py)
 
     SLICE_NS = 10_000_000  # Go's forcePreemptNS: how long a goroutine, or several through runnext, may keep a P
 
@@ -110,31 +110,32 @@ PSTATUS = {0: "idle", 1: "running", 2: "syscall", 3: "gcstop", 4: "dead"}
 
 
 def describe(op):
-    """How a user would write this operation, for messages."""
+    """The operation as a user would write it, for messages."""
     return getattr(op, "what", None) or type(op).__name__
 
 
 def never_awaited(op):
-    """Warns of an operation that was made and dropped, as Python does for coroutines; not where Ctrl-C came between
-    the two."""
+    """Warns that an operation was made and dropped without an await, as Python does for coroutines.  Silent after
+    Ctrl-C, which may come between the call and its await."""
     m = getm()
     if m is not None and m.sched is not None and m.sched.interrupted:
         return
-    # At the line that drops it.  Compiled, this function and __dealloc__ have no frames.
+    # The warning names the line that drops op.  In the compiled core this function and __dealloc__ have no frames.
     warn(f"{describe(op)} was never awaited", RuntimeWarning, stacklevel=1 if cython.compiled else 3)
 
 
 def set_public(cls, home, signature):
-    """Gives a class the public module `home` as its own, and a compiled one its signature (None: it has none)."""
+    """Sets the class's __module__ to `home`, its public module, and its __signature__ if it is compiled and signature is
+    not None."""
     rt_set_public(cls, home, signature)
 
 
-SIGNAL_SLICE = 0.5  # seconds: see Note.sleep
+SIGNAL_SLICE = 0.5  # seconds between two checks for signals in Note.sleep
 
 
 class Note:
-    """A one-shot sleep and wake-up between threads.  Follows Go's note (runtime/lock_futex.go), except that waking
-    twice is harmless: sysmon, a signal and a timer may all want the same thread."""
+    """A one-shot sleep and wake-up between threads.  Follows Go's note (runtime/lock_futex.go), except that a second
+    wake-up is harmless: sysmon, a signal and a timer may all wake the same thread."""
 
     if not cython.compiled:
 
@@ -143,9 +144,10 @@ class Note:
             self._lock.acquire()
 
     def sleep(self, timeout: float = -1.0) -> bool:
-        """Sleeps until woken or until `timeout` seconds have passed; True when it was woken.  Consumes the wake-up."""
-        # A signal that came while this thread ran compiled code has left its mark but cannot interrupt the sleep that
-        # follows: it is looked for first, and again after a while, for the few nanoseconds in between.
+        """Sleeps until another thread calls wakeup, and consumes that wake-up; at most `timeout` seconds, without limit
+        if it is negative.  True when woken, False after the timeout.  May raise what a signal handler raises."""
+        # A signal that came while this thread ran compiled code is pending but cannot interrupt the sleep that follows.
+        # So check for signals first, and again every SIGNAL_SLICE, for one that came just after that check.
         left: cython.double = timeout
         part: cython.double
         until: cython.longlong
@@ -170,17 +172,17 @@ class Note:
                     return False
 
     def wakeup(self) -> None:
-        """Wakes the sleeper, or lets the next sleep return at once."""
+        """Wakes the sleeping thread, or makes the next sleep return at once."""
         if cython.compiled:
             rt_note_wakeup(cython.address(self.woken))
         elif self._lock.locked():
             try:
                 self._lock.release()
-            except RuntimeError:  # another waker was faster
+            except RuntimeError:  # another thread has woken it between the two lines; once is enough
                 pass
 
     def clear(self) -> None:
-        """Forgets a wake-up that nobody has slept for."""
+        """Drops a wake-up that no sleep has consumed."""
         if cython.compiled:
             rt_note_clear(cython.address(self.woken))
         else:
@@ -190,23 +192,24 @@ class Note:
 class Op:
     """One operation, from `ch.send(v)` to its result: its own awaitable and, while it waits, its own sudog.
 
-    `state` goes OP_NEW -> begin() -> OP_DONE, or OP_PARKED while it lies in a wait queue, then OP_DONE.  Compiled
-    subclasses add no field and no __dealloc__: one free list serves them all (gort_rt.h).  So a field means what the
-    operation needs.  Once begin() has enqueued it, the lock of what it waits for guards those marked L.
+    `state` goes OP_NEW -> begin() -> OP_DONE, or OP_PARKED while it is in a wait queue, then OP_DONE.  Compiled
+    subclasses add no field and no __dealloc__, because one free list serves them all (gort_rt.h).  So each operation
+    uses the same fields for its own purposes.  Once begin() has enqueued the operation, the lock of the object that it
+    waits for guards the fields marked L.
 
     | | ChanOp | SelectOp | WaitOp (sema) | SleepOp | IOOp | BlockingOp |
     |---|---|---|---|---|---|---|
     | kind | RECV, SEND, … | DEFAULT, TIMED | WAIT_* | | READ, WRITE, … | |
     | c | the Chan | its cases, a tuple | the Waitq | | the FD | the function |
     | elem L | the value | the case that ran | | its Timer | buffer, then result | arguments, then result |
-    | sel | the SelectOp of which it is a case | | the locker that Cond.wait gives back | | an exception | an exception |
+    | sel | the SelectOp of which it is a case | | the locker that Cond.wait releases | | an exception | an exception |
     | when | | | permits wanted | ns to sleep | bytes wanted or written | |
     | success L | 1: a value passed | 1: won, 2: aborted (G's lock) | 1: granted | 1: over at once | OK, CLOSED, … | 1 |
     | index L | QUEUED, DEQUEUED | QUEUED: it has waited | QUEUED, DEQUEUED | | and ATTEMPTING | |
     | heapidx | next case in lock order | first case in lock order | | | | |
 
-    next, prev (L): the neighbours in the queue.  Once taken out, next leads to the next operation to make ready, if any.
-    g: the goroutine that waits, from begin() on.
+    next, prev (L): the neighbours in the queue.  In a dequeued operation, next is the next operation to make ready.
+    g: the goroutine that waits; set in begin().
     """
 
     __reduce_ex__ = shared
@@ -227,7 +230,7 @@ class Op:
 
     if cython.compiled:
 
-        def __dealloc__(self):  # only subclasses made in Python come here; see rt_op_dealloc in gort_rt.h
+        def __dealloc__(self):  # only for subclasses made in Python; rt_op_dealloc in gort_rt.h frees the others
             if self.state == OP_NEW:
                 never_awaited(self)
     else:
@@ -240,25 +243,25 @@ class Op:
         return f"<operation {describe(self)} at {id(self):#x}>"
 
     def begin(self, g):
-        """Does the operation if it can be done now (READY), or enqueues it for g (PARK)."""
+        """Does the operation and returns READY if it can complete now; else enqueues it for g and returns PARK."""
         raise NotImplementedError
 
     def finish(self):
-        """The result, or raises."""
+        """Returns the operation's result, or raises its error."""
         return None
 
     def abort(self):
-        """Takes the operation out of its wait queue.  True when it was still there: the caller then owns the
-        wake-up, and the operation has had no effect.  False when somebody has completed it already."""
+        """Removes the operation from its wait queue.  True when it was still there: then it has had no effect, and the
+        caller must make its goroutine ready.  False when another thread has completed it already."""
         return False
 
     def reason(self):
-        """Why the goroutine waits, one of WAIT_*."""
+        """The reason why the goroutine waits, one of WAIT_* (waitreason.py)."""
         return 0
 
 
 class G:
-    """A goroutine.  `status` says who owns it (HACKING.md has the table); only the owner writes what no lock guards."""
+    """A goroutine.  `status` names its owner (table in HACKING.md); only it writes fields that no lock guards."""
 
     if not cython.compiled:
 
@@ -271,48 +274,49 @@ class G:
 
         # Under lock(): the handshake of parking, and a pending cancellation.
         parked = False  # it is off its thread and waits: ready() may make it runnable
-        readied = False  # ready() came before it was off its thread; for a thread_g, also: it has been woken
+        readied = False  # ready() came while it was still on its thread; for a thread_g also: it has been woken
         waitop = None  # the operation that it is parked on
-        cancelflag = False  # cancelexc is set; the running G itself reads this without the lock, before it takes it
-        cancelexc = None  # to be raised at its next operation
+        cancelflag = False  # cancelexc is set; the running G itself tests this without the lock, then takes the lock
+        cancelexc = None  # the exception to raise at its next operation
 
-        # The owner's: the M that runs it, or whoever has just taken it out of a queue.
+        # Only the owner writes these: the M that runs it, or the thread that has just taken it off a queue.
         status = 0  # _G*; dumps read it as a hint
         coro = None  # its coroutine; None while it is a plain function.  Written under lock(), for dumps
         fn = None  # the plain function, with args and kwargs.  Written under lock(), for dumps
         args = None
         kwargs = None
         context = None  # its contextvars
-        throw = None  # raised at its await when it is next resumed
-        timer = None  # what it sleeps by (timers.Timer), kept from one sleep to the next
+        throw = None  # the exception to raise at its await when it next resumes
+        timer = None  # its timers.Timer for gort.sleep, kept for the next sleep
         lockedm = None  # lock_os_thread: the only M that may run it
         mid = 0  # the M that ran it last
-        schedlink = None  # the next in a run queue or free list; guarded by that queue's lock
+        schedlink = None  # the next G in a run queue or free list; that queue's lock guards it
 
-        # Written by newproc, before it is on any queue.
-        goid = 0  # 0 once it has ended: a G is used again under another number
+        # newproc writes these before the G is on any queue.
+        goid = 0  # 0 once it has ended: newproc reuses the G under another number
         sched = None
         parentgoid = 0  # the goroutine whose go statement made it
-        gocode = None  # that statement's code object and instruction
+        gocode = None  # that statement's code object and instruction offset
         golasti = -1
-        done = None  # a Done, told of its end; None makes an exception a panic
-        system = False  # the runtime's own: does not keep the program alive, not shown in dumps
+        done = None  # the Done to call when it ends; None: an uncaught exception is a panic
+        system = False  # the runtime's own: it does not keep the program alive, and dumps leave it out
 
-        # A G that stands for a thread outside in gort.wait (handoff.thread_g).
+        # For a G that represents a thread outside the runtime in gort.wait (handoff.thread_g).
         thread = False
-        note = None  # what ready() wakes in place of queueing it
-        counted = False  # under sched.lock(): it counts in nmidlelocked
+        note = None  # ready() wakes this instead of enqueueing the G
+        counted = False  # under sched.lock(): nmidlelocked includes it
 
     if cython.compiled:
 
         def __dealloc__(self):
-            # A G that goes without having been forgotten: in a forked child, or with a runtime that was given up.
+            # newproc.forget has not run for this G: in a forked child, or in a runtime that was given up.
             if self.coro is not None:
                 rt_gc_show_coro(self.coro)
 
 
 class P:
-    """A processor: the right to run goroutines.  The M `mid` owns it, nobody else: an M's own `p` may be stale."""
+    """A processor: the right to run goroutines.  Its owner is the M with the number `mid`; another M whose `p` points
+    here has lost it."""
 
     if not cython.compiled:
 
@@ -328,55 +332,55 @@ class P:
         lock = unlock = None  # rank p
         lock_timers = unlock_timers = None  # rank timers
 
-        id = 0  # its place in allp; written once
+        id = 0  # its index in allp; written once
 
         # Under lock().
         status = 0  # _P*; without the lock a hint
-        mid = 0  # the M that owns it, 0 while nobody does.  Without the lock it is a hint, but for the M itself: only
-        # an M that sees its own number here may go on, and each queue operation asks again under the lock
+        mid = 0  # the M that owns it, 0 for none.  A hint without the lock: an M that sees another number has
+        # lost the P; one that sees its own may go on, because each queue operation compares again under the lock
         runqhead = None
         runqtail = None
-        runqsize = 0  # hint without the lock
-        runnext = None  # runs before the queue, in the time slice of the goroutine that made it ready; hint
+        runqsize = 0  # a hint without the lock
+        runnext = None  # runs before the queue, in the time slice of the goroutine that readied it; hint
         gfree = None  # dead Gs, through schedlink
         ngfree = 0
-        goidcache = 0  # goroutine numbers from here up to goidcacheend are this P's to give
+        goidcache = 0  # the next goroutine number that this P gives out; it holds those below goidcacheend
         goidcacheend = 0
 
         # Under sched.lock().
         link = None  # the next idle P
 
         # Under lock_timers().
-        timers = None  # a heap of four children a node, the earliest timer first
-        timer0when = 0  # when that one is due, ns; 0: there is none.  Hint without the lock
-        timerseq = 0  # numbers the timers: those due at one instant fire in the order in which they were armed
+        timers = None  # a heap with four children per node, the earliest timer first
+        timer0when = 0  # when the earliest timer is due, ns; 0: no timer.  A hint without the lock
+        timerseq = 0  # numbers the timers: those due at the same time fire in the order in which they were armed
 
-        # The owner's; sysmon reads them, and sets preempt.
+        # The owner writes these; sysmon reads them and sets preempt.
         schedtick = 0  # counts time slices
-        switchtick = 0  # counts goroutines run: many may share a slice through runnext
-        preempt = False  # the slice is over: runnext waits its turn like everybody
-        smtick = 0  # slice_is_over: schedtick when it last looked, and when that was
+        switchtick = 0  # counts goroutines run; several may share a slice through runnext
+        preempt = False  # the slice is over: runnext must go to the tail of the queue
+        smtick = 0  # schedtick when slice_is_over last looked, and the time of that look, ns
         smwhen = 0
 
 
 class M:
-    """An OS thread.  What is not said otherwise belongs to that thread alone.
+    """An OS thread.  That thread alone uses the fields, except where a comment says otherwise.
 
-    Others read curg, p, spinning and ident as hints: sysmon, dumps, the boot record."""
+    sysmon, dumps and the boot record read curg, p, spinning and ident of other threads as hints."""
 
     if not cython.compiled:
         # Written before the thread starts.
         id = 0  # from 1; Go counts from 0, and so do our dumps
         sched = None
         g0 = None  # the scheduler's own context on this thread
-        gsignal = None  # Go's handles signals; CPython runs handlers on whatever the main thread runs
+        gsignal = None  # in Go it runs signal handlers; CPython runs them on whatever the main thread executes
         park = None  # the Note on which it sleeps
         thread = None  # the threading.Thread
-        started = False  # it has a thread, or will have one at once
+        started = False  # its thread runs or is being started
 
         # Written by the thread when it starts.
-        ident = 0  # threading's number of it
-        procid = 0  # the kernel's
+        ident = 0  # threading.get_ident()
+        procid = 0  # the kernel's number of the thread
         stacklo = 0
         stackhi = 0
         stackguard0 = 0
@@ -385,33 +389,33 @@ class M:
 
         # Scheduling.
         curg = None  # the goroutine that it runs
-        p = None  # the P that it believes to own: p.mid decides
-        spinning = False  # it looks for work and counts in nmspinning; written under sched.lock() when others do it
+        p = None  # the P that it believes it owns; only p.mid proves it
+        spinning = False  # it looks for work and nmspinning includes it; another thread sets it only under sched.lock()
         insyscall = False  # it is in a call of gort.blocking or gort.wait, without a P
-        preempt = False  # set by sysmon: make way at the next operation
+        preempt = False  # sysmon sets it: the goroutine must yield at its next operation
         rand = 0  # cheaprand's state
 
-        # How an operation tells the loop what it wants when its goroutine suspends.
+        # An operation tells the M's loop through these what to do when its goroutine suspends.
         mcall = 0  # MCALL_*
-        parkop = None  # MCALL_PARK: what it waits for
-        retval = None  # what the goroutine returned or yielded, and the exception that it ended with
-        exc = None
+        parkop = None  # the operation to park on, for MCALL_PARK
+        retval = None  # the value that the goroutine returned or yielded
+        exc = None  # the exception that it ended with
 
-        # Handed over by another thread, under sched.lock(), before it wakes this one.
+        # Another thread writes these under sched.lock() before it wakes this one.
         nextp = None  # the P to run
-        lockednext = None  # the goroutine to run, for one that is locked
+        lockednext = None  # the goroutine to run, for an M that is locked to one
         schedlink = None  # the next idle M
 
         # lock_os_thread.
         lockedg = None  # the only goroutine that it may run
-        lockcount = 0  # how often it was locked
+        lockcount = 0  # how many calls of lock_os_thread are open
 
 
 class Sched:
-    """The global state of one runtime: Go's schedt, and what is global there (allp, allm, allgs)."""
+    """The global state of one runtime: Go's schedt, and Go's global variables allp, allm and allgs."""
 
     def netpoll_close(self):
-        """Closes the poller, if one was opened."""
+        """Closes the poller if there is one."""
         if self.netpoll is not None:
             self.netpoll.close()
             self.netpoll = None
@@ -429,47 +433,47 @@ class Sched:
         lock = unlock = None  # rank sched
         lock_allg = unlock_allg = None  # rank allg
 
-        # Written once, by the boot (rt0.py) and by run (main.py), before a second thread is there.
+        # The boot (rt0.py) and run (main.py) write these once, before there is a second thread.
         ncpu = 0
         debug = None  # GODEBUG, parsed
         migration = False  # GODEBUG=migration=1
         record = None  # the boot record
         seed = 0
         m0 = None
-        maing = None  # the main goroutine, and its number
-        maingoid = 0
-        mstart = None  # proc.mstart: what an M's thread runs
-        external = None  # main.External: True when called while a thread outside may still make something runnable
-        agenhooks = (None, None)  # what sys.set_asyncgen_hooks gets on each M
+        maing = None  # the main goroutine
+        maingoid = 0  # and its number
+        mstart = None  # proc.mstart, the function that an M's thread runs
+        external = None  # main.External: True while a thread outside the runtime may still make something runnable
+        agenhooks = (None, None)  # the arguments of sys.set_asyncgen_hooks on each M
         agens = None  # main.AsyncGenerators
-        pollnote = None  # what the poller sleeps on before there is a descriptor
+        pollnote = None  # the poller sleeps on this before there is a descriptor
         sysmonnote = None
         m0note = None  # woken when m0 has left its loop
-        stoplock = None  # held by who stops the world; taken before every lock here
+        stoplock = None  # whoever stops the world holds it; taken before every lock here
         waiters = ()  # notes of threads in gort.wait; a set, whose add and discard are atomic
 
-        # Under lock(); those marked * are read without it too, as hints: what was read may be over the next moment, so
-        # whoever acts on one either looks again under the lock or is looked after by somebody who does (handoff.py).
+        # Under lock(); those marked * are also read without it, as hints.  A hint may be wrong a moment later, so the
+        # reader either checks again under the lock or relies on another thread that does (see handoff.py).
         runqhead = None  # the global run queue
         runqtail = None
         runqsize = 0  # *
         midle = None  # * idle Ms, through schedlink
-        nmidle = 0  # * how many
-        nmidlelocked = 0  # Ms that wait for a goroutine that is locked to them, and threads in gort.wait
-        mnext = 0  # the M made last
+        nmidle = 0  # * the number of idle Ms
+        nmidlelocked = 0  # Ms that wait for the goroutine locked to them, and threads in gort.wait
+        mnext = 0  # the number of the newest M
         nmfreed = 0  # Ms that have ended
-        maxmcount = 0  # set_max_threads
+        maxmcount = 0  # the limit on threads, from set_max_threads
         pidle = None  # idle Ps, through link
         npidle = 0  # *
         nmspinning = 0  # * Ms that look for work
         npolling = 0  # * 1 while an M sleeps in the poller
-        polluntil = 0  # * until when, ns; 0: until something happens
+        polluntil = 0  # * when that M's sleep ends, ns; 0: when it is woken or a descriptor is ready
         gfree = None  # * dead Gs that no P keeps, through schedlink
         ngfree = 0
         goidgen = 0  # the last goroutine number given out to a P
-        sysmonwait = False  # * sysmon sleeps deeply: who takes an idle P wakes it
+        sysmonwait = False  # * sysmon sleeps deeply: whoever takes an idle P must wake it
         gcwaiting = False  # * the world is stopped
-        exiting = False  # * every M leaves at its next scheduling point; never taken back
+        exiting = False  # * every M leaves at its next scheduling point; never reset
         fatal = None  # the first error that ends the runtime
         nmstartfailed = 0  # * threads that the system refused to start
         nsyscall = 0  # calls of gort.blocking
@@ -477,51 +481,51 @@ class Sched:
         # Under lock_allg().
         allgs = None  # * every G, dead ones too; it only grows, and readers take a copy
 
-        # Lists that only grow or are replaced, never changed in place where others read them.
-        allp = None  # the world is stopped when it is replaced
-        oldallps = None  # earlier ones, for threads that may be reading them still
+        # Lists that only grow or are replaced; nobody changes one in place while others may read it.
+        allp = None  # replaced only while the world is stopped
+        oldallps = None  # earlier ones, which a thread may still be reading
         allm = None  # changed under lock(), read as a copy
         gomaxprocs = 0  # written while the world is stopped
-        stealorder = None  # the steps with which stealing visits each of gomaxprocs Ps
+        stealorder = None  # steps coprime to gomaxprocs: stealing visits every P with one of them
 
-        # Atomic by themselves.
+        # Each of these is read and written as a whole, without a lock.
         netpoll = None  # the poller; made once, under lock(); closed by release()
-        lastpoll = 0  # when somebody last looked at it, ns
+        lastpoll = 0  # when a thread last polled it, ns
 
-        # m0's alone, while a program ends; others look at `ending` after every M has left, or at their own risk.
-        result = None  # what main returned, or raised
-        exc = None
+        # Only m0 writes these, while a program ends; others may rely on `ending` only after every M has left.
+        result = None  # the value that main returned
+        exc = None  # or the exception that it raised
         ending = False  # goroutines are being closed: none may wait, none may start
         maingone = False  # main has called goexit
         m0left = False  # m0 has left its loop
 
-        # sysmon's alone, but for what is said.
+        # Only sysmon writes these, except where a comment says otherwise.
         sysmon = None  # sysmon.Watch
-        nmsys = 0  # 1: its thread counts towards maxmcount
-        coarsetime = 0  # when it last looked, ns
-        nexternal = 0  # it is about to make something runnable: no deadlock
+        nmsys = 0  # 1 while sysmon's thread runs; it counts towards maxmcount
+        coarsetime = 0  # the time of sysmon's last round, ns
+        nexternal = 0  # not 0: sysmon is about to make something runnable, so there is no deadlock
         nhandoff = 0  # Ps taken from blocked threads
         npreempt = 0  # Ps taken from computing threads
-        blockedcalls = None  # calls that it took a P from and that are not over (reports.py)
-        blockedns = 0  # how long those that are over lasted, all together
+        blockedcalls = None  # calls that still run after sysmon took their P (reports.py)
+        blockedns = 0  # the total duration of those that are over
         onblocked = None  # on_blocked's callback and threshold; one store replaces both
-        switchinterval = 0.0  # the interpreter's own, before quicken changed it
+        switchinterval = 0.0  # the interpreter's own value, before quicken changed it
 
         # Ctrl-C: the signal handler writes the first two, sysmon the rest.
-        interrupted = False  # it came
+        interrupted = False  # SIGINT came
         interruptsent = False  # KeyboardInterrupt is on its way to the main goroutine
-        interruptedat = 0  # since when, ns
-        asyncsent = 0  # it has been raised in the thread that the main goroutine computes on
-        caninterrupt = False  # SIGURG is ours; written by the main thread
+        interruptedat = 0  # when, ns
+        asyncsent = 0  # KeyboardInterrupt has been raised in the thread on which the main goroutine computes
+        caninterrupt = False  # SIGURG is ours; the main thread writes this
 
 
 def current_m():
-    """The M of this thread, or None."""
+    """The M of this thread, or None where the thread is no M."""
     return getm()
 
 
 def getg():
-    """The goroutine that runs on this thread, the M's g0 while it schedules, or None where the thread is no M."""
+    """The goroutine that runs on this thread, the M's g0 while the M schedules, or None where the thread is no M."""
     m = getm()
     if m is None:
         return None
@@ -529,8 +533,8 @@ def getg():
 
 
 def peek(g):
-    """What a dump on another thread says of g: (operation that it waits for, function, code object of its go statement),
-    each of which may be let go the next moment."""
+    """What a dump needs of g from another thread: (the operation it waits for, its function, the code object of its go
+    statement).  Returns strong references, since g may drop each of them at any moment."""
     g.lock()
     op: Op = g.waitop
     fn: object = g.fn
@@ -540,8 +544,8 @@ def peek(g):
 
 
 def rank_throw(held, rank, same):
-    """The compiled core's lock checker found an order violation.  A lock is never held across a switch, so the stack
-    on which the held one was taken is the one that stands here."""
+    """Called by the compiled core's lock checker on an order violation.  A lock is never held across a switch, so this
+    stack is also the one on which the thread took the lock it holds."""
     import traceback
 
     stack = "".join(traceback.format_stack())
@@ -557,7 +561,7 @@ if cython.compiled:
         never_awaited(cython.cast(object, op))
 
     def check_layout():
-        """Whether gort_rt.h and Cython agree about what an Op looks like."""
+        """Raises SystemError if gort_rt.h and Cython disagree about the layout of an Op."""
         op: Op = Op.__new__(Op)
         op.kind, op.state, op.success, op.index, op.heapidx, op.when = 1, 2, 3, 4, 5, 6
         op.c, op.elem, op.next, op.sel = True, False, op, Ellipsis
@@ -573,7 +577,7 @@ if cython.compiled:
     rt_install_op(Op)
 
     def clock():
-        """The runtime's clock in nanoseconds."""
+        """The runtime's monotonic clock, in ns."""
         return nanotime()
 
     def stack_bounds():
@@ -584,7 +588,7 @@ if cython.compiled:
         return (lo, hi)
 
     def gather(asked):
-        """stacks, while the world is stopped: what is done here is bound by gort_stacks.h."""
+        """The part of stacks() that runs while the world is stopped; gort_stacks.h says what it may do."""
         gs: list = asked[0]
         ms: list = asked[1]
         g: G
@@ -602,28 +606,29 @@ if cython.compiled:
         return found
 
     def gather_thread(ident):
-        """thread_frames, likewise."""
+        """The part of thread_frames() that runs while the world is stopped."""
         return rt_thread_frames(ident)
 
     def stacks(gs, ms):
-        """Of each of these goroutines: (the frames of its thread, if one of the Ms runs it, the frames that it is
-        suspended in), all of one moment; a frame is (code, offset, globals), the innermost comes first."""
+        """Returns a pair for each of the goroutines gs: the frames of its thread if one of the Ms runs it, and the
+        frames in which it is suspended.  All are of the same moment.  A frame is (code, offset, globals); the innermost
+        comes first."""
         return rt_world_stopped(gather, (gs, ms))
 
     def thread_frames(ident):
-        """The frames of what a thread runs."""
+        """The frames of the thread `ident`, the innermost first."""
         return rt_world_stopped(gather_thread, ident)
 
     def tls_store(v):
-        """Writes this thread's probe slot."""
+        """Writes this thread's slot for the boot's check of thread-local storage (machine.tls_check)."""
         rt_tls_store(v)
 
     def tls_load():
-        """Reads this thread's probe slot."""
+        """Reads that slot."""
         return rt_tls_load()
 
     def bind_thread(m):
-        """Makes m what getm() finds on this thread; None unbinds it.  The M must outlive the binding."""
+        """Makes getm() return m on this thread; None unbinds it.  The M must outlive the binding."""
         if m is None:
             rt_setm(cython.NULL)
         else:

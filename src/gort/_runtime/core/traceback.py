@@ -1,11 +1,13 @@
-"""Stacks of goroutines as text, in the shape of Go's dumps.  Follows Go's runtime/traceback.go.
+"""The stacks of goroutines as text, in the format of Go's dumps.  Follows Go's runtime/traceback.go.
 
-Innermost frame first; gort's own frames are left out.  No lock is taken here save a goroutine's own, which others
-hold for a few instructions: a dump must work when everything else hangs.
+The innermost frame comes first; gort's own frames are left out.  The only lock taken here is a goroutine's own, which
+other threads hold for a few instructions: a dump must work when everything else hangs.
 
-Invariant: a frame is only looked at while nobody runs it; CPython does not see to that without the GIL.  The compiled
-core stops the world for it (gort_stacks.h), once for all goroutines of a dump.  The uncompiled one shows goroutines that
-are parked, which cannot go on while their lock is held, and of the others the function only.
+Invariant: nobody runs a frame while we read it.  Without the GIL, CPython does not ensure that.  The compiled core
+stops the world (gort_stacks.h), once for all goroutines of a dump.  The uncompiled core holds the lock of a parked
+goroutine, so that it cannot resume, and reads its stack; of a goroutine that is not parked it shows only the function.
+
+What does not live here: when a dump is printed (panic.py, signals.py).
 """
 
 from __future__ import annotations
@@ -28,18 +30,18 @@ if TYPE_CHECKING:
     Entry = tuple[str, str, int]  # function, file, line
 
 PACKAGE = __file__[: -len(os.path.join("_runtime", "core", "traceback.py"))]
-HIDDEN = os.path.abspath(PACKAGE) + os.sep  # frames of code that lies there are gort's own
+HIDDEN = os.path.abspath(PACKAGE) + os.sep  # a frame is gort's own if its code's file is below this folder
 WITHOUT_GIL = not gil_enabled()
 STOPS_WORLD = WITHOUT_GIL and runtime2.COMPILED
 
 
 def hidden(code: CodeType) -> bool:
-    """Whether this is gort's own code."""
+    """True when the code is gort's own."""
     return code.co_filename.startswith(HIDDEN)
 
 
 def line_of(code: CodeType, lasti: int) -> int:
-    """The line of an instruction offset."""
+    """The line number of an instruction offset in code."""
     line = code.co_firstlineno
     for start, end, number in code.co_lines():
         if start <= lasti < end and number is not None:
@@ -48,7 +50,7 @@ def line_of(code: CodeType, lasti: int) -> int:
 
 
 def function_name(code: CodeType, module: str | None) -> str:
-    """package.function as Go writes it; __main__ is main."""
+    """`package.function` as Go writes it; __main__ becomes main."""
     name = code.co_qualname.replace(".<locals>", "")
     if module == "__main__":
         module = "main"
@@ -56,7 +58,7 @@ def function_name(code: CodeType, module: str | None) -> str:
 
 
 def awaited(coro: Any) -> list[Entry]:
-    """The frames of a suspended coroutine, innermost first.  Nobody may resume it meanwhile."""
+    """The frames of a suspended coroutine, innermost first.  The caller ensures that nobody resumes it meanwhile."""
     frames: list[Entry] = []
     seen = 0
     while coro is not None and seen < 1000:
@@ -78,7 +80,7 @@ def _read(frame: FrameType) -> tuple[CodeType, int, str | None]:
 
 
 def _named(frames: list[tuple[CodeType, int, dict[str, Any]]]) -> Iterator[tuple[CodeType, int, str | None]]:
-    """What runtime2.stacks gives, as _read gives it."""
+    """Converts frames of runtime2.stacks to the form that _read returns."""
     for code, lasti, names in frames:
         yield code, line_of(code, lasti), names.get("__name__")
 
@@ -90,7 +92,7 @@ def _walk(frame: FrameType | None) -> Iterator[tuple[CodeType, int, str | None]]
 
 
 def _to_scheduler(frames: Iterable[tuple[CodeType, int, str | None]]) -> list[Entry]:
-    """Of a thread's frames, innermost first, those of its goroutine: up to the scheduler."""
+    """Of a thread's frames, innermost first, those of the goroutine it runs: the ones before the scheduler's frames."""
     found: list[Entry] = []
     for code, line, module in frames:
         if module is not None and module.startswith("gort._runtime."):
@@ -102,21 +104,21 @@ def _to_scheduler(frames: Iterable[tuple[CodeType, int, str | None]]) -> list[En
 
 
 def here() -> list[Entry]:
-    """The frames of the goroutine that calls this, innermost first."""
+    """The frames of the calling goroutine, innermost first."""
     return _to_scheduler(_walk(sys._getframe(1)))
 
 
 def running(ident: int) -> list[Entry]:
-    """The frames of what the goroutine on another thread runs now, innermost first.  The uncompiled core without the GIL
-    cannot stop that thread: it must be in a call that blocks."""
+    """The frames of the goroutine that the thread `ident` runs now, innermost first.  The uncompiled core without the
+    GIL cannot stop that thread, so call this there only while the thread is in a blocking call."""
     if STOPS_WORLD:
         return _to_scheduler(_named(runtime2.thread_frames(ident)))
     return _to_scheduler(_walk(sys._current_frames().get(ident)))
 
 
 def stacks(gs: list[Any]) -> list[list[Entry]]:
-    """Of each of these goroutines of one runtime, the frames of what it runs or waits in, innermost first; none where
-    they cannot be had."""
+    """For each of the goroutines gs, all of one runtime: the frames that it runs or waits in, innermost first; an empty
+    list if they cannot be read."""
     if not gs:
         return []
     if STOPS_WORLD:
@@ -136,7 +138,8 @@ def _stack(g: Any) -> list[Entry]:
             return here()
     if not WITHOUT_GIL:
         return (running(m.ident) if m is not None else []) or awaited(g.coro)
-    # Neither its thread nor, if it is runnable, whoever starts it can be stopped; one that is parked can.
+    # A parked goroutine cannot resume while we hold its lock.  The thread of a running one, or one that is about to
+    # resume a runnable one, cannot be stopped.
     g.lock()
     try:
         if g.parked:
@@ -163,12 +166,12 @@ def raised(tb: TracebackType | None) -> list[tuple[str, str, int]]:
 
 
 def render(frames: list[tuple[str, str, int]]) -> str:
-    """Frames as Go prints them."""
+    """The text of frames as Go prints them."""
     return "".join(f"{name}(...)\n\t{file}:{line}\n" for name, file, line in frames)
 
 
 def created_by(code: CodeType | None, lasti: int, parent: int) -> str:
-    """The line that says which go statement made a goroutine."""
+    """The two lines that name the go statement which started a goroutine; empty if it is unknown."""
     if code is None:
         return ""
     where = f"\t{code.co_filename}:{line_of(code, lasti)}\n"
@@ -176,24 +179,24 @@ def created_by(code: CodeType | None, lasti: int, parent: int) -> str:
 
 
 def goroutine(g: Any, frames: list[Entry]) -> str:
-    """One goroutine of a dump: number, state, stack, creator."""
+    """The text of one goroutine in a dump: number, state, stack, creator."""
     status = g.status
     op, fn, code = peek(g)
     state = GSTATUS.get(status, str(status))
     if status == _Gwaiting and op is not None:
         try:
             state = WAITREASON.get(op.reason(), "waiting") or "waiting"
-        except Exception:  # the operation finished under our eyes
+        except Exception:  # the operation has completed meanwhile and dropped the fields that reason() reads
             state = "waiting"
     if g.lockedm is not None:
         state += ", locked to thread"
     if not frames and (its := getattr(fn, "__code__", None)) is not None:
-        module = getattr(fn, "__globals__", {}).get("__name__")  # as frames say it
+        module = getattr(fn, "__globals__", {}).get("__name__")  # the name that a frame of fn would have
         frames = [_entry(its, its.co_firstlineno, module)]
     return f"goroutine {g.goid} [{state}]:\n{render(frames)}{created_by(code, g.golasti, g.parentgoid)}"
 
 
 def dump(s: Any, without: Any = None) -> str:
-    """Every goroutine of a runtime, save one."""
+    """The text of every goroutine of the runtime s except `without`, dead ones and the runtime's own."""
     gs = [g for g in list(s.allgs) if g is not without and not g.system and g.status not in (_Gdead, _Gidle)]
     return "\n".join(goroutine(g, frames) for g, frames in zip(gs, stacks(gs), strict=True))
