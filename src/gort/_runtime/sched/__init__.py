@@ -1,1 +1,1 @@
-"""Making goroutines, finding and running them; timers; the number of Ps; calls that block."""
+"""Makes goroutines, finds and runs them; timers; the number of Ps; calls that block."""

@@ -1,7 +1,8 @@
 """`await gort.blocking(fn, *args)`: a call that is known to block.  Follows entersyscallblock in Go's runtime/proc.go.
 
-The P is given away before the call, on the thread that makes it: no other thread has to take the call over, and the
-function sees its goroutine's contextvars.  After it, the goroutine takes an idle P and goes on, or queues.
+The goroutine's thread hands its P off and makes the call itself.  So no other thread is needed for the call, and the
+function sees its goroutine's contextvars.  After the call the goroutine takes an idle P and goes on, or goes to the
+global queue if no P is idle.  What does not live here: the handoff of the P (handoff.py).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class BlockingOp(runtime2.Op):
     what = "gort.blocking()"
 
     def begin(self, g: Any) -> int:
-        """Gives the P away, calls, and asks for a P again."""
+        """Hands the P off, makes the call, and takes an idle P.  PARK if there is none."""
         m = getm()
         self.g = g
         args, kwargs = self.elem
@@ -45,7 +46,7 @@ class BlockingOp(runtime2.Op):
         return PARK
 
     def finish(self) -> Any:
-        """The call's result, or its exception."""
+        """Returns the call's result or raises its exception."""
         self.c = None
         value, self.elem = self.elem, None
         exc, self.sel = self.sel, None
@@ -57,15 +58,15 @@ class BlockingOp(runtime2.Op):
         return value
 
     def reason(self) -> int:
-        """blocking call"""
+        """WAIT_BLOCKING, which dumps show as `blocking call`."""
         return WAIT_BLOCKING
 
 
 def blocking(fn: Callable[t.P, t.T], *args: t.P.args, **kwargs: t.P.kwargs) -> Awaitable[t.T]:
-    """`result = await gort.blocking(fn, *args, **kwargs)` runs a function that blocks its thread (file I/O, a database
-    driver, time.sleep) without holding up any other goroutine.
+    """Runs a function that blocks its thread (file I/O, a database driver, time.sleep) while other goroutines go on:
+    `result = await gort.blocking(fn, *args, **kwargs)`.  Follows entersyscallblock (Go's runtime/proc.go).
 
-    Raises what fn raises; TypeError when fn cannot be called or is an async function."""
+    The await raises what fn raises.  The call raises TypeError when fn cannot be called or is an async function."""
     if not callable(fn):
         raise TypeError(f"gort.blocking(fn, *args): fn must be callable, not {type(fn).__name__}")
     code = getattr(getattr(fn, "__func__", fn), "__code__", None)

@@ -1,23 +1,24 @@
-"""GODEBUG=migration=1: what belongs to a thread and is held across an await.  Go has nothing like it, because there
-nothing belongs to a thread; Java's virtual threads met the same pitfall.
+"""GODEBUG=migration=1: finds an RLock or a threading.local value that a goroutine keeps across an await.  Go has no
+such check, because there nothing belongs to a thread; Java's virtual threads have the same problem.
 
-A goroutine may go on on another thread after an await, and meanwhile others run on the thread that it has left.  Then
-an RLock (or a Condition, which is made of one) is not its own any more, or is taken a second time by a goroutine that to
-the lock is the same thread; and what it put into a threading.local is not there, or is somebody else's.
+After an await a goroutine may continue on another thread, and meanwhile other goroutines run on its old thread.  So it
+no longer owns an RLock that it took there (or a Condition, which contains one), and another goroutine on the old thread
+can take that RLock a second time, because to the lock both are the same thread.  A value that the goroutine put into a
+threading.local is missing on the new thread, or is another goroutine's.
 
-How it is seen: with GODEBUG=migration=1 threading.RLock and threading.local are replaced, when gort is imported, by
-subclasses that know which goroutine took or set what, and where.  An RLock is looked for whenever a goroutine leaves its
-thread (proc.execute), so it is reported whether or not anything went wrong this time.  A threading.local has no such
-moment: it is reported when a goroutine reads what it has set itself, and it is not that.
+With GODEBUG=migration=1, importing gort replaces threading.RLock and threading.local by subclasses that record which
+goroutine took or set what, and where.  Whenever a goroutine leaves its thread (proc.execute), we report an RLock that
+it holds, even if this time no harm follows.  For a threading.local there is no such moment, so we report it when a
+goroutine reads a name that it has set and does not find its own value.
 
 1 reports on stderr, each place once; 2 raises RuntimeError, at the await or at the read.
 
 Invariants
-- Off (the default) costs one test per suspension, and nothing is replaced.
-- What a thread does outside of goroutines is not looked at, nor what a goroutine does that is locked to its thread.
+- Off (the default), it costs one test per suspension and replaces nothing.
+- It ignores threads outside goroutines, and goroutines that are locked to their thread.
 
-Rejected: looking at every await, also one that does not wait (a test in every operation); tracking threading.Lock (any
-thread may release it).
+Rejected: a check at every await, even one that does not suspend (a test in every operation); tracking threading.Lock
+(any thread may release one).
 """
 
 from __future__ import annotations
@@ -39,13 +40,13 @@ REMEDY = "gort.runtime.lock_os_thread() keeps a goroutine on its thread"
 _HERE = {__file__, threading.__file__}
 
 _mode = 0
-_held: dict[int, list[RLock]] = {}  # by thread; changed by that thread alone
+_held: dict[int, list[RLock]] = {}  # thread -> the RLocks it holds; only that thread changes its list
 _said: set[tuple[str, str]] = set()
 _writes: contextvars.ContextVar[Writes] = contextvars.ContextVar("gort migration")
 
 
 def _goroutine() -> Any:
-    """The goroutine that runs here and may leave its thread, or None."""
+    """The running goroutine, or None if there is none or lock_os_thread keeps it on its thread."""
     m = current_m()
     if m is None or m.curg is None or m.curg.lockedm is not None:
         return None
@@ -53,7 +54,7 @@ def _goroutine() -> Any:
 
 
 def _where() -> str:
-    """The place in the user's code from which this was called."""
+    """The place in the user's code that called into this file or into threading, as text."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename in _HERE:
         frame = frame.f_back
@@ -73,7 +74,7 @@ def _report(key: tuple[str, str], text: str) -> None:
 
 
 class Hold:
-    """Who has a lock."""
+    """Which goroutine holds a lock, how often it has taken it, and where first."""
 
     __slots__ = ("count", "g", "goid", "where")
 
@@ -84,7 +85,7 @@ class Hold:
         self.count = 1
 
     def is_of(self, g: Any) -> bool:
-        """Whether g has it; its G may run another goroutine by now."""
+        """True when the goroutine that g runs now has the lock.  The number decides, because a G is reused."""
         return self.g is g and self.goid == g.goid
 
 
@@ -149,7 +150,8 @@ class RLock(_thread.RLock):  # type: ignore[misc]  # final in typeshed, not in C
         if self in locks:
             locks.remove(self)
 
-    # What a Condition calls: it lets go of the lock, however often it was taken, and takes it as often again.
+    # Condition.wait calls these two: the first releases the lock fully, however often it was taken, and the second
+    # takes it again as often.
 
     def _release_save(self) -> Any:
         state = super()._release_save()  # type: ignore[misc]
@@ -167,12 +169,12 @@ class RLock(_thread.RLock):  # type: ignore[misc]  # final in typeshed, not in C
 
 
 def _rlock() -> Any:
-    """threading.RLock, for whoever is not gort."""
+    """What threading.RLock is replaced by: makes a tracked RLock, or a plain one for gort's own code."""
     return _thread.RLock() if traceback.hidden(sys._getframe(1).f_code) else RLock()
 
 
 def suspended(g: Any) -> None:
-    """g is leaving its thread: whether it holds an RLock there."""
+    """Reports an RLock that g holds.  Called when g leaves its thread."""
     if g.lockedm is not None:
         return
     for lock in _held.get(threading.get_ident(), ()):
@@ -197,7 +199,7 @@ def suspended(g: Any) -> None:
 
 
 class Writes(dict["tuple[int, str]", "tuple[Any, int, str]"]):
-    """What a goroutine has put into locals: by local and name, with the local, the thread and the place."""
+    """What a goroutine has put into locals: (id of the local, name) -> (the local, the thread, the place)."""
 
     def __init__(self, g: Any) -> None:
         super().__init__()
@@ -206,7 +208,7 @@ class Writes(dict["tuple[int, str]", "tuple[Any, int, str]"]):
 
 
 def _written(g: Any) -> Writes | None:
-    """g's own, not the one it has inherited from whoever started it."""
+    """The Writes of g itself, or None.  The context variable may still hold those of the goroutine that started g."""
     writes = _writes.get(None)
     if writes is not None and writes.g is g and writes.goid == g.goid:
         return writes
@@ -238,7 +240,7 @@ class Local(_thread._local):
 
 
 def _check_read(local: Local, name: str, g: Any, writes: Writes) -> None:
-    """g has set this before: is it still there?"""
+    """Reports a read by g of a name that g has set, if the value there is no longer the one that g set."""
     _, ident, where = writes[id(local), name]
     if ident != threading.get_ident():
         why = "on the thread it was on then"
@@ -257,7 +259,7 @@ def _check_read(local: Local, name: str, g: Any, writes: Writes) -> None:
 
 
 def install() -> None:
-    """Replaces threading.RLock and threading.local, as GODEBUG asks for when gort is imported."""
+    """Replaces threading.RLock and threading.local if GODEBUG=migration is on.  Runs when this module is imported."""
     global _mode
     _mode = debugvars.parse()["migration"]
     if _mode > 0:

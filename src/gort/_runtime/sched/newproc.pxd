@@ -1,4 +1,4 @@
-# newproc.pxd: making goroutines, in C types.
+# newproc.pxd: the C signatures of newproc.py, the go statement.
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t
 from gort._runtime.core.runtime2 cimport G, M, P, Sched

@@ -1,7 +1,7 @@
-"""Making goroutines: the go statement.  Follows newproc, gfget and gfput in Go's runtime/proc.go.
+"""The go statement: makes goroutines.  Follows newproc, gfget and gfput in Go's runtime/proc.go.
 
-A dead G is kept for the next go statement, on its P first and on sched's list beyond that.  What does not live here:
-running them (proc.py).
+The next go statement reuses a dead G.  Each P keeps a list of them; what is too many for it goes to sched's list.  What
+does not live here: running goroutines (proc.py).
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from gort._runtime.core import mistakes
 
 rt_import()
 
-GOID_BATCH = 16  # goroutine numbers that a P takes at a time, as in Go, so that spawning touches no shared counter
-GFREE_MAX = 64  # dead Gs that a P keeps for itself at most
-GFREE_BATCH = 32  # so many go to sched's list, or come from there, at a time: its lock is everybody's
+GOID_BATCH = 16  # a P takes so many goroutine numbers at a time, as in Go, to use the shared counter rarely
+GFREE_MAX = 64  # a P keeps fewer dead Gs than this
+GFREE_BATCH = 32  # so many dead Gs at a time move between a P and sched's list, to take sched.lock rarely
 # The same for C.
 _GOID_BATCH = cython.declare(cython.int, GOID_BATCH)
 _GFREE_MAX = cython.declare(cython.int, GFREE_MAX)
@@ -42,7 +42,7 @@ _GFREE_BATCH = cython.declare(cython.int, GFREE_BATCH)
 
 
 def current_context():
-    """A copy of the current context.  None, on the compiled core, where it is empty."""
+    """A copy of the current context.  On the compiled core, None if the context is empty."""
     return copy_context()
 
 
@@ -67,7 +67,7 @@ class Done:
 if cython.compiled:
 
     def inherit_context(g):
-        """Gives g a copy of the current context; none where the current one is empty and has never been needed."""
+        """Gives g a copy of the current context, or no context if the current one is empty and was never used."""
         g.context = rt_copy_context()
 
     def clear_context(g):
@@ -78,7 +78,8 @@ if cython.compiled:
 
 
 def newgoid(s, m):
-    """A number for a new goroutine where P's batch is used up: the first of the next one, whose rest the P gets."""
+    """Takes a new batch of goroutine numbers when the P has used up its own: returns the first number and gives the P
+    the rest."""
     p: P = m.p if m is not None else None
     goid: cython.longlong
     s.lock()
@@ -87,7 +88,7 @@ def newgoid(s, m):
     s.unlock()
     if p is not None:
         p.lock()
-        if p.mid == m.id:  # else the rest is lost, which does no harm
+        if p.mid == m.id:  # else the rest of the batch stays unused, which does no harm
             p.goidcache = goid + 1
             p.goidcacheend = goid + _GOID_BATCH
         p.unlock()
@@ -95,10 +96,11 @@ def newgoid(s, m):
 
 
 def gfget(s, m):
-    """A dead G to use again, or a new one, entered in allgs; with a number, or 0 where P's batch is used up.
+    """Returns a dead G for reuse, or makes one and adds it to allgs.  Its goid is set, or 0 if the P's batch of numbers
+    is used up.
 
-    Both come from the P under its lock: this thread may have lost it unknowingly, and two goroutines would have one
-    number."""
+    Both come from the P, under its lock and only while m owns it.  Otherwise a thread that has lost its P without
+    noticing could give out a number that the new owner gives out too."""
     g: G = None
     p: P = m.p if m is not None else None
     goid: cython.longlong = 0
@@ -134,7 +136,8 @@ def gfget(s, m):
 
 
 def gfget_global(s, m, p):
-    """One of sched's dead Gs, and some more for p's list; None when another thread has taken the last."""
+    """Returns one of the dead Gs on sched's list and moves up to GFREE_BATCH - 1 more to p's.  None when another thread
+    has taken the last."""
     g: G
     first: G = None
     last: G = None
@@ -177,7 +180,8 @@ def gfput_global(s, first, last, n):
 
 
 def gfput(s, m, g):
-    """Keeps a dead G for the next go statement."""
+    """Puts the dead G g on the P's list for the next go statement, or on sched's if m owns no P.  A P's full list moves
+    GFREE_BATCH of them on to sched's."""
     p: P = m.p
     last: G = g
     n: cython.int = 1
@@ -200,7 +204,7 @@ def gfput(s, m, g):
 
 
 def disown(s):
-    """Empties allgs: the runtime has ended."""
+    """Empties allgs when the runtime has ended."""
     g: G
     for g in s.allgs:
         if cython.compiled:
@@ -209,11 +213,12 @@ def disown(s):
 
 
 def go(fn, /, *args, **kwargs):
-    """The go statement: starts fn(*args, **kwargs) as a goroutine and returns at once.
+    """The go statement: starts fn(*args, **kwargs) as a goroutine and returns at once.  Follows newproc (Go's
+    runtime/proc.go).
 
-    fn is an async function, or a plain one, which then keeps its thread until it returns.  An exception that nobody
-    catches in it ends the program.  Raises TypeError for what is no function, or for arguments that do not fit an async
-    function; RuntimeError outside a running runtime.  Follows newproc (runtime/proc.go)."""
+    fn is an async function or a plain one; a plain one keeps its thread until it returns.  An uncaught exception in the
+    goroutine ends the program.  Raises TypeError if fn is not callable, or is an async function that the arguments do
+    not fit; RuntimeError outside a running runtime."""
     m: M = getm()
     s: Sched
     if m is None or m.curg is None:
@@ -229,8 +234,8 @@ if cython.compiled:
     _go = go
 
     def go_fast(self, args, nargs, kwnames):
-        """go as the interpreter calls it: an async function is called with the arguments as they lie on the caller's
-        stack, without a tuple and a dict made of them.  All else is go's."""
+        """go's fast path, in the interpreter's calling convention: calls an async function with the arguments where
+        they are on the caller's stack, so that no tuple is made.  Passes everything else to go."""
         m: M = getm()
         fn = cython.cast(object, args[0]) if nargs > 0 else None
         if (
@@ -254,9 +259,10 @@ def newproc(s, fn, args, kwargs, done, system):
 
 
 def make(s, fn, args, kwargs, done, system):
-    """A new goroutine that is on no queue yet.
+    """Makes a goroutine and leaves it off every queue.
 
-    An async function is called here, so that wrong arguments raise TypeError at the go statement, in the caller."""
+    Calls fn here if it is an async function, so that wrong arguments raise TypeError at the go statement, in the
+    caller."""
     m: M = getm()
     coro: object = None
     if m is not None and m.sched is not s:
@@ -272,7 +278,7 @@ def make(s, fn, args, kwargs, done, system):
 
 
 def new_g(s, m, coro, done, system):
-    """A new goroutine that is to run coro; m is this thread's M, None where it is none of s's."""
+    """Makes a goroutine that will run coro.  m is this thread's M, or None if this thread is no M of s."""
     lasti: cython.int = -1
     g: G = gfget(s, m)
     if cython.compiled and coro is not None:
@@ -297,7 +303,7 @@ def new_g(s, m, coro, done, system):
 
 
 def newproc_in(s, fn, args, context):
-    """newproc for a function that was handed over earlier, in the context that current_context gave then."""
+    """newproc for a function that was registered earlier: runs it in `context`, which current_context returned then."""
     g: G = make(s, fn, args, None, None, False)
     if cython.compiled:
         clear_context(g)
@@ -310,8 +316,9 @@ def newproc_in(s, fn, args, context):
 
 
 def newproc_from(s, fn, args, kwargs, done, code, lasti):
-    """newproc for a library function that stands between the user's go statement and this: `code` and `lasti` are the
-    user's.  Returns (g, goid): by the time the caller looks, the G may run something else."""
+    """newproc for a library function that the user called as a go statement: `code` and `lasti` name the user's line.
+
+    Returns (g, goid): the goroutine may end, and its G be reused, before the caller reads g.goid."""
     g: G = make(s, fn, args, kwargs, done, False)
     goid: cython.longlong = g.goid
     g.gocode = code
@@ -321,8 +328,8 @@ def newproc_from(s, fn, args, kwargs, done, code, lasti):
 
 
 def forget(g):
-    """Empties a goroutine that has ended.  A dump on another thread may look at it just now (runtime2.peek): what that
-    takes goes under the lock, and is let go after it."""
+    """Clears the fields of a goroutine that has ended.  A dump on another thread may be reading it (runtime2.peek), so
+    the fields that peek reads are cleared under the lock, and their objects are freed after it."""
     coro: object = g.coro
     fn: object = g.fn
     code: object = g.gocode

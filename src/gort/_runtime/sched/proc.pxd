@@ -1,4 +1,4 @@
-# proc.pxd: the scheduler loop in C types.
+# proc.pxd: the C signatures and constants of proc.py, the scheduler's loop.
 from libc.stdint cimport int64_t, uint64_t
 from gort._runtime.core.runtime2 cimport G, M, P, Sched
 

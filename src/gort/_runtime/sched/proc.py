@@ -2,10 +2,10 @@
 """The scheduler: schedule, findrunnable, execute, park.  Follows Go's runtime/proc.go.
 
 One M runs one goroutine at a time: `loop` picks it (findrunnable) and resumes its coroutine (execute) until an
-operation suspends it.  Everything after the suspension happens on g0, that is, in this loop: parking, requeueing,
-reporting its end.  How work is found, in order: due timers; every 61st time the global queue; the P's own queue; the
-global queue; the poller; other Ps.  Before it sleeps, an M gives up its P, stops counting as spinning, and looks at
-every queue once more (handoff.py says why that suffices).
+operation suspends it.  Everything after the suspension happens on g0, that is, in this loop: it parks the goroutine,
+enqueues it again, or reports its end.  An M looks for work in this order: due timers; every 61st time the global queue;
+the P's own queue; the global queue; the poller; other Ps.  Before it sleeps it gives up its P, stops counting as
+spinning, and checks every queue once more (handoff.py says why that is enough).
 
 A goroutine is a coroutine, or a plain function that runs on its M until it returns.
 
@@ -69,17 +69,17 @@ from gort._runtime.core.runtime2 import bind_thread
 
 rt_import()
 
-if not cython.compiled:  # what the .pxd has for C
-    CHECK_GLOBAL = 61  # a prime: no pattern of local schedules can dodge it
-    CHECK_NETPOLL = 30  # as often, and not at the same time
-    LOOK_AT_SLICE = 1023  # every 1024th switch; a mask
+if not cython.compiled:  # the .pxd defines the same names for C
+    CHECK_GLOBAL = 61  # the global queue, every 61st slice; a prime, so no regular pattern of schedules avoids it
+    CHECK_NETPOLL = 30  # the poller, as often, in the middle between two of those
+    LOOK_AT_SLICE = 1023  # a mask: the clock, at every 1024th switch
 
-    _send = CoroutineType.send  # unbound: to bind it at each resumption would make an object
+    _send = CoroutineType.send  # unbound, because binding it at each resumption would make an object
 
 if cython.compiled:
 
     def resume(m, g):
-        """Runs g's coroutine to its next suspension: 1 suspended, 0 returned (m.retval), -1 raised (m.exc)."""
+        """Runs g's coroutine to its next suspension.  Returns 1: suspended, 0: returned m.retval, -1: raised m.exc."""
         res: cython.pointer(PyObject) = cython.NULL
         r: cython.int = rt_resume(
             cython.cast(cython.pointer(PyObject), g.coro),
@@ -111,7 +111,7 @@ else:
 
 
 def run(m, g):
-    """One stretch of g on this thread: 1 suspended, 0 finished with m.retval, -1 ended with m.exc."""
+    """Runs g until it suspends or ends; raises g.throw at its await if that is set.  Returns what resume returns."""
     exc: object
     if g.throw is not None:
         exc = g.throw
@@ -136,7 +136,7 @@ def run(m, g):
         m.exc = e
         return -1
     if type(m.retval) is CoroutineType:
-        # A partial, a decorated function, a callable object: async after all.
+        # fn has returned a coroutine: a partial, a decorated function or a callable object can be async too.
         g.coro = m.retval
         m.retval = None
         return resume(m, g)
@@ -144,7 +144,7 @@ def run(m, g):
 
 
 def throw_in(m, g, exc):
-    """Resumes g with an exception raised at its await."""
+    """Resumes g with the exception exc at its await.  Returns what resume returns."""
     try:
         if cython.compiled:
             rt_swap_context(cython.address(g.context))
@@ -164,12 +164,12 @@ def throw_in(m, g, exc):
 
 
 def execute(m, g):
-    """Runs g until it suspends or ends, then, on g0, puts it where it belongs."""
+    """Runs g until it suspends or ends.  Then, on g0, parks it, enqueues it, or frees it."""
     mcall: cython.int
     r: cython.int
     g.status = _Grunning
     g.mid = m.id
-    m.p.switchtick += 1  # sysmon: another goroutine, though schedtick counts slices
+    m.p.switchtick += 1  # tells sysmon that another goroutine runs; schedtick counts slices only
     m.curg = g
     m.preempt = False
     if g.coro is not None and g.throw is None:
@@ -195,7 +195,7 @@ def execute(m, g):
 
 
 def yielded(s, g):
-    """g has made way: to the end of the global queue."""
+    """Puts g, which has yielded, at the tail of the global queue."""
     g.status = _Grunnable
     globrunqput(s, g)
     if s.npidle != 0 and s.nmspinning == 0:
@@ -203,7 +203,7 @@ def yielded(s, g):
 
 
 def foreign(m, g):
-    """g has awaited something that is not gort's: it is told at that await."""
+    """Raises a TypeError at g's await, because g has awaited an object that is not gort's."""
     from gort._runtime.core import panic
 
     g.throw = panic.foreign_await(m.retval)
@@ -213,7 +213,7 @@ def foreign(m, g):
 
 
 def park(m, g):
-    """g has suspended for m.parkop: commits the park, unless it has been readied in the meantime."""
+    """Parks g on m.parkop, or makes it runnable at once if ready has come in the meantime."""
     op: Op = m.parkop
     m.parkop = None
     g.lock()
@@ -234,7 +234,7 @@ def park(m, g):
 
 
 def goexit0(m, g, r):
-    """g has ended: tells whoever wants to know and keeps the G for the next go statement."""
+    """Frees the G of a goroutine that has ended and calls its Done.  An uncaught exception ends the program."""
     s: Sched = m.sched
     value: object = m.retval
     exc: object = m.exc
@@ -243,7 +243,7 @@ def goexit0(m, g, r):
     done: object = g.done
     goid: cython.longlong = g.goid
     if m.mcall != MCALL_NONE:
-        drop_swallowed(m)  # it ended with an operation that something inside it had swallowed
+        drop_swallowed(m)  # something inside g has swallowed the suspension of its last operation
     if exc is not None:
         mistakes.explain(exc)
     if exc is not None and (done is None or done.panics) and not isinstance(exc, (Goexit, Cancelled)):
@@ -264,7 +264,7 @@ def goexit0(m, g, r):
 
 
 def cheaprand(m):
-    """A pseudo-random number for decisions that need no quality (xorshift64); seeded per M."""
+    """A fast pseudo-random number of low quality, for scheduling decisions (xorshift64).  Each M has its own seed."""
     x = m.rand
     x ^= (x << 13) & 0xFFFFFFFFFFFFFFFF
     x ^= x >> 7
@@ -274,10 +274,10 @@ def cheaprand(m):
 
 
 def slice_is_over(p):
-    """Whether goroutines that wake each other through runnext have shared p for a slice.
+    """True when goroutines that ready each other through runnext have used p for a whole slice.
 
-    sysmon says the same by p.preempt, but where several threads fight for the GIL, or for too few CPUs, it comes to look
-    so late that a slice lasts for hundreds of ms, while all others in p's queue wait."""
+    sysmon sets p.preempt for the same reason.  But when several threads compete for the GIL, or for too few CPUs,
+    sysmon runs so late that a slice can last hundreds of ms, while everything else in p's queue waits."""
     now: cython.longlong = nanotime()
     if p.smtick != p.schedtick:
         p.smtick = p.schedtick
@@ -287,7 +287,7 @@ def slice_is_over(p):
 
 
 def findrunnable(m):
-    """A goroutine to run, or None when the runtime is exiting.  Blocks until there is one."""
+    """Returns a goroutine to run, and sleeps until there is one.  None when the runtime is exiting."""
     s: Sched = m.sched
     p: P
     g: G
@@ -298,10 +298,10 @@ def findrunnable(m):
             return None
         p = m.p
         if p is None or p.mid != m.id:
-            # The P was taken while user code blocked or computed (or given up for a blocking call).
+            # sysmon has taken the P while user code blocked or computed, or m gave it up for a blocking call.
             m.p = None
             if m.spinning:
-                # Or the world was stopped while we looked: asleep we must not count, nobody would be woken for us.
+                # Or the world was stopped.  A sleeping M must not count as spinning: new work would then wake nobody.
                 m.spinning = False
                 s.lock()
                 s.nmspinning -= 1
@@ -323,8 +323,8 @@ def findrunnable(m):
                 p.schedtick += 1
                 return g
         if s.netpoll is not None and s.runqsize == 0 and p.schedtick % CHECK_GLOBAL == CHECK_NETPOLL:
-            # A P that never runs out of work still serves its connections before sysmon has to.  Not while others wait in
-            # the global queue: what the poller finds goes to ours, which would then never run dry for them.
+            # A P that never runs out of work must poll too, before sysmon has to.  But not while goroutines wait in the
+            # global queue: what the poller finds goes to this P's queue, which would then never run empty for them.
             p.schedtick += 1
             if not s.npolling and s.netpoll.waiters():
                 s.netpoll.poll(0)
@@ -346,7 +346,8 @@ def findrunnable(m):
 
 
 def findrunnable_slow(m, now):
-    """Nothing in this P's queue nor the global one: the poller, other Ps, and in the end sleep.  None: look again."""
+    """findrunnable's second half, when this P's queue and the global one are empty: polls, steals from other Ps, and
+    sleeps in the end.  None means that the caller must look again."""
     s: Sched = m.sched
     p: P = m.p
     p2: P
@@ -355,7 +356,7 @@ def findrunnable_slow(m, now):
     if s.netpoll is not None and s.netpoll.waiters() and not s.npolling:
         if s.netpoll.poll(0):
             return None
-    # Not more than half as many spinning Ms as busy Ps: past that they only burn the CPU that they look for.
+    # At most half as many Ms spin as Ps are busy.  More would only use up CPU time.
     if m.spinning or 2 * s.nmspinning < s.gomaxprocs - s.npidle:
         if not m.spinning:
             m.spinning = True
@@ -380,7 +381,7 @@ def findrunnable_slow(m, now):
         m.spinning = False
         s.nmspinning -= 1
     s.unlock()
-    # The last look: see handoff.py.
+    # The check after m has stopped spinning; handoff.py says why it is needed.
     found = False
     for p2 in s.allp:
         p2.lock()
@@ -401,7 +402,8 @@ def findrunnable_slow(m, now):
 
 
 def poll(m):
-    """Sleeps, as the only M that does, until the next timer or descriptor; True when m has a P again or must look."""
+    """Makes m the poller, of which there is one at a time: sleeps until the next timer is due or a descriptor is ready.
+    True when m has a P afterwards; False when it has none, or when there is nothing to wait for or another poller."""
     s: Sched = m.sched
     until: cython.longlong = timesleepuntil(s)
     waiters: cython.bint = s.netpoll is not None and s.netpoll.waiters()
@@ -413,12 +415,13 @@ def poll(m):
     if s.npolling != 0 or s.exiting:
         s.unlock()
         return False
-    s.pollnote.clear()  # not before: the wake-up may be another poller's, who has not come to take it
+    s.pollnote.clear()  # only now: before, a wake-up there may belong to a poller that has not consumed it yet
     s.npolling = 1
     s.polluntil = until
     s.unlock()
-    # Again, now that whoever arms an earlier timer sees that it must wake us.  Never later than we have announced:
-    # whoever arms one for in between relies on that.
+    # Look again, because only since the lines above does a thread that arms an earlier timer know that it must wake us.
+    # The new time may be earlier than polluntil but not later: a thread that arms a timer after polluntil does not wake
+    # us and relies on it.
     again = timesleepuntil(s)
     if again != 0 and (until == 0 or again < until):
         until = again
@@ -443,7 +446,8 @@ def poll(m):
 
 
 def steal(m, p, now):
-    """Tries each other P four times, in a random order; the last time its timers and its runnext too."""
+    """Tries to steal from each other P, four times, in a random order; the last time also runs its due timers and takes
+    its runnext.  None when nothing was found."""
     s: Sched = m.sched
     p2: P
     g: G
@@ -467,7 +471,7 @@ def steal(m, p, now):
                 continue
             if i == 3 and p2.timer0when != 0 and p2.timer0when <= now:
                 checktimers(s, p2, now)
-                # Running them may have put goroutines on our own queue.
+                # The timers may have made goroutines ready, which are now in p's queue.
                 g = runqget(p, m.id)
                 if g is not None:
                     return g
@@ -476,7 +480,7 @@ def steal(m, p, now):
                 if g is not None:
                     return g
             elif i == 3 and p2.runnext is not None:
-                # Its P is most likely about to run it: give it the time that a handover takes.
+                # Its own P will most likely run it in a moment, so wait for about as long as a handoff takes.
                 rt_usleep(3)
                 g = runqsteal(s, p, m.id, p2, True)
                 if g is not None:
@@ -485,7 +489,7 @@ def steal(m, p, now):
 
 
 def resetspinning(m):
-    """m has found work: it is no longer spinning, and perhaps there is work for one more."""
+    """Stops counting m as spinning, because it has found work, and wakes another M, because there may be more."""
     s: Sched = m.sched
     m.spinning = False
     s.lock()
@@ -496,7 +500,8 @@ def resetspinning(m):
 
 
 def schedule(m):
-    """The next goroutine for m, or None when the runtime is exiting.  Goroutines locked to a thread run on it alone."""
+    """Returns the next goroutine for m, None when the runtime is exiting.  Passes one that belongs to another M on to
+    it."""
     g: G
     if m.lockedg is not None:
         return schedule_locked(m)
@@ -513,7 +518,7 @@ def schedule(m):
 
 
 def startlockedm(m, g):
-    """g may run on one thread only: gives that thread our P, and finds another for ourselves."""
+    """Hands g, and m's P with it, to g.lockedm, the only M that may run g.  m then needs another P."""
     s: Sched = m.sched
     lm: M = g.lockedm
     p: P = m.p
@@ -528,13 +533,14 @@ def startlockedm(m, g):
     lm.nextp = p
     bind(p, lm)
     lm.lockednext = g
-    s.nmidlelocked -= 1  # here, not when it wakes: until then it would count as idle for the deadlock check
+    s.nmidlelocked -= 1  # not left to lm, which wakes later: until then the deadlock check would see it as idle
     s.unlock()
     lm.park.wakeup()
 
 
 def schedule_locked(m):
-    """m is locked to a goroutine: hands its P on and sleeps until that goroutine is runnable."""
+    """schedule for an M that is locked to a goroutine: hands its P off and sleeps until another M hands it that
+    goroutine with a P.  Follows Go's stoplockedm."""
     s: Sched = m.sched
     p: P = m.p
     g: G
@@ -564,10 +570,10 @@ def schedule_locked(m):
 
 
 def loop(m):
-    """mstart1: schedules until the runtime exits.
+    """Schedules until the runtime exits (Go's mstart1).
 
-    What schedule and findrunnable would do most of the time is done here first: a goroutine of the P's own queue, when
-    nothing else is due (a timer, preemption, the turn of the global queue or of the poller)."""
+    The most frequent case of schedule and findrunnable is repeated here: take a goroutine from the P's own queue, when
+    nothing else is due (a timer, a preemption, the turn of the global queue or of the poller)."""
     s: Sched = m.sched
     p: P
     g: G
@@ -590,7 +596,8 @@ def loop(m):
 
 
 def mstart(m):
-    """The life of an M's thread: binds it, schedules, and leaves.  What escapes from the scheduler itself is fatal."""
+    """What the thread of an M runs: binds the thread to m, schedules, and takes m out of the runtime.  An exception in
+    the scheduler itself ends the process."""
     s: Sched = m.sched
     m.ident = threading.get_ident()
     m.procid = threading.get_native_id()
@@ -611,11 +618,11 @@ def mstart(m):
 
 
 def mexit(m):
-    """Takes m out of the runtime: its P, if it still has one, and its place in allm."""
+    """Takes m out of the runtime: gives up its P, if it still owns one, and leaves allm."""
     s: Sched = m.sched
     p: P = m.p
     m.p = None
-    m.schedlink = None  # it was idle when the end came: the next one, which may be one of thousands
+    m.schedlink = None  # m may have been idle: drops the link to the next idle M, which may hold thousands more
     s.lock()
     if p is not None and unbind(p, m.id):
         pidleput(s, p)
@@ -626,11 +633,11 @@ def mexit(m):
     bind_thread(None)
 
 
-# ---- for main.py, when a program ends ---------------------------------------------------------------------------------
+# ---- what main.py needs when a program ends ---------------------------------------------------------------------------
 
 
 def in_context(g, fn):
-    """Calls fn() in g's context."""
+    """Calls fn() in g's context and returns its result."""
     if cython.compiled:
         rt_swap_context(cython.address(g.context))
         try:
@@ -641,8 +648,8 @@ def in_context(g, fn):
 
 
 def unlink(g):
-    """Takes a chain apart, one link at a time: freed at once it would recurse.  allgs holds what is in it; the lock that
-    guards the chain is held."""
+    """Clears the links of a chain of Gs one by one, since freeing the chain at once would recurse.  allgs still refers
+    to the Gs.  The caller holds the chain's lock."""
     rest: G
     while g is not None:
         rest = g.schedlink
@@ -651,7 +658,8 @@ def unlink(g):
 
 
 def release_queues(s):
-    """Empties every queue and free list of goroutines.  A thread that is late may still be about to use them."""
+    """Empties every queue and free list of goroutines.  Takes the locks, because a thread that has not left yet may
+    still use them."""
     p: P
     for p in s.allp:
         p.lock()
@@ -676,7 +684,7 @@ def release_queues(s):
 
 
 def release_idle(s):
-    """Takes the idle lists apart, once no thread is left that might want a P to end its goroutine with."""
+    """Clears the idle lists.  Called when no thread is left that could need a P to end its goroutine."""
     p: P
     for p in s.allp:
         p.link = None

@@ -1,4 +1,4 @@
-# procresize.pxd
+# procresize.pxd: the C signatures of procresize.py, the number of Ps.
 from gort._runtime.core.runtime2 cimport M, P, Sched
 cpdef list procresize(Sched s, int n, M m)
 cdef P new_p(int i)

@@ -1,7 +1,8 @@
-"""Making, giving up and changing the number of Ps.  Follows procresize in Go's runtime/proc.go.
+"""Makes and retires Ps when GOMAXPROCS changes; stops and starts the world.  Follows procresize, stopTheWorld and
+startTheWorld in Go's runtime/proc.go.  What does not live here: the number at the start (core/debugvars.py).
 
-allp only grows; a P beyond gomaxprocs is _Pdead and keeps its place, so that a thread that still believes it owns it
-finds out under the P's lock instead of in freed memory.
+allp only grows.  A P beyond gomaxprocs is _Pdead and keeps its place, so that a thread which still believes it owns
+that P reads the truth under the P's lock, and not freed memory.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from cython.cimports.gort._runtime.sched.timers import movetimers
 
 rt_import()
 
-# By number of Ps. Kept for good: an M that looks for work while its P is taken may hold on to none of them, and read the
-# one of before.
+# The steps for each number of Ps.  Never freed: an M whose P has been taken may still read an earlier list, to which it
+# has no reference of its own.
 _stealorders: dict[int, list[int]] = {}
 
 
@@ -28,28 +29,31 @@ def gcd(a: int, b: int) -> int:
 
 
 def coprimes(n: int) -> list[int]:
-    """The steps with which stealing visits every one of n Ps, whichever it starts from (Go's randomOrder)."""
+    """The numbers up to n that are coprime to n.  Stealing takes one of them as its step and so visits each of n Ps
+    once, wherever it starts (Go's randomOrder)."""
     return [i for i in range(1, n + 1) if gcd(i, n) == 1] or [1]
 
 
 def new_p(i):
-    """A fresh P."""
+    """Makes the P number i, in _Pgcstop: the world is stopped."""
     p: P = P()
     p.id = i
     p.status = _Pgcstop
-    p.schedtick = 1  # 0 would look at the global queue before anything has run
+    p.schedtick = 1  # with 0 it would look at the global queue before it has run anything
     p.timers = []
     return p
 
 
 def procresize(s, n, m):
-    """Makes it n Ps.  The world is stopped: no P has an owner.  m gets allp[0]; those without work go to the idle list.
+    """Changes the number of Ps to n.  The world is stopped, so no P has an owner.  m gets allp[0]; Ps without work go
+    to the idle list.
 
-    Returns the Ps that have work, m's own left out."""
+    Returns the Ps that have work, except m's own.  Raises ValueError if n is not positive."""
     if n <= 0:
         raise ValueError(f"procresize: invalid arg {n}")
     if len(s.allp) < n:
-        # A new list, and the old one is kept: a thread without a P, which does not stop for us, may be reading it.
+        # A new list replaces allp.  The old one is kept, because a thread without a P does not stop and may be reading
+        # it.
         grown: list = [*s.allp, *[new_p(i) for i in range(len(s.allp), n)]]
         s.oldallps.append(s.allp)
         s.allp = grown
@@ -59,7 +63,7 @@ def procresize(s, n, m):
     s.stealorder = _stealorders.setdefault(n, coprimes(n))
     p: P
     work: list = []
-    backwards: list = s.allp[n - 1 :: -1]  # made before the section, which must not allocate
+    backwards: list = s.allp[n - 1 :: -1]  # made here, because the section below must not allocate
     s.lock()
     for p in backwards:
         p.status = _Pidle
@@ -80,16 +84,16 @@ def procresize(s, n, m):
 
 
 def destroy(s, p):
-    """Takes everything from a P that goes away: its goroutines to the global queue, its timers to allp[0]."""
+    """Retires p: moves its goroutines to the global queue and its timers to allp[0]."""
     if p.status != _Pdead:
         drain(s, p)
         movetimers(p, s.allp[0])
 
 
 def stop_the_world(s, m):
-    """Takes every P from whoever has it.  Goroutines that run go on without one until their next scheduling point; no
-    other is started.  Follows stopTheWorld (proc.go), except that nothing has to be waited for: a P's queue is guarded
-    by its lock, not by its owner."""
+    """Takes every P from its owner.  A running goroutine goes on without a P until its next scheduling point; no other
+    starts.  Follows Go's stopTheWorld (proc.go), except that it need not wait for running goroutines, because here a
+    P's queue is guarded by its lock and not by its owner."""
     p: P
     s.lock()
     s.gcwaiting = True
@@ -107,7 +111,8 @@ def stop_the_world(s, m):
 
 
 def start_the_world(s, work):
-    """Lets the Ps run again: those with work get an M each, then one more M looks around.  Follows startTheWorld."""
+    """Lets the Ps run again: starts an M for each P in `work` and one more to look around.  Follows Go's
+    startTheWorld."""
     p: P
     s.lock()
     s.gcwaiting = False

@@ -1,7 +1,7 @@
-# timers.pxd: the timer heap in C types.
+# timers.pxd: the C types of timers.py, the timer heaps and sleep.
 from libc.stdint cimport int64_t
 from gort._runtime.core.runtime2 cimport P, Sched, Op
-cdef extern from *:  # constants with a type: an enum's would be unsigned
+cdef extern from *:  # typed constants: C would make those of an enum unsigned
     const long long MAX_WHEN "0x7FFFFFFFFFFFFFFFLL"
     const double MAX_SECONDS "9.2e9"
 cpdef int64_t to_ns(object seconds) except? -1

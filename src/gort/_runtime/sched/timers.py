@@ -1,12 +1,14 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
 """Timers: a four-ary heap on each P, and sleep.  Follows Go's runtime/time.go.
 
-Each P runs the timers of its heap when it schedules; a P that has nothing else to do also runs those of the others, and
-the last idle thread sleeps until the earliest of all.  A timer that is stopped leaves the heap at once (the heap knows
-each timer's place), so a program that arms and stops timeouts keeps nothing behind.
+Each P runs the due timers of its heap when it schedules.  A P without work also runs those of other Ps, and the poller
+sleeps until the earliest timer of all.  A stopped timer leaves its heap at once (each timer knows its index), so a
+program that arms and stops many timeouts does not fill the heap.
 
-Timer.pid is the id of the P whose heap holds the timer, -1 when none does; it changes under that P's timers lock only.
-Two timers of one instant fire in the order in which they were armed.
+Timer.pid is the id of the P whose heap holds the timer, -1 when none does; it changes only under that P's timers lock.
+Timers that are due at the same time fire in the order in which they were armed.
+
+What does not live here: the timers and tickers that users hold (wait/timechan.py).
 """
 
 from __future__ import annotations
@@ -23,17 +25,17 @@ from gort._runtime.core.op import WAIT_SLEEP
 rt_import()
 
 if not cython.compiled:
-    MAX_WHEN = (1 << 63) - 1  # the end of the clock, ns
-    MAX_SECONDS = 9.2e9  # more cannot be said in ns
+    MAX_WHEN = (1 << 63) - 1  # the latest time that the clock can show, ns
+    MAX_SECONDS = 9.2e9  # a longer duration in ns does not fit into 64 bits
 
 
-address = id  # where a heap's P lies: the order in which two heaps are locked
+address = id  # the address of a P: two heaps are locked in the order of their Ps' addresses
 
 
 def to_ns(seconds):
-    """Seconds as whole nanoseconds, capped at what 64 bits hold.
+    """Converts seconds to whole nanoseconds; a duration that does not fit into 64 bits becomes the longest that does.
 
-    TypeError for what is no number, ValueError for NaN."""
+    Raises TypeError if `seconds` is not a number, ValueError if it is NaN."""
     d: cython.double
     if type(seconds) is float:
         d = seconds
@@ -58,14 +60,14 @@ def to_ns(seconds):
 
 
 def when_after(ns):
-    """The instant `ns` nanoseconds from now on the runtime's clock; never past the end of the clock."""
+    """The time `ns` nanoseconds from now on the runtime's clock, at most MAX_WHEN."""
     now: cython.longlong = nanotime()
     return now + ns if ns < MAX_WHEN - now else MAX_WHEN
 
 
 class Timer:
-    """An entry of a heap: at `when`, the sleeper op is woken, or f(arg, gen, now) is called on g0.  What users hold
-    (timechan.py) derives from it."""
+    """An entry of a heap.  At `when` (ns) it wakes the goroutine that sleeps in op, or calls f(arg, gen, now) on g0.
+    The timers that users hold derive from it (timechan.py)."""
 
     __reduce_ex__ = shared
 
@@ -85,7 +87,7 @@ class Timer:
         self.heapidx = -1
 
     def fire(self, gen, now):
-        """It is due.  No lock is held."""
+        """Does what the timer is for.  Called when it is due; the caller holds no lock."""
         op: Op = self.op
         if op is not None:
             op.success = 1
@@ -96,14 +98,14 @@ class Timer:
 
 
 def less(a, b):
-    """Heap order."""
+    """True when a fires before b."""
     if a.when != b.when:
         return a.when < b.when
     return a.seq < b.seq
 
 
 def siftup(heap, i):
-    """Moves heap[i] towards the root."""
+    """Moves heap[i] towards the root until its parent fires before it."""
     t: Timer = cython.cast(Timer, heap[i])
     parent: Timer
     j: cython.int
@@ -120,7 +122,7 @@ def siftup(heap, i):
 
 
 def siftdown(heap, i):
-    """Moves heap[i] towards the leaves."""
+    """Moves heap[i] towards the leaves until it fires before its children."""
     n: cython.int = len(heap)
     t: Timer = cython.cast(Timer, heap[i])
     best: Timer
@@ -165,7 +167,7 @@ def push(p, t):
 
 
 def remove(p, i):
-    """Takes heap[i] out.  The timers lock is held; the caller holds a reference to the timer."""
+    """Removes heap[i] from p's heap.  The timers lock is held; the caller holds a reference to the timer."""
     heap: list = p.timers
     last: Timer = heap.pop()
     n: cython.int = len(heap)
@@ -194,8 +196,8 @@ def remove(p, i):
 
 
 def arm(s, t, when):
-    """Puts t, which is in no heap, into this P's heap for the instant `when`.  True when it became the first: then
-    wake_for must follow, once the caller holds no lock."""
+    """Puts t, which is in no heap, into this P's heap, due at `when` (ns).  True when t is now the first: then the
+    caller must call wake_for as soon as it holds no lock."""
     m: M = getm()
     p: P = None
     first: cython.bint
@@ -205,7 +207,7 @@ def arm(s, t, when):
         p = s.allp[0]
     t.sched = s
     p.lock_timers()
-    if p.status == _Pdead:  # its timers have been moved, or are about to be, under this lock
+    if p.status == _Pdead:  # movetimers has moved its timers away, or is about to, under this lock
         p.unlock_timers()
         p = s.allp[0]
         p.lock_timers()
@@ -217,7 +219,8 @@ def arm(s, t, when):
 
 
 def wake_for(s, when):
-    """A timer due at `when` was armed: whoever sleeps for longer is woken (Go's wakeNetPoller)."""
+    """Called when a timer due at `when` has been armed: wakes the poller if it would sleep longer, or an M for an idle
+    P if there is no poller (Go's wakeNetPoller)."""
     polling: cython.bint
     idle: cython.bint
     s.lock()
@@ -231,13 +234,14 @@ def wake_for(s, when):
 
 
 def addtimer(s, t, when):
-    """Arms t for the instant `when`; t is in no heap, and the caller holds no lock."""
+    """Arms t, due at `when` (ns).  t is in no heap, and the caller holds no lock."""
     if arm(s, t, when):
         wake_for(s, when)
 
 
 def deltimer(t):
-    """Disarms t.  True when it was armed and has not fired: the caller then owns whatever its firing would have done."""
+    """Disarms t.  True when it was armed and will not fire: the caller must then do what it would have done.  False
+    when it was not armed or is already firing."""
     pid: cython.int
     p: P
     s: Sched = t.sched
@@ -255,7 +259,7 @@ def deltimer(t):
 
 
 def checktimers(s, p, now):
-    """Runs p's timers that are due; returns the time it went by."""
+    """Runs p's timers that are due at `now` (ns; 0: reads the clock).  Returns the time that it has used."""
     t: Timer
     gen: cython.longlong
     if p.timer0when == 0:
@@ -279,8 +283,8 @@ def checktimers(s, p, now):
 
 
 def timesleepuntil(s):
-    """When the earliest timer of any P is due; 0 when there is none.  Looks under each heap's lock: see handoff.py on
-    why a last look must."""
+    """When the earliest timer of any P is due, ns; 0 when there is none.  Takes each heap's lock, because an M that is
+    about to sleep must not miss a timer that is just being armed (see handoff.py)."""
     until: cython.longlong = 0
     when: cython.longlong
     p: P
@@ -294,12 +298,12 @@ def timesleepuntil(s):
 
 
 def earliest(s):
-    """timesleepuntil for the uncompiled parts of the runtime."""
+    """timesleepuntil for the modules that are never compiled."""
     return timesleepuntil(s)
 
 
 def cleartimers(p):
-    """Disarms every timer of a P whose runtime has ended: their users may still stop and reset them."""
+    """Disarms every timer of a P whose runtime has ended, because users may still stop and reset them."""
     t: Timer
     p.lock_timers()
     for t in p.timers:
@@ -313,9 +317,9 @@ def cleartimers(p):
 
 
 def movetimers(src, dst):
-    """Moves every timer of a P that goes away to another one.  Only procresize calls it, with the world stopped; but a
-    thread without a P may stop or reset one of them meanwhile.  So both heaps are locked, and a timer goes from one to
-    the other without being in none: deltimer finds it."""
+    """Moves every timer of src, which goes away, to dst.  Only procresize calls it, with the world stopped; but a
+    thread without a P may stop or reset one of the timers meanwhile.  So this locks both heaps, and at no time is a
+    timer in neither: deltimer always finds it."""
     t: Timer
     moved: list = src.timers
     empty: list = []
@@ -351,11 +355,11 @@ class SleepOp(Op):
     what = "gort.sleep()"
 
     def begin(self, g):
-        """Arms the timer.  A duration of zero or less is over at once, without a yield, as in Go."""
+        """Arms the goroutine's timer.  A duration of zero or less is over at once, without a yield, as in Go."""
         if self.when <= 0:
             self.success = 1
             return READY
-        t: Timer = g.timer  # one goroutine sleeps once at a time, so it keeps its timer, as in Go
+        t: Timer = g.timer  # a goroutine is in one sleep at a time, so it keeps one timer for all, as in Go
         if t is None:
             t = Timer()
             g.timer = t
@@ -366,14 +370,14 @@ class SleepOp(Op):
         return PARK
 
     def finish(self):
-        """None."""
+        """No result; frees the timer for the goroutine's next sleep."""
         t: Timer = self.elem
         if t is not None:
             t.op = None
         return None
 
     def abort(self):
-        """Disarms the timer."""
+        """Disarms the timer; False when it has fired."""
         t: Timer = self.elem
         if t is None or not deltimer(t):
             return False
@@ -381,7 +385,7 @@ class SleepOp(Op):
         return True
 
     def reason(self):
-        """sleep"""
+        """WAIT_SLEEP, which dumps show as `sleep`."""
         return WAIT_SLEEP
 
 
@@ -389,7 +393,8 @@ def sleep(seconds):
     """Pauses the goroutine for at least `seconds`: `await sleep(0.1)`.  Zero or less returns at once, without a yield.
     Follows Go's time.Sleep (runtime/time.go, timeSleep).
 
-    Raises TypeError or ValueError for what is no duration, RuntimeError when awaited outside a goroutine."""
+    Raises TypeError if `seconds` is not a number, ValueError if it is NaN, and at the await RuntimeError outside a
+    goroutine."""
     ns: cython.longlong = to_ns(seconds)
     op: SleepOp = SleepOp.__new__(SleepOp)
     op.when = ns
