@@ -261,8 +261,8 @@ def allocm(s):
 
 
 def mrandseed(seed, id):
-    """An M's first random number, not 0 (xorshift would stay there): the runtime's seed and the M's id, mixed as
-    splitmix64 does."""
+    """An M's first random number: mixes the runtime's seed and the M's id as splitmix64 does.  Never 0, because
+    xorshift would stay at 0."""
     x = (seed + id * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
     x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF

@@ -39,7 +39,7 @@ from gort._runtime.core.runtime2 import describe
 
 rt_import()
 
-# Why a goroutine waits: Go's waitReason (runtime/runtime2.go). An operation gives one of these numbers from reason().
+# Why a goroutine waits: Go's waitReason (runtime/runtime2.go).  Op.reason() returns one of these numbers.
 WAIT_CHAN_RECEIVE = 1
 WAIT_CHAN_SEND = 2
 WAIT_SELECT = 3
@@ -54,7 +54,7 @@ WAIT_COND = 11
 WAIT_IO = 12
 WAIT_BLOCKING = 13
 
-# Go's words for them, as its dumps have them.
+# The words for them in Go's dumps.
 WAITREASON = {
     0: "",
     WAIT_CHAN_RECEIVE: "chan receive",

@@ -256,7 +256,7 @@ class Op:
         return False
 
     def reason(self):
-        """The reason why the goroutine waits, one of WAIT_* (waitreason.py)."""
+        """The reason why the goroutine waits, one of WAIT_* (op.py)."""
         return 0
 
 

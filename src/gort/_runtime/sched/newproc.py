@@ -47,21 +47,22 @@ def current_context():
 
 
 class Done:
-    """Who is told that a goroutine has ended (G.done): the base of all that newproc takes as `done`.
+    """The object that the scheduler calls when a goroutine has ended (G.done); the base of all that newproc accepts as
+    `done`.
 
-    The scheduler calls it on g0, with no lock held, after it has given the goroutine's G back: so it names the goroutine
-    by its number.  It must not block.  What the end means is said in gort/group.py for a group, gort/sync.py for a wait
-    group, boot/main.py for the program, boot/wait.py for a thread in gort.wait."""
+    The call comes on g0, after the G has been freed for reuse, so it passes the goroutine's number and not the G.  The
+    scheduler holds no lock then, and the call must not block.  Subclasses: gort/group.py for a group, gort/sync.py for
+    a wait group, boot/main.py for the program, boot/wait.py for a thread in gort.wait."""
 
-    # True: an exception that nobody catches in the goroutine ends the program before this is told.
+    # True: an exception that the goroutine does not catch ends the program, and then finished() is called.
     panics = False
 
     def finished(self, goid, value, exc):
-        """Goroutine goid has returned value, or ended with exc."""
+        """Goroutine goid has returned value, or ended with the exception exc."""
         raise NotImplementedError
 
     def abandoned(self, goid):
-        """The program has ended and has closed goroutine goid; finished will not be called."""
+        """The program has ended and has closed goroutine goid; finished() will not be called."""
 
 
 if cython.compiled:

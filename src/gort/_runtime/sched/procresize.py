@@ -22,7 +22,7 @@ _stealorders: dict[int, list[int]] = {}
 
 
 def gcd(a: int, b: int) -> int:
-    """The greatest common divisor.  math's is not worth an import at each start."""
+    """The greatest common divisor.  Saves the import of math at each start."""
     while b:
         a, b = b, a % b
     return a

@@ -1,4 +1,4 @@
-# chan.pxd: hchan in C types.
+# chan.pxd: the C types of chan.py (Go's hchan).
 cimport cython
 from gort._runtime.c.rt cimport rt_mutex, rt_lock, rt_unlock
 from gort._runtime.core.lockrank cimport LOCK_RANK_HCHAN

@@ -4,15 +4,16 @@
 Invariants, all under the channel's lock:
 - At least one of the two wait queues is empty, except that one select may wait to send and to receive on one channel.
 - A buffered channel with values in its buffer has no waiting receiver; one with room has no waiting sender.
-- An operation is in a wait queue exactly while its goroutine waits for it; whoever unlinks it owns the wake-up.  A
-  waiting operation of a select is won through the select's own flag first (`win`), so that only one case runs, and a
-  case that loses, or is cancelled, never takes or leaves a value.
+- An operation is in a wait queue exactly while its goroutine waits for it; whoever dequeues it must make the goroutine
+  ready.  To dequeue a case of a select, a thread must first set the select's own flag (`win`), so that only one case
+  runs.  A case that loses or is cancelled never takes or leaves a value.
 
 A value passes from sender to receiver through the operation object, which is its own sudog.  No critical section here
-runs Python code, allocates an object that the collector tracks or drops the last reference to a value: that is what
-lets the compiled core leave the locks out where the GIL is on.
+runs Python code, allocates an object that the collector tracks, or drops the last reference to a value.  Therefore the
+compiled core needs no locks while the GIL is on.
 
-What does not live here: select (select.py), timer channels' firing (timechan.py; a channel only asks its timer to look).
+What does not live here: select (select.py), and when a timer fires (timechan.py; a channel only calls its timer's
+look).
 """
 
 from __future__ import annotations
@@ -32,20 +33,20 @@ from gort._runtime.core.op import WAIT_CHAN_RECEIVE, WAIT_CHAN_SEND
 
 rt_import()
 
-if not cython.compiled:  # what the .pxd has for C
+if not cython.compiled:  # the .pxd defines the same names for C.  ChanOp.kind, and the operation's result:
     RECV = 1  # the value, or ChannelClosed
     RECV_OK = 2  # (value, ok)
-    SEND = 3
+    SEND = 3  # None, or ChannelClosed
     NEXT = 4  # async for: the value, or StopAsyncIteration
 
-MAX_CAPACITY = 1 << 40  # beyond any memory: Go's "makechan: size out of range"
+MAX_CAPACITY = 1 << 40  # more than any memory holds; Go's "makechan: size out of range"
 
 
 class Chan:
-    """A channel of any values: `Chan()` is unbuffered, `Chan(8)` holds up to 8.  `Chan[int](8)` for type checkers.
+    """A channel of any values: `Chan()` is unbuffered, `Chan(8)` holds up to 8.  Type checkers accept `Chan[int](8)`.
 
-    Raises TypeError for a capacity that is no int and ValueError for a negative or absurd one.  Goroutines wait on it
-    in the order in which they came.  Follows Go's hchan (runtime/chan.go).
+    Waiting goroutines are served first come, first served.  Raises TypeError if the capacity is not an int, ValueError
+    if it is negative or more than 2**40.  Follows Go's hchan (runtime/chan.go).
     """
 
     if not cython.compiled:
@@ -77,23 +78,26 @@ class Chan:
     __reduce_ex__ = shared
 
     def send(self, value, /):
-        """`await ch.send(v)` sends v, waiting while the channel is full (Go's `ch <- v`).
+        """`await ch.send(v)` sends v, and waits while the channel is full (Go's `ch <- v`).
 
-        Raises ChannelClosed when the channel is closed, before or while it waits; v has not been sent then."""
+        Raises ChannelClosed when the channel is closed, before or during the wait; then v has not been sent."""
         op: ChanOp = new_op(self, SEND)
         op.elem = value
         return op
 
     def recv(self):
-        """`v = await ch.recv()` receives (Go's `v := <-ch`).  Raises ChannelClosed when closed and drained."""
+        """`v = await ch.recv()` receives, and waits while the channel is empty (Go's `v := <-ch`).
+
+        Raises ChannelClosed when the channel is closed and drained."""
         return new_op(self, RECV)
 
     def recv_ok(self):
-        """`v, ok = await ch.recv_ok()`: Go's comma-ok; (None, False) when closed and drained."""
+        """`v, ok = await ch.recv_ok()` receives with Go's comma-ok: (None, False) when the channel is closed and
+        drained."""
         return new_op(self, RECV_OK)
 
     def __aiter__(self):
-        """`async for v in ch`: until the channel is closed and drained (Go's `for v := range ch`)."""
+        """`async for v in ch` receives until the channel is closed and drained (Go's `for v := range ch`)."""
         return self
 
     def __anext__(self):
@@ -101,7 +105,8 @@ class Chan:
         return new_op(self, NEXT)
 
     def try_send(self, value, /):
-        """Sends without waiting: True when it was taken, False when it would have to wait.  From any thread.
+        """Sends without waiting.  True when the value was sent, False when the send would have to wait.  Any thread may
+        call it.
 
         Raises ChannelClosed on a closed channel."""
         op: ChanOp = new_op(self, SEND)
@@ -111,17 +116,18 @@ class Chan:
         return False
 
     def try_recv(self):
-        """Receives without waiting: (value, True), or (None, False) when it would have to wait or the channel is closed
-        and drained (`ch.closed` tells which).  From any thread."""
+        """Receives without waiting.  Returns (value, True), or (None, False) when the receive would have to wait or the
+        channel is closed and drained; `ch.closed` tells these two apart.  Any thread may call it."""
         op: ChanOp = new_op(self, RECV_OK)
         if attempt(self, op):
             return outcome(op)
         return (None, False)
 
     def close(self):
-        """Closes the channel: waiting receivers get the zero result, waiting senders ChannelClosed.  From any thread.
+        """Closes the channel and wakes its waiters.  Senders get ChannelClosed, receivers what a receive from a closed
+        channel gives.  Any thread may call it.
 
-        Raises ChannelClosed when it is closed already ("close of closed channel")."""
+        Raises ChannelClosed when the channel is closed already ("close of closed channel")."""
         op: Op
         chain: Op = None
         self.lock()
@@ -135,7 +141,7 @@ class Chan:
                 op = dequeue_send(self)
             if op is None:
                 break
-            # A stack, as in Go: the first waiter is made ready last, and so is the next to run.
+            # A stack, as in Go: the first waiter is made ready last, so it is in runnext and runs first.
             op.success = 0
             op.next = chain
             chain = op
@@ -148,12 +154,12 @@ class Chan:
 
     @property
     def closed(self):
-        """Whether close() has been called."""
+        """True once close() has been called."""
         return bool(self.isclosed)
 
     @property
     def capacity(self):
-        """How many values it holds.  0 for a timer's channel, as in Go."""
+        """The number of values that the buffer holds when full.  0 for a timer's channel, as in Go."""
         return 0 if self.timer is not None else self.dataqsiz
 
     def __len__(self):
@@ -168,17 +174,17 @@ class Chan:
 
 
 class ChanOp(Op):
-    """A send or a receive.  After it has run, success is 1 when a value passed and 0 when the channel was closed."""
+    """A send or a receive.  After it has run, success is 1 if a value passed and 0 if the channel was closed."""
 
     @property
     def what(self):
-        """How it is written, for messages."""
+        """The operation as a user writes it, for messages."""
         return {RECV: "ch.recv()", RECV_OK: "ch.recv_ok()", SEND: "ch.send()", NEXT: "async for over a channel"}[
             self.kind
         ]
 
     def begin(self, g):
-        """Sends or receives now, or enqueues the operation."""
+        """Sends or receives at once, or enqueues the operation."""
         c: Chan = self.c
         w: Op
         if c.timer is not None:
@@ -202,16 +208,16 @@ class ChanOp(Op):
         return PARK
 
     def finish(self):
-        """The received value; None for a send; or what a closed channel means for this kind of operation."""
+        """Returns the received value, None for a send; on a closed channel returns or raises what `kind` asks for."""
         c: Chan
-        if self.index:  # it has waited
+        if self.index:  # the operation has waited
             c = self.c
             if c.timer is not None:
                 c.timer.unblock()
         return outcome(self)
 
     def abort(self):
-        """Takes it out of the channel's queue."""
+        """Removes the operation from the channel's queue; False when it is no longer there."""
         c: Chan = self.c
         r: cython.bint
         c.lock()
@@ -222,12 +228,12 @@ class ChanOp(Op):
         return r
 
     def reason(self):
-        """chan send or chan receive"""
+        """WAIT_CHAN_SEND or WAIT_CHAN_RECEIVE."""
         return WAIT_CHAN_SEND if self.kind == SEND else WAIT_CHAN_RECEIVE
 
 
 def new_op(c, kind):
-    """A fresh operation on c."""
+    """Makes an operation of this kind on c."""
     op: ChanOp = ChanOp.__new__(ChanOp) if cython.compiled else ChanOp()
     op.c = c
     op.kind = kind
@@ -235,7 +241,7 @@ def new_op(c, kind):
 
 
 def outcome(op):
-    """What a finished operation gives its user."""
+    """Returns the result of a finished operation, or raises its error."""
     if op.kind == RECV_OK:
         return (op.elem, True) if op.success else (None, False)
     if op.success:
@@ -246,7 +252,7 @@ def outcome(op):
 
 
 def attempt(c, op):
-    """Runs op now if it need not wait: the try_ methods."""
+    """Runs op if it need not wait, for the try_ methods.  False when it would have to wait."""
     r: cython.int
     w: Op = None
     op.state = OP_DONE
@@ -268,8 +274,10 @@ def attempt(c, op):
 
 
 def try_op(c, op):
-    """The operation itself, if it need not wait: READY, with the other side's operation, whose goroutine the caller
-    must make ready once the lock is released, in op.next.  c is locked."""
+    """Does the operation if it need not wait, and returns READY, else PARK.  c is locked.
+
+    If that completes a waiting operation of the other side, op.next is that operation, and the caller must make its
+    goroutine ready after it has released the lock."""
     w: Op
     if op.kind == SEND:
         if c.isclosed:
@@ -298,7 +306,7 @@ def try_op(c, op):
         if c.sendfirst is not None:
             w = dequeue_send(c)
         if w is not None:
-            # The buffer is full: the head is taken, and the sender's value goes to the tail, which is the same slot.
+            # The buffer is full: op takes the head, and the sender's value goes to the tail, which is the same slot.
             c.buf[c.recvx] = w.elem
             w.success = 1
             op.next = w
@@ -323,7 +331,7 @@ def try_op(c, op):
 
 
 def drain(c):
-    """Empties the buffer of a timer's channel; True when a value was in it.  c is locked."""
+    """Empties the buffer of a timer's channel.  True when there was a value in it.  c is locked."""
     if c.qcount == 0:
         return False
     c.buf[0] = None
@@ -334,8 +342,8 @@ def drain(c):
 
 
 def deliver(c, value):
-    """Hands a timer's value to the first receiver, who is returned for waking, or leaves it in the buffer of one.
-    c is locked."""
+    """Sends a timer's value: hands it to the first receiver and returns that one, whom the caller must make ready; or
+    puts it into the buffer, if that is empty, and returns None.  c is locked."""
     w: Op = dequeue_recv(c)
     if w is not None:
         w.elem = value
@@ -352,7 +360,7 @@ def deliver(c, value):
 
 
 def enqueue_recv(c, op):
-    """To the end of the receivers."""
+    """Appends op to the waiting receivers."""
     op.next = None
     op.prev = c.recvlast
     if c.recvlast is None:
@@ -364,7 +372,7 @@ def enqueue_recv(c, op):
 
 
 def enqueue_send(c, op):
-    """To the end of the senders."""
+    """Appends op to the waiting senders."""
     op.next = None
     op.prev = c.sendlast
     if c.sendlast is None:
@@ -376,7 +384,8 @@ def enqueue_send(c, op):
 
 
 def win(op):
-    """Claims a waiting operation for its one wake-up.  False when it belongs to a select of which another case runs."""
+    """Claims a waiting operation, so that only the caller completes it.  False if it is a case of a select of which
+    another case has been claimed, or which has been cancelled."""
     sel: Op = op.sel
     g: G
     if sel is None:
@@ -393,7 +402,7 @@ def win(op):
 
 
 def dequeue_recv(c):
-    """The first receiver that can still be woken, unlinked; None when there is none."""
+    """Dequeues and claims the first receiver that can be claimed; None when there is none."""
     op: Op
     while True:
         op = c.recvfirst
@@ -411,7 +420,7 @@ def dequeue_recv(c):
 
 
 def dequeue_send(c):
-    """The first sender that can still be woken, unlinked; None when there is none."""
+    """Dequeues and claims the first sender that can be claimed; None when there is none."""
     op: Op
     while True:
         op = c.sendfirst
@@ -429,7 +438,7 @@ def dequeue_send(c):
 
 
 def unlink(c, op):
-    """Takes op out of the middle of its queue; False when it is not there any more."""
+    """Removes op from anywhere in its queue.  False when it is no longer there."""
     prev: Op
     next: Op
     if op.index != QUEUED:

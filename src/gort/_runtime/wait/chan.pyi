@@ -1,4 +1,4 @@
-# Types of chan.py for type checkers: Chan[int](8), and operations that know what they give. See runtime2.pyi.
+# Types of chan.py for type checkers: Chan[int](8), and operations with the type of their result. See runtime2.pyi.
 from collections.abc import Generator
 from typing import Any, Generic, TypeVar, final
 

@@ -1,4 +1,4 @@
-# select.pxd: select in C types.
+# select.pxd: the C signatures of select.py.
 from libc.stdint cimport uint64_t
 from gort._runtime.core.runtime2 cimport M, Op
 from gort._runtime.wait.chan cimport Chan

@@ -1,15 +1,17 @@
 # cython: boundscheck=False, wraparound=False
-"""select.  Follows Go's runtime/select.go.
+"""select: waits for the first of several channel operations that can run.  Follows Go's runtime/select.go.
 
-Three passes, as there: with every channel locked, look for cases that can run and take one of them at random; if there
-is none, enqueue every case and wait; when woken, lock again and take the losing cases out of their queues.
+Three passes, as there.  1: lock every channel and pick one of the cases that can run, at random.  2: if there is none,
+enqueue every case and wait.  3: when woken, lock every channel again and remove the losing cases from their queues.
 
-Channels are locked in the order of their addresses, each once.  The choice among the cases that are ready is uniform:
-they are counted while the locks are held, and each further one replaces the choice with probability 1/count.  (Go polls
-in a shuffled order; the distribution is the same and no order has to be made.)
+Channels are locked in the order of their addresses, each once.  The choice among the ready cases is uniform: pass 1
+counts them while it holds the locks, and the n-th ready case replaces the choice with probability 1/n.  (Go polls the
+cases in a shuffled order.  The distribution is the same, and here no order need be made.)
 
-The case operations are their own sudogs; their `sel` names this operation, whose `success` is Go's selectDone, set
-under the goroutine's lock by whoever wakes it, and whose `elem` is then the case that ran.
+The case operations are their own sudogs.  Their `sel` points to the SelectOp.  Its `success` is Go's selectDone:
+whoever wakes the goroutine sets it under the goroutine's lock, and then `elem` is the case that ran.
+
+What does not live here: the sends and receives themselves (chan.py).
 """
 
 from __future__ import annotations
@@ -40,14 +42,14 @@ from gort._runtime.core.op import WAIT_SELECT, WAIT_SELECT_NO_CASES
 
 rt_import()
 
-if not cython.compiled:  # what the .pxd has for C
-    DEFAULT = 1
-    TIMED = 2
+if not cython.compiled:  # the .pxd defines the same names for C.  Bits of SelectOp.kind:
+    DEFAULT = 1  # do not wait
+    TIMED = 2  # a case is on a timer's channel
 
 if cython.compiled:
 
     def address(c):
-        """Where the object lies: what orders the locks."""
+        """The object's address, which orders the locks."""
         return cython.cast(uintptr_t, cython.cast(cython.pointer(PyObject), c))
 
 else:
@@ -55,8 +57,9 @@ else:
 
 
 def lockorder(sel):
-    """Sorts the channels of the cases into the order in which they are locked, each once: a list through the cases, from
-    sel.heapidx on, each case's heapidx the next, -1 the end.  Insertion: cases are few."""
+    """Sorts the cases by their channel's address, with one case for each channel.  The result is a linked list of
+    indices: it starts in sel.heapidx, continues in each case's heapidx, and ends with -1.  An insertion sort, because
+    cases are few."""
     cases: tuple = sel.c
     op: Op
     other: Op
@@ -88,7 +91,7 @@ def lockorder(sel):
 
 
 def sellock(sel):
-    """Locks the channels in lock order."""
+    """Locks the channels in the order that lockorder has made."""
     cases: tuple = sel.c
     op: Op
     at: cython.int = sel.heapidx
@@ -99,7 +102,7 @@ def sellock(sel):
 
 
 def selunlock(sel):
-    """Unlocks them."""
+    """Unlocks the channels."""
     cases: tuple = sel.c
     op: Op
     at: cython.int = sel.heapidx
@@ -110,7 +113,7 @@ def selunlock(sel):
 
 
 def open_for(c, kind):
-    """Whether an operation of this kind can run now.  c is locked."""
+    """True when an operation of this kind on c can run now.  c is locked."""
     op: Op
     if kind == SEND:
         if c.isclosed or c.qcount < c.dataqsiz:
@@ -120,7 +123,7 @@ def open_for(c, kind):
         if c.qcount > 0 or c.isclosed:
             return True
         op = c.sendfirst
-    # A waiting case whose select has been won elsewhere is no partner.
+    # Skip waiting cases of a select of which another case has been claimed.
     while op is not None:
         if op.sel is None or not op.sel.success:
             return True
@@ -129,9 +132,11 @@ def open_for(c, kind):
 
 
 def pass1(cases, m):
-    """Picks one of the cases that can run, uniformly, and runs it; None when there is none.  All channels are locked.
+    """Picks one of the cases that can run, uniformly, and runs it.  None when there is none.  The locks are held of all
+    channels.
 
-    A partner seen by open_for may be won by another channel's waker before we claim it: then the pick is made again."""
+    The waiting operation that open_for has seen may be a case of another select, and a thread on another channel may
+    claim that select before try_op does.  Then the pick is made again."""
     op: Op
     pick: Op
     i: cython.int
@@ -161,18 +166,18 @@ def pass1(cases, m):
 
 
 class SelectOp(Op):
-    """`i, v, ok = await select(…)`.  c: the cases, a tuple of ChanOp or None; kind: DEFAULT, TIMED (a case is a timer's);
-    heapidx: the head of the lock order; index: 1 once it has waited."""
+    """`i, v, ok = await select(…)`.  c: the cases, a tuple of ChanOp or None; kind: DEFAULT and TIMED; heapidx: the
+    start of the lock order; index: QUEUED once it has waited."""
 
     what = "gort.select()"
 
     def begin(self, g):
-        """Pass 1, and pass 2 when no case can run."""
+        """Does pass 1, and pass 2 if no case can run."""
         cases: tuple = self.c
         n: cython.int = len(cases)
         i: cython.int
         m: M = getm()
-        if m is None:  # a foreign thread in gort.wait
+        if m is None:  # a thread outside the runtime, in gort.wait
             m = M()
             m.rand = (address(self) * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF) | 1
         op: Op
@@ -214,7 +219,7 @@ class SelectOp(Op):
         return PARK
 
     def leave(self):
-        """Pass 3: takes every case that is still queued out of its queue."""
+        """Pass 3: removes every case that is still queued from its queue."""
         cases: tuple = self.c
         op: Op
         i: cython.int
@@ -231,11 +236,11 @@ class SelectOp(Op):
                     op.c.timer.unblock()
 
     def finish(self):
-        """(index, value, ok) of the case that ran; (-1, None, False) for the default."""
+        """Returns (index, value, ok) of the case that ran; (-1, None, False) for the default."""
         cases: tuple = self.c
         pick: Op = self.elem
         i: cython.int = 0
-        if self.index and pick is not None:  # it has waited
+        if self.index and pick is not None:  # the select has waited
             self.leave()
         if pick is None:
             return (-1, None, False)
@@ -248,7 +253,7 @@ class SelectOp(Op):
         return (i, pick.elem, pick.success != 0)
 
     def abort(self):
-        """Claims the select for a cancellation, and leaves every queue."""
+        """Claims the select for a cancellation and removes its cases from every queue.  False when a case has run."""
         g: G = self.g
         if g is None:
             return False
@@ -262,19 +267,21 @@ class SelectOp(Op):
         return True
 
     def reason(self):
-        """select"""
+        """WAIT_SELECT, or WAIT_SELECT_NO_CASES."""
         return WAIT_SELECT if self.c else WAIT_SELECT_NO_CASES
 
 
 def select(*cases, default=False):
-    """`i, v, ok = await select(a.recv(), b.send(x))` runs one of the cases that can run, at random; waits when none can.
+    """Waits until one of several channel operations can run, and runs it: `i, v, ok = await select(a.recv(),
+    b.send(x))`.  If several can run, it picks one at random.  Follows Go's selectgo (runtime/select.go).
 
-    Returns the index of the case that ran, the received value (None for a send) and Go's comma-ok.  With default=True
-    it never waits: index -1 when no case can run.  None as a case is a nil channel: never ready.  A receive from a
-    closed channel runs, with ok False; a send to one raises ChannelClosed.  A case that did not run has had no effect.
+    The result is the index of the case that ran, the received value (None for a send) and Go's comma-ok.  With
+    default=True it never waits, and the index is -1 if no case can run.  A case may be None, which is never ready, like
+    Go's nil channel.  A receive from a closed channel runs, with ok False; a send to one raises ChannelClosed.  A case
+    that did not run has had no effect.
 
-    Raises TypeError for a case that is no channel operation and RuntimeError for one that was used before or appears
-    twice.  Follows Go's selectgo (runtime/select.go)."""
+    Raises TypeError for a case that is not a channel operation, RuntimeError for one that was used before or appears
+    twice."""
     op: Op
     sel: SelectOp
     bad: object = None
@@ -298,7 +305,7 @@ def select(*cases, default=False):
         for case in cases:
             if isinstance(case, ChanOp):
                 op = case
-                if op.state == OP_NEW:  # another goroutine may be waiting for it
+                if op.state == OP_NEW:  # else another goroutine may be waiting on it
                     op.state = OP_DONE
         raise bad
     sel = SelectOp.__new__(SelectOp)
@@ -308,7 +315,7 @@ def select(*cases, default=False):
 
 
 def look(cases):
-    """Lets the timers of the cases fire that are due."""
+    """Fires the timers of the cases that are due."""
     op: Op
     for op in cases:
         if op is not None and op.c.timer is not None:
@@ -316,7 +323,7 @@ def look(cases):
 
 
 def describe_case(case):
-    """What a wrong case is, for the message."""
+    """Names a wrong case and the remedy, for the message."""
     if isinstance(case, Chan):
         return "a channel: write ch.recv() or ch.send(value)"
     if isinstance(case, Op):

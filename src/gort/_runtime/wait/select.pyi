@@ -1,5 +1,5 @@
-# Types of select.py for type checkers; see runtime2.pyi. The value's type cannot follow from an index that is only
-# known at run time, so it is Any.
+# Types of select.py for type checkers; see runtime2.pyi. The value is Any, because its type depends on the index, which
+# is known only at run time.
 from collections.abc import Generator
 from typing import Any
 

@@ -1,4 +1,4 @@
-# sema.pxd: wait queues and the primitives that are hot, in C types.
+# sema.pxd: the C types of sema.py, the wait queues and the primitives built on them.
 from libc.stdint cimport int64_t
 from gort._runtime.c.rt cimport rt_mutex, rt_lock, rt_unlock
 from gort._runtime.core.lockrank cimport LOCK_RANK_SEMA

@@ -1,11 +1,12 @@
-"""Waiting for something other than a channel: mutexes, wait groups, semaphores, conditions.  Follows Go's
-runtime/sema.go and the types of package sync.
+"""Mutexes, wait groups, semaphores, conditions.  Follows Go's runtime/sema.go and the types of package sync.  What does
+not live here: sync.Cond, sync.Once and sync.Pool (gort/sync.py).
 
-Each object has one lock for its state, and a FIFO of waiting operations.  Whoever releases grants: it takes the first
-waiter out of the queue, changes the state on its behalf, and makes it ready, so a woken goroutine already has what it
-waited for, a cancelled one (taken out under the same lock) never does, and nobody overtakes.  Go's mutex lets running
-goroutines barge in and hands over only when somebody starves; with one coroutine switch costing tens of nanoseconds
-the fair rule is the simpler one, and was kept.
+Each object has one lock for its state, and a FIFO of waiting operations.  The releasing thread grants: it dequeues the
+first waiter, changes the state on its behalf, and makes it ready.  So a woken goroutine already has what it waited for,
+a cancelled one (dequeued under the same lock) never has it, and nobody overtakes.
+
+Rejected: Go's rule, by which running goroutines may take the mutex first and a waiter gets it only when it starves.  A
+switch of coroutines costs tens of nanoseconds, and the fair rule is simpler.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ from gort._runtime.core.op import (
 
 rt_import()
 
-COUNTER_MAX = 2**31 - 1  # of a WaitGroup, as in Go
+COUNTER_MAX = 2**31 - 1  # the largest count of a WaitGroup, as in Go
 _COUNTER_MAX = cython.declare(cython.longlong, COUNTER_MAX)  # the same for C
 
 
 def not_locked(what):
-    """Raises for an unlock of what is not locked, but not while a program's end closes its goroutines: one that is closed
-    in Cond.wait could not take the lock again, and has its `async with` unlock it all the same."""
+    """Raises RuntimeError for an unlock of an unlocked object, but not while the program ends.  Then a goroutine that
+    is closed in Cond.wait cannot take its lock again, and its `async with` unlocks all the same."""
     m: M = getm()
     if m is None or m.sched is None or not m.sched.ending:
         raise RuntimeError(f"sync: {what}")
@@ -71,7 +72,7 @@ class Waitq:
         op.index = QUEUED
 
     def pop(self):
-        """Takes the first operation out; None when there is none.  The state is locked."""
+        """Dequeues the first operation; None when there is none.  The state is locked."""
         op: Op = self.first
         if op is not None:
             self.first = op.next
@@ -85,7 +86,7 @@ class Waitq:
         return op
 
     def unlink(self, op):
-        """Takes op out of the middle; False when it is not there any more.  The state is locked."""
+        """Removes op from anywhere in the queue.  False when it is no longer there.  The state is locked."""
         prev: Op
         next: Op
         if op.index != QUEUED:
@@ -106,36 +107,37 @@ class Waitq:
         return True
 
     def enter(self, op):
-        """Takes what op asks for (READY), or enqueues it (PARK)."""
+        """Grants what op asks for and returns READY, or enqueues op and returns PARK."""
         raise NotImplementedError
 
     def left(self, op):
-        """op has been cancelled and taken out: a chain of operations that may go on now, through Op.next.  The state
-        is locked."""
+        """Called when op has been cancelled and dequeued.  Returns a chain of the operations that can be granted now.
+        The state is locked."""
         return None
 
 
 class WaitOp(Op):
-    """One wait: `kind` is its wait reason, `c` the object, `when` an amount, `sel` what to unlock once enqueued."""
+    """One wait.  `kind`: its wait reason; `c`: the object; `when`: the permits it wants; `sel`: what Cond.wait
+    unlocks."""
 
     @property
     def what(self):
-        """How it is written, for messages."""
+        """The operation as a user writes it, for messages."""
         return WHAT.get(self.kind, "a wait")
 
     def begin(self, g):
-        """Takes it now or waits."""
+        """Asks the object, which grants or enqueues the operation."""
         q: Waitq = self.c
         self.g = g
         return q.enter(self)
 
     def finish(self):
-        """None."""
+        """No result."""
         self.g = None
         return None
 
     def abort(self):
-        """Leaves the queue."""
+        """Dequeues the operation and wakes those that it held back; False when it has been granted."""
         q: Waitq = self.c
         r: cython.bint
         chain: Op = None
@@ -151,7 +153,7 @@ class WaitOp(Op):
         return r
 
     def reason(self):
-        """The kind is the wait reason."""
+        """`kind`, which is the wait reason."""
         return self.kind
 
 
@@ -166,22 +168,22 @@ WHAT = {
 
 
 class DoneOp(Op):
-    """An operation that is done at once: what `async with` awaits on leaving.  `kind` 1 gives back c."""
+    """An operation that never waits.  `async with` awaits it on leaving."""
 
     what = "the end of an async with"
 
     def begin(self, g):
-        """Nothing to do."""
+        """Always READY."""
         self.success = 1
         return READY
 
     def finish(self):
-        """None: an exception in the block goes on."""
+        """Returns None, so that `async with` does not swallow an exception of its block."""
         return None
 
 
 def new_wait(q, kind):
-    """A fresh wait on q."""
+    """Makes a wait of this kind on q."""
     op: WaitOp = WaitOp.__new__(WaitOp)
     op.c = q
     op.kind = kind
@@ -189,7 +191,7 @@ def new_wait(q, kind):
 
 
 def wake(chain):
-    """Makes the goroutines of a chain of granted operations ready.  No lock is held."""
+    """Makes the goroutines of a chain of granted operations ready.  The caller holds no lock."""
     op: Op
     while chain is not None:
         op = chain
@@ -199,9 +201,9 @@ def wake(chain):
 
 
 class Mutex(Waitq):
-    """A lock for goroutines: `async with mu:`, or `await mu.lock()` … `mu.unlock()`.
+    """A lock for goroutines: `async with mu:`, or `await mu.lock()` … `mu.unlock()`.  Follows Go's sync.Mutex.
 
-    Not reentrant, and not tied to the goroutine that took it, as in Go.  First come, first served."""
+    Not reentrant, and any goroutine may unlock it, as in Go.  First come, first served."""
 
     def __init__(self):
         if not cython.compiled:
@@ -209,7 +211,7 @@ class Mutex(Waitq):
         self.held = False
 
     def enter(self, op):
-        """Takes the mutex or waits."""
+        """Locks the mutex for op, or enqueues op."""
         r: cython.int = READY
         self.lock_state()
         if not self.held:
@@ -222,11 +224,11 @@ class Mutex(Waitq):
         return r
 
     def lock(self):
-        """`await mu.lock()` takes it, waiting while another goroutine has it."""
+        """`await mu.lock()` locks the mutex, and waits while another goroutine has it."""
         return new_wait(self, WAIT_MUTEX)
 
     def try_lock(self):
-        """Takes it if it is free: True when it did.  From any thread."""
+        """Locks the mutex if it is free.  True when it did.  Any thread may call it."""
         taken: cython.bint
         self.lock_state()
         taken = not self.held
@@ -236,9 +238,9 @@ class Mutex(Waitq):
         return taken
 
     def unlock(self):
-        """Releases it, to the goroutine that has waited longest.  From any thread.
+        """Unlocks the mutex, and hands it to the goroutine that has waited longest.  Any thread may call it.
 
-        Raises RuntimeError when it is not locked."""
+        Raises RuntimeError when the mutex is not locked."""
         op: Op = None
         held: cython.bint
         self.lock_state()
@@ -255,7 +257,7 @@ class Mutex(Waitq):
 
     @property
     def locked(self):
-        """Whether anybody has it."""
+        """True while the mutex is held."""
         return bool(self.held)
 
     def __aenter__(self):
@@ -273,9 +275,9 @@ class Mutex(Waitq):
 
 
 class RWMutex(Waitq):
-    """A lock for many readers or one writer: `async with rw.reader():`, `async with rw:` (or rw.writer()) to write.
+    """A lock for many readers (`async with rw.reader():`) or one writer (`async with rw:`, or rw.writer()).
 
-    A waiting writer holds back new readers; when a writer is done, the readers that waited go first, as in Go."""
+    As in Go's sync.RWMutex, a waiting writer holds back new readers, and after a writer waiting readers go first."""
 
     def __init__(self):
         if not cython.compiled:
@@ -285,7 +287,7 @@ class RWMutex(Waitq):
         self.nwriters = 0
 
     def enter(self, op):
-        """A reader (count: how many hold it) or a writer."""
+        """Locks for a reader (`count` of them hold the lock) or a writer, or enqueues op."""
         r: cython.int = READY
         op.success = 1
         self.lock_state()
@@ -307,7 +309,7 @@ class RWMutex(Waitq):
         return r
 
     def left(self, op):
-        """When the last waiting writer gives up, the readers it held back go on."""
+        """When the last waiting writer is cancelled, grants the readers that it held back.  The state is locked."""
         if op.kind == WAIT_RWMUTEX_W:
             self.nwriters -= 1
             if self.nwriters == 0 and not self.writing:
@@ -315,7 +317,7 @@ class RWMutex(Waitq):
         return None
 
     def admit(self):
-        """Lets every waiting reader in.  The state is locked; returns them as a chain."""
+        """Grants every waiting reader and returns them as a chain.  The state is locked."""
         chain: Op = None
         last: Op = None
         op: Op
@@ -331,15 +333,15 @@ class RWMutex(Waitq):
             last = op
 
     def rlock(self):
-        """`await rw.rlock()` takes it for reading."""
+        """`await rw.rlock()` locks for reading, and waits while a writer has the lock or waits for it."""
         return new_wait(self, WAIT_RWMUTEX_R)
 
     def lock(self):
-        """`await rw.lock()` takes it for writing."""
+        """`await rw.lock()` locks for writing, and waits until all others have unlocked."""
         return new_wait(self, WAIT_RWMUTEX_W)
 
     def try_rlock(self):
-        """Takes it for reading if that needs no wait: True when it did."""
+        """Locks for reading if that needs no wait.  True when it did.  Any thread may call it."""
         ok: cython.bint
         self.lock_state()
         ok = not self.writing and self.nwriters == 0
@@ -349,7 +351,7 @@ class RWMutex(Waitq):
         return ok
 
     def try_lock(self):
-        """Takes it for writing if that needs no wait: True when it did."""
+        """Locks for writing if that needs no wait.  True when it did.  Any thread may call it."""
         ok: cython.bint
         self.lock_state()
         ok = not self.writing and self.count == 0 and self.nwriters == 0
@@ -359,7 +361,7 @@ class RWMutex(Waitq):
         return ok
 
     def runlock(self):
-        """Gives up one read lock.  Raises RuntimeError when nobody reads."""
+        """Unlocks one reader.  Any thread may call it.  Raises RuntimeError when no reader holds the lock."""
         op: Op = None
         ok: cython.bint
         self.lock_state()
@@ -377,7 +379,7 @@ class RWMutex(Waitq):
             ready(op.g)
 
     def unlock(self):
-        """Gives up the write lock.  Raises RuntimeError when nobody writes."""
+        """Unlocks the writer.  Any thread may call it.  Raises RuntimeError when no writer holds the lock."""
         chain: Op = None
         ok: cython.bint
         self.lock_state()
@@ -395,11 +397,11 @@ class RWMutex(Waitq):
         wake(chain)
 
     def reader(self):
-        """`async with rw.reader():` reads."""
+        """`async with rw.reader():` locks for reading."""
         return Reader(self)
 
     def writer(self):
-        """`async with rw.writer():` writes."""
+        """`async with rw.writer():` locks for writing."""
         return self
 
     def __aenter__(self):
@@ -417,11 +419,11 @@ class Reader:
         self.rw = rw
 
     def lock(self):
-        """rlock."""
+        """The RWMutex's rlock."""
         return self.rw.rlock()
 
     def unlock(self):
-        """runlock."""
+        """The RWMutex's runlock."""
         self.rw.runlock()
 
     def __aenter__(self):
@@ -433,19 +435,20 @@ class Reader:
 
 
 def miscounted(delta):
-    """What WaitGroup.add raises where the counter has no room for delta."""
+    """The ValueError that WaitGroup.add raises when adding delta would take the counter out of its range."""
     return ValueError("sync: negative WaitGroup counter" if delta < 0 else "sync: WaitGroup counter overflow")
 
 
 class WaitGroup(Waitq):
-    """Waits for a number of goroutines: `wg.go(fn, *args)` or `wg.add(n)` … `wg.done()`, then `await wg.wait()`."""
+    """Waits for a number of goroutines to end: `wg.go(fn, *args)`, or `wg.add(n)` … `wg.done()`; then `await
+    wg.wait()`."""
 
     def __init__(self):
         if not cython.compiled:
             Waitq.__init__(self)
 
     def enter(self, op):
-        """Waits unless the counter is zero."""
+        """Enqueues op unless the counter is zero."""
         r: cython.int = READY
         self.lock_state()
         if self.count != 0:
@@ -457,10 +460,10 @@ class WaitGroup(Waitq):
         return r
 
     def add(self, delta=1):
-        """Adds delta, which may be negative, to the counter; at zero all who wait go on.  From any thread.
+        """Adds delta, which may be negative, to the counter.  At zero, wakes all waiters.  Any thread may call it.
 
-        Raises ValueError, and changes nothing, when the counter would become negative, or more than 2**31 - 1, where
-        Go's ends."""
+        Raises TypeError if delta is not an int.  Raises ValueError, and changes nothing, if the counter would become
+        negative or more than 2**31 - 1 (Go's limit too)."""
         if not isinstance(delta, int):
             raise TypeError(f"WaitGroup.add takes an int, not {type(delta).__name__}")
         if not -COUNTER_MAX <= delta <= COUNTER_MAX:
@@ -490,18 +493,18 @@ class WaitGroup(Waitq):
         wake(chain)
 
     def done(self):
-        """add(-1)."""
+        """Subtracts 1 from the counter, like add(-1)."""
         self.add(-1)
 
     def wait(self):
-        """`await wg.wait()` until the counter is zero."""
+        """`await wg.wait()` waits until the counter is zero."""
         return new_wait(self, WAIT_WAITGROUP)
 
 
 class Semaphore(Waitq):
     """`n` permits: `await sem.acquire(k)`, `sem.release(k)`, or `async with sem:` for one.  First come, first served.
 
-    Raises TypeError or ValueError for an n that is no non-negative int."""
+    Raises TypeError if n is not an int, ValueError if it is negative or 2**63 or more."""
 
     def __init__(self, n=1):
         if not cython.compiled:
@@ -516,7 +519,7 @@ class Semaphore(Waitq):
         self.count = n
 
     def enter(self, op):
-        """Takes op.when permits or waits."""
+        """Takes op.when permits for op, or enqueues op."""
         r: cython.int = READY
         self.lock_state()
         if self.first is None and self.count >= op.when:
@@ -529,7 +532,7 @@ class Semaphore(Waitq):
         return r
 
     def grant(self):
-        """Serves the waiters that can be served, in order.  The state is locked; returns them as a chain."""
+        """Grants waiters in order, as far as the permits go, and returns them as a chain.  The state is locked."""
         chain: Op = None
         last: Op = None
         op: Op
@@ -544,25 +547,25 @@ class Semaphore(Waitq):
         return chain
 
     def left(self, op):
-        """A large request that gives up may have held back smaller ones."""
+        """Grants the smaller requests that the cancelled one may have held back.  The state is locked."""
         return self.grant()
 
     def check(self, k):
-        """Raises ValueError for an amount that can never be had."""
+        """Raises TypeError if k is not an int, ValueError if it is negative or more than all permits."""
         if not isinstance(k, int):
             raise TypeError(f"a number of permits is an int, not {type(k).__name__}")
         if k < 0 or k > self.size:
             raise ValueError(f"cannot acquire {k} of {self.size} permits: it would wait for ever")
 
     def acquire(self, k=1):
-        """`await sem.acquire(k)` takes k permits, waiting until they are free.  ValueError when there are not so many."""
+        """`await sem.acquire(k)` takes k permits, and waits until they are free.  Raises as check does."""
         self.check(k)
         op: WaitOp = new_wait(self, WAIT_SEMACQUIRE)
         op.when = k
         return op
 
     def try_acquire(self, k=1):
-        """Takes k permits if they are free and nobody waits: True when it did."""
+        """Takes k permits if they are free and nobody waits.  True when it did.  Any thread may call it."""
         self.check(k)
         n: cython.longlong = k
         ok: cython.bint
@@ -574,7 +577,7 @@ class Semaphore(Waitq):
         return ok
 
     def release(self, k=1):
-        """Gives k permits back.  Raises ValueError when that is more than were taken.  From any thread."""
+        """Gives k permits back.  Raises ValueError when that is more than were taken.  Any thread may call it."""
         if not isinstance(k, int):
             raise TypeError(f"a number of permits is an int, not {type(k).__name__}")
         if not 0 <= k <= self.size:
@@ -601,14 +604,14 @@ class Semaphore(Waitq):
 
 
 class Notify(Waitq):
-    """The queue of a condition variable.  Follows notifyList (runtime/sema.go)."""
+    """The wait queue of a condition variable.  Follows notifyList (Go's runtime/sema.go)."""
 
     def __init__(self):
         if not cython.compiled:
             Waitq.__init__(self)
 
     def enter(self, op):
-        """Enqueues first, then releases the mutex: a signal in between is not lost."""
+        """Enqueues op first and then unlocks the locker, so that no signal in between is lost."""
         self.lock_state()
         self.push(op)
         self.unlock_state()
@@ -620,13 +623,13 @@ class Notify(Waitq):
         return PARK
 
     def wait(self, locker):
-        """The operation that waits for a notification, releasing locker once it is enqueued."""
+        """Returns the operation that waits for a notification and unlocks locker once it is enqueued."""
         op: WaitOp = new_wait(self, WAIT_COND)
         op.sel = locker
         return op
 
     def notify(self, all):
-        """Wakes the first waiter, or all that wait now."""
+        """Wakes the first waiter, or all waiters if `all` is set."""
         op: Op
         chain: Op = None
         last: Op = None

@@ -1,4 +1,4 @@
-# timechan.pxd: Timer and Ticker in C types.
+# timechan.pxd: the C types of timechan.py, Timer and Ticker.
 from libc.stdint cimport int64_t
 from gort._runtime.core.lockrank cimport LOCK_RANK_HCHAN
 from gort._runtime.c.rt cimport rt_mutex, rt_lock, rt_unlock

@@ -1,11 +1,13 @@
 """Timer, Ticker, after and after_func: timers that users hold.  Follows Go's time/sleep.go, time/tick.go and the
 channel timers of runtime/time.go (Go 1.23 and later).
 
-A timer's channel behaves as if it were unbuffered and the timer fired exactly when somebody looks: after stop() or
-reset() no stale value can be received.  It is in a heap only while a goroutine waits on its channel, so a timer that
-is made and stopped without a wait never touches one, and a program in which everybody else is asleep is found
-deadlocked even though a ticker that nobody reads goes on.  Everything here is guarded by the channel's lock, or by the
-timer's own where it starts a function.
+A timer's channel behaves as if it were unbuffered and the timer fired exactly when a goroutine looks at the channel, so
+no receive gets a stale value after stop() or reset().  A timer is in a heap only while a goroutine waits on its
+channel.  So a timer that is made and stopped without a wait never touches a heap, and a ticker that nobody reads does
+not hide a deadlock.  The channel's lock guards everything here; a timer that starts a function has no channel and its
+own lock.
+
+What does not live here: the heaps (sched/timers.py).
 """
 
 from __future__ import annotations
@@ -27,9 +29,10 @@ rt_import()
 
 
 class Timer(HeapTimer):
-    """`t = Timer(1.5)`; `await t.c.recv()` gives the time (time.time()) once, 1.5 seconds from now.
+    """Fires once: after `t = Timer(1.5)`, `await t.c.recv()` returns the time (time.time()) 1.5 seconds later.  Follows
+    Go's time.Timer (time/sleep.go).
 
-    A duration of zero or less fires at once.  TypeError or ValueError for what is no duration."""
+    Zero or less fires at once.  Raises TypeError if the duration is not a number, ValueError if it is NaN."""
 
     if not cython.compiled:
         expires = 0
@@ -41,12 +44,12 @@ class Timer(HeapTimer):
         context = None
 
         def lock_state(self):
-            """The channel's lock, or, where there is no channel, its own."""
+            """Takes the channel's lock, or the timer's own if it has no channel."""
             mu = self.c if self.c is not None else self.mu
             mu.lock()
 
         def unlock_state(self):
-            """Releases it."""
+            """Releases that lock."""
             mu = self.c if self.c is not None else self.mu
             mu.unlock()
 
@@ -56,7 +59,7 @@ class Timer(HeapTimer):
         self.c.timer = self
 
     def look(self):
-        """Fires now if it is due: called before anybody looks into the channel."""
+        """Fires the timer if it is due.  Called before each look at the channel."""
         now: cython.longlong
         if self.expires != 0:
             now = nanotime()
@@ -64,7 +67,8 @@ class Timer(HeapTimer):
                 self.fire(self.gen, now)
 
     def fire(self, gen, now):
-        """Sends the time, or starts the function, unless it was stopped or reset since."""
+        """Sends the time or starts the function, unless the timer has been stopped or reset since it was armed as
+        `gen`."""
         w: Op = None
         value: object = time.time() if self.fn is None else None
         again: cython.bint = False
@@ -75,14 +79,14 @@ class Timer(HeapTimer):
             self.unlock_state()
             return 0
         if self.period != 0:
-            # A whole number of periods later: a late ticker drops ticks, it does not drift.
+            # The next tick is a whole number of periods later: a late ticker drops ticks and does not drift.
             self.expires += self.period * (1 + (now - self.expires) // self.period)
         else:
             self.expires = 0
         if self.fn is None:
             w = deliver(self.c, value)
             if self.pid >= 0:
-                deltimer(self)  # a look found it due before its heap did, whose entry is of an instant that is past
+                deltimer(self)  # look has fired it before its P did; the entry in the heap is out of date
             if self.expires != 0 and self.blocked > 0 and self.pid < 0 and s is not None:
                 again = arm(s, self, self.expires)
         when = self.expires
@@ -96,7 +100,7 @@ class Timer(HeapTimer):
         return 0
 
     def block(self):
-        """A goroutine has begun to wait on the channel: from now on the timer must be in a heap."""
+        """Called when a goroutine begins to wait on the channel: arms the timer, so that something wakes it."""
         m: M = getm()
         first: cython.bint = False
         when: cython.longlong
@@ -110,7 +114,8 @@ class Timer(HeapTimer):
             wake_for(m.sched, when)
 
     def unblock(self):
-        """A goroutine no longer waits on the channel."""
+        """Called when a goroutine no longer waits on the channel: takes the timer out of its heap after the last
+        one."""
         self.lock_state()
         self.blocked -= 1
         if self.blocked == 0 and self.pid >= 0:
@@ -118,7 +123,7 @@ class Timer(HeapTimer):
         self.unlock_state()
 
     def set(self, when):
-        """Disarms it and arms it for `when` (0: not at all).  True when it was active."""
+        """Disarms the timer and arms it for `when` (ns; 0: leaves it disarmed).  True when it was active."""
         active: cython.bint
         first: cython.bint = False
         self.lock_state()
@@ -126,7 +131,7 @@ class Timer(HeapTimer):
         self.gen += 1
         if self.pid >= 0:
             deltimer(self)
-        # A function timer that is in no heap any more, but active, is about to fire: `gen` has just kept it from that.
+        # A function timer that is active but in no heap is just about to fire.  The new `gen` has prevented that.
         if self.fn is None and drain(self.c):
             active = True
         self.expires = when
@@ -139,26 +144,29 @@ class Timer(HeapTimer):
 
     @property
     def due(self):
-        """When it fires, on the runtime's clock in ns; 0 when it is not armed."""
+        """When the timer fires, on the runtime's clock in ns; 0 when it is not armed."""
         return self.expires
 
     def stop(self):
-        """Stops it.  True when that kept it from firing; no value can be received from its channel afterwards."""
+        """Stops the timer.  True when that prevented it from firing.  Afterwards its channel gives no value."""
         return bool(self.set(0))
 
     def reset(self, seconds):
-        """Arms it anew for `seconds` from now; True when it was active before.
+        """Arms the timer again, for `seconds` from now.  True when it was active before.
 
-        RuntimeError for one of after_func whose program has ended: there is nowhere to start its function."""
+        Raises TypeError or ValueError as Timer does.  Raises RuntimeError for a timer of after_func whose program has
+        ended, because there is no runtime left to start its function in."""
         if self.fn is not None and self.sched.ending:
             raise RuntimeError("Timer.reset: the program in which its function would be started has ended")
         return bool(self.set(max(1, when_after(to_ns(seconds)))))
 
 
 class Ticker(Timer):
-    """`t = Ticker(0.01)`; `await t.c.recv()` (or `async for now in t.c`) gives the time every 10 ms.
+    """A timer that fires again and again: after `t = Ticker(0.01)`, `await t.c.recv()` (or `async for now in t.c`)
+    gives the time every 10 ms.  Follows Go's time.Ticker (time/tick.go).
 
-    A slow receiver misses ticks; it never gets them late in a row.  ValueError for an interval that is not positive."""
+    A slow receiver misses ticks; they do not queue up for it.  Raises TypeError or ValueError as Timer does, and
+    ValueError if the interval is not positive."""
 
     def __init__(self, seconds):
         Timer.__init__(self, seconds)
@@ -168,7 +176,9 @@ class Ticker(Timer):
             raise ValueError(f"non-positive interval for Ticker: {seconds!r}")
 
     def reset(self, seconds):
-        """Stops the ticker and starts it with a new interval.  ValueError when it is not positive."""
+        """Stops the ticker and starts it with a new interval, in seconds.  True when it was active before.
+
+        Raises TypeError or ValueError as Ticker does."""
         period: cython.longlong = to_ns(seconds)
         if period <= 0:
             raise ValueError(f"non-positive interval for Ticker.reset: {seconds!r}")
@@ -177,14 +187,16 @@ class Ticker(Timer):
 
 
 def after(seconds):
-    """A channel that gives the time once, `seconds` from now: `await after(1).recv()`.  Follows Go's time.After."""
+    """Returns a channel that gives the time once, `seconds` from now: `await after(1).recv()`.  Follows Go's time.After
+    (time/sleep.go).  Raises TypeError or ValueError as Timer does."""
     return Timer(seconds).c
 
 
 def after_func(seconds, fn, *args):
-    """Starts fn(*args) in a goroutine of its own, `seconds` from now; returns a Timer to stop or reset it.
+    """Starts fn(*args) in its own goroutine, `seconds` from now.  Returns a Timer to stop or reset it.  Follows Go's
+    time.AfterFunc (time/sleep.go).
 
-    TypeError when fn cannot be called, RuntimeError outside a running runtime.  Follows Go's time.AfterFunc."""
+    Raises TypeError if fn cannot be called, RuntimeError outside a running runtime, and as Timer does."""
     m: M = getm()
     if not callable(fn):
         raise TypeError(f"gort.after_func(seconds, fn, *args): fn must be callable, not {type(fn).__name__}")
