@@ -126,7 +126,7 @@ def test_deadlines(run: Run) -> None:
         shorter, cancel_shorter = context.with_timeout(ctx, 1)
         deadline = shorter.deadline()
         assert deadline is not None
-        assert now + 1 <= deadline < now + 50
+        assert now + 1 <= deadline <= time.monotonic() + 1
         longer, cancel_longer = context.with_timeout(ctx, 1000)
         assert longer.deadline() == now + 100
         assert context.without_cancel(ctx).deadline() is None
@@ -135,7 +135,7 @@ def test_deadlines(run: Run) -> None:
         wall, cancel_wall = context.with_deadline(ctx, datetime.now(UTC) + timedelta(seconds=10))
         deadline = wall.deadline()
         assert deadline is not None
-        assert abs(deadline - (now + 10)) < 5
+        assert now + 9 <= deadline <= time.monotonic() + 11  # a second for what the system's clock is set by meanwhile
         past, _ = context.with_deadline(ctx, datetime.now() - timedelta(seconds=1))
         assert isinstance(past.err(), TimeoutError)
         for stop in (cancel, cancel_shorter, cancel_longer, cancel_endless, cancel_wall):

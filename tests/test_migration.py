@@ -14,18 +14,25 @@ import pytest
 from support import environment, gort_cli
 
 HEAD = """\
-import contextvars, sqlite3, threading, time, gort
+import contextvars, os, sqlite3, threading, time, gort
 from gort import runtime
+from gort._runtime.watch import sysmon
+if os.environ.get("KEEPS_P"): sysmon.retake = lambda s, seen: (0, False, False)
 lock = threading.RLock()
 cond = threading.Condition()
 mine = threading.local()
 """
 
 
-def run(tmp_path: Path, body: str, mode: int, procs: int = 1) -> subprocess.CompletedProcess[str]:
+def run(
+    tmp_path: Path, body: str, mode: int, procs: int = 1, *, keeps_p: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Runs HEAD and body.  With keeps_p sysmon hands no P on: on a busy machine a thread that gets no processor looks
+    blocked to it, and goroutines that this test has run on one thread would be on two."""
     file = tmp_path / "prog.py"
     file.write_text(HEAD + body)
-    env = environment(GODEBUG=f"lockrank=1,migration={mode}", GOMAXPROCS=str(procs))
+    changes = {"GODEBUG": f"lockrank=1,migration={mode}", "GOMAXPROCS": str(procs), "KEEPS_P": "1" if keeps_p else None}
+    env = environment(**changes)
     return gort_cli("run", str(file), env=env)
 
 
@@ -56,7 +63,7 @@ async def main():
 def test_held_across_an_await_is_reported(tmp_path: Path, what: str) -> None:
     """Once for each place, with the goroutine, both lines and the remedy; nothing need have gone wrong."""
     body = HELD.format(what)
-    done = run(tmp_path, body, 1)
+    done = run(tmp_path, body, 1, keeps_p=True)
     assert done.returncode == 0, done.stderr
     assert len(re.findall("^gort: goroutine ", done.stderr, re.MULTILINE)) == 1, done.stderr
     assert re.match(r"gort: goroutine \d+ waits while it holds a threading\.RLock", done.stderr)
@@ -96,7 +103,7 @@ async def main():
         "def plain():\n    with lock:\n        gort.wait(gort.sleep(0.001))\n"
         "async def main():\n    async with gort.Group() as g:\n        g.go(plain)\n",
         "async def main():\n    def notifies():\n        with cond: cond.notify_all()\n"
-        "    with cond:\n        gort.go(notifies)\n        cond.wait(5)\n    await gort.sleep(0.001)\n",
+        "    with cond:\n        gort.go(notifies)\n        assert cond.wait(200)\n    await gort.sleep(0.001)\n",
         "async def main():\n    async with gort.sync.Mutex():\n        await gort.sleep(0.001)\n",
         "async def main():\n    threading.local().x = 1\n    mine.x = 1\n    await gort.sleep(0.001)\n    mine.x\n"
         "    del mine.x\n    assert not hasattr(mine, 'x')\n",
@@ -123,18 +130,17 @@ async def second():
 
 async def main():
     ch = gort.Chan()
-    gort.go(first, ch)
-    await gort.sleep(0.001)
-    gort.go(second)
-    await gort.sleep(0.001)
-    await ch.send(1)
-    await gort.sleep(0.001)
+    async with gort.Group() as group:
+        group.go(first, ch)
+        await gort.gosched()  # until it waits
+        await group.go(second)
+        await ch.send(1)
 """
 
 
 def test_two_goroutines_in_one_rlock(tmp_path: Path) -> None:
     """To the lock they are one thread, so both get it; with migration=2 the second does not."""
-    done = run(tmp_path, SHARED, 1)
+    done = run(tmp_path, SHARED, 1, keeps_p=True)
     assert done.stdout == "both are inside\n", done.stderr
     assert re.search(r"goroutine \d+ takes a threading\.RLock that goroutine \d+ holds across an await", done.stderr)
     assert f"prog.py:{line(SHARED, '# first')} (main.first)\n" in done.stderr
@@ -182,15 +188,14 @@ async def main():
     ch = gort.Chan()
     async with gort.Group() as group:
         group.go(one, ch)
-        await gort.sleep(0.001)
-        group.go(two)
-        await gort.sleep(0.001)
+        await gort.gosched()  # until it waits
+        await group.go(two)
         await ch.send(1)
 """
-    done = run(tmp_path, body, 1)
+    done = run(tmp_path, body, 1, keeps_p=True)
     assert done.stdout == "2\n", done.stderr
     assert "and another goroutine on this thread has set it since" in done.stderr
-    done = run(tmp_path, body, 2)
+    done = run(tmp_path, body, 2, keeps_p=True)
     assert "RuntimeError: goroutine" in done.stderr
 
 

@@ -120,7 +120,7 @@ async def storm(leaf: Callable[[], Coroutine[Any, Any, None]]) -> int:
     started: list[None] = []
 
     async def spawner() -> None:
-        while time.monotonic() < end:
+        while not started or time.monotonic() < end:
             for _ in range(20):
                 started.append(None)
                 gort.go(leaf)
@@ -165,8 +165,9 @@ def test_goroutines_are_counted_right_while_sysmon_looks_on(procs: int) -> None:
             numbers.append(m.curg.goid)
 
         await storm(leaf)
-        await gort.sleep(0.02)  # until the other Ms wait too, and hold no goroutine but their last
         s = runtime2.current_m().sched
+        while s.nmidle < len(s.allm) - 1:  # until the other Ms wait too, and hold no goroutine but their last
+            time.sleep(0.001)  # not an await: each wakes one that looks for work
         references = Counter[int]()
         for i in range(len(s.allgs)):  # an index, not a loop over the list: that would hold another reference
             if s.allgs[i].status == runtime2._Gdead:
@@ -189,7 +190,7 @@ def test_park_and_wake_as_fast_as_possible(procs: int) -> None:
     async def main() -> bool:
         async def ping(a: gort.Chan[int], b: gort.Chan[int]) -> int:
             n = 0
-            while time.monotonic() < end:
+            while n == 0 or time.monotonic() < end:
                 await a.send(n)
                 assert await b.recv() == n
                 n += 1
