@@ -41,7 +41,7 @@ instrument() {
         { tail -n 30 "$folder.log" >&2; die "the build failed: $folder.log"; }
     cd "$folder"
     export PYTHONPATH=$PWD/src${PYTHONPATH:+:$PYTHONPATH} GORT_PURE='' PYTHONDONTWRITEBYTECODE=1
-    export GORT_TEST_TIMEOUT=${GORT_TEST_TIMEOUT:-600}
+    export GORT_TEST_TIMEOUT=${GORT_TEST_TIMEOUT:-3600}
 }
 
 case $mode in
