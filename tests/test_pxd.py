@@ -187,3 +187,9 @@ def test_one_way_to_import(py: Path) -> None:
         if isinstance(node, ast.If) and "cython.compiled" in ast.unparse(node.test):
             for part in (*node.body, *node.orelse):
                 assert not isinstance(part, ast.Import | ast.ImportFrom), f"line {part.lineno}"
+
+
+def test_no_stub_says_only_any() -> None:
+    for stub in RUNTIME.rglob("*.pyi"):
+        said = [n for n in ast.parse(stub.read_text()).body if isinstance(n, ast.ClassDef | ast.FunctionDef)]
+        assert [n for n in said if n.name != "__getattr__"], stub
