@@ -1,10 +1,10 @@
-"""A chat server: every line goes to everybody else.
+"""A chat server: it sends every line to all other clients.
 
     gort run examples/chat.py 127.0.0.1:6000
     nc 127.0.0.1 6000
 
-Each client has a goroutine that reads, one that writes, and a channel of lines between the room and the writer.  The
-channel is the policy for slow clients: the room never waits for one; whose channel is full is dropped.
+Each client has a goroutine that reads and one that writes, and a channel of lines from the room to the writer.  The
+room never waits for a slow client: when a client's channel is full, the room drops the client.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NAME_S = 30.0
 
 @dataclass(eq=False)
 class Client:
-    """Somebody in the room."""
+    """A client in the room."""
 
     name: str
     conn: net.Conn
@@ -30,7 +30,7 @@ class Client:
 
 
 class Room:
-    """Who is here.  One goroutine owns the set: the others send it events, so no lock is needed."""
+    """The clients in the room.  One goroutine owns the set, and the others send it events.  So no lock is needed."""
 
     def __init__(self) -> None:
         self.events: Any = gort.Chan()

@@ -1,9 +1,9 @@
-"""A crawler of one site: so many pages at a time, and not longer than a deadline.
+"""A crawler of one site, with a limit on the pages fetched at a time, and a deadline for the whole.
 
     gort run examples/crawler.py 127.0.0.1:8000 / --at-once 8 --seconds 10
 
-Prints each page once, with its status and how many bytes it has; exit status 1 if the deadline came first, or
-not one page.  Uses the client of httpd.py, and so h11 (pip install h11).
+Prints each page once, with its status and its size in bytes.  The exit status is 1 if the deadline came first, or if
+there was no page at all.  Uses the client of httpd.py, and so needs h11 (pip install h11).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Links(HTMLParser):
         self.found: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: Any) -> None:
-        """<a href=…>"""
+        """Notes the target of an <a href=…>."""
         if tag == "a":
             self.found += [value for name, value in attrs if name == "href" and value]
 
@@ -43,10 +43,10 @@ def links(base: str, page: bytes) -> list[str]:
 
 
 async def crawl(address: str, start: str, at_once: int, seconds: float) -> tuple[dict[str, tuple[int, int]], bool]:
-    """({path: (status, size)}, whether everything was seen in time).
+    """Returns ({path: (status, size)}, True if everything was seen in time).
 
-    Pages are fetched and read by goroutines, many at a time and on every P; what has been seen, and what is printed, is
-    this one's alone: the others send it what they find, so no lock is needed."""
+    Many goroutines fetch and read pages, on every P.  Only this one knows what has been seen, and prints.  The others
+    send it what they find, so no lock is needed."""
     seen = {start}
     pages: dict[str, tuple[int, int]] = {}
     slots = gort.sync.Semaphore(at_once)

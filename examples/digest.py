@@ -2,16 +2,17 @@
 
     gort run examples/digest.py [DIRECTORY] [--list] [--jobs N] [--quiet]
 
-Without DIRECTORY: the standard library of the interpreter in use, without its site-packages.  --list prints a line for
-each file as `sha256sum` does (`gort run examples/digest.py DIR --list | sha256sum --check` agrees).  The combined digest
-is the SHA-256 of those lines, so two trees have the same one exactly when they hold the same files under the same names.
+Without DIRECTORY it digests the standard library of the interpreter in use, without its site-packages.  --list prints a
+line for each file as `sha256sum` does (`gort run examples/digest.py DIR --list | sha256sum --check` agrees).  The
+combined digest is the SHA-256 of such lines, with names relative to the tree.  So two trees have the same combined
+digest exactly when they hold the same files under the same names.
 
-The shape is the pipeline that every Go programmer knows.  The walker sends paths; the digesters, of which there are
---jobs (default: twice the usable CPUs, at least 4), receive paths and send results; main collects.  Reading and hashing
-happens in gort.blocking: the call releases the GIL while it reads and while it hashes large blocks, and no goroutine
-waits for it.  Symbolic links are not followed, and what is neither a file nor a directory is left out.
+The program is the pipeline that every Go programmer knows.  The walker sends paths; the digesters receive paths and
+send results; main collects.  There are --jobs digesters (default: twice the usable CPUs, at least 4).  They read and
+hash in gort.blocking: the call releases the GIL while it reads and while it hashes large blocks, and other goroutines
+go on meanwhile.  The walker follows no symbolic links, and leaves out what is neither a file nor a directory.
 
-Exit status: 0; 1 when something cannot be read (it is named); 2 for wrong arguments; 130 after Ctrl-C.
+Exit status: 0; 1 when something cannot be read (the message names it); 2 for wrong arguments; 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -43,14 +44,14 @@ class Result:
 
 @dataclass
 class Total:
-    """What the collector has seen."""
+    """The results that the collector has received."""
 
     results: list[Result] = field(default_factory=list)
     size: int = 0
     start: float = field(default_factory=time.monotonic)
 
     def line(self) -> str:
-        """files, bytes, time and speed so far."""
+        """Files, bytes, time and speed so far, as text."""
         seconds = max(time.monotonic() - self.start, 1e-9)
         mib = self.size / (1 << 20)
         return f"{len(self.results):,} files, {self.size:,} bytes, {seconds:.2f} s, {mib / seconds:.1f} MiB/s"
@@ -83,7 +84,7 @@ def digest_files(paths: list[str]) -> list[Result]:
 
 
 async def walk(ctx: context.Context, root: str, skip: str, paths: gort.Chan[list[str]]) -> None:
-    """Sends the tree's files in batches, those under `skip` left out; returns early when ctx is done."""
+    """Sends the tree's files in batches, without those under `skip`; returns early when ctx is done."""
     done = ctx.done()
     pending = [root]
     batch: list[str] = []
@@ -175,14 +176,14 @@ class Progress:
         sys.stderr.flush()
 
     def clear(self) -> None:
-        """Takes the line away, before anything else is printed."""
+        """Erases the line, before anything else is printed."""
         if self.shown and self.terminal:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
 
 
 def listing_line(result: Result) -> str:
-    """As `sha256sum` prints it, with its escapes for odd names."""
+    """A line as `sha256sum` prints it, with its escapes for names that contain a backslash or the end of a line."""
     name = result.path
     if not any(c in name for c in "\\\n\r"):
         return f"{result.digest}  {name}\n"
@@ -191,7 +192,7 @@ def listing_line(result: Result) -> str:
 
 
 def combined_digest(total: Total, root: str) -> str:
-    """One digest for the tree: of its listing, with names relative to the root."""
+    """The digest of the tree's listing, with names relative to the root."""
     sha = hashlib.sha256()
     for result in total.results:
         relative = Result(os.path.relpath(result.path, root), result.digest, result.size)
@@ -200,7 +201,7 @@ def combined_digest(total: Total, root: str) -> str:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line.  Exits with status 2 where it is wrong."""
     parser = argparse.ArgumentParser(prog="digest.py", description="Digest a directory tree with goroutines.")
     parser.add_argument("directory", nargs="?", help="default: the standard library")
     parser.add_argument("--list", action="store_true", help="print a line for each file, as sha256sum does")

@@ -3,7 +3,7 @@
     gort run examples/echo.py serve 127.0.0.1:7000
     gort run examples/echo.py talk 127.0.0.1:7000 hello world
 
-One goroutine per connection, in straight-line code.  An idle client is dropped after a minute.
+Each connection has one goroutine, in straight-line code.  The server drops a client that is idle for a minute.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ IDLE_S = 60.0
 
 
 async def echo(conn: net.Conn) -> None:
-    """Sends back what comes, until the client ends its side or says nothing for a minute."""
+    """Sends back what it receives, until the client ends its side or sends nothing for a minute."""
     async with conn:
         try:
             while True:
@@ -26,7 +26,7 @@ async def echo(conn: net.Conn) -> None:
                 if not data:
                     return
                 await conn.write(data)
-        except OSError as e:  # reset, or idle: this client's affair alone
+        except OSError as e:  # reset, or idle for too long: only this client's connection ends
             print(f"{conn.remote_addr}: {e.strerror}", file=sys.stderr)
 
 

@@ -2,8 +2,9 @@
 
     gort run examples/fanin.py [SECONDS]
 
-Every source speaks on a channel of its own, at its own pace.  One loop listens to all of them, to a timer that is armed
-anew after each message (nobody has said anything for a while), and to a context (the conversation is over).
+Every source sends on a channel of its own, at its own pace.  One loop listens to all of them, to a timer, and to a
+context.  The timer is reset after each message, and ends the loop when no source has sent anything for a while.  The
+context ends the whole after SECONDS.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ async def speak(ctx: context.Context, name: str, pace: float, out: gort.Chan[str
 
 
 async def listen(ctx: context.Context, *sources: gort.Chan[str]) -> tuple[list[str], str]:
-    """(the messages of all sources as they came, why it ended)."""
+    """Returns (the messages of all sources in the order in which they came, why it ended)."""
     messages: list[str] = []
     quiet = gort.Timer(QUIET)
     while True:

@@ -3,8 +3,8 @@
     gort run examples/httpd.py serve 127.0.0.1:8000 DIRECTORY
     gort run examples/httpd.py get 127.0.0.1:8000 /index.html
 
-h11 knows the protocol and does no input or output; gort.net does those.  Keep-alive, HEAD, ranges of one part, and files
-sent without a copy (sendfile).
+h11 implements the protocol and does no input or output; gort.net does those.  The server supports keep-alive, HEAD and
+ranges of one part, and sends files without a copy (sendfile).
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class Http:
         self.h11 = h11.Connection(role)
 
     async def next_event(self) -> Any:
-        """The next thing that the peer says."""
+        """The next event of the protocol that the peer sends."""
         while (event := self.h11.next_event()) is h11.NEED_DATA:
             self.h11.receive_data(await self.conn.read())
         return event
 
     async def send(self, *events: Any) -> None:
-        """Says several things at once."""
+        """Sends several events with one write."""
         await self.conn.write(b"".join([self.h11.send(event) or b"" for event in events]))
 
 
@@ -57,7 +57,7 @@ def find(root: str, target: bytes) -> str | None:
 
 
 def one_range(value: str, size: int) -> tuple[int, int] | None:
-    """(start, end) of "bytes=2-5"; None where it is not one range of this file."""
+    """Returns (start, end) of a Range such as "bytes=2-5"; None where it is not one range of this file."""
     unit, _, spec = value.partition("=")
     first, dash, last = spec.partition("-")
     if unit.strip() != "bytes" or not dash or "," in spec or not (first or last).isdigit():
@@ -69,7 +69,7 @@ def one_range(value: str, size: int) -> tuple[int, int] | None:
 
 
 async def answer(http: Http, request: Any, root: str) -> None:
-    """One request of a client."""
+    """Answers one request of a client."""
     headers = {k.decode(): v.decode("latin-1") for k, v in request.headers}
     if request.method not in (b"GET", b"HEAD"):
         return await plain(http, 405, "only GET and HEAD")
@@ -116,7 +116,7 @@ async def answer(http: Http, request: Any, root: str) -> None:
 
 
 class Blank:
-    """Stands for bytes that h11 need not see, only count."""
+    """Stands for bytes that h11 counts but need not see."""
 
     def __init__(self, n: int) -> None:
         self.n = n
@@ -126,7 +126,7 @@ class Blank:
 
 
 async def plain(http: Http, status: int, text: str, request: Any = None) -> None:
-    """A short answer in words; to a HEAD only how many they would be."""
+    """Answers with a short text; a HEAD gets only the text's length."""
     body = text.encode() + b"\n"
     head = h11.Response(
         status_code=status, headers=[("Content-Type", "text/plain"), ("Content-Length", str(len(body)))]
@@ -138,7 +138,7 @@ async def plain(http: Http, status: int, text: str, request: Any = None) -> None
 
 
 async def serve_client(conn: net.Conn, root: str) -> None:
-    """All the requests of one connection."""
+    """Answers the requests of one connection."""
     async with conn:
         http = Http(conn, h11.SERVER)
         try:
@@ -160,7 +160,7 @@ async def serve_client(conn: net.Conn, root: str) -> None:
                 except OSError:
                     pass
         except OSError:
-            pass  # it went away, or said nothing for too long
+            pass  # the client went away, or sent nothing for too long
         except Exception:
             traceback.print_exc()  # a mistake of ours must not end the others' connections: net/http recovers too
 
@@ -175,7 +175,7 @@ async def serve(address: str, root: str) -> None:
 
 
 async def fetch(address: str, target: str, timeout: float = 30.0) -> tuple[int, dict[str, str], bytes]:
-    """One GET: (status, headers, body)."""
+    """Sends one GET.  Returns (status, headers, body)."""
     async with await net.dial("tcp", address, timeout=timeout) as conn:
         conn.set_deadline(timeout)
         http = Http(conn, h11.CLIENT)

@@ -2,8 +2,9 @@
 
     gort run examples/proxy.py 127.0.0.1:9000 127.0.0.1:7000
 
-What one side sends goes to the other; when one side ends its stream, the other is told, and the opposite direction goes
-on until it ends too.  Backpressure is the sockets' own: a slow reader slows its writer.
+It sends what one side writes to the other side.  When one side ends its stream, the proxy ends the stream to the other
+side, and the opposite direction goes on until it ends too.  The sockets give the backpressure: a slow reader slows its
+writer.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ BUFFER = 64 * 1024
 
 
 async def pipe(source: net.Conn, target: net.Conn) -> int:
-    """Copies until the end of the stream, and passes that on; how many bytes."""
+    """Copies until the end of the stream, and passes the end on.  Returns the number of bytes."""
     buffer = memoryview(bytearray(BUFFER))
     total = 0
     while n := await source.readinto(buffer):
@@ -27,12 +28,12 @@ async def pipe(source: net.Conn, target: net.Conn) -> int:
     try:
         target.close_write()
     except OSError:
-        pass  # it has gone already
+        pass  # the target has gone already
     return total
 
 
 async def forward(client: net.Conn, address: str) -> None:
-    """One client's connection."""
+    """Serves one client's connection."""
     async with client:
         try:
             server = await net.dial("tcp", address, timeout=DIAL_S)
@@ -46,7 +47,7 @@ async def forward(client: net.Conn, address: str) -> None:
                     g.go(pipe, client, server)
                     g.go(pipe, server, client)
             except* OSError:
-                # One side was reset: so is the other, since an ordinary end would say that all was sent.
+                # One side was reset.  Reset the other too: an ordinary end would say that everything was sent.
                 for conn in (client, server):
                     if not conn.closed:
                         conn.reset()

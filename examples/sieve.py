@@ -1,9 +1,9 @@
-"""The concurrent prime sieve: a goroutine for each prime, in a chain.
+"""The concurrent prime sieve: a chain with one goroutine for each prime.
 
     gort run examples/sieve.py [COUNT]
 
-Each filter passes on what its prime does not divide, so what comes out of the last one is the next prime.  The filters
-never return: when main does, the runtime closes them.
+Each filter passes on the numbers that its prime does not divide.  So the next number that the last filter passes on is
+the next prime.  The filters never return: the runtime closes them when main returns.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import gort
 
 
 async def generate(out: gort.Chan[int]) -> None:
-    """2, 3, 4, …"""
+    """Sends 2, 3, 4, …"""
     n = 2
     while True:
         await out.send(n)

@@ -1,11 +1,11 @@
-"""A worker pool: jobs in, results out, a fixed number of workers, and a deadline for the whole.
+"""A worker pool: a fixed number of workers takes jobs and sends results, with a deadline for the whole.
 
     gort run examples/worker_pool.py [WORKERS] [JOBS] [SECONDS]
 
 A Group ends when all its members have ended; the first one to fail would cancel the others.  The context's deadline
-stops the producer: it is one more case of its select, and the workers end because the jobs do.  Counting the primes
-below a number stands for work that computes; with more than one P, on an interpreter without the GIL, the workers run
-side by side.
+stops the producer, whose select has the context as one more case.  Then the producer closes the channel of jobs, and
+that ends the workers.  A job counts the primes below a number; it stands for work that computes.  With more than one P,
+on an interpreter without the GIL, the workers run in parallel.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gort import context
 
 
 def count_primes(below: int) -> int:
-    """A job: how many primes there are below a number."""
+    """A job: counts the primes below a number."""
     sieve = bytearray([1]) * max(below, 2)
     sieve[0:2] = b"\0\0"
     for i in range(2, int(below**0.5) + 1):
@@ -28,7 +28,7 @@ def count_primes(below: int) -> int:
 
 
 async def produce(ctx: context.Context, jobs: gort.Chan[int], count: int) -> int:
-    """Sends the jobs until there are no more or ctx is done; how many it sent."""
+    """Sends the jobs until there are no more or ctx is done.  Returns how many it has sent."""
     try:
         for i in range(count):
             case, _, _ = await gort.select(ctx.done().recv(), jobs.send(10_000 + 100 * i))
@@ -46,7 +46,7 @@ async def work(jobs: gort.Chan[int], results: gort.Chan[tuple[int, int]]) -> Non
 
 
 async def run_pool(workers: int, count: int, seconds: float) -> tuple[int, dict[int, int]]:
-    """(how many jobs were sent, the results)."""
+    """Returns (how many jobs were sent, the results)."""
     jobs: gort.Chan[int] = gort.Chan()
     results: gort.Chan[tuple[int, int]] = gort.Chan(workers)
 
@@ -65,7 +65,7 @@ async def run_pool(workers: int, count: int, seconds: float) -> tuple[int, dict[
 
 
 async def main() -> None:
-    """Runs it and prints what was done."""
+    """Runs the pool and prints what it has done."""
     try:
         workers, count = (int(text) for text in (sys.argv[1:3] + ["4", "200"][len(sys.argv[1:3]) :]))
         seconds = float(sys.argv[3]) if len(sys.argv) > 3 else 10.0
