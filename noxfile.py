@@ -122,13 +122,15 @@ def tests(session: nox.Session, version: str, core: str) -> None:
 
 
 for _version, _python in PYTHONS.items():
-
-    @nox.session(name=f"{_version}-env", python=_python, allow_parallel=False)
+    # Tagged as the tests are, so that all builds come before the first test: nothing else runs beside a build.
+    @nox.session(name=f"{_version}-env", python=_python, tags=["test"], allow_parallel=False)
     def _environment(session: nox.Session, version: str = _version) -> None:
         """What the sessions of this interpreter run in."""
         environment(session, version)
 
-    for _core in ("pure", "compiled"):
+
+for _version in PYTHONS:
+    for _core in ("compiled", "pure"):
 
         @nox.session(
             name=f"{_version}-{_core}",
