@@ -1,7 +1,7 @@
 """The exceptions that users see, and two of the runtime's own.  Imports nothing, so every room may raise them.
 
-Each can be pickled and copied with its attributes, so that one raised in a worker of a process pool arrives whole.  Some
-have an `__init__` that only passes its arguments on: `inspect.signature` finds none in Exception.
+Each can be pickled and copied with its attributes, so that one raised in a worker of a process pool arrives whole.
+Some have an `__init__` that only passes its arguments on, because `inspect.signature` finds none in Exception.
 """
 
 from __future__ import annotations

@@ -125,8 +125,7 @@ def never_awaited(op):
 
 
 def set_public(cls, home, signature):
-    """Sets the class's __module__ to `home`, its public module, and its __signature__ if it is compiled and signature is
-    not None."""
+    """Makes `home` the class's __module__ and, if it is compiled, gives it a signature; None: it has none."""
     rt_set_public(cls, home, signature)
 
 

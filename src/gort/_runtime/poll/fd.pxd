@@ -1,4 +1,4 @@
-# fd.pxd: descriptors in C types.
+# fd.pxd: the C types of fd.py, descriptors that goroutines read and write.
 cimport cython
 from gort._runtime.poll.polldesc cimport NetOp, PollDesc
 

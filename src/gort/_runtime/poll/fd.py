@@ -1,16 +1,15 @@
 # cython: boundscheck=False, wraparound=False
 """Descriptors that goroutines read and write.  Follows Go's internal/poll/fd_unix.go.
 
-FD turns a method call into an operation object; the operation knows how to attempt itself once (IOOp.attempt) and what
-its outcome means (IOOp.finish).  Everything about waiting is netpoll.py's.
+A method of FD makes an operation object.  The operation makes one attempt (IOOp.attempt) and turns its outcome into a
+result or an exception (IOOp.finish).
 
-- A write is all or nothing in order: what other goroutines write goes before or after it, never between.  When it fails
-  half-way, the exception's `written` says how many bytes went.
-- `pushed` holds bytes that were taken from the kernel for an operation that then could not give them to anybody (a
-  compound read that was cancelled, or that looked for a delimiter and got more): the next read begins with them.  It
-  belongs to the owner of the read side.
+- A write is not interleaved with others: what other goroutines write goes before or after it.  If it fails half-way,
+  the exception's `written` is the number of bytes that were written.
+- `pushed` holds bytes that an operation has read and could not return: a compound read that was cancelled, or that
+  looked for a delimiter and got more.  The next read begins with them.  Only the owner of the read side uses it.
 
-What does not live here: addresses, options, TLS, compound operations (gort/net).
+What does not live here: waiting (polldesc.py, netpoll.py); addresses, options, TLS, compound operations (gort/net).
 """
 
 from __future__ import annotations
@@ -46,15 +45,15 @@ from gort._runtime.poll.neterrors import Closed, DeadlineExceeded
 
 rt_import()
 
-if not cython.compiled:  # what the .pxd has for C
-    # Op.kind: even ones read, odd ones write.
-    READ = 0  # elem: None, then the bytes; when: how many at most
-    WRITE = 1  # elem: the buffer; when: how much has gone
-    READINTO = 2  # elem: the buffer, then how many came
-    WRITEV = 3  # elem: a tuple of buffers; when: how much has gone
+if not cython.compiled:  # the .pxd defines the same names for C
+    # Op.kind: even kinds read, odd kinds write.
+    READ = 0  # elem: None, then the bytes; when: the largest number of bytes to read
+    WRITE = 1  # elem: the buffer; when: the number of bytes written so far
+    READINTO = 2  # elem: the buffer, then the number of bytes read
+    WRITEV = 3  # elem: a tuple of buffers; when: the number of bytes written so far
     ACCEPT = 4  # elem: an Accepted
-    CALL_W = 5  # elem: a function that raises BlockingIOError where it would wait, then what it returned
-    CALL_R = 6
+    CALL_W = 5  # elem: a function that raises BlockingIOError if it would block, then its result
+    CALL_R = 6  # the same, for a function that reads
 
 _WHAT = {
     0: "conn.read()",
@@ -68,9 +67,10 @@ _WHAT = {
 
 
 def buffer_of(data, method):
-    """data as write operations keep it: bytes as they are, anything else as a view that holds it in place.
+    """Returns data in the form that write operations keep: bytes themselves, any other buffer as a memoryview, which
+    prevents a resize.
 
-    Raises TypeError for what is no buffer, ValueError for a view with gaps."""
+    Raises TypeError if data is not a buffer, ValueError if it is not contiguous."""
     if type(data) is bytes:
         return data
     if isinstance(data, str):
@@ -85,14 +85,14 @@ def buffer_of(data, method):
 
 
 class Accepted:
-    """An accepted descriptor on its way to a goroutine, which may never come for it."""
+    """An accepted descriptor on its way to a goroutine.  Closes it if the goroutine never takes it."""
 
     def __init__(self, fd, addr):
         self.fd = fd
         self.addr = addr
 
     def take(self):
-        """(descriptor, address); the caller owns it now."""
+        """Returns (descriptor, address).  The caller then owns the descriptor."""
         fd = self.fd
         self.fd = -1
         return fd, self.addr
@@ -107,11 +107,11 @@ class IOOp(NetOp):
 
     @property
     def what(self):
-        """How it is written, for messages."""
+        """The operation as a user writes it, for messages."""
         return _WHAT[self.kind]
 
     def attempt(self):
-        """The system call."""
+        """Makes the system call of this kind, or takes pushed-back bytes.  Raises what the system reports."""
         fd: FD = self.c
         kind: cython.int = self.kind
         n: cython.Py_ssize_t
@@ -171,7 +171,7 @@ class IOOp(NetOp):
         return MORE
 
     def finish(self):
-        """The outcome."""
+        """Returns the result or raises the operation's error."""
         v: object = self.elem
         self.elem = None
         self.g = None
@@ -182,13 +182,13 @@ class IOOp(NetOp):
         raise failure(self)
 
     def aborted(self):
-        """A write that is cancelled half-way says so."""
+        """Sets `written` on the Cancelled of a write: the number of bytes that were written before."""
         if (self.kind == WRITE or self.kind == WRITEV) and self.g is not None and self.g.cancelexc is not None:
             self.g.cancelexc.written = self.when
 
 
 def failure(op):
-    """The exception of an operation that failed."""
+    """The exception for an operation that has failed."""
     fd: FD = op.c
     exc: object
     if op.success == CLOSED:
@@ -208,14 +208,14 @@ def failure(op):
 
 
 def describe_fd(fd, op):
-    """As Go's OpError begins: "read tcp 127.0.0.1:80->127.0.0.1:5000"."""
+    """The start of the message, as in Go's OpError: "read tcp 127.0.0.1:80->127.0.0.1:5000"."""
     verb = {READ: "read", READINTO: "read", CALL_R: "read", ACCEPT: "accept"}.get(op.kind, "write")
     return f"{verb} {fd.describe()}"
 
 
 class FD(PollDesc):
-    """A descriptor.  sock: a socket rather than a pipe; stream: a TCP connection, of which a short read means that the
-    kernel has no more."""
+    """A descriptor.  sock: it is a socket and not a pipe.  stream: it is a stream socket, on which a short read means
+    that the kernel has no more."""
 
     noun = "descriptor"
 
@@ -229,14 +229,15 @@ class FD(PollDesc):
         self.stream = stream
 
     def describe(self):
-        """How messages name it."""
+        """The descriptor's name in messages."""
         return f"fd {self.fd}"
 
     def read(self, n=65536):
-        """`data = await conn.read(n)`: up to n bytes, as soon as any are there; b"" at the end of the stream.
+        """`data = await conn.read(n)` returns up to n bytes, as soon as there are any; b"" at the end of the stream.
 
-        Raises ValueError unless n is positive; what the system reports (ConnectionResetError, …); DeadlineExceeded;
-        Closed when it is, or gets, closed.  A cancelled read has taken nothing."""
+        Raises ValueError unless n is positive.  The await raises what the system reports (ConnectionResetError, …),
+        DeadlineExceeded, and Closed if the descriptor is closed before or during the wait.  A cancelled read has taken
+        nothing from the stream."""
         op: IOOp
         if n <= 0:
             raise ValueError(f"read(n) takes a positive number of bytes, not {n}")
@@ -247,10 +248,10 @@ class FD(PollDesc):
         return op
 
     def readinto(self, buffer):
-        """`n = await conn.readinto(buffer)`: like read, into a writable buffer; 0 at the end of the stream.
+        """`n = await conn.readinto(buffer)` reads into a writable buffer; n is 0 at the end of the stream.
 
-        Raises TypeError where the buffer cannot be written to, ValueError where it has gaps or no room, and what read
-        raises."""
+        Raises TypeError if the buffer is not writable, ValueError if it is not contiguous or empty.  The await raises
+        what that of read raises."""
         op: IOOp
         view = memoryview(buffer)
         if view.readonly:
@@ -264,10 +265,11 @@ class FD(PollDesc):
         return op
 
     def write(self, data):
-        """`await conn.write(data)`: all of data, waiting while the peer is slow.
+        """`await conn.write(data)` writes all of data, and waits while the peer is slow.
 
-        Raises what the system reports (BrokenPipeError, ConnectionResetError, …), DeadlineExceeded, Closed; each, and
-        Cancelled, with `written`, how many bytes went before."""
+        Raises TypeError or ValueError if data is not a contiguous buffer.  The await raises what the system reports
+        (BrokenPipeError, ConnectionResetError, …), DeadlineExceeded and Closed.  On each of these, and on Cancelled,
+        `written` is the number of bytes that were written before."""
         op: IOOp
         if type(data) is not bytes:
             data = buffer_of(data, "write")
@@ -278,7 +280,8 @@ class FD(PollDesc):
         return op
 
     def writev(self, buffers):
-        """`await conn.writev(buffers)`: all of several buffers, gathered by the system without a copy.  As write."""
+        """`await conn.writev(buffers)` writes several buffers one after the other, without copying them together.
+        Raises what write raises."""
         op: IOOp
         parts = tuple([buffer_of(b, "writev") for b in buffers])
         op = IOOp.__new__(IOOp)
@@ -288,14 +291,15 @@ class FD(PollDesc):
         return op
 
     def accept_op(self):
-        """Accepts one connection, as an Accepted."""
+        """Returns the operation that accepts one connection; its result is an Accepted."""
         op: IOOp = IOOp.__new__(IOOp)
         op.c = self
         op.kind = ACCEPT
         return op
 
     def call_op(self, fn, writes):
-        """Calls fn() until it does not raise BlockingIOError, waiting for readiness in between; gives its result."""
+        """Returns the operation that calls fn() until it does not raise BlockingIOError, and waits for readiness in
+        between.  Its result is fn's."""
         op: IOOp = IOOp.__new__(IOOp)
         op.c = self
         op.kind = CALL_W if writes else CALL_R
@@ -303,17 +307,17 @@ class FD(PollDesc):
         return op
 
     def set_lsock(self, sock):
-        """The socket object that the uncompiled core accepts with."""
+        """Stores the socket object with which the uncompiled core accepts."""
         self.lsock = sock
 
     def push(self, data):
-        """Gives bytes back: the next read begins with them."""
+        """Pushes data back, so that the next read begins with it."""
         if data:
             self.pushed = bytes(data) if self.pushed is None else bytes(data) + self.pushed
             wakeside(self, self.r, False)
 
     def pop(self, n):
-        """Up to n of the bytes that were given back."""
+        """Takes up to n of the bytes that were pushed back."""
         data = self.pushed
         if len(data) <= n:
             self.pushed = None

@@ -1,6 +1,7 @@
-"""The exceptions of descriptors.  Follows the errors of Go's internal/poll and net.  Imports nothing of gort.
+"""The exceptions of operations on descriptors.  Follows the errors of Go's internal/poll and net.  Imports nothing of
+gort, so every room may raise them.
 
-OSError pickles the arguments it was made with, an errno and a message; these classes take the message alone, and say so.
+Each class defines __reduce__, because OSError pickles an errno and a message, and these classes take only the message.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import errno
 
 
 class Closed(OSError):
-    """The connection, listener or file was closed by this program, before the operation or while it waited (Go's
+    """This program closed the connection, listener or file before the operation or while it waited (Go's
     net.ErrClosed)."""
 
     def __init__(self, message: str = "use of a closed descriptor") -> None:
@@ -20,7 +21,8 @@ class Closed(OSError):
 
 
 class DeadlineExceeded(TimeoutError):
-    """The deadline passed (Go's os.ErrDeadlineExceeded).  The connection is as good as before: set another deadline."""
+    """The deadline passed (Go's os.ErrDeadlineExceeded).  The connection remains usable after another deadline is
+    set."""
 
     def __init__(self, message: str = "deadline exceeded") -> None:
         super().__init__(errno.ETIMEDOUT, message)

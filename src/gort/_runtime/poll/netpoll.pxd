@@ -1,4 +1,4 @@
-# netpoll.pxd: the poller in C types.
+# netpoll.pxd: the C types of netpoll.py, the poller.
 cimport cython
 from libc.stdint cimport int64_t
 from gort._runtime.core.runtime2 cimport Sched

@@ -1,15 +1,15 @@
 # cython: boundscheck=False, wraparound=False
-"""The netpoller: which descriptors are ready.  Follows Go's runtime/netpoll.go and netpoll_epoll.go.
+"""The netpoller: asks the kernel which descriptors are ready.  Follows Go's runtime/netpoll.go and netpoll_epoll.go.
 
-One epoll instance per runtime, made with the first descriptor: sched.netpoll.  findrunnable looks at it when a P has run
-out of goroutines, one idle M sleeps in it (proc.poll), sysmon looks when nobody has for 10 ms, and wake() cuts a sleep
-short.  Each descriptor that is ready is served at once (polldesc.event), on the thread that found out.
+Each runtime has one epoll instance, sched.netpoll, made with its first descriptor.  findrunnable polls it when a P has
+run out of goroutines, one idle M sleeps in it (proc.poll), sysmon polls it when nobody has for 10 ms, and wake() ends a
+sleep.  The thread that finds a descriptor ready serves it at once (polldesc.event).
 
-Invariants: `inwait` and `wakesig` let wake() skip its system call: a poller sets inwait, then looks at wakesig, then
-sleeps; a waker sets wakesig, then looks at inwait.  The event that wakes is level-triggered and taken by a poller that
-sleeps alone, so that one that only looks cannot swallow it.
+Invariants: `inwait` and `wakesig` let wake() skip its system call.  A poller sets inwait, then reads wakesig, then
+sleeps; a waker sets wakesig, then reads inwait.  So at least one of the two sees the other.  The eventfd that wakes is
+level-triggered, and only a poller that may sleep clears it, so that one that only looks cannot swallow a wake-up.
 
-What does not live here: what readiness means for whom (polldesc.py).
+What does not live here: what readiness means for the waiting operations (polldesc.py).
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ from gort._runtime.poll import polldesc
 
 rt_import()
 
-if not cython.compiled:  # what the .pxd has for C
+if not cython.compiled:  # the .pxd defines the same name for C
     EPOLLET = 0x80000000
 
 SIGNAL_SLICE_NS = cython.declare(cython.longlong, 500_000_000)
 
 
 class Netpoll(Poller):
-    """A runtime's poller."""
+    """The poller of a runtime."""
 
     def __init__(self, s):
         self.s = s
@@ -71,13 +71,14 @@ class Netpoll(Poller):
         net_epoll_add(self.epfd, self.evfd, EPOLLIN)
 
     def waiters(self):
-        """Whether any operation waits for a descriptor."""
+        """True when an operation waits for a descriptor."""
         return self.nwait != 0
 
     def poll(self, delay):
-        """Looks for ready descriptors and serves their operations; True when a goroutine became runnable.
+        """Serves the operations of ready descriptors.  True when a goroutine became runnable.
 
-        delay: 0 looks only, -1 waits until something happens or wake(), otherwise waits so many ns at most."""
+        delay: 0 does not wait, -1 waits for a descriptor or for wake(), a positive number also ends the wait after so
+        many ns."""
         n: cython.int
         i: cython.int
         fd: cython.int
@@ -95,7 +96,7 @@ class Netpoll(Poller):
                     delay = 0
                 elif delay < 0 or delay > SIGNAL_SLICE_NS:
                     delay = SIGNAL_SLICE_NS
-                # A signal that came during compiled code does not interrupt the wait that follows: see Note.sleep.
+                # A signal that came during compiled code does not interrupt the wait below: see Note.sleep.
                 PyErr_CheckSignals()
             n = net_epoll_wait(self.epfd, delay)
             if blocks:
@@ -136,7 +137,7 @@ class Netpoll(Poller):
         return found
 
     def wake(self):
-        """Cuts a poll short, or has the next one that waits return at once (Go's netpollBreak).  From any thread."""
+        """Ends a poll that waits, or makes the next one return at once (Go's netpollBreak).  Any thread may call it."""
         if self.closed:
             return
         if cython.compiled:
@@ -150,7 +151,7 @@ class Netpoll(Poller):
                 net_event_write(self.evfd)
 
     def close(self):
-        """Closes the poller itself.  Descriptors stay open: their owners close them."""
+        """Closes the poller.  The descriptors stay open, because their owners close them."""
         if self.closed:
             return
         self.closed = True
@@ -162,7 +163,7 @@ class Netpoll(Poller):
         self.descs = []
 
     def register(self, pd):
-        """Enters pd in the table and in epoll.  Raises OSError where the system cannot poll it."""
+        """Adds pd to the table and to epoll.  Raises OSError if the system cannot poll it."""
         with self.mu:
             while len(self.descs) <= pd.fd:
                 self.descs.append(None)
@@ -175,7 +176,8 @@ class Netpoll(Poller):
             raise
 
     def unregister(self, pd):
-        """Takes pd out: also where a child process has inherited it, so that closing would not."""
+        """Removes pd from the table and from epoll.  Closing alone would not remove it from epoll if a child process
+        has inherited the descriptor."""
         if self.closed:
             return
         with self.mu:
@@ -185,18 +187,18 @@ class Netpoll(Poller):
 
 
 def netpoll_of(s):
-    """The poller of a runtime; made on first use."""
+    """The poller of the runtime s; makes it at the first call."""
     np: Netpoll = s.netpoll
     if np is not None:
         return np
     np = Netpoll(s)
     s.lock()
-    s.unlock()  # whoever sees it below, without a lock, sees it complete
+    s.unlock()  # a release: a thread that reads s.netpoll without the lock sees a complete poller
     s.lock()
     if s.netpoll is None:
         s.netpoll = np
         s.unlock()
-        s.pollnote.wakeup()  # a thread may sleep for a timer, who must sleep in the poller from now on
+        s.pollnote.wakeup()  # an M may sleep on pollnote for a timer; from now on it must sleep in the poller
         return np
     s.unlock()
     np.close()
@@ -204,8 +206,8 @@ def netpoll_of(s):
 
 
 def lookup(np, fd):
-    """The live PollDesc of fd.  A number that has been closed and opened anew is harmless: its new owner is told that it
-    may try, and tries in vain."""
+    """The PollDesc of fd, or None.  If the number has been closed and reused since the event, the event reaches its new
+    owner, whose next attempt then gives AGAIN.  That is harmless."""
     ref: object
     if cython.compiled:
         ref = net_item(np.descs, fd)

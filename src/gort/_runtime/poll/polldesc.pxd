@@ -1,4 +1,4 @@
-# polldesc.pxd: descriptors and the operations that wait for them, in C types.
+# polldesc.pxd: the C types of polldesc.py, descriptors and the operations that wait for them.
 cimport cython
 from libc.stdint cimport int64_t
 from gort._runtime.c.rt cimport rt_mutex, rt_lock, rt_unlock

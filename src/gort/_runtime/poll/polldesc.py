@@ -1,29 +1,31 @@
 # cython: boundscheck=False, wraparound=False
-"""What the poller knows of one descriptor, and the operations that wait for it.  Follows pollDesc in Go's
+"""PollDesc, the poller's view of one descriptor, and the operations that wait for it.  Follows pollDesc in Go's
 runtime/netpoll.go, and internal/poll/fd_mutex.go.
 
-A descriptor is registered once for its life, edge-triggered, for reading and writing.  Each of its two sides remembers
-whether the kernel has told of readiness since the last attempt (`ready`), whether somebody attempts a system call right
-now (`busy`), and a queue of operations that wait.  An operation that finds the side not ready queues without a system
-call: whatever has come since is told by the poller.
+A descriptor is registered once for its life, edge-triggered, for reading and writing.  Each of its two sides has a flag
+`ready` (the kernel has reported readiness since the last attempt), a flag `busy` (a thread makes a system call for this
+side now), and a queue of waiting operations.  An operation that finds the side not ready enqueues itself without a
+system call, because the poller will report whatever comes later.
 
 Where this differs from Go
-  Go's poller only makes the goroutine runnable, which then tries again.  Here whoever learns of readiness makes the
-  system call at once, on behalf of the first operation in the queue, and wakes the goroutine with the result.  So an
-  operation suspends once at most, which keeps it a plain object that any waiter can use (gort.wait too), and a read
-  costs one recv: when a stream socket gives less than was asked for it is drained, and no second recv has to say so.
+  Go's poller only makes the goroutine runnable, which then tries again.  Here the thread that learns of readiness makes
+  the system call at once, on behalf of the first operation in the queue, and wakes the goroutine with the result.  So
+  an operation suspends at most once, which keeps it a plain object that any waiter can use (gort.wait too).  And a read
+  costs one recv: if a stream socket returns less than was asked for, it is drained, and no second recv is needed.
 
 Invariants, all under the descriptor's lock
-- `busy` has one owner: it makes system calls for one operation after another, without the lock, until the side would
-  block or nobody waits.  Operations of a side therefore happen in order, a long write is never cut by another one,
-  and no descriptor is closed under a system call.
-- An operation in the queue has index QUEUED; the owner's has ATTEMPTING; one that is done has DEQUEUED and an outcome in
-  `success`.  A cancellation takes a QUEUED one out; for an ATTEMPTING one it waits the microseconds that the call
-  takes, so bytes that were taken are never lost.
-- A side is not `busy` while it is `ready` and has somebody in its queue.
+- `busy` has one owner: the thread that set it.  It makes system calls for one operation after another, without the
+  lock, until a call would block or the queue is empty.  So a side's operations happen in order, no write goes into the
+  middle of another, and no descriptor is closed during a system call.
+- An operation in the queue has index QUEUED; the one that `busy`'s owner works on has ATTEMPTING; one that is done has
+  DEQUEUED and an outcome in `success`.  A cancellation dequeues a QUEUED one.  For an ATTEMPTING one it waits the
+  microseconds that the call takes, so that bytes which the call has read are never lost.
+- If a side is `ready` and its queue is not empty, some thread is `busy` with it.
 
-Rejected: level-triggered epoll with one-shot re-arming (a system call more per operation); retrying in the goroutine
-(finish() could have to suspend again).
+Rejected: level-triggered epoll with one-shot re-arming (one more system call for each operation); a retry in the
+goroutine (finish() might have to suspend again).
+
+What does not live here: epoll itself (netpoll.py), and what an attempt does (fd.py).
 """
 
 from __future__ import annotations
@@ -55,18 +57,18 @@ from gort._runtime.core.op import WAIT_IO
 
 rt_import()
 
-if not cython.compiled:  # what the .pxd has for C
-    # What an attempt says.
-    AGAIN = 0  # it would block
-    DRAINED = 1  # done, and the kernel has nothing left: the next one may queue at once
+if not cython.compiled:  # the .pxd defines the same names for C
+    # What attempt returns.
+    AGAIN = 0  # the call would block
+    DRAINED = 1  # done, and the kernel has nothing left: the next operation can enqueue itself without an attempt
     MORE = 2  # done, and the next attempt may succeed too
 
     # Op.success
     OK = 1
-    CLOSED = 2  # the descriptor was closed before or while it waited
+    CLOSED = 2  # the descriptor was closed before the operation or while it waited
     EXPIRED = 3  # its side's deadline passed
     FAILED = 4  # op.sel is the exception
-    REFUSED = 5  # it would have to wait, and another goroutine's attach has failed
+    REFUSED = 5  # it would have to wait, but another goroutine's attach has failed
 
     EPOLLIN = 0x001
     EPOLLOUT = 0x004
@@ -76,23 +78,23 @@ if not cython.compiled:  # what the .pxd has for C
 
 
 class Side:
-    """Reading, or writing, of one descriptor.  Guarded by the descriptor's lock."""
+    """The reading or the writing side of a descriptor, whose lock guards the fields."""
 
     if not cython.compiled:
         busy = False
-        ready = True  # unknown at first: the first operation tries
-        hup = False  # end of stream, or an error: never again would it block
-        expired = False
+        ready = True  # readiness is unknown at first, so the first operation makes an attempt
+        hup = False  # end of stream or an error: no further call would block
+        expired = False  # the deadline has passed
         first = None
         last = None
         deadline = 0  # ns on the runtime's clock; 0: none
-        armed = 0  # when the timer fires, 0 when it is in no heap; perhaps before the deadline: then it is armed again
+        armed = 0  # when the timer fires; 0: it is in no heap.  If it fires before the deadline, it is armed again
         timer = None
 
 
 class Poller:
-    """A runtime's poller as descriptors see it; netpoll.py has the real one.  `nwait` counts the operations in queues
-    (atomic)."""
+    """The interface between descriptors and their runtime's poller, which is netpoll.Netpoll.  `nwait` counts the
+    operations in all queues; it is atomic."""
 
     if not cython.compiled:
         s = None
@@ -100,21 +102,21 @@ class Poller:
         nwait = 0
 
     def register(self, pd):
-        """Watches pd.  Raises OSError where the system cannot."""
+        """Starts to watch pd.  Raises OSError where the system cannot."""
         raise NotImplementedError
 
     def unregister(self, pd):
-        """Watches it no more."""
+        """Stops watching pd."""
         raise NotImplementedError
 
 
-make_poller = None  # netpoll.netpoll_of: set by netpoll.py, which imports this file
+make_poller = None  # netpoll.netpoll_of; netpoll.py, which imports this file, sets it
 
 
 class PollDesc:
-    """A descriptor that the poller watches.  It is registered when a goroutine first uses it.
+    """A descriptor that the poller watches, from the first time that a goroutine uses it.
 
-    fd is -1 once closed.  `lock` guards both sides, `closing` and the closing of fd."""
+    fd is -1 once it is closed.  `lock` guards both sides and `closing`, and decides who closes fd."""
 
     __reduce_ex__ = shared
 
@@ -149,7 +151,9 @@ class PollDesc:
             warn(f"unclosed {self!r}: close it, or use `async with`", ResourceWarning, source=self, stacklevel=2)
 
     def attach(self, s):
-        """Registers it with the poller of the runtime s, which may be another than the last time."""
+        """Registers the descriptor with the poller of the runtime s.  An earlier runtime may have used it before.
+
+        Raises RuntimeError if another runtime still uses it, OSError if the system cannot poll it."""
         np: Poller = make_poller(s)
         old: Poller
         failed: object = None
@@ -164,7 +168,7 @@ class PollDesc:
             self.unlock()
             raise RuntimeError("this descriptor is in use in another running gort runtime")
         self.np = np
-        self.attaching = True  # until then whoever closes it leaves the closing to us: the number must stay ours
+        self.attaching = True  # until then shut leaves the close to us, so that the kernel cannot reuse the number
         self.r.ready = True
         self.w.ready = True
         self.r.armed = 0
@@ -180,7 +184,7 @@ class PollDesc:
         self.attaching = False
         last = self.closing and not self.r.busy and not self.w.busy
         if failed is not None:
-            chain = take_all(self, self.w, take_all(self, self.r, None))  # others that came meanwhile
+            chain = take_all(self, self.w, take_all(self, self.r, None))  # operations that were enqueued meanwhile
             self.np = None
         self.unlock()
         if last:
@@ -193,8 +197,8 @@ class PollDesc:
                 failed = None
 
     def shut(self):
-        """Closes it: whoever waits gets CLOSED.  False when it was closed already.  The descriptor itself goes when the
-        last system call on it has returned."""
+        """Closes the descriptor; waiting operations end as CLOSED.  False when it was closed already.  The kernel's
+        descriptor is closed when the last system call on it has returned."""
         now: cython.bint
         chain: Op
         self.lock()
@@ -207,7 +211,7 @@ class PollDesc:
         if self.np is not None and not self.np.closed:
             disarm(self.r)
             disarm(self.w)
-        rt = self.r.timer  # the timers refer to us: they are let go of, but not under the lock
+        rt = self.r.timer  # the timers refer to us, so drop them; but only after unlock, because that may run a __del__
         wt = self.w.timer
         self.r.timer = None
         self.w.timer = None
@@ -220,7 +224,9 @@ class PollDesc:
         return True
 
     def detach(self):
-        """Gives the descriptor up without closing it; the caller owns it."""
+        """Gives the descriptor up without closing it and returns its number, which the caller then owns.
+
+        Raises RuntimeError if it is closed or a goroutine uses it."""
         fd = self.fd
         self.lock()
         busy = self.closing or self.attaching or self.r.busy or self.w.busy
@@ -238,8 +244,10 @@ class PollDesc:
         return fd
 
     def set_deadlines(self, read, write, when):
-        """The instant, in ns on the runtime's clock, from which operations of the given sides fail; 0: none.  Operations
-        that wait are subject to it too.  False when it is closed."""
+        """Sets the deadline of the given sides: operations fail from `when` on (ns on the runtime's clock; 0: never),
+        even those that wait already.  False when the descriptor is closed.
+
+        Raises RuntimeError outside a running runtime, and what attach raises."""
         chain: Op = None
         first: cython.bint = False
         m: M = getm()
@@ -274,7 +282,8 @@ class PollDesc:
 
 
 def release(pd):
-    """Closes the descriptor.  Nobody attempts anything on it, and nobody can begin to: pd.closing is set."""
+    """Closes the kernel's descriptor.  No thread makes a system call on it, and none can start one, because pd.closing
+    is set."""
     fd = pd.fd
     if fd < 0:
         return
@@ -288,7 +297,7 @@ def release(pd):
 
 
 def count(np, by):
-    """Counts the waiting operations."""
+    """Adds `by` to the number of waiting operations."""
     if cython.compiled:
         net_add(cython.address(np.nwait), by)
     else:
@@ -298,7 +307,7 @@ def count(np, by):
 
 
 def put(pd, side, op):
-    """To the end of the queue."""
+    """Appends op to the side's queue."""
     op.index = QUEUED
     op.next = None
     op.prev = side.last
@@ -311,7 +320,7 @@ def put(pd, side, op):
 
 
 def put_back(pd, side, op):
-    """To the front: it was there before."""
+    """Puts op, which was the first, back at the front of the side's queue."""
     op.index = QUEUED
     op.prev = None
     op.next = side.first
@@ -324,7 +333,7 @@ def put_back(pd, side, op):
 
 
 def take(pd, side):
-    """The first one, for an attempt; None when nobody waits."""
+    """Dequeues the first operation for an attempt; None when the queue is empty."""
     op: Op = side.first
     if op is not None:
         unlink(pd, side, op)
@@ -333,7 +342,7 @@ def take(pd, side):
 
 
 def unlink(pd, side, op):
-    """Out of the queue."""
+    """Removes op from the side's queue."""
     prev: Op = op.prev
     next: Op = op.next
     op.prev = None
@@ -351,7 +360,7 @@ def unlink(pd, side, op):
 
 
 def take_all(pd, side, chain):
-    """The whole queue, put before `chain`, linked through next."""
+    """Empties the side's queue into a chain through Op.next, puts it in front of `chain`, and returns it."""
     op: Op
     while side.last is not None:
         op = side.last
@@ -362,7 +371,7 @@ def take_all(pd, side, chain):
 
 
 def complete(chain, outcome):
-    """Wakes the goroutines of a chain.  No lock is held."""
+    """Ends the operations of a chain with this outcome and wakes their goroutines.  The caller holds no lock."""
     op: Op
     while chain is not None:
         op = chain
@@ -376,16 +385,16 @@ def complete(chain, outcome):
 
 
 class NetOp(Op):
-    """An operation on a descriptor (op.c).  Subclasses say what one attempt is; even kinds read, odd ones write."""
+    """An operation on a descriptor (op.c).  Subclasses define an attempt.  Even kinds read, odd kinds write."""
 
     what = "an operation on a descriptor"
 
     def attempt(self):
-        """One system call, without waiting: AGAIN, DRAINED or MORE.  No lock is held."""
+        """Makes one system call that does not block.  Returns AGAIN, DRAINED or MORE.  The caller holds no lock."""
         raise NotImplementedError
 
     def begin(self, g):
-        """Does it now if the side may be ready and nobody is before us, or queues."""
+        """Makes an attempt if the side may be ready and nobody is in front; else enqueues the operation."""
         pd: PollDesc = self.c
         side: Side
         s: Sched = g.sched
@@ -419,7 +428,7 @@ class NetOp(Op):
         return READY
 
     def abort(self):
-        """Takes it out of the queue."""
+        """Dequeues the operation.  False when it is done; waits while another thread makes its system call."""
         pd: PollDesc = self.c
         while True:
             pd.lock()
@@ -432,19 +441,19 @@ class NetOp(Op):
                 pd.unlock()
                 return False
             pd.unlock()
-            rt_usleep(1)  # gives way to the attempt, which is on another thread
+            rt_usleep(1)  # lets the other thread finish the attempt
 
     def aborted(self):
-        """Called when a cancellation has taken it out."""
+        """Called when a cancellation has dequeued the operation."""
 
     def reason(self):
-        """IO wait"""
+        """WAIT_IO, which dumps show as `IO wait`."""
         return WAIT_IO
 
 
 def serve(pd, side, op, parked):
-    """Attempts op, and then as many of those behind it as the side allows; the caller has made the side busy.  `parked`:
-    op's goroutine waits and must be woken.  True when op is done."""
+    """Attempts op and then the queued operations behind it, until the side is not ready.  The caller has set side.busy.
+    `parked`: op's goroutine waits and must be woken.  True when op is done."""
     r: cython.int
     done: cython.bint = False
     isfirst: cython.bint = True
@@ -470,12 +479,12 @@ def serve(pd, side, op, parked):
             elif pd.np is None:
                 op.success = REFUSED
             elif side.ready:
-                # It became ready while we tried.
+                # The kernel has reported readiness during the attempt.
                 side.ready = False
                 pd.unlock()
                 continue
             else:
-                side.hup = False  # an error that has passed, as a datagram socket has them
+                side.hup = False  # the error was temporary, as on a datagram socket
                 put_back(pd, side, op)
                 side.busy = False
                 pd.unlock()
@@ -508,7 +517,7 @@ def serve(pd, side, op, parked):
 
 
 def event(pd, mask):
-    """The kernel says that pd is ready.  True when a goroutine was made runnable."""
+    """Serves the sides of pd that the kernel reports as ready.  True when a goroutine was made runnable."""
     found: cython.bint = False
     if mask & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR):
         found = wakeside(pd, pd.r, mask & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
@@ -518,7 +527,7 @@ def event(pd, mask):
 
 
 def wakeside(pd, side, hup):
-    """One side is ready: serves who waits there."""
+    """Marks the side as ready and serves the operations that wait there.  True when a goroutine was made runnable."""
     op: Op = None
     pd.lock()
     side.ready = True
@@ -537,7 +546,7 @@ def wakeside(pd, side, hup):
 
 
 def deadline_timer(pd, which):
-    """The timer of one side."""
+    """Makes the timer of one side; which: 0 reading, 1 writing."""
     t: Timer = Timer()
     t.f = fired
     t.arg = (pd, which)
@@ -545,32 +554,34 @@ def deadline_timer(pd, which):
 
 
 def disarm(side):
-    """Takes the side's timer out of its heap for good.  The descriptor's lock is held."""
+    """Takes the side's timer out of its heap.  The descriptor's lock is held."""
     if side.timer is not None and side.armed != 0:
         deltimer(side.timer)
     side.armed = 0
 
 
 def arm_deadline(pd, side):
-    """Notes whether the side's new deadline has passed, or arms its timer.  True when that became its P's first.
+    """Sets side.expired if the side's new deadline has passed, else arms its timer.  True when that timer is now the
+    first of its P.  The descriptor's lock is held.
 
-    A timer that will fire before the deadline stays as it is, and is armed anew when it does: a deadline that is moved on
-    before each operation costs no heap operation.  The descriptor's lock is held."""
+    A timer that fires before the deadline stays in its heap, and `fired` arms it again.  So a program that moves the
+    deadline on before each operation causes no heap operation."""
     t: Timer = side.timer
     side.expired = side.deadline != 0 and side.deadline <= nanotime()
     if side.deadline == 0 or side.expired:
         return False
     if side.armed != 0:
         if side.armed <= side.deadline or not deltimer(t):
-            return False  # it fires before; or fires just now, and will see the new deadline
-    # gen tells a firing that is under way from this one.
+            return False  # it fires before the deadline, or is firing now; fired() will see the new deadline
+    # With a new gen, a firing that is already under way has no effect.
     t.gen += 1
     side.armed = side.deadline
     return arm(pd.np.s, t, side.deadline)
 
 
 def fired(arg, gen, now):
-    """A side's timer is due; called on g0."""
+    """Called on g0 when a side's timer is due: ends the waiting operations if the deadline has passed, else arms the
+    timer again."""
     pd: PollDesc = arg[0]
     side: Side = pd.w if arg[1] else pd.r
     t: Timer
