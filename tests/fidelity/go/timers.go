@@ -146,15 +146,18 @@ func init() {
 
 	add("timer_wakes_in_order", func() {
 		out := make(chan int, 8)
+		base := time.Now().Add(100 * ms)
 		for _, n := range []int{5, 1, 7, 3, 0, 6, 2, 4} {
 			go func() {
-				<-time.After(time.Duration(n*25) * ms)
+				<-time.After(time.Until(base.Add(time.Duration(n*25) * ms)))
 				out <- n
 			}()
 		}
+		woken := []int{}
 		for i := 0; i < 8; i++ {
-			say(<-out)
+			woken = append(woken, <-out)
 		}
+		say(inOrder(woken))
 	})
 
 	add("timer_shared_by_waiters", func() { // one value for one of them
@@ -293,4 +296,21 @@ func init() {
 		t.Stop()
 		<-t.C
 	})
+}
+
+// inOrder: as in_order in the Python twin.
+func inOrder(woken []int) bool {
+	for n := 0; n < len(woken); {
+		last := woken[n]
+		if last < n {
+			return false
+		}
+		for i := n; i < last; i++ {
+			if woken[i+1] != i {
+				return false
+			}
+		}
+		n = last + 1
+	}
+	return true
 }
