@@ -12,7 +12,7 @@ from xraykit import all_gos
 
 from gort.xray.file.dwarf import Dwarf, read_layouts
 from gort.xray.file.gobuild import read_buildinfo
-from gort.xray.file.image import load
+from gort.xray.file.open import load
 from gort.xray.layout.known_layouts import KNOWN
 from gort.xray.layout.layout import FIELDS, _clean
 

@@ -14,7 +14,7 @@ from gort.xray.emulate.disasm import Disassembler
 from gort.xray.emulate.machine import Machine
 from gort.xray.emulate.native import Decoder
 from gort.xray.file.gobuild import read_buildinfo
-from gort.xray.file.image import load
+from gort.xray.file.open import load
 from gort.xray.file.symbols import Symbols
 from gort.xray.layout.globals import find_globals
 from gort.xray.layout.layout import find_layouts

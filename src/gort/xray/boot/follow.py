@@ -14,7 +14,8 @@ from gort.xray.emulate.machine import Machine
 from gort.xray.emulate.native import preload
 from gort.xray.errors import XrayError
 from gort.xray.file.gobuild import BuildInfo, read_buildinfo, why_not_go
-from gort.xray.file.image import Image, load
+from gort.xray.file.image import Image
+from gort.xray.file.open import load
 from gort.xray.file.symbols import Symbols
 from gort.xray.layout.globals import Globals, find_globals
 from gort.xray.layout.layout import Layouts, find_layouts

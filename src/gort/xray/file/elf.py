@@ -1,9 +1,10 @@
-"""ELF: Linux (and the BSDs') executables, 64-bit little-endian.
+"""ELF: Linux' and the BSDs' executables, 64-bit little-endian.
 
-Follows the ELF-64 specification; Go's writer is cmd/link/internal/ld/elf.go. Section headers are optional (strip
-tools remove them): everything but names and debug information comes from the program headers and the dynamic table.
+Follows the ELF-64 specification, whose names the constants have; Go's writer is cmd/link/internal/ld/elf.go. Tools that
+strip a file may remove the section headers. So names and debug information come from the sections, and everything else
+comes from the program headers and the dynamic table.
 
-Rejected: trusting `sh_size` for tables; each is cut at the file's end before a loop runs over it.
+Rejected: trusting a table's size in its header. Each table is cut at the file's end before a loop runs over it.
 """
 
 from __future__ import annotations
@@ -12,12 +13,28 @@ import mmap
 import struct
 
 from gort.xray.errors import XrayError
-from gort.xray.file.image import MAX_SECTIONS, MAX_SEGMENTS, Image, Import, Section, Segment
+from gort.xray.file.image import (
+    MAX_SECTIONS,
+    MAX_SEGMENTS,
+    TOP_OF_USER_MEMORY,
+    Image,
+    Import,
+    ProgramHeaders,
+    Section,
+    Segment,
+    SymbolTable,
+)
+from gort.xray.record import frozen, record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_EI_CLASS, _EI_DATA, _EI_VERSION, _EI_OSABI = 4, 5, 6, 7
+_ELFCLASS32, _ELFCLASS64 = 1, 2
+_ELFDATA2LSB = 1
+_EV_CURRENT = 1
+_ET_REL, _ET_EXEC, _ET_DYN, _ET_CORE = 1, 2, 3, 4
 _MACHINES = {
     62: "amd64",
     183: "arm64",
@@ -30,45 +47,112 @@ _MACHINES = {
     8: "mips",
 }
 _OSABI = {0: "linux", 3: "linux", 2: "netbsd", 6: "solaris", 9: "freebsd", 12: "openbsd"}
-_PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_NOTE, _PT_PHDR, _PT_TLS = 1, 2, 3, 4, 6, 7
-_SHT_NOBITS = 8
+_PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_TLS = 1, 2, 3, 7
+_PERMS = (("r", 4), ("w", 2), ("x", 1))
+"""PF_R, PF_W, PF_X."""
+_SHT_NULL, _SHT_NOBITS = 0, 8
+_SECTION_FLAGS = (("A", 0x2), ("W", 0x1), ("X", 0x4), ("T", 0x400), ("C", 0x800))
+"""SHF_ALLOC, SHF_WRITE, SHF_EXECINSTR, SHF_TLS, SHF_COMPRESSED."""
+_DT_NULL, _DT_NEEDED, _DT_PLTRELSZ, _DT_STRTAB, _DT_SYMTAB = 0, 1, 2, 5, 6
+_DT_RELA, _DT_RELASZ, _DT_JMPREL = 7, 8, 23
+_PHDR_SIZE, _SHDR_SIZE, _DYN_SIZE, _RELA_SIZE, _SYM_SIZE = 56, 64, 16, 24, 24
+_MAX_DYNAMIC = 512
+_MAX_LIBRARIES = 256
+_MAX_IMPORTS = 100_000
 _MAX_RELOCATIONS = 8_000_000
+_MAX_FOUND = 64
+_ARM64_TCB = 16
+"""Bytes between the thread pointer and the program's thread-local storage on arm64."""
 
-# (RELATIVE, 64-bit absolute, GLOB_DAT, JUMP_SLOT, TPOFF)
-_RELOC_TYPES = {"amd64": (8, 1, 6, 7, 18), "arm64": (1027, 257, 1025, 1026, 1030)}
+
+@frozen
+class _RelocationTypes:
+    """The numbers of a processor's relocations; each is R_X86_64_NAME or R_AARCH64_NAME."""
+
+    relative: int
+    absolute: int
+    """R_X86_64_64, R_AARCH64_ABS64."""
+    glob_dat: int
+    jump_slot: int
+    tpoff: int
+    """R_X86_64_TPOFF64, R_AARCH64_TLS_TPREL64."""
+
+
+_RELOCATIONS = {
+    "amd64": _RelocationTypes(relative=8, absolute=1, glob_dat=6, jump_slot=7, tpoff=18),
+    "arm64": _RelocationTypes(relative=1027, absolute=257, glob_dat=1025, jump_slot=1026, tpoff=1030),
+}
+
+
+@record
+class _Loaded:
+    """What the program headers tell."""
+
+    segments: list[Segment]
+    dynamic: tuple[int, int] | None = None
+    """File offset and size of the dynamic table."""
+    interpreter: str = ""
+    tls_size: int = 0
+    tls_align: int = 0
+    headers_at: int = 0
+    """Where the program headers themselves are in memory."""
 
 
 def read_elf(path: str, data: mmap.mmap, size: int, pie_bias: int) -> Image:
-    if data[4] == 1:
+    """Read the headers; `pie_bias` is the first address of a position-independent file. Raises `XrayError`."""
+    if data[_EI_CLASS] == _ELFCLASS32:
         raise XrayError(
             f"{path}: a 32-bit ELF file ({_machine(data)}): gort xray reads 64-bit Go executables (amd64, arm64)"
         )
-    if data[4] != 2 or data[6] != 1:
+    if data[_EI_CLASS] != _ELFCLASS64 or data[_EI_VERSION] != _EV_CURRENT:
         raise XrayError(f"{path}: broken ELF identification: the file is corrupt")
-    if data[5] != 1:
+    if data[_EI_DATA] != _ELFDATA2LSB:
         raise XrayError(f"{path}: a big-endian ELF file: gort xray reads amd64 and arm64")
     kind, machine, _, entry, phoff, shoff, _, _, phsize, phnum, shsize, shnum, shstr = struct.unpack_from(
         "<HHIQQQIHHHHHH", data, 16
     )
     arch = _MACHINES.get(machine, f"machine {machine}")
-    if arch not in _RELOC_TYPES:
+    if arch not in _RELOCATIONS:
         raise XrayError(f"{path}: built for {arch}: gort xray reads amd64 and arm64")
-    if kind not in (2, 3):
-        what = {1: "an object file", 4: "a core dump"}.get(kind, f"ELF type {kind}")
+    if kind not in (_ET_EXEC, _ET_DYN):
+        what = {_ET_REL: "an object file", _ET_CORE: "a core dump"}.get(kind, f"ELF type {kind}")
         raise XrayError(f"{path}: {what}, not an executable")
-    if phsize != 56 or phoff + 56 * phnum > size or not phnum:
+    if phsize != _PHDR_SIZE or phoff + _PHDR_SIZE * phnum > size or not phnum:
         raise XrayError(f"{path}: the ELF program headers lie outside of the file: truncated or corrupt")
     if phnum > MAX_SEGMENTS:
         raise XrayError(f"{path}: {phnum} program headers: corrupt or hostile")
 
-    bias = _bias(data, phoff, phnum, pie_bias) if kind == 3 else 0
-    segments: list[Segment] = []
-    dynamic: tuple[int, int] | None = None
-    interp = ""
-    tls_size = tls_align = 0
-    phdr_at = 0
+    bias = _bias(data, phoff, phnum, pie_bias) if kind == _ET_DYN else 0
+    loaded = _program_headers(path, data, size, phoff, phnum, bias)
+    sections = _sections(path, data, size, shoff, shsize, shnum, shstr, bias)
+    image = Image(
+        path=path,
+        data=data,
+        size=size,
+        format="ELF",
+        arch=arch,
+        os=_os(data, sections),
+        entry=entry + bias,
+        sections=sections,
+        segments=loaded.segments,
+        bias=bias,
+        pie=kind == _ET_DYN,
+        interpreter=loaded.interpreter,
+        program_headers=ProgramHeaders(address=loaded.headers_at, entry_size=_PHDR_SIZE, count=phnum),
+    )
+    if loaded.dynamic is not None and loaded.segments:
+        _dynamic(image, loaded.dynamic, loaded.tls_size, loaded.tls_align)
+    symtab = next((s for s in sections if s.name == ".symtab"), None)
+    strtab = next((s for s in sections if s.name == ".strtab"), None)
+    if symtab and strtab:
+        image.symbol_source = lambda: _symbols(data, symtab, strtab, bias)
+    return image
+
+
+def _program_headers(path: str, data: mmap.mmap, size: int, phoff: int, phnum: int, bias: int) -> _Loaded:
+    out = _Loaded([])
     for i in range(phnum):
-        ptype, flags, off, va, _, filesz, memsz, align = struct.unpack_from("<IIQQQQQQ", data, phoff + 56 * i)
+        ptype, flags, off, va, _, filesz, memsz, align = struct.unpack_from("<IIQQQQQQ", data, phoff + _PHDR_SIZE * i)
         if ptype == _PT_LOAD:
             if memsz == 0:
                 continue
@@ -78,51 +162,32 @@ def read_elf(path: str, data: mmap.mmap, size: int, pie_bias: int) -> Image:
                 raise XrayError(
                     f"{path}: truncated: segment at {va:#x} needs {off + filesz} bytes, the file has {size}"
                 )
-            if va + memsz > 1 << 47:
+            if va + memsz > TOP_OF_USER_MEMORY:
                 raise XrayError(f"{path}: segment at {va:#x} lies outside of user memory: corrupt or hostile")
             if off <= phoff < off + filesz:
-                phdr_at = va + phoff - off + bias
-            perms = "".join(c for c, bit in (("r", 4), ("w", 2), ("x", 1)) if flags & bit)
-            segments.append(Segment(va + bias, memsz, off, filesz, perms))
+                out.headers_at = va + phoff - off + bias
+            perms = "".join(c for c, bit in _PERMS if flags & bit)
+            out.segments.append(Segment(address=va + bias, size=memsz, offset=off, file_size=filesz, perms=perms))
         elif ptype == _PT_DYNAMIC and filesz and off + filesz <= size:
-            dynamic = (off, filesz)
+            out.dynamic = (off, filesz)
         elif ptype == _PT_INTERP and off + filesz <= size and filesz < 4096:
-            interp = data[off : off + filesz].rstrip(b"\0").decode("utf-8", "replace")
+            out.interpreter = data[off : off + filesz].rstrip(b"\0").decode("utf-8", "replace")
         elif ptype == _PT_TLS:
-            tls_size, tls_align = memsz, max(1, align)
-    sections = _sections(path, data, size, shoff, shsize, shnum, shstr, bias)
-    image = Image(
-        path,
-        data,
-        size,
-        "ELF",
-        arch,
-        _os(data, sections),
-        entry + bias,
-        sections,
-        segments,
-        bias=bias,
-        pie=kind == 3,
-        interpreter=interp,
-        phdr=(phdr_at, 56, phnum),
-    )
-    if dynamic is not None and segments:
-        _dynamic(image, dynamic, tls_size, tls_align)
-    symtab = next((s for s in sections if s.name == ".symtab"), None)
-    strtab = next((s for s in sections if s.name == ".strtab"), None)
-    if symtab and strtab:
-        image.symbol_source = lambda: _symbols(data, size, symtab, strtab, bias)
-    return image
+            out.tls_size, out.tls_align = memsz, max(1, align)
+    return out
 
 
 def _bias(data: mmap.mmap, phoff: int, phnum: int, wanted: int) -> int:
-    """The distance that puts the first segment at `wanted`, as the kernel does (a Go PIE is linked at 0x400000)."""
+    """Returns the distance that puts the first segment at `wanted`, as the kernel does (Go links a PIE at 0x400000)."""
     if not wanted:
         return 0
     first = [
         va
         for kind, va in (
-            (struct.unpack_from("<I", data, phoff + 56 * i)[0], struct.unpack_from("<Q", data, phoff + 56 * i + 16)[0])
+            (
+                struct.unpack_from("<I", data, phoff + _PHDR_SIZE * i)[0],
+                struct.unpack_from("<Q", data, phoff + _PHDR_SIZE * i + 16)[0],
+            )
             for i in range(phnum)
         )
         if kind == _PT_LOAD
@@ -140,35 +205,35 @@ def _os(data: mmap.mmap, sections: list[Section]) -> str:
     for os_name in ("netbsd", "openbsd"):
         if f".note.{os_name}.ident" in names:
             return os_name
-    return _OSABI.get(data[7], "linux")
+    return _OSABI.get(data[_EI_OSABI], "linux")
 
 
 def _sections(
     path: str, data: mmap.mmap, size: int, shoff: int, shsize: int, shnum: int, shstr: int, bias: int
 ) -> list[Section]:
-    """The section headers; a table that does not fit the file is treated as stripped, as the kernel does."""
-    if not shoff or not shnum or shsize != 64:
+    """Read the section headers. A file without any, or with entries of another size, counts as stripped of them."""
+    if not shoff or not shnum or shsize != _SHDR_SIZE:
         return []
-    if shoff + 64 * shnum > size:
+    if shoff + _SHDR_SIZE * shnum > size:
         raise XrayError(f"{path}: truncated: the section headers at {shoff:#x} lie beyond the file's {size} bytes")
     if shnum > MAX_SECTIONS:
         raise XrayError(f"{path}: {shnum} section headers: corrupt or hostile")
-    headers = [struct.unpack_from("<IIQQQQIIQQ", data, shoff + 64 * i) for i in range(shnum)]
+    headers = [struct.unpack_from("<IIQQQQIIQQ", data, shoff + _SHDR_SIZE * i) for i in range(shnum)]
     names = b""
     if shstr < shnum:
         _, _, _, _, off, length = headers[shstr][:6]
         names = data[off : off + min(length, 1 << 20)] if off < size else b""
     out = []
-    for name, kind, flags, va, off, length, *_ in headers[1:]:
-        if kind == 0:
+    for name_at, kind, flags, va, off, length, *_ in headers[1:]:
+        if kind == _SHT_NULL:
             continue
+        name = _name(names, name_at)
         in_file = 0 if kind == _SHT_NOBITS else length
         if in_file and off + in_file > size:
-            raise XrayError(
-                f"{path}: section {_name(names, name) or '?'} needs {in_file} bytes at {off:#x}: truncated or corrupt"
-            )
-        text = "".join(c for c, bit in (("A", 2), ("W", 1), ("X", 4), ("T", 0x400), ("C", 0x800)) if flags & bit)
-        out.append(Section(_name(names, name), va + bias if "A" in text else va, length, off, in_file, text))
+            raise XrayError(f"{path}: section {name or '?'} needs {in_file} bytes at {off:#x}: truncated or corrupt")
+        text = "".join(c for c, bit in _SECTION_FLAGS if flags & bit)
+        address = va + bias if "A" in text else va
+        out.append(Section(name=name, address=address, size=length, offset=off, file_size=in_file, flags=text))
     return out
 
 
@@ -178,47 +243,45 @@ def _name(table: bytes, at: int) -> str:
 
 
 def _dynamic(image: Image, where: tuple[int, int], tls_size: int, tls_align: int) -> None:
+    """Read the dynamic table: the libraries, the relocations, and the imports that libraries would fill."""
     off, length = where
     tags: dict[int, int] = {}
     needed: list[int] = []
-    for i in range(min(length // 16, 512)):
-        tag, value = struct.unpack_from("<QQ", image.data, off + 16 * i)
-        if tag == 0:
+    for i in range(min(length // _DYN_SIZE, _MAX_DYNAMIC)):
+        tag, value = struct.unpack_from("<QQ", image.data, off + _DYN_SIZE * i)
+        if tag == _DT_NULL:
             break
-        if tag == 1:
+        if tag == _DT_NEEDED:
             needed.append(value)
         tags[tag] = value
     bias = image.bias
-    strtab = tags.get(5, 0) + bias
+    strtab = tags.get(_DT_STRTAB, 0) + bias
+    symtab = tags.get(_DT_SYMTAB, 0) + bias
     if needed and image.segment_at(strtab):
-        image.libraries = [image.cstring(strtab + n, 512) for n in needed[:256] if image.segment_at(strtab + n)]
-    symtab = tags.get(6, 0) + bias
-    tables = [(tags.get(7, 0), tags.get(8, 0)), (tags.get(23, 0), tags.get(2, 0))]
-    tables = [(a + bias, n) for a, n in tables if a and n >= 24]
-    spans: list[tuple[int, int]] = []
-    for address, nbytes in tables:
-        start = image.file_offset(address)
-        seg = image.segment_at(address)
-        if start is None or seg is None or address + nbytes > seg.address + seg.file_size:
-            raise XrayError(f"{image.path}: the relocation table at {address:#x} lies outside of the file: corrupt")
-        if nbytes // 24 > _MAX_RELOCATIONS:
-            raise XrayError(f"{image.path}: {nbytes // 24} relocations: corrupt or hostile")
-        spans.append((start, nbytes // 24))
+        names = (strtab + n for n in needed[:_MAX_LIBRARIES])
+        image.libraries = [image.cstring(at, 512) for at in names if image.segment_at(at)]
+    spans = _relocation_tables(
+        image,
+        [
+            (tags.get(_DT_RELA, 0), tags.get(_DT_RELASZ, 0)),
+            (tags.get(_DT_JMPREL, 0), tags.get(_DT_PLTRELSZ, 0)),
+        ],
+    )
     if not spans:
         return
-    relative, absolute, glob_dat, jump_slot, tpoff = _RELOC_TYPES[image.arch]
+    kinds = _RELOCATIONS[image.arch]
     tls_block = -(-tls_size // tls_align) * tls_align if tls_size else 0
 
     def relocations() -> Iterator[tuple[int, int]]:
         for start, count in spans:
-            for address, info, addend in struct.iter_unpack("<QQq", image.data[start : start + 24 * count]):
+            for address, info, addend in struct.iter_unpack("<QQq", image.data[start : start + _RELA_SIZE * count]):
                 kind = info & 0xFFFFFFFF
-                if kind == relative:
+                if kind == kinds.relative:
                     yield address + bias, (addend + bias) & (2**64 - 1)
-                elif kind == tpoff:
-                    base = addend - tls_block if image.arch == "amd64" else addend + 16
+                elif kind == kinds.tpoff:
+                    base = addend - tls_block if image.arch == "amd64" else addend + _ARM64_TCB
                     yield address + bias, base & (2**64 - 1)
-                elif kind in (absolute, glob_dat, jump_slot):
+                elif kind in (kinds.absolute, kinds.glob_dat, kinds.jump_slot):
                     value = _dynsym(image, symtab, info >> 32)
                     if value:
                         yield address + bias, (value + bias + addend) & (2**64 - 1)
@@ -227,42 +290,68 @@ def _dynamic(image: Image, where: tuple[int, int], tls_size: int, tls_align: int
         wanted = struct.pack("<q", value - bias)
         out: list[int] = []
         for start, count in spans:
-            end = start + 24 * count
+            end = start + _RELA_SIZE * count
             at = image.data.find(wanted, start, end)
-            while at >= 0 and len(out) < 64:
-                if (at - start) % 24 == 16:
+            while at >= 0 and len(out) < _MAX_FOUND:
+                if (at - start) % _RELA_SIZE == 16:  # the addend, behind address and info
                     out.append(int(struct.unpack_from("<Q", image.data, at - 16)[0]) + bias)
                 at = image.data.find(wanted, at + 1, end)
         return out
 
     image.relocations = relocations
     image.find_relocated = find_relocated
-    library = ", ".join(image.libraries)
     if image.libraries:
-        for start, count in spans:
-            for i in range(min(count, 100_000)):
-                address, info, _ = struct.unpack_from("<QQq", image.data, start + 24 * i)
-                if info & 0xFFFFFFFF in (glob_dat, jump_slot, absolute) and not _dynsym(image, symtab, info >> 32):
-                    at = symtab + 24 * (info >> 32)
-                    seg = image.segment_at(at)
-                    if seg is not None and at + 24 <= seg.end:
-                        name = image.cstring(strtab + struct.unpack("<I", image.read(at, 4))[0], 256)
-                        image.imports.append(Import(address + bias, name, library))
+        _imports(image, spans, kinds, symtab, strtab)
+
+
+def _relocation_tables(image: Image, tables: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Turn (address, bytes) of each table into (file offset, number of relocations). Raises `XrayError`."""
+    spans: list[tuple[int, int]] = []
+    for where, nbytes in tables:
+        if not where or nbytes < _RELA_SIZE:
+            continue
+        address, count = where + image.bias, nbytes // _RELA_SIZE
+        start = image.file_offset(address)
+        seg = image.segment_at(address)
+        if start is None or seg is None or address + nbytes > seg.address + seg.file_size:
+            raise XrayError(f"{image.path}: the relocation table at {address:#x} lies outside of the file: corrupt")
+        if count > _MAX_RELOCATIONS:
+            raise XrayError(f"{image.path}: {count} relocations: corrupt or hostile")
+        spans.append((start, count))
+    return spans
+
+
+def _imports(image: Image, spans: list[tuple[int, int]], kinds: _RelocationTypes, symtab: int, strtab: int) -> None:
+    """Collect the relocations whose symbol the file itself does not define."""
+    library = ", ".join(image.libraries)
+    for start, count in spans:
+        for i in range(min(count, _MAX_IMPORTS)):
+            address, info, _ = struct.unpack_from("<QQq", image.data, start + _RELA_SIZE * i)
+            if info & 0xFFFFFFFF not in (kinds.glob_dat, kinds.jump_slot, kinds.absolute):
+                continue
+            if _dynsym(image, symtab, info >> 32):
+                continue
+            at = symtab + _SYM_SIZE * (info >> 32)
+            seg = image.segment_at(at)
+            if seg is not None and at + _SYM_SIZE <= seg.end:
+                name = image.cstring(strtab + struct.unpack("<I", image.read(at, 4))[0], 256)
+                image.imports.append(Import(slot=address + image.bias, name=name, library=library))
 
 
 def _dynsym(image: Image, symtab: int, index: int) -> int:
-    at = symtab + 24 * index
+    """Returns the value of a dynamic symbol, 0 for one that the file does not define."""
+    at = symtab + _SYM_SIZE * index
     seg = image.segment_at(at)
-    if seg is None or at + 24 > seg.end:
+    if seg is None or at + _SYM_SIZE > seg.end:
         return 0
     return int(struct.unpack("<Q", image.read(at + 8, 8))[0])
 
 
-def _symbols(data: mmap.mmap, size: int, symtab: Section, strtab: Section, bias: int) -> dict[str, tuple[int, int]]:
-    """Every defined symbol's name, address and size (Go's own tables hold functions only; data is found here)."""
+def _symbols(data: mmap.mmap, symtab: Section, strtab: Section, bias: int) -> SymbolTable:
+    """Read every defined symbol. Go's own tables hold functions only; variables are found here."""
     strings = data[strtab.offset : strtab.offset + strtab.file_size]
-    table = data[symtab.offset : symtab.offset + symtab.file_size // 24 * 24]
-    out: dict[str, tuple[int, int]] = {}
+    table = data[symtab.offset : symtab.offset + symtab.file_size // _SYM_SIZE * _SYM_SIZE]
+    out: SymbolTable = {}
     find = strings.find
     limit = len(strings)
     for name, _info, _, shndx, value, length in struct.iter_unpack("<IBBHQQ", table):

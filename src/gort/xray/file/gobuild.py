@@ -1,10 +1,9 @@
 """The build information that Go's linker puts into every executable: Go version, module, build settings.
 
-Follows debug/buildinfo: a 32-byte header "\\xff Go buildinf:" on a 16-byte boundary, then (since Go 1.18) two strings
-with varint lengths; older files hold pointers to the strings, and are refused with the version's name where it can be
-read.
+Follows debug/buildinfo: a 32-byte header "\\xff Go buildinf:" on a 16-byte boundary, then, since Go 1.18, two strings
+with their lengths before them. Older files hold pointers to the strings; they are refused.
 
-Rejected: reading it with `go version -m`; that needs Go, and would run a program on an untrusted file.
+Rejected: `go version -m`. It needs Go, and it would run a program on an untrusted file.
 """
 
 from __future__ import annotations
@@ -14,14 +13,22 @@ from gort.xray.file.image import Image
 from gort.xray.record import field, frozen
 
 MAGIC = b"\xff Go buildinf:"
+_HEADER_SIZE = 32
+_POINTER_SIZE_AT, _FLAGS_AT = 14, 15
+_INLINE_STRINGS = 2
+"""Flag: the strings follow the header."""
+_MARK = 16
+"""Bytes of the marks around the module information, by which other tools find it."""
 _MAX_STRING = 1 << 20
 _PACKERS = ((b"UPX!", "UPX", "unpack it with `upx -d`"), (b"MPRESS", "MPRESS", "unpack it first"))
 
 
 @frozen
 class BuildInfo:
+    """What `go version -m` would print of the file."""
+
     version: str
-    """As `go version` prints it: go1.27.3; empty when the file does not tell."""
+    """As `go version` prints it: go1.27.3."""
     path: str = ""
     module: str = ""
     dependencies: tuple[str, ...] = ()
@@ -29,7 +36,7 @@ class BuildInfo:
 
     @property
     def minor(self) -> int | None:
-        """27 for go1.27.3; None for a version that is not a release's (devel builds)."""
+        """27 for go1.27.3; None for a version that is no release's, as a development build's."""
         text = self.version.removeprefix("go").split(" ")[0].split("-")[0]
         parts = text.split(".")
         digits = ""
@@ -41,6 +48,7 @@ class BuildInfo:
 
 
 def _varint_string(data: bytes, at: int) -> tuple[str, int]:
+    """Returns the string at `at` and the offset behind it. Raises `XrayError`."""
     length = shift = 0
     while True:
         if at >= len(data) or shift > 28:
@@ -57,17 +65,21 @@ def _varint_string(data: bytes, at: int) -> tuple[str, int]:
 
 
 def read_buildinfo(image: Image) -> BuildInfo | None:
-    """The build information, or None when the file has none (not a Go program, or built by a tool that drops it)."""
+    """Returns the build information, or None when the file has none: it is no Go program, or a tool dropped it.
+
+    Raises `XrayError` when it is corrupt, or of Go 1.17 or older.
+    """
     section = image.section(".go.buildinfo", "__go_buildinfo")
     spans = [(section.offset, section.offset + section.file_size)] if section else []
     spans += [(s.offset, s.offset + s.file_size) for s in image.segments if "w" in s.perms or section is None]
     for start, end in spans:
         at = image.data.find(MAGIC, start, end)
         while at >= 0:
-            flags = image.data[at + 15] if at + 16 <= image.size else 0
-            if flags & 2:
+            flags = image.data[at + _FLAGS_AT] if at + _FLAGS_AT < image.size else 0
+            if flags & _INLINE_STRINGS:
                 try:
-                    blob = image.data[at + 32 : min(image.size, at + 32 + 4 * _MAX_STRING)]
+                    strings = at + _HEADER_SIZE
+                    blob = image.data[strings : min(image.size, strings + 4 * _MAX_STRING)]
                     version, used = _varint_string(blob, 0)
                     modinfo, _ = _varint_string(blob, used)
                 except XrayError as exc:
@@ -75,15 +87,15 @@ def read_buildinfo(image: Image) -> BuildInfo | None:
                 if not version.startswith(("go", "devel")):
                     raise XrayError(f"{image.path}: the Go build information is corrupt")
                 return _parse(version, modinfo)
-            if flags in (0, 1) and image.data[at + 14] in (4, 8):
+            if flags in (0, 1) and image.data[at + _POINTER_SIZE_AT] in (4, 8):
                 raise XrayError(f"{image.path}: built by Go 1.17 or older: gort xray reads Go 1.18 and newer")
             at = image.data.find(MAGIC, at + 1, end)
     return None
 
 
 def _parse(version: str, modinfo: str) -> BuildInfo:
-    if len(modinfo) >= 33 and modinfo[-17:-16] == "\n":
-        modinfo = modinfo[16:-16]  # between two 16-byte marks by which other tools find it
+    if len(modinfo) > 2 * _MARK and modinfo[-_MARK - 1 : -_MARK] == "\n":
+        modinfo = modinfo[_MARK:-_MARK]
     path = module = ""
     deps: list[str] = []
     settings: dict[str, str] = {}
@@ -98,11 +110,11 @@ def _parse(version: str, modinfo: str) -> BuildInfo:
         elif kind == "build":
             key, _, value = rest.partition("=")
             settings[key] = value.strip('"')
-    return BuildInfo(version, path, module, tuple(deps), settings)
+    return BuildInfo(version=version, path=path, module=module, dependencies=tuple(deps), settings=settings)
 
 
 def why_not_go(image: Image) -> str:
-    """One line for a file without Go's marks."""
+    """Returns one line that says what a file without Go's marks is: packed, or not a Go executable."""
     head = image.data[: min(image.size, 4096)]
     tail = image.data[max(0, image.size - 4096) : image.size]
     for mark, name, remedy in _PACKERS:

@@ -1,14 +1,14 @@
-"""Go's own table of functions: names, addresses, source lines, inlined calls. It is there even in stripped files.
+"""Go's own table of functions: names, addresses, source lines, inlined calls. Stripped files have it too.
 
 Follows runtime/symtab.go, internal/abi/symtab.go and cmd/link/internal/ld/pcln.go, for the layouts of Go 1.18 to 1.27
-(magic 0xfffffff0 and 0xfffffff1). Go 1.27 no longer stores the start of the text in the table; it comes from the
+(magic 0xfffffff0 and 0xfffffff1). Go 1.27 no longer stores the start of the text in the table; it is taken from the
 moduledata structure that points at the table.
 
-Invariants: everything is read through offsets that are checked against the table's length; the functions' addresses
-must rise; nothing is decoded before it is asked for, so a table of 100 MB costs only its list of addresses.
+Invariants: every offset is checked against the table's length before it is used. The functions' addresses must rise.
+Nothing is decoded before it is asked for, so a table of 100 MB costs only its list of addresses.
 
-Rejected: trusting the section's name alone. Files without section headers, and Windows files (whose table has no
-section), are searched for the magic, and each candidate must check out.
+Rejected: trusting the section's name alone. Files without section headers have no names, and Windows files have no
+section for the table. They are searched for the magic, and each candidate must check out.
 """
 
 from __future__ import annotations
@@ -29,41 +29,63 @@ _MAGICS = {0xFFFFFFF0: 18, 0xFFFFFFF1: 20}
 _OLD_MAGICS = {0xFFFFFFFB: "1.15 or older", 0xFFFFFFFA: "1.16 or 1.17"}
 _MAX_FUNCS = 4_000_000
 _MAX_NAME = 8192
+_MAX_CACHED = 200_000
+_MAX_INLINED = 100_000
+_MAX_INLINE_DEPTH = 64
+_HEADER_SIZE = 72
 _FUNC_SIZE = {18: 40, 20: 44}
+"""Layout -> bytes of a function's record (runtime._func) before its tables."""
+_NAME, _PCFILE, _NPCDATA, _CU = 4, 20, 28, 32
+"""Offsets of fields in the record; the line table's offset follows that of the files."""
 _PCDATA_INLTREE = 2
 _FUNCDATA_INLTREE = 3
+_NO_FUNCDATA = 0xFFFFFFFF
+_INLINED_SIZE = {18: 20, 20: 16}
+"""Layout -> bytes of a node of the inline tree."""
+_INLINED_NAME = {18: 12, 20: 4}
+"""Layout -> offset of the name in a node; the parent's pc follows it."""
+
+_MD_FTAB_LEN, _MD_MINPC, _MD_MAXPC, _MD_TEXT, _MD_ETEXT = 17, 20, 21, 22, 23
+"""Words of runtime.moduledata that are the same from Go 1.18 on."""
+_MD_GOFUNC, _MD_PCLNTAB_GOFUNC, _MD_PCLNTAB_END = 40, 43, 44
+_MD_WORDS = 45
 
 
 class Func:
-    """One function. `offset` is that of its record in the table."""
+    """A function: its name and range of addresses."""
 
-    __slots__ = ("end", "entry", "name", "offset", "start_line")
+    __slots__ = ("end", "entry", "name", "offset")
 
-    def __init__(self, name: str, entry: int, end: int, start_line: int, offset: int) -> None:
-        self.name = name
-        self.entry = entry
-        self.end = end
-        self.start_line = start_line
-        self.offset = offset
+    def __init__(self, name: str, entry: int, end: int, offset: int) -> None:
+        self.name: str = name
+        self.entry: int = entry
+        self.end: int = end
+        """The address behind it."""
+        self.offset: int = offset
+        """Where in the table its record begins."""
 
 
 @frozen
 class ModuleData:
-    """The part of runtime.moduledata that is the same from Go 1.18 on."""
+    """What is needed of runtime.moduledata: where the code is, and where the functions' own data begins."""
 
     address: int
     text: int
     etext: int
-    spans: dict[str, tuple[int, int]]
     gofunc: int
 
 
 class PclnTab:
+    """The table of one image. `layout` is the Go release (1.N) that brought its layout: 18 or 20.
+
+    Raises `XrayError` for a table whose counts or offsets cannot be.
+    """
+
     def __init__(self, image: Image, address: int, module: ModuleData, layout: int) -> None:
-        self.image = image
-        self.address = address
-        self.module = module
-        self.layout = layout
+        self.address: int = address
+        self.module: ModuleData = module
+        self._image = image
+        self._layout = layout
         offset = image.file_offset(address)
         seg = image.segment_at(address)
         assert offset is not None
@@ -73,20 +95,22 @@ class PclnTab:
         self._view = whole[offset : offset + self._limit]
         image.views += [self._view, whole]
         v = self._view
-        self.quantum = v[6]
-        n, self.nfiles, _, names, cus, files, pctab, funcs = struct.unpack_from("<8Q", v, 8)
+        self._quantum = v[6]
+        n, nfiles, _, names, cus, files, pctab, funcs = struct.unpack_from("<8Q", v, 8)
         for where in (names, cus, files, pctab, funcs):
             if where >= self._limit:
                 raise XrayError(f"{image.path}: the pclntab points beyond itself: corrupt")
         if n == 0 or n > _MAX_FUNCS or funcs + 8 * n + 4 > self._limit:
             raise XrayError(f"{image.path}: the pclntab announces {n} functions: corrupt")
-        self.nfuncs = n
+        self.nfuncs: int = n
+        self.nfiles: int = nfiles
         self._names, self._cus, self._files, self._pctab, self._funcs = names, cus, files, pctab, funcs
         ftab = array("I")
         ftab.frombytes(v[funcs : funcs + 8 * n + 4])
         self._entries = ftab[0::2]
         self._offsets = ftab[1::2]
         self._end = self._entries[n]
+        """The end of the last function, counted from the start of the text."""
         if any(a > b for a, b in zip(self._entries, self._entries[1:], strict=False)):
             raise XrayError(f"{image.path}: the pclntab's functions are not in order: corrupt")
         self._by_name: dict[str, list[int]] = {}
@@ -100,13 +124,12 @@ class PclnTab:
         if got is not None:
             return got
         at = self._funcs + self._offsets[i]
-        if at + _FUNC_SIZE[self.layout] > self._limit:
-            raise XrayError(f"{self.image.path}: function {i} of the pclntab lies beyond it: corrupt")
-        name_off = struct.unpack_from("<i", self._view, at + 4)[0]
-        line = struct.unpack_from("<i", self._view, at + 36)[0] if self.layout >= 20 else 0
+        if at + _FUNC_SIZE[self._layout] > self._limit:
+            raise XrayError(f"{self._image.path}: function {i} of the pclntab lies beyond it: corrupt")
+        name_off = struct.unpack_from("<i", self._view, at + _NAME)[0]
         base = self.module.text
-        func = Func(self._name(name_off), base + self._entries[i], base + self._entries[i + 1], line, at)
-        if len(self._cache) < 200_000:
+        func = Func(self._name(name_off), base + self._entries[i], base + self._entries[i + 1], at)
+        if len(self._cache) < _MAX_CACHED:
             self._cache[i] = func
         return func
 
@@ -125,16 +148,16 @@ class PclnTab:
         return self._func(bisect_right(self._entries, rel, 0, self.nfuncs) - 1)
 
     def find_all(self, name: str) -> list[Func]:
-        """The functions of that name: more than one where an assembly function has an ABI wrapper."""
+        """Returns the functions of that name: two where an assembly function has an ABI wrapper."""
         found = self._by_name.get(name)
         if found is None:
             found = self._by_name[name] = self._find(name)
         return [self._func(i) for i in found]
 
     def _by_offset(self) -> dict[int, list[int]]:
-        """The functions by the place of their name."""
+        """Returns name offset -> numbers of the functions that have this name."""
         if self._name_index is None:
-            # One pass over all records for their name offsets: 0.1 s for 200,000 functions, and no strings are made.
+            # One pass over all records for their name offsets: 0.1 s for 200,000 functions. It makes no strings.
             words = memoryview(self._view[: self._limit & ~3]).cast("I")
             base = self._funcs
             index: dict[int, list[int]] = {}
@@ -149,8 +172,8 @@ class PclnTab:
     def _find(self, name: str) -> list[int]:
         index = self._by_offset()
         wanted = name.encode() + b"\0"
-        data = self.image.data
-        start = (self.image.file_offset(self.address) or 0) + self._names
+        data = self._image.data
+        start = (self._image.file_offset(self.address) or 0) + self._names
         end = start + max(0, self._cus - self._names)
         at = data.find(wanted, start, end)
         while at >= 0:
@@ -163,8 +186,8 @@ class PclnTab:
 
     def names(self, prefix: str) -> list[Func]:
         """All functions whose name begins with `prefix`, in the order of their addresses."""
-        raw, index, data = prefix.encode(), self._by_offset(), self.image.data
-        start = (self.image.file_offset(self.address) or 0) + self._names
+        raw, index, data = prefix.encode(), self._by_offset(), self._image.data
+        start = (self._image.file_offset(self.address) or 0) + self._names
         end = start + self._limit - self._names
         found: list[int] = []
         if not raw:
@@ -189,8 +212,9 @@ class PclnTab:
         return value, at
 
     def _table(self, func: Func, off: int, limit: int = 200_000, stop: int | None = None) -> list[tuple[int, int]]:
-        """A pc-value table as (end of range, value), up to the range of `stop`; varints of differences, ended by a
-        zero.
+        """Returns a pc-value table as (end of range, value), up to the range that holds `stop`.
+
+        The table is a list of variable-length differences of value and pc; a zero ends it.
         """
         at = self._pctab + off
         value, pc = -1, func.entry
@@ -201,27 +225,28 @@ class PclnTab:
                 break
             value += -(delta + 1) // 2 if delta & 1 else delta // 2
             step, at = self._varint(at)
-            pc += step * self.quantum
+            pc += step * self._quantum
             out.append((pc, value))
             if pc >= func.end or (stop is not None and stop < pc):
                 break
         return out
 
     def _value(self, func: Func, off: int, pc: int) -> int:
+        """Returns the value that a pc-value table has at `pc`, -1 where it has none."""
         if off == 0:
             return -1
         found = self._table(func, off, stop=pc)
         return found[-1][1] if found and pc < found[-1][0] else -1
 
     def line(self, pc: int) -> tuple[str, int]:
-        """Source file and line of the innermost code at `pc` (with inlined code: of the inlined function)."""
+        """Returns source file and line at `pc`, of the inlined function where the code was inlined; "" and 0 without."""
         func = self.at(pc)
         if func is None:
             return "", 0
-        pcfile, pcln = struct.unpack_from("<II", self._view, func.offset + 20)
+        pcfile, pcln = struct.unpack_from("<II", self._view, func.offset + _PCFILE)
         line = self._value(func, pcln, pc)
         number = self._value(func, pcfile, pc)
-        cu = struct.unpack_from("<I", self._view, func.offset + 32)[0]
+        cu = struct.unpack_from("<I", self._view, func.offset + _CU)[0]
         if number < 0 or line < 0:
             return "", max(line, 0)
         at = self._cus + 4 * (cu + number)
@@ -234,30 +259,30 @@ class PclnTab:
         return raw.partition(b"\0")[0].decode("utf-8", "replace"), line
 
     def inlined(self, func: Func) -> list[tuple[str, int]]:
-        """Functions that the compiler inlined directly into `func`: (name, address of their first instruction)."""
-        npcdata = struct.unpack_from("<I", self._view, func.offset + 28)[0]
-        nfuncdata = self._view[func.offset + _FUNC_SIZE[self.layout] - 1]
-        tail = func.offset + _FUNC_SIZE[self.layout]
+        """Returns the functions that the compiler inlined directly into `func`: (name, address of the first code)."""
+        size = _FUNC_SIZE[self._layout]
+        npcdata = struct.unpack_from("<I", self._view, func.offset + _NPCDATA)[0]
+        nfuncdata = self._view[func.offset + size - 1]
+        tail = func.offset + size
         if npcdata > 64 or nfuncdata <= _FUNCDATA_INLTREE or npcdata <= _PCDATA_INLTREE or not self.module.gofunc:
             return []
         if tail + 4 * (npcdata + nfuncdata) > self._limit:
             return []
         table_off = struct.unpack_from("<I", self._view, tail + 4 * _PCDATA_INLTREE)[0]
         tree_off = struct.unpack_from("<I", self._view, tail + 4 * (npcdata + _FUNCDATA_INLTREE))[0]
-        if not table_off or tree_off == 0xFFFFFFFF:
+        if not table_off or tree_off == _NO_FUNCDATA:
             return []
         ranges = self._table(func, table_off)
         tree = self.module.gofunc + tree_off
-        parents: dict[int, tuple[int, int]] = {}
+        node_size, name_at = _INLINED_SIZE[self._layout], _INLINED_NAME[self._layout]
+        nodes: dict[int, tuple[int, int]] = {}
 
-        def entry(i: int) -> tuple[int, int]:
-            """(name offset, parent's pc offset) of node i of the inline tree."""
-            if i not in parents:
-                raw = self.image.read(tree + (16 * i if self.layout >= 20 else 20 * i), 16 if self.layout >= 20 else 20)
-                parents[i] = (
-                    struct.unpack_from("<ii", raw, 4) if self.layout >= 20 else struct.unpack_from("<ii", raw, 12)
-                )
-            return parents[i]
+        def node(i: int) -> tuple[int, int]:
+            """Returns (name offset, parent's pc offset) of node i of the inline tree."""
+            if i not in nodes:
+                raw = self._image.read(tree + node_size * i, node_size)
+                nodes[i] = struct.unpack_from("<ii", raw, name_at)
+            return nodes[i]
 
         def node_at(pc: int) -> int:
             for end, value in ranges:
@@ -271,31 +296,32 @@ class PclnTab:
         try:
             for end, value in ranges:
                 depth = 0
-                while value >= 0 and depth < 64:  # up to the node whose parent is the function itself
-                    parent = node_at(func.entry + entry(value)[1])
+                while value >= 0 and depth < _MAX_INLINE_DEPTH:  # up to the node whose parent is the function itself
+                    parent = node_at(func.entry + node(value)[1])
                     if parent < 0:
                         break
                     value, depth = parent, depth + 1
-                if 0 <= value < 100_000 and value not in seen:
+                if 0 <= value < _MAX_INLINED and value not in seen:
                     seen.add(value)
-                    out.append((self._name(entry(value)[0]), pc))
+                    out.append((self._name(node(value)[0]), pc))
                 pc = end
         except XrayError:
-            return []
+            return []  # the tree lies outside of the segments: a corrupt file has no inlined calls
         return out
 
 
 def find_pclntab(image: Image) -> PclnTab | None:
-    """Find and open the table; None when the file has none. Raises `XrayError` for a table that is corrupt or too
-    old.
+    """Find and open the table. Returns None when the file has none.
+
+    Raises `XrayError` for a table that is corrupt, or of a Go release before 1.18.
     """
     named = image.section(".gopclntab", "__gopclntab", ".data.rel.ro.gopclntab")
-    if named is not None and named.file_size >= 72:
+    if named is not None and named.file_size >= _HEADER_SIZE:
         got = _try(image, named.address, strict=True)
         if got is not None:
             return got
     tried = 0
-    for magic in (0xFFFFFFF1, 0xFFFFFFF0):
+    for magic in reversed(_MAGICS):
         needle = struct.pack("<IBB", magic, 0, 0)
         for seg in image.segments:
             at = image.data.find(needle, seg.offset, seg.offset + seg.file_size)
@@ -311,8 +337,9 @@ def find_pclntab(image: Image) -> PclnTab | None:
 
 
 def _try(image: Image, address: int, strict: bool) -> PclnTab | None:
+    """Open the table at `address`. What is no table is None, or an `XrayError` when `strict`."""
     try:
-        head = image.read(address, 72)
+        head = image.read(address, _HEADER_SIZE)
     except XrayError:
         return None
     magic, pad, minlc, ptrsize = struct.unpack_from("<IHBB", head)
@@ -347,22 +374,21 @@ def _moduledata(image: Image, table: int, head: bytes) -> ModuleData | None:
         try:
             if image.u64(address) != table or image.u64(address + 8) != (table + name_off) & (2**64 - 1):
                 continue
-            w = [image.u64(address + 8 * i) for i in range(45)]
+            w = [image.u64(address + 8 * i) for i in range(_MD_WORDS)]
         except XrayError:
+            continue  # it would not fit its segment
+        start, end = w[_MD_TEXT], w[_MD_ETEXT]
+        if w[_MD_FTAB_LEN] not in (nfunc, nfunc + 1) or not start <= w[_MD_MINPC] < w[_MD_MAXPC] <= end:
             continue
-        if w[17] not in (nfunc, nfunc + 1) or not w[22] <= w[20] < w[21] <= w[23]:
-            continue
-        text = image.segment_at(w[22])
+        text = image.segment_at(start)
         if text is None or "x" not in text.perms:
             continue
-        names = ("noptrdata", "data", "bss", "noptrbss")
-        spans = {n: (w[24 + 2 * i], w[25 + 2 * i]) for i, n in enumerate(names)}
-        return ModuleData(address, w[22], w[23], spans, _gofunc(image, table, w))
+        return ModuleData(address, start, end, _gofunc(image, table, w))
     return None
 
 
 def _candidates(image: Image, table: int) -> Iterator[int]:
-    """Where moduledata may be. The likely places first: the search through the data touches every page of it."""
+    """Yields where moduledata may be, the likely places first: the search through the data touches each of its pages."""
     section = image.section(".go.module", "__go_module")
     if section is not None:
         yield section.address
@@ -382,7 +408,7 @@ def _candidates(image: Image, table: int) -> Iterator[int]:
 
 
 def _gofunc(image: Image, table: int, words: list[int]) -> int:
-    """Where the functions' own data begins: since Go 1.27 inside the pclntab, three words later in moduledata."""
-    if table < words[43] <= words[44]:
-        return words[43]
-    return words[40] if image.segment_at(words[40]) else 0
+    """Returns where the functions' own data begins. Since Go 1.27 it is inside the pclntab, and the word moved."""
+    if table < words[_MD_PCLNTAB_GOFUNC] <= words[_MD_PCLNTAB_END]:
+        return words[_MD_PCLNTAB_GOFUNC]
+    return words[_MD_GOFUNC] if image.segment_at(words[_MD_GOFUNC]) else 0

@@ -1,7 +1,7 @@
 """PE32+: Windows' executables.
 
-Follows Microsoft's PE/COFF specification; Go's writer is cmd/link/internal/ld/pe.go, which keeps a COFF symbol table
-in the file and puts long section names ("/19") into its string table.
+Follows Microsoft's PE/COFF specification, whose names the constants have; Go's writer is cmd/link/internal/ld/pe.go. Go
+keeps a COFF symbol table in the file, and puts long section names ("/19") into that table's strings.
 
 Invariant: section and import tables are walked up to the file's end and `MAX_SECTIONS`; names are cut at 512 bytes.
 """
@@ -12,61 +12,121 @@ import mmap
 import struct
 
 from gort.xray.errors import XrayError
-from gort.xray.file.image import MAX_SECTIONS, Image, Import, Section, Segment
+from gort.xray.file.image import MAX_SECTIONS, Image, Import, Section, Segment, SymbolTable
+from gort.xray.record import frozen
 
 _MACHINES = {0x8664: "amd64", 0xAA64: "arm64", 0x14C: "386", 0x1C4: "arm"}
+_PE_OFFSET_AT = 60
+_FILE_EXECUTABLE_IMAGE = 0x2
+_PE32_MAGIC, _PE32_PLUS_MAGIC = 0x10B, 0x20B
+_FILE_HEADER_SIZE, _SECTION_SIZE, _SYMBOL_SIZE, _IMPORT_SIZE = 24, 40, 18, 20
+_ENTRY_AT, _IMAGE_BASE_AT, _DIRECTORIES_AT = 16, 24, 108
+"""Offsets in the optional header."""
+_DIRECTORY_SIZE = 8
+_IMPORT_DIRECTORY = 1
+_MAX_DIRECTORIES = 16
+_SCN_CNT_UNINITIALIZED_DATA = 0x80
+_SCN_MEM_EXECUTE, _SCN_MEM_READ, _SCN_MEM_WRITE = 0x20000000, 0x40000000, 0x80000000
+_PERMS = (("r", _SCN_MEM_READ), ("w", _SCN_MEM_WRITE), ("x", _SCN_MEM_EXECUTE))
+_ORDINAL_FLAG = 1 << 63
+_MAX_LIBRARIES = 256
 _MAX_IMPORTS = 20_000
 
 
+@frozen
+class _Symtab:
+    symbols_at: int
+    count: int
+    strings_at: int
+
+
 def read_pe(path: str, data: mmap.mmap, size: int) -> Image:
-    pe = struct.unpack_from("<I", data, 60)[0]
-    if pe + 24 > size or data[pe : pe + 4] != b"PE\0\0":
+    """Read the headers, sections and imports. Raises `XrayError`."""
+    pe = struct.unpack_from("<I", data, _PE_OFFSET_AT)[0]
+    if pe + _FILE_HEADER_SIZE > size or data[pe : pe + 4] != b"PE\0\0":
         raise XrayError(f"{path}: an MZ file without PE headers: not a 64-bit Windows executable")
     machine, nsections, _, symoff, nsyms, optsize, chars = struct.unpack_from("<HHIIIHH", data, pe + 4)
     arch = _MACHINES.get(machine, f"machine {machine:#x}")
-    opt = pe + 24
-    if opt + 112 > size:
+    opt = pe + _FILE_HEADER_SIZE
+    if opt + _DIRECTORIES_AT + 4 > size:
         raise XrayError(f"{path}: the PE headers lie outside of the file: truncated")
     magic = struct.unpack_from("<H", data, opt)[0]
-    if magic == 0x10B or arch in ("386", "arm"):
+    if magic == _PE32_MAGIC or arch in ("386", "arm"):
         raise XrayError(f"{path}: a 32-bit PE file ({arch}): gort xray reads 64-bit Go executables (amd64, arm64)")
-    if magic != 0x20B or arch not in ("amd64", "arm64"):
+    if magic != _PE32_PLUS_MAGIC or arch not in ("amd64", "arm64"):
         raise XrayError(f"{path}: built for {arch}: gort xray reads amd64 and arm64")
-    if not chars & 2:
+    if not chars & _FILE_EXECUTABLE_IMAGE:
         raise XrayError(f"{path}: a PE object file, not an executable")
-    entry = struct.unpack_from("<I", data, opt + 16)[0]
-    base = struct.unpack_from("<Q", data, opt + 24)[0]
-    ndirs = min(struct.unpack_from("<I", data, opt + 108)[0], 16)
-    if opt + optsize + 40 * nsections > size or nsections > MAX_SECTIONS:
+    entry = struct.unpack_from("<I", data, opt + _ENTRY_AT)[0]
+    base = struct.unpack_from("<Q", data, opt + _IMAGE_BASE_AT)[0]
+    ndirs = min(struct.unpack_from("<I", data, opt + _DIRECTORIES_AT)[0], _MAX_DIRECTORIES)
+    if opt + optsize + _SECTION_SIZE * nsections > size or nsections > MAX_SECTIONS:
         raise XrayError(f"{path}: {nsections} sections do not fit the file: truncated or corrupt")
 
-    strings_at = symoff + 18 * nsyms if symoff and symoff + 18 * nsyms + 4 <= size else 0
+    symtab: _Symtab | None = None
+    strings_at = symoff + _SYMBOL_SIZE * nsyms
+    if symoff and strings_at + 4 <= size:
+        symtab = _Symtab(symbols_at=symoff, count=nsyms, strings_at=strings_at)
+    sections, segments = _sections(path, data, size, opt + optsize, nsections, base, symtab)
+    image = Image(
+        path=path,
+        data=data,
+        size=size,
+        format="PE",
+        arch=arch,
+        os="windows",
+        entry=base + entry,
+        sections=sections,
+        segments=segments,
+        base=base,
+    )
+    if symtab is not None:
+        image.symbol_source = lambda: _symbols(data, size, symtab, sections)
+    directory = _DIRECTORIES_AT + 4 + _DIRECTORY_SIZE * _IMPORT_DIRECTORY
+    if ndirs > _IMPORT_DIRECTORY and directory + _DIRECTORY_SIZE <= optsize:
+        _imports(image, *struct.unpack_from("<II", data, opt + directory))
+    return image
+
+
+def _sections(
+    path: str, data: mmap.mmap, size: int, table: int, count: int, base: int, symtab: _Symtab | None
+) -> tuple[list[Section], list[Segment]]:
     sections: list[Section] = []
     segments: list[Segment] = []
-    for i in range(nsections):
-        at = opt + optsize + 40 * i
-        raw, vsize, va, rawsize, off, _, _, _, _, flags = struct.unpack_from("<8sIIIIIIHHI", data, at)
+    for i in range(count):
+        raw, vsize, va, rawsize, off, _, _, _, _, flags = struct.unpack_from(
+            "<8sIIIIIIHHI", data, table + _SECTION_SIZE * i
+        )
         name = raw.rstrip(b"\0").decode("utf-8", "replace")
-        if strings_at and name.startswith("/") and name[1:].isdigit():
-            name = _string(data, strings_at, int(name[1:]), size) or name
-        in_file = 0 if flags & 0x80 else min(rawsize, vsize) if vsize else rawsize
+        if symtab is not None and name.startswith("/") and name[1:].isdigit():
+            name = _string(data, symtab.strings_at, int(name[1:]), size) or name
+        in_file = 0 if flags & _SCN_CNT_UNINITIALIZED_DATA else min(rawsize, vsize) if vsize else rawsize
         if in_file and off + in_file > size:
             raise XrayError(f"{path}: truncated: section {name} needs {off + in_file} bytes, the file has {size}")
         debug = name.startswith((".debug", ".zdebug")) or name == ".symtab"
-        text = ("" if debug else "A") + ("W" if flags & 0x80000000 else "") + ("X" if flags & 0x20000000 else "")
-        sections.append(Section(name, base + va, vsize or rawsize, off, in_file, text))
+        perms = "".join(c for c, bit in _PERMS if flags & bit)
+        sections.append(
+            Section(
+                name=name,
+                address=base + va,
+                size=vsize or rawsize,
+                offset=off,
+                file_size=in_file,
+                flags=("" if debug else "A") + "W" * ("w" in perms) + "X" * ("x" in perms),
+            )
+        )
         if not debug and (vsize or rawsize):
-            perms = "".join(c for c, bit in (("r", 1 << 30), ("w", 1 << 31), ("x", 1 << 29)) if flags & bit)
-            segments.append(Segment(base + va, max(vsize, in_file), off, in_file, perms, name))
-    image = Image(path, data, size, "PE", arch, "windows", base + entry, sections, segments)
-    image.phdr = (base, 0, 0)
-    if strings_at:
-        image.symbol_source = lambda: _symbols(data, size, symoff, nsyms, strings_at, sections)
-    if ndirs > 1 and opt + 128 <= opt + optsize:
-        image.segments.sort(key=lambda s: s.address)
-        image._starts = [s.address for s in image.segments]
-        _imports(image, base, *struct.unpack_from("<II", data, opt + 112 + 8))
-    return image
+            segments.append(
+                Segment(
+                    address=base + va,
+                    size=max(vsize, in_file),
+                    offset=off,
+                    file_size=in_file,
+                    perms=perms,
+                    name=name,
+                )
+            )
+    return sections, segments
 
 
 def _string(data: mmap.mmap, strings_at: int, at: int, size: int) -> str:
@@ -77,14 +137,13 @@ def _string(data: mmap.mmap, strings_at: int, at: int, size: int) -> str:
     return data[start:end].decode("utf-8", "replace") if end >= 0 else ""
 
 
-def _symbols(
-    data: mmap.mmap, size: int, symoff: int, nsyms: int, strings_at: int, sections: list[Section]
-) -> dict[str, tuple[int, int]]:
-    strings = data[strings_at : min(size, strings_at + (64 << 20))]
-    out: dict[str, tuple[int, int]] = {}
+def _symbols(data: mmap.mmap, size: int, symtab: _Symtab, sections: list[Section]) -> SymbolTable:
+    strings = data[symtab.strings_at : min(size, symtab.strings_at + (64 << 20))]
+    table = data[symtab.symbols_at : symtab.symbols_at + _SYMBOL_SIZE * symtab.count]
+    out: SymbolTable = {}
     skip = 0
-    for raw, value, section, _, _, aux in struct.iter_unpack("<8sIhHBB", data[symoff : symoff + 18 * nsyms]):
-        if skip:
+    for raw, value, section, _, _, aux in struct.iter_unpack("<8sIhHBB", table):
+        if skip:  # an auxiliary record of the symbol before
             skip -= 1
             continue
         skip = aux
@@ -101,26 +160,32 @@ def _symbols(
     return out
 
 
-def _imports(image: Image, base: int, rva: int, length: int) -> None:
-    """The import directory: one descriptor of 20 bytes per DLL, ended by zeros."""
+def _imports(image: Image, rva: int, length: int) -> None:
+    """Read the import directory: a descriptor for each library, ended by one of zeros."""
     if not rva or not length:
         return
-    for i in range(256):
-        at = base + rva + 20 * i
+    base = image.base
+    for i in range(_MAX_LIBRARIES):
+        at = base + rva + _IMPORT_SIZE * i
         seg = image.segment_at(at)
-        if seg is None or at + 20 > seg.end:
+        if seg is None or at + _IMPORT_SIZE > seg.end:
             return
-        lookup, _, _, name_rva, slots = struct.unpack("<IIIII", image.read(at, 20))
+        lookup, _, _, name_rva, slots = struct.unpack("<IIIII", image.read(at, _IMPORT_SIZE))
         if not name_rva:
             return
         library = image.cstring(base + name_rva, 512)
         image.libraries.append(library)
-        table = base + (lookup or slots)
-        seg = image.segment_at(table)
-        while seg is not None and table + 8 <= seg.end and len(image.imports) < _MAX_IMPORTS:
-            entry = struct.unpack("<Q", image.read(table, 8))[0]
+        names = base + (lookup or slots)
+        slot = base + slots
+        seg = image.segment_at(names)
+        while seg is not None and names + 8 <= seg.end and len(image.imports) < _MAX_IMPORTS:
+            entry = struct.unpack("<Q", image.read(names, 8))[0]
             if not entry:
                 break
-            name = f"ordinal {entry & 0xFFFF}" if entry >> 63 else image.cstring(base + (entry & 0x7FFFFFFF) + 2, 512)
-            image.imports.append(Import(base + slots + table - base - (lookup or slots), name, library))
-            table += 8
+            if entry & _ORDINAL_FLAG:
+                name = f"ordinal {entry & 0xFFFF}"
+            else:
+                name = image.cstring(base + (entry & 0x7FFFFFFF) + 2, 512)
+            image.imports.append(Import(slot=slot, name=name, library=library))
+            names += 8
+            slot += 8

@@ -12,7 +12,7 @@ import textwrap
 from gort.xray.errors import XrayError
 from gort.xray.file.dwarf import read_layouts
 from gort.xray.file.gobuild import read_buildinfo
-from gort.xray.file.image import load
+from gort.xray.file.open import load
 from gort.xray.layout.layout import FIELDS, _clean
 
 _HEAD = '''"""Field offsets and sizes of g, m, p and schedt per Go release (1.N) and system, for stripped files.

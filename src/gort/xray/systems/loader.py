@@ -12,7 +12,7 @@ import struct
 
 from gort.xray.emulate.process import Process, Thread
 from gort.xray.errors import XrayError
-from gort.xray.file.image import Image
+from gort.xray.file.image import Image, ProgramHeaders
 
 STACK_TOP = 0x7FFFFFFFF000
 STACK_SIZE = 8 << 20
@@ -66,14 +66,14 @@ def setup(image: Image, process: Process, argv: list[str], env: list[str]) -> Th
     at -= 16
     randoms = at
     memory.write(at, process.files.random_bytes(16))
-    phdr, phent, phnum = image.phdr
+    headers = image.program_headers or ProgramHeaders(0, 0, 0)
     auxv = [
         (16, m.arch.hwcap),
         (6, 4096),
         (17, 100),
-        (3, phdr),
-        (4, phent),
-        (5, phnum),
+        (3, headers.address),
+        (4, headers.entry_size),
+        (5, headers.count),
         (7, 0),
         (8, 0),
         (9, image.entry),

@@ -102,8 +102,8 @@ class Windows:
         load_segments(image, self.p)
         memory = m.memory
         head = min(image.size, 4096)
-        if memory.is_free(image.phdr[0], 4096):
-            memory.load(image.phdr[0], 4096, 1, image.data[:head])
+        if memory.is_free(image.base, 4096):
+            memory.load(image.base, 4096, 1, image.data[:head])
         memory.load(_TEB, _TEB_SIZE, 3, b"")
         memory.load(_SHARED, 4096, 3, b"")
         memory.load(_TEB + _TEB_SIZE, 262144, 3, b"")
