@@ -162,55 +162,67 @@ def _report(work: Callable[[], None]) -> int:
 
 
 def _guard(work: Callable[[], None]) -> NoReturn:
-    """Do the work in a child process: a crash of the emulator's native code is then a message, and no crash here.
+    """Do the work in a child process, so that a crash of the emulator's native code is a message and no crash here.
 
-    The child does without core dumps. Where there is no fork, the work is done here.
+    Where there is no fork, the work is done here.
     """
     if not hasattr(os, "fork"):
         raise SystemExit(_report(work))
+    import _signal  # type: ignore[import-not-found]  # importing signal costs 3 ms
+
     sys.stdout.flush()
     sys.stderr.flush()
+    # A terminal sends Ctrl-C to both processes. The child ends on it, and this one waits for the child's status. A
+    # KeyboardInterrupt here could come when waitpid has taken the status and not yet returned it, and the status would be
+    # lost; so this process ignores the signal. It is held back until both processes know what to do with it.
+    ours = _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGINT,))
     pid = os.fork()
     if pid == 0:
-        status = 70
-        try:
-            import _signal  # type: ignore[import-not-found]  # importing signal costs 3 ms
-            import gc
-            import resource
+        _child(work, _signal, ours)
+    if ours:
+        if _signal.SIGINT in _signal.sigpending():
+            os.kill(pid, _signal.SIGINT)  # it may have come before the fork
+        _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGINT,))
+    _, how = os.waitpid(pid, 0)
+    if not os.WIFSIGNALED(how):
+        raise SystemExit(os.WEXITSTATUS(how))
+    if os.WTERMSIG(how) == _signal.SIGINT:
+        raise SystemExit(130)
+    import signal
 
-            if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
-                # An exception out of the emulator's callbacks would get lost: Ctrl-C ends this process, as it does cat.
-                _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            gc.set_threshold(50_000)  # nearly all that a run makes is kept to its end
-            status = _report(work)
-        except KeyboardInterrupt:
-            status = 130
-        except SystemExit as exc:
-            status = exc.code if isinstance(exc.code, int) else 1
-        except BaseException:
-            import traceback
+    name = signal.Signals(os.WTERMSIG(how)).name
+    _say(f"gort xray: the emulator itself ended with {name} on this file: try --static")
+    raise SystemExit(2)
 
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
-    while True:
-        try:
-            _, how = os.waitpid(pid, 0)
-            break
-        except KeyboardInterrupt:
-            continue  # the child got it too, and ends
-    if os.WIFSIGNALED(how):
-        import signal
 
-        if os.WTERMSIG(how) == signal.SIGINT:
-            raise SystemExit(130)
-        name = signal.Signals(os.WTERMSIG(how)).name
-        _say(f"gort xray: the emulator itself ended with {name} on this file: try --static")
-        raise SystemExit(2)
-    raise SystemExit(os.WEXITSTATUS(how))
+def _child(work: Callable[[], None], signals: Any, ours: bool) -> NoReturn:
+    """Do the work, and end this process. It leaves no core file."""
+    status = 70
+    try:
+        import gc
+        import resource
+
+        if ours:
+            # An exception would get lost in the emulator's callbacks: Ctrl-C ends this process, as it does cat.
+            signals.signal(signals.SIGINT, signals.SIG_DFL)
+        signals.pthread_sigmask(signals.SIG_UNBLOCK, (signals.SIGINT,))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        gc.set_threshold(50_000)  # nearly all that a run makes is kept to its end
+        status = _report(work)
+    except KeyboardInterrupt:
+        status = 130
+    except SystemExit as exc:
+        status = exc.code if isinstance(exc.code, int) else 1
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def run(
