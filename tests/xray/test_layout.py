@@ -14,7 +14,7 @@ from gort.xray.file.dwarf import Dwarf, read_layouts
 from gort.xray.file.gobuild import read_buildinfo
 from gort.xray.file.open import load
 from gort.xray.layout.known_layouts import KNOWN
-from gort.xray.layout.layout import FIELDS, _clean
+from gort.xray.layout.layout import FIELDS, clean
 
 pytestmark = pytest.mark.go
 
@@ -52,7 +52,7 @@ def test_the_table_holds_for_a_fresh_build(build: Callable[..., Path], variant: 
         info = read_buildinfo(image)
         assert info is not None
         assert info.minor is not None
-        found = _clean(read_layouts(image, FIELDS))
+        found = clean(read_layouts(image, FIELDS))
         known = KNOWN[info.minor, image.os]
     for struct, fields in known.items():
         for field, place in fields.items():

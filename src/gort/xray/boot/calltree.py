@@ -1,12 +1,11 @@
-"""The boot as the code tells it, without running anything: which functions rt0_go, schedinit and their like call, in
-order.
+"""The boot as the code tells it, without running anything: which functions rt0_go, schedinit and their like call.
 
-Used for `--static` and for systems that are not emulated. Calls are found by disassembly; calls that the compiler
-inlined come from the inline tables of pclntab and are marked. What is behind a pointer (an indirect call) is shown as
-such.
+Used for `--static` and for systems that are not emulated. Calls are found by disassembly, in the order of the code.
+Calls that the compiler inlined are taken from the inline tables of pclntab, and are marked. Where an indirect call leads
+is not known, so it is left out.
 
-Invariant: a function is opened once, and no deeper than `_DEPTH`, so that recursion and shared callees cannot make
-the tree large.
+Invariant: a function is opened once, and no deeper than `_DEPTH`. So recursion and shared callees cannot make the tree
+large.
 """
 
 from __future__ import annotations
@@ -28,7 +27,9 @@ _NOISE = (
     "runtime.fatal",
     "runtime.badsystemstack",
 )
-OPENED = (
+"""Prefixes of callees that are left out."""
+
+_OPENED = (
     "_rt0_amd64",
     "_rt0_arm64",
     "runtime.rt0_go",
@@ -48,20 +49,25 @@ OPENED = (
     "runtime.libpreinit",
     "runtime.mstart_stub",
 )
+"""Functions whose calls are shown."""
 
 
 @record
 class Node:
+    """A function that is called, and what it calls."""
+
     name: str
     address: int
+    """Of the function, or of the first instruction of an inlined call."""
     where: str = ""
+    """Its place in the source."""
     inlined: bool = False
     times: int = 1
     children: list[Node] = field(default_factory=list)
 
 
 def call_tree(symbols: Symbols, disasm: Disassembler, root: Func | None = None) -> Node | None:
-    """The tree below the entry point (or `root`); None when no function is there."""
+    """Returns the tree below `root`, or below the entry point; None when no function is there. Raises `XrayError`."""
     func = root or symbols.at(symbols.image.entry)
     if func is None:
         return None
@@ -72,11 +78,8 @@ def call_tree(symbols: Symbols, disasm: Disassembler, root: Func | None = None) 
 def _node(func: Func, symbols: Symbols, disasm: Disassembler, opened: set[str], depth: int) -> Node:
     body = symbols.func(func.name) or func
     node = Node(func.name, body.entry, symbols.where(body.entry))
-    if (
-        depth >= _DEPTH
-        or func.name in opened
-        or not (depth == 0 or func.name in OPENED or func.name.startswith("_rt0"))
-    ):
+    wanted = depth == 0 or func.name in _OPENED or func.name.startswith("_rt0")
+    if depth >= _DEPTH or func.name in opened or not wanted:
         return node
     opened.add(func.name)
     items: list[tuple[int, Node]] = []
@@ -86,11 +89,11 @@ def _node(func: Func, symbols: Symbols, disasm: Disassembler, opened: set[str], 
             if callee is None or callee.name.startswith(_NOISE) or callee.name == func.name:
                 continue
             items.append((call.address, _node(callee, symbols, disasm, opened, depth + 1)))
-        for address, mnemonic, _, target in disasm.refs(candidate):
-            # newproc hands its work to systemstack as a closure: the closure's code belongs into the tree
-            closure = symbols.at(target) if mnemonic == "lea" else None
-            if closure is not None and closure.entry == target and closure.name.startswith(func.name + ".func"):
-                items.append((address, _node(closure, symbols, disasm, opened, depth + 1)))
+        for ref in disasm.refs(candidate):
+            # newproc hands its work to systemstack as a closure: the closure's code belongs into the tree.
+            closure = symbols.at(ref.target) if ref.mnemonic == "lea" else None
+            if closure is not None and closure.entry == ref.target and closure.name.startswith(func.name + ".func"):
+                items.append((ref.address, _node(closure, symbols, disasm, opened, depth + 1)))
     for name, address in symbols.tab.inlined(body):
         items.append((address, Node(name, address, inlined=True)))
     for _, child in sorted(items, key=lambda i: i[0]):

@@ -1,17 +1,20 @@
 """`xray(path)`: the whole examination of one file, from its headers to the end of its emulated boot.
 
-This is what the command, the benchmark and the tests call; it prints nothing. The static part (`examine`) and the
-emulation (`follow`) are separate, because the static part works for every system and must be quick for large files.
+The command, the benchmark and the tests call this. It prints nothing. The static part (`examine`) and the emulation
+(`follow`) are separate: the static part works for every system, and has to be quick for large files.
 """
 
 from __future__ import annotations
 
 import os
 
-from gort.xray.boot.stations import Event, Recorder, Station
+from gort.xray.boot.recorder import Recorder
+from gort.xray.boot.stations import Event, Station
+from gort.xray.emulate.clock import Clock
 from gort.xray.emulate.disasm import Disassembler
 from gort.xray.emulate.machine import Machine
 from gort.xray.emulate.native import preload
+from gort.xray.emulate.process import Ended, Process
 from gort.xray.errors import XrayError
 from gort.xray.file.gobuild import BuildInfo, read_buildinfo, why_not_go
 from gort.xray.file.image import Image
@@ -21,34 +24,50 @@ from gort.xray.layout.globals import Globals, find_globals
 from gort.xray.layout.layout import Layouts, find_layouts
 from gort.xray.layout.state import Snapshot, StateReader
 from gort.xray.record import field, record
+from gort.xray.systems.system import System
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Self
 
+    from gort.xray.emulate.process import How
+
 DEFAULT_STEPS = 200_000_000
 DEFAULT_MEMORY = 512 << 20
+EMULATED = ("linux", "darwin", "windows")
+_MAX_CPUS = 1024
 
 
 @record
 class Options:
+    """How a boot is followed."""
+
     until: str = "main.main"
+    """The function at which to stop; "exit" runs to the end."""
     steps: int = DEFAULT_STEPS
+    """How many instructions may be executed."""
     argv: list[str] | None = None
+    """The program's arguments, its name among them; None: only the name."""
     env: list[str] = field(default_factory=list)
+    """Its environment, each as NAME=VALUE."""
     cpus: int | None = None
+    """How many processors it sees; None: as many as this process may use."""
     memory: int = DEFAULT_MEMORY
+    """Bytes of memory that it may touch."""
     progress: Callable[[int, str], None] | None = None
-    """Called now and then with the instructions done and the last station's name."""
+    """Called now and then with the instructions done and the name of the last station."""
 
 
 @record
 class Static:
+    """What is known of a file without emulating it. `with` closes the file at the end."""
+
     image: Image
     build: BuildInfo | None
     symbols: Symbols
     entry_name: str
+    """The function at the entry point."""
 
     def __enter__(self) -> Self:
         return self
@@ -59,31 +78,46 @@ class Static:
 
 @record
 class Boot:
+    """What was seen of a boot. Made with keywords only: there are too many fields to count."""
+
     stations: list[Station]
+    events: list[Event]
     state: dict[str, Any]
+    """`snapshot`, nested as the structures are."""
     snapshot: Snapshot
-    how: str
+    """The runtime's structures at the end."""
+    how: How
+    """How it ended."""
     status: int
+    """The program's exit status, where it has one."""
     detail: str
+    """How it ended, in words."""
     output: bytes
+    """What the program wrote."""
     instructions: int
     threads: int
     syscalls: int
     unknown_syscalls: dict[str, int]
+    """System call that is not emulated -> how often it was made."""
     skipped_ns: int
+    """Nanoseconds in which every thread waited."""
     memory: int
+    """Bytes of memory that the program touched."""
     layouts: Layouts
     globals: Globals
-    events: list[Event]
 
 
 @record
 class Report:
+    """Everything about one file. `with` closes the file at the end."""
+
     static: Static
     boot: Boot | None = None
     why_no_boot: str = ""
+    """Empty when nobody asked for a boot."""
 
     def close(self) -> None:
+        """Unmap the file. Nothing may be read from it afterwards."""
         self.static.image.close()
 
     def __enter__(self) -> Self:
@@ -94,7 +128,10 @@ class Report:
 
 
 def examine(path: str | os.PathLike[str], bias: int | None = None) -> Static:
-    """The static facts. Raises `XrayError` for what is not a 64-bit Go executable."""
+    """Read the static facts. `bias` places a position-independent ELF file.
+
+    Raises `XrayError` for what is not a 64-bit Go executable.
+    """
     image = load(path, bias)
     try:
         build = read_buildinfo(image)
@@ -116,79 +153,74 @@ def examine(path: str | os.PathLike[str], bias: int | None = None) -> Static:
 
 
 def follow(static: Static, options: Options) -> Boot:
-    """Emulate the boot. Raises `XrayError` for options that do not fit the file; a program that misbehaves is a
-    result.
-    """
-    from gort.xray.emulate.process import Process
-    from gort.xray.systems.linux import Linux
-    from gort.xray.systems.loader import setup
+    """Emulate the boot. A program that misbehaves is a result.
 
+    Raises `XrayError` for options that do not fit the file.
+    """
     image, symbols = static.image, static.symbols
     disasm = Disassembler(symbols)
     layouts = find_layouts(image, static.build)
     found = find_globals(symbols, layouts, disasm)
-    machine = Machine(image.arch, disasm, options.memory)
-    process = Process(machine, _cpus(options))
+    clock = Clock()
+    machine = Machine(image.arch, options.memory, clock)
+    process = Process(machine, symbols, _cpus(options))
+    state = StateReader(process, found, layouts)
+    recorder = Recorder(process, symbols, disasm, state, options.until)
+    system = _system(image, process, recorder)
     name = os.path.basename(image.path)
-    kernel = Linux(process, "/" + name)
-    argv = options.argv if options.argv is not None else [name]
-    reader = StateReader(machine, found, layouts)
-    reader.on_m0 = lambda: process.current is process.threads[0]
-    recorder = Recorder(process, symbols, disasm, reader, options.until)
-    kernel.observer = recorder.syscall
-    kernel.on_clone = recorder.cloned
-    if options.progress is not None:
-        report = options.progress
+    system.setup(image, options.argv if options.argv is not None else [name], options.env)
+    try:
+        ended = process.run(system, options.steps, _progress(options, clock, recorder))
+    except XrayError as exc:
+        ended = Ended("bound", 0, str(exc))
+    recorder.finish()
+    snapshot = state.snapshot()
+    return Boot(
+        stations=recorder.stations,
+        events=recorder.events,
+        state=state.nested(snapshot),
+        snapshot=snapshot,
+        how=ended.how,
+        status=ended.status,
+        detail=ended.detail,
+        output=bytes(process.files.output),
+        instructions=clock.instructions,
+        threads=len(process.threads),
+        syscalls=system.calls,
+        unknown_syscalls=system.unknown,
+        skipped_ns=clock.skipped,
+        memory=machine.memory.used,
+        layouts=layouts,
+        globals=found,
+    )
 
-        def progress() -> None:
-            report(machine.instructions, recorder.stations[-1].name if recorder.stations else "")
 
-        process.progress = progress
-    if image.os in ("darwin", "windows"):
+def _system(image: Image, process: Process, recorder: Recorder) -> System:
+    """Returns the file's operating system; a run needs one of them, so one is imported."""
+    if image.os == "darwin":
         from gort.xray.systems.darwin import Darwin
+
+        return Darwin(process, recorder)
+    if image.os == "windows":
         from gort.xray.systems.windows import Windows
 
-        system = Darwin(process) if image.os == "darwin" else Windows(process)
-        system.imports.observer = recorder.syscall
-        system.on_clone = recorder.cloned
-        system.setup(image, argv, options.env)
-    else:
-        setup(image, process, argv, options.env)
-        if image.imports:  # a cgo program: no library is opened, the first call into one ends the run with its name
-            from gort.xray.systems.imports import Libc
+        return Windows(process, recorder)
+    from gort.xray.systems.linux import Linux
 
-            Libc(process, image).bind(image)
-    try:
-        ended = process.run(options.steps)
-        how, status, detail = ended.how, ended.status, ended.detail
-    except XrayError as exc:
-        how, status, detail = "bound", 0, str(exc)
-    recorder.finish()
-    snapshot = reader.snapshot()
-    return Boot(
-        recorder.stations,
-        reader.nested(snapshot),
-        snapshot,
-        how,
-        status,
-        detail,
-        bytes(process.files.order),
-        machine.instructions,
-        len(process.threads),
-        kernel.calls,
-        kernel.unknown,
-        process.skipped,
-        machine.memory.used,
-        layouts,
-        found,
-        recorder.events,
-    )
+    return Linux(process, "/" + os.path.basename(image.path), recorder)
+
+
+def _progress(options: Options, clock: Clock, recorder: Recorder) -> Callable[[], None] | None:
+    report = options.progress
+    if report is None:
+        return None
+    return lambda: report(clock.instructions, recorder.stations[-1].name if recorder.stations else "")
 
 
 def _cpus(options: Options) -> int:
     if options.cpus is not None:
-        if not 1 <= options.cpus <= 1024:
-            raise XrayError(f"--cpus {options.cpus}: give a number from 1 to 1024")
+        if not 1 <= options.cpus <= _MAX_CPUS:
+            raise XrayError(f"--cpus {options.cpus}: give a number from 1 to {_MAX_CPUS}")
         return options.cpus
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -201,7 +233,7 @@ def xray(path: str | os.PathLike[str], options: Options | None = None, static_on
     report = Report(static)
     if static_only:
         return report
-    if static.image.os not in ("linux", "darwin", "windows"):
+    if static.image.os not in EMULATED:
         report.why_no_boot = f"{static.image.os} programs are not emulated"
         return report
     try:

@@ -1,16 +1,15 @@
 """The emulated processor: unicorn with the registers, counts, watched addresses and memory that the rest needs.
 
-Every basic block that the program enters calls the block hook once. It counts instructions (asking the emulator once for
-each block how many it has), calls what watches the block's address, and stops the processor when the time slice is over.
-Functions and return addresses are always the start of a block, so no other hook is needed to follow calls, and counts
-and slices come out the same in every run.
+The block hook is called for every basic block that the program enters. It counts the block's instructions (it asks the
+emulator once for each block how many there are), calls what watches the block's address, and stops the processor when
+the time slice is over. Functions and return addresses are always the start of a block. So calls can be followed without
+another hook, and counts and slices are the same in every run.
 
-Rejected: unicorn's own instruction counter (`count=`): it tells nothing when a run is stopped in between. One code
-hook per watched address: each makes translating code slower, and a boot has hundreds. The binding's own hook and
-register calls cost 3 µs each, three times of what the same call costs through ctypes; the raw calls are used where
-the binding has them.
+Rejected: unicorn's own instruction counter (`count=`), which tells nothing when a run is stopped before its end. One
+code hook for each watched address: each makes the translation of code slower, and a boot has hundreds. The binding's
+own hook and register calls, which take 3 µs each; through ctypes the same call takes 1 µs.
 
-Invariant: no exception leaves a hook; it is kept in `error` and raised by `run`.
+Invariant: no exception leaves a hook. It is kept in `_error`, and `run` raises it.
 """
 
 from __future__ import annotations
@@ -19,132 +18,168 @@ import ctypes
 import struct
 
 from gort.xray.emulate.arch import ARCHES, Arch
-from gort.xray.emulate.disasm import Disassembler
-from gort.xray.emulate.memory import TOP, AddressSpace
+from gort.xray.emulate.clock import Clock
+from gort.xray.emulate.memory import PAGE, TOP, AddressSpace
 from gort.xray.emulate.native import Context, Engine, constants
 from gort.xray.errors import XrayError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from types import ModuleType
+    from typing import Literal
+
+    Kind = Literal["memory", "division", "instruction"]
 
 _BLOCK = (ctypes.c_uint64, ctypes.c_uint32)
 _ACCESS = (ctypes.c_int, ctypes.c_uint64, ctypes.c_int, ctypes.c_int64)
 _NOWHERE = 0xFFFFFFFFFFFFFFF0
 """An address at which no program can be: emulation runs until something stops it."""
-
-
-_REQUEST_BLOCK = 8 | 2 << 26 | 3 << 30
-"""UC_CTL_TB_REQUEST_CACHE, two arguments, one in and one out."""
+_DIVIDE_ERROR = 0
+"""amd64's number of the exception."""
+_SUPERVISOR_CALL = 2
+"""unicorn's number of the exception that arm64's SVC instruction makes."""
+_TB_REQUEST_CACHE, _TWO_ARGUMENTS, _IN_AND_OUT = 8, 2 << 26, 3 << 30
+_REQUEST_BLOCK = _TB_REQUEST_CACHE | _TWO_ARGUMENTS | _IN_AND_OUT
+"""unicorn's request for a translated block."""
 
 
 class _TranslatedBlock(ctypes.Structure):
+    """unicorn's uc_tb."""
+
     _fields_ = (("pc", ctypes.c_uint64), ("instructions", ctypes.c_uint16), ("size", ctypes.c_uint16))
 
 
 class Fault(Exception):
-    """The program did something that a processor refuses: unmapped memory, an unknown instruction."""
+    """The program did something that a processor refuses: `what` says it in words, `kind` for the kernel."""
 
-    def __init__(self, kind: str, address: int, pc: int, write: bool = False) -> None:
-        super().__init__(f"{kind} at {address:#x} (pc {pc:#x})")
-        self.kind = kind
-        self.address = address
-        self.pc = pc
-        self.write = write
+    def __init__(self, kind: Kind, what: str, address: int, pc: int) -> None:
+        super().__init__(f"{what} at {address:#x} (pc {pc:#x})")
+        self.kind: Kind = kind
+        self.what: str = what
+        self.address: int = address
+        self.pc: int = pc
 
 
 class Machine:
-    def __init__(self, arch: str, disasm: Disassembler, memory_limit: int) -> None:
+    """A processor and its memory, of which the program may touch `memory_limit` bytes. It counts on the clock."""
+
+    def __init__(self, arch: str, memory_limit: int, clock: Clock) -> None:
         self.arch: Arch = ARCHES[arch]
-        self.disasm = disasm
-        self._u: Any = constants("unicorn.unicorn_const")
-        const: Any = constants(self.arch.const)
-        self.uc = Engine(getattr(self._u, self.arch.uc_arch), getattr(self._u, self.arch.uc_mode))
-        self.ids: dict[str, int] = {
-            name: getattr(const, self.arch.prefix + name.upper()) for name in (*self.arch.gprs,)
-        }
-        self._clock = [0, 0]
-        """Instructions executed, and the number at which the time slice ends."""
-        self.watch: dict[int, Callable[[int], None]] = {}
-        self.ticks: Callable[[], int] = lambda: self.instructions
-        """What the processor's time stamp counter shows."""
-        self.on_syscall: Callable[[], None] | None = None
-        self.error: BaseException | None = None
+        self.clock: Clock = clock
+        self._counter = clock.counter
+        self._u = constants("unicorn.unicorn_const")
+        const = constants(self.arch.const)
+        self._uc = Engine(getattr(self._u, self.arch.uc_arch), getattr(self._u, self.arch.uc_mode))
+        self.stop: Callable[[], object] = self._uc.stop
+        """Called from a hook: leave `run` after this instruction, or before this block."""
+        self._ids = {name: int(getattr(const, self.arch.prefix + name.upper())) for name in self.arch.registers}
+        self._watched: dict[int, Callable[[int], None]] = {}
+        self._on_syscall: Callable[[], None] | None = None
+        self._error: BaseException | None = None
+        self._fault: tuple[Kind, str, int] | None = None
+        """Kind, words and address of what the processor refused."""
         self._counts: dict[int, int] = {}
+        """Block -> instructions, of the blocks that nothing watches."""
         self._lengths: dict[int, int] = {}
+        """Block -> instructions, of all blocks."""
         self._block = _TranslatedBlock()
         self._block_at = ctypes.c_uint64()
         self._to_block = ctypes.byref(self._block)
-        self._fault: tuple[str, int, bool] | None = None
-        self._setup_batch()
-        self.memory = AddressSpace(self.uc, memory_limit)
+        self._setup_registers()
+        self.memory: AddressSpace = AddressSpace(self._uc, memory_limit)
         self._hooks(const)
 
     # -- registers -------------------------------------------------------------------------------------------
 
-    def _setup_batch(self) -> None:
-        names = self.arch.gprs
+    def _setup_registers(self) -> None:
+        names = self.arch.registers
         self._values = (ctypes.c_uint64 * len(names))()
         self._words = struct.Struct(f"<{len(names)}Q")
-        self._ids = (ctypes.c_int * len(names))(*(self.ids[n] for n in names))
+        self._batch = (ctypes.c_int * len(names))(*(self._ids[n] for n in names))
         size = ctypes.sizeof(ctypes.c_uint64)
         base = ctypes.addressof(self._values)
         self._pointers = (ctypes.c_void_p * len(names))(*(base + size * i for i in range(len(names))))
         self._one = ctypes.c_uint64()
         self._at_one = ctypes.byref(self._one)
-        library = self.uc.library
-        self._read_batch: Any = library.uc_reg_read_batch
-        self._read_one: Any = library.uc_reg_read
-        self._write_one: Any = library.uc_reg_write
-        self._mem_read: Any = library.uc_mem_read
-        self._control: Any = library.uc_ctl
-        self._handle = self.uc.handle
+        library = self._uc.library
+        self._read_batch = library.uc_reg_read_batch
+        self._read_one = library.uc_reg_read
+        self._write_one = library.uc_reg_write
+        self._mem_read = library.uc_mem_read
+        self._control = library.uc_ctl
+        self._handle = self._uc.handle
 
     def registers(self) -> dict[str, int]:
-        self._read_batch(self._handle, self._ids, self._pointers, len(self._values))
-        return dict(zip(self.arch.gprs, self._words.unpack(self._values), strict=True))
+        """Returns all registers of the running thread."""
+        self._read_batch(self._handle, self._batch, self._pointers, len(self._values))
+        return dict(zip(self.arch.registers, self._words.unpack(self._values), strict=True))
 
     def reg(self, name: str) -> int:
+        """Returns a register of the running thread."""
         self._one.value = 0
-        self._read_one(self._handle, self.ids[name], self._at_one)
+        self._read_one(self._handle, self._ids[name], self._at_one)
         return self._one.value
 
     def set_reg(self, name: str, value: int) -> None:
+        """Change a register of the running thread."""
         self._one.value = value & (2**64 - 1)
-        self._write_one(self._handle, self.ids[name], self._at_one)
+        self._write_one(self._handle, self._ids[name], self._at_one)
 
     def context(self) -> Context:
-        return self.uc.context()
+        """Returns a copy of the processor's registers."""
+        return self._uc.context()
+
+    def save(self, context: Context) -> None:
+        """Copy the processor's registers into a context."""
+        self._uc.save(context)
 
     def restore(self, context: Context) -> None:
-        self.uc.restore(context)
+        """Copy a context into the processor's registers."""
+        self._uc.restore(context)
+
+    def copy(self, context: Context) -> Context:
+        """Returns a second copy of a context. It goes through the processor, whose registers are lost."""
+        self._uc.restore(context)
+        return self._uc.context()
 
     def set_in(self, context: Context, name: str, value: int) -> None:
         """Change a register of a thread that is not running."""
-        context.set_reg(self.ids[name], value)
+        context.set_reg(self._ids[name], value)
 
     def in_context(self, context: Context, name: str) -> int:
-        return context.reg(self.ids[name])
+        """Returns a register of a thread that is not running."""
+        return context.reg(self._ids[name])
 
     # -- memory ----------------------------------------------------------------------------------------------
 
     def read(self, address: int, n: int) -> bytes | None:
+        """Returns `n` bytes of memory, or None when they are not all mapped."""
         return self.memory.read(address, n)
 
     def u64(self, address: int) -> int | None:
+        """Returns a 64-bit word of memory, or None when it is not mapped."""
         if 0 <= address <= TOP - 8 and self._mem_read(self._handle, address, self._at_one, 8) == 0:
             return self._one.value
-        raw = self.memory.read(address, 8)  # not there yet
+        raw = self.memory.read(address, 8)  # reserved, but not in the emulator yet
         return None if raw is None else int.from_bytes(raw, "little")
 
     def write(self, address: int, data: bytes) -> bool:
+        """Write to memory. False when it is not all mapped."""
         return self.memory.write(address, data)
+
+    def write_u32(self, address: int, value: int) -> bool:
+        """Write a 32-bit word. False when it is not mapped."""
+        return self.memory.write(address, (value & 0xFFFFFFFF).to_bytes(4, "little"))
+
+    def write_u64(self, address: int, value: int) -> bool:
+        """Write a 64-bit word. False when it is not mapped."""
+        return self.memory.write(address, (value & (2**64 - 1)).to_bytes(8, "little"))
 
     # -- running ---------------------------------------------------------------------------------------------
 
-    def _hooks(self, const: Any) -> None:
-        u, uc = self._u, self.uc
+    def _hooks(self, const: ModuleType) -> None:
+        u, uc = self._u, self._uc
         uc.hook(u.UC_HOOK_BLOCK, None, (ctypes.c_uint64,), self._make_block(), short=True)
         uc.hook(u.UC_HOOK_MEM_UNMAPPED | u.UC_HOOK_MEM_PROT, ctypes.c_bool, _ACCESS, self._memory_fault)
         if self.arch.name == "amd64":
@@ -152,33 +187,32 @@ class Machine:
             for instruction in (const.UC_X86_INS_RDTSC, const.UC_X86_INS_RDTSCP):
                 uc.hook(u.UC_HOOK_INSN, ctypes.c_int, (), self._read_ticks, 1, 0, instruction)
         uc.hook(u.UC_HOOK_INTR, None, (ctypes.c_uint32,), self._interrupt)
-        self._write_kinds = (u.UC_MEM_WRITE_UNMAPPED, u.UC_MEM_WRITE_PROT)
         self._unmapped = (u.UC_MEM_READ_UNMAPPED, u.UC_MEM_WRITE_UNMAPPED, u.UC_MEM_FETCH_UNMAPPED)
 
-    def _make_block(self) -> Callable[[Any, int], None]:
-        """The block hook as a closure: it runs for every block, and a name is found faster there than an attribute."""
-        counts, clock, stop, first = self._counts, self._clock, self.uc.stop, self._first
+    def _make_block(self) -> Callable[[object, int], None]:
+        """Returns the block hook. It is a closure because it runs for every block: its names are found faster."""
+        counts, counter, stop, first = self._counts, self._counter, self._uc.stop, self._first
 
-        def block(_uc: Any, address: int) -> None:
-            total = clock[0]
-            if total >= clock[1]:
+        def block(_uc: object, address: int) -> None:
+            total = counter[0]
+            if total >= counter[1]:
                 stop()  # before this block; it is entered again, and counted then
                 return
             try:
-                clock[0] = total + counts[address]
+                counter[0] = total + counts[address]
             except KeyError:
                 first(address)
 
         return block
 
     def _first(self, address: int) -> None:
-        """A block that is new, or watched: only unwatched ones get into `_counts`."""
+        """Count a block that is new or watched. Only blocks that nothing watches get into `_counts`."""
         n = self._lengths.get(address)
         try:
             if n is None:
                 n = self._lengths[address] = self._count(address)
-            self._clock[0] += n
-            callback = self.watch.get(address)
+            self._counter[0] += n
+            callback = self._watched.get(address)
             if callback is None:
                 self._counts[address] = n
             else:
@@ -187,12 +221,20 @@ class Machine:
             self._fail(exc)
 
     def watch_at(self, address: int, callback: Callable[[int], None]) -> None:
-        """Have `callback` called when a block that begins here is entered. One for each address."""
-        self.watch[address] = callback
+        """Have `callback` called with the address when a block that begins there is entered. It replaces an older one."""
+        self._watched[address] = callback
         self._counts.pop(address, None)
 
+    def watched_at(self, address: int) -> Callable[[int], None] | None:
+        """Returns what watches the address."""
+        return self._watched.get(address)
+
+    def unwatch(self, address: int) -> None:
+        """Have nothing called any more when the block at the address is entered."""
+        self._watched.pop(address, None)
+
     def _count(self, address: int) -> int:
-        """How many instructions the block that is entered has: the emulator knows, it has just translated it."""
+        """Returns how many instructions the block that is being entered has; the emulator has just translated it."""
         block = self._block
         self._block_at.value = address
         status = self._control(self._handle, _REQUEST_BLOCK, self._block_at, self._to_block)
@@ -202,38 +244,41 @@ class Machine:
 
     @property
     def instructions(self) -> int:
-        """How many were executed so far, by all threads."""
-        return self._clock[0]
+        """How many instructions all threads have executed."""
+        return self._counter[0]
 
     def _fail(self, exc: BaseException) -> None:
-        if self.error is None:
-            self.error = exc
-        self.uc.stop()
+        """Keep the first exception that was raised in a hook, and leave `run`."""
+        if self._error is None:
+            self._error = exc
+        self._uc.stop()
 
-    def _memory_fault(self, _uc: Any, access: int, address: int, size: int, _value: int, _data: Any) -> bool:
+    def _memory_fault(self, _uc: object, access: int, address: int, size: int, _value: int, _data: object) -> bool:
+        """True when the memory is there now and the instruction can be tried again."""
         try:
             if access in self._unmapped and self.memory.fault(address):
                 end = address + max(size, 1) - 1
-                if end >> 12 != address >> 12 and self.memory.find(end) is not None:
+                if end // PAGE != address // PAGE and self.memory.find(end) is not None:
                     self.memory.fault(end)
                 return True
-            kind = "access to unmapped memory" if self.memory.find(address) is None else "access that is not allowed"
-            self._fault = (kind, address, access in self._write_kinds)
+            mapped = self.memory.find(address) is not None
+            what = "access that is not allowed" if mapped else "access to unmapped memory"
+            self._fault = ("memory", what, address)
         except BaseException as exc:
             self._fail(exc)
         return False
 
-    def _syscall(self, _uc: Any, _data: Any) -> None:
+    def _syscall(self, _uc: object, _data: object) -> None:
         try:
-            if self.on_syscall is not None:
-                self.on_syscall()
+            if self._on_syscall is not None:
+                self._on_syscall()
         except BaseException as exc:
             self._fail(exc)
 
-    def _read_ticks(self, _uc: Any, _data: Any) -> int:
-        """RDTSC and RDTSCP: the host's counter would make each run another. 1: the instruction is done."""
+    def _read_ticks(self, _uc: object, _data: object) -> int:
+        """RDTSC and RDTSCP show the virtual clock; the host's would make each run another. 1: the instruction is done."""
         try:
-            now = self.ticks()
+            now = self.clock.now
             for name, value in (("rax", now & 0xFFFFFFFF), ("rdx", now >> 32 & 0xFFFFFFFF)):
                 self.set_reg(name, value)
             return 1
@@ -241,38 +286,43 @@ class Machine:
             self._fail(exc)
             return 0
 
-    def _interrupt(self, _uc: Any, number: int, _data: Any) -> None:
-        if self.arch.name == "arm64" and number == 2:
+    def _interrupt(self, _uc: object, number: int, _data: object) -> None:
+        if self.arch.name == "arm64" and number == _SUPERVISOR_CALL:
             self._syscall(_uc, _data)
             return
-        self._fault = (f"processor exception {number}", self.reg(self.arch.pc), False)
-        self.uc.stop()
+        kind: Kind = "division" if number == _DIVIDE_ERROR else "instruction"
+        self._fault = (kind, f"processor exception {number}", self.reg(self.arch.pc))
+        self._uc.stop()
 
-    def code_hook(self, function: Callable[..., None], address: int) -> None:
-        """Have `function` called before the instruction at this address."""
-        self.uc.hook(self._u.UC_HOOK_CODE, None, _BLOCK, function, address, address)
+    def code_hook(self, callback: Callable[[], None], address: int) -> None:
+        """Have `callback` called before the instruction at this address."""
 
-    def stop(self) -> None:
-        """Called from a hook: leave `run` after this instruction (or before this block)."""
-        self.uc.stop()
+        def hook(*_: object) -> None:
+            try:
+                callback()
+            except BaseException as exc:
+                self._fail(exc)
 
-    def _take_fault(self) -> tuple[str, int, bool] | None:
-        return self._fault
+        self._uc.hook(self._u.UC_HOOK_CODE, None, _BLOCK, hook, address, address)
 
-    def run(self, pc: int, until: int) -> None:
-        """Run from `pc` until `until` instructions have been executed in total, or a hook stops it. Raises `Fault`."""
-        self._clock[1] = until
-        self._fault = None
-        status = self.uc.start(pc, _NOWHERE)
-        if status != 0 and self.error is None:
-            where = self.reg(self.arch.pc)
-            text = self.uc.message(status).split(" (")[0].lower()
-            kind, address, write = self._take_fault() or (text, where, False)
-            raise Fault(kind, address, where, write)
-        if self.error is not None:
-            error, self.error = self.error, None
+    def run(self, pc: int, until: int, on_syscall: Callable[[], None]) -> None:
+        """Run from `pc` until `until` instructions have been executed in total, or a hook stops the processor.
+
+        `on_syscall` is called at every system call. Raises `Fault`, and what was raised in a hook.
+        """
+        self._reset(until, on_syscall)
+        status = self._uc.start(pc, _NOWHERE)
+        if self._error is not None:
+            error, self._error = self._error, None
             raise error
-        fault = self._take_fault()
-        if fault is not None:
-            kind, address, write = fault
-            raise Fault(kind, address, self.reg(self.arch.pc), write)
+        if self._fault is not None:
+            raise Fault(*self._fault, self.reg(self.arch.pc))
+        if status != 0:
+            where = self.reg(self.arch.pc)
+            what = self._uc.message(status).split(" (")[0].lower()
+            raise Fault("memory" if "memory" in what else "instruction", what, where, where)
+
+    def _reset(self, until: int, on_syscall: Callable[[], None]) -> None:
+        self._counter[1] = until
+        self._on_syscall = on_syscall
+        self._fault = None

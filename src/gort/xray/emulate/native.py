@@ -1,15 +1,15 @@
 """The emulator and the disassembler as C libraries: unicorn and capstone, called through ctypes without their bindings.
 
-Both are installed by their packages (`unicorn`, `capstone`), and only the library and the table of constants are taken
-from there. Importing the packages costs 60 ms, a third of the way from the command to runtime.main: they load the
-constants of every processor and define a hundred classes. Where a package is laid out otherwise (a distribution's, one
-that LIBUNICORN_PATH or LIBCAPSTONE_PATH leads elsewhere) the binding is imported after all, and asked for its library.
+Their packages (`unicorn`, `capstone`) install them; only the library and the table of constants are taken from there.
+To import the packages costs 60 ms, a third of the way from the command to runtime.main: they load the constants of
+every processor and define a hundred classes. A package may be laid out otherwise: a distribution's, or one that
+LIBUNICORN_PATH or LIBCAPSTONE_PATH leads elsewhere. Then the binding is imported, and asked for its library.
 
-Opening unicorn's library takes 10 ms, most of it in the dynamic linker; `preload` has a thread do that while the file
-is read.
+To open unicorn's library takes 10 ms, most of it in the dynamic linker. `preload` has a thread do that while the file is
+read.
 
-Invariants: a library whose version has another interface is refused with the remedy; a function has its argument
-types set before it is called; a callback is held as long as the engine that calls it.
+Invariants: a library whose version has another interface is refused with the remedy. A function has its argument types
+set before it is called. A callback is held as long as the engine that calls it.
 """
 
 from __future__ import annotations
@@ -25,10 +25,14 @@ from gort.xray.errors import XrayError, require
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from importlib.machinery import ModuleSpec
     from types import ModuleType
     from typing import Any
 
-_NAMES = {
+Insn = tuple[int, int, str, str]
+"""address, size, mnemonic, operands of an instruction"""
+
+_FILES = {
     "unicorn": {"linux": "libunicorn.so.2", "darwin": "libunicorn.2.dylib"},
     "capstone": {"linux": "libcapstone.so", "darwin": "libcapstone.dylib"},
 }
@@ -61,38 +65,47 @@ _CAPSTONE = {
     "cs_disasm": (_size, ctypes.c_char_p, _size, _u64, _size, _ptr),
     "cs_free": (_ptr, _size),
 }
-_CS_MODES = {"amd64": (3, 1 << 3), "arm64": (1, 0)}
+_CS_ARCH_ARM64, _CS_ARCH_X86 = 1, 3
+_CS_MODE_ARM, _CS_MODE_64 = 0, 1 << 3
+_CS_MODES = {"amd64": (_CS_ARCH_X86, _CS_MODE_64), "arm64": (_CS_ARCH_ARM64, _CS_MODE_ARM)}
+_CS_MAJOR = 5
 _CS_INSN = struct.Struct("<4x4xQH24x32s160s14x")
 """struct cs_insn of capstone 5: id, address, size, bytes, mnemonic, operands, details."""
 
 _lock = allocate_lock()
-_libraries: dict[str, Any] = {}
+_libraries: dict[str, ctypes.CDLL] = {}
+"""Package -> its library, once it is open. Written under `_lock`."""
 
 
-def _spec(name: str) -> Any:
-    """Where the import system would find a package; None where there is none. Imports nothing."""
+def _find(name: str, places: list[str] | None = None) -> ModuleSpec | None:
+    """Returns where the import system would find a module, or None. Imports nothing."""
     for finder in sys.meta_path:
         find = getattr(finder, "find_spec", None)
-        spec = find(name, None) if find is not None else None
+        spec: ModuleSpec | None = find(name, places) if find is not None else None
         if spec is not None:
             return spec
     return None
 
 
+def _places(package: str) -> list[str]:
+    """Returns the directories of a package; none when it is not installed."""
+    spec = _find(package)
+    return list((spec.submodule_search_locations if spec is not None else None) or ())
+
+
 def _path(package: str) -> str | None:
-    """The library's file as the package's wheel has it."""
-    file = _NAMES[package].get(sys.platform)
+    """Returns the library's file where the package's wheel puts it, or None when the binding has to be asked."""
+    file = _FILES[package].get(sys.platform)
     if file is None or f"LIB{package.upper()}_PATH" in os.environ:
         return None
-    spec = _spec(package)
-    for place in (spec.submodule_search_locations if spec is not None else None) or ():
+    for place in _places(package):
         path = os.path.join(place, "lib", file)
         if os.path.exists(path):
             return path
     return None
 
 
-def _open(package: str) -> Any:
+def _open(package: str) -> ctypes.CDLL:
     path = _path(package)
     if path is not None:
         try:
@@ -108,7 +121,8 @@ def _open(package: str) -> Any:
         raise XrayError(f"gort xray finds no library in the {package!r} package: pip install -U {package}") from exc
 
 
-def _library(package: str) -> Any:
+def _library(package: str) -> ctypes.CDLL:
+    """Returns the library, opened and with its argument types. Raises `XrayError` when there is none."""
     with _lock:
         library = _libraries.get(package)
         if library is None:
@@ -120,54 +134,54 @@ def _library(package: str) -> Any:
 
 
 def preload() -> None:
-    """Open unicorn's library on another thread: the linker works while the file is read. Failures come up later."""
+    """Open unicorn's library on another thread. A failure is not seen here: `_library` opens it again and raises."""
     path = _path("unicorn") if "unicorn" not in _libraries and os.name == "posix" else None
     if path is None:
         return
-    # As a foreign function it gives the GIL away while it works; ctypes.CDLL does not.
+    # As a foreign function dlopen releases the GIL while it works; ctypes.CDLL does not.
     dlopen = getattr(ctypes.CDLL(None), "dlopen", None)
     if dlopen is not None:
-        import zlib  # noqa: F401  (DWARF needs it soon, and would wait for the linker, which loads one library at a time)
+        # The linker loads one library at a time. DWARF needs zlib soon: load it before the thread keeps the linker busy.
+        import zlib  # noqa: F401
 
         dlopen.restype = _ptr
         start_new_thread(dlopen, (os.fsencode(path), os.RTLD_NOW))
 
 
 def constants(module: str) -> ModuleType:
-    """A module of constants (`unicorn.x86_const`) without the package that it is in."""
+    """Returns a module of constants (`unicorn.x86_const`); the package that it is in is not imported if that can be."""
     package = module.partition(".")[0]
-    spec = _spec(package)
-    places = spec.submodule_search_locations if spec is not None else None
+    places = _places(package)
     if places and _path(package) is not None:
-        for finder in sys.meta_path:
-            find = getattr(finder, "find_spec", None)
-            found = find(module, places) if find is not None else None
-            if found is not None and found.loader is not None:
-                made = type(sys)(module)
-                found.loader.exec_module(made)
-                return made
+        found = _find(module, places)
+        if found is not None and found.loader is not None:
+            made = type(sys)(module)
+            found.loader.exec_module(made)
+            return made
     return require(module)
 
 
 class Engine:
-    """One processor of unicorn's. Every method raises `XrayError` for what the library refuses, but `start` and
-    `read`.
-    """
+    """A processor of unicorn's. Each method raises `XrayError` when the library refuses; `start` and `read` do not."""
 
     def __init__(self, arch: int, mode: int) -> None:
-        self.library = library = _library("unicorn")
+        library = _library("unicorn")
         major, minor = _int(), _int()
         library.uc_version(ctypes.byref(major), ctypes.byref(minor))
         if (major.value, minor.value) < (2, 1) or major.value > 2:
             raise XrayError(f"gort xray needs unicorn 2.1, not {major.value}.{minor.value}: pip install -U unicorn")
         handle = ctypes.c_void_p()
-        self.handle = handle
-        self._callbacks: list[Any] = []
+        self.library: ctypes.CDLL = library
+        """For callers that cannot afford a method's call."""
+        self.handle: ctypes.c_void_p = handle
+        """The processor, as the library's functions want it."""
+        self._callbacks: list[object] = []
         self._start = ctypes.PyDLL(library._name, handle=library._handle).uc_emu_start
         self._start.argtypes = _UNICORN["uc_emu_start"]
         self._check(library.uc_open(arch, mode, ctypes.byref(handle)), "a processor")
-        # a constant argument is converted once and not at every call
-        self.stop: Callable[[], object] = lambda stop=library.uc_emu_stop: stop(handle)  # type: ignore[misc]
+        emu_stop = library.uc_emu_stop
+        self.stop: Callable[[], object] = lambda: emu_stop(handle)
+        """Leave `start` after this instruction."""
 
     def __del__(self) -> None:
         handle, self.handle = getattr(self, "handle", None), ctypes.c_void_p()
@@ -179,33 +193,39 @@ class Engine:
             raise XrayError(f"the emulator refuses {what}: {self.message(status)}")
 
     def message(self, status: int) -> str:
+        """Returns the library's words for what went wrong."""
         text = self.library.uc_strerror
         text.restype = ctypes.c_char_p
         return (text(_int(status)) or b"?").decode("ascii", "replace")
 
     def start(self, pc: int, until: int) -> int:
-        """Run; 0, or the number of what went wrong.
+        """Run. Returns 0, or the number of what went wrong.
 
-        The GIL is kept: the hooks, which are called every few instructions, would take it each time; they are Python,
-        so other threads get their turn in them.
+        The GIL is kept. The hooks, which are called every few instructions, would take it each time; and they are
+        Python, so other threads get their turn in them.
         """
         return int(self._start(self.handle, pc, until, 0, 0))
 
     # -- memory ------------------------------------------------------------------------------------------------
 
-    def map(self, address: int, size: int, prot: int) -> None:
-        self._check(self.library.uc_mem_map(self.handle, address, size, prot), f"memory at {address:#x}")
+    def map(self, address: int, size: int, protection: int) -> None:
+        """Give the processor memory there."""
+        self._check(self.library.uc_mem_map(self.handle, address, size, protection), f"memory at {address:#x}")
 
     def unmap(self, address: int, size: int) -> None:
+        """Take memory away."""
         self._check(self.library.uc_mem_unmap(self.handle, address, size), f"to unmap {address:#x}")
 
-    def protect(self, address: int, size: int, prot: int) -> None:
-        self._check(self.library.uc_mem_protect(self.handle, address, size, prot), f"to protect {address:#x}")
+    def protect(self, address: int, size: int, protection: int) -> None:
+        """Change what the program may do with memory."""
+        self._check(self.library.uc_mem_protect(self.handle, address, size, protection), f"to protect {address:#x}")
 
     def write(self, address: int, data: bytes) -> None:
+        """Write to memory, protected or not."""
         self._check(self.library.uc_mem_write(self.handle, address, data, len(data)), f"to write at {address:#x}")
 
     def read(self, address: int, n: int) -> bytes | None:
+        """Returns `n` bytes of memory, or None when they are not all there."""
         buffer = ctypes.create_string_buffer(n)
         if self.library.uc_mem_read(self.handle, address, buffer, n) != 0:
             return None
@@ -216,39 +236,48 @@ class Engine:
     def hook(
         self,
         kind: int,
-        result: Any,
-        arguments: tuple[Any, ...],
-        function: Any,
+        result: type[Any] | None,
+        arguments: tuple[type[Any], ...],
+        function: Callable[..., object],
         begin: int = 1,
         end: int = 0,
         *more: int,
         short: bool = False,
     ) -> None:
-        """Have `function` called. `arguments` are the C types between the engine and the word at the end; a `short`
-        function takes only the first ones, which saves their conversion.
+        """Have `function` called, between addresses `begin` and `end` (begin behind end: everywhere).
+
+        `arguments` are the C types between the engine and the user's word, which is the last argument. A `short`
+        function takes no user's word, which saves its conversion.
         """
         callback = ctypes.CFUNCTYPE(result, _ptr, *arguments, *(() if short else (_ptr,)))(function)
         self._callbacks.append(callback)
-        self.hook_native(kind, ctypes.cast(callback, _ptr), begin, end, *more)
-
-    def hook_native(self, kind: int, callback: Any, begin: int = 1, end: int = 0, *more: int) -> None:
         made = _size()
-        extra = [_int(m) for m in more]
-        status = self.library.uc_hook_add(self.handle, ctypes.byref(made), kind, callback, None, begin, end, *extra)
+        status = self.library.uc_hook_add(
+            self.handle,
+            ctypes.byref(made),
+            kind,
+            ctypes.cast(callback, _ptr),
+            None,
+            begin,
+            end,
+            *(_int(m) for m in more),
+        )
         self._check(status, "a hook")
 
     # -- registers of threads that do not run ------------------------------------------------------------------
 
     def context(self) -> Context:
-        """A copy of all registers."""
+        """Returns a copy of all registers."""
         made = Context(self)
         self.save(made)
         return made
 
     def save(self, context: Context) -> None:
+        """Copy all registers into the context."""
         self._check(self.library.uc_context_save(self.handle, context.handle), "to save registers")
 
     def restore(self, context: Context) -> None:
+        """Copy the context into the processor's registers."""
         self._check(self.library.uc_context_restore(self.handle, context.handle), "to restore registers")
 
 
@@ -257,7 +286,7 @@ class Context:
 
     def __init__(self, engine: Engine) -> None:
         self._library = engine.library
-        self.handle = ctypes.c_void_p()
+        self.handle: ctypes.c_void_p = ctypes.c_void_p()
         status = self._library.uc_context_alloc(engine.handle, ctypes.byref(self.handle))
         if status != 0:
             raise XrayError(f"the emulator has no memory for a thread's registers: {engine.message(status)}")
@@ -268,20 +297,23 @@ class Context:
             self._library.uc_context_free(handle)
 
     def reg(self, number: int) -> int:
+        """Returns the register of that number."""
         word = _u64()
         self._library.uc_context_reg_read(self.handle, number, ctypes.byref(word))
         return word.value
 
     def set_reg(self, number: int, value: int) -> None:
+        """Change the register of that number."""
         word = _u64(value & (2**64 - 1))
         self._library.uc_context_reg_write(self.handle, number, ctypes.byref(word))
 
 
 class Decoder:
-    """Machine code as text, by capstone."""
+    """Machine code as text, by capstone. Raises `XrayError` when it is not installed or knows no such processor."""
 
     def __init__(self, arch: str) -> None:
         self._slow: Any = None
+        """The binding's disassembler, where it is used."""
         library = self._library = _library("capstone")
         self._disasm = library.cs_disasm
         self._disasm.restype = _size
@@ -292,7 +324,7 @@ class Decoder:
         self._cs = _size()
         major = _int()
         library.cs_version(ctypes.byref(major), ctypes.byref(_int()))
-        if major.value != 5:  # its structures are others: the binding knows them
+        if major.value != _CS_MAJOR:  # its structures are laid out otherwise: the binding knows how
             binding = require("capstone")
             self._slow = (
                 binding.Cs(binding.CS_ARCH_X86, binding.CS_MODE_64)
@@ -308,8 +340,8 @@ class Decoder:
         if getattr(self, "_cs", None):
             self._library.cs_close(ctypes.byref(self._cs))
 
-    def instructions(self, code: bytes, address: int) -> list[tuple[int, int, str, str]]:
-        """(address, size, mnemonic, operands) of each, up to the first bytes that are none."""
+    def instructions(self, code: bytes, address: int) -> list[Insn]:
+        """Returns the instructions up to the first bytes that are none."""
         if self._slow is not None:
             return list(self._slow.disasm_lite(code, address))
         found = self._disasm(self._cs, code, len(code), address, 0, self._at)

@@ -1,172 +1,204 @@
-"""An emulated Linux process: its threads, taken in turn on one processor, and a virtual clock.
+"""An emulated process: its threads, taken in turn on one processor.
 
-The threads run round-robin in slices of `QUANTUM` instructions. Time is virtual: an instruction takes 4 ns,
-and when every thread waits, the clock jumps to the first timeout. So a program that sleeps an hour takes no time, and
-two runs of one program are the same, instruction by instruction.
+The threads run round-robin in slices of `QUANTUM` instructions. When every thread waits, the clock jumps to the first
+timeout. So two runs of one program are the same, instruction by instruction.
+
+What differs between operating systems is in systems/: a `Kernel` answers the program's calls. It blocks and wakes
+threads through this module.
 
 Invariants:
 - Exactly one thread's registers are in the processor; the others are in their `context`.
-- A thread that waits has `wait` set, and gets the result of its system call written into its context when it is
-  woken, exactly once (`wake`).
+- A thread has `wait` set while it waits, and only then. `wake` writes the result of its system call into its context,
+  exactly once.
 - The process has ended when `ended` is set; nothing runs after that.
 
-Rejected: one unicorn per thread with shared memory (every mapping would have to be made in all of them, and
-translated code is per instance); real threads (the order would differ from run to run).
+Rejected: one unicorn per thread with shared memory: every mapping would have to be made in all of them, and each
+translates the code anew. Real threads: their order would differ from run to run.
 """
 
 from __future__ import annotations
 
-from gort.xray.emulate import signals
+from gort.xray.emulate.clock import NS_PER_INSTRUCTION, Clock
+from gort.xray.emulate.errno import EINTR
 from gort.xray.emulate.machine import Fault, Machine
+from gort.xray.emulate.signals import NAMES, SEGV_MAPERR, SIGFPE, SIGILL, SIGKILL, SIGSEGV, Killed, Signals
+from gort.xray.emulate.thread import Signal, Thread, Wait
 from gort.xray.emulate.vfs import Files
-from gort.xray.record import field, frozen, record
+from gort.xray.file.symbols import Symbols
+from gort.xray.record import frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Literal
+
+    from gort.xray.emulate.native import Context
+
+    How = Literal["until", "exit", "killed", "fault", "steps", "deadlock", "unsupported", "bound"]
+    """How an emulation ends: a function was reached, the program ended or was ended, a bound or a limit was reached."""
 
 QUANTUM = 20_000
 """Instructions in a slice."""
 
-NS_PER_INSTRUCTION = 4
-"""How long an instruction takes on the virtual clock: longer than on a real processor, so that a program that waits for
-time to pass by computing (Go's preemption needs 10 ms of it) gets there in fewer emulated instructions."""
-
 _MAX_THREADS = 512
-EPOCH = 1_700_000_000_000_000_000
-"""The wall clock at the start, in nanoseconds."""
-
-
-@record
-class Thread:
-    tid: int
-    context: Any = None
-    state: str = "runnable"
-    """runnable, waiting, dead"""
-    wait: tuple[Any, ...] = ()
-    wake_at: int | None = None
-    timeout_result: int = 0
-    sigmask: int = 0
-    altstack: tuple[int, int] = (0, 0)
-    pending: list[tuple[int, int, int]] = field(default_factory=list)
-    frames: list[tuple[int, Any]] = field(default_factory=list)
-    clear_tid: int = 0
-    parent: int = 0
-    started: int = 0
-    slices: int = 0
-
-    def copy_context(self, machine: Machine) -> Any:
-        """A second copy of the context: pushed into the processor and taken out again, the binding cannot copy it."""
-        machine.restore(self.context)
-        return machine.context()
+_MAX_PENDING = 128
+_FIRST_TID = 1000
+_SIGNAL_OF_FAULT = {"memory": SIGSEGV, "division": SIGFPE, "instruction": SIGILL}
 
 
 @frozen
 class Ended:
-    how: str
-    """until, exit, killed, fault, steps, deadlock, unsupported"""
+    """How the process ended."""
+
+    how: How
     status: int
     detail: str
 
 
+class Kernel:
+    """An operating system, as the process's loop needs it; systems/ has them."""
+
+    def syscall(self) -> None:
+        """Answer the system call whose instruction the processor has just executed."""
+        raise NotImplementedError
+
+    def before_slice(self) -> None:
+        """Bring up to date what the program reads without asking. Called before a thread runs."""
+
+
 class Process:
-    def __init__(self, machine: Machine, cpus: int, max_threads: int = _MAX_THREADS) -> None:
-        self.machine = machine
-        machine.ticks = lambda: self.now
-        self.cpus = cpus
-        self.files = Files()
+    """The threads, files and signals of one program. `symbols` name the places of its faults."""
+
+    def __init__(self, machine: Machine, symbols: Symbols, cpus: int, max_threads: int = _MAX_THREADS) -> None:
+        self.machine: Machine = machine
+        self.clock: Clock = machine.clock
+        self.cpus: int = cpus
+        self.max_threads: int = max_threads
+        self.files: Files = Files()
+        self.signals: Signals = Signals(machine)
         self.threads: list[Thread] = []
-        self.current: Thread = Thread(0)
-        self.actions: dict[int, tuple[int, int, int, int]] = {}
-        """signal -> (handler, flags, restorer, mask)"""
+        self.current: Thread
+        """The thread whose registers are in the processor; there is none before the first `add_thread`."""
         self.ended: Ended | None = None
-        self.skipped = 0
-        """Virtual nanoseconds in which every thread waited."""
-        self.trampoline = 0
-        self.max_threads = max_threads
-        self.replaced = False
-        self._next_tid = 1000
+        self._symbols = symbols
+        self._replaced = False
+        """True when the current thread's context was replaced while it ran: its registers must not be kept."""
+        self._next_tid = _FIRST_TID
         self._turn = 0
-        self.before_slice: Callable[[], None] | None = None
-        """What a system keeps up to date for its programs, called before a thread runs."""
-        self.progress: Callable[[], None] | None = None
-
-    # -- clock -----------------------------------------------------------------------------------------------
-
-    @property
-    def now(self) -> int:
-        """Nanoseconds since the start."""
-        return self.machine.instructions * NS_PER_INSTRUCTION + self.skipped
 
     # -- threads ---------------------------------------------------------------------------------------------
 
     @property
     def pid(self) -> int:
-        return self.threads[0].tid if self.threads else 1000
+        """The number of the process: its first thread's."""
+        return self.threads[0].tid if self.threads else _FIRST_TID
 
-    def add_thread(self, context: Any, parent: int = 0) -> Thread:
-        thread = Thread(self._next_tid, context, parent=parent, started=self.machine.instructions)
+    def add_thread(self, context: Context) -> Thread:
+        """Make a thread that goes on with these registers."""
+        thread = Thread(self._next_tid, context)
         self._next_tid += 1
+        if not self.threads:
+            self.current = thread
         self.threads.append(thread)
         return thread
 
     def thread(self, tid: int) -> Thread | None:
+        """Returns the living thread of that number."""
         for t in self.threads:
             if t.tid == tid and t.state != "dead":
                 return t
         return None
 
-    def block(self, what: tuple[Any, ...], timeout: int | None, timeout_result: int) -> None:
-        """The running thread waits for `what`; after `timeout` ns it goes on with `timeout_result`."""
+    def is_full(self) -> bool:
+        """True when the process may have no further thread."""
+        return sum(t.state != "dead" for t in self.threads) >= self.max_threads
+
+    def waiting(self, kind: str) -> list[tuple[Thread, tuple[int, ...]]]:
+        """Returns the threads that wait for this kind of thing, the oldest first, each with what identifies it."""
+        return [(t, t.wait.on) for t in self.threads if t.wait is not None and t.wait.kind == kind]
+
+    def block(self, wait: Wait, timeout: int | None, timeout_result: int) -> None:
+        """Make the running thread wait. After `timeout` ns (None: never) it goes on with `timeout_result`."""
         t = self.current
-        t.state, t.wait = "waiting", what
-        t.wake_at = None if timeout is None else self.now + max(0, timeout)
+        t.state, t.wait = "waiting", wait
+        t.wake_at = None if timeout is None else self.clock.now + max(0, timeout)
         t.timeout_result = timeout_result
         self.machine.stop()
 
     def wake(self, thread: Thread, result: int) -> None:
-        thread.state, thread.wait, thread.wake_at = "runnable", (), None
-        self.machine.set_in(thread.context, self.machine.arch.ret, result)
+        """Let a waiting thread go on; its call returns `result`."""
+        thread.state, thread.wait, thread.wake_at = "runnable", None, None
+        self.machine.set_in(thread.context, self.machine.arch.result, result)
 
-    def wake_waiting(self, match: Callable[[tuple[Any, ...]], bool], limit: int, result: int = 0) -> int:
-        n = 0
-        for t in self.threads:
-            if n >= limit:
-                break
-            if t.state == "waiting" and match(t.wait):
-                self.wake(t, result)
-                n += 1
-        return n
-
-    def end(self, how: str, status: int, detail: str) -> None:
+    def end(self, how: How, status: int, detail: str) -> None:
+        """End the process. The first end counts."""
         if self.ended is None:
             self.ended = Ended(how, status, detail)
         self.machine.stop()
 
     # -- signals ---------------------------------------------------------------------------------------------
 
-    def send(self, thread: Thread, signo: int, address: int = 0, code: int = 0) -> None:
-        if len(thread.pending) < 128:
-            thread.pending.append((signo, address, code))
+    def send(self, thread: Thread, signal: Signal) -> None:
+        """Queue a signal for a thread, and interrupt its wait when the program has a handler."""
+        if len(thread.pending) < _MAX_PENDING:
+            thread.pending.append(signal)
         if thread is self.current:
             self.machine.stop()
-        elif thread.state == "waiting" and not thread.sigmask >> (signo - 1) & 1:
-            handler = self.actions.get(signo, (0, 0, 0, 0))[0]
-            if handler > 1:
-                self.wake(thread, -4)  # EINTR
+        elif thread.state == "waiting" and not thread.blocks(signal.number):
+            if self.signals.action(signal.number).is_handled:
+                self.wake(thread, -EINTR)
+
+    def sigreturn(self) -> None:
+        """Leave the running thread's signal handler."""
+        killed = self.signals.sigreturn(self.current)
+        self._replaced = killed is None
+        if killed is not None:
+            self._kill(killed)
+        self.machine.stop()
+
+    def _kill(self, killed: Killed) -> None:
+        self.end("killed", killed.status, killed.detail)
 
     def _deliver(self, thread: Thread) -> None:
-        for i, (signo, address, code) in enumerate(thread.pending):
-            if not thread.sigmask >> (signo - 1) & 1 or signo == signals.SIGKILL:
+        """Deliver the first pending signal that the thread's mask lets through."""
+        for i, signal in enumerate(thread.pending):
+            if not thread.blocks(signal.number) or signal.number == SIGKILL:
                 del thread.pending[i]
-                signals.deliver(self, thread, signo, address, code)
+                killed = self.signals.deliver(thread, signal)
+                if killed is not None:
+                    self._kill(killed)
                 return
 
     # -- the loop --------------------------------------------------------------------------------------------
 
+    def run(self, kernel: Kernel, steps: int, progress: Callable[[], None] | None = None) -> Ended:
+        """Run until the process ends or `steps` instructions are done. `progress` is called after every slice.
+
+        Raises `XrayError` when the program takes more memory than it may.
+        """
+        m = self.machine
+        limit = m.instructions + steps
+        while self.ended is None:
+            thread = self._pick()
+            if thread is None:
+                self._idle()
+                continue
+            if thread.pending:
+                self._deliver(thread)
+            if m.instructions >= limit:
+                self.end("steps", 0, f"the bound of {steps:,} instructions was reached (--steps)")
+            if self._is_running():
+                self._slice(kernel, thread, limit)
+                if progress is not None:
+                    progress()
+        return self.ended
+
+    def _is_running(self) -> bool:
+        return self.ended is None
+
     def _pick(self) -> Thread | None:
-        now = self.now
+        """The next thread whose turn it is, after waking those whose time has come."""
+        now = self.clock.now
         n = len(self.threads)
         for t in self.threads:
             if t.wake_at is not None and t.wake_at <= now:
@@ -178,77 +210,47 @@ class Process:
                 return t
         return None
 
-    def _idle(self) -> bool:
+    def _idle(self) -> None:
+        """Every thread waits: go to the first timeout, or end."""
         times = [t.wake_at for t in self.threads if t.wake_at is not None]
-        if not times:
-            alive = [t for t in self.threads if t.state != "dead"]
-            if not alive:
-                self.end("exit", 0, "every thread has ended")
-            else:
-                waits = ", ".join(f"thread {t.tid}: {t.wait[0]}" for t in alive[:8])
-                self.end("deadlock", 0, f"every thread waits for another, without a timeout ({waits})")
-            return False
-        self.skipped += max(0, min(times) - self.now)
-        return True
+        if times:
+            self.clock.skipped += max(0, min(times) - self.clock.now)
+            return
+        alive = [t for t in self.threads if t.state != "dead"]
+        if not alive:
+            self.end("exit", 0, "every thread has ended")
+            return
+        waits = ", ".join(f"thread {t.tid}: {t.wait.kind}" for t in alive[:8] if t.wait is not None)
+        self.end("deadlock", 0, f"every thread waits for another, without a timeout ({waits})")
 
-    def run(self, steps: int) -> Ended:
-        """Run until the process ends or `steps` instructions are done."""
+    def _slice(self, kernel: Kernel, thread: Thread, limit: int) -> None:
+        """Run a thread until its slice is over, it waits, or another thread's timeout has come."""
         m = self.machine
-        limit = m.instructions + steps
-        while self.ended is None:
-            thread = self._pick()
-            if thread is None:
-                if not self._idle():
-                    break
-                continue
-            if thread.pending:
-                self._deliver(thread)
-                if self._over():
-                    break
-            if m.instructions >= limit:
-                self.end("steps", 0, f"the bound of {steps:,} instructions was reached (--steps)")
-                break
-            self._slice(thread, limit)
-            if self.progress is not None:
-                self.progress()
-        assert self.ended is not None
-        return self.ended
-
-    def _over(self) -> bool:
-        return self.ended is not None
-
-    def _slice(self, thread: Thread, limit: int) -> None:
-        m = self.machine
-        self.current, self.replaced = thread, False
-        thread.slices += 1
-        if self.before_slice is not None:
-            self.before_slice()
+        self.current, self._replaced = thread, False
+        kernel.before_slice()
         until = m.instructions + QUANTUM
         for t in self.threads:
             if t.wake_at is not None:
-                until = min(until, m.instructions + max(1, (t.wake_at - self.now) // NS_PER_INSTRUCTION))
+                until = min(until, m.instructions + max(1, (t.wake_at - self.clock.now) // NS_PER_INSTRUCTION))
         m.restore(thread.context)
         try:
-            m.run(m.reg(m.arch.pc), min(until, limit))
+            m.run(m.reg(m.arch.pc), min(until, limit), kernel.syscall)
         except Fault as fault:
             self._keep(thread)
             self._fault(thread, fault)
             return
-        if not self.replaced:
+        if not self._replaced:
             self._keep(thread)
 
     def _keep(self, thread: Thread) -> None:
         if thread.state != "dead":
-            self.machine.uc.save(thread.context)
+            self.machine.save(thread.context)
 
     def _fault(self, thread: Thread, fault: Fault) -> None:
-        """What the kernel makes of it: a signal to the thread, or the end where there is no handler for it."""
-        memory = "memory" in fault.kind or "not allowed" in fault.kind
-        signo = signals.SIGSEGV if memory else signals.SIGFPE if "exception 0" in fault.kind else signals.SIGILL
-        handler = self.actions.get(signo, (0, 0, 0, 0))[0]
-        name = signals.NAMES[signo]
-        if handler <= 1 or thread.sigmask >> (signo - 1) & 1:
-            where = self.machine.disasm.symbols.describe(fault.pc)
-            self.end("fault", 128 + signo, f"{fault.kind} {fault.address:#x} in {where} ({name})")
+        """Do what the kernel does: send the thread a signal, or end the program when it has no handler for it."""
+        signo = _SIGNAL_OF_FAULT[fault.kind]
+        if not self.signals.action(signo).is_handled or thread.blocks(signo):
+            where = self._symbols.describe(fault.pc)
+            self.end("fault", 128 + signo, f"{fault.what} {fault.address:#x} in {where} ({NAMES[signo]})")
             return
-        self.send(thread, signo, fault.address, 1 if memory else 0)
+        self.send(thread, Signal(signo, fault.address, SEGV_MAPERR if signo == SIGSEGV else 0))

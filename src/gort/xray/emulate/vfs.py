@@ -1,8 +1,8 @@
 """The files that an emulated program sees. Nothing here touches the host: every byte is made in this file.
 
-The contents are what a Go runtime looks for when it boots on Linux (transparent huge pages, cgroups), plus empty
-standard input and captured standard output and error. Every other path does not exist, nothing can be written, there
-is no network.
+There are the files for which a Go runtime looks when it boots on Linux (transparent huge pages, cgroups), an empty
+standard input, and standard output and error, which are kept. No other path exists, nothing can be opened for writing,
+and there is no network.
 
 Invariant: what a program can make this module hold is bounded: output by `_MAX_OUTPUT`, descriptors by `_MAX_FDS`,
 pipes by `_MAX_PIPE`.
@@ -10,13 +10,28 @@ pipes by `_MAX_PIPE`.
 
 from __future__ import annotations
 
-import _random
+import _random  # random itself takes 4 ms to import
 
-from gort.xray.record import field, record
+from gort.xray.emulate.errno import EAGAIN, EBADF, EINVAL, EMFILE, ENOENT, EPIPE, EROFS
+from gort.xray.record import field, frozen, record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Kind = Literal[
+        "stdin", "stdout", "stderr", "null", "zero", "random", "file", "pipe_r", "pipe_w", "eventfd", "epoll"
+    ]
 
 _MAX_OUTPUT = 1 << 20
 _MAX_FDS = 1024
 _MAX_PIPE = 65536
+_MAX_READ = 1 << 20
+_FIRST_FD = 3
+_O_ACCMODE, _O_CREAT = 0o3, 0o100
+EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP = 1, 4, 8, 16
+EPOLLET = 1 << 31
+"""Edge-triggered: a descriptor is reported once each time that it becomes ready."""
 
 FILES: dict[str, bytes] = {
     "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size": b"2097152\n",
@@ -26,65 +41,89 @@ FILES: dict[str, bytes] = {
     "/proc/sys/kernel/osrelease": b"6.1.0\n",
     "/etc/hosts": b"127.0.0.1 localhost\n",
 }
-_DEVICES = {"/dev/null": "null", "/dev/zero": "zero", "/dev/urandom": "random", "/dev/random": "random"}
-
-ENOENT, EBADF, EAGAIN, EACCES, EINVAL, EMFILE, EROFS, ESPIPE, EPIPE, EPERM = 2, 9, 11, 13, 22, 24, 30, 29, 32, 1
+_DEVICES: dict[str, Kind] = {
+    "/dev/null": "null",
+    "/dev/zero": "zero",
+    "/dev/urandom": "random",
+    "/dev/random": "random",
+}
 
 
 @record
 class Pipe:
+    """What was written and not yet read, and how many descriptors each end has."""
+
     data: bytearray = field(default_factory=bytearray)
     readers: int = 1
     writers: int = 1
 
 
+@frozen
+class Interest:
+    """What a program wants to be told of a descriptor; `data` is its own word."""
+
+    events: int
+    data: int
+
+
 @record
 class File:
-    kind: str
-    path: str = ""
+    """What a descriptor stands for."""
+
+    kind: Kind
     data: bytes = b""
     pos: int = 0
     counter: int = 0
+    """eventfd."""
     pipe: Pipe | None = None
-    interest: dict[int, tuple[int, int]] = field(default_factory=dict)
-    """epoll: descriptor -> (events, the program's own word)."""
+    interest: dict[int, Interest] = field(default_factory=dict)
+    """epoll: descriptor -> what is wanted of it."""
     reported: set[int] = field(default_factory=set)
-    """epoll: edge-triggered descriptors whose readiness was told."""
+    """epoll: the edge-triggered descriptors that are ready and were reported."""
 
 
 class Files:
+    """The descriptors of a process, and what it wrote."""
+
     def __init__(self, seed: int = 1) -> None:
-        self.table: dict[int, File] = {0: File("stdin", "/dev/stdin"), 1: File("stdout"), 2: File("stderr")}
-        self.output = {1: bytearray(), 2: bytearray()}
-        self.order = bytearray()
-        """Both outputs as a terminal would show them."""
-        self.truncated = False
-        self.random = _random.Random(seed)  # the same bytes in every run: a boot can be compared with another
+        self.table: dict[int, File] = {0: File("stdin"), 1: File("stdout"), 2: File("stderr")}
+        self.output: bytearray = bytearray()
+        """Standard output and error, as a terminal would show them."""
+        self._random = _random.Random(seed)  # the same bytes in every run: boots can be compared
 
     def random_bytes(self, n: int) -> bytes:
-        return self.random.getrandbits(8 * n).to_bytes(n, "little")  # as random.Random.randbytes does
+        """Returns `n` bytes that look random, the same in every run."""
+        return self._random.getrandbits(8 * n).to_bytes(n, "little")
 
-    def add(self, file: File, at_least: int = 3) -> int:
-        for fd in range(at_least, _MAX_FDS):
+    def add(self, file: File) -> int:
+        """Give a file the lowest free descriptor. Returns it, or -EMFILE."""
+        for fd in range(_FIRST_FD, _MAX_FDS):
             if fd not in self.table:
                 self.table[fd] = file
                 return fd
         return -EMFILE
 
+    def regular(self, fd: int) -> File | None:
+        """Returns the file behind a descriptor when it is an ordinary one, with contents."""
+        file = self.table.get(fd)
+        return file if file is not None and file.kind == "file" else None
+
     def open(self, path: str, flags: int) -> int:
+        """Returns a descriptor, or a negative error number."""
         device = _DEVICES.get(path)
         if device is not None:
-            return self.add(File(device, path))
+            return self.add(File(device))
         data = FILES.get(path)
         if data is None:
-            return -ENOENT if not flags & 0o100 else -EROFS
-        if flags & 3:
+            return -ENOENT if not flags & _O_CREAT else -EROFS
+        if flags & _O_ACCMODE:
             return -EROFS
-        return self.add(File("file", path, data))
+        return self.add(File("file", data))
 
     def read(self, fd: int, n: int) -> bytes | int:
+        """Returns at most `n` bytes, or a negative error number."""
         file = self.table.get(fd)
-        n = min(n, 1 << 20)
+        n = min(n, _MAX_READ)
         if file is None:
             return -EBADF
         if file.kind in ("stdin", "null"):
@@ -111,15 +150,12 @@ class Files:
         return -EINVAL
 
     def write(self, fd: int, data: bytes) -> int:
+        """Returns how many bytes were taken, or a negative error number."""
         file = self.table.get(fd)
         if file is None:
             return -EBADF
         if file.kind in ("stdout", "stderr"):
-            kept = self.output[1 if file.kind == "stdout" else 2]
-            room = max(0, _MAX_OUTPUT - len(self.order))
-            self.truncated = self.truncated or len(data) > room
-            kept += data[:room]
-            self.order += data[:room]
+            self.output += data[: max(0, _MAX_OUTPUT - len(self.output))]
             return len(data)
         if file.kind == "null":
             return len(data)
@@ -137,6 +173,7 @@ class Files:
         return -EBADF
 
     def close(self, fd: int) -> int:
+        """Returns 0, or a negative error number."""
         file = self.table.pop(fd, None)
         if file is None:
             return -EBADF
@@ -150,39 +187,41 @@ class Files:
         return 0
 
     def make_pipe(self) -> tuple[int, int]:
+        """Returns the descriptors of the end to read from and of the one to write to, or negative error numbers."""
         pipe = Pipe()
         r = self.add(File("pipe_r", pipe=pipe))
         w = self.add(File("pipe_w", pipe=pipe))
         return r, w
 
     def ready(self, fd: int) -> int:
-        """The epoll events that hold for a descriptor (1: input, 4: output, 16: hang-up)."""
+        """Returns the epoll events that hold for a descriptor."""
         file = self.table.get(fd)
         if file is None:
             return 0
         if file.kind == "eventfd":
-            return (1 if file.counter else 0) | 4
+            return (EPOLLIN if file.counter else 0) | EPOLLOUT
         if file.kind == "pipe_r" and file.pipe is not None:
-            return (1 if file.pipe.data else 0) | (16 if not file.pipe.writers else 0)
+            return (EPOLLIN if file.pipe.data else 0) | (EPOLLHUP if not file.pipe.writers else 0)
         if file.kind == "pipe_w" and file.pipe is not None:
-            return 4 if len(file.pipe.data) < _MAX_PIPE else 0
+            return EPOLLOUT if len(file.pipe.data) < _MAX_PIPE else 0
         return 0
 
-    def poll(self, epoll: File, limit: int) -> list[tuple[int, int]]:
-        """(events, word) of the ready descriptors; an edge-triggered one is told once until it was unready in
-        between.
+    def poll(self, epoll: File, limit: int) -> list[Interest]:
+        """Returns what an epoll has to report, with the events that hold now.
+
+        An edge-triggered descriptor is reported once, and again only after it was not ready in between.
         """
-        out: list[tuple[int, int]] = []
-        for fd, (events, word) in epoll.interest.items():
-            now = self.ready(fd) & (events | 24)
+        out: list[Interest] = []
+        for fd, interest in epoll.interest.items():
+            now = self.ready(fd) & (interest.events | EPOLLERR | EPOLLHUP)
             if not now:
                 epoll.reported.discard(fd)
                 continue
-            if events & 0x80000000:
+            if interest.events & EPOLLET:
                 if fd in epoll.reported:
                     continue
                 epoll.reported.add(fd)
-            out.append((now, word))
+            out.append(Interest(now, interest.data))
             if len(out) >= limit:
                 break
         return out

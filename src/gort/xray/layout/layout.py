@@ -1,18 +1,18 @@
-"""Where the fields of the runtime's structures lie: from the file's DWARF, else from what the Go version is known to
-use.
+"""Where the fields of the runtime's structures lie: from the file's DWARF, else from what its Go release is known to use.
 
-The fields named here are those that the boot sets: runtime/runtime2.go's g, m, p and schedt. Three sources, and the
+`FIELDS` names the fields that the boot sets: runtime/runtime2.go's g, m, p and schedt. There are three sources, and the
 report says which one was used:
-- DWARF, where the file has it (it also covers development versions and experiments),
-- known_layouts.py, made from the DWARF of the releases' own programs, for stripped files of a known Go version,
-- none: the structures are then left out of the report, and it says so.
+- DWARF, where the file has it; it also covers development versions and experiments.
+- known_layouts.py, for stripped files of a known release. It was made from the DWARF of the releases' own programs.
+- None: the structures are then left out of the report, which says so.
 
-A field that one Go version lacks is simply absent from its layout; nothing here guesses an offset.
+A field that a Go release does not have is absent from its layout. Nothing here guesses an offset.
 """
 
 from __future__ import annotations
 
 from gort.xray.errors import XrayError
+from gort.xray.file.dwarf import Layout, read_layouts
 from gort.xray.file.gobuild import BuildInfo
 from gort.xray.file.image import Image
 from gort.xray.record import frozen
@@ -88,8 +88,13 @@ FIELDS: dict[str, tuple[str, ...]] = {
     ),
 }
 _AGGREGATES = {("runtime.g", "stack"), ("runtime.g", "sched"), ("runtime.schedt", "runq")}
+"""Fields that are structures themselves; only their parts are kept."""
+_HIGHEST_OFFSET = 1 << 16
+"""An offset beyond it is not believed."""
+_GSTATUS, _GSCAN = 0xFFF, 0x1000
+"""Parts of a goroutine's status word: the status, and the garbage collector's claim on the goroutine."""
 
-G_STATUS = (
+_G_STATUS = (
     "_Gidle",
     "_Grunnable",
     "_Grunning",
@@ -103,35 +108,40 @@ G_STATUS = (
     "_Gleaked",
     "_Gdeadextra",
 )
-P_STATUS = ("_Pidle", "_Prunning", "_Psyscall", "_Pgcstop", "_Pdead")
+_P_STATUS = ("_Pidle", "_Prunning", "_Psyscall", "_Pgcstop", "_Pdead")
 
 
 def g_status(value: int) -> str:
-    """A goroutine's status word as Go names it; 0x1000 is the garbage collector's claim on it."""
-    base = value & 0xFFF
-    name = G_STATUS[base] if base < len(G_STATUS) else f"status {base}"
-    return name.replace("_G", "_Gscan", 1) if value & 0x1000 else name
+    """Returns a goroutine's status word as Go names it."""
+    base = value & _GSTATUS
+    name = _G_STATUS[base] if base < len(_G_STATUS) else f"status {base}"
+    return name.replace("_G", "_Gscan", 1) if value & _GSCAN else name
 
 
 def p_status(value: int) -> str:
-    return P_STATUS[value] if value < len(P_STATUS) else f"status {value}"
+    """Returns a P's status word as Go names it."""
+    return _P_STATUS[value] if value < len(_P_STATUS) else f"status {value}"
 
 
 @frozen
 class Layouts:
-    structs: dict[str, dict[str, tuple[int, int]]]
+    """The layouts for one file."""
+
+    structs: dict[str, Layout]
     source: str
     """One line: where the layouts are from, or why there are none."""
 
     def offset(self, struct: str, field: str) -> int | None:
+        """Returns the offset of a field, None when it is not known."""
         got = self.structs.get(struct, {}).get(field)
         return None if got is None else got[0]
 
 
-def _clean(structs: dict[str, dict[str, tuple[int, int]]]) -> dict[str, dict[str, tuple[int, int]]]:
-    out: dict[str, dict[str, tuple[int, int]]] = {}
+def clean(structs: dict[str, Layout]) -> dict[str, Layout]:
+    """Returns the layouts as every release has them: without aggregates, a field that moved under its old name."""
+    out: dict[str, Layout] = {}
     for name, fields in structs.items():
-        kept = {f: v for f, v in fields.items() if (name, f) not in _AGGREGATES and v[0] < 1 << 16}
+        kept = {f: v for f, v in fields.items() if (name, f) not in _AGGREGATES and v[0] < _HIGHEST_OFFSET}
         if name == "runtime.schedt" and "runq.size" in kept:  # Go 1.26 moved it into the queue
             kept["runqsize"] = kept.pop("runq.size")
         out[name] = kept
@@ -139,26 +149,25 @@ def _clean(structs: dict[str, dict[str, tuple[int, int]]]) -> dict[str, dict[str
 
 
 def find_layouts(image: Image, build: BuildInfo | None) -> Layouts:
-    """The layouts for this file; never fails: `source` tells what is missing and why."""
+    """Returns the layouts for this file. It never fails: `source` says what is missing and why."""
     why = "the file has no DWARF"
     try:
-        from gort.xray.file.dwarf import read_layouts
-
-        found = _clean(read_layouts(image, FIELDS))
+        found = clean(read_layouts(image, FIELDS))
         if {"runtime.g", "runtime.m"} <= found.keys():
             return Layouts(found, "DWARF")
     except XrayError as exc:
         why = str(exc).removeprefix(f"{image.path}: ")
-    from gort.xray.layout.known_layouts import KNOWN
+    from gort.xray.layout.known_layouts import KNOWN  # here, because only stripped files need the table
 
     minor = build.minor if build else None
     experiment = build.settings.get("GOEXPERIMENT", "") if build else ""
     known = KNOWN.get((minor or 0, image.os))
-    if known is not None and not build_is_devel(build) and "staticlockranking" not in experiment:
+    if known is not None and not _is_devel(build) and "staticlockranking" not in experiment:
         return Layouts(known, f"what Go 1.{minor} on {image.os} is known to use ({why})")
     name = build.version if build and build.version else "an unknown Go version"
     return Layouts({}, f"none: {why}, and the layout of {name} is not known: the runtime's structures are left out")
 
 
-def build_is_devel(build: BuildInfo | None) -> bool:
+def _is_devel(build: BuildInfo | None) -> bool:
+    """True when the file is not known to be built by a release."""
     return build is None or build.version.startswith("devel") or "-" in build.version.split(" ")[0]

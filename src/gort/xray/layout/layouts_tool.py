@@ -1,7 +1,7 @@
-"""Makes known_layouts.py: `python -m gort.xray.layout.layouts_tool FILE…`, with one unstripped program per Go release.
+"""Makes known_layouts.py: `python -m gort.xray.layout.layouts_tool FILE…`, with an unstripped program of each Go release.
 
-The signal mask in m is as large as the system's, so there is one table per release and system. Files for several
-processors may be given for one of them: a field is kept only when they all agree.
+m holds a signal mask, whose size depends on the system; so there is a table for each release and system. Several files
+may be given for one of them, built for different processors: a field is kept only when they all agree.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ import sys
 import textwrap
 
 from gort.xray.errors import XrayError
-from gort.xray.file.dwarf import read_layouts
+from gort.xray.file.dwarf import Layout, read_layouts
 from gort.xray.file.gobuild import read_buildinfo
 from gort.xray.file.open import load
-from gort.xray.layout.layout import FIELDS, _clean
+from gort.xray.layout.layout import FIELDS, clean
+
+Tables = dict[tuple[int, str], dict[str, Layout]]
+"""(1.N, system) -> structure -> field -> (offset, size)"""
 
 _HEAD = '''"""Field offsets and sizes of g, m, p and schedt per Go release (1.N) and system, for stripped files.
 
@@ -42,8 +45,8 @@ KNOWN: dict[tuple[int, str], dict[str, dict[str, tuple[int, int]]]] = {
 """
 
 
-def write(table: dict[tuple[int, str], dict[str, dict[str, tuple[int, int]]]]) -> str:
-    """The module's text."""
+def write(table: Tables) -> str:
+    """Returns the text of known_layouts.py."""
     out = [_HEAD]
     for minor, system in sorted(table):
         out.append(f'    ({minor}, "{system}"): {{\n')
@@ -59,14 +62,15 @@ def write(table: dict[tuple[int, str], dict[str, dict[str, tuple[int, int]]]]) -
 
 
 def main(paths: list[str]) -> None:
-    table: dict[tuple[int, str], dict[str, dict[str, tuple[int, int]]]] = {}
+    """Print known_layouts.py, made from these programs. Raises `XrayError` for a file that no release built."""
+    table: Tables = {}
     for path in paths:
         with load(path) as image:
             build = read_buildinfo(image)
             if build is None or build.minor is None:
                 raise XrayError(f"{path}: no release of Go")
             key = build.minor, image.os
-            found = _clean(read_layouts(image, FIELDS))
+            found = clean(read_layouts(image, FIELDS))
         if key not in table:
             table[key] = found
             continue

@@ -1,10 +1,10 @@
-"""Reads g0, m0, the Ps and the scheduler's state out of the emulated memory, as flat names: `g0.stack.lo`,
-`allp[0].status`.
+"""Reads g0, m0, the Ps and the scheduler's state out of the emulated memory.
 
-Flat, so that two snapshots are compared by one pass over a dictionary, and `changed` names exactly what a station
-did. Names and meanings are those of runtime/runtime2.go. A structure whose layout or address is not known is absent.
+Each field gets a flat name, as `g0.stack.lo` or `allp[0].status`. So two snapshots are compared by one pass over a
+dictionary, and a difference names exactly what a station changed. Names and meanings are those of runtime/runtime2.go.
+A structure is absent when its layout or its address is not known.
 
-Invariant: reading changes nothing in the program, and never raises for what the program made of its memory.
+Invariant: reading changes nothing in the program, and raises nothing, whatever the program did to its memory.
 """
 
 from __future__ import annotations
@@ -12,17 +12,25 @@ from __future__ import annotations
 import struct
 
 from gort.xray.emulate.machine import Machine
+from gort.xray.emulate.process import Process
+from gort.xray.file.dwarf import Layout
 from gort.xray.layout.globals import Globals
 from gort.xray.layout.layout import Layouts, g_status, p_status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
 Snapshot = dict[str, int]
+"""Flat name -> value."""
+
 _MAX_PS = 64
+_MAX_PS_IN_DETAIL = 16
+_MAX_SLICE = 1 << 16
+_MAX_GAP = 512
+"""Bytes between two fields that are still read together."""
 _CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
+"""Size -> struct's code for an unsigned number."""
 _SIGNED = {
     "runtime.m.id",
     "runtime.m.mallocing",
@@ -37,12 +45,13 @@ _SIGNED = {
 
 
 class _Struct:
-    """One structure's fields, grouped into few reads."""
+    """The fields of one structure, read in few pieces."""
 
-    def __init__(self, name: str, fields: dict[str, tuple[int, int]]) -> None:
-        self.plan: list[tuple[int, struct.Struct, list[str]]] = []
+    def __init__(self, name: str, fields: Layout) -> None:
+        self._plan: list[tuple[int, struct.Struct, list[str]]] = []
         """(offset, what is read there, the fields' names)"""
         self._keys: dict[str, list[tuple[int, struct.Struct, list[str]]]] = {}
+        """Prefix -> the plan with the prefix before the names."""
         items = sorted((off, size, f) for f, (off, size) in fields.items() if size in _CODES)
         group: list[str] = []
         form = ""
@@ -51,8 +60,8 @@ class _Struct:
             code = _CODES[size]
             if f"{name}.{field}" in _SIGNED:
                 code = code.lower()
-            if group and (off - end > 512 or off < end):
-                self.plan.append((start, struct.Struct("<" + form), group))
+            if group and (off - end > _MAX_GAP or off < end):
+                self._plan.append((start, struct.Struct("<" + form), group))
                 group, form = [], ""
             if not group:
                 start = end = off
@@ -60,122 +69,139 @@ class _Struct:
             group.append(field)
             end = off + size
         if group:
-            self.plan.append((start, struct.Struct("<" + form), group))
+            self._plan.append((start, struct.Struct("<" + form), group))
         tls = fields.get("tls")
-        self.tls = tls[0] if tls is not None and tls[1] >= 8 else None
+        self.tls: int | None = tls[0] if tls is not None and tls[1] >= 8 else None
+        """m: where the slots of thread-local storage begin."""
 
-    def read(self, machine: Machine, address: int, prefix: str, out: Snapshot) -> bool:
+    def read(self, machine: Machine, address: int, prefix: str, out: Snapshot) -> None:
+        """Put the fields of the structure at `address` into `out`, as far as they are mapped."""
         plan = self._keys.get(prefix)
         if plan is None:
-            plan = self._keys[prefix] = [(at, form, [prefix + f for f in names]) for at, form, names in self.plan]
+            plan = self._keys[prefix] = [(at, form, [prefix + f for f in names]) for at, form, names in self._plan]
         for start, form, names in plan:
             raw = machine.memory.read(address + start, form.size)
             if raw is None:
-                return False
+                return
             out.update(zip(names, form.unpack(raw), strict=True))
-        return True
 
 
 class StateReader:
-    def __init__(self, machine: Machine, found: Globals, layouts: Layouts) -> None:
-        self.m = machine
-        self.globals = found
-        self.structs = {n.removeprefix("runtime."): _Struct(n, f) for n, f in layouts.structs.items()}
-        self.m_offset = layouts.offset("runtime.g", "m")
-        self.curg_offset = layouts.offset("runtime.m", "curg")
-        self._g0_offset = layouts.offset("runtime.m", "g0")
-        self._id_offset = layouts.offset("runtime.p", "id")
-        self._at = -1
-        self._last: Snapshot = {}
-        self.allp: int | None = None
+    """Reads the state of one process."""
+
+    def __init__(self, process: Process, found: Globals, layouts: Layouts) -> None:
+        self._process = process
+        self._m = process.machine
+        self._globals = found
+        self._structs = {n.removeprefix("runtime."): _Struct(n, f) for n, f in layouts.structs.items()}
+        self._m_of_g = layouts.offset("runtime.g", "m")
+        self._curg_of_m = layouts.offset("runtime.m", "curg")
+        self._id_of_p = layouts.offset("runtime.p", "id")
+        self._allp: int | None = None
+        """The candidate that turned out to be allp."""
         self._tls = 0
-        self.on_m0: Callable[[], bool] = lambda: True
-        """Whether the thread that runs is the one of m0."""
+        """The base of thread-local storage of the first thread, which is m0's, when it last ran."""
+        self._at = -1
+        """Instructions that had been executed at the last snapshot; it holds until that number changes."""
+        self._last: Snapshot = {}
 
     def current_g(self) -> int:
-        """The g that the running thread works for: in thread-local storage on amd64, in R28 on arm64; 0 before there
-        is one.
+        """Returns the g that the running thread works for; 0 before there is one.
+
+        It is in R28 on arm64, and in thread-local storage on amd64.
         """
-        if self.m.arch.name == "arm64":
-            return self.m.reg("x28")
-        base = self.m.reg("fs_base")
-        return (self.m.u64(base - 8) or 0) if base else 0
+        m = self._m
+        if m.arch.g:
+            return m.reg(m.arch.g)
+        base = m.reg(m.arch.tls)
+        return (m.u64(base - 8) or 0) if base else 0
+
+    def goroutine(self, g: int) -> int:
+        """Returns the goroutine for which this g's M works: itself, or m.curg when it is a g0; 0 for none."""
+        if not g or self._m_of_g is None or self._curg_of_m is None:
+            return 0
+        m = self._m.u64(g + self._m_of_g)
+        return (self._m.u64(m + self._curg_of_m) or 0) if m else 0
 
     def forget(self) -> None:
-        """The next snapshot is read anew, though no block was entered since the last one."""
+        """Have the next snapshot read anew, though no block was entered since the last one."""
         self._at = -1
 
     def snapshot(self) -> Snapshot:
-        if self._at == self.m.instructions:
+        """Returns the state. The dictionary is not changed afterwards."""
+        m, g = self._m, self._globals
+        if self._at == m.instructions:
             return self._last
         out: Snapshot = {}
-        g = self.globals
-        if g.g0 and "g" in self.structs:
-            self.structs["g"].read(self.m, g.g0, "g0.", out)
-        if g.m0 and "m" in self.structs:
-            s = self.structs["m"]
-            s.read(self.m, g.m0, "m0.", out)
+        if g.g0 and "g" in self._structs:
+            self._structs["g"].read(m, g.g0, "g0.", out)
+        if g.m0 and "m" in self._structs:
+            s = self._structs["m"]
+            s.read(m, g.m0, "m0.", out)
             if s.tls is not None:
-                out["m0.tls[0]"] = self.m.u64(g.m0 + s.tls) or 0
-        if g.sched and "schedt" in self.structs:
-            self.structs["schedt"].read(self.m, g.sched, "sched.", out)
+                out["m0.tls[0]"] = m.u64(g.m0 + s.tls) or 0
+        if g.sched and "schedt" in self._structs:
+            self._structs["schedt"].read(m, g.sched, "sched.", out)
         for name, address in (("gomaxprocs", g.gomaxprocs), ("ncpu", g.ncpu)):
             if address:
-                raw = self.m.memory.read(address, 4)
+                raw = m.read(address, 4)
                 if raw is not None:
                     out[name] = struct.unpack("<i", raw)[0]
         self._ps(out)
-        if self.on_m0():
-            self._tls = self.m.reg(self.m.arch.tls)
+        if self._process.current is self._process.threads[0]:
+            self._tls = m.reg(m.arch.tls)
         out["tls base"] = self._tls
-        self._at, self._last = self.m.instructions, out
+        self._at, self._last = m.instructions, out
         return out
 
     def _slice(self, address: int) -> list[int]:
-        raw = self.m.memory.read(address, 24)
+        """Returns the pointers in a slice, at most `_MAX_PS`; none when it is not one."""
+        raw = self._m.read(address, 24)
         if raw is None:
             return []
         ptr, n, cap = struct.unpack("<QQQ", raw)
-        if not ptr or not 0 < n <= cap <= 1 << 16:
+        if not ptr or not 0 < n <= cap <= _MAX_SLICE:
             return []
-        words = self.m.memory.read(ptr, 8 * min(n, _MAX_PS))
+        words = self._m.read(ptr, 8 * min(n, _MAX_PS))
         return list(struct.unpack(f"<{len(words) // 8}Q", words)) if words else []
 
+    def _are_ps(self, pointers: list[int]) -> bool:
+        """True when each element says its own index, as a P does."""
+        for i, p in enumerate(pointers):
+            raw = self._m.read(p + self._id_of_p, 4) if p and self._id_of_p is not None else None
+            if raw is None or struct.unpack("<i", raw)[0] != i:
+                return False
+        return True
+
     def _ps(self, out: Snapshot) -> None:
-        layout = self.structs.get("p")
-        if layout is None or self._id_offset is None:
+        layout = self._structs.get("p")
+        if layout is None or self._id_of_p is None:
             return
-        for candidate in [self.allp] if self.allp is not None else self.globals.allp:
+        for candidate in [self._allp] if self._allp is not None else self._globals.allp:
             pointers = self._slice(candidate)
             if not pointers:
                 continue
-            if self.allp is None:
-                # a stripped file has several candidates: allp is the one whose elements say their own index
-                if len(self.globals.allp) > 1 and not all(
-                    p
-                    and (raw := self.m.memory.read(p + self._id_offset, 4)) is not None
-                    and struct.unpack("<i", raw)[0] == i
-                    for i, p in enumerate(pointers)
-                ):
+            if self._allp is None:
+                if len(self._globals.allp) > 1 and not self._are_ps(pointers):
                     continue
-                self.allp = candidate
-            raw = self.m.memory.read(candidate + 8, 8)
+                self._allp = candidate
+            raw = self._m.read(candidate + 8, 8)
             out["len(allp)"] = struct.unpack("<Q", raw)[0] if raw else len(pointers)
             for i, p in enumerate(pointers):
                 out[f"allp[{i}]"] = p
-                if p and i < 16:
-                    layout.read(self.m, p, f"allp[{i}].", out)
+                if p and i < _MAX_PS_IN_DETAIL:
+                    layout.read(self._m, p, f"allp[{i}].", out)
             return
 
-    def tls_address(self) -> int | None:
-        m = self.structs.get("m")
-        return self.globals.m0 + m.tls if m is not None and m.tls is not None and self.globals.m0 else None
+    def _tls_address(self) -> int | None:
+        m = self._structs.get("m")
+        return self._globals.m0 + m.tls if m is not None and m.tls is not None and self._globals.m0 else None
 
-    def nested(self, snap: Snapshot | None = None) -> dict[str, Any]:
-        """The snapshot as the structures it is made of, for JSON: state["g0"]["stack"]["lo"]."""
-        snap = self.snapshot() if snap is None else snap
+    def nested(self, snap: Snapshot) -> dict[str, Any]:
+        """Returns the snapshot as the structures that it is made of, for JSON: state["g0"]["stack"]["lo"]."""
+        g = self._globals
         out: dict[str, Any] = {"g0": {}, "m0": {}, "sched": {}, "allp": []}
-        for name, address in (("g0", self.globals.g0), ("m0", self.globals.m0), ("sched", self.globals.sched)):
+        for name, address in (("g0", g.g0), ("m0", g.m0), ("sched", g.sched)):
             out[name]["address"] = address
         for key, value in snap.items():
             if key.startswith("allp["):
@@ -205,7 +231,7 @@ class StateReader:
             for part in path:
                 node = node.setdefault(part, {})
             if last == "tls[0]":
-                out["m0"]["tls"] = {"address": self.tls_address(), "0": value}
+                out["m0"]["tls"] = {"address": self._tls_address(), "0": value}
             else:
                 node[last] = value
         status = snap.get("g0.atomicstatus")

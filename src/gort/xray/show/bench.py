@@ -156,7 +156,7 @@ def measure(rounds: int = 7, files: list[str] | None = None) -> list[dict[str, A
             note = f"{last.instructions:,} instructions, {len(last.stations)} stations"
             row(f"hello to {until}", times, None, note)
         imports = (
-            "import gort.xray.boot.follow, gort.xray.systems.linux, gort.xray.systems.loader, gort.xray.show.report; "
+            "import gort.xray.boot.follow, gort.xray.systems.linux, gort.xray.show.report; "
             "from gort.xray.emulate.native import Decoder, Engine; Decoder('amd64'), Engine(4, 8)"
         )
         clock = f"import time; s = time.perf_counter(); {imports}; print(time.perf_counter() - s)"

@@ -13,7 +13,7 @@ from gort.xray.boot.stations import Station
 from gort.xray.emulate.disasm import Disassembler
 from gort.xray.layout.layout import g_status, p_status
 from gort.xray.show.paper import Paper, Tree, blue, bold, cyan, dim, green, italic, magenta, plain, yellow
-from gort.xray.systems.linux import BLOCKED, REPLACED
+from gort.xray.systems.calls import BLOCKED, REPLACED
 
 _MAX_CHANGES = 12
 _HIDDEN = ("register ",)
@@ -173,7 +173,7 @@ def _details(s: Station, namer: Namer, leaf: bool) -> list[str]:
     told = s.changed if s.returned or leaf else s.early
     changes = [(k, v) for k, v in told.items() if not k.startswith(_HIDDEN) or k in _INTERESTING]
     if s.returned:  # the return address was popped: true of every call
-        changes = [c for c in changes if not (c[0] == "register rsp" and c[1][1] == c[1][0] + 8)]
+        changes = [(k, (old, new)) for k, (old, new) in changes if k != "register rsp" or new != (old or 0) + 8]
     changes = [c for c in changes if not c[0].startswith("register")] + [
         c for c in changes if c[0].startswith("register")
     ]

@@ -1,156 +1,234 @@
 """windows: the functions of kernel32 and its like that a Go program calls while it boots.
 
-Follows runtime/os_windows.go, which lists them, and the processor's view of a thread: its block (TEB) at GS on amd64
-and in X18 on arm64, with thread-local slots and the last error at fixed places; the page that the kernel shares with
-every process, from which Go reads the time. Handles are small numbers; events, threads and timers are objects to wait
-for.
+Follows runtime/os_windows.go, which lists them, and what a program reads without a call: the thread's block (TEB), at
+GS on amd64 and in X18 on arm64, with thread-local slots and the last error at fixed places; and the page that the
+kernel shares with every process, from which Go reads the time. Handles are small numbers; behind them are events,
+threads and timers to wait for.
 
-Suspending threads, exceptions and I/O completion are not emulated beyond what a boot needs: a goroutine that spins is
-not preempted, and a function that is not here ends the run with its name.
+Suspending threads, exceptions and I/O completion are not emulated beyond what a boot needs. So a goroutine that spins
+is not preempted. A function that is not here ends the run with its name.
 """
 
 from __future__ import annotations
 
 import struct
 
-from gort.xray.emulate.process import EPOCH, Process, Thread
+from gort.xray.emulate.arch import ARM64
+from gort.xray.emulate.memory import ANY, EXEC, NONE, PAGE, READ, WRITE, whole_pages
+from gort.xray.emulate.process import Process
+from gort.xray.emulate.thread import Wait
 from gort.xray.errors import XrayError
 from gort.xray.file.image import Image
 from gort.xray.record import record
-from gort.xray.systems.imports import YIELDED, Imports
-from gort.xray.systems.linux import BLOCKED
-from gort.xray.systems.loader import STACK_SIZE, STACK_TOP, load_segments
+from gort.xray.systems.calls import BLOCKED, MAX_TRANSFER, YIELDED, Observer
+from gort.xray.systems.library import FIRST_BLOCK, Convention, LibrarySystem
+from gort.xray.systems.system import STACK_SIZE, STACK_TOP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from gort.xray.systems.calls import Handler
 
-_TEB = 0x7FFFF5000000
-_TEB_SIZE = 16384
+_CONVENTION = Convention(
+    library="kernel32",
+    argument_registers={"amd64": ("rcx", "rdx", "r8", "r9"), "arm64": ARM64.call_args},
+    block_registers={"amd64": "gs_base", "arm64": "x18"},
+    block_size=16384,
+    stack_size=256 << 10,
+    stack_gap=256,
+    exit="ExitThread",
+)
+_SHADOW_SPACE = 32
+"""Bytes that a caller leaves on the stack for the arguments that are in registers (amd64)."""
+
+# The thread's block, and the process's block (PEB) that it points at.
+_TEB_PEB, _TEB_LAST_ERROR = 0x60, 0x68
+_PEB = 0x3000
+"""Where in the thread's block the process's block is put; nothing in it is read."""
+_TLS_SLOTS = 64
+_STRINGS = FIRST_BLOCK + _CONVENTION.block_size
+"""Where environment and command line are."""
+_STRINGS_SIZE = 262144
+_MAX_STRINGS = 250_000
+
+# The page that the kernel shares with every process (KUSER_SHARED_DATA).
 _SHARED = 0x7FFE0000
-"""KUSER_SHARED_DATA"""
-_TLS_SLOTS = 0x1480
-_LAST_ERROR = 0x68
-_THREAD_STACK = 256 << 10
-_UNIX_EPOCH_100NS = 116_444_736_000_000_000
+_INTERRUPT_TIME, _SYSTEM_TIME = 0x08, 0x14
+_BUILD_NUMBER, _MAJOR_VERSION = 0x260, 0x26C
+_TICK = 100
+"""Nanoseconds in a unit of time."""
+_UNIX_EPOCH = 116_444_736_000_000_000
+"""1970 in ticks since 1601."""
+
+_VERSION, _BUILD, _PLATFORM_NT = (10, 0), 19045, 2
+_FREE_BUILD = 0xF0000000
+_MACHINE_AMD64, _MACHINE_ARM64 = 9, 12
+_PROCESSOR_TYPE, _PROCESSOR_LEVEL = 8664, 6
+_MAX_CPUS = 64
+_GRANULARITY = 65536
+"""Addresses are reserved in steps of this."""
+_HIGHEST_ADDRESS = 0x7FFFFFFEFFFF
+_LARGEST_MAPPING = 1 << 46
+_LIBRARY = 0x7FF800000000
+"""The handle of every library."""
+
+# Error numbers, and results with a meaning.
+_FILE_NOT_FOUND, _INVALID_HANDLE, _NOT_ENOUGH_MEMORY, _INVALID_PARAMETER = 2, 6, 8, 87
+_PROC_NOT_FOUND, _INVALID_ADDRESS, _WSASYSNOTREADY = 127, 487, 10091
 _WAIT_TIMEOUT = 258
 _INFINITE = 0xFFFFFFFF
+_STATUS_NOT_IMPLEMENTED = 0xC0000002
+_INVALID_HANDLE_VALUE = _CURRENT_PROCESS = _SOCKET_ERROR = (1 << 64) - 1
+
+_MEM_COMMIT, _MEM_RESERVE, _MEM_RELEASE = 0x1000, 0x2000, 0x8000
+_MEM_PRIVATE, _PAGE_READWRITE = 0x20000, 4
+_PROTECTIONS = {
+    0x01: NONE,  # PAGE_NOACCESS
+    0x02: READ,  # PAGE_READONLY
+    _PAGE_READWRITE: READ | WRITE,
+    0x20: READ | EXEC,  # PAGE_EXECUTE_READ
+    0x40: ANY,  # PAGE_EXECUTE_READWRITE
+}
+_STDIN, _STDOUT, _STDERR = 0x10, 0x14, 0x18
+"""The handles of the standard files."""
+_STD_HANDLES = {0xFFFFFFF6: _STDIN, 0xFFFFFFF5: _STDOUT, 0xFFFFFFF4: _STDERR}
+"""-10, -11 and -12, as GetStdHandle wants them."""
+_DESCRIPTORS = {_STDOUT: 1, _STDERR: 2}
+_FILE_TYPE_UNKNOWN, _FILE_TYPE_CHAR = 0, 2
+_FIRST_HANDLE = 0x100
+_MAX_HANDLES = 4096
+_MAX_WAIT_OBJECTS = 64
+
+_RETURN_0 = (
+    "FlsAlloc",
+    "GetConsoleMode",
+    "GetErrorMode",
+    "GetVersion",
+    "IsProcessorFeaturePresent",
+    "PowerRegisterSuspendResumeNotification",
+    "SetErrorMode",
+    "SetFileCompletionNotificationModes",
+    "WSAStartup",
+    "WerGetFlags",
+    "WerSetFlags",
+    "timeBeginPeriod",
+    "timeEndPeriod",
+)
+_RETURN_1 = (
+    "AddVectoredContinueHandler",
+    "AddVectoredExceptionHandler",
+    "CloseHandle",
+    "FreeEnvironmentStringsW",
+    "FreeLibrary",
+    "PostQueuedCompletionStatus",
+    "SetConsoleCtrlHandler",
+    "SetConsoleMode",
+    "SetHandleInformation",
+    "SetProcessPriorityBoost",
+    "SetUnhandledExceptionFilter",
+)
+"""Functions that do nothing."""
 _OPTIONAL = (
     "NtCreateWaitCompletionPacket",
     "NtAssociateWaitCompletionPacket",
     "NtCancelWaitCompletionPacket",
     "wine_get_version",
 )
-"""What Go does without when it is not found."""
+"""Functions that are not found, and that Go does without."""
 
 
 @record
 class Object:
-    kind: str
+    """What a handle stands for. Only events and timers are ever signaled."""
+
     signaled: bool = False
     manual: bool = False
+    """True when a wait leaves the object signaled."""
     due: int | None = None
-    thread: Thread | None = None
+    """When a timer will be signaled, on the virtual clock."""
 
 
-class Windows:
-    def __init__(self, process: Process) -> None:
-        self.p = process
-        self.m = process.machine
-        self.on_clone: Callable[[int, int], None] | None = None
-        table: dict[str, Callable[..., int]] = {
-            name.removeprefix("w_"): getattr(self, name) for name in dir(self) if name.startswith("w_")
-        }
-        arm = self.m.arch.name == "arm64"
-        registers = self.m.arch.call_args[:8] if arm else ("rcx", "rdx", "r8", "r9")
-        self.imports = Imports(process, "kernel32", table, registers)
-        self._arm = arm
-        self._blocks: dict[int, int] = {0: _TEB}
-        self._stacks: dict[int, tuple[int, int]] = {}
+class Windows(LibrarySystem):
+    """windows. A method w_NAME answers the function of that name; its arguments are words."""
+
+    def __init__(self, process: Process, observer: Observer | None = None) -> None:
+        super().__init__(process, observer, _CONVENTION)
         self._objects: dict[int, Object] = {}
-        self._next = 0x100
+        self._next_handle = _FIRST_HANDLE
         self._slots = 0
+        """Thread-local slots in use."""
         self._env = 0
         self._command = 0
-        process.before_slice = self.clock
 
-    def _argument(self, args: tuple[int, ...], index: int) -> int:
-        return args[index] if index < len(args) else self.imports.stack_argument(index - 4, skip=32)
+    def _functions(self) -> dict[str, Handler]:
+        found = {**dict.fromkeys(_RETURN_0, self._zero), **dict.fromkeys(_RETURN_1, self._one)}
+        found.update(self.methods("w_"))
+        return found
 
-    @property
-    def _block(self) -> int:
-        return self._blocks.get(self.p.current.tid, _TEB)
-
-    def clock(self) -> None:
-        """The shared page's interrupt time and system time, in units of 100 ns: low, high, high again."""
-        interrupt = self.p.now // 100
-        system = (EPOCH + self.p.now) // 100 + _UNIX_EPOCH_100NS
-        for offset, value in ((8, interrupt), (0x14, system)):
-            low, high = value & 0xFFFFFFFF, value >> 32
-            self.m.write(_SHARED + offset, struct.pack("<III", low, high, high))
-
-    def _make_block(self, at: int, stack: int, size: int) -> None:
-        words = struct.pack(
-            "<QQQQQQQ", 0, stack + size, stack, 0, 0, 0, at
-        )  # the exception list, base, limit; self at 0x30
-        self.m.write(at, words)
-        self.m.write(at + 0x60, struct.pack("<Q", at + 0x3000))  # the process's block
-
-    def setup(self, image: Image, argv: list[str], env: list[str]) -> Thread:
-        """Load the program as Windows would leave it, and make its first thread."""
-        m = self.m
-        load_segments(image, self.p)
-        memory = m.memory
-        head = min(image.size, 4096)
-        if memory.is_free(image.base, 4096):
-            memory.load(image.base, 4096, 1, image.data[:head])
-        memory.load(_TEB, _TEB_SIZE, 3, b"")
-        memory.load(_SHARED, 4096, 3, b"")
-        memory.load(_TEB + _TEB_SIZE, 262144, 3, b"")
-        m.write(_SHARED + 0x26C, struct.pack("<II", 10, 0))
-        m.write(_SHARED + 0x260, struct.pack("<I", 19045))
-        self.clock()
-        stack = STACK_TOP - STACK_SIZE
-        if not memory.map(stack, STACK_SIZE, 3):
-            raise XrayError(f"{image.path}: no room for a stack")
-        self._make_block(_TEB, stack, STACK_SIZE)
+    def _prepare(self, image: Image, argv: list[str], env: list[str]) -> None:
+        m, memory = self.machine, self.machine.memory
+        if memory.is_free(image.base, PAGE):
+            memory.load(image.base, PAGE, READ, image.data[: min(image.size, PAGE)])
+        memory.load(FIRST_BLOCK, _CONVENTION.block_size, READ | WRITE, b"")
+        memory.load(_SHARED, PAGE, READ | WRITE, b"")
+        memory.load(_STRINGS, _STRINGS_SIZE, READ | WRITE, b"")
+        m.write(_SHARED + _MAJOR_VERSION, struct.pack("<II", *_VERSION))
+        m.write_u32(_SHARED + _BUILD_NUMBER, _BUILD)
+        self.before_slice()
+        self._make_block(FIRST_BLOCK, STACK_TOP - STACK_SIZE, STACK_SIZE)
         self.imports.bind(image)
-        text = "\0".join(env) + "\0\0"
-        self._env = _TEB + _TEB_SIZE
-        raw = text.encode("utf-16-le", "replace")
-        command = (" ".join(argv) + "\0").encode("utf-16-le", "replace")
-        if len(raw) + len(command) > 250_000:
-            raise XrayError("the arguments and environment are longer than 128 KiB")
-        m.write(self._env, raw)
-        self._command = self._env + len(raw) + 16 & ~15
-        m.write(self._command, command)
+        self._write_strings(argv, env)
         sp = STACK_TOP - 256
-        if self._arm:
-            m.set_reg("x18", _TEB)
-            m.set_reg("x30", self.imports.place("ExitThread"))
-        else:
+        leave = self.imports.place(_CONVENTION.exit)
+        if self.is_amd64:
             sp -= 8
-            m.write(sp, struct.pack("<Q", self.imports.place("ExitThread")))
-            m.set_reg("gs_base", _TEB)
+            m.write_u64(sp, leave)
+        else:
+            m.set_reg(m.arch.link, leave)
+        m.set_reg(self._block_register, FIRST_BLOCK)
         m.set_reg(m.arch.sp, sp)
-        m.set_reg(m.arch.pc, image.entry)
-        thread = self.p.add_thread(m.context())
-        self._blocks[thread.tid] = _TEB
-        self._stacks[thread.tid] = (stack, STACK_SIZE)
-        return thread
+
+    def _write_strings(self, argv: list[str], env: list[str]) -> None:
+        environment = ("\0".join(env) + "\0\0").encode("utf-16-le", "replace")
+        command = (" ".join(argv) + "\0").encode("utf-16-le", "replace")
+        if len(environment) + len(command) > _MAX_STRINGS:
+            raise XrayError("the arguments and environment are longer than 128 KiB")
+        self._env = _STRINGS
+        self._command = self._env + len(environment) + 16 & ~15
+        self.machine.write(self._env, environment)
+        self.machine.write(self._command, command)
+
+    def before_slice(self) -> None:
+        """Set the times in the shared page: 64 bits as low half, high half, and the high half once more."""
+        times = (
+            (_INTERRUPT_TIME, self.clock.now // _TICK),
+            (_SYSTEM_TIME, self.clock.wall // _TICK + _UNIX_EPOCH),
+        )
+        for offset, value in times:
+            low, high = value & 0xFFFFFFFF, value >> 32
+            self.machine.write(_SHARED + offset, struct.pack("<III", low, high, high))
+
+    def _make_block(self, block: int, stack: int, stack_size: int) -> None:
+        # No exception list, then the stack's upper and lower end; the block's own address is the seventh word.
+        self.machine.write(block, struct.pack("<QQQQQQQ", 0, stack + stack_size, stack, 0, 0, 0, block))
+        self.machine.write_u64(block + _TEB_PEB, block + _PEB)
 
     def _fail(self, error: int) -> int:
-        self.m.write(self._block + _LAST_ERROR, struct.pack("<I", error))
+        self.machine.write_u32(self._block + _TEB_LAST_ERROR, error)
         return 0
 
     def _handle(self, item: Object) -> int:
-        if len(self._objects) > 4096:
-            return self._fail(8)
-        self._next += 4
-        self._objects[self._next] = item
-        return self._next
+        if len(self._objects) > _MAX_HANDLES:
+            return self._fail(_NOT_ENOUGH_MEMORY)
+        self._next_handle += 4
+        self._objects[self._next_handle] = item
+        return self._next_handle
 
-    # Functions, as w_NAME. Arguments are words; those behind the registers come from the stack.
+    def _argument(self, args: tuple[int, ...], index: int) -> int:
+        """Returns an argument that may be behind those in registers."""
+        registers = len(self.imports.registers)
+        if index < registers:
+            return args[index]
+        return self.imports.stack_argument(index - registers, _SHADOW_SPACE if self.is_amd64 else 0)
 
     def _one(self, *_: int) -> int:
         return 1
@@ -158,66 +236,66 @@ class Windows:
     def _zero(self, *_: int) -> int:
         return 0
 
-    w_SetErrorMode = w_GetErrorMode = w_WerSetFlags = w_timeBeginPeriod = w_timeEndPeriod = w_FlsAlloc = _zero
-    w_AddVectoredExceptionHandler = w_AddVectoredContinueHandler = w_SetUnhandledExceptionFilter = _one
-    w_SetConsoleCtrlHandler = w_SetProcessPriorityBoost = w_FreeEnvironmentStringsW = w_CloseHandle = _one
-    w_SetHandleInformation = w_PostQueuedCompletionStatus = w_SetConsoleMode = w_FreeLibrary = _one
-    w_PowerRegisterSuspendResumeNotification = w_IsProcessorFeaturePresent = w_GetVersion = w_WSAStartup = _zero
-    w_GetConsoleMode = w_WerGetFlags = w_SetFileCompletionNotificationModes = _zero
+    # -- libraries -------------------------------------------------------------------------------------------
 
     def w_LoadLibraryExW(self, *_: int) -> int:
-        return 0x7FF800000000
+        return _LIBRARY
 
-    w_LoadLibraryW = w_LoadLibraryA = w_GetModuleHandleW = w_LoadLibraryExW
+    def w_LoadLibraryW(self, *_: int) -> int:
+        return _LIBRARY
+
+    def w_LoadLibraryA(self, *_: int) -> int:
+        return _LIBRARY
+
+    def w_GetModuleHandleW(self, *_: int) -> int:
+        return _LIBRARY
 
     def w_GetProcAddress(self, _library: int, name: int, *_: int) -> int:
-        raw = (self.m.read(name, 64) or self.m.read(name, 16) or b"").partition(b"\0")[0]
+        m = self.machine
+        raw = (m.read(name, 64) or m.read(name, 16) or b"").partition(b"\0")[0]
         text = raw.decode("ascii", "replace")
-        return self._fail(127) if text in _OPTIONAL or not text else self.imports.place(text)
+        return self._fail(_PROC_NOT_FOUND) if text in _OPTIONAL or not text else self.imports.place(text)
+
+    # -- the system and the process --------------------------------------------------------------------------
 
     def w_GetSystemDirectoryA(self, buf: int, size: int, *_: int) -> int:
         text = b"C:\\Windows\\System32"
-        return len(text) if size > len(text) and self.m.write(buf, text + b"\0") else 0
+        return len(text) if size > len(text) and self.machine.write(buf, text + b"\0") else 0
 
     def w_GetProcessAffinityMask(self, _process: int, mine: int, system: int, *_: int) -> int:
-        mask = struct.pack("<Q", (1 << min(self.p.cpus, 64)) - 1)
-        return int(self.m.write(mine, mask) and self.m.write(system, mask))
+        mask = (1 << min(self.process.cpus, _MAX_CPUS)) - 1
+        return int(self.machine.write_u64(mine, mask) and self.machine.write_u64(system, mask))
 
     def w_GetSystemInfo(self, out: int, *_: int) -> int:
-        machine = 12 if self._arm else 9
-        cpus = min(self.p.cpus, 64)
-        self.m.write(
-            out,
-            struct.pack(
-                "<HHIQQQIIIHH", machine, 0, 4096, 0x10000, 0x7FFFFFFEFFFF, (1 << cpus) - 1, cpus, 8664, 65536, 6, 0
-            ),
+        cpus = min(self.process.cpus, _MAX_CPUS)
+        info = struct.pack(
+            "<HHIQQQIIIHH",
+            _MACHINE_AMD64 if self.is_amd64 else _MACHINE_ARM64,
+            0,
+            PAGE,
+            _GRANULARITY,
+            _HIGHEST_ADDRESS,
+            (1 << cpus) - 1,
+            cpus,
+            _PROCESSOR_TYPE,
+            _GRANULARITY,
+            _PROCESSOR_LEVEL,
+            0,
         )
+        self.machine.write(out, info)
         return 0
 
     def w_RtlGetVersion(self, out: int, *_: int) -> int:
-        self.m.write(out + 4, struct.pack("<IIII", 10, 0, 19045, 2))
+        self.machine.write(out + 4, struct.pack("<IIII", *_VERSION, _BUILD, _PLATFORM_NT))
         return 0
 
     def w_RtlGetNtVersionNumbers(self, major: int, minor: int, build: int, *_: int) -> int:
-        for place, value in ((major, 10), (minor, 0), (build, 0xF0000000 | 19045)):
-            self.m.write(place, struct.pack("<I", value))
+        for place, value in ((major, _VERSION[0]), (minor, _VERSION[1]), (build, _FREE_BUILD | _BUILD)):
+            self.machine.write_u32(place, value)
         return 0
 
     def w_RtlGetCurrentPeb(self, *_: int) -> int:
-        return _TEB + 0x3000
-
-    def w_ProcessPrng(self, buf: int, n: int, *_: int) -> int:
-        return int(self.m.write(buf, self.p.files.random_bytes(min(n, 1 << 16))))
-
-    def w_QueryPerformanceCounter(self, out: int, *_: int) -> int:
-        return int(self.m.write(out, struct.pack("<Q", self.p.now // 100)))
-
-    def w_QueryPerformanceFrequency(self, out: int, *_: int) -> int:
-        return int(self.m.write(out, struct.pack("<Q", 10_000_000)))
-
-    def w_TlsAlloc(self, *_: int) -> int:
-        self._slots += 1
-        return min(self._slots, 63)
+        return FIRST_BLOCK + _PEB
 
     def w_GetEnvironmentStringsW(self, *_: int) -> int:
         return self._env
@@ -225,146 +303,144 @@ class Windows:
     def w_GetCommandLineW(self, *_: int) -> int:
         return self._command
 
+    def w_GetCurrentProcessId(self, *_: int) -> int:
+        return self.process.pid
+
+    def w_GetCurrentProcess(self, *_: int) -> int:
+        return _CURRENT_PROCESS
+
+    def w_ExitProcess(self, status: int, *_: int) -> int:
+        self.process.end("exit", status & 0xFF, "ExitProcess")
+        return 0
+
+    def w_ProcessPrng(self, buf: int, n: int, *_: int) -> int:
+        return int(self.machine.write(buf, self.process.files.random_bytes(min(n, 1 << 16))))
+
+    def w_QueryPerformanceCounter(self, out: int, *_: int) -> int:
+        return int(self.machine.write_u64(out, self.clock.now // _TICK))
+
+    def w_QueryPerformanceFrequency(self, out: int, *_: int) -> int:
+        return int(self.machine.write_u64(out, 1_000_000_000 // _TICK))
+
+    # -- memory ----------------------------------------------------------------------------------------------
+
     def w_VirtualAlloc(self, addr: int, size: int, kind: int, protect: int, *_: int) -> int:
-        mem = self.m.memory
-        size = -(-size // 4096) * 4096
-        if not 0 < size < 1 << 46:
-            return self._fail(87)
-        prot = {1: 0, 2: 1, 4: 3, 0x20: 5, 0x40: 7}.get(protect & 0xFF, 3)
-        if kind & 0x2000:  # reserve: addresses in steps of 64 KiB
-            start = addr & ~0xFFFF
-            if start and not mem.is_free(start, size):
-                return self._fail(487)
+        memory = self.machine.memory
+        size = whole_pages(size)
+        if not 0 < size < _LARGEST_MAPPING:
+            return self._fail(_INVALID_PARAMETER)
+        protection = _PROTECTIONS.get(protect & 0xFF, READ | WRITE)
+        if kind & _MEM_RESERVE:
+            start = addr & -_GRANULARITY
+            if start and not memory.is_free(start, size):
+                return self._fail(_INVALID_ADDRESS)
             if not start:
-                start = mem.place(size + 65536) + 65535 & ~0xFFFF
-            if not start or not mem.map(start, size, prot if kind & 0x1000 else 0):
-                return self._fail(8)
+                start = memory.place(size + _GRANULARITY) + _GRANULARITY - 1 & -_GRANULARITY
+            if not start or not memory.map(start, size, protection if kind & _MEM_COMMIT else NONE):
+                return self._fail(_NOT_ENOUGH_MEMORY)
             return start
-        start = addr & ~4095
-        end = addr + size + 4095 & ~4095
-        if mem.find(start) is None or mem.find(end - 1) is None:
-            return self._fail(487)
-        mem.protect(start, end - start, prot)
+        start = addr & -PAGE
+        end = addr + size + PAGE - 1 & -PAGE
+        if memory.find(start) is None or memory.find(end - 1) is None:
+            return self._fail(_INVALID_ADDRESS)
+        memory.protect(start, end - start, protection)
         return start
 
     def w_VirtualFree(self, addr: int, size: int, kind: int, *_: int) -> int:
-        mem = self.m.memory
-        area = mem.find(addr)
+        memory = self.machine.memory
+        area = memory.find(addr)
         if area is None:
-            return self._fail(487)
-        if kind & 0x8000:
-            mem.unmap(addr, area[1] - addr)
-        else:
-            size = min(-(-size // 4096) * 4096, area[1] - addr)
-            mem.unmap(addr, size)
-            mem.map(addr, size, 0)
+            return self._fail(_INVALID_ADDRESS)
+        if kind & _MEM_RELEASE:
+            memory.unmap(addr, area.end - addr)
+        else:  # MEM_DECOMMIT: the addresses stay reserved
+            size = min(whole_pages(size), area.end - addr)
+            memory.unmap(addr, size)
+            memory.map(addr, size, NONE)
         return 1
 
     def w_VirtualQuery(self, addr: int, out: int, _size: int, *_: int) -> int:
-        area = self.m.memory.find(addr)
-        stack = self._stacks.get(self.p.current.tid)
-        if stack is not None and stack[0] <= addr < stack[0] + stack[1]:
-            base, end = stack[0], stack[0] + stack[1]
+        area = self.machine.memory.find(addr)
+        place = self._places[self.process.current.tid]
+        if place.stack <= addr < place.stack + place.stack_size:
+            base, end = place.stack, place.stack + place.stack_size
         elif area is not None:
-            base, end = area[0], area[1]
+            base, end = area.start, area.end
         else:
-            return self._fail(487)
-        page = addr & ~4095
-        return (
-            48 if self.m.write(out, struct.pack("<QQIIQIII4x", page, base, 4, 0, end - page, 0x1000, 4, 0x20000)) else 0
+            return self._fail(_INVALID_ADDRESS)
+        page = addr & -PAGE
+        info = struct.pack(
+            "<QQIIQIII4x", page, base, _PAGE_READWRITE, 0, end - page, _MEM_COMMIT, _PAGE_READWRITE, _MEM_PRIVATE
         )
+        return len(info) if self.machine.write(out, info) else 0
+
+    # -- files -----------------------------------------------------------------------------------------------
 
     def w_GetStdHandle(self, which: int, *_: int) -> int:
-        return {0xFFFFFFF6: 0x10, 0xFFFFFFF5: 0x14, 0xFFFFFFF4: 0x18}.get(which & 0xFFFFFFFF, 0)
+        return _STD_HANDLES.get(which & 0xFFFFFFFF, 0)
 
     def w_GetFileType(self, handle: int, *_: int) -> int:
-        return 2 if handle in (0x10, 0x14, 0x18) else 0  # a character device that is no console
+        """A standard file is a device, and GetConsoleMode says that it is no console."""
+        return _FILE_TYPE_CHAR if handle in _STD_HANDLES.values() else _FILE_TYPE_UNKNOWN
 
     def w_WriteFile(self, handle: int, buf: int, n: int, written: int, *_: int) -> int:
-        data = self.m.read(buf, min(n & 0xFFFFFFFF, 1 << 20))
-        fd = {0x14: 1, 0x18: 2}.get(handle)
+        data = self.machine.read(buf, min(n & 0xFFFFFFFF, MAX_TRANSFER))
+        fd = _DESCRIPTORS.get(handle)
         if data is None or fd is None:
-            return self._fail(6)
-        self.p.files.write(fd, data)
+            return self._fail(_INVALID_HANDLE)
+        self.process.files.write(fd, data)
         if written:
-            self.m.write(written, struct.pack("<I", len(data)))
+            self.machine.write_u32(written, len(data))
         return 1
 
     def w_NtQueryInformationFile(self, *_: int) -> int:
-        return 0xC0000002  # not implemented
+        return _STATUS_NOT_IMPLEMENTED
 
     def w_CreateFileA(self, *_: int) -> int:
-        self._fail(2)
-        return (1 << 64) - 1
+        self._fail(_FILE_NOT_FOUND)
+        return _INVALID_HANDLE_VALUE
 
-    w_CreateFileW = w_CreateFileA
+    def w_CreateFileW(self, *_: int) -> int:
+        return self.w_CreateFileA()
 
-    def w_GetCurrentThreadId(self, *_: int) -> int:
-        return self.p.current.tid
+    def w_WSAEnumProtocolsW(self, *_: int) -> int:
+        self._fail(_WSASYSNOTREADY)
+        return _SOCKET_ERROR
 
-    def w_GetCurrentProcessId(self, *_: int) -> int:
-        return self.p.pid
-
-    def w_GetCurrentProcess(self, *_: int) -> int:
-        return (1 << 64) - 1
-
-    def w_DuplicateHandle(self, _from: int, _handle: int, _to: int, out: int, *_: int) -> int:
-        handle = self._handle(Object("thread", thread=self.p.current))
-        return int(bool(handle) and self.m.write(out, struct.pack("<Q", handle)))
-
-    def w_ExitProcess(self, status: int, *_: int) -> int:
-        self.p.end("exit", status & 0xFF, "ExitProcess")
-        return 0
-
-    def w_ExitThread(self, *_: int) -> int:
-        self.p.current.state = "dead"
-        return BLOCKED
-
-    def w_SwitchToThread(self, *_: int) -> int:
-        return YIELDED
-
-    def w_Sleep(self, ms: int, *_: int) -> int:
-        self.p.block(("sleep",), (ms & 0xFFFFFFFF) * 1_000_000, 0)
-        return BLOCKED
-
-    def w_CreateIoCompletionPort(self, *_: int) -> int:
-        return self._handle(Object("port"))
-
-    def w_GetQueuedCompletionStatusEx(self, *args: int) -> int:
-        ms = self._argument(args, 4) & 0xFFFFFFFF
-        self._fail(_WAIT_TIMEOUT)
-        if ms == 0:
-            return 0
-        self.p.block(("completion",), None if ms == _INFINITE else ms * 1_000_000, 0)
-        return BLOCKED
-
-    # Events, timers and threads.
+    # -- events and timers -----------------------------------------------------------------------------------
 
     def w_CreateEventA(self, _attributes: int, manual: int, initial: int, *_: int) -> int:
-        return self._handle(Object("event", bool(initial & 0xFF), bool(manual & 0xFF)))
+        return self._handle(Object(signaled=bool(initial & 0xFF), manual=bool(manual & 0xFF)))
 
-    w_CreateEventW = w_CreateEventA
+    def w_CreateEventW(self, *args: int) -> int:
+        return self.w_CreateEventA(*args)
 
     def w_CreateWaitableTimerExW(self, *_: int) -> int:
-        return self._handle(Object("timer"))
+        return self._handle(Object())
+
+    def w_CreateIoCompletionPort(self, *_: int) -> int:
+        return self._handle(Object())
+
+    def w_DuplicateHandle(self, _from: int, _handle: int, _to: int, out: int, *_: int) -> int:
+        handle = self._handle(Object())
+        return int(bool(handle) and self.machine.write_u64(out, handle))
 
     def w_SetWaitableTimer(self, handle: int, due: int, *_: int) -> int:
-        item, raw = self._objects.get(handle), self.m.read(due, 8)
+        item, raw = self._objects.get(handle), self.machine.read(due, 8)
         if item is None or raw is None:
-            return self._fail(6)
-        value = struct.unpack("<q", raw)[0]
-        item.signaled, item.due = False, self.p.now + max(0, -value) * 100
+            return self._fail(_INVALID_HANDLE)
+        item.signaled, item.due = False, self.clock.now + _relative(raw)
         return 1
 
     def w_SetEvent(self, handle: int, *_: int) -> int:
         item = self._objects.get(handle)
         if item is None:
-            return self._fail(6)
+            return self._fail(_INVALID_HANDLE)
         item.signaled = True
-        for t in self.p.threads:
-            if t.state == "waiting" and t.wait[0] == "object" and handle in t.wait[1]:
+        for t, handles in self.process.waiting("object"):
+            if handle in handles:
                 item.signaled = item.manual
-                self.p.wake(t, t.wait[1].index(handle))
+                self.process.wake(t, handles.index(handle))
                 if not item.manual:
                     break
         return 1
@@ -376,13 +452,15 @@ class Windows:
         return 1
 
     def _wait(self, handles: tuple[int, ...], ms: int) -> int:
+        """Wait for the first of these objects. Returns its index, `_WAIT_TIMEOUT` or `BLOCKED`."""
+        now = self.clock.now
         due: int | None = None
         first = 0
         for i, handle in enumerate(handles):
             item = self._objects.get(handle)
             if item is None:
                 continue
-            if item.due is not None and item.due <= self.p.now:
+            if item.due is not None and item.due <= now:
                 item.signaled, item.due = True, None
             if item.signaled:
                 item.signaled = item.manual
@@ -392,58 +470,63 @@ class Windows:
         if ms == 0:
             return _WAIT_TIMEOUT
         limit = None if ms == _INFINITE else ms * 1_000_000
-        if due is not None and (limit is None or due - self.p.now <= limit):
-            self.p.block(("object", handles), due - self.p.now, first)
+        wait = Wait("object", handles)
+        if due is not None and (limit is None or due - now <= limit):
+            self.process.block(wait, due - now, first)
         else:
-            self.p.block(("object", handles), limit, _WAIT_TIMEOUT)
+            self.process.block(wait, limit, _WAIT_TIMEOUT)
         return BLOCKED
 
     def w_WaitForSingleObject(self, handle: int, ms: int, *_: int) -> int:
         return self._wait((handle,), ms & 0xFFFFFFFF)
 
-    def w_NtWaitForSingleObject(self, handle: int, _alertable: int, timeout: int, *_: int) -> int:
-        raw = self.m.read(timeout, 8) if timeout else None
-        if raw is None:
-            return self._wait((handle,), _INFINITE)
-        ms = max(0, -struct.unpack("<q", raw)[0]) // 10_000
-        if handle not in self._objects:  # Go sleeps by waiting for its own thread
-            self.p.block(("sleep",), max(0, -struct.unpack("<q", raw)[0]) * 100, _WAIT_TIMEOUT)
-            return BLOCKED
-        return self._wait((handle,), min(ms, _INFINITE - 1))
-
-    def w_WSAEnumProtocolsW(self, *_: int) -> int:
-        self._fail(10091)
-        return (1 << 64) - 1
-
     def w_WaitForMultipleObjects(self, count: int, handles: int, _all: int, ms: int, *_: int) -> int:
-        raw = self.m.read(handles, 8 * min(count, 64)) or b""
+        raw = self.machine.read(handles, 8 * min(count, _MAX_WAIT_OBJECTS)) or b""
         return self._wait(struct.unpack(f"<{len(raw) // 8}Q", raw), ms & 0xFFFFFFFF)
 
-    def w_CreateThread(self, *args: int) -> int:
-        function, argument = args[2], args[3]
-        if sum(t.state != "dead" for t in self.p.threads) >= self.p.max_threads:
-            return self._fail(8)
-        m, memory = self.m, self.m.memory
-        block, stack = memory.place(_TEB_SIZE), memory.place(_THREAD_STACK)
-        if not block or not stack or not memory.map(block, _TEB_SIZE, 3) or not memory.map(stack, _THREAD_STACK, 3):
-            return self._fail(8)
-        self._make_block(block, stack, _THREAD_STACK)
-        context = m.context()
-        child = self.p.add_thread(context, self.p.current.tid)
-        self._blocks[child.tid] = block
-        self._stacks[child.tid] = (stack, _THREAD_STACK)
-        sp = stack + _THREAD_STACK - 256
-        if self._arm:
-            m.set_in(context, "x18", block)
-            m.set_in(context, "x30", self.imports.place("ExitThread"))
-            m.set_in(context, "x0", argument)
-        else:
-            sp -= 8
-            m.write(sp, struct.pack("<Q", self.imports.place("ExitThread")))
-            m.set_in(context, "gs_base", block)
-            m.set_in(context, "rcx", argument)
-        m.set_in(context, m.arch.sp, sp)
-        m.set_in(context, m.arch.pc, function)
-        if self.on_clone is not None:
-            self.on_clone(self.p.current.tid, child.tid)
-        return self._handle(Object("thread", thread=child))
+    def w_NtWaitForSingleObject(self, handle: int, _alertable: int, timeout: int, *_: int) -> int:
+        raw = self.machine.read(timeout, 8) if timeout else None
+        if raw is None:
+            return self._wait((handle,), _INFINITE)
+        ns = _relative(raw)
+        if handle not in self._objects:  # Go sleeps by waiting for its own thread
+            self.process.block(Wait("sleep"), ns, _WAIT_TIMEOUT)
+            return BLOCKED
+        return self._wait((handle,), min(ns // 1_000_000, _INFINITE - 1))
+
+    def w_GetQueuedCompletionStatusEx(self, *args: int) -> int:
+        ms = self._argument(args, 4) & 0xFFFFFFFF
+        self._fail(_WAIT_TIMEOUT)
+        if ms == 0:
+            return 0
+        self.process.block(Wait("completion"), None if ms == _INFINITE else ms * 1_000_000, 0)
+        return BLOCKED
+
+    # -- threads ---------------------------------------------------------------------------------------------
+
+    def w_GetCurrentThreadId(self, *_: int) -> int:
+        return self.process.current.tid
+
+    def w_TlsAlloc(self, *_: int) -> int:
+        self._slots += 1
+        return min(self._slots, _TLS_SLOTS - 1)
+
+    def w_SwitchToThread(self, *_: int) -> int:
+        return YIELDED
+
+    def w_Sleep(self, ms: int, *_: int) -> int:
+        return self.sleep((ms & 0xFFFFFFFF) * 1_000_000)
+
+    def w_CreateThread(self, _attributes: int, _size: int, function: int, argument: int, *_: int) -> int:
+        if self.process.is_full() or self._new_thread(function, argument) is None:
+            return self._fail(_NOT_ENOUGH_MEMORY)
+        return self._handle(Object())
+
+    def w_ExitThread(self, *_: int) -> int:
+        self.process.current.state = "dead"
+        return BLOCKED
+
+
+def _relative(raw: bytes) -> int:
+    """Returns the nanoseconds of a relative time, which is negative ticks; 0 for an absolute one."""
+    return int(max(0, -struct.unpack("<q", raw)[0]) * _TICK)

@@ -1,0 +1,82 @@
+"""The pieces of rt0_go that are stations and no calls: found by their instructions.
+
+rt0_go makes the first g and m by hand, in assembly, between its calls: it sets g0's stack, asks the processor who it is,
+tests thread-local storage and ties g0 and m0 together. Each piece begins at an instruction that only it has, and ends
+where the next one begins or at a mark without a name.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from gort.xray.emulate.disasm import Disassembler
+from gort.xray.file.symbols import Symbols
+from gort.xray.record import frozen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gort.xray.emulate.disasm import Call
+    from gort.xray.emulate.native import Insn
+
+G0_STACK, CPUID, TLS_CHECK, BIND = "g0 stack", "cpuid", "tls check", "bind g0 and m0"
+_CPUID_SIZE = 2
+_TLS_MAGIC = ", 0x123"
+"""The operand of the comparison that tests thread-local storage."""
+
+
+@frozen
+class Mark:
+    """An instruction at which a piece begins, ends, or has a result."""
+
+    address: int
+    name: str | None = None
+    """The piece that begins here; None ends the piece before."""
+    vendor: bool = False
+    """True behind CPUID: the registers hold the processor's name. No piece begins or ends here."""
+
+
+def find_pieces(symbols: Symbols, disasm: Disassembler) -> list[Mark]:
+    """Returns the marks in the order of their addresses; none when the file has no rt0_go."""
+    func = symbols.func("runtime.rt0_go")
+    if func is None:
+        return []
+    calls = {symbols.describe(c.target): c for c in disasm.calls(func) if c.target is not None}
+    marks = [Mark(func.entry, G0_STACK)]
+    if disasm.arch == "amd64":
+        marks += _amd64(disasm.code(func), calls, symbols.image.os)
+    else:
+        marks += _arm64(calls)
+    return sorted(marks, key=lambda m: m.address)
+
+
+def _amd64(code: list[Insn], calls: dict[str, Call], system: str) -> list[Mark]:
+    marks: list[Mark] = []
+    cpuid = next((a for a, _, mnemonic, _ in code if mnemonic == "cpuid"), None)
+    if cpuid is not None:
+        marks += [Mark(cpuid, CPUID), Mark(cpuid + _CPUID_SIZE, vendor=True)]
+    cld = next((a for a, _, mnemonic, _ in code if mnemonic == "cld"), None)
+    # darwin jumps over settls: its slot of thread-local storage is fixed.
+    settls = calls.get("runtime.settls") if system != "darwin" else None
+    if settls is not None:
+        marks.append(Mark(settls.address))
+        for (_, _, mnemonic, operands), (behind, _, _, _) in pairwise(code):
+            if mnemonic == "cmp" and operands.endswith(_TLS_MAGIC):
+                marks += [Mark(settls.back, TLS_CHECK), Mark(behind, BIND)]
+                break
+    elif cld is not None:
+        stores = [a for a, _, mn, ops in code if a < cld and mn == "mov" and ("gs:" in ops or "fs:" in ops)]
+        if stores:
+            marks.append(Mark(stores[-1], BIND))
+    if cld is not None:
+        marks.append(Mark(cld))
+    return marks
+
+
+def _arm64(calls: dict[str, Call]) -> list[Mark]:
+    save, check = calls.get("runtime.save_g"), calls.get("runtime.check")
+    if save is None:
+        return []
+    marks = [Mark(save.address)]
+    if check is not None:
+        marks += [Mark(save.back, BIND), Mark(check.address)]
+    return marks

@@ -1,0 +1,175 @@
+"""Follows the boot while it is emulated: connects what the processor meets with the journal of stations.
+
+What to watch is found in watchlist.py and pieces.py, which calls are open is known by chains.py, and stations.py writes
+down what a station changed. Here is what happens when a watched function is entered, when it returns, and when the
+program makes a system call or a thread.
+
+A station ends when the block at its return address is entered.
+"""
+
+from __future__ import annotations
+
+from gort.xray.boot.chains import Chains, Open
+from gort.xray.boot.pieces import Mark, find_pieces
+from gort.xray.boot.stations import Event, Journal, Station
+from gort.xray.boot.watchlist import EXPANDED, WatchList, stop_at
+from gort.xray.emulate.disasm import Disassembler
+from gort.xray.emulate.process import Process
+from gort.xray.file.symbols import Symbols
+from gort.xray.layout.state import StateReader
+from gort.xray.systems.calls import Observer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_REPEATS = 200
+"""How often a function is followed; a program may call it a million times."""
+
+
+class Recorder(Observer):
+    """Follows one process until the function `until` is entered ("exit": to the end).
+
+    Raises `XrayError` when there is no such function.
+    """
+
+    def __init__(
+        self, process: Process, symbols: Symbols, disasm: Disassembler, state: StateReader, until: str
+    ) -> None:
+        self._process = process
+        self._machine = process.machine
+        self._symbols = symbols
+        self._state = state
+        self._until = until
+        self._journal = Journal(process, symbols, state)
+        self._chains = Chains()
+        self._hits: dict[int, int] = {}
+        """First address of a function -> how often it was entered."""
+        self._backs: set[int] = set()
+        """Return addresses at which a station may end."""
+        self._list = WatchList(symbols, disasm)
+        for address in self._list.names:
+            self._machine.watch_at(address, self._enter)
+        if until not in ("exit", ""):
+            stop = stop_at(symbols, until).entry
+            self._machine.watch_at(stop, self._stopper(self._machine.watched_at(stop)))
+        for mark in find_pieces(symbols, disasm):
+            self._machine.code_hook(self._vendor if mark.vendor else self._marker(mark), mark.address)
+
+    @property
+    def stations(self) -> list[Station]:
+        """The stations so far."""
+        return self._journal.stations
+
+    @property
+    def events(self) -> list[Event]:
+        """What happened so far."""
+        return self._journal.events
+
+    # -- what the processor meets ----------------------------------------------------------------------------------
+
+    def _enter(self, address: int) -> None:
+        """A watched function is entered."""
+        m = self._machine
+        back = m.reg(m.arch.link) if m.arch.link else m.u64(m.reg(m.arch.sp)) or 0
+        caller = self._list.returns.get(back)
+        if caller is None and address not in self._list.always:
+            return
+        name = self._list.names[address]
+        hits = self._hits.get(address, 0) + 1
+        self._hits[address] = hits
+        if hits > _REPEATS:
+            m.unwatch(address)
+        elif caller != name:  # an ABI wrapper that calls the function itself is no station
+            self._begin(name, address, back, self._state.current_g())
+
+    def _return(self, address: int) -> None:
+        """The block at a return address is entered: the station that returns there ends."""
+        closed = self._chains.pop_to(self._owner(self._state.current_g()), address)
+        for call in closed:
+            self._journal.end(call.station, call.began, returned=call is closed[-1])
+
+    def _stopper(self, watcher: Callable[[int], None] | None) -> Callable[[int], None]:
+        """Returns what is called where the run is to stop, after what watches the address already."""
+
+        def stop(address: int) -> None:
+            if watcher is not None:
+                watcher(address)
+            if self.stations and self.stations[-1].address == address:
+                self.stations[-1].registers = self._machine.registers()
+            else:
+                name = self._list.names.get(address) or self._symbols.describe(address)
+                self._begin(name, address, 0, self._state.current_g())
+            self._process.end("until", 0, f"{self._until} was reached")
+
+        return stop
+
+    def _marker(self, mark: Mark) -> Callable[[], None]:
+        """Returns what is called at a mark in rt0_go: it ends a piece, and may begin one."""
+
+        def reached() -> None:
+            self._state.forget()  # in the middle of a block: the count of instructions has not moved
+            g = self._state.current_g()
+            ended = self._chains.pop_piece(self._owner(g))
+            if ended is not None:
+                self._journal.end(ended.station, ended.began, returned=True)
+            if mark.name is not None:
+                self._begin(mark.name, mark.address, 0, g, function=False)
+
+        return reached
+
+    def _vendor(self) -> None:
+        """Note what CPUID said."""
+        r = self._machine.registers()
+        words = b"".join((r[n] & 0xFFFFFFFF).to_bytes(4, "little") for n in ("rbx", "rdx", "rcx"))
+        if self.stations:
+            vendor, leaf = words.decode("ascii", "replace"), r["rax"] & 0xFFFFFFFF
+            self.stations[-1].note = f"vendor {vendor!r}, highest leaf {leaf:#x}"
+
+    # -- what is made of it ----------------------------------------------------------------------------------------
+
+    def _owner(self, g: int) -> int:
+        """Returns whose chain of calls this is: the goroutine's, also while its thread runs on g0 for it."""
+        return self._state.goroutine(g) or self._process.current.tid
+
+    def _begin(self, name: str, address: int, back: int, g: int, function: bool = True) -> None:
+        """A station begins."""
+        m = self._machine
+        sp = m.reg(m.arch.sp)
+        owner, thread = self._owner(g), self._process.current.tid
+        if function:
+            for call in self._chains.leave(owner, thread, self._list.returns.get(back, ""), g, sp):
+                self._journal.end(call.station, call.began, returned=False)
+        parent = self._chains.parent(owner, thread)
+        if parent is not None and self._chains.depth(owner, name) > 1:
+            return  # a recursion
+        station = self._journal.begin(name, address, parent, function, function and name in EXPANDED)
+        if station is None:
+            return
+        self._chains.push(owner, Open(station, back, g, sp, m.instructions))
+        if back and back not in self._backs:
+            self._backs.add(back)
+            if m.watched_at(back) is None:
+                m.watch_at(back, self._return)
+
+    def _here(self, thread: int) -> Station | None:
+        """Returns the innermost open station of the goroutine that runs, else of the thread."""
+        return self._chains.last(self._owner(self._state.current_g())) or self._chains.last(thread)
+
+    def syscall(self, name: str, args: tuple[int, ...], result: int) -> None:
+        """Note the call in the station that made it."""
+        station = self._here(self._process.current.tid)
+        if station is not None:
+            self._journal.syscall(station, name, args, result)
+
+    def cloned(self, parent: int, child: int) -> None:
+        """Remember below which station the new thread's hang."""
+        station = self._here(parent)
+        if station is not None:
+            self._chains.born(child, station)
+            station.note = f"thread {child} is born"
+
+    def finish(self) -> None:
+        """End what is open when the emulation ends: these functions had not returned."""
+        for call in self._chains.pop_all():
+            self._journal.end(call.station, call.began, returned=False)
