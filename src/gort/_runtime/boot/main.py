@@ -107,10 +107,20 @@ def run(main: Callable[[*t.Ts], Coroutine[t.Any, t.Any, t.T]], *args: *t.Ts, pro
     Panic, from the original, when another goroutine ends with an exception that nobody catches; Deadlock when nothing
     can run any more; RuntimeError inside a goroutine.  May be called again and again, from any thread.
     Follows main (runtime/proc.go)."""
-    global _last
     check_main(main, procs)
     if runtime2.current_m() is not None:
         raise RuntimeError("gort.run inside a running gort runtime: await the function, or start it with gort.go")
+    try:
+        return _run(main, args, procs)  # type: ignore[no-any-return]
+    finally:
+        # A signal handler may raise at any moment of what is above, the boot and the end included.  A thread that stayed
+        # bound would refer to an M that is freed.
+        runtime2.bind_thread(None)
+
+
+def _run(main: Any, args: tuple[Any, ...], procs: int | None) -> Any:
+    """run, but for the checks and for unbinding the thread."""
+    global _last
     s = rt0.rt0(procs)
     _last = s.record
     s.external = External(s)
@@ -118,26 +128,28 @@ def run(main: Callable[[*t.Ts], Coroutine[t.Any, t.Any, t.T]], *args: *t.Ts, pro
     s.agens = agens = AsyncGenerators(s)
     s.agenhooks = (agens.firstiter, agens.finalizer)
     hooks = sys.get_asyncgen_hooks()
-    sys.set_asyncgen_hooks(*s.agenhooks)
     interrupts = signals.Interrupts(s)
-    _running.append(s)
     try:
+        sys.set_asyncgen_hooks(*s.agenhooks)
+        _running.append(s)
         interrupts.install()
         rt0.newproc_main(s, main, args, MainDone(s))
         rt0.mstart0(s)
     finally:
         try:
             signals.ended(s)
-            shutdown(s, agens)
         finally:
             try:
-                interrupts.restore()
+                shutdown(s, agens)
             finally:
-                sys.set_asyncgen_hooks(*hooks)
-                if s in _running:
-                    _running.remove(s)
-                release(s)
-    return outcome(s)  # type: ignore[no-any-return]
+                try:
+                    sys.set_asyncgen_hooks(*hooks)
+                    if s in _running:
+                        _running.remove(s)
+                    release(s)
+                finally:
+                    interrupts.restore()
+    return outcome(s)
 
 
 def outcome(s: Any) -> Any:
@@ -198,7 +210,7 @@ def close(s: Any, m: Any, g: Any) -> None:
             proc.in_context(g, coro.close)
         except BaseException as e:
             if not isinstance(e, (SystemExit, KeyboardInterrupt, Goexit, Stopping)):
-                _unraisable(e, coro, "a goroutine's finally block raised while the program ended")
+                unraisable(e, coro, "a goroutine's finally block raised while the program ended")
         finally:
             m.curg = None
             m.mcall = runtime2.MCALL_NONE
@@ -208,15 +220,11 @@ def close(s: Any, m: Any, g: Any) -> None:
         done.abandoned(goid)
 
 
-def _unraisable(exc: BaseException, obj: Any, what: str) -> None:
-    class Args:
-        exc_type = type(exc)
-        exc_value = exc
-        exc_traceback = exc.__traceback__
-        err_msg = what
-        object = obj
+def unraisable(exc: BaseException, obj: Any, what: str) -> None:
+    """Reports an exception that cannot be raised anywhere (panic.unraisable); never raises."""
+    from gort._runtime.core import panic
 
-    sys.unraisablehook(Args)  # type: ignore[arg-type]
+    panic.unraisable(exc, obj, what)
 
 
 def release(s: Any) -> None:
@@ -281,7 +289,7 @@ class AsyncGenerators:
                 await agen.aclose()
             except BaseException as e:
                 if not isinstance(e, (GeneratorExit, Goexit)):
-                    _unraisable(e, agen, "an async generator raised while the program ended")
+                    unraisable(e, agen, "an async generator raised while the program ended")
         await self.closing.wait()
 
     def close(self, m: Any) -> None:
@@ -297,7 +305,7 @@ class AsyncGenerators:
             except StopIteration:
                 pass
             except BaseException as e:
-                _unraisable(e, agen, "an async generator raised while the program ended")
+                unraisable(e, agen, "an async generator raised while the program ended")
             finally:
                 m.curg = None
 
@@ -315,7 +323,7 @@ class Quiet(Done):
     def finished(self, goid: int, value: Any, exc: BaseException | None) -> None:
         """Reports an exception as Python does for finalizers."""
         if exc is not None and not isinstance(exc, (GeneratorExit, Goexit)):
-            _unraisable(exc, None, "an async generator's finalizer raised")
+            unraisable(exc, None, "an async generator's finalizer raised")
         self.agens.closing.done()
 
 

@@ -42,7 +42,7 @@ class Deadlock(RuntimeError):
         super().__init__(message)
 
 
-class Stopping(RuntimeError):
+class Stopping(GeneratorExit):
     """Raised at an operation that would have to wait while the program ends and its goroutine is being closed."""
 
 

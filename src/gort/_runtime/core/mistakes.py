@@ -23,8 +23,20 @@ LOCK_TEXTS = {"cannot release un-acquired lock", "cannot wait on un-acquired loc
 
 def explain(exc: BaseException) -> None:
     """Adds a note with the remedy to an exception that has ended a goroutine, if the exception says that an object
-    belongs to another thread or that asyncio code found no event loop."""
-    kind, text = type(exc), str(exc)
+    belongs to another thread or that asyncio code found no event loop.
+
+    Runs on g0 and never raises: an exception that does not let itself be looked at gets no note."""
+    try:
+        _explain(exc)
+    except BaseException:
+        pass
+
+
+def _explain(exc: BaseException) -> None:
+    kind = type(exc)
+    text = exc.args[0] if len(exc.args) == 1 else None
+    if type(text) is not str:  # str(exc) would call a __str__ of the user's
+        return
     if kind is RuntimeError and text in LOCK_TEXTS:
         what = (
             f"{MIGRATES} A threading.RLock or Condition belongs to the thread that took it. Held across an await, use "

@@ -8,8 +8,10 @@ not live here: how the program ends (boot/main.py).
 
 from __future__ import annotations
 
-from gort._runtime.core import traceback
-from gort._runtime.core.errors import Deadlock, Panic
+import sys
+
+from gort._runtime.core import handoff, traceback
+from gort._runtime.core.errors import Cancelled, Deadlock, Goexit, Panic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,14 +45,54 @@ def dump_of(exc: BaseException, goid: int, creator: str) -> str:
 
 def goroutine_panic(g: Any, exc: BaseException) -> BaseException:
     """The exception that gort.run raises when goroutine g ends with the uncaught exception exc: a Panic with its dump,
-    or exc itself if it is a KeyboardInterrupt."""
-    if isinstance(exc, KeyboardInterrupt):
+    or exc itself if it is a KeyboardInterrupt or a SystemExit."""
+    if isinstance(exc, (KeyboardInterrupt, SystemExit)):
         return exc
-    p = Panic(f"goroutine {g.goid}: {type(exc).__name__}: {exc}")
+    p = Panic(f"goroutine {g.goid}: {type(exc).__name__}: {shown(exc)}")
     p.__cause__ = exc
     p.goroutine = g.goid
-    p.dump = dump_of(exc, g.goid, traceback.created_by(g.gocode, g.golasti, g.parentgoid))
+    creator = traceback.created_by(g.gocode, g.golasti, g.parentgoid)
+    try:
+        p.dump = dump_of(exc, g.goid, creator)
+    except BaseException as e:
+        # Something of the user's that the dump shows (a __str__, a __cause__, a __notes__) has raised.
+        p.dump = f"panic: {type(exc).__name__}\n\t(its text cannot be shown: {type(e).__name__})\n{creator}"
     return p
+
+
+def shown(exc: BaseException) -> str:
+    """str(exc), or word that it cannot be had: __str__ is the user's."""
+    try:
+        return str(exc)
+    except BaseException as e:
+        return f"<str() raised {type(e).__name__}>"
+
+
+def uncaught(s: Any, g: Any, exc: BaseException) -> None:
+    """Goroutine g has ended with the uncaught exception exc: ends the program.  Runs on g0."""
+    if not isinstance(exc, (Goexit, Cancelled)) and not (s.ending and isinstance(exc, GeneratorExit)):
+        handoff.fatal(s, goroutine_panic(g, exc))
+
+
+def unraisable(exc: BaseException, obj: Any, what: str) -> None:
+    """Reports an exception that cannot be raised anywhere: calls sys.unraisablehook, as Python does for finalizers.
+
+    Never raises.  A hook that raises is reported by Python's own hook, and the caller goes on.  `what` says what
+    happened, obj is what it happened in."""
+    try:
+        sys.unraisablehook(_hook_args(exc, what, obj))
+    except BaseException as e:
+        try:
+            sys.__unraisablehook__(_hook_args(e, "sys.unraisablehook raised", None))
+        except BaseException:
+            pass  # stderr is gone: nothing is left to say it with
+
+
+def _hook_args(exc: BaseException, what: str, obj: Any) -> Any:
+    """The argument of a hook.  Python's own refuses all but its own type, to which it gives no name; any tuple type
+    knows it."""
+    kind: Any = next(t for t in tuple.__subclasses__() if t.__name__ == "UnraisableHookArgs")
+    return kind((type(exc), exc, exc.__traceback__, f"gort: {what}", obj))
 
 
 def deadlock(s: Any, exc: Deadlock) -> None:
@@ -64,6 +106,19 @@ def deadlock(s: Any, exc: Deadlock) -> None:
 def foreign_await(value: Any) -> BaseException:
     """The error for an await, inside a goroutine, of an object that yields to another library's scheduler.  `value` is
     what it yielded."""
+    try:
+        what = _foreign(value)
+    except BaseException as e:
+        what = f"an object that cannot be looked at ({type(e).__name__})"
+    return TypeError(
+        f"a goroutine awaited {what}: only gort's operations can suspend a goroutine. "
+        "Use gort's own (gort.sleep, channels, gort.net), or run the other library's event loop in a thread: "
+        "await gort.blocking(asyncio.run, main())"
+    )
+
+
+def _foreign(value: Any) -> str:
+    """What the object is that another library has yielded.  Its attributes are the user's code."""
     kind = value if isinstance(value, type) else type(value)
     module = kind.__module__.partition(".")[0]
     if value is None:
@@ -75,8 +130,4 @@ def foreign_await(value: Any) -> BaseException:
         what = f"a trio operation ({kind.__name__})"
     else:
         what = f"an object of another event loop ({kind.__module__}.{kind.__qualname__})"
-    return TypeError(
-        f"a goroutine awaited {what}: only gort's operations can suspend a goroutine. "
-        "Use gort's own (gort.sleep, channels, gort.net), or run the other library's event loop in a thread: "
-        "await gort.blocking(asyncio.run, main())"
-    )
+    return what

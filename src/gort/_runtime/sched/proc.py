@@ -62,7 +62,6 @@ from cython.cimports.gort._runtime.sched.newproc import forget, gfput
 from cython.cimports.gort._runtime.sched.timers import checktimers, timesleepuntil
 
 from gort._runtime.core import mistakes
-from gort._runtime.core.errors import Cancelled, Goexit
 from gort._runtime.core.lockrank import throw
 from gort._runtime.core.op import drop_swallowed
 from gort._runtime.core.runtime2 import bind_thread
@@ -233,6 +232,16 @@ def park(m, g):
     g.unlock()
 
 
+def uncaught(s, g, exc):
+    """Ends the program with the exception that nobody has caught in g."""
+    try:
+        from gort._runtime.core import panic  # here: perhaps the process has no descriptor left to read it with
+
+        panic.uncaught(s, g, exc)
+    except BaseException:
+        fatal(s, exc)
+
+
 def goexit0(m, g, r):
     """Frees the G of a goroutine that has ended and calls its Done.  An uncaught exception ends the program."""
     s: Sched = m.sched
@@ -246,11 +255,8 @@ def goexit0(m, g, r):
         drop_swallowed(m)  # something inside g has swallowed the suspension of its last operation
     if exc is not None:
         mistakes.explain(exc)
-    if exc is not None and (done is None or done.panics) and not isinstance(exc, (Goexit, Cancelled)):
-        if not (s.ending and isinstance(exc, GeneratorExit)):
-            from gort._runtime.core import panic
-
-            fatal(s, panic.goroutine_panic(g, exc))
+        if done is None or done.panics:
+            uncaught(s, g, exc)
     m.curg = None
     if g.lockedm is not None:
         m.lockedg = None

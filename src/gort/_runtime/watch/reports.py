@@ -43,7 +43,12 @@ def settle(s: Any) -> None:
         if s.onblocked is not None:
             callback, threshold = s.onblocked
             if ns >= threshold * 1e9:
-                callback(goid, ns / 1e9, text)
+                try:
+                    callback(goid, ns / 1e9, text)
+                except BaseException as e:
+                    from gort._runtime.core import panic
+
+                    panic.unraisable(e, callback, "the callback of gort.runtime.on_blocked raised")
 
 
 def schedtrace(s: Any, started: int) -> None:
