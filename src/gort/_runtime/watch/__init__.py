@@ -1,1 +1,1 @@
-"""What watches the others: sysmon, its reports, signals and their way to channels."""
+"""sysmon, which watches the other threads; its reports; signals and their way to channels."""

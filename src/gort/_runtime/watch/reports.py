@@ -1,7 +1,7 @@
-"""What sysmon tells users: calls that blocked a thread, and GODEBUG=schedtrace.  Follows schedtrace in Go's
-runtime/proc.go; Go has no report of blocking calls, because there they cost nothing.
+"""sysmon's reports: calls that blocked a thread, and GODEBUG=schedtrace.  Follows schedtrace in Go's runtime/proc.go.
+Go has no report of blocking calls, because there they do no harm.
 
-Everything here runs on sysmon's thread.
+Everything here runs on sysmon's thread.  What does not live here: how sysmon finds a blocked thread (sysmon.py).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def blocked(s: Any, m: Any, since: int) -> None:
-    """m's goroutine has blocked its thread and lost the P: remembers it until the call is over."""
+    """Records that m's goroutine has blocked its thread and lost the P.  settle reports it when the call is over."""
     g = m.curg
     if g is None:
         return
@@ -30,11 +30,11 @@ def blocked(s: Any, m: Any, since: int) -> None:
 
 
 def settle(s: Any) -> None:
-    """Reports the calls that are over."""
+    """Reports the recorded calls that are over, on stderr (GODEBUG=blocked=1) and to on_blocked's callback."""
     for mid, (m, g, goid, since, text) in list(s.blockedcalls.items()):
-        p = m.p  # once: its thread changes it
+        p = m.p  # read once, because m's thread may change it
         if m.curg is g and g.goid == goid and (p is None or p.mid != m.id):
-            continue  # it still runs without its P
+            continue  # the call still runs, without a P
         del s.blockedcalls[mid]
         ns = nanotime() - since
         s.blockedns += ns
@@ -52,7 +52,8 @@ def settle(s: Any) -> None:
 
 
 def schedtrace(s: Any, started: int) -> None:
-    """One line, in Go's form; with scheddetail=1 each P, M and G as well."""
+    """Writes the scheduler's state to stderr: one line in Go's form, and with scheddetail=1 a line for each P, M and G.
+    started: the time of the start, ns."""
     allp = list(s.allp)[: s.gomaxprocs]
     queues = " ".join(str(p.runqsize + (p.runnext is not None)) for p in allp)
     lines = [

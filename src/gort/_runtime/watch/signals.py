@@ -1,22 +1,24 @@
 """What the main thread does for the runtime when a signal comes: Ctrl-C, SIGQUIT, and errands.  Follows Go's
 runtime/signal_unix.go.
 
-CPython runs signal handlers in its main thread only, between two bytecodes, and lets no other thread install one.  So
-whatever has to happen there is sent as an *errand*: it is put on a queue and the main thread is hit with SIGURG, the
-signal that Go's runtime uses on itself, because nothing happens where nobody catches it.  With the same signal sysmon
-breaks the call in which an ended program's main thread still sits.
+CPython runs signal handlers only in its main thread, between two bytecodes, and lets no other thread install one.  So a
+thread that needs something done there puts an *errand* on a queue and sends the main thread SIGURG.  Go's runtime uses
+the same signal on itself, because it does nothing in a process that does not catch it.  When a program has ended but
+its main thread is still in a call, sysmon interrupts the call with this signal too.
 
-A signal may come in the moment before the main thread goes to sleep in a call: CPython has noted it then, and looks again
-when the call returns, which may be never.  With several threads that moment is as long as it takes to hand the GIL on.
-So CPython writes what came into a pipe (set_wakeup_fd; sigqueue.py's while that is there), and sysmon sends SIGURG until
-it has been seen.
+A signal may come just before the main thread goes to sleep in a call.  Then CPython has recorded it, but runs the
+handler only when the call returns, which may be never.  With several threads that window is as long as a handoff of the
+GIL.  So CPython also writes each signal's number into a pipe (set_wakeup_fd; sigqueue.py's pipe while there is one),
+and sysmon sends SIGURG until the main thread has run its handlers.
 
 Invariants
-- A handler takes no lock of the runtime: it may have interrupted the scheduler while that held it.
-- Every handler is taken back when the program ends, unless somebody has put another in its place since.
+- A handler takes no lock of the runtime, because it may have interrupted the scheduler while that held the lock.
+- The program's end restores every handler, unless other code has replaced ours since.
 
-Rejected: SIGINT for errands (a Ctrl-C that comes with one would be taken for it); Py_AddPendingCall (a main thread that
-waits for a lock does not look at it).
+Rejected: SIGINT for errands (a Ctrl-C that comes at the same time would be taken for an errand); Py_AddPendingCall (a
+main thread that waits for a lock does not run pending calls).
+
+What does not live here: gort.signal's queue (sigqueue.py); the wakeup descriptor (sigwake.py).
 """
 
 from __future__ import annotations
@@ -42,46 +44,49 @@ if TYPE_CHECKING:
 else:
     from _collections import deque
 
-    import _signal as signal  # the same functions, without the enums: those take two milliseconds of every start
+    import _signal as signal  # the same functions without the enums, which would add two milliseconds to every start
 
 KICK: int | None = getattr(signal, "SIGURG", None)
-KICK_AGAIN_S = 0.05  # an errand's signal may come in the moment before the main thread goes to sleep
-KICKS_MAX = 30  # for one signal, in some five seconds
-PATIENCE_S = 10.0  # how long the main thread may sit in one call that no signal interrupts
+KICK_AGAIN_S = 0.05  # seconds until an errand's signal is sent again: the first may have come just before a sleep
+KICKS_MAX = 30  # the most kicks for one signal; they take some five seconds
+PATIENCE_S = 10.0  # how long an errand waits for a main thread that is in a call which no signal interrupts
 
 running: list[Any] = []  # the scheds of the programs that run now
 at_end: list[Callable[[Any], None]] = []  # called with the sched of a program that ends, before anything is closed
-at_fork: list[Callable[[], None]] = []  # called in a forked child, before the handlers below are taken back
-before: dict[int, Any] = {}  # gort.signal has these signals; what it took the place of (sigqueue.py)
+at_fork: list[Callable[[], None]] = []  # called in a forked child, before the handlers below are restored
+before: dict[int, Any] = {}  # the signals that gort.signal has taken -> the handlers that it replaced (sigqueue.py)
 _errands: deque[Errand] = deque()
 _installed: list[Interrupts] = []
 
 
 def in_user_code(frame: Any) -> bool:
-    """Whether an exception may be raised at this frame: in no code of the runtime's, save a call made by blocking()."""
+    """True when a handler may raise an exception at this frame: it is user code, or a call made by blocking()."""
     if frame is None:
         return False
     return frame.f_code is BlockingOp.begin.__code__ or not traceback.hidden(frame.f_code)
 
 
 class Interrupts:
-    """The handlers of one running program.  Ctrl-C is KeyboardInterrupt in the main goroutine, wherever it waits or runs.
+    """The signal handlers of one running program.  Ctrl-C becomes KeyboardInterrupt in the main goroutine, wherever
+    that waits or runs.
 
     The handler runs between two bytecodes of the main thread, perhaps in the middle of the scheduler with a lock held.
-    So it raises only where user code of the main goroutine is running; otherwise it leaves word and sysmon delivers."""
+    So it raises only if that thread runs user code of the main goroutine.  Otherwise it sets a flag, and sysmon
+    delivers the exception."""
 
     def __init__(self, s: Any) -> None:
         self.s = s
-        self.taken: list[tuple[int, Any, Any]] = []  # signal, our handler, what was there before
+        self.taken: list[tuple[int, Any, Any]] = []  # signal, our handler, the handler that it replaced
         self.pipe: sigwake.Pipe | None = None
         self.kicks = 0  # how often SIGURG's handler has run
-        self.enough = 0  # a signal that came has been seen by the main thread when there have been so many
-        self.sent = 0  # kicks for it
-        self.rest = 0  # looks until the next
-        self.breaking = False  # the program has ended: SIGURG ends what this thread is in
+        self.enough = 0  # when kicks reaches this, the main thread has run the handlers of the last signal that came
+        self.sent = 0  # kicks sent for that signal
+        self.rest = 0  # looks until the next kick
+        self.breaking = False  # the program has ended: SIGURG must interrupt the call that this thread is in
 
     def install(self) -> None:
-        """Takes SIGINT, SIGQUIT and SIGURG over, if this is the main thread and nobody else has."""
+        """Installs our handlers for SIGINT, SIGQUIT and SIGURG if this is the main thread.  Leaves a signal alone that
+        has another handler than the default."""
         if threading.current_thread() is not threading.main_thread():
             return
         self._take(signal.SIGINT, self.handle, signal.default_int_handler)
@@ -94,9 +99,10 @@ class Interrupts:
             self.listen()
 
     def listen(self) -> None:
-        """Has CPython write down what comes, unless it does so for somebody else, such as an asyncio loop around us.
+        """Makes CPython write the numbers of signals to our pipe, unless it writes to another descriptor already, such
+        as that of an asyncio loop around us.
 
-        Without a free descriptor we do without."""
+        If the process has no descriptor left we go without the pipe."""
         try:
             if self.pipe is None:
                 self.pipe = sigwake.Pipe()
@@ -109,20 +115,20 @@ class Interrupts:
         if pipe is not None:
             sigwake.give_up(pipe.w)
             pipe.close()
-            self.pipe = None  # last: what has been interrupted is done once more
+            self.pipe = None  # last, because restore repeats all of this if a handler raises in the middle
 
     def came(self, number: int) -> None:
-        """A signal has come that the main thread may not have seen.
+        """Records that a signal has come whose handler the main thread may not have run.
 
-        Two kicks it takes: handlers run in the order of their numbers, and this one may have come when they were past its
-        number already, but not past SIGURG's."""
+        Only two kicks prove that it has.  CPython runs pending handlers in the order of their numbers, and this signal
+        may have come when that round was past its number but not yet past SIGURG's."""
         if number != KICK:
             self.enough = self.kicks + 2
             self.sent = self.rest = 0
 
     def look(self) -> None:
-        """For sysmon: has the main thread look at what it may not have seen.  More and more seldom, and not for ever: it
-        may be in a call that no signal interrupts."""
+        """Called by sysmon: kicks the main thread if it may not have run a signal's handler.  The kicks become rarer
+        and end after KICKS_MAX, because the thread may be in a call that no signal interrupts."""
         pipe = self.pipe
         if pipe is not None:
             for number in pipe.read():
@@ -137,7 +143,7 @@ class Interrupts:
             kick(self.s.m0.ident)
 
     def _take(self, signum: int, handler: Any, default: Any) -> bool:
-        if signum in before:  # a channel is told of it: ours comes when none is any more
+        if signum in before:  # gort.signal has it: it installs our handler when no channel wants the signal any more
             if before[signum] != default:
                 return False
             before[signum] = handler
@@ -149,7 +155,8 @@ class Interrupts:
         return True
 
     def restore(self) -> None:
-        """Gives the signals back, and does the errands that came too late.  Again does nothing."""
+        """Restores the handlers that ours replaced, and runs the errands that came too late.  A second call does
+        nothing."""
         if self not in _installed:
             return
         _installed.remove(self)
@@ -157,12 +164,12 @@ class Interrupts:
         try:
             self._restore()
         except BaseException:
-            self._restore()  # a handler of the user's has raised in the middle of it
+            self._restore()  # a handler of the user's has raised in the middle of the first attempt
             raise
         run_errands()
 
     def _restore(self) -> None:
-        """SIGINT comes last: from then on Ctrl-C is an exception wherever it comes."""
+        """Restores SIGINT last, because from then on Ctrl-C raises KeyboardInterrupt at any line."""
         self._unlisten()
         while self.taken:
             signum, handler, default = self.taken[-1]
@@ -173,7 +180,8 @@ class Interrupts:
             self.taken.pop()
 
     def handle(self, signum: int, frame: Any) -> None:
-        """SIGINT."""
+        """SIGINT's handler: raises KeyboardInterrupt in user code of the main goroutine, and at a second Ctrl-C in that
+        of any goroutine; else leaves the delivery to sysmon."""
         s = self.s
         first = not s.interrupted
         s.interrupted = True
@@ -185,8 +193,8 @@ class Interrupts:
         s.sysmonnote.wakeup()
 
     def kicked(self, signum: int, frame: Any) -> None:
-        """SIGURG: there are errands; or the program has ended, and what this thread is in must end too; or another signal
-        was to be looked at, which has happened now."""
+        """SIGURG's handler: runs the errands.  If the program has ended and this thread is in user code, raises there.
+        The signal may also have come only to make CPython run the handler of another; that has then happened."""
         self.kicks += 1
         run_errands()
         s = self.s
@@ -196,7 +204,7 @@ class Interrupts:
             raise Cancelled("the program has ended")
 
     def dump_and_exit(self, signum: int, frame: Any) -> None:
-        """SIGQUIT: every goroutine's stack, and status 2, as Go does."""
+        """SIGQUIT's handler: prints every goroutine's stack and ends the process with status 2, as Go does."""
         text = "\n".join(traceback.dump(s) for s in list(running))
         sys.stderr.write(f"SIGQUIT: quit\n\n{text}\n")
         sys.stderr.flush()
@@ -204,7 +212,7 @@ class Interrupts:
 
 
 class Errand:
-    """A function that the main thread is to call for another."""
+    """A function that the main thread must call for another thread."""
 
     def __init__(self, fn: Callable[[], Any]) -> None:
         self.fn = fn
@@ -214,11 +222,12 @@ class Errand:
         self._claimed = threading.Lock()
 
     def claim(self) -> bool:
-        """True for the first who asks: the main thread that will do it, or the waiter who gives up."""
+        """True for the first caller only: either the main thread, which then runs the function, or the waiting thread,
+        which gives up."""
         return self._claimed.acquire(False)
 
     def run(self) -> None:
-        """Does it, unless the waiter has given up."""
+        """Runs the function, unless the waiting thread has given up."""
         if self.claim():
             try:
                 self.value = self.fn()
@@ -228,7 +237,7 @@ class Errand:
 
 
 def run_errands() -> None:
-    """Does what other threads have asked for.  Main thread only."""
+    """Runs the errands of other threads.  Called only in the main thread."""
     while _errands:
         try:
             errand = _errands.popleft()
@@ -238,14 +247,14 @@ def run_errands() -> None:
 
 
 def look(s: Any) -> None:
-    """For sysmon, every few milliseconds: no signal of the program s shall wait for the end of a call."""
+    """Called by sysmon every few milliseconds, so that no signal of the program s waits for the end of a call."""
     for interrupts in _installed:
         if interrupts.s is s:
             interrupts.look()
 
 
 def break_call(s: Any) -> None:
-    """For sysmon: the program s has ended, and what its main thread is in must end too."""
+    """Called by sysmon when the program s has ended: interrupts the call that its main thread is in."""
     for interrupts in _installed:
         if interrupts.s is s:
             interrupts.breaking = True
@@ -253,38 +262,39 @@ def break_call(s: Any) -> None:
 
 
 def came(number: int) -> None:
-    """For sigqueue.py, when CPython writes to its pipe: a signal that is not for it."""
+    """Called by sigqueue.py for a signal in its pipe that no channel wants."""
     for interrupts in _installed:
         interrupts.came(number)
 
 
 def ours(fd: int) -> bool:
-    """Whether CPython writes signals there for a program."""
+    """True when fd belongs to the pipe of a running program."""
     return any(i.pipe is not None and i.pipe.w == fd for i in _installed)
 
 
 def listen_again() -> None:
-    """sigqueue.py has taken its pipe away.  Main thread only."""
+    """Makes CPython write to our pipes again after sigqueue.py has taken its own away.  Called only in the main
+    thread."""
     for interrupts in _installed:
         if interrupts.s.caninterrupt:
             interrupts.listen()
 
 
 def kick(ident: int | None) -> None:
-    """Hits the main thread with SIGURG."""
+    """Sends SIGURG to the thread `ident`, the main thread."""
     if KICK is not None and ident is not None:
         signal.pthread_kill(ident, KICK)
 
 
 def reachable() -> bool:
-    """Whether this thread is the main thread, or may send it an errand."""
+    """True when this thread is the main thread or can send it an errand."""
     if threading.current_thread() is threading.main_thread():
         return True
     return any(i.s.caninterrupt for i in list(_installed))
 
 
 def check_reachable(what: str) -> None:
-    """RuntimeError when what has to be done in the main thread cannot be."""
+    """Raises RuntimeError if this thread is not the main thread and cannot send it an errand."""
     if not reachable():
         raise RuntimeError(
             f"{what}: only Python's main thread can set signal handlers, and no gort.run is running there: "
@@ -293,9 +303,11 @@ def check_reachable(what: str) -> None:
 
 
 def in_main_thread(fn: Callable[[], T], what: str, patience: float | None = None) -> T:
-    """fn() as called in the main thread: here if this is it, else as an errand, waited for.  fn takes no locks.
+    """Calls fn() in the main thread and returns its result: directly if this is the main thread, else as an errand, for
+    which it waits up to `patience` seconds.  fn must not take locks.
 
-    RuntimeError when no program runs in the main thread, and when that does not come to it in time."""
+    Raises what fn raises; RuntimeError if no program runs in the main thread, or if that thread does not run the errand
+    in time."""
     main = threading.main_thread()
     if threading.current_thread() is main:
         return fn()
@@ -320,13 +332,14 @@ def in_main_thread(fn: Callable[[], T], what: str, patience: float | None = None
 
 
 def ended(s: Any) -> None:
-    """A program ends: whoever keeps signals for it lets them go."""
+    """Calls the functions of at_end, which release the signals that they hold for the program s."""
     for fn in at_end:
         fn(s)
 
 
 def after_fork() -> None:
-    """In a forked child nobody is left whom a signal could be for: they do again what they did before gort.run."""
+    """Restores the signal handlers in a forked child, to those of before gort.run.  The child has no goroutines, so a
+    signal handler of ours would have nobody to tell."""
     for errand in list(_errands):
         errand.claim()
     _errands.clear()

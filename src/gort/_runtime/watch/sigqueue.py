@@ -1,20 +1,23 @@
-"""Signals on their way from the system to gort.signal.  Follows Go's runtime/sigqueue.go.
+"""The queue of signals between the system and gort.signal.  Follows Go's runtime/sigqueue.go.
 
-The interpreter's own C handler writes each signal's number to a pipe (signal.set_wakeup_fd), on whatever thread the
-system ran it, whether the main thread computes, sits in a call or sleeps.  One thread, outside of the scheduler and
-without a P, reads the pipe and hands the numbers on: so a signal arrives while every P is busy or blocked.
+The interpreter's own C handler writes each signal's number to a pipe (signal.set_wakeup_fd).  It does so on the thread
+to which the system delivers the signal, no matter whether the main thread computes, is in a call or sleeps.  One thread
+of ours, outside the scheduler and without a P, reads the pipe and passes the numbers on.  So a signal arrives even
+while every P is busy or blocked.
 
 Invariants
-- The pipe is closed only after the interpreter has been told to write to it no more.  Where that cannot be done (the
-  main thread is out of reach) pipe and thread stay, and are used again.
-- `signals.before` changes in the main thread only, in _enable, _disable and _ignore, which take no locks.
-- A handler that stays behind although nobody wants its signal any more, because the main thread could not be reached,
-  finds that out when the signal comes: it puts back what was there before and does that.
-- Someone else's wakeup descriptor is left in place.  Then, as when somebody has taken ours away, the handler proper,
+- The pipe is closed only after the interpreter has stopped writing to it.  Only the main thread can make it stop; if
+  that cannot be reached, pipe and thread stay and are used again.
+- `signals.before` changes only in the main thread, in _enable, _disable and _ignore, which take no locks.
+- If the main thread could not be reached, a handler may stay installed although nobody wants its signal any more.  When
+  the signal comes, that handler restores the previous one and raises the signal again.
+- A wakeup descriptor of other code stays in place.  Then, and if other code has replaced ours, our Python handler,
   which runs in the main thread, writes to the pipe.
 
-Rejected: the handler alone (it runs when the main thread comes to it, which may be in the middle of a long call); a
-goroutine that waits for the pipe (it needs a P, and a runtime that polls).
+Rejected: the Python handler alone (the main thread runs it late if it is in a long call); a goroutine that waits for
+the pipe (it needs a P, and a runtime that polls).
+
+What does not live here: the channels that signals go to (gort/signal.py); errands to the main thread (signals.py).
 """
 
 from __future__ import annotations
@@ -30,8 +33,8 @@ from types import FrameType
 from gort._runtime.watch import signals, sigwake
 from gort._runtime.watch.signals import before
 
-GIVE_BACK_S = 1.0  # how long the main thread is waited for when that can be made up for later
-_IDLE, _QUIT = 0, 255  # no numbers of signals
+GIVE_BACK_S = 1.0  # how long to wait for the main thread if _caught can do the work later
+_IDLE, _QUIT = 0, 255  # messages to the thread; no signal has these numbers
 
 
 class Queue:
@@ -46,7 +49,7 @@ class Queue:
         self.thread.start()
 
     def loop(self) -> None:
-        """The thread's life."""
+        """What the thread runs: passes the numbers in the pipe on until _QUIT comes."""
         while True:
             for number in os.read(self.r, 512):
                 if number == _QUIT:
@@ -59,7 +62,7 @@ class Queue:
                         signals.came(number)
 
     def put(self, number: int) -> None:
-        """Puts a number of ours behind the signals that have come so far."""
+        """Writes a number to the pipe, behind the signals that have come so far."""
         while True:
             try:
                 os.write(self.w, bytes((number,)))
@@ -68,7 +71,7 @@ class Queue:
                 select.select([], [self.w], [])
 
     def close(self) -> None:
-        """Ends the thread.  Nobody writes to the pipe any more."""
+        """Ends the thread and closes the pipe.  The caller has made sure that nobody else writes to the pipe."""
         if threading.current_thread() is not self.thread:
             self.put(_QUIT)
             self.thread.join()
@@ -77,18 +80,18 @@ class Queue:
 
 
 _queue: Queue | None = None
-wanted: set[int] = set()  # what is to be put into the queue
+wanted: set[int] = set()  # the signals that must go into the queue
 
 
 def start(process: Callable[[int], None]) -> None:
-    """Has process(number) called for each signal that is enabled, on a thread of its own."""
+    """Starts the thread, which calls process(number) for each enabled signal that comes."""
     global _queue
     if _queue is None:
         _queue = Queue(process)
 
 
 def stop(what: str) -> None:
-    """Ends the thread, if the main thread can be reached.  Nothing is enabled any more."""
+    """Ends the thread if the main thread can be reached.  The caller has disabled every signal."""
     global _queue
     q = _queue
     if q is not None and signals.reachable():
@@ -99,7 +102,7 @@ def stop(what: str) -> None:
 
 
 def wait_until_idle() -> None:
-    """Returns when every signal that has come before has been handed on.  One caller at a time."""
+    """Waits until the thread has passed on every signal that has come before this call.  One caller at a time."""
     q = _queue
     if q is not None and threading.current_thread() is not q.thread:
         q.put(_IDLE)
@@ -107,12 +110,13 @@ def wait_until_idle() -> None:
 
 
 def enable(numbers: Iterable[int], what: str) -> None:
-    """Has these signals put into the queue, from when this returns on.  RuntimeError as of in_main_thread."""
+    """Makes these signals go into the queue from the moment it returns.  Raises RuntimeError as in_main_thread does."""
     signals.in_main_thread(lambda: _enable(numbers), what)
 
 
 def disable(numbers: Iterable[int], what: str) -> None:
-    """Has these signals do again what they did before; where the main thread cannot be reached, when next they come."""
+    """Restores the previous handlers of these signals.  If the main thread cannot be reached, _caught restores each one
+    when its signal next comes."""
     try:
         signals.in_main_thread(lambda: _disable(numbers), what, GIVE_BACK_S)
     except RuntimeError:
@@ -120,7 +124,7 @@ def disable(numbers: Iterable[int], what: str) -> None:
 
 
 def ignore(numbers: Iterable[int], what: str) -> None:
-    """Has the system drop these signals.  RuntimeError as of in_main_thread."""
+    """Makes the system ignore these signals.  Raises RuntimeError as in_main_thread does."""
     signals.in_main_thread(lambda: _ignore(numbers), what)
 
 
@@ -141,9 +145,9 @@ def _disable(numbers: Iterable[int]) -> None:
         if n in before:
             if signal.getsignal(n) in (_caught, signal.SIG_IGN):
                 old = before[n]
-                signal.signal(n, signal.SIG_DFL if old is None else old)  # None: not Python's, cannot be had back
+                signal.signal(n, signal.SIG_DFL if old is None else old)  # None: a C handler, lost to Python
             del before[n]
-        wanted.discard(n)  # last: signal.signal runs the handlers of signals that have come before
+        wanted.discard(n)  # last, because signal.signal first runs the handlers of signals that have come before
 
 
 def _ignore(numbers: Iterable[int]) -> None:
@@ -155,7 +159,8 @@ def _ignore(numbers: Iterable[int]) -> None:
 
 
 def _plug() -> bool:
-    """Has the interpreter write to our pipe, unless it writes to somebody else's.  Whether it did so already."""
+    """Makes the interpreter write to our pipe, unless it writes to another descriptor that is not gort's.  True when it
+    already wrote to ours."""
     q = _queue
     if q is None:
         return True
@@ -168,7 +173,8 @@ def _unplug(q: Queue) -> None:
 
 
 def _caught(number: int, frame: FrameType | None) -> None:
-    """The handler.  What it is for has mostly been done: the number is in the pipe."""
+    """The Python handler of enabled signals.  Mostly there is nothing left to do, since the C handler has already
+    written the number to the pipe."""
     if number not in wanted:
         before.setdefault(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         _disable([number])
@@ -181,7 +187,8 @@ def _caught(number: int, frame: FrameType | None) -> None:
 
 
 def after_fork() -> None:
-    """In a forked child: no thread reads the pipe, and it is the parent's."""
+    """Restores all handlers in a forked child and closes its copies of the pipe.  The thread that reads it exists only
+    in the parent."""
     global _queue
     q, _queue = _queue, None
     _disable(list(before))

@@ -1,12 +1,12 @@
 """The interpreter's wakeup descriptor: a pipe into which its C handler writes the number of each signal that comes.
 
 Invariants
-- There is one for the process, and others use it too (asyncio, trio): what somebody else has put there stays there.
-- It is set in the main thread only.
-- A program may close our descriptors without knowing of them, and open others under their numbers: before a pipe is read
-  or closed it is looked whether it is still the same.
+- The process has one, and others use it too (asyncio, trio).  We never replace a descriptor that is not ours.
+- Only the main thread sets it.
+- A program may close our descriptors by accident and open others under the same numbers.  So before we read or close a
+  pipe, we check that it is still the same one.
 
-What does not live here: who reads, and what for (signals.py, sigqueue.py).
+What does not live here: who reads the pipe, and why (signals.py, sigqueue.py).
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ else:
 
 
 def plug(fd: int) -> int:
-    """Has the interpreter write to fd (-1: nowhere); what it wrote to before.  It says nothing when a pipe is full."""
+    """Makes the interpreter write to fd (-1: nowhere) and returns the descriptor that it wrote to before.  If the pipe
+    is full it drops the number without a warning."""
     return signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
 
 
 def put_back(fd: int) -> None:
-    """Has it write to what somebody else had put there, who may have closed it in the meantime."""
+    """Makes the interpreter write again to fd, which is not ours; its owner may have closed it in the meantime."""
     try:
         plug(fd)
     except (OSError, ValueError):
@@ -35,8 +36,8 @@ def put_back(fd: int) -> None:
 
 
 def claim(fd: int, gives_way: Callable[[int], bool] = lambda old: False) -> int:
-    """Has the interpreter write to fd, unless it writes to somebody else's that does not give way.  What it wrote to
-    before."""
+    """Makes the interpreter write to fd, unless it writes to a descriptor that is not ours and for which gives_way is
+    false.  Returns the descriptor that it wrote to before."""
     old = plug(fd)
     if old not in (-1, fd) and not gives_way(old):
         put_back(old)
@@ -44,7 +45,8 @@ def claim(fd: int, gives_way: Callable[[int], bool] = lambda old: False) -> int:
 
 
 def give_up(fd: int) -> bool:
-    """Has it write to fd no more.  False where it did not: somebody else's stays."""
+    """Makes the interpreter stop writing to fd.  False when it writes to another descriptor, which is then left
+    alone."""
     old = plug(-1)
     if old in (-1, fd):
         return True
@@ -53,7 +55,7 @@ def give_up(fd: int) -> bool:
 
 
 class Pipe:
-    """Reading it never waits.  OSError when the process has no descriptors left."""
+    """A pipe that never blocks.  Raises OSError when the process has no descriptors left."""
 
     def __init__(self) -> None:
         self.r, self.w = os.pipe()
@@ -69,16 +71,16 @@ class Pipe:
         return status.st_dev, status.st_ino
 
     def read(self) -> bytes:
-        """The numbers that have come."""
+        """Reads the numbers that have come; b"" if there are none or the pipe is no longer ours."""
         if self._identity(self.r) == self._same:
             try:
                 return os.read(self.r, 4096)
             except OSError:
-                pass  # mostly: nothing has come
+                pass  # nothing has come (BlockingIOError), or the pipe cannot be read, which leaves us without it
         return b""
 
     def close(self) -> None:
-        """Both ends, where they are ours still."""
+        """Closes both ends, if they are still ours."""
         for fd in (self.r, self.w):
             if self._identity(fd) == self._same:
                 os.close(fd)

@@ -1,20 +1,26 @@
 """sysmon: the thread that watches the others.  Follows sysmon and retake in Go's runtime/proc.go.
 
-It needs no P.  It sleeps 20 µs at first, doubling up to 10 ms while there is nothing to do, and deeply once every P has
-been idle for a while: whoever takes one then wakes it.  Go is told when a goroutine enters a call; here only a second
-look tells that one has made no step since the first, so where others wait for the P each look is followed by a second,
-BLOCKED_NS later, and by more of them until it is clear what that goroutine does.  A P whose M has run one goroutine for
-longer than that is judged by the thread's CPU clock:
+It needs no P.  It sleeps 20 µs at first and doubles that up to 10 ms while there is nothing to do.  Once every P has
+been idle for a while it sleeps deeply, and whoever takes a P then wakes it.
 
-- The thread used no CPU: it is blocked in a call.  Its P is handed to another M at once.
-- It computes: it is asked to make way at its next operation, and when others wait for a P, the P is handed on as well,
-  as long as no more than COMPUTING_MAX threads compute without one.
+Go's runtime knows when a goroutine enters a system call; ours does not.  sysmon notices a goroutine that keeps its P
+only when it looks twice and sees no step in between.  So when work waits for a P, a look is followed by a second one
+AGAIN_NS later, and by more of them until it is clear what that goroutine does.  If an M has run the same goroutine for
+longer than BLOCKED_NS, the CPU clock of its thread decides:
 
-The goroutine itself runs on, without a P, until it next reaches the scheduler; its M then takes an idle P or queues.
+- The thread has used no CPU, so it is blocked in a call.  sysmon hands its P to another M at once.
+- The thread computes.  sysmon asks the goroutine to yield at its next operation.  If work waits for a P, it also hands
+  the P off, unless computing_max threads already compute without one.
 
-Also here: delivering Ctrl-C to the main goroutine (a signal handler must not take locks, so it only leaves word), seeing
-to it that no signal waits for the end of a call (signals.look), and looking again for a deadlock that could not be told
-while threads outside the runtime were alive.
+The goroutine itself runs on, without a P, until it next reaches the scheduler.  Then its M takes an idle P, or the
+goroutine goes to a queue.
+
+sysmon has three more duties.  It delivers Ctrl-C to the main goroutine, because a signal handler must not take locks
+and so only sets a flag.  It makes sure that no signal waits for the end of a call (signals.look).  And it repeats the
+check for a deadlock, which cannot decide while threads outside the runtime are alive.
+
+What does not live here: the handoff of a P (core/handoff.py), the signal handlers (signals.py), the reports
+(reports.py).
 """
 
 from __future__ import annotations
@@ -36,21 +42,21 @@ if TYPE_CHECKING:
 
 MIN_DELAY_NS = 20_000
 MAX_DELAY_NS = 10_000_000
-QUIET_ROUNDS = 50  # rounds without work after which the delay doubles
+QUIET_ROUNDS = 50  # after so many rounds without work the delay doubles
 BLOCKED_NS = 1_000_000  # a thread that uses no CPU for this long is blocked
-AGAIN_NS = 1_100_000  # when the second look follows
-IDLE_NS = 100_000_000  # how often a sleeping runtime is looked at for a deadlock that could not be told before
-QUICK_SWITCH_S = 0.001
-EXIT_GRACE_NS = 100_000_000
+AGAIN_NS = 1_100_000  # the time from a look to the second look
+IDLE_NS = 100_000_000  # the length of a deep sleep, after which the deadlock check is repeated
+QUICK_SWITCH_S = 0.001  # see quicken
+EXIT_GRACE_NS = 100_000_000  # the time given to each step of a Ctrl-C, and to m0 when its program has ended
 
 
 def computing_max(s: Any) -> int:
-    """How many threads may compute without a P: past that, a computing goroutine keeps its P."""
+    """The number of threads that may compute without a P.  When it is reached, a computing goroutine keeps its P."""
     return int(s.gomaxprocs) + 4
 
 
 def computing(s: Any) -> int:
-    """How many threads run a goroutine without a P and are in no call made by gort.blocking."""
+    """The number of threads that run a goroutine without a P and are not in a call of gort.blocking."""
     n = 0
     for m in list(s.allm):
         p = m.p
@@ -60,8 +66,8 @@ def computing(s: Any) -> int:
 
 
 def quicken(s: Any) -> None:
-    """From now on, until this runtime ends, threads take turns at the GIL every QUICK_SWITCH_S instead of every 5 ms:
-    each computing thread that is left without a P delays the scheduler's by one such turn."""
+    """Makes the interpreter hand the GIL on every QUICK_SWITCH_S instead of every 5 ms, until this runtime ends.  Each
+    thread that computes without a P delays the scheduler's thread by one such interval."""
     if s.switchinterval == 0 and gil_enabled():
         s.switchinterval = sys.getswitchinterval()
         if s.switchinterval > QUICK_SWITCH_S:
@@ -69,13 +75,13 @@ def quicken(s: Any) -> None:
 
 
 def unquicken(s: Any) -> None:
-    """Gives the interpreter its own interval back, unless somebody else has set another since."""
+    """Restores the interpreter's own switch interval, unless other code has changed it since."""
     if s.switchinterval > QUICK_SWITCH_S and abs(sys.getswitchinterval() - QUICK_SWITCH_S) < 1e-6:
         sys.setswitchinterval(s.switchinterval)
 
 
 class Watch:
-    """The thread of one runtime.  threading.Thread would wait until it runs, and every start with it."""
+    """sysmon's thread of one runtime.  threading.Thread would wait until the thread runs and so delay every start."""
 
     def __init__(self, s: Any) -> None:
         self.over = allocate_lock()
@@ -83,19 +89,20 @@ class Watch:
         self.ident = start_new_thread(self.live, (s,))
 
     def live(self, s: Any) -> None:
-        """Watches until the runtime exits."""
+        """What the thread runs: sysmon, until the runtime exits."""
         try:
             sysmon(s)
         finally:
             self.over.release()
 
     def join(self) -> None:
-        """Waits for the thread's end.  Once."""
+        """Waits until the thread has ended.  May be called once."""
         self.over.acquire()
 
 
 def start(s: Any) -> None:
-    """Starts the thread.  RuntimeError when the system gives none: without it nothing would hold gort's promises."""
+    """Starts sysmon's thread.  Raises RuntimeError when the system refuses one, because without sysmon a call that
+    blocks would stop the program."""
     try:
         s.sysmon = Watch(s)
     except (RuntimeError, MemoryError) as e:
@@ -108,7 +115,7 @@ def start(s: Any) -> None:
 
 
 def sysmon(s: Any) -> None:
-    """The thread's life: until the runtime exits."""
+    """Watches the Ms of s until the runtime exits, then waits for m0 to leave its loop."""
     idle = 0
     delay = MIN_DELAY_NS
     floor = 1_000_000 if gil_enabled() else MIN_DELAY_NS  # under the GIL each round costs the others a switch
@@ -127,14 +134,14 @@ def sysmon(s: Any) -> None:
             deep = False
             if s.npidle == s.gomaxprocs and not s.interrupted and not trace_every:
                 steps, before = sum(p.schedtick for p in s.allp), steps
-                deep = steps == before and handoff.sysmon_may_sleep(s)  # not in the gaps of a program that works
+                deep = steps == before and handoff.sysmon_may_sleep(s)  # not in a short pause of a busy program
             quick = again and not deep
             s.sysmonnote.sleep((IDLE_NS if deep else AGAIN_NS if quick else delay) / 1e9)
             s.sysmonwait = False
             if s.exiting:
                 break
             if s.interrupted:
-                s.nexternal += 1  # we are no M: what we are about to make runnable keeps the others from a deadlock
+                s.nexternal += 1  # we are no M, so this tells the deadlock check that we will make a goroutine runnable
                 interrupt_main_goroutine(s)
                 s.nexternal -= 1
             if s.npidle == s.gomaxprocs:
@@ -174,8 +181,8 @@ def sysmon(s: Any) -> None:
 
 
 def reporting() -> Any:
-    """reports.py, imported when first needed.  None where it cannot be: the process may have no descriptor left to read
-    it with, and sysmon must not die of that."""
+    """Returns the module reports, imported at the first call.  None when the import fails: the process may have no
+    descriptor left to read the file with, and sysmon must survive that."""
     try:
         from gort._runtime.watch import reports
     except (ImportError, OSError):
@@ -184,8 +191,9 @@ def reporting() -> Any:
 
 
 def interrupt_main_goroutine(s: Any) -> None:
-    """Ctrl-C: KeyboardInterrupt at the main goroutine's await; into its code, if it computes on another thread; and if
-    it still has not ended after a while (it sits in a call), the program ends without it."""
+    """Delivers Ctrl-C in up to three steps, EXIT_GRACE_NS and more apart.  First cancels the main goroutine with
+    KeyboardInterrupt.  If it has not ended and computes on a thread other than m0's, raises KeyboardInterrupt in that
+    thread.  If it still has not ended (it is in a call), ends the program without it."""
     if not s.interruptsent:
         s.interruptsent = True
         s.interruptedat = nanotime()
@@ -203,15 +211,16 @@ def interrupt_main_goroutine(s: Any) -> None:
 
 
 def raise_in_thread(ident: int, exc: type[BaseException]) -> None:
-    """Raises exc in the Python code that a thread runs, at its next bytecode."""
+    """Raises exc in the Python code of another thread, at its next bytecode."""
     import ctypes
 
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(exc))
 
 
 def wait_for_m0(s: Any) -> None:
-    """The program has ended, but m0 may still run or sit in user code, which would keep run() from returning.  If it is
-    the main thread, a signal breaks the call (signals.Interrupts raises there)."""
+    """Waits for m0 to leave its loop after the program has ended.  m0 may be in user code, and then run() cannot
+    return.  If m0 is the main thread, a signal interrupts the call that it is in (signals.Interrupts.kicked raises
+    there)."""
     if s.m0note.sleep(EXIT_GRACE_NS / 1e9) or s.m0left:
         return
     while s.caninterrupt and not s.m0left:
@@ -221,19 +230,21 @@ def wait_for_m0(s: Any) -> None:
 
 
 def wake_stale_poller(s: Any) -> None:
-    """The poller may sleep for a timer that has been stopped since: it looks again, and finds a deadlock if it is one."""
+    """Wakes the poller if it sleeps for a timer that has been stopped since.  It then looks again, and may find a
+    deadlock."""
     if s.npolling and s.polluntil and timers.earliest(s) != s.polluntil:
         handoff.wake_poller(s)
 
 
 def recheck_dead(s: Any) -> None:
-    """Everything sleeps: if the threads outside that might have sent something are gone, it is a deadlock after all."""
+    """Repeats the deadlock check while everything sleeps: the threads outside the runtime that might have sent
+    something may have ended."""
     if handoff.is_dead(s):
         handoff.found_dead(s)
 
 
 class Seen:
-    """What sysmon knew of a P when it last looked."""
+    """What sysmon saw of a P when it last looked."""
 
     __slots__ = ("clock", "cpu", "mid", "since", "slice", "slicesince", "tick")
 
@@ -248,7 +259,7 @@ class Seen:
 
 
 def cpu_clock(m: Any) -> int | None:
-    """The CPU time that m's thread has used, in ns; None where the system does not tell."""
+    """The CPU time that m's thread has used, in ns; None where the system does not give it."""
     try:
         return time.clock_gettime_ns(time.pthread_getcpuclockid(m.ident))
     except (AttributeError, OSError, OverflowError):
@@ -256,7 +267,7 @@ def cpu_clock(m: Any) -> int | None:
 
 
 def watched(s: Any, p: Any, mid: int) -> tuple[Any, int | None]:
-    """The M that runs a goroutine on p, and its CPU time; (None, None) where it runs none."""
+    """Returns the M number `mid`, which owns p, and its CPU time; (None, None) if that M runs no goroutine."""
     m = next((m for m in list(s.allm) if m.id == mid), None)
     if m is None or m.curg is None:
         return None, None
@@ -264,8 +275,10 @@ def watched(s: Any, p: Any, mid: int) -> tuple[Any, int | None]:
 
 
 def retake(s: Any, seen: dict[int, Seen]) -> tuple[int, bool, bool]:
-    """Looks at each P; hands on those whose threads are blocked, or compute for too long.  Returns how many, and whether
-    others wait for one whose goroutine has made no step since the last look, or for one that has just been noted."""
+    """Looks at each P and hands off those whose threads are blocked or have computed for too long.
+
+    Returns (n, stuck, fresh).  n: the number of Ps handed off.  stuck: work waits for a P whose goroutine has made no
+    step since the last look.  fresh: work waits for a P whose CPU clock has just been read for the first time."""
     n = 0
     stuck = fresh = False
     now = nanotime()
@@ -279,7 +292,7 @@ def retake(s: Any, seen: dict[int, Seen]) -> tuple[int, bool, bool]:
         if last.slice != p.schedtick:
             last.slice, last.slicesince = p.schedtick, now
         elif now - last.slicesince >= SLICE_NS:
-            p.preempt = True  # goroutines that wake each other through runnext share one slice, and it is over
+            p.preempt = True  # goroutines that ready each other through runnext have used up the slice that they share
         tick = p.schedtick + p.switchtick
         if last.tick != tick or last.mid != mid:
             last.tick, last.mid, last.since = tick, mid, now
@@ -321,7 +334,8 @@ def retake(s: Any, seen: dict[int, Seen]) -> tuple[int, bool, bool]:
 
 
 def waiting_work(s: Any, p: Any) -> bool:
-    """Whether anybody would use p: goroutines queue on it, or a timer or descriptor has nobody to watch it."""
+    """True when another M could use p: goroutines are in its queue or the global one, or no M watches its timers or the
+    descriptors."""
     if p.runqsize or p.runnext is not None or s.runqsize:
         return True
     if s.npolling or s.npidle:
@@ -330,7 +344,7 @@ def waiting_work(s: Any, p: Any) -> bool:
 
 
 def take(s: Any, p: Any, m: Any, mid: int, tick: int) -> bool:
-    """Hands p on, unless its M has come to the scheduler since we looked."""
+    """Hands p off, unless its M has been in the scheduler since we looked.  True when it did."""
     if p.schedtick + p.switchtick != tick:
         return False
     return bool(handoff.handoffp(s, p, mid))
