@@ -1,12 +1,16 @@
-"""What the hot modules' `import cython` and `from cython.cimports.… import …` find when they run uncompiled.
+"""A stand-in for the package cython: what `import cython` and `from cython.cimports.… import …` find in the hot modules
+when they run uncompiled.
 
-Cython is needed to build gort, not to run it.  Compiled, both statements are gone: a cimport binds C types, functions and
-constants at compile time.  Uncompiled, `cython` is the few names below, and `cython.cimports.gort.X` has the names of the
-ordinary module `gort.X`: the module that the .pxd describes, or, for room c, the stand-ins beside the .pxd.  What is
-cimported from elsewhere (libc, cpython) is used by compiled code alone, and any name will do.
+gort needs Cython to be built, not to run.  In a compiled module both statements do nothing at run time, because a
+cimport binds C types, functions and constants at compile time.  In an uncompiled one, `cython` has the few names below,
+and `cython.cimports.gort.X` has the names of the ordinary module `gort.X`: the module that the .pxd describes or, for
+room c, the stand-ins beside the .pxd.  Only compiled code uses cimports from elsewhere (libc, cpython), so there any
+name is found.
 
 Both are in sys.modules only while gort's own modules are imported (see `lent`), so that a program's own `import cython`
-is never affected.
+is not affected.
+
+What does not live here: which core is loaded (loader.py).
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from __future__ import annotations
 import sys
 from _thread import allocate_lock
 
-# As everywhere on the way of a start: typing, contextlib and importlib.machinery take longer to import than gort itself.
+# No imports of typing, contextlib and importlib.machinery: they take longer to import than gort itself.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +40,7 @@ class _Type:
 
 
 class _Elsewhere(ModuleType):
-    """`cython.cimports.libc.stdint` and the like: any name, and nothing behind it."""
+    """`cython.cimports.libc.stdint` and the like: has every name, each a dummy."""
 
     __path__: list[str] = []
 
@@ -47,23 +51,23 @@ class _Elsewhere(ModuleType):
 
 
 class CImports:
-    """The meta-path finder and the loader of `cython.cimports.…`."""
+    """The meta-path finder and loader of `cython.cimports.…`."""
 
     @classmethod
     def find_spec(
         cls, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """A spec for cython.cimports and what lies in it; None for every other module."""
+        """Returns a spec for cython.cimports and its submodules, None for every other module."""
         return ModuleSpec(fullname, cls) if fullname.startswith("cython.cimports") else None  # type: ignore[arg-type]
 
     @classmethod
     def create_module(cls, spec: ModuleSpec) -> ModuleType:
-        """An empty module: exec_module fills it."""
+        """Makes an empty module, which exec_module fills."""
         return _Elsewhere(spec.name)
 
     @classmethod
     def exec_module(cls, module: ModuleType) -> None:
-        """Gives the module the names of gort's module that the cimport is from."""
+        """Copies into the module the names of the gort module that it stands for."""
         if module.__name__.startswith(OURS):
             name = module.__name__.removeprefix("cython.cimports.")
             __import__(name)
@@ -87,13 +91,13 @@ def _take() -> dict[str, ModuleType]:
     return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "cython"}
 
 
-_mu = allocate_lock()  # guards what follows, and the entries in sys.modules
-_borrowers = 0  # threads may import at the same time, and an import leads to another
-_before: dict[str, ModuleType] = {}  # the program's own
+_mu = allocate_lock()  # guards the two variables below and our entries in sys.modules
+_borrowers = 0  # open `with lent()` blocks: several threads may import, and one import starts another
+_before: dict[str, ModuleType] = {}  # the program's own cython modules
 
 
 class lent:
-    """`with lent():` while gort's modules are imported, `import cython` gives this."""
+    """`with lent():` makes `import cython` find the stand-in.  Used around the import of gort's own modules."""
 
     def __enter__(self) -> None:
         global _borrowers, _before

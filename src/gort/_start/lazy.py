@@ -1,21 +1,26 @@
-"""Modules of the library that are loaded when they are first used: a start must not pay for sockets.
+"""Lazy modules: parts of the library that are loaded at their first use, so that `import gort` does not pay for
+sockets.
 
-`gort/__init__.py` puts a Lazy module in the place of each, and of hints.py, which imports typing.  It is the module
-itself, only still empty: the first look into it has it imported in the ordinary way, and the finder here sees to it that
-the import fills this very object, which is a plain module from then on.  So `gort.net.listen`, `from gort import net`,
-`import gort.net` and `from gort.net import listen` lead to one module, whichever comes first; an import statement
-imports at once; an import that fails says why, each time; and threads that come together wait for each other as for any
-import.
+`gort/__init__.py` puts a Lazy module in the place of each, and of hints.py, which imports typing.  A Lazy module is the
+module object itself, still empty.  The first access to one of its attributes imports the module in the ordinary way.
+The finder below makes that import fill this very object, which is an ordinary module from then on.
+
+So `gort.net.listen`, `from gort import net`, `import gort.net` and `from gort.net import listen` all lead to the same
+module object, in any order.  An import statement imports at once.  An import that fails raises its error each time.  If
+several threads use the module at once, they wait for each other as with any import.
 
 Invariants
-- A Lazy module is not in sys.modules before its import has begun: who looks through sys.modules loads nothing.
-- While it is loaded, the thread that does so sees it as far as it has come; every other thread waits.
-- The finder knows only the modules that have not been loaded, and is gone after the last of them.
+- A Lazy module is not in sys.modules before its import has begun, so code that walks through sys.modules does not load
+  it.
+- While it is loaded, the loading thread sees the part that has been executed; every other thread waits.
+- The finder handles only modules that have not been loaded, and removes itself after the last of them.
 
 Rejected: a module-level `__getattr__` in `gort/__init__.py` (the interpreter does not specialise attribute loads from a
 module that has one, and every `gort.go` would pay for that); importlib.util.LazyLoader (importlib.util costs more to
-import than all this; an `import` statement would not tell of a failure; the locks are its own, so that two threads that
-import a package and a module of it can wait for each other for ever).
+import than all of this; an `import` statement would not report a failure; and it has locks of its own, so two threads
+that import a package and one of its modules can deadlock).
+
+What does not live here: which modules are lazy (gort/__init__.py).
 """
 
 from __future__ import annotations
@@ -34,8 +39,8 @@ if TYPE_CHECKING:
 else:
     ModuleType = type(sys)
 
-_waiting: dict[str, Lazy] = {}  # those not loaded yet, by name
-_loading: dict[str, int] = {}  # which thread loads which of them
+_waiting: dict[str, Lazy] = {}  # name -> a module that has not been loaded yet
+_loading: dict[str, int] = {}  # name -> the thread that loads the module now
 
 
 class Lazy(ModuleType):
@@ -46,7 +51,7 @@ class Lazy(ModuleType):
         if name in ("__class__", "__name__"):
             return get(self, name)
         if name == "__spec__" and (spec := get(self, name)) is not None:
-            return spec  # the import system asks, to find out whether it has to wait
+            return spec  # the import system reads this to decide if it must wait for another thread
         _load(get(self, "__name__"))
         return get(self, name)
 
@@ -60,13 +65,13 @@ class Lazy(ModuleType):
 
 
 def _load(name: str) -> None:
-    """Imports the module, or waits for the thread that does; nothing where that is this thread."""
+    """Imports the module, or waits for the thread that is importing it.  Does nothing if that is this thread."""
     if _loading.get(name) != get_ident():
         __import__(name)
 
 
 class Filling:
-    """Stands for a module's loader until the module has been created: has it fill the Lazy one."""
+    """Replaces a module's loader until the module has been loaded, and makes that loader fill the Lazy module."""
 
     def __init__(self, loader: Any, module: Lazy) -> None:
         self._loader = loader
@@ -76,12 +81,12 @@ class Filling:
         return getattr(self._loader, name)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """The empty module.  From here on the import system may write to it."""
+        """Returns the Lazy module.  From here on the import system may write to it."""
         _loading[spec.name] = get_ident()
         return self._module
 
     def exec_module(self, module: Lazy) -> None:
-        """Fills it.  After a failure it is as empty as before."""
+        """Executes the module's code in it.  After a failure the module is as empty as before."""
         name = module.__name__
         spec: Any = module.__spec__
         module.__loader__ = spec.loader = self._loader
@@ -103,12 +108,13 @@ class Filling:
 
 
 class Finder:
-    """A meta-path finder: what the others find of a module that is waiting is to fill the Lazy one."""
+    """A meta-path finder for lazy modules: takes the spec that another finder returns and replaces its loader by
+    Filling."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The spec that another finder gives, for the names of Lazy modules; None for all others."""
+        """Returns the spec for the name of a Lazy module, None for all other names."""
         module = _waiting.get(fullname)
         if module is None:
             return None
@@ -124,7 +130,8 @@ finder = Finder()
 
 
 def put(package: ModuleType, names: tuple[str, ...]) -> None:
-    """Puts Lazy modules in their places in a package.  They can be loaded after `begin`."""
+    """Makes Lazy modules and sets them as attributes of the package.  They can be loaded once `begin` has been
+    called."""
     for name in names:
         full = f"{package.__name__}.{name}"
         _waiting[full] = module = Lazy(full)
@@ -132,5 +139,6 @@ def put(package: ModuleType, names: tuple[str, ...]) -> None:
 
 
 def begin() -> None:
-    """Has the import system ask the finder; last of all, since every import of a start would ask it in vain."""
+    """Installs the finder.  Called at the end of `import gort`, because every import before that would ask it in
+    vain."""
     sys.meta_path.insert(0, finder)

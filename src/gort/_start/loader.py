@@ -1,14 +1,16 @@
-"""Chooses the uncompiled core although the compiled one lies beside it (GORT_PURE=1).
+"""GORT_PURE=1: loads the uncompiled core even if the compiled one is there.
 
-`gort/__init__.py` calls `install()` before it imports anything else of gort, and only when GORT_PURE is set,
-so a normal start does not even read this file. After `install()`, every ``gort.*`` module is loaded from its
-``.py``; extension modules are not looked at.
+`gort/__init__.py` calls `install()` before it imports anything else of gort, and only if GORT_PURE is set, so a normal
+start does not even read this file.  After `install()`, every ``gort.*`` module is loaded from its ``.py``; extension
+modules are ignored.
 
-Invariant: a process has one core. Once a module of the compiled core has been loaded, choosing the other
-one would mix two sets of types, so `install()` refuses.
+Invariant: a process has one core.  Once a module of the compiled core has been loaded, the uncompiled core would bring
+a second set of types, so `install()` raises.
 
-Rejected: a path hook (it would change how every package on the path is found) and removing extension
-suffixes from `importlib.machinery` (the same, and for good).
+Rejected: a path hook (it would change how every package on the path is found); removing the extension suffixes from
+`importlib.machinery` (the same, for the rest of the process's life).
+
+What does not live here: the check of the compiled core (verify.py).
 """
 
 from __future__ import annotations
@@ -38,13 +40,13 @@ class PureFinder:
             spec = FileFinder(folder, (SourceFileLoader, SOURCE_SUFFIXES)).find_spec(fullname)
             if spec is not None and spec.loader is not None:
                 return spec
-        return None  # not ours after all: the ordinary finders give the ordinary error
+        return None  # there is no such module; the ordinary finders then raise the ordinary error
 
 
 def install() -> None:
     """Makes every later import of ``gort.*`` load the .py source.
 
-    Raises RuntimeError when a compiled module of gort is loaded already. Calling it twice is harmless.
+    Raises RuntimeError if a compiled module of gort has been loaded already.  A second call does nothing.
     """
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None) or ".py"

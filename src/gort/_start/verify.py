@@ -1,24 +1,25 @@
-"""Is the compiled core complete, and is it the one that was built from the sources beside it?  Asked at each start.
+"""Checks at each start that the compiled core is complete and was built from the sources beside it.
 
-`gort/__init__.py` calls `check` before it imports the first extension.  So nothing of a wrong extension runs: an import
-that fails half-way says nothing useful, and loading a truncated file ends the process with a signal.
+`gort/__init__.py` calls `check` before it imports the first extension, so that no code of a wrong extension runs.  An
+import that fails half-way gives no useful message, and loading a truncated file kills the process with a signal.
 
-setup.py leaves a record of each build in the package, one for each interpreter (`_build_cpython-311.marshal`).  It lists
-the extensions, each with its stamp, and the sources (the .py and .pxd of the hot modules, the headers), each with its
-length, its time and a hash.  A stamp is a digest of the C text, the headers and the flags that an extension was compiled
-from.  The linker writes it into the extension as its build id; `strip` leaves it there.
+setup.py writes a record of each build into the package, one for each interpreter (`_build_cpython-311.marshal`).  The
+record lists the extensions, each with its stamp, and the sources (the .py and .pxd of the hot modules, the headers),
+each with its length, modification time and hash.  A stamp is a digest of the C text, the headers and the flags from
+which an extension was compiled.  The linker writes it into the extension as its build id, and `strip` keeps it.
 
-What is found
+The check finds
 - An extension that is missing, truncated, of another build, or of a build from before there were records.
-- A source that has changed since the build.  It is read only where its time is not the recorded one (in a wheel: where it
-  is more than a minute younger than the record), so a start costs one look at each file, some 0.2 ms in all.
+- A source that has changed since the build.  It reads a source only if its time differs from the recorded one (in a
+  wheel: if it is more than a minute younger than the record).  So a start costs one stat of each file, some 0.2 ms in
+  all.
 - Extensions without a record.
 
-What is not found
+The check does not find
 - A byte that has changed inside an extension, behind its head.
-- A source that was changed but has the recorded length and time; in a wheel, one that was changed within a minute after
-  the installation and kept its length.
-- Outside Linux, where nobody writes a build id: an extension of another build, a truncated one.
+- A source that has changed but has the recorded length and time; in a wheel, one that changed within a minute after the
+  installation and kept its length.
+- Outside Linux, where the linker writes no build id: an extension of another build, or a truncated one.
 
 Rejected: a digest that each module exports (Python would have to load an extension to find out that it must not);
 comparing nothing but lengths of extensions (they come in pages, so a small change keeps the length; `strip` changes it);
@@ -41,12 +42,12 @@ if TYPE_CHECKING:
     # extensions: name, stamp, length; sources: name, length, time in ns, hash; facts of the build
     Record = tuple[list[tuple[str, bytes, int]], list[tuple[str, int, int, bytes]], dict[str, str]]
 
-HEAD = 1024  # bytes of an extension that are read: the build id comes right behind the program headers
-NO_STAMP = b""  # in the record: extensions of this platform have none
-SLACK_NS = 60_000_000_000  # the files of a wheel are unpacked within a minute
+HEAD = 1024  # the number of bytes read from an extension; the build id is right behind the program headers
+NO_STAMP = b""  # the record's stamp on a platform whose extensions have none
+SLACK_NS = 60_000_000_000  # an installer unpacks a wheel's files within a minute
 O_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
-extensions: list[str] = []  # what `check` has found to be right, as "wait/chan"; empty for the uncompiled core
+extensions: list[str] = []  # the extensions that `check` has accepted, as "wait/chan"; empty for the uncompiled core
 
 
 def record_name() -> str:
@@ -55,7 +56,7 @@ def record_name() -> str:
 
 
 def read(path: str) -> bytes:
-    """The whole of a file. Raises OSError."""
+    """Reads a whole file. Raises OSError."""
     fd = os.open(path, O_FLAGS)
     try:
         return os.read(fd, 1 << 24)
@@ -64,7 +65,7 @@ def read(path: str) -> bytes:
 
 
 def read_record(package: str) -> Record | None:
-    """The record of the build for this interpreter; None where nothing was compiled."""
+    """Reads the record of the build for this interpreter; None if nothing was compiled."""
     try:
         record: Record = marshal.loads(read(f"{package}/{record_name()}"))
     except FileNotFoundError:
@@ -73,14 +74,14 @@ def read_record(package: str) -> Record | None:
 
 
 def source_hash(path: str) -> bytes:
-    """The hash that the record has of a source: the one that Python itself has for its bytecode files."""
+    """The hash of a source as the record has it: the one that Python itself uses in its bytecode files."""
     return _imp.source_hash(0, read(path))
 
 
 def fault_of(path: str, stamp: bytes, length: int) -> str:
-    """What is wrong with an extension that must have this stamp; empty if nothing is.
+    """Returns what is wrong with an extension that must have this stamp, as the end of a sentence; "" if it is right.
 
-    An extension of another length than the recorded one can still be right: `strip` makes it shorter.
+    An extension whose length differs from the recorded one can still be right, because `strip` makes it shorter.
     """
     try:
         fd = os.open(path, O_FLAGS)
@@ -93,7 +94,7 @@ def fault_of(path: str, stamp: bytes, length: int) -> str:
         os.close(fd)
     if stamp in head and (found == length or stamp == NO_STAMP):
         return ""
-    # The table of sections is the last thing in an ELF file: where it begins, how many entries of what size it has.
+    # An ELF file ends with its table of sections.  The head says where that begins and how many entries it has.
     if head[4:5] == b"\2":
         begin, number, size = head[0x28:0x30], head[0x3C:0x3E], 64
     else:
@@ -105,9 +106,9 @@ def fault_of(path: str, stamp: bytes, length: int) -> str:
 
 
 def check(package: str) -> None:
-    """Raises ImportError if the compiled core in this package is incomplete or not that of its sources.
+    """Raises ImportError if the compiled core in this package is incomplete or was not built from its sources.
 
-    Where nothing was compiled there is nothing to say, and the uncompiled core runs.
+    If nothing was compiled it returns, and the uncompiled core runs.
     """
     runtime = f"{package}/_runtime"
     record = read_record(package)
@@ -136,14 +137,15 @@ def check(package: str) -> None:
 
 
 def changed(package: str, path: str, now: os.stat_result, time: int, digest: bytes) -> bool:
-    """Has a source of the recorded length changed? A wheel's record has no times: there its own time stands for them."""
+    """True when a source of the recorded length has changed. A wheel's record has no times (0); then the
+    time of the record itself is compared."""
     if not time and now.st_mtime_ns <= os.stat(f"{package}/{record_name()}").st_mtime_ns + SLACK_NS:
         return False
     return source_hash(path) != digest
 
 
 def stray_extensions(runtime: str) -> list[str]:
-    """Extensions that this interpreter would import from the rooms of the runtime."""
+    """The extensions that this interpreter would import from the rooms of the runtime."""
     suffixes = _imp.extension_suffixes()
     found = []
     for room in os.listdir(runtime):
@@ -156,7 +158,7 @@ def stray_extensions(runtime: str) -> list[str]:
 
 
 def refuse(faults: list[str]) -> NoReturn:
-    """One message for all that can be wrong, with what to do."""
+    """Raises the ImportError that lists the faults and says what to do."""
     shown = faults[:5]
     if len(faults) > len(shown):
         shown.append(f"and {len(faults) - len(shown)} more")

@@ -1,1 +1,1 @@
-"""The boot, from _rt0 to mstart; running a program and ending it; threads outside that wait."""
+"""Boots the runtime, from _rt0 to mstart; runs a program and ends it; gort.wait for threads outside the runtime."""

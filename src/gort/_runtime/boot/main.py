@@ -1,9 +1,13 @@
-"""Running a program and ending it.  Follows main in Go's runtime/proc.go.
+"""Runs a program and ends it.  Follows main in Go's runtime/proc.go.
 
-The end, in order: main returns (or something panics, or nothing can run any more); every M is told and leaves at its
-next scheduling point; the goroutines that are left are closed, so that their `finally` blocks run; async generators
-are closed; what the runtime held is let go.  A thread that sits in a blocking call when the program ends is not waited
-for beyond GRACE: it ends by itself when its call does, its goroutine raising Cancelled at its next operation.
+The end, in order.  Main returns, or a goroutine panics, or nothing can run any more.  request_exit tells every M, and
+each leaves its loop at its next scheduling point.  The remaining goroutines are closed, so that their `finally` blocks
+run, and then the async generators.  Last, the runtime's structures are freed.  A thread that is in a blocking call when
+the program ends is awaited for at most GRACE.  It ends by itself when its call does; its goroutine gets Cancelled at
+its next operation.
+
+What does not live here: the boot (rt0.py); the scheduler's loop (sched/proc.py); the signal handlers
+(watch/signals.py).
 """
 
 from __future__ import annotations
@@ -33,20 +37,20 @@ if TYPE_CHECKING:
 if debugvars.parse()["migration"] > 0:
     from gort._runtime.sched import migration  # noqa: F401  (replaces threading.RLock and threading.local)
 
-GRACE = 0.25  # seconds for the other threads to reach a scheduling point before the program ends without them
+GRACE = 0.25  # seconds that the other threads have to reach a scheduling point before the program ends without them
 
-_running = signals.running  # the runtimes that run now, for gort.wait and the dump of a test's time limit
-_last: Any = None  # the boot record of the latest one
+_running = signals.running  # the runtimes that run now, for gort.wait and for a dump when a test exceeds its time limit
+_last: Any = None  # the boot record of the newest runtime
 
 
 class MainDone(Done):
-    """Told when the main goroutine ends: the program ends with it, except after goexit."""
+    """The Done of the main goroutine: ends the program, except after goexit."""
 
     def __init__(self, s: Any) -> None:
         self.s = s
 
     def finished(self, goid: int, value: Any, exc: BaseException | None) -> None:
-        """Keeps main's result and ends the runtime."""
+        """Keeps main's result or exception and ends the runtime, after the async generators that are left."""
         s = self.s
         if isinstance(exc, Goexit):
             s.maingone = True
@@ -59,7 +63,7 @@ class MainDone(Done):
 
 
 class AgensDone(Done):
-    """Told when the async generators that were left have been closed: now the program ends."""
+    """The Done of the goroutine that closes the async generators that were left: ends the program."""
 
     def __init__(self, s: Any) -> None:
         self.s = s
@@ -70,20 +74,21 @@ class AgensDone(Done):
 
 
 def is_async(fn: Any) -> bool:
-    """Whether calling fn gives a coroutine: async functions, methods, partials of them, objects with async __call__."""
-    if type(fn) is FunctionType and fn.__code__.co_flags & CO_COROUTINE:  # what nearly every program gives
+    """True when a call of fn returns a coroutine: an async function or method, a partial of one, or an object with an
+    async __call__."""
+    if type(fn) is FunctionType and fn.__code__.co_flags & CO_COROUTINE:  # nearly every program takes this path
         return True
     import functools
     import inspect
 
     while isinstance(fn, functools.partial):
         fn = fn.func
-    call = getattr(type(fn), "__call__", None)  # noqa: B004  (looked at, not only asked for)
+    call = getattr(type(fn), "__call__", None)  # noqa: B004  (needed itself, so callable() is not enough)
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(call)
 
 
 def check_main(main: Any, procs: Any) -> None:
-    """Raises the error that names what is wrong with the arguments of run."""
+    """Raises TypeError or ValueError if the arguments of run are wrong.  The message says how to write the call."""
     if isinstance(main, CoroutineType):
         main.close()
         raise TypeError("gort.run takes the function, not a coroutine: write gort.run(main), not gort.run(main())")
@@ -100,13 +105,16 @@ def check_main(main: Any, procs: Any) -> None:
 
 
 def run(main: Callable[[*t.Ts], Coroutine[t.Any, t.Any, t.T]], *args: *t.Ts, procs: int | None = None) -> t.T:
-    """Boots the runtime, runs `await main(*args)` as the main goroutine and returns its result.
+    """Boots the runtime, runs `await main(*args)` as the main goroutine and returns its result.  Follows main (Go's
+    runtime/proc.go).
 
-    procs: how many Ps (default: GOMAXPROCS in the environment; else 1 under the GIL, the usable CPUs without it).
-    When main returns, goroutines that are left are closed (GeneratorExit at their await).  Raises what main raises;
-    Panic, from the original, when another goroutine ends with an exception that nobody catches; Deadlock when nothing
-    can run any more; RuntimeError inside a goroutine.  May be called again and again, from any thread.
-    Follows main (runtime/proc.go)."""
+    procs: the number of Ps (default: GOMAXPROCS in the environment; else 1 under the GIL, the usable CPUs without it).
+    When main returns, the remaining goroutines are closed (GeneratorExit at their await).  Any thread may call run, any
+    number of times.
+
+    Raises what main raises; Panic, with the original exception as __cause__, when another goroutine ends with an
+    uncaught exception; Deadlock when nothing can run any more; RuntimeError inside a goroutine, or if the system
+    refuses a thread for sysmon; TypeError or ValueError for wrong arguments."""
     check_main(main, procs)
     if runtime2.current_m() is not None:
         raise RuntimeError("gort.run inside a running gort runtime: await the function, or start it with gort.go")
@@ -153,7 +161,7 @@ def _run(main: Any, args: tuple[Any, ...], procs: int | None) -> Any:
 
 
 def outcome(s: Any) -> Any:
-    """The result of the program, or its end as an exception."""
+    """Returns the program's result, or raises the exception that ended it."""
     result, exc, fatal = s.result, s.exc, s.fatal
     s.result = s.exc = s.fatal = None
     try:
@@ -167,17 +175,17 @@ def outcome(s: Any) -> Any:
 
 
 def shutdown(s: Any, agens: AsyncGenerators) -> None:
-    """Ends a runtime; runs on m0's thread after its loop has returned."""
+    """Ends a runtime.  Runs on m0's thread after its loop has returned."""
     m0 = s.m0
     s.m0left = True
     handoff.request_exit(s)
     s.m0note.wakeup()
     deadline = time.monotonic_ns() + int(GRACE * 1e9)
     if s.sysmon is not None:
-        s.sysmon.join()  # first: it may be starting an M for a P that it has just retaken
+        s.sysmon.join()  # first, because sysmon may just be starting an M for a P that it has taken
     for m in list(s.allm):
         if m is not m0 and m.started:
-            # Another M may be between claiming this one and starting its thread (or failing to).
+            # Another M may have marked this one as started and not yet started its thread, or be failing to.
             while (m.thread is None or m.thread.ident is None) and m in s.allm and time.monotonic_ns() < deadline:
                 time.sleep(0.0005)
             if m.thread is not None and m.thread.ident is not None:
@@ -190,7 +198,8 @@ def shutdown(s: Any, agens: AsyncGenerators) -> None:
     if m0.p is None or m0.p.mid != m0.id:
         m0.p = None
         handoff.acquire_idle_p(s, m0)
-    stuck = {g.goid for m in list(s.allm) if m is not m0 and (g := m.curg) is not None}  # read once: theirs to change
+    # Goroutines on threads that did not leave.  Reads m.curg once, because those threads may change it.
+    stuck = {g.goid for m in list(s.allm) if m is not m0 and (g := m.curg) is not None}
     for g in list(s.allgs):
         if g.goid and g.goid not in stuck:
             close(s, m0, g)
@@ -198,7 +207,7 @@ def shutdown(s: Any, agens: AsyncGenerators) -> None:
 
 
 def close(s: Any, m: Any, g: Any) -> None:
-    """Closes one goroutine: takes it out of what it waits for and raises GeneratorExit at its await."""
+    """Closes the goroutine g: dequeues it from what it waits for and raises GeneratorExit at its await."""
     if g.waitop is not None:
         g.waitop.abort()
         g.waitop = None
@@ -228,7 +237,7 @@ def unraisable(exc: BaseException, obj: Any, what: str) -> None:
 
 
 def release(s: Any) -> None:
-    """Cuts the circles between the structures, so that they go now and not at the collector's next run."""
+    """Breaks the reference cycles between the structures, so that they are freed now and not by the collector later."""
     m0 = s.m0
     runtime2.bind_thread(None)
     m0.p = None
@@ -245,7 +254,8 @@ def release(s: Any) -> None:
 
 
 class External:
-    """Whether a thread outside the runtime is alive that could still send on a channel: then nothing is a deadlock."""
+    """Returns True when called while a thread outside the runtime is alive.  Such a thread could still send on a
+    channel, so there is no deadlock yet."""
 
     def __init__(self, s: Any) -> None:
         self.s = s
@@ -254,14 +264,15 @@ class External:
     def __call__(self) -> bool:
         s = self.s
         own = {self.home} | {m.thread for m in list(s.allm)}
-        watch = s.sysmon.ident if s.sysmon is not None else None  # known to threading once it calls a user's function
+        watch = s.sysmon.ident if s.sysmon is not None else None  # threading lists it once it has run a user's callback
         return s.nexternal > 0 or any(
             thread not in own and thread.ident != watch and thread.is_alive() for thread in threading.enumerate()
         )
 
 
 class AsyncGenerators:
-    """The async generators that goroutines have begun: closed in a goroutine when dropped, or at the program's end."""
+    """The async generators that goroutines have begun.  One that is dropped half-way is closed in a goroutine; the
+    others are closed at the program's end."""
 
     def __init__(self, s: Any) -> None:
         self.s = s
@@ -270,18 +281,18 @@ class AsyncGenerators:
         self.closing = WaitGroup()
 
     def firstiter(self, agen: Any) -> None:
-        """A generator is iterated for the first time."""
+        """The interpreter's firstiter hook: records a generator at its first iteration."""
         with self.lock:
             self.live.add(agen)
 
     def finalizer(self, agen: Any) -> None:
-        """A generator was dropped half-way: its aclose() runs in a goroutine of its own."""
+        """The interpreter's finalizer hook: runs aclose() of a generator that was dropped half-way, in a goroutine."""
         if not self.s.exiting:
             self.closing.add(1)
             newproc.newproc(self.s, _aclose, (agen,), None, Quiet(self), True)
 
     async def close_all(self) -> None:
-        """Closes every one that is left, as a goroutine: their `finally` blocks may wait."""
+        """Closes every generator that is left.  Runs as a goroutine, so that their `finally` blocks can wait."""
         with self.lock:
             live = list(self.live)
         for agen in live:
@@ -293,7 +304,8 @@ class AsyncGenerators:
         await self.closing.wait()
 
     def close(self, m: Any) -> None:
-        """Closes what is left, on this thread; an await that would wait raises RuntimeError there."""
+        """Closes the generators that are left, on m0's thread m, without a scheduler.  An await that would have to wait
+        raises Stopping there, a RuntimeError."""
         with self.lock:
             live = list(self.live)
         for agen in live:
@@ -315,23 +327,23 @@ async def _aclose(agen: Any) -> None:
 
 
 class Quiet(Done):
-    """Told of the end of a goroutine that the runtime started itself: an exception is reported, the program goes on."""
+    """The Done of a goroutine that closes an async generator: an exception is reported, and the program goes on."""
 
     def __init__(self, agens: AsyncGenerators) -> None:
         self.agens = agens
 
     def finished(self, goid: int, value: Any, exc: BaseException | None) -> None:
-        """Reports an exception as Python does for finalizers."""
+        """Reports an exception through sys.unraisablehook, as Python does for finalizers."""
         if exc is not None and not isinstance(exc, (GeneratorExit, Goexit)):
             unraisable(exc, None, "an async generator's finalizer raised")
         self.agens.closing.done()
 
 
 def _after_fork() -> None:
-    """In a forked child only this thread goes on: there is no runtime any more, whatever stood on its stack."""
+    """Gives every runtime up in a forked child, where only this thread goes on."""
     for s in _running:
         s.exiting = True
-        s.sysmon = None  # its lock stays taken for ever
+        s.sysmon = None  # its thread is gone, so its lock would never be released
         s.fatal = RuntimeError("gort: a runtime does not survive os.fork; in the child call gort.run anew, or os._exit")
     _running.clear()
     runtime2.bind_thread(None)
@@ -343,7 +355,8 @@ if hasattr(os, "register_at_fork"):
 
 
 def current(what: str) -> Any:
-    """The sched of the goroutine that runs here, for functions that need a runtime."""
+    """The sched of the running goroutine.  Raises RuntimeError outside a goroutine, with `what` as the caller's
+    name."""
     m = runtime2.current_m()
     if m is None or m.curg is None:
         raise RuntimeError(f"{what} outside a running gort runtime: start one with gort.run(main)")

@@ -1,8 +1,8 @@
 """The boot, from top to bottom: entry, rt0_go, check, args, osinit, schedinit, newproc(main), mstart.  Follows
 rt0_linux_amd64.s, asm_amd64.s (rt0_go), runtime1.go (check, args) and proc.go (schedinit) of Go's runtime.
 
-Every step does something or says why it has nothing to do here (status "skipped"); each is timed and leaves what it
-established in the record that `gort boot` prints.  The order is Go's.
+The order of the steps is Go's.  Each step does its work, or says why there is none here (status "skipped").  Each is
+timed, and writes what it found to the record that `gort boot` prints.
 
 What does not live here: running and ending a program (main.py).
 """
@@ -27,7 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-MAXMCOUNT = 10000  # as in Go: a program with more threads than this has lost control of them
+MAXMCOUNT = 10000  # Go's limit on threads: a program that needs more has most likely a bug
 
 
 class Record:
@@ -39,11 +39,11 @@ class Record:
         self._echo = echo
 
     def step(self, name: str) -> Step:
-        """`with rec.step(name) as d:` times a step; the body fills in the details."""
+        """`with rec.step(name) as d:` times a step.  The body writes the details to d."""
         return Step(self, name)
 
     def began(self, name: str) -> dict[str, Any]:
-        """A step has begun: its entry."""
+        """Appends the entry of a step that begins, inside the innermost open one, and returns it."""
         entry: dict[str, Any] = {
             "name": name,
             "parent": self._open[-1] if self._open else None,
@@ -56,19 +56,19 @@ class Record:
         return entry
 
     def ended(self, entry: dict[str, Any]) -> None:
-        """The innermost step has ended."""
+        """Closes the innermost open step, whose entry this is."""
         self._open.pop()
         if self._echo:
             sys.stderr.write(f"init {entry['name']} @{entry['ns']} ns {entry['detail']}\n")
 
     def skip(self, name: str, reason: str) -> None:
-        """A step of Go's that has nothing to do here."""
+        """Records a step of Go's boot for which gort has nothing to do, and the reason."""
         parent = self._open[-1] if self._open else None
         self.steps.append({"name": name, "parent": parent, "status": "skipped", "ns": 0, "detail": {"reason": reason}})
 
 
 class Step:
-    """The time between the beginning and the end of a step."""
+    """The context manager that times one step."""
 
     def __init__(self, record: Record, name: str) -> None:
         self.record = record
@@ -88,7 +88,9 @@ class Step:
 
 
 def rt0(procs: int | None = None) -> Any:
-    """Boots: returns the sched of a new runtime, with this thread as m0 and its P acquired, nothing running yet."""
+    """Boots a runtime and returns its sched.  The calling thread is then m0 and owns a P; nothing runs yet.
+
+    Raises ValueError for an impossible number of Ps."""
     debug = debugvars.parse()
     rec = Record(echo=bool(debug["inittrace"]))
     s = runtime2.Sched()
@@ -115,7 +117,7 @@ def rt0(procs: int | None = None) -> Any:
 
 
 def rt0_go(s: Any, m0: Any, rec: Record, d: dict[str, Any]) -> None:
-    """g0 gets this thread's real stack bounds; the processor is identified."""
+    """Makes m0's g0 with this thread's real stack bounds, and identifies the processor."""
     m0.g0 = runtime2.G()
     m0.g0.system = True
     m0.g0.sched = s
@@ -131,7 +133,8 @@ def rt0_go(s: Any, m0: Any, rec: Record, d: dict[str, Any]) -> None:
 
 
 def settls(m0: Any, d: dict[str, Any]) -> None:
-    """The thread-local slot of m0: 0x123 is stored through it, read back, and must not be seen by another thread."""
+    """Checks thread-local storage, as Go does: stores 0x123 in this thread's slot, reads it back, and makes sure that
+    another thread does not see it."""
     seen = machine.tls_check(0x123)
     if seen != (0x123, 0):
         throw(f"runtime: thread-local storage is broken: own thread reads {seen[0]:#x}, another reads {seen[1]:#x}")
@@ -139,7 +142,7 @@ def settls(m0: Any, d: dict[str, Any]) -> None:
 
 
 def bind(s: Any, m0: Any, d: dict[str, Any]) -> None:
-    """g0 and m0 know each other, and getg() finds g0 through thread-local storage."""
+    """Links g0 and m0 to each other, and checks that getg() finds g0 through thread-local storage."""
     m0.sched = s
     machine.adopt(m0)
     if runtime2.getg() is not m0.g0:
@@ -149,7 +152,7 @@ def bind(s: Any, m0: Any, d: dict[str, Any]) -> None:
 
 
 def check(d: dict[str, Any]) -> None:
-    """What the runtime relies on, tried out."""
+    """Checks what the runtime relies on: the clock, locks, and coroutines.  Ends the process if one of them fails."""
     now = nanotime()
     for _ in range(3):
         later = nanotime()
@@ -181,12 +184,12 @@ def check(d: dict[str, Any]) -> None:
 
 
 def args(d: dict[str, Any]) -> None:
-    """What the kernel handed to the process besides argv: the auxiliary vector."""
+    """Records the executable and the auxiliary vector, which the kernel passes to the process besides argv."""
     d.update(executable=sys.executable, auxv=machine.auxv())
 
 
 def osinit(s: Any, d: dict[str, Any]) -> None:
-    """CPUs, page sizes."""
+    """Reads the number of CPUs and the page sizes."""
     s.ncpu = debugvars.num_cpu()
     d.update(
         ncpu=s.ncpu,
@@ -197,7 +200,7 @@ def osinit(s: Any, d: dict[str, Any]) -> None:
 
 
 def schedinit(s: Any, m0: Any, rec: Record, debug: dict[str, int], procs: int | None) -> None:
-    """The scheduler's global state, m0, and the Ps.  Follows schedinit (proc.go) in order."""
+    """Makes the scheduler's global state, m0 and the Ps, in the order of Go's schedinit (proc.go)."""
     with rec.step("lockInit") as d:
         ranks = sorted(lockrank.LOCK_NAMES)
         d.update(ranks={lockrank.LOCK_NAMES[r]: r for r in ranks}, checked=lockrank.CHECKED)
@@ -260,10 +263,10 @@ def schedinit(s: Any, m0: Any, rec: Record, debug: dict[str, int], procs: int | 
 
 
 def moduledataverify() -> dict[str, Any]:
-    """Every hot module that is loaded must be compiled, or none of them.
+    """Checks that either all hot modules that are loaded are compiled, or none.
 
-    Whether the compiled core is complete and fits its sources was asked before any of it was loaded
-    (`gort/_start/verify.py`). Raises RuntimeError where it was changed since then.
+    `gort/_start/verify.py` has checked, before any of them was loaded, that the compiled core is complete and fits its
+    sources.  Raises RuntimeError if files have changed since then.
     """
     loaded = [name for name in verify.extensions if f"gort._runtime.{name.replace('/', '.')}" in sys.modules]
     files = [sys.modules[f"gort._runtime.{name.replace('/', '.')}"].__file__ or "" for name in loaded]
@@ -281,7 +284,8 @@ def moduledataverify() -> dict[str, Any]:
 
 
 def mcommoninit(s: Any, m0: Any) -> None:
-    """m0's id, seed, note and gsignal; the head of allm; the lists that every M and P needs."""
+    """Gives m0 its id, note and gsignal and makes it the first entry of allm; makes the lists that every M and P
+    needs."""
     s.allm = []
     s.allp = []
     s.oldallps = []
@@ -304,14 +308,14 @@ def mcommoninit(s: Any, m0: Any) -> None:
 
 
 def newproc_main(s: Any, fn: Any, arguments: tuple[Any, ...], done: Any) -> None:
-    """The first goroutine: runtime.main around the program's main."""
+    """Makes the main goroutine, which runs fn(*arguments) (in Go, runtime.main around the program's main)."""
     with s.record.step("newproc") as d:
         s.maing, s.maingoid = newproc.newproc_from(s, fn, arguments, None, done, None, -1)
         d.update(goid=s.maingoid, fn=getattr(fn, "__qualname__", repr(fn)))
 
 
 def mstart0(s: Any) -> None:
-    """m0 starts sysmon and enters the scheduler; returns when the runtime exits."""
+    """Starts sysmon and runs the scheduler's loop on m0, until the runtime exits."""
     with s.record.step("mstart") as d:
         sysmon.start(s)
         d.update(m=0, sysmon="started")
@@ -319,7 +323,7 @@ def mstart0(s: Any) -> None:
 
 
 def state(s: Any) -> dict[str, Any]:
-    """ncpu, GOMAXPROCS, every M and P: the state after the boot, as data."""
+    """The state of the runtime as data: ncpu, GOMAXPROCS, every M and P.  `gort boot` prints it."""
     m0 = s.m0
     return {
         "ncpu": s.ncpu,

@@ -1,7 +1,9 @@
-"""gort.wait: an operation, or a coroutine, waited for by a thread instead of a goroutine.
+"""gort.wait: a thread, instead of a goroutine, waits for an operation or a coroutine.
 
-From a plain-function goroutine the P is handed on first; from a thread outside the runtime there is none.  The thread
-is represented in wait queues by a G of its own whose note is what `ready` wakes.
+A plain-function goroutine hands its P off before it sleeps; a thread outside the runtime has none.  In wait queues a G
+of its own represents the thread (handoff.thread_g), and `ready` wakes that G's note.
+
+What does not live here: how a goroutine waits (core/op.py).
 """
 
 from __future__ import annotations
@@ -30,12 +32,15 @@ if TYPE_CHECKING:
 
 
 def wait(what: Awaitable[t.T], timeout: float | None = None) -> t.T:
-    """Blocks this thread until an operation or a coroutine is done, and returns its result: for plain-function
+    """Blocks this thread until an operation or a coroutine is done, and returns its result.  For plain-function
     goroutines and for threads outside the runtime.
 
-    A coroutine runs as a goroutine of this goroutine's runtime, or of the only one that runs.  timeout is in seconds:
-    TimeoutError when it passes; the operation has had no effect then, the coroutine is cancelled.  RuntimeError inside
-    an async goroutine (await it there) and where no runtime can be found; TypeError for what cannot be awaited."""
+    A coroutine runs as a goroutine: in the runtime of the calling goroutine, or in the only runtime that runs.  timeout
+    is in seconds.
+
+    Raises what the operation or the coroutine raises.  Raises TimeoutError when the timeout has passed; then the
+    operation has had no effect, and the coroutine has been cancelled.  Raises RuntimeError inside an async goroutine
+    (use await there), if no runtime can be found, and if the runtime stops; TypeError if `what` cannot be awaited."""
     m = runtime2.current_m()
     if m is not None and m.curg is not None and m.curg.coro is not None:
         _drop(what)
@@ -56,14 +61,15 @@ def _is_awaitable(what: Any) -> bool:
 
 def _drop(what: Any) -> None:
     if isinstance(what, runtime2.Op):
-        if what.state == OP_NEW:  # another goroutine may be waiting for it
+        if what.state == OP_NEW:  # else another goroutine may be waiting on it
             what.state = OP_DONE
     elif isinstance(what, CoroutineType):
         what.close()
 
 
 def _timers(op: Any) -> list[Any]:
-    """The timers whose channels op waits on: nobody else fires them for a foreign thread."""
+    """The timers whose channels op waits on.  A thread outside the runtime must fire them itself, because it has no P
+    whose heap they could be in."""
     cases = op.c if isinstance(op, SelectOp) else (op,)
     return [case.c.timer for case in cases if isinstance(case, ChanOp) and case.c.timer is not None]
 
@@ -88,12 +94,13 @@ def _wait_op(op: Any, limit: int | None, m: Any) -> Any:
 
 
 def _sleep(op: Any, g: Any, s: Any, m: Any, deadline: int | None, timers: list[Any]) -> None:
-    """Sleeps until op is done; raises TimeoutError, or what interrupted it, after taking op back."""
+    """Sleeps until op is done.  Raises TimeoutError, KeyboardInterrupt or RuntimeError (the runtime stops), and takes
+    op out of its queue first."""
     if m is not None:
         handoff.entersyscall(m)
         s.waiters.add(g.note)
         if s.exiting:
-            g.note.wakeup()  # request_exit may have looked at the waiters before
+            g.note.wakeup()  # request_exit may have read s.waiters before we were in it
         if deadline is None:
             handoff.count_parked(g)
     try:
@@ -114,7 +121,7 @@ def _sleep(op: Any, g: Any, s: Any, m: Any, deadline: int | None, timers: list[A
             if deadline is not None and nanotime() >= deadline:
                 if op.abort():
                     raise TimeoutError(f"{describe(op)} took longer than the timeout of gort.wait")
-                deadline = None  # it is done: the wake-up is on its way
+                deadline = None  # op has completed just now, so the wake-up is on its way
     except KeyboardInterrupt:
         op.abort()
         raise
@@ -126,7 +133,8 @@ def _sleep(op: Any, g: Any, s: Any, m: Any, deadline: int | None, timers: list[A
 
 
 def _without_runtime(op: Any, limit: int | None) -> Any:
-    """Operations that concern only the waiting thread itself."""
+    """Does an operation that concerns only the calling thread, which is outside the runtime: sleep, blocking,
+    gosched."""
     if isinstance(op, SleepOp):
         if limit is not None and limit < op.when:
             time.sleep(max(0, limit) / 1e9)
@@ -151,13 +159,13 @@ def _only_runtime(what: str) -> Any:
 
 
 class _Result(Done):
-    """Told of the end of the goroutine that runs the awaited coroutine."""
+    """The Done of the goroutine that runs the coroutine: keeps the result and wakes the waiting thread."""
 
     def __init__(self, g: Any) -> None:
-        self.g = g  # stands for the waiting thread
+        self.g = g  # the thread_g of the waiting thread
         self.value: Any = None
         self.exc: BaseException | None = None
-        self.done: Any = False  # set by another thread: nothing may be concluded from an earlier look
+        self.done: Any = False  # Any, because another thread sets it: a type checker must not infer it from a test
 
     def finished(self, goid: int, value: Any, exc: BaseException | None) -> None:
         self.value, self.exc, self.done = value, exc, True
@@ -189,7 +197,7 @@ def _wait_coroutine(what: Any, limit: int | None, m: Any) -> Any:
         handoff.entersyscall(m)
         s.waiters.add(waiter.note)
         if s.exiting:
-            waiter.note.wakeup()  # perhaps nobody runs the coroutine any more, nor abandons it
+            waiter.note.wakeup()  # the runtime may neither run the coroutine any more nor call abandoned() for it
         if limit is None:
             handoff.count_idle(waiter)
     try:
