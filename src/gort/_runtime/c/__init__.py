@@ -1,1 +1,2 @@
-"""What C gives the hot modules: the headers, their .pxd, and the same names for the uncompiled core."""
+"""The C code that the hot modules use: the headers, their .pxd, and Python functions of the same names for the
+uncompiled core."""

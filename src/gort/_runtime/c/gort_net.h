@@ -1,11 +1,12 @@
 /* gort_net.h: the system calls of the netpoller and of descriptors, for the compiled core.
  *
- * What lives here: one function per system call, each of which never blocks (epoll's wait apart), and two atomic
- * operations.  What does not: any decision; netpoll.py and fd.py make those.  net.py holds the stand-ins
- * of the same names for the uncompiled core.
+ * What lives here: one function for each system call, none of which blocks except epoll_wait; and a few atomic
+ * operations.  What does not: any decision; netpoll.py and fd.py make those.  net.py has functions of the same names
+ * for the uncompiled core.
  *
- * Results: NET_AGAIN means that the call would have to wait; -1 (or NULL) means that a Python exception is set.
- * Copies of up to NET_HOLD bytes are made with the thread attached: letting the GIL go costs more than they do.
+ * Results: NET_AGAIN means that the call would block; -1 (or NULL) means that a Python exception is set.
+ * A call that copies at most NET_HOLD bytes keeps the GIL, because to release and take it would cost more than the
+ * copy.
  */
 #ifndef GORT_NET_H
 #define GORT_NET_H
@@ -65,7 +66,8 @@ static inline void net_epoll_del(int epfd, int fd) {
     epoll_ctl(epfd, EPOLL_CTL_DEL, fd, &ev);
 }
 
-/* How many events; they stay readable in this thread until its next call.  delay in ns: 0 looks, -1 waits. */
+/* Returns the number of events, which this thread can read until its next call.  delay in ns; 0: does not wait, -1:
+ * waits without limit. */
 static inline int net_epoll_wait(int epfd, int64_t delay) {
     int n;
     if (delay == 0) {
@@ -80,7 +82,7 @@ static inline int net_epoll_wait(int epfd, int64_t delay) {
     if (n < 0 && errno == ENOSYS)
 #endif
     {
-        /* Milliseconds, rounded up: waking early would only spin until the timer is due. */
+        /* Milliseconds, rounded up, because a thread that wakes too early would spin until the timer is due. */
         int64_t ms = delay < 0 ? -1 : (delay + 999999) / 1000000;
         n = epoll_wait(epfd, events, NET_EVENTS, ms > INT_MAX ? INT_MAX : (int)ms);
     }
@@ -106,13 +108,14 @@ static inline void net_store(int *p, int v) { __atomic_store_n(p, v, __ATOMIC_SE
 static inline int net_swap(int *p, int v) { return __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST); }
 static inline void net_add(int *p, int v) { __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST); }
 
-/* list[i], or None beyond its end.  Without the GIL another thread may be storing there, or growing the list. */
+/* list[i], or None beyond the list's end.  Without the GIL another thread may store there, or append, at the same
+ * time. */
 static inline PyObject *net_item(PyObject *list, Py_ssize_t i) {
     if (i >= PyList_GET_SIZE(list)) Py_RETURN_NONE;
 #ifdef Py_GIL_DISABLED
     PyObject *v = PyList_GetItemRef(list, i);
     if (v != NULL) return v;
-    PyErr_Clear();                                        /* it has been emptied meanwhile */
+    PyErr_Clear();                                        /* another thread has emptied the list meanwhile */
     Py_RETURN_NONE;
 #else
     return Py_NewRef(PyList_GET_ITEM(list, i));
@@ -126,8 +129,8 @@ static inline ssize_t net_recv_raw(int fd, void *buf, size_t n, int sock) {
     return r;
 }
 
-/* Up to n bytes; None when it would block.  Small reads go through a buffer of the thread's, so that a generous n costs
- * nothing: the result has exactly the size that came. */
+/* Reads up to n bytes; None when the call would block.  Small reads go through a buffer of the thread, and the result
+ * has exactly the size that was read.  So a large n costs nothing. */
 static inline PyObject *net_read(int fd, Py_ssize_t n, int sock) {
     ssize_t r;
     if (n <= NET_HOLD) {
@@ -188,7 +191,7 @@ static inline ssize_t net_send_raw(int fd, const void *buf, size_t n, int sock) 
     return r;
 }
 
-/* Writes data from `skip` on; how many bytes the kernel took. */
+/* Writes data from `skip` on.  Returns the number of bytes that the kernel took. */
 static inline Py_ssize_t net_write(int fd, PyObject *data, Py_ssize_t skip, int sock) {
     Py_buffer view;
     ssize_t r;
@@ -212,7 +215,7 @@ static inline Py_ssize_t net_write(int fd, PyObject *data, Py_ssize_t skip, int 
     return net_sent(r, e);
 }
 
-/* The same for a tuple of buffers, gathered by one call of up to NET_IOV of them. */
+/* The same for a tuple of buffers.  One call takes up to NET_IOV of them. */
 static inline Py_ssize_t net_writev(int fd, PyObject *parts, Py_ssize_t skip, int sock) {
     Py_buffer views[NET_IOV];
     struct iovec iov[NET_IOV];
@@ -247,7 +250,8 @@ static inline Py_ssize_t net_writev(int fd, PyObject *parts, Py_ssize_t skip, in
     return net_sent(r, e);
 }
 
-/* (descriptor, the peer's address as the kernel gives it), or None when nobody waits to be accepted. */
+/* Accepts a connection: (descriptor, the peer's address as the kernel gives it).  None when no connection is
+ * pending. */
 static inline PyObject *net_accept(int fd, PyObject *sock) {
     struct sockaddr_storage addr;
     socklen_t len = sizeof addr;
@@ -256,7 +260,7 @@ static inline PyObject *net_accept(int fd, PyObject *sock) {
     do {
         len = sizeof addr;
         c = accept4(fd, (struct sockaddr *)&addr, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        /* ECONNABORTED: the peer went away before it was accepted. */
+        /* ECONNABORTED: the peer has closed the connection before it was accepted. */
     } while (c < 0 && (errno == EINTR || errno == ECONNABORTED));
     if (c >= 0) {
         PyObject *result = Py_BuildValue("(iy#)", c, (char *)&addr, (Py_ssize_t)(len > sizeof addr ? sizeof addr : len));

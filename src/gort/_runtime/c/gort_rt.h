@@ -1,8 +1,8 @@
-/* gort_rt.h: the few lines of C that pure Python mode cannot say.
+/* gort_rt.h: the C code of the core that Cython's pure Python mode cannot express.
  *
- * What lives here: the scheduler's lock, the thread-local M slot, resuming a coroutine without making a StopIteration,
- * installing am_send on an operation type, clocks, stack bounds.  What does not: any scheduling decision.
- * rt.py holds the stand-ins of the same names for the uncompiled core.
+ * What lives here: the scheduler's lock, the thread-local M slot, the resumption of a coroutine without a
+ * StopIteration, am_send and the free list of operations, clocks, stack bounds, public names of compiled classes.  What
+ * does not: any scheduling decision.  rt.py has functions of the same names for the uncompiled core.
  */
 #ifndef GORT_RT_H
 #define GORT_RT_H
@@ -31,34 +31,35 @@
 #endif
 
 /* ---- shared state -------------------------------------------------------------------------------------------
- * Each extension module includes this header, so a plain static would exist once per module.  One module (runtime2)
- * owns the state and exports it as a capsule; the others fetch the pointer when they are imported. */
+ * Each extension module includes this header, so a plain static variable would exist once per module.  One module
+ * (runtime2) owns the state and exports it as a capsule; the others fetch the pointer when they are imported. */
 typedef struct gort_shared {
     int lockrank;                                         /* GODEBUG=lockrank=1 */
     void (*rank_acquire)(void *lock, int rank);
     void (*rank_release)(void *lock, int rank);
     PyObject *(*getm)(void);                              /* borrowed; NULL where the thread is no M */
     void (*setm)(PyObject *);
-    ptrdiff_t tls_m;                                      /* where the M slot lies, from the thread pointer */
-    int (*op_send)(PyObject *, PyObject *, PyObject **);  /* op.py's am_send, once that is imported */
+    ptrdiff_t tls_m;                                      /* the M slot's distance from the thread pointer */
+    int (*op_send)(PyObject *, PyObject *, PyObject **);  /* op.py's am_send, set when op.py is imported */
 } gort_shared;
 
 static gort_shared *gort_sh = NULL;
-/* Copies of what never changes once the owner is imported: one load instead of two on every lock and every operation. */
+/* Copies of two fields that never change once the owner is imported.  They save a load at every lock and operation. */
 static int gort_lockrank = 0;
 static ptrdiff_t gort_tls_m_at = 0;
 
 #if defined(_MSC_VER)
 #define GORT_TLS static __declspec(thread)
 #elif defined(__linux__)
-/* initial-exec: one load, no call to __tls_get_addr; 8 bytes fit the surplus that every libc keeps for this. */
+/* initial-exec: one load and no call of __tls_get_addr.  Every libc reserves some space for such variables of libraries
+ * that are loaded later; ours fit. */
 #define GORT_TLS static __thread __attribute__((tls_model("initial-exec")))
 #else
 #define GORT_TLS static __thread
 #endif
 
-/* With the initial-exec model a thread-local variable lies at one distance from the thread pointer in every thread, so
- * the other modules need no call to read the owner's. */
+/* With the initial-exec model a thread-local variable has the same distance from the thread pointer in every thread, so
+ * the other modules can read the owner's without a call. */
 #if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__)) && defined(__has_builtin)
 #if __has_builtin(__builtin_thread_pointer)
 #define GORT_TLS_DIRECT 1
@@ -84,7 +85,7 @@ static void (*gort_rank_throw)(int held, int wanted, int same) = NULL;
 static void gort_rank_acquire_impl(void *lock, int rank) {
     gort_held *h = &gort_tls_held;
     for (int i = 0; i < h->n; i++) {
-        /* Locks of one rank may nest only upwards in address: the order in which select takes its channels. */
+        /* Locks of the same rank are acquired in the order of their addresses, as select does with its channels. */
         int bad = h->rank[i] > rank || (h->rank[i] == rank && h->lock[i] >= lock);
         if (bad && gort_rank_throw) {
             gort_rank_throw(h->rank[i], rank, h->rank[i] == rank);
@@ -136,14 +137,14 @@ static inline void rt_set_lockrank(int on) { gort_owned.lockrank = gort_lockrank
 static inline void rt_set_rank_throw(void (*f)(int, int, int)) { gort_rank_throw = f; }
 #else
 static inline int rt_import(void) {
-    /* Not PyCapsule_Import: that walks attributes from the package, which is half imported at this point. */
+    /* Not PyCapsule_Import, which looks attributes up from the package on, and that is half imported at this point. */
     PyObject *module = PyImport_ImportModule("gort._runtime.core.runtime2");
     if (module == NULL) return -1;
     PyObject *capsule = PyObject_GetAttrString(module, "_rt");
     Py_DECREF(module);
     if (capsule == NULL) return -1;
     gort_sh = (gort_shared *)PyCapsule_GetPointer(capsule, "gort._runtime.core.runtime2._rt");
-    Py_DECREF(capsule);                                   /* the module keeps it */
+    Py_DECREF(capsule);                                   /* the module keeps it alive */
     if (gort_sh == NULL) return -1;
     gort_lockrank = gort_sh->lockrank;
     gort_tls_m_at = gort_sh->tls_m;
@@ -161,14 +162,15 @@ static inline PyObject *rt_getm(void) {
 static inline void rt_setm(PyObject *m) { gort_sh->setm(m); }
 
 /* ---- the lock -----------------------------------------------------------------------------------------------
- * Without the GIL: a word in memory and a futex.  Who must wait detaches its thread state first, so that a stop-the-world
- * of the collector is never held up, and takes the lock only when it is attached again, so that nobody holds it through
- * one.  Not PyMutex, which gives the CPU away forty times before it sleeps, like CPython's other locks (see notes below).
- * With the GIL: nothing, because no critical section of the core runs Python code, allocates an object that the collector
- * tracks, or drops the last reference to a user's value; HACKING.md states that rule. */
+ * Without the GIL: a word in memory and a futex.  A thread that must wait detaches its thread state first, so that it
+ * never delays a stop-the-world of the collector.  It acquires the lock only after it has attached again, so that no
+ * thread holds a lock through a stop-the-world.
+ * Rejected: PyMutex, which yields the CPU forty times before it sleeps, like CPython's other locks (see "notes" below).
+ * With the GIL: nothing, because no critical section of the core runs Python code, allocates an object that the
+ * collector tracks, or drops the last reference to a user's value; HACKING.md states that rule. */
 #if defined(Py_GIL_DISABLED) && defined(__linux__)
-typedef int rt_mutex;                                     /* 0 free, 1 taken, 2 taken and somebody may be asleep */
-#define GORT_SPIN 100                                     /* looks before the sleep: a critical section is some 100 ns */
+typedef int rt_mutex;                                     /* 0: free, 1: held, 2: held, and a thread may be asleep */
+#define GORT_SPIN 100                                     /* tries before the sleep: a critical section takes 100 ns */
 static __attribute__((noinline, unused)) void gort_lock_contended(rt_mutex *m) {
     for (int i = 0; i < GORT_SPIN; i++) {
         int none = 0;
@@ -217,10 +219,11 @@ static inline void rt_unlock(rt_mutex *m, int rank) {
 }
 
 /* ---- notes --------------------------------------------------------------------------------------------------
- * What a thread sleeps on.  Not a Python lock: from 3.13 on, without the GIL, that gives the CPU away forty times before
- * it sleeps, and where others compute that is forty of their slices, a tenth of a second, in which no wake-up is seen. */
+ * A thread sleeps on a note.  Rejected: a Python lock.  From 3.13 on, without the GIL, it yields the CPU forty times
+ * before it sleeps.  If other threads compute, that takes forty of their time slices, a tenth of a second, during which
+ * the thread notices no wake-up. */
 #ifdef __linux__
-static inline int rt_note_sleep(int *note, int64_t ns) {   /* ns < 0: for ever.  1: woken, which is consumed */
+static inline int rt_note_sleep(int *note, int64_t ns) {   /* ns < 0: no limit.  1: woken; consumes the wake-up */
     struct timespec ts = { ns / 1000000000, ns % 1000000000 };
     if (__atomic_exchange_n(note, 0, __ATOMIC_ACQ_REL)) return 1;
     Py_BEGIN_ALLOW_THREADS
@@ -270,9 +273,9 @@ static inline int64_t rt_nanotime(void) {
 }
 
 /* ---- resuming a goroutine ----------------------------------------------------------------------------------
- * The coroutine runs in the goroutine's own contextvars context.  The thread state's context pointer is swapped
- * directly (as greenlet does): entering a Context object would cost an allocation per goroutine even where no
- * variable is ever set.  *ctx owns its reference and may be NULL: a context that nobody has needed yet. */
+ * The coroutine runs in the goroutine's own contextvars context.  We swap the thread state's context pointer (as
+ * greenlet does), because Context.run would need a Context object for each goroutine even if no variable is ever set.
+ * *ctx owns its reference; NULL is a context that was never used. */
 static inline void rt_swap_context_of(PyThreadState *ts, PyObject **ctx) {
     PyObject *old = ts->context;
     if (old != *ctx) {
@@ -283,13 +286,13 @@ static inline void rt_swap_context_of(PyThreadState *ts, PyObject **ctx) {
 }
 static inline void rt_swap_context(PyObject **ctx) { rt_swap_context_of(PyThreadState_GET(), ctx); }
 
-/* The context a child inherits: a copy of the current one, or NULL where there is none to copy. */
+/* The context that a new goroutine inherits: a copy of the current one, or NULL if the thread has none. */
 static inline PyObject *rt_copy_context(void) {
     if (PyThreadState_GET()->context == NULL) return NULL;
     return PyContext_CopyCurrent();
 }
 
-/* The same as an object; None where there is none to copy. */
+/* The same as an object; None if the thread has no context. */
 static inline PyObject *rt_copy_context_object(void) {
     if (PyThreadState_GET()->context == NULL) Py_RETURN_NONE;
     return PyContext_CopyCurrent();
@@ -307,18 +310,20 @@ static inline int rt_resume(PyObject *coro, PyObject **ctx, PyObject **result) {
     return (int)r;                                        /* PYGEN_ERROR is -1, RETURN 0, NEXT 1 */
 }
 
-/* ---- what the cyclic collector need not visit -----------------------------------------------------------------
- * What the runtime itself holds on to is alive, and so is all it refers to: a goroutine's coroutine from the go statement
- * to its end, a timer while it is in a heap.  The collector may leave such an object out, and then takes what it refers
- * to for referred to from outside, which is true.  With 10^5 goroutines its visits cost as much as the scheduling.
- * Whoever takes such an object out of the runtime's hands shows it to the collector again, before anybody can drop it:
- * a coroutine's dealloc takes for granted that it is tracked. */
+/* ---- objects that the cyclic collector need not visit ----------------------------------------------------------
+ * An object that the runtime itself holds is alive, and so is everything it refers to: a goroutine's coroutine from the
+ * go statement to its end, a timer while it is in a heap.  So we hide such objects from the collector.  It then treats
+ * what they refer to as referenced from outside, which is correct.  With 10^5 goroutines the collector's visits would
+ * cost as much as the scheduling.
+ * When the runtime gives such an object up, it shows it to the collector again, and does so before anybody can drop the
+ * last reference, because a coroutine's dealloc assumes that it is tracked. */
 static inline void rt_gc_hide(PyObject *o) { PyObject_GC_UnTrack(o); }
 static inline void rt_gc_show(PyObject *o) {
     if (!PyObject_GC_IsTracked(o)) PyObject_GC_Track(o);
 }
-/* From 3.14 on, without the GIL, a suspended coroutine's frame has references that nobody counts (to functions, types,
- * code): the collector knows of them only by visiting the coroutine, and would free what nothing else refers to. */
+/* From 3.14 on, without the GIL, a suspended coroutine's frame has uncounted references (to functions, types, code).
+ * The collector learns of them only when it visits the coroutine, and would otherwise free the objects they refer
+ * to. */
 static inline void rt_gc_hide_coro(PyObject *o) {
 #if !defined(Py_GIL_DISABLED) || PY_VERSION_HEX < 0x030E0000
     if (PyCoro_CheckExact(o)) PyObject_GC_UnTrack(o);
@@ -328,7 +333,7 @@ static inline void rt_gc_show_coro(PyObject *o) {
     if (PyCoro_CheckExact(o)) rt_gc_show(o);
 }
 
-/* The exception that is set, as one normalized object with its traceback; nothing is set afterwards. */
+/* Takes the current exception, as one normalized object with its traceback, and clears it. */
 static inline PyObject *rt_fetch_exc(void) {
 #if PY_VERSION_HEX >= 0x030C0000
     return PyErr_GetRaisedException();
@@ -342,7 +347,7 @@ static inline PyObject *rt_fetch_exc(void) {
 #endif
 }
 
-/* Marks an operation, whose state was OP_NEW a moment ago, as used: 0 when another thread has done so in between. */
+/* Marks an operation, whose state has just been OP_NEW, as used.  0 when another thread has done so in between. */
 static inline int rt_claim(int *state) {
 #ifdef Py_GIL_DISABLED
     int fresh = 0;
@@ -361,17 +366,17 @@ static inline void rt_usleep(long us) {
 }
 
 /* ---- operation objects -------------------------------------------------------------------------------------
- * am_send serves 3.11's SEND and PyIter_Send; 3.12 and later call tp_iternext.  A None result is NULL without an
- * exception there; any other needs a StopIteration. */
+ * SEND in 3.11 and PyIter_Send call am_send; 3.12 and later call tp_iternext.  tp_iternext returns a result of None as
+ * NULL without an exception; any other result needs a StopIteration. */
 typedef int (*rt_sendfunc)(PyObject *, PyObject *, PyObject **);
 
 static inline void rt_set_op_send(rt_sendfunc f) { gort_sh->op_send = f; }
 
 #ifdef GORT_RT_OWNER
-/* Where operations come from: an operation lives for one await, so making one must cost little.  A free list, whose
- * objects keep None in every reference, serves Op and all its compiled subclasses: they add no field and no
- * __dealloc__ of their own (a subclass made in Python is a heap type and goes the ordinary way).
- * The list belongs to whoever may not be interrupted: the thread where there is no GIL, else all of them together. */
+/* The free list of operations.  An operation lives for one await, so it must be cheap to make.  One list serves Op and
+ * all its compiled subclasses, which add no field and no __dealloc__ (a subclass made in Python is a heap type and is
+ * allocated the ordinary way).  Every reference of a free operation is None.  Without the GIL each thread has its own
+ * list; with the GIL, which guards it, all threads share one. */
 typedef struct gort_op {                                  /* Op's layout in runtime2.pxd; rt_op_check compares */
     PyObject_HEAD
     void *vtab;
@@ -381,9 +386,9 @@ typedef struct gort_op {                                  /* Op's layout in runt
 } gort_op;
 
 #define GORT_OP_FREE 256
-/* With the GIL a free operation stays as it is for the collector, tracked and with one reference, the list's: leaving and
- * entering the collector's list would be a tenth of a channel operation.  Without the GIL the owning thread is part of an
- * object's head, so it is made anew. */
+/* With the GIL a free operation stays tracked by the collector and has one reference, the list's.  To untrack and track
+ * it each time would cost a tenth of a channel operation.  Without the GIL an object's head names the thread that owns
+ * the object, so the head is initialised again. */
 #ifdef Py_GIL_DISABLED
 #define GORT_OP_LOCAL GORT_TLS
 #define gort_op_rest(o) PyObject_GC_UnTrack(o)
@@ -422,11 +427,11 @@ static void rt_op_dealloc(PyObject *self) {
         Py_SET_REFCNT(self, 1);
         gort_op_never(self);
         PyErr_Restore(type, value, tb);
-        o->state = 2;                                     /* OP_DONE: said once */
-        Py_DECREF(self);                                  /* comes back here, unless somebody has kept it */
+        o->state = 2;                                     /* OP_DONE: warns only once */
+        Py_DECREF(self);                                  /* calls this function again, unless the warning kept self */
         return;
     }
-    gort_op_rest(o);                                      /* what follows may run Python code, and the collector */
+    gort_op_rest(o);                                      /* the decrefs below may run Python code and the collector */
 #define GORT_OP_CLEAR(field) \
     do { \
         PyObject *old_ = o->field; \
@@ -468,8 +473,8 @@ static PyObject *rt_op_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return (PyObject *)o;                                 /* the subclass's __new__ sets vtab */
 }
 
-/* -1, with an error, where Op is not laid out as gort_op says.  The caller has given each field a value of its own
- * (check_layout in runtime2.py). */
+/* -1 with a SystemError if Op's layout is not that of gort_op.  The caller (check_layout in runtime2.py) has given each
+ * field a different value. */
 static inline int rt_op_check(PyObject *op) {
     gort_op *o = (gort_op *)op;
     if (Py_TYPE(op)->tp_basicsize == sizeof(gort_op) && o->kind == 1 && o->state == 2 && o->success == 3 &&
@@ -486,9 +491,9 @@ static PySendResult rt_op_am_send(PyObject *self, PyObject *arg, PyObject **resu
     return (PySendResult)gort_sh->op_send(self, arg, result);
 }
 
-/* The exception that carries a result where there is no am_send.  One object is kept and used again and again: making a
- * StopIteration the ordinary way costs more than the rest of the operation.  It is a subclass only so that its
- * dealloc can be ours; the interpreter takes its value and drops it at once, so the collector never sees it. */
+/* The exception that carries a result where there is no am_send.  We keep one object and reuse it, because an ordinary
+ * StopIteration costs more to make than the rest of the operation.  Its type is a subclass only so that we can set
+ * tp_dealloc.  The interpreter takes the value and drops the object at once, so the collector never sees it. */
 #if PY_VERSION_HEX >= 0x030C0000
 GORT_OP_LOCAL PyStopIterationObject *gort_stop_free = NULL;
 
@@ -516,7 +521,7 @@ static PyTypeObject rt_stop_type = {
     .tp_flags = Py_TPFLAGS_DEFAULT,
 };
 
-/* Raises StopIteration(result), without the tuple that its constructor would unpack.  Takes the reference. */
+/* Raises StopIteration(result) without the argument tuple that its constructor needs.  Steals the reference. */
 static void rt_stop(PyObject *result) {
     PyStopIterationObject *e = gort_stop_free;
     if (e != NULL) {
@@ -574,14 +579,14 @@ static PyObject *rt_op_next(PyObject *self, PyObject *ignored) {
     if (r == NULL && !PyErr_Occurred()) PyErr_SetNone(PyExc_StopIteration);
     return r;
 }
-/* Classes made in Python (BlockingOp) get their slots from what they find under these names, not from the base's slots. */
+/* A subclass made in Python (BlockingOp) gets its slots from methods of these names, not from the base's slots. */
 static PyMethodDef rt_op_methods[] = {
     {"__await__", rt_op_self, METH_NOARGS, NULL},
     {"__iter__", rt_op_self, METH_NOARGS, NULL},
     {"__next__", rt_op_next, METH_NOARGS, NULL},
 };
 
-/* Fills the slots of the operation type itself, before any subclass is made ready and copies them. */
+/* Fills the slots of the type Op.  Called before any subclass is made ready, because a subclass then copies them. */
 static inline int rt_install_op(PyObject *type) {
     static PyAsyncMethods async;
     PyTypeObject *t = (PyTypeObject *)type;
@@ -607,18 +612,19 @@ static inline int rt_install_op(PyObject *type) {
 #endif
 
 /* ---- attributes read from Python ------------------------------------------------------------------------------
- * Cython's getter of a field that holds an object loads it twice, once for the reference it takes and once for what it
- * returns.  Without the GIL the owner may store something else in between: one object then has a reference too many, the
- * other one too few, and is freed while it is in use.  These getters load once.  That is enough where something keeps the
- * object for as long as anybody may read the field (HACKING.md, "Races"); what nobody keeps is read under its lock. */
+ * Cython's getter of a field that holds an object loads the field twice: once to take a reference, once to return it.
+ * Without the GIL the owner may store another object in between.  Then the first object has a reference too many, and
+ * the second one too few and is freed while it is in use.  These getters load the field once.  That is enough if
+ * something else keeps the object alive for as long as anybody may read the field (HACKING.md, "Races"); all other
+ * fields are read under their lock. */
 #ifdef Py_GIL_DISABLED
 static PyObject *rt_get_field(PyObject *o, void *offset) {
     PyObject *v = __atomic_load_n((PyObject **)((char *)o + (Py_ssize_t)offset), __ATOMIC_ACQUIRE);
     return Py_NewRef(v != NULL ? v : Py_None);
 }
 
-/* Gives the type of o such getters.  A field's place is found by writing there what is then seen through the old getter,
- * so o is a new object that nobody else knows, whose fields hold None. */
+/* Gives the type of o such getters.  To find a field's offset, it writes a value to each place in o and looks if the
+ * old getter returns it.  So o must be a new object that no other thread knows, with None in every field. */
 static inline int rt_load_once(PyObject *o) {
     PyTypeObject *type = Py_TYPE(o);
     int n = 0;
@@ -648,8 +654,8 @@ static inline int rt_load_once(PyObject *o) { (void)o; return 0; }
 #endif
 
 /* ---- where a go statement stands ---------------------------------------------------------------------------
- * The code object and instruction of the calling Python frame: a reference and an integer; the line number is worked
- * out only when somebody asks. */
+ * The code object and instruction offset of the calling Python frame: a reference and an integer.  The line number is
+ * computed only when a dump needs it. */
 static inline PyObject *rt_caller(int *lasti) {
     PyFrameObject *f = PyEval_GetFrame();
     if (f == NULL) { *lasti = -1; Py_RETURN_NONE; }
@@ -657,8 +663,9 @@ static inline PyObject *rt_caller(int *lasti) {
     return (PyObject *)PyFrame_GetCode(f);
 }
 
-/* A function that takes its arguments as the interpreter has them, on its stack; Cython's with *args and **kwargs make a
- * tuple and a dict of them first.  It has slow's name, docstring and signature.  One for each module. */
+/* Makes a function with slow's name, docstring and signature that gets its arguments on the interpreter's stack; a
+ * Cython function with *args and **kwargs would get a tuple and a dict.  At most one in each module, because def is
+ * static. */
 typedef PyObject *(*rt_fastcall)(PyObject *, PyObject **, Py_ssize_t, PyObject *);
 
 static inline PyObject *rt_builtin(PyObject *slow, rt_fastcall fast) {
@@ -682,9 +689,9 @@ static inline int rt_is_async_function(PyObject *fn) {
     return (((PyCodeObject *)PyFunction_GET_CODE(fn))->co_flags & CO_COROUTINE) != 0;
 }
 /* ---- public names --------------------------------------------------------------------------------------------
- * A compiled class is a static type: __module__ is cut out of tp_name and the signature out of the head of tp_doc, and
- * Python code can assign neither.  The strings that are made here are as immortal as the type.  Again with the same
- * arguments (a module was reloaded): does nothing. */
+ * A compiled class is a static type.  Python takes its __module__ from tp_name and its signature from the start of
+ * tp_doc, and Python code can assign neither.  The strings made here live as long as the type, that is, for ever.  A
+ * second call with the same arguments (the module was reloaded) changes nothing. */
 static inline int rt_set_public(PyObject *cls, PyObject *home, PyObject *signature) {
     PyTypeObject *type = (PyTypeObject *)cls;
     if (type->tp_flags & Py_TPFLAGS_HEAPTYPE)

@@ -1,15 +1,18 @@
 /* gort_stacks.h: the stacks of other threads and of goroutines, read while no other thread runs Python.
  *
- * What lives here: stopping the world (CPython's, not the scheduler's), and walking frames in it.  Follows what Go's
- * runtime/traceback.go may take for granted: that whoever is looked at stands still.
+ * What lives here: functions that stop the world (CPython's, not the scheduler's) and walk frames meanwhile.  They
+ * establish what Go's runtime/traceback.go can assume: that a goroutine does not run while its stack is read.  What
+ * does not: which goroutines are asked for, and their text (core/traceback.py).
  *
- * With the GIL nothing of this is needed: whoever looks is alone.  Without it CPython 3.13 guards neither a coroutine's
- * frame nor a thread's: cr_await takes a reference to what lies on top of the frame's stack, which the goroutine, resumed
- * on another thread at this moment, has just let go; the object is then freed twice, and an operation twice on the free
- * list is given to two goroutines.  f_back follows frames that their thread is leaving.
+ * With the GIL none of this is needed, because no other thread runs.  Without it, CPython 3.13 guards neither the frame
+ * of a coroutine nor that of a thread.  cr_await takes a reference to the object on top of the frame's stack, and a
+ * goroutine that resumes on another thread at this moment may just have released that object.  The object is then freed
+ * twice, and an operation that is on the free list twice is given to two goroutines.  f_back follows frames that their
+ * thread is leaving.
  *
- * Invariants: what runs while the world is stopped neither waits, nor calls Python code, nor drops a last reference.
- * (cr_frame raises an audit event.  A hook made by sys.addaudithook is Python code: it must not wait for another thread.)
+ * Invariants: code that runs while the world is stopped does not wait, calls no Python code, and drops no last
+ * reference.
+ * (cr_frame raises an audit event.  A hook of sys.addaudithook is Python code, and must not wait for another thread.)
  *
  * Rejected: the goroutine's lock alone (a runnable goroutine may start at any moment); sys._current_frames, which stops
  * the world only until it returns; _PyEval_StopTheWorld, which is not exported.
@@ -21,7 +24,7 @@
 
 typedef PyObject *(*rt_stoppedfunc)(PyObject *);
 
-#ifdef GORT_RT_OWNER                                      /* runtime2 alone calls these */
+#ifdef GORT_RT_OWNER                                      /* only runtime2 calls these */
 typedef struct { rt_stoppedfunc fn; PyObject *arg, *result; int done; } rt_stopped;
 
 #ifdef Py_GIL_DISABLED
@@ -29,12 +32,12 @@ static int rt_stopped_visit(PyObject *object, void *arg) {
     rt_stopped *stopped = (rt_stopped *)arg;
     stopped->done = 1;
     stopped->result = stopped->fn(stopped->arg);
-    return 0;                                             /* the one object is enough */
+    return 0;                                             /* no further objects */
 }
 #endif
 
-/* fn(arg), while no other thread runs Python.  The only public function that stops the world is the collector's, which
- * calls us with the first object that it comes by. */
+/* Calls fn(arg) while no other thread runs Python.  The only public function that stops the world is one of the
+ * collector's; it calls rt_stopped_visit with the first object that it finds. */
 static PyObject *rt_world_stopped(rt_stoppedfunc fn, PyObject *arg) {
     rt_stopped stopped = { fn, arg, NULL, 0 };
 #ifdef Py_GIL_DISABLED
@@ -43,7 +46,7 @@ static PyObject *rt_world_stopped(rt_stoppedfunc fn, PyObject *arg) {
     return stopped.done ? stopped.result : fn(arg);
 }
 
-/* Appends (code, offset of the instruction, globals) of one frame. */
+/* Appends (code, offset of the instruction, globals) of a frame to list. */
 static int rt_append_frame(PyObject *list, PyFrameObject *frame) {
     PyObject *entry = Py_BuildValue("(NiN)", PyFrame_GetCode(frame), PyFrame_GetLasti(frame), PyFrame_GetGlobals(frame));
     if (entry == NULL) return -1;
@@ -52,7 +55,7 @@ static int rt_append_frame(PyObject *list, PyFrameObject *frame) {
     return failed;
 }
 
-/* What the thread `ident` runs, innermost first. */
+/* The frames of the thread `ident`, the innermost first. */
 static PyObject *rt_thread_frames(long long ident) {
     PyObject *list = PyList_New(0);
     if (list == NULL) return NULL;
@@ -62,14 +65,15 @@ static PyObject *rt_thread_frames(long long ident) {
     while (frame != NULL) {
         int failed = rt_append_frame(list, frame);
         PyFrameObject *back = failed ? NULL : PyFrame_GetBack(frame);
-        Py_DECREF(frame);                                 /* its thread holds another reference */
+        Py_DECREF(frame);                                 /* not the last: its thread holds a reference */
         if (failed) { Py_DECREF(list); return NULL; }
         frame = back;
     }
     return list;
 }
 
-/* The next object of the chain of awaits; NULL, without an exception, at its end.  Only types whose attributes are C. */
+/* The named attribute of a coroutine, generator or async generator, whose attributes are C and run no Python code.
+ * NULL, without an exception, for other types and at the end of the chain of awaits. */
 static PyObject *rt_awaited_attr(PyObject *coro, const char *of_coro, const char *of_gen, const char *of_agen) {
     const char *name = PyCoro_CheckExact(coro) ? of_coro : PyGen_CheckExact(coro) ? of_gen
                        : PyAsyncGen_CheckExact(coro) ? of_agen : NULL;
@@ -82,7 +86,7 @@ static PyObject *rt_awaited_attr(PyObject *coro, const char *of_coro, const char
 
 #define RT_AWAITS_MAX 1000
 
-/* The frames of a suspended coroutine, innermost first. */
+/* The frames of a suspended coroutine, the innermost first. */
 static PyObject *rt_awaited_frames(PyObject *coro) {
     PyObject *list = PyList_New(0);
     if (list == NULL) return NULL;
@@ -90,7 +94,7 @@ static PyObject *rt_awaited_frames(PyObject *coro) {
     for (int seen = 0; coro != NULL && seen < RT_AWAITS_MAX; seen++) {
         PyObject *frame = rt_awaited_attr(coro, "cr_frame", "gi_frame", "ag_frame");
         int failed = frame != NULL && PyFrame_Check(frame) && rt_append_frame(list, (PyFrameObject *)frame);
-        Py_XDECREF(frame);                                /* the coroutine holds another reference */
+        Py_XDECREF(frame);                                /* not the last: the coroutine holds a reference */
         PyObject *next = failed ? NULL : rt_awaited_attr(coro, "cr_await", "gi_yieldfrom", "ag_await");
         Py_DECREF(coro);
         if (failed) { Py_DECREF(list); return NULL; }

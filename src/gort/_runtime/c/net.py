@@ -1,6 +1,7 @@
-"""What net.pxd declares, for the uncompiled core: same names, same contracts.  The C is in gort_net.h.
+"""The functions that net.pxd declares, for the uncompiled core: the same names and contracts as the C in gort_net.h.
 
-Nothing here decides anything.  Only the uncompiled core imports this file.
+Each makes one system call that does not block (except net_epoll_wait) and decides nothing; poll/netpoll.py and
+poll/fd.py decide.  Only the uncompiled core imports this file.
 """
 
 from __future__ import annotations
@@ -16,22 +17,22 @@ net_close = os.close
 
 
 def net_eventfd() -> int:
-    """What wakes a poller that sleeps."""
+    """Makes the eventfd that wakes a sleeping poller."""
     return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
 
 def net_epoll_create() -> Any:
-    """An epoll object in place of a descriptor."""
+    """Makes an epoll object, where the C function makes a descriptor."""
     return select.epoll(flags=select.EPOLL_CLOEXEC)
 
 
 def net_epoll_add(ep: Any, fd: int, mask: int) -> None:
-    """Registers fd."""
+    """Registers fd for the events in mask.  Raises OSError."""
     ep.register(fd, mask)
 
 
 def net_epoll_del(ep: Any, fd: int) -> None:
-    """Takes fd out; no error where it is not in."""
+    """Removes fd.  No error if it is not registered."""
     try:
         ep.unregister(fd)
     except (OSError, ValueError):
@@ -39,15 +40,16 @@ def net_epoll_del(ep: Any, fd: int) -> None:
 
 
 def net_epoll_wait(ep: Any, delay: int) -> list[tuple[int, int]]:
-    """The events.  delay in ns: 0 looks, -1 waits."""
+    """Returns the events.  delay in ns; 0: does not wait, -1: waits without limit."""
     try:
         return list(ep.poll(None if delay < 0 else delay / 1e9, 256))
-    except (InterruptedError, ValueError):  # ValueError: closed by the end of the program
+    except (InterruptedError, ValueError):  # ValueError: the program's end has closed the epoll object
         return []
 
 
 def net_event_write(fd: int) -> None:
-    """Wakes the sleeper."""
+    """Wakes the sleeping poller.  An error means that the program's end has closed fd, or that a wake-up is pending
+    already."""
     try:
         os.eventfd_write(fd, 1)
     except OSError:
@@ -55,7 +57,7 @@ def net_event_write(fd: int) -> None:
 
 
 def net_event_clear(fd: int) -> None:
-    """Takes the wake-up."""
+    """Consumes the wake-up."""
     try:
         os.eventfd_read(fd)
     except BlockingIOError:
@@ -63,7 +65,7 @@ def net_event_clear(fd: int) -> None:
 
 
 def net_read(fd: int, n: int, sock: bool) -> bytes | None:
-    """Up to n bytes; None when it would block."""
+    """Reads up to n bytes.  None when the call would block."""
     try:
         return os.read(fd, n)
     except BlockingIOError:
@@ -71,7 +73,7 @@ def net_read(fd: int, n: int, sock: bool) -> bytes | None:
 
 
 def net_readinto(fd: int, target: Any, sock: bool) -> int:
-    """How many bytes came."""
+    """Reads into target and returns the number of bytes; NET_AGAIN when the call would block."""
     try:
         return os.readv(fd, [target])
     except BlockingIOError:
@@ -83,7 +85,7 @@ def _flat(data: Any) -> memoryview:
 
 
 def net_write(fd: int, data: Any, skip: int, sock: bool) -> int:
-    """How many bytes of data[skip:] the kernel took."""
+    """Writes data[skip:] and returns the number of bytes that the kernel took; NET_AGAIN when the call would block."""
     try:
         return os.write(fd, _flat(data)[skip:])
     except BlockingIOError:
@@ -91,7 +93,7 @@ def net_write(fd: int, data: Any, skip: int, sock: bool) -> int:
 
 
 def net_writev(fd: int, parts: tuple[Any, ...], skip: int, sock: bool) -> int:
-    """The same for several buffers."""
+    """net_write for several buffers; skip counts from the start of the first."""
     left = []
     for part in parts:
         view = _flat(part)
@@ -109,7 +111,7 @@ def net_writev(fd: int, parts: tuple[Any, ...], skip: int, sock: bool) -> int:
 
 
 def net_accept(fd: int, sock: socket.socket) -> tuple[int, Any] | None:
-    """(descriptor, address), or None when nobody waits to be accepted."""
+    """Accepts a connection and returns (descriptor, address).  None when no connection is pending."""
     while True:
         try:
             conn, addr = sock._accept()  # type: ignore[attr-defined]

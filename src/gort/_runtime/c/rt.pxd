@@ -48,7 +48,7 @@ cdef extern from "gort_rt.h":
     long long rt_tls_load() noexcept
 
 
-# What only the uncompiled core needs: see rt.py.
+# Only the uncompiled core needs these two; rt.py says why.
 cdef inline void own_dict(object obj) noexcept:
     pass
 

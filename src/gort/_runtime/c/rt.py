@@ -1,14 +1,16 @@
-"""What rt.pxd declares, for the uncompiled core: same names, same contracts.  The C is in gort_rt.h.
+"""The functions that rt.pxd declares, for the uncompiled core: the same names and contracts as the C in gort_rt.h.
 
-Nothing here decides anything about scheduling.  Only the uncompiled core imports this file, through
+No scheduling is decided here.  Only the uncompiled core imports this file, through
 `from cython.cimports.gort._runtime.c.rt import …`, which the compiled core turns into C declarations.
 
-What is called at every switch is a C function where one will do (rt_getm, copy_context): a Python frame costs 350
-instructions.  Rejected, all counted on CPython 3.11: the M in a dict by thread number (two C calls, dearer than the
-thread-local); a SimpleQueue of one token in a lock's place (as dear as the lock); slots for Op too (2 % less, and each
-operation then has to set all of them); the resumption written out in proc.execute (1.4 %).  And locks left out where a
-critical section makes no call, as the compiled core leaves them out: CPython 3.11 and later switch threads at calls and
-loops alone, but under a tracer (a debugger, coverage) at every line.
+Functions that every switch calls (rt_getm, copy_context) are C functions of the interpreter, because a Python frame
+costs 350 instructions.
+
+Rejected, all counted on CPython 3.11: the M in a dict by thread number (two C calls, which cost more than the
+thread-local); a SimpleQueue with one token instead of a lock (costs as much as the lock); slots for Op too (saves 2 %,
+but each operation must then set all of them); the resumption inlined in proc.execute (saves 1.4 %).  Also rejected: no
+locks around critical sections that make no call, as in the compiled core.  CPython 3.11 and later switch threads only
+at calls and loops, but under a tracer (a debugger, coverage) at every line.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from functools import partial
     from typing import Any
 else:
-    from _functools import partial  # functools itself brings half a dozen modules along
+    from _functools import partial  # functools itself imports half a dozen modules
 
 nanotime = time.monotonic_ns
 
@@ -34,7 +36,8 @@ _CO_COROUTINE = 0x80
 
 _slot = _local()
 
-# The M of this thread, or None.  No function of ours: a Python frame would cost as much as the look.
+# rt_getm() is the M of this thread, or None.  A partial and no function, because a Python frame costs as much as the
+# lookup.
 rt_getm = partial(getattr, _slot, "m", None)
 
 
@@ -44,29 +47,32 @@ def rt_setm(m: Any) -> None:
 
 
 def rt_import() -> int:
-    """Fetches the state that the compiled modules share; the uncompiled ones share it as Python objects do."""
+    """Does nothing.  In the compiled core it fetches the C state that the modules share; here they share Python
+    objects."""
     return 0
 
 
 def rt_usleep(us: int) -> None:
-    """Sleeps for some microseconds."""
+    """Sleeps for us microseconds."""
     time.sleep(us / 1e6)
 
 
 def own_dict(obj: Any) -> None:
-    """Called first in the __init__ of what several threads share.  Without the GIL, CPython 3.13 does not find an
-    attribute ("'WaitGroup' object has no attribute 'lock_state'") at the moment in which another thread adds one that
-    the class's shared keys have no room for: the values then move from the object into a dict, which is entered in the
-    object afterwards.  Here they are in a dict from the start."""
+    """Puts obj's attributes into a dict from the start.  Called first in the __init__ of objects that threads share.
+
+    Works around a race in CPython 3.13 without the GIL.  When one thread adds an attribute for which the class's shared
+    keys have no room, the values move from the object into a dict, and the dict is entered in the object only
+    afterwards.  Another thread that reads an attribute in between does not find it ("'WaitGroup' object has no
+    attribute 'lock_state'")."""
     if FREE_THREADED:
         obj.__dict__ = {**obj.__dict__}
 
 
 def fields(cls: Any) -> Any:
-    """cls with its plain class attributes, which are its fields and their values at first, turned into slots.
+    """Returns cls with its plain class attributes, which are its fields and their first values, turned into slots.
 
-    A slot is read and written in one specialised instruction, a default that lies in the class is looked up each time;
-    and what is no field cannot be set, as in the compiled core."""
+    One specialised instruction reads or writes a slot, while a default in the class is looked up each time.  And as in
+    the compiled core, only fields can be set."""
     body = dict(vars(cls))
     names = [n for n, v in body.items() if not n.startswith("__") and not hasattr(v, "__get__")]
     defaults = [body.pop(n) for n in names]
@@ -88,7 +94,7 @@ copy_context = contextvars.copy_context  # the context that a new goroutine inhe
 
 
 def rt_set_public(cls: Any, home: str, signature: str | None) -> None:
-    """Gives a class its public module.  An uncompiled class has its signature in its __init__."""
+    """Sets the class's public module.  The signature is not needed: an uncompiled class has it from its __init__."""
     cls.__module__ = home
 
 
@@ -96,7 +102,7 @@ def _compiled_only(*args: Any) -> Any:
     raise NotImplementedError("only the compiled core calls this; see gort_rt.h")
 
 
-# What stands in branches of the compiled core alone.
+# Names that appear only in branches for the compiled core.
 rt_export = rt_set_rank_throw = rt_set_lockrank = rt_stack_bounds = rt_tls_store = rt_tls_load = _compiled_only
 rt_install_op = rt_op_check = rt_set_op_send = rt_set_never = rt_claim = rt_load_once = _compiled_only
 rt_resume = rt_swap_context = rt_copy_context = rt_fetch_exc = _compiled_only

@@ -1,4 +1,4 @@
-"""What stacks.pxd declares, for the uncompiled core, which cannot stop the world and has no use for it."""
+"""The names that stacks.pxd declares, for the uncompiled core.  It cannot stop the world, so it never calls them."""
 
 
 def _compiled_only(*args: object) -> object:
