@@ -208,7 +208,7 @@ def test_releasing_an_rlock_on_another_thread_is_explained(tmp_path: Path) -> No
     done = run(tmp_path, body, 0)
     assert done.returncode == 2
     assert "cannot release un-acquired lock" in done.stderr
-    assert "gort: goroutines may go on on another thread after an await" in done.stderr
+    assert "gort: goroutines may continue on another thread after an await" in done.stderr
     assert "GODEBUG=migration=1" in done.stderr
     done = run(tmp_path, body, 1)
     assert re.search(r"goroutine \d+ took this RLock on another thread", done.stderr)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAX_PROCS = 1 << 16  # Go sets no limit and dies of memory; a P here costs about a kilobyte
 
 
-MIGRATES = "goroutines may go on on another thread after an await."
+MIGRATES = "goroutines may continue on another thread after an await."
 LOCK_TEXTS = {"cannot release un-acquired lock", "cannot wait on un-acquired lock", "cannot notify on un-acquired lock"}
 
 

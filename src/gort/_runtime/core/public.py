@@ -1,19 +1,22 @@
-"""What users see of what a public module offers: where classes and functions say they live, what dir() lists, and
-`Handle[int]`.
+"""The public face of the private modules: `__module__` and signatures of exported objects, dir(), and `Handle[int]`.
 
-The house is built in rooms (gort._runtime.wait.chan), the public face is flat (gort.Chan).  `publish`, which each public
-module calls at its end, gives what its `__all__` names the module's own name as `__module__`, so that a repr, a
-traceback, a pickle and an error message of the interpreter name the path that users import.  A function and a Python
-class take it as an attribute; a compiled class is a static type, whose name C sets (rt_set_public).
+The code is in private rooms (gort._runtime.wait.chan), but users import flat names (gort.Chan).  Each public module
+calls `publish` at its end.  That sets `__module__` of every object in the module's `__all__` to the module's name, so
+that a repr, a traceback, a pickle and an error message of the interpreter name the path that users import.  Functions
+and Python classes have `__module__` as an attribute; a compiled class is a static type, whose name C sets
+(rt_set_public).
 
-Compiled classes also get their signatures here, for `inspect.signature`: Cython writes one into the docstring of each
-method but into none of a class.  tests/test_public.py compares them with the stubs and with the uncompiled classes.
+Compiled classes also get their signatures here, for `inspect.signature`, because Cython writes a signature into the
+docstring of each method but not of a class.  tests/test_public.py compares them with the stubs and with the uncompiled
+classes.
 
-`class Handle(Generic[T])` is written with this file's Generic when it runs: typing's own would have a start import
-typing (see gort/_start/hints.py).
+At run time `class Handle(Generic[T])` uses this file's Generic, because typing's would make `import gort` import typing
+(see gort/_start/hints.py).
 
-Rejected: `__module__ = "gort"` in the bodies of the classes (it says nothing of compiled ones and of functions);
-underscores before every name that a public module imports (they would be in its way, and dir() would still show them).
+Rejected: `__module__ = "gort"` in the class bodies (it does not work for compiled classes and for functions); an
+underscore before every name that a public module imports (hard to read, and dir() would still show them).
+
+What does not live here: which names are public (the `__all__` of each public module).
 """
 
 from __future__ import annotations
@@ -38,31 +41,30 @@ _SIGNATURES = {
     "Timer": "(seconds)",
     "WaitGroup": "()",  # the compiled half of gort.sync.WaitGroup
 }
-T = object  # stands for the type variable, which only a type checker has a use for
+T = object  # a dummy for the type variable, which only type checkers need
 
 
 class Generic:
-    """A base for classes that take a type in brackets, as the built-in containers do."""
+    """A base for classes that accept a type in brackets, as the built-in containers do."""
 
     __class_getitem__ = classmethod(GenericAlias)  # type: ignore[var-annotated]
 
 
 def publish(namespace: dict[str, Any], modules: tuple[str, ...] = ()) -> None:
-    """Called by a public module with its globals(): its `__all__` is what it offers.
-
-    modules: modules that its dir() lists too."""
+    """Publishes the names in `__all__` of a public module, which calls this with its globals(): sets the `__module__`
+    of their objects, and makes dir() list only them and the names in `modules`."""
     home = namespace["__name__"]
     names = namespace["__all__"]
     for name in names:
-        value = namespace.get(name)  # None: it is made when it is first used (gort.net's TLS)
-        if not isinstance(value, _Module):  # a Lazy one must not be looked into
+        value = namespace.get(name)  # None: the object is made at its first use (gort.net's TLS)
+        if not isinstance(value, _Module):  # an attribute access would load a Lazy module
             adopt(value, home)
     shown = sorted({*names, *modules})
     namespace["__dir__"] = lambda: list(shown)
 
 
 def adopt(value: Any, home: str) -> None:
-    """Gives a class or a function of gort's the public module `home`; leaves anything else as it is."""
+    """Sets the public module of a class or function of gort to `home`.  Ignores all other objects."""
     module = getattr(value, "__module__", None)
     if module is None or not module.startswith("gort.") or not hasattr(value, "__qualname__"):
         return

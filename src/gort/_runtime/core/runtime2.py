@@ -532,7 +532,7 @@ def getg():
 
 
 def peek(g):
-    """What a dump needs of g from another thread: (the operation it waits for, its function, the code object of its go
+    """Reads g for a dump on another thread: (the operation it waits for, its function, the code object of its go
     statement).  Returns strong references, since g may drop each of them at any moment."""
     g.lock()
     op: Op = g.waitop

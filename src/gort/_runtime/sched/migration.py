@@ -136,8 +136,9 @@ class RLock(_thread.RLock):  # type: ignore[misc]  # final in typeshed, not in C
     def _shared(self, g: Any, hold: Hold) -> None:
         where = _where()
         text = (
-            f"goroutine {g.goid} takes a threading.RLock that goroutine {hold.goid} holds across an await: on one thread "
-            f"they are the same to it\n\ttaken at {hold.where}\n\tand at {where}\nuse gort.sync.Mutex; {REMEDY}"
+            f"goroutine {g.goid} takes a threading.RLock that goroutine {hold.goid} holds across an await: the lock "
+            f"cannot tell two goroutines on one thread apart\n\ttaken at {hold.where}\n\tand at {where}\n"
+            f"use gort.sync.Mutex; {REMEDY}"
         )
         if _mode > 1:
             self.release()
@@ -169,7 +170,7 @@ class RLock(_thread.RLock):  # type: ignore[misc]  # final in typeshed, not in C
 
 
 def _rlock() -> Any:
-    """What threading.RLock is replaced by: makes a tracked RLock, or a plain one for gort's own code."""
+    """Replaces threading.RLock: makes a tracked RLock, or a plain one for gort's own code."""
     return _thread.RLock() if traceback.hidden(sys._getframe(1).f_code) else RLock()
 
 
@@ -184,8 +185,8 @@ def suspended(g: Any) -> None:
         frames = traceback.awaited(g.coro)
         waits = "{1}:{2} ({0})".format(*frames[0]) if frames else "?"
         text = (
-            f"goroutine {g.goid} waits while it holds a threading.RLock: it may go on on another thread, which is not "
-            f"the lock's owner\n\ttaken at {hold.where}\n\twaits at {waits}\n"
+            f"goroutine {g.goid} waits while it holds a threading.RLock: it may continue on another thread, which is "
+            f"not the lock's owner\n\ttaken at {hold.where}\n\twaits at {waits}\n"
             f"use gort.sync.Mutex, or release it before the await; {REMEDY}"
         )
         if _mode > 1:
@@ -199,7 +200,7 @@ def suspended(g: Any) -> None:
 
 
 class Writes(dict["tuple[int, str]", "tuple[Any, int, str]"]):
-    """What a goroutine has put into locals: (id of the local, name) -> (the local, the thread, the place)."""
+    """A goroutine's writes to locals: (id of the local, name) -> (the local, the thread, the place)."""
 
     def __init__(self, g: Any) -> None:
         super().__init__()

@@ -602,7 +602,7 @@ def loop(m):
 
 
 def mstart(m):
-    """What the thread of an M runs: binds the thread to m, schedules, and takes m out of the runtime.  An exception in
+    """The function of an M's thread: binds the thread to m, schedules, and takes m out of the runtime.  An exception in
     the scheduler itself ends the process."""
     s: Sched = m.sched
     m.ident = threading.get_ident()

@@ -1,5 +1,4 @@
-"""What the main thread does for the runtime when a signal comes: Ctrl-C, SIGQUIT, and errands.  Follows Go's
-runtime/signal_unix.go.
+"""Signals in the main thread: Ctrl-C, SIGQUIT, and errands for other threads.  Follows Go's runtime/signal_unix.go.
 
 CPython runs signal handlers only in its main thread, between two bytecodes, and lets no other thread install one.  So a
 thread that needs something done there puts an *errand* on a queue and sends the main thread SIGURG.  Go's runtime uses

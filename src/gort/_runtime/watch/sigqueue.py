@@ -49,7 +49,7 @@ class Queue:
         self.thread.start()
 
     def loop(self) -> None:
-        """What the thread runs: passes the numbers in the pipe on until _QUIT comes."""
+        """The thread's function: passes the numbers in the pipe on until _QUIT comes."""
         while True:
             for number in os.read(self.r, 512):
                 if number == _QUIT:

@@ -89,7 +89,7 @@ class Watch:
         self.ident = start_new_thread(self.live, (s,))
 
     def live(self, s: Any) -> None:
-        """What the thread runs: sysmon, until the runtime exits."""
+        """The thread's function: runs sysmon until the runtime exits."""
         try:
             sysmon(s)
         finally:
@@ -244,7 +244,7 @@ def recheck_dead(s: Any) -> None:
 
 
 class Seen:
-    """What sysmon saw of a P when it last looked."""
+    """The state of a P at sysmon's last look."""
 
     __slots__ = ("clock", "cpu", "mid", "since", "slice", "slicesince", "tick")
 
