@@ -29,7 +29,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from _collections_abc import Callable  # collections.abc is not there yet while another thread imports collections
+from _collections_abc import Callable
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Generic, NamedTuple, TypeVar, TypeVarTuple

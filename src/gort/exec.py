@@ -14,7 +14,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from _collections_abc import Mapping, Sequence
 from types import TracebackType
 from typing import IO, Any, Self, TypeAlias
 

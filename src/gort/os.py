@@ -9,7 +9,7 @@ from __future__ import annotations
 import builtins
 import os as _os
 import shutil
-from collections.abc import AsyncIterator
+from _collections_abc import AsyncIterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, AnyStr, Generic, Self, TypeAlias, overload
 

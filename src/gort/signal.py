@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import signal as _signal
 import threading
-from collections.abc import Callable, Iterable
+from _collections_abc import Callable, Iterable
 from signal import SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, Signals
 from typing import Any
 

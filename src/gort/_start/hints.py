@@ -9,10 +9,13 @@ asks for type hints.  So the modules that `import gort` loads, and gort.sync, wr
     def goexit() -> t.NoReturn: ...
 
 `gort/__init__.py` puts a Lazy module (lazy.py) in the place of this one.  So the import of `t` costs nothing, the first
-access to one of its names imports typing, and a type checker reads this file as usual.  Abstract classes such as
-Callable come from `_collections_abc`, which the interpreter itself has loaded.  A class statement evaluates its bases
-at once, so there `Generic` and `T` of _runtime/core/public.py are used instead.  Modules that are loaded only when they
-are used import typing themselves.
+access to one of its names imports typing, and a type checker reads this file as usual.  A class statement evaluates its
+bases at once, so there `Generic` and `T` of _runtime/core/public.py are used instead.  Modules that are loaded only when
+they are used import typing themselves.
+
+The whole library takes abstract classes such as Callable from `_collections_abc`, which the interpreter itself has
+loaded.  From Python 3.13 on, an import of collections.abc fails while another thread is importing collections, and
+threads may use a module of gort for the first time at the same moment.
 
 Compiled functions have no annotations, like CPython's own C functions.  Their types are in the .pyi files.
 
@@ -40,7 +43,7 @@ from typing import (
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 elif sys.version_info >= (3, 12):
-    from collections.abc import Buffer
+    from _collections_abc import Buffer
 else:
     Buffer = bytes | bytearray | memoryview  # before 3.12 there is no class for all buffers
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable
+from _collections_abc import AsyncIterator, Awaitable
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 

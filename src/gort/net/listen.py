@@ -10,7 +10,7 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Callable
+from _collections_abc import Callable
 from typing import Any
 
 from gort._runtime.poll.neterrors import Closed

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Iterable
+from _collections_abc import Iterable
 from types import TracebackType
 
 from gort._runtime.core.mistakes import Shared

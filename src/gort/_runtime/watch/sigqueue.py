@@ -27,7 +27,7 @@ import os
 import select
 import signal
 import threading
-from collections.abc import Callable, Iterable
+from _collections_abc import Callable, Iterable
 from types import FrameType
 
 from gort._runtime.watch import signals, sigwake
