@@ -133,7 +133,8 @@ def run_once(name: str, args: argparse.Namespace, log: Path) -> tuple[int, list[
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     text = log.read_text(errors="replace")
-    failed = re.findall(r"^(?:FAILED|ERROR) (tests/.*?)(?: - .*)?$", text, re.MULTILINE)
+    # The lines that -v prints as it goes: they are there also when there is no summary.
+    failed = re.findall(r"^(tests/\S+::.*) (?:FAILED|ERROR) +\[ *\d+%\]$", text, re.MULTILINE)
     if status not in (0, 1) or (status == 1 and not failed):
         # pytest did not come to its summary: the interpreter crashed, or the time limit ended it.
         started = re.findall(r"^(tests/\S+::.*?)(?: |$)", text, re.MULTILINE)
