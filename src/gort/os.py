@@ -7,8 +7,10 @@ goroutines meanwhile.  Whole-file functions make one such call each, not one per
 from __future__ import annotations
 
 import builtins
+import errno
 import os as _os
 import shutil
+import stat as _stat
 from _collections_abc import AsyncIterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, AnyStr, Generic, Self, TypeAlias, overload
@@ -188,38 +190,114 @@ async def write_file(path: _Path, data: Buffer, mode: int = 0o666) -> None:
 
 
 async def copy(source: _Path, target: _Path) -> int:
-    """Copies a file's contents and permissions; how many bytes.  A cancellation or an error takes the target away."""
-    src = await blocking(builtins.open, source, "rb", 0)
+    """Copies a file's contents and permissions; how many bytes.
+
+    The copy is made in a new file beside the target and then takes the target's place in one step.  So the target is the
+    whole copy, or what it was before: an error or a cancellation leaves nothing behind.  A target that was another name
+    (a hard link) of a file becomes a file of its own; through a symbolic link the file that it names is replaced.  A
+    device as target is written to as it is.
+
+    Raises shutil.SameFileError when both are one file, shutil.SpecialFileError for a named pipe or a socket,
+    IsADirectoryError, PermissionError and other OSErrors."""
+    src = await blocking(_open_source, source)
     try:
-        dst = await blocking(builtins.open, target, "wb", 0)
-        total = 0
+        dst = await blocking(_CopyTarget, src, source, target)
         try:
-            try:
-                while n := await blocking(_copy_chunk, src.fileno(), dst.fileno()):
-                    total += n
-                await blocking(shutil.copymode, source, target)
-            finally:
-                dst.close()
-        except BaseException:
-            _os.unlink(target)
-            raise
+            total = 0
+            while n := await blocking(_copy_chunk, src, dst, total):
+                total += n
+            await blocking(dst.finish, _os.fstat(src))
+        finally:
+            dst.close()
         return total
     finally:
-        src.close()
+        _os.close(src)
 
 
-def _copy_chunk(source: int, target: int) -> int:
-    """One chunk, inside the system where it can."""
-    if hasattr(_os, "copy_file_range"):
+def _open_source(path: _Path) -> int:
+    """Opens the file to copy; gives its descriptor.  A named pipe would make its opener wait for a writer: O_NONBLOCK
+    opens it at once, so that it can be refused."""
+    fd = _os.open(path, _os.O_RDONLY | _os.O_NONBLOCK | _os.O_CLOEXEC)
+    try:
+        _check_kind(_os.fstat(fd).st_mode, path)
+        _os.set_blocking(fd, True)
+    except BaseException:
+        _os.close(fd)
+        raise
+    return fd
+
+
+def _check_kind(mode: int, path: _Path) -> None:
+    """Raises for what cannot be copied, or copied to."""
+    if _stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, _os.strerror(errno.EISDIR), _os.fspath(path))
+    if _stat.S_ISFIFO(mode) or _stat.S_ISSOCK(mode):
+        kind = "a named pipe" if _stat.S_ISFIFO(mode) else "a socket"
+        raise shutil.SpecialFileError(f"copy: {_os.fspath(path)!r} is {kind}")
+
+
+class _CopyTarget:
+    """What copy writes to: a new file beside the target, which finish() renames over it, or a device."""
+
+    def __init__(self, src: int, source: _Path, target: _Path) -> None:
+        self.fd = -1
+        self.path = _os.path.realpath(target)  # the file, where target is a symbolic link to one
+        self.temporary: str | None = None
+        self.linear = False  # copy_file_range does not fit these two, or is not there: read and write
+        before: _os.stat_result | None
         try:
-            return _os.copy_file_range(source, target, COPY_CHUNK)
+            before = _os.stat(target)
+        except FileNotFoundError:
+            before = None
+        if before is None and _os.fspath(target).endswith("/"):
+            raise IsADirectoryError(errno.EISDIR, _os.strerror(errno.EISDIR), _os.fspath(target))
+        if before is not None:
+            if _os.path.samestat(_os.fstat(src), before):
+                raise shutil.SameFileError(f"copy: {_os.fspath(source)!r} and {_os.fspath(target)!r} are the same file")
+            _check_kind(before.st_mode, target)
+            if not _stat.S_ISREG(before.st_mode):
+                self.fd = _os.open(target, _os.O_WRONLY | _os.O_CLOEXEC)
+                self.linear = True
+                return
+            if not _os.access(target, _os.W_OK):  # renaming would not ask for that
+                raise PermissionError(errno.EACCES, _os.strerror(errno.EACCES), _os.fspath(target))
+        name = _os.path.join(_os.path.dirname(self.path), f".gort-copy-{_os.urandom(6).hex()}")
+        try:
+            self.fd = _os.open(name, _os.O_WRONLY | _os.O_CREAT | _os.O_EXCL | _os.O_CLOEXEC, 0o600)
         except OSError as e:
-            if e.errno not in (18, 22, 38, 95):  # EXDEV, EINVAL, ENOSYS, EOPNOTSUPP: not between these two
-                raise
+            e.filename = _os.fspath(target)
+            raise
+        self.temporary = name
+
+    def finish(self, source: _os.stat_result) -> None:
+        """The copy is complete: gives it the source's permissions and the target's name."""
+        if self.temporary is not None:
+            _os.fchmod(self.fd, _stat.S_IMODE(source.st_mode))
+            _os.rename(self.temporary, self.path)
+            self.temporary = None
+
+    def close(self) -> None:
+        """Closes it.  A copy that is not complete goes."""
+        if self.temporary is not None:
+            _os.unlink(self.temporary)
+        _os.close(self.fd)
+
+
+def _copy_chunk(source: int, target: _CopyTarget, done: int) -> int:
+    """One chunk, `done` bytes after the first; 0 at the end.  The system copies where it can.  Files that are made as
+    they are read (/proc) look empty to copy_file_range; so only a read says that a file is empty."""
+    if not target.linear and hasattr(_os, "copy_file_range"):
+        try:
+            n = _os.copy_file_range(source, target.fd, COPY_CHUNK)
+            if n or done:
+                return n
+        except OSError:
+            pass  # file systems refuse with many errors; if this one is of the files, read and write raise it again
+        target.linear = True
     data = _os.read(source, COPY_CHUNK)
     left = memoryview(data)
     while left:
-        left = left[_os.write(target, left) :]
+        left = left[_os.write(target.fd, left) :]
     return len(data)
 
 
