@@ -1,6 +1,7 @@
 """Name resolution off the scheduler's threads.  Follows Go's net/lookup.go.
 
-The system's resolver blocks, so it runs in gort.blocking; numeric addresses need none and are answered here.
+The system's resolver blocks, perhaps for a minute, so it runs in a thread of its own: whoever waits for it can be
+cancelled, and has deadlines.  Numeric addresses need none and are answered here.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from gort._runtime.sched.blocking import blocking
+from gort._apart import apart
 
 
 async def lookup(host: str, port: str | int, family: int, kind: int) -> list[tuple[int, Any]]:
@@ -23,7 +24,7 @@ async def lookup(host: str, port: str | int, family: int, kind: int) -> list[tup
     if numeric is not None:
         return [numeric]
     try:
-        found = await blocking(socket.getaddrinfo, host, port, family, kind)
+        found = await apart(f"lookup {host}", socket.getaddrinfo, host, port, family, kind)
     except socket.gaierror as e:
         raise socket.gaierror(e.errno, f"lookup {host}: {e.strerror}") from None
     except UnicodeError:

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import ssl
 import threading
+import time
 from _collections_abc import Iterable
 from types import TracebackType
 
 from gort._runtime.core.mistakes import Shared
-from gort._runtime.poll.neterrors import Closed
+from gort._runtime.poll.neterrors import Closed, DeadlineExceeded
 from gort._start.hints import Buffer
-from gort.net.addr import Addr, split_host_port
+from gort.net.addr import Addr, check_address, split_host_port
 from gort.net.conn import Compound, Conn
 from gort.net.dial import Dialer
 from gort.net.listen import Listener, listen
 from gort.sync import Mutex
 
 CHUNK = 16384  # a TLS record's payload
+GOODBYE_S = 5.0  # for the close_notify of a block that is left, as in Go
 
 
 class TLSConn(Compound, Shared):
@@ -186,11 +188,7 @@ class TLSConn(Compound, Shared):
 
     async def close_write(self) -> None:
         """Tells the peer that no more will be written (close_notify); reading goes on."""
-        with self._mu:
-            try:
-                self.ssl.unwrap()
-            except ssl.SSLError:
-                pass  # wants the peer's answer, which read() takes
+        self._unwrap()
         await self._flush()
 
     def close(self) -> None:
@@ -220,12 +218,35 @@ class TLSConn(Compound, Shared):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         try:
-            if exc is None and not self.closed:
-                await self.close_write()
+            if exc is None and not self.closed and self._ready:
+                await self._leave()
         except OSError:
-            pass
+            pass  # the peer is gone, or takes nothing: there is nobody to tell
         finally:
             self.close()
+
+    async def _leave(self) -> None:
+        """Sends a close_notify if nothing stands in its way, and waits GOODBYE_S at most, as Go's Conn.Close.  While
+        another goroutine is blocked in a write there is no place for it: then the connection is just closed."""
+        if not self._sending.try_lock():
+            return
+        try:
+            self._unwrap()
+            with self._mu:
+                data = self._out.read()
+            if data:
+                self.conn.set_write_deadline(GOODBYE_S)
+                await self._send(data)
+        finally:
+            self._sending.unlock()
+
+    def _unwrap(self) -> None:
+        """Makes the close_notify."""
+        with self._mu:
+            try:
+                self.ssl.unwrap()
+            except ssl.SSLError:
+                pass  # wants the peer's answer, which read() takes
 
 
 async def tls_client(conn: Conn, server_name: str | None, context: ssl.SSLContext | None = None) -> TLSConn:
@@ -250,19 +271,28 @@ async def _start(tls: TLSConn) -> TLSConn:
 
 async def dial_tls(
     network: str,
-    address: str,
+    address: str | Addr,
     context: ssl.SSLContext | None = None,
     server_name: str | None = None,
     timeout: float | None = None,
 ) -> TLSConn:
     """gort.net.dial, then TLS; `timeout` seconds for both.  server_name: the host of the address."""
+    address = check_address(address, "dial_tls")
+    end = None if timeout is None else time.monotonic() + timeout
     conn = await Dialer(timeout).dial(network, address)
-    name = server_name or (split_host_port(address)[0] if network != "unix" else None)
-    if timeout is not None:
-        conn.set_deadline(timeout)
-    tls = await tls_client(conn, name, context)
-    if timeout is not None:
-        conn.set_deadline(None)
+    try:
+        name = server_name or (split_host_port(address)[0] if network != "unix" else None)
+        if end is not None:
+            conn.set_deadline(end - time.monotonic())
+        tls = await tls_client(conn, name, context)
+        if end is not None:
+            conn.set_deadline(None)
+    except DeadlineExceeded:
+        conn.close()
+        raise DeadlineExceeded(f"dial tls {address}: timed out after {timeout} s, in the handshake") from None
+    except BaseException:
+        conn.close()
+        raise
     return tls
 
 
