@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import ssl
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import gort
@@ -68,3 +71,36 @@ def go_result(fn: Callable[..., Any], *args: Any) -> Any:
 
     gort.go(work)
     return out
+
+
+def make_certificate(folder: Path, name: str) -> Path:
+    """A self-signed certificate of a name, with its key beside it."""
+    key, cert = folder / f"{name}.key", folder / f"{name}.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *("-keyout", str(key), "-out", str(cert), "-days", "2", "-subj", f"/CN={name}"),
+            *("-addext", f"subjectAltName=DNS:{name}"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return cert
+
+
+def contexts(cert: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """(server's, client's)"""
+    s = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    s.load_cert_chain(cert, cert.with_suffix(".key"))
+    c = ssl.create_default_context(cafile=str(cert))
+    return s, c
+
+
+@asynccontextmanager
+async def tls_pair(cert: Path) -> AsyncIterator[tuple[net.TLSConn, net.TLSConn]]:
+    """Two ends of one TLS connection, after the handshake: (client, server)."""
+    sctx, cctx = contexts(cert)
+    async with pair() as (a, b):
+        out = go_result(net.tls_server, b, sctx)
+        client = await net.tls_client(a, "localhost", cctx)
+        yield client, await out.recv()

@@ -3,44 +3,14 @@
 from __future__ import annotations
 
 import ssl
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
-from netkit import go_result, pair
+from netkit import contexts, go_result, pair
 
 import gort
 from gort import net
 from support import PATIENCE_S
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: Any) -> dict[str, Path]:
-    """Self-signed certificates of two names."""
-    folder = tmp_path_factory.mktemp("certs")
-    made = {}
-    for name in ("localhost", "other.test"):
-        key, cert = folder / f"{name}.key", folder / f"{name}.pem"
-        subprocess.run(
-            [
-                *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-                *("-keyout", str(key), "-out", str(cert), "-days", "2", "-subj", f"/CN={name}"),
-                *("-addext", f"subjectAltName=DNS:{name}"),
-            ],
-            check=True,
-            capture_output=True,
-        )
-        made[name] = cert
-    return made
-
-
-def contexts(cert: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """(server's, client's)"""
-    s = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    s.load_cert_chain(cert, cert.with_suffix(".key"))
-    c = ssl.create_default_context(cafile=str(cert))
-    return s, c
 
 
 async def echo_tls(conn: Any) -> None:
