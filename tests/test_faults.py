@@ -7,16 +7,19 @@ Programs whose fault is in an error path run in a process of their own: pytest p
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import gort
-from support import PATIENCE_S, environment, recv
+from support import PATIENCE_S, environment, gort_cli, recv, until
 
 Run = Callable[..., Any]
 
@@ -29,7 +32,7 @@ def program(text: str, **env: str | None) -> subprocess.CompletedProcess[str]:
     )
 
 
-# ---- C1: what cannot be raised is reported, whatever hook is in place ------------------------------------------------
+# ---- C1: what cannot be raised is reported, whatever hook is in place ----------------------------------------------
 
 
 def test_c1_a_cleanup_that_raises_at_the_end_loses_no_result() -> None:
@@ -109,7 +112,7 @@ def test_c1_a_hook_that_raises_ends_nothing(raises: str) -> None:
     assert (done.returncode, done.stdout) == (0, "42\n"), done.stderr
 
 
-# ---- C2: every way out of gort.run unbinds the thread ----------------------------------------------------------------
+# ---- C2: every way out of gort.run unbinds the thread --------------------------------------------------------------
 
 
 def test_c2_a_boot_that_fails_leaves_the_thread_as_it_was() -> None:
@@ -170,7 +173,7 @@ def test_c2_a_handler_that_raises_at_any_moment_of_a_run() -> None:
     assert done.stdout == "1 150 True\n", (done.returncode, done.stderr)
 
 
-# ---- C8: nothing of the user's breaks the scheduler ------------------------------------------------------------------
+# ---- C8: nothing of the user's breaks the scheduler ----------------------------------------------------------------
 
 BAD = """
 class Bad(Exception):
@@ -244,7 +247,7 @@ def test_c8_a_callback_for_blocked_calls_that_raises() -> None:
     assert "ZeroDivisionError: callback" in done.stderr
 
 
-# ---- C16: sys.exit ends the program with its status ------------------------------------------------------------------
+# ---- C16: sys.exit ends the program with its status ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("start", ["gort.go(leaves)", "gort.sync.WaitGroup().go(leaves)", "gort.after_func(0, leaves)"])
@@ -260,7 +263,7 @@ def test_c16_sys_exit_in_a_goroutine(start: str, status: int) -> None:
     assert (done.returncode, done.stderr) == (status, "")
 
 
-# ---- C14: what is raised in a goroutine that the program's end closes ------------------------------------------------
+# ---- C14: what is raised in a goroutine that the program's end closes ----------------------------------------------
 
 
 def test_c14_the_end_of_a_program_is_no_exception_of_the_users(run: Run) -> None:
@@ -281,3 +284,136 @@ def test_c14_the_end_of_a_program_is_no_exception_of_the_users(run: Run) -> None
 
     run(main)
     assert seen == []
+
+
+# ---- C3: what is async is run, whatever kind of async it is --------------------------------------------------------
+
+
+@types.coroutine
+def old_style(told: list[str]) -> Any:
+    yield from gort.gosched().__await__()
+    told.append("ran")
+    return 7
+
+
+class Like(Coroutine[Any, Any, int]):
+    """A coroutine that is none of Python's own type, as Cython's are."""
+
+    def __init__(self, told: list[str]) -> None:
+        self.inner = native(told)
+
+    def send(self, value: Any) -> Any:
+        return self.inner.send(value)
+
+    def throw(self, *args: Any) -> Any:
+        return self.inner.throw(*args)
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def __await__(self) -> Any:
+        return (yield from self.inner.__await__())
+
+
+async def native(told: list[str]) -> int:
+    await gort.gosched()
+    told.append("ran")
+    return 7
+
+
+def undeclared(told: list[str]) -> Any:
+    """As a decorator without functools.wraps leaves it."""
+    return native(told)
+
+
+@pytest.mark.parametrize("fn", [old_style, Like, native, undeclared, functools.partial(old_style)])
+def test_c3_every_kind_of_coroutine_is_run(run: Run, fn: Any) -> None:
+    told: list[str] = []
+
+    async def main() -> int:
+        gort.go(fn, told)
+        wg = gort.sync.WaitGroup()
+        wg.go(fn, told)
+        async with gort.Group() as group:
+            h = group.go(fn, told)
+        await wg.wait()
+        await until(lambda: len(told) == 3, "all have run")
+        return h.result()
+
+    assert run(main) == 7
+
+
+def test_c3_an_operation_that_a_goroutine_returns_is_run(run: Run) -> None:
+    """As Go's `go conn.Write(b)`."""
+
+    async def main() -> list[int]:
+        ch: gort.Chan[int] = gort.Chan()
+        gort.go(ch.send, 1)
+        async with gort.Group() as group:
+            group.go(ch.send, 2)
+            got = [await ch.recv(), await ch.recv()]
+            slept = group.go(gort.sleep, 0.001)
+        assert slept.result() is None
+        return sorted(got)
+
+    assert run(main) == [1, 2]
+
+
+@pytest.mark.parametrize("start", ["gort.go(f)", "gort.sync.WaitGroup().go(f)", "g.go(f)"])
+@pytest.mark.parametrize("kind", ["async def f(): yield 1", "def f(): yield 1"])
+def test_c3_a_generator_function_is_refused(start: str, kind: str) -> None:
+    done = program(f"""
+        {kind}
+        async def main():
+            async with gort.Group() as g:
+                try: {start}
+                except TypeError as e: print(e)
+        gort.run(main)
+    """)
+    assert "f is a" in done.stdout, done.stderr
+    assert "generator function" in done.stdout
+
+
+def test_c3_a_generator_that_a_partial_returns_is_an_error(run: Run) -> None:
+    def f() -> Any:
+        yield 1
+
+    async def main() -> None:
+        async with gort.Group() as g:
+            g.go(functools.partial(f))
+
+    with pytest.raises(ExceptionGroup) as e:
+        run(main)
+    assert "has returned a generator" in str(e.value.exceptions[0])
+
+
+def test_c3_run_takes_a_decorated_main() -> None:
+    def decorated(fn: Any) -> Any:
+        @functools.wraps(fn)
+        def wrapper(*args: Any) -> Any:
+            return fn(*args)
+
+        return wrapper
+
+    @decorated
+    async def main(n: int) -> int:
+        await gort.gosched()
+        return n
+
+    assert gort.run(main, 3) == 3
+    assert gort.run(old_style, []) == 7
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import functools\ndef d(f):\n @functools.wraps(f)\n def w(*a): return f(*a)\n return w\n"
+        "@d\nasync def main(): print('ran')\n",
+        "class M:\n async def __call__(self): print('ran')\nmain = M()\n",
+    ],
+)
+def test_c3_gort_run_takes_what_gort_dot_run_takes(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "program.py"
+    file.write_text(text)
+    done = gort_cli("run", str(file))
+    assert (done.returncode, done.stdout) == (0, "ran\n"), done.stderr

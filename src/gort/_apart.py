@@ -11,7 +11,7 @@ What does not live here: the handoff of a P (sched/blocking.py).  A thread of th
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from _collections_abc import Callable
 from typing import Any, TypeVar, cast
 
 from gort._runtime.sched.blocking import blocking

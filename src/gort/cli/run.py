@@ -63,12 +63,14 @@ def load(path: str) -> ModuleType:
 
 def find_main(module: ModuleType, path: str) -> Any:
     """The module's async def main, or a clear error."""
+    from gort._runtime.boot.main import is_async
+
     main = getattr(module, "main", None)
     if main is None:
         fail(f"{path} has no main", "write `async def main(): …` in it")
     if not callable(main):
         fail(f"main in {path} is a {type(main).__name__}, not a function", "write `async def main(): …`")
-    if not inspect.iscoroutinefunction(main):
+    if not is_async(main):
         fail(f"main in {path} is a plain function", "write `async def main(): …`")
     needed = [
         p.name

@@ -74,17 +74,25 @@ class AgensDone(Done):
 
 
 def is_async(fn: Any) -> bool:
-    """True when a call of fn returns a coroutine: an async function or method, a partial of one, or an object with an
-    async __call__."""
+    """True when a call of fn returns a coroutine: an async function or method, a partial of one, a decorated one, a
+    function of types.coroutine, or an object with an async __call__."""
     if type(fn) is FunctionType and fn.__code__.co_flags & CO_COROUTINE:  # nearly every program takes this path
         return True
     import functools
     import inspect
 
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    call = getattr(type(fn), "__call__", None)  # noqa: B004  (needed itself, so callable() is not enough)
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(call)
+    while True:
+        call = getattr(type(fn), "__call__", None)  # noqa: B004  (needed itself, so callable() is not enough)
+        if inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(call):
+            return True
+        if getattr(getattr(fn, "__code__", None), "co_flags", 0) & 0x100:  # types.coroutine
+            return True
+        if isinstance(fn, functools.partial):
+            fn = fn.func
+        elif hasattr(fn, "__wrapped__"):  # decorated
+            fn = fn.__wrapped__
+        else:
+            return False
 
 
 def check_main(main: Any, procs: Any) -> None:

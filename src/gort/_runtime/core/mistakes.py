@@ -6,7 +6,7 @@ What does not live here: the error for a wrong await (panic.py), and those for a
 
 from __future__ import annotations
 
-from types import CoroutineType
+from types import CoroutineType, FunctionType
 
 from gort._start import hints as t
 
@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+GENERATORS = 0x20 | 0x200  # inspect's CO_GENERATOR and CO_ASYNC_GENERATOR; 0x100 is CO_ITERABLE_COROUTINE
 MAX_PROCS = 1 << 16  # Go sets no limit and dies of memory; a P here costs about a kilobyte
 
 
@@ -94,6 +95,15 @@ def check_go(s: Any, fn: Any, name: str) -> None:
         raise TypeError(f"{name} takes a function, not {type(fn).__name__}")
     if s.ending:
         raise RuntimeError(f"{name}: the runtime is stopping, no goroutine can be started any more")
+
+
+def check_plain(fn: Any) -> None:
+    """Raises TypeError if fn is a generator function of Python's: a call of it would run none of its code."""
+    if type(fn) is FunctionType and fn.__code__.co_flags & GENERATORS and not fn.__code__.co_flags & 0x100:
+        raise TypeError(
+            f"{fn.__qualname__} is {'an async generator' if fn.__code__.co_flags & 0x200 else 'a generator'} function: "
+            "start a function that iterates over it"
+        )
 
 
 def check_procs(n: int, source: str) -> int:

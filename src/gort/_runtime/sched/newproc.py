@@ -270,6 +270,8 @@ def make(s, fn, args, kwargs, done, system):
         m = None
     if rt_is_async_function(fn):
         coro = fn(*args, **kwargs) if kwargs else fn(*args)
+    else:
+        mistakes.check_plain(fn)
     g: G = new_g(s, m, coro, done, system)
     if coro is None:
         g.fn = fn

@@ -131,15 +131,17 @@ def run(m, g):
                 rt_swap_context(cython.address(g.context))
         else:
             m.retval = g.context.run(g.fn, *g.args, **(g.kwargs or {}))
+        if m.retval is not None:
+            from gort._runtime.sched import awaited
+
+            g.coro = awaited.coroutine_of(m.retval)
     except BaseException as e:
         m.exc = e
         return -1
-    if type(m.retval) is CoroutineType:
-        # fn has returned a coroutine: a partial, a decorated function or a callable object can be async too.
-        g.coro = m.retval
-        m.retval = None
-        return resume(m, g)
-    return 0
+    if g.coro is None:
+        return 0
+    m.retval = None
+    return resume(m, g)
 
 
 def throw_in(m, g, exc):
@@ -234,8 +236,8 @@ def park(m, g):
 
 def uncaught(s, g, exc):
     """Ends the program with the exception that nobody has caught in g."""
-    try:
-        from gort._runtime.core import panic  # here: perhaps the process has no descriptor left to read it with
+    try:  # the import may fail: perhaps no descriptor is left
+        from gort._runtime.core import panic
 
         panic.uncaught(s, g, exc)
     except BaseException:
