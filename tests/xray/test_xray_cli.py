@@ -290,11 +290,12 @@ def test_the_ordinary_options_are_clicks() -> None:
         if not isinstance(param, click.Option) or param.name == "html_path":
             continue
         kind = "flag" if param.is_flag else "texts" if param.multiple else "text"
+        bounds: tuple[float | None, float | None] = (0, None)
         if isinstance(param.type, click.IntRange):
-            kind = "number"
-            assert command_module.BOUNDS[param.name or ""] == (param.type.min, param.type.max)
-        known[param.opts[0]] = (param.name, kind)
-    assert {option: (name, kind) for option, (name, kind, _) in command_module.OPTIONS.items()} == known
+            kind, bounds = "number", (param.type.min, param.type.max)
+        known[param.opts[0]] = (param.name, kind, bounds)
+    mine = {name: (o.parameter, o.kind, (o.low, o.high)) for name, o in command_module.OPTIONS.items()}
+    assert mine == known
 
 
 @pytest.mark.parametrize(
@@ -360,7 +361,7 @@ def test_the_boot_needs_no_large_module(hello: Path) -> None:
 def test_progress_is_shown_after_a_second(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     now = [100.0]
     monkeypatch.setattr(command_module.time, "monotonic", lambda: now[0])
-    progress = command_module._Progress(1000)
+    progress = command_module._Progress()
     now[0] = 100.9
     progress(1_000_000, "runtime.schedinit")
     assert capsys.readouterr().err == ""

@@ -1,12 +1,13 @@
-"""What `gort xray` does, without click: the ordinary options, progress, the child process, exit status.
+"""`gort xray` without click: the ordinary options, progress, the child process, exit status.
 
-The work itself is done by `gort.xray`, which knows nothing of gort's own runtime; for `--vs-gort` this file asks for
-gort's boot record in a process of its own (`gort boot --json`).
+The work itself is done by `gort.xray`, which knows nothing of gort's own runtime. For `--vs-gort` this file gets gort's
+boot record from a process of its own (`gort boot --json`).
 
-`ordinary` understands the arguments that people and programs mostly give, exactly as click would; for all others it
-answers None, and xray.py has click read them. `OPTIONS` is held equal to click's options by a test.
+`ordinary` understands the arguments that people and programs mostly give, exactly as click would. For all others it
+returns None, and click reads them (xray.py). A test holds `OPTIONS` equal to click's options.
 
-Exit status: 0 when the report was made, 2 with one line on standard error when the file or an option is no good.
+Exit status: 0 when the report was made, 2 with one line on standard error when the file or an option is no good, 130
+after Ctrl-C.
 
 Invariant: a module that not every run needs is imported where it is needed.
 """
@@ -17,62 +18,79 @@ import os
 import sys
 import time
 
+from gort.xray.record import frozen
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, NoReturn
+    from types import ModuleType
+    from typing import Any, Literal, NoReturn
 
-OPTIONS: dict[str, tuple[str, str, Any]] = {
-    "--static": ("static_only", "flag", False),
-    "--until": ("until", "text", "main.main"),
-    "--steps": ("steps", "number", 200_000_000),
-    "--memory": ("memory", "number", 512),
-    "--cpus": ("cpus", "number", None),
-    "--argv": ("argv", "texts", ()),
-    "--env": ("env", "texts", ()),
-    "--disasm": ("disasm", "flag", False),
-    "--full": ("full", "flag", False),
-    "--json": ("as_json", "flag", False),
-    "--vs-gort": ("vs_gort", "flag", False),
+
+@frozen
+class Option:
+    """An option of the command, as click has it."""
+
+    parameter: str
+    """Its name among the parameters of `run`."""
+    kind: Literal["flag", "text", "texts", "number"]
+    default: object = None
+    low: int = 0
+    """The bounds of a number."""
+    high: int | None = None
+
+
+OPTIONS: dict[str, Option] = {
+    "--static": Option("static_only", "flag", default=False),
+    "--until": Option("until", "text", default="main.main"),
+    "--steps": Option("steps", "number", default=200_000_000, low=1),
+    "--memory": Option("memory", "number", default=512, low=16, high=65536),
+    "--cpus": Option("cpus", "number", low=1, high=1024),
+    "--argv": Option("argv", "texts", default=()),
+    "--env": Option("env", "texts", default=()),
+    "--disasm": Option("disasm", "flag", default=False),
+    "--full": Option("full", "flag", default=False),
+    "--json": Option("as_json", "flag", default=False),
+    "--vs-gort": Option("vs_gort", "flag", default=False),
 }
-"""option: (parameter, kind, default). `--html` is not here: its path is looked at by click."""
+"""All but `--html`, whose path click looks at."""
 
-BOUNDS = {"steps": (1, None), "memory": (16, 65536), "cpus": (1, 1024)}
+_MAX_DIGITS = 15
 
 
 def ordinary(args: list[str]) -> dict[str, Any] | None:
-    """The parameters of `run`, or None where click has to look."""
-    found: dict[str, Any] = {name: default for name, _, default in OPTIONS.values()}
+    """Returns the parameters of `run`, or None where click has to look."""
+    found: dict[str, Any] = {option.parameter: option.default for option in OPTIONS.values()}
     files = []
     rest = iter(args)
     for arg in rest:
         if not arg.startswith("-"):
             files.append(arg)
             continue
-        option, equals, value = arg.partition("=")
-        if option not in OPTIONS:
+        name, equals, value = arg.partition("=")
+        option = OPTIONS.get(name)
+        if option is None:
             return None
-        name, kind, _ = OPTIONS[option]
-        if kind == "flag":
+        if option.kind == "flag":
             if equals:
                 return None
-            found[name] = True
+            found[option.parameter] = True
             continue
         if not equals:
             value = next(rest, "-")
             if value.startswith("-"):
                 return None
-        if kind == "texts":
-            found[name] = (*found[name], value)
-        elif kind == "text":
-            found[name] = value
+        if option.kind == "texts":
+            found[option.parameter] = (*found[option.parameter], value)
+        elif option.kind == "text":
+            found[option.parameter] = value
         else:
-            low, high = BOUNDS[name]
-            if not (value.isascii() and value.isdigit() and len(value) < 16):
+            if not (value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS):
                 return None
-            found[name] = int(value)
-            if found[name] < low or (high is not None and found[name] > high):
+            number = int(value)
+            if number < option.low or (option.high is not None and number > option.high):
                 return None
+            found[option.parameter] = number
     if len(files) != 1:
         return None
     return {"file": files[0], "html_path": None, **found}
@@ -84,41 +102,46 @@ def _say(text: str) -> None:
 
 
 class _Progress:
-    """One line on a terminal's standard error, once a run takes longer than a second."""
+    """One line on standard error that is written over, once a run takes longer than a second; more lines in a log."""
 
-    def __init__(self, steps: int) -> None:
-        self.started = self.shown = time.monotonic()
-        self.steps = steps
-        self.used = False
+    _FIRST, _TERMINAL, _LOG = 1.0, 0.25, 5.25
+    """Seconds until the first line, and between lines on a terminal and in a log."""
+    _WIDTH = 100
+
+    def __init__(self) -> None:
+        self._started = self._shown = time.monotonic()
+        self._terminal = sys.stderr.isatty()
+        self._used = False
 
     def __call__(self, instructions: int, station: str) -> None:
         now = time.monotonic()
-        if now - self.started < 1 or now - self.shown < 0.25:
+        pause = self._TERMINAL if self._terminal or not self._used else self._LOG
+        if now - self._started < self._FIRST or now - self._shown < pause:
             return
-        self.shown, self.used = now, True
-        end = "\r" if sys.stderr.isatty() else "\n"
-        if end == "\n":
-            self.shown += 5  # a log need not see every quarter of a second
-        rate = instructions / (now - self.started) / 1e6
+        self._shown, self._used = now, True
+        rate = instructions / (now - self._started) / 1e6
         line = f"xray: {instructions / 1e6:.1f} M instructions, {rate:.1f} M/s, after {station}"
-        sys.stderr.write(line.ljust(100) + end)
+        sys.stderr.write(line.ljust(self._WIDTH) + ("\r" if self._terminal else "\n"))
         sys.stderr.flush()
 
     def done(self) -> None:
-        if self.used and sys.stderr.isatty():
-            sys.stderr.write(" " * 100 + "\r")
+        """Take the line away."""
+        if self._used and self._terminal:
+            sys.stderr.write(" " * self._WIDTH + "\r")
             sys.stderr.flush()
 
 
 def _gort_boot(env: tuple[str, ...]) -> dict[str, Any]:
-    """gort's own boot record, from a process of its own."""
+    """Returns gort's own boot record, from a process of its own. Raises `XrayError` when that fails."""
     import json
     import subprocess
 
     from gort.xray.errors import XrayError
 
     environment = dict(os.environ)
-    environment.update(e.partition("=")[::2] for e in env)
+    for item in env:
+        name, _, value = item.partition("=")
+        environment[name] = value
     done = subprocess.run(
         [sys.executable, "-m", "gort", "boot", "--json"],
         capture_output=True,
@@ -144,7 +167,7 @@ def _print_json(data: Any) -> None:
 
 
 def _report(work: Callable[[], None]) -> int:
-    """Do the work; what is wrong with the file or the options becomes one line and status 2."""
+    """Do the work. Returns the exit status; a mistake in the file or the options becomes one line and status 2."""
     from gort.xray.errors import XrayError
 
     try:
@@ -197,7 +220,7 @@ def _guard(work: Callable[[], None]) -> NoReturn:
     raise SystemExit(2)
 
 
-def _child(work: Callable[[], None], signals: Any, ours: bool) -> NoReturn:
+def _child(work: Callable[[], None], signals: ModuleType, ours: bool) -> NoReturn:
     """Do the work, and end this process. It leaves no core file."""
     status = 70
     try:
@@ -240,7 +263,7 @@ def run(
     vs_gort: bool,
     html_path: str | None,
 ) -> NoReturn:
-    """Do it, and end the process with the exit status."""
+    """Examine the file, print what was asked for, and end the process with the exit status. `memory` is in MiB."""
 
     def work() -> None:
         from gort.xray.boot.follow import Options, xray
@@ -251,7 +274,7 @@ def run(
                 raise XrayError(f"--env {item}: give NAME=VALUE, as GOMAXPROCS=3")
         if static_only and (vs_gort or html_path):
             raise XrayError("--static emulates nothing: there is no boot for --html or --vs-gort")
-        progress = _Progress(steps)
+        progress = _Progress()
         name = os.path.basename(file)
         options = Options(
             until=until,

@@ -1,7 +1,7 @@
 """`gort xray FILE`: follow the boot of a real Go executable in an emulator, from its entry point to main.main.
 
-The options as click shows them and explains mistakes in them; what is done with them is in _xray.py, which also reads
-the ordinary ones itself.
+Here are the options, so that click can show them and explain mistakes in them. _xray.py does the work, and reads the
+ordinary options itself.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What can go wrong with a file: one exception, one line of text.
+"""The one exception of xray, and what has to do with it: text that is safe to print, libraries that may be missing.
 
-Everything that reads or emulates a file raises `XrayError` and nothing else for bad input; the command turns it into
+Everything that reads or emulates a file raises `XrayError`, and nothing else, for bad input. The command turns it into
 one line on standard error and exit status 2. The text names the mistake and, where there is one, the remedy.
 
-Rejected: one class per file format. No caller tells them apart; the text does.
+Rejected: a class for each file format. No caller tells them apart; the text does.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class XrayError(Exception):
-    """The file cannot be read or followed; the text is one line that says why and what helps.
+    """The file cannot be read or followed. The text is one line that says why, and what helps.
 
-    Names out of the file may be part of the text, so what would break the line or steer a terminal is escaped.
+    Names out of the file may be part of the text. What would break the line or steer a terminal in them is escaped.
     """
 
     def __init__(self, text: str) -> None:
@@ -24,14 +24,14 @@ class XrayError(Exception):
 
 
 def printable(text: str, keep: str = "") -> str:
-    """The text with everything that is not printable, except for `keep`, written as an escape."""
+    """Returns the text with an escape for every character that is not printable and not in `keep`."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def require(module: str) -> ModuleType:
-    """Import a library of the `xray` extra, or say how to get it. Raises `XrayError` when it is missing."""
+    """Import a library of the extra. Raises `XrayError`, which says how to get it, when it is missing."""
     import importlib
 
     try:

@@ -1,1 +1,1 @@
-"""The boot as it is followed: stations, calls, and the story that they tell."""
+"""The boot as it is followed: what is watched, the stations, the calls."""

@@ -41,7 +41,7 @@ _MAX_CPUS = 1024
 
 @record
 class Options:
-    """How a boot is followed."""
+    """Options of `follow`."""
 
     until: str = "main.main"
     """The function at which to stop; "exit" runs to the end."""
@@ -61,7 +61,7 @@ class Options:
 
 @record
 class Static:
-    """What is known of a file without emulating it. `with` closes the file at the end."""
+    """The facts about a file that need no emulation. `with` closes the file at the end."""
 
     image: Image
     build: BuildInfo | None
@@ -78,7 +78,7 @@ class Static:
 
 @record
 class Boot:
-    """What was seen of a boot. Made with keywords only: there are too many fields to count."""
+    """A boot as it was followed. Make it with keywords: there are too many fields to count."""
 
     stations: list[Station]
     events: list[Event]

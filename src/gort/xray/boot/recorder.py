@@ -63,7 +63,7 @@ class Recorder(Observer):
 
     @property
     def events(self) -> list[Event]:
-        """What happened so far."""
+        """The events so far: stations that began and ended."""
         return self._journal.events
 
     # -- what the processor meets ----------------------------------------------------------------------------------

@@ -74,7 +74,6 @@ class Event:
     begins: bool
     instructions: int
     sp: int
-    thread: int
     delta: Snapshot
     """What is different from the event before."""
 
@@ -167,7 +166,6 @@ class Journal:
                 begins=begins,
                 instructions=m.instructions,
                 sp=m.reg(m.arch.sp),
-                thread=self._process.current.tid,
                 delta=delta,
             )
         )

@@ -1,7 +1,6 @@
-"""What each station of the boot is for, in a sentence: shown beside the station, so that the tree reads as an
-account.
+"""A sentence for each station of the boot, which says what it is for. The report shows it below the station's name.
 
-In our words; the names are Go's. A station without an entry here is shown with its name alone.
+The words are ours, the names are Go's. A station without a sentence is shown with its name alone.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ STORY: dict[str, str] = {
     "tls check": "stores 0x123 through thread-local storage and looks whether it arrived in m0.tls",
     "bind g0 and m0": "from here on getg() works: thread-local storage holds g0, m0.g0 = g0, g0.m = m0",
     "runtime.save_g": "would store g into thread-local storage; without cgo R28 is enough",
-    "runtime.check": "sees that integers, pointers and atomic operations behave as the compiler believes",
+    "runtime.check": "checks that integers, pointers and atomic operations behave as the compiler believes",
     "runtime.args": "keeps argc and argv, and reads the auxiliary vector behind the environment",
     "runtime.osinit": "asks the system how many processors there are and how large a huge page is",
     "runtime.schedinit": "makes the scheduler: heap, this M, garbage collector, arguments, and the Ps",
@@ -33,7 +32,7 @@ STORY: dict[str, str] = {
     "internal/runtime/maps.AlgInit": "chooses the hash functions of maps",
     "runtime.mcommoninit": "gives m0 its number, its random seed and its signal goroutine, and links it into allm",
     "runtime.mpreinit": "allocates gsignal, the goroutine on whose stack signals are handled",
-    "runtime.checkmcount": "sees that there are not more than maxmcount Ms",
+    "runtime.checkmcount": "checks that there are not more than maxmcount Ms",
     "runtime.mReserveID": "takes the next number for an M",
     "runtime.modulesinit": "lists the modules of the program",
     "runtime.typelinksinit": "merges types that several modules define",
@@ -43,7 +42,7 @@ STORY: dict[str, str] = {
     "runtime.goenvs": "copies the environment",
     "runtime.goenvs_unix": "copies the environment",
     "runtime.secure": "drops what is unsafe in a setuid program's environment",
-    "runtime.checkfds": "sees that descriptors 0, 1 and 2 are open",
+    "runtime.checkfds": "checks that descriptors 0, 1 and 2 are open",
     "runtime.parsedebugvars": "reads GODEBUG",
     "runtime.parseRuntimeDebugVars": "reads GODEBUG",
     "runtime.finishDebugVarsSetup": "applies what GODEBUG asked for",
@@ -93,7 +92,7 @@ STORY: dict[str, str] = {
 
 
 def story(name: str) -> str:
-    """One sentence about a station, empty when there is none. Mach-O and PE entries are described like Linux's."""
+    """Returns the sentence about a station; empty when there is none."""
     got = STORY.get(name)
     if got is None and name.startswith("_rt0_"):
         return "the first instruction of the program"

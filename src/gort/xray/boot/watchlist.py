@@ -66,7 +66,7 @@ _MAX_SUGGESTED = 5000
 
 
 class WatchList:
-    """What is watched in one file."""
+    """The functions that are watched in one file."""
 
     def __init__(self, symbols: Symbols, disasm: Disassembler) -> None:
         self.names: dict[int, str] = {}

@@ -1,1 +1,1 @@
-"""The emulated machine: processor, memory, a process, what it records while it runs."""
+"""The emulated machine: a processor, its memory, and a process with threads, signals and files."""

@@ -28,7 +28,7 @@ class Clock:
 
     @property
     def instructions(self) -> int:
-        """How many instructions all threads have executed."""
+        """Instructions that all threads have executed."""
         return self.counter[0]
 
     @property

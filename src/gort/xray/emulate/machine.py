@@ -244,7 +244,7 @@ class Machine:
 
     @property
     def instructions(self) -> int:
-        """How many instructions all threads have executed."""
+        """Instructions that all threads have executed."""
         return self._counter[0]
 
     def _fail(self, exc: BaseException) -> None:

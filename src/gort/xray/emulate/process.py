@@ -48,7 +48,7 @@ _SIGNAL_OF_FAULT = {"memory": SIGSEGV, "division": SIGFPE, "instruction": SIGILL
 
 @frozen
 class Ended:
-    """How the process ended."""
+    """The end of a process: how it came, the exit status where there is one, and the reason in words."""
 
     how: How
     status: int

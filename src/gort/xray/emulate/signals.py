@@ -88,7 +88,7 @@ _ARM64_REGISTERS = (*(f"x{i}" for i in range(31)), "sp", "pc")
 
 @frozen
 class Action:
-    """What is done with a signal: the kernel's struct sigaction."""
+    """A program's wish for a signal: the kernel's struct sigaction."""
 
     handler: int = _SIG_DFL
     flags: int = 0

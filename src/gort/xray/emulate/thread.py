@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @frozen
 class Wait:
-    """What a thread waits for: `kind` says for what, `on` holds the numbers that identify it."""
+    """The reason why a thread waits: `kind` says for what sort of thing, `on` has the numbers that identify it."""
 
     kind: str
     """futex, epoll, sleep; kevent, mutex, cond (darwin); object, completion (windows)."""

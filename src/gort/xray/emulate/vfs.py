@@ -51,7 +51,7 @@ _DEVICES: dict[str, Kind] = {
 
 @record
 class Pipe:
-    """What was written and not yet read, and how many descriptors each end has."""
+    """A pipe: the bytes that were not read yet, and the number of descriptors of each end."""
 
     data: bytearray = field(default_factory=bytearray)
     readers: int = 1
@@ -60,7 +60,7 @@ class Pipe:
 
 @frozen
 class Interest:
-    """What a program wants to be told of a descriptor; `data` is its own word."""
+    """The epoll events of a descriptor that a program wants, or that hold; `data` is the program's own word."""
 
     events: int
     data: int
@@ -68,7 +68,7 @@ class Interest:
 
 @record
 class File:
-    """What a descriptor stands for."""
+    """An open file, to which descriptors lead."""
 
     kind: Kind
     data: bytes = b""

@@ -78,7 +78,7 @@ _COUNTED = {_FORM_BLOCK1: 1, _FORM_BLOCK2: 2, _FORM_BLOCK4: 4}
 
 @frozen
 class _Abbreviation:
-    """What an entry consists of; entries name their abbreviation by a code."""
+    """The shape of entries, which name their abbreviation by a code."""
 
     tag: int
     children: bool

@@ -86,7 +86,7 @@ _RELOCATIONS = {
 
 @record
 class _Loaded:
-    """What the program headers tell."""
+    """The contents of the program headers."""
 
     segments: list[Segment]
     dynamic: tuple[int, int] | None = None

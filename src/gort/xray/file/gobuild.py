@@ -25,7 +25,7 @@ _PACKERS = ((b"UPX!", "UPX", "unpack it with `upx -d`"), (b"MPRESS", "MPRESS", "
 
 @frozen
 class BuildInfo:
-    """What `go version -m` would print of the file."""
+    """The information that `go version -m` would print of the file."""
 
     version: str
     """As `go version` prints it: go1.27.3."""

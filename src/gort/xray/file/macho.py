@@ -86,7 +86,7 @@ class _Symtab:
 
 @record
 class _Commands:
-    """What the load commands tell."""
+    """The contents of the load commands."""
 
     segments: list[Segment] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)

@@ -67,7 +67,7 @@ class Func:
 
 @frozen
 class ModuleData:
-    """What is needed of runtime.moduledata: where the code is, and where the functions' own data begins."""
+    """The part of runtime.moduledata that is needed: where the code is, and where the functions' own data begins."""
 
     address: int
     text: int

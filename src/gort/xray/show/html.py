@@ -1,12 +1,12 @@
-"""One page that shows a boot: a timeline of the stations, g0's stack to scale, and the links between g0, m0, the Ps
-and sched as they grow.
+"""One page that shows a boot: the stations on a timeline, g0's stack to scale, and the links between g0, m0, the Ps and
+sched as they grow.
 
-The page holds everything (data, style, script): it loads nothing, runs from a file, and needs no server. A slider
-goes through the events (a station begins or ends); each event carries what changed, so the page can show the
-structures at any moment.
+The page holds everything (data, style, script): it loads nothing, is opened from a file, and needs no server. A slider
+moves through the events (a station begins or ends). Each event carries what changed, so the page can show the structures
+at any moment.
 
-Invariant: nothing that comes from the examined file reaches the page as markup: data is JSON with `<`, `>` and `&`
-escaped, and the script writes text nodes only.
+Invariant: nothing out of the examined file becomes markup. The data is JSON in which `<`, `>` and `&` are escaped, and
+the script writes text nodes only.
 """
 
 from __future__ import annotations
@@ -25,10 +25,23 @@ if TYPE_CHECKING:
     from typing import Any
 
 _MAX_EVENTS = 4000
+_MAX_SYSCALLS = 8
+_MAX_OUTPUT = 2000
+_ESCAPES = (
+    ("&", "\\u0026"),
+    ("<", "\\u003c"),
+    (">", "\\u003e"),
+    ("\u2028", "\\u2028"),
+    ("\u2029", "\\u2029"),
+)
+"""Characters that would mean something to HTML or end a line of JavaScript."""
 
 
 def page_data(report: Report) -> dict[str, Any]:
-    """What the page's script works on. Addresses are strings: JavaScript's numbers hold 53 bits only."""
+    """Returns the data of the page's script. Addresses are strings: JavaScript's numbers hold 53 bits only.
+
+    Raises `XrayError` when nothing was emulated.
+    """
     boot = report.boot
     if boot is None:
         raise XrayError(f"--html: {report.why_no_boot or 'nothing was emulated'}: there is no boot to draw")
@@ -47,8 +60,8 @@ def page_data(report: Report) -> dict[str, Any]:
             "story": s.story,
             "note": s.note,
             "instructions": s.instructions,
-            "syscalls": [syscall_text(*c) for c in s.syscalls[:8]],
-            "more": max(0, s.syscall_count - 8),
+            "syscalls": [syscall_text(*c) for c in s.syscalls[:_MAX_SYSCALLS]],
+            "more": max(0, s.syscall_count - _MAX_SYSCALLS),
         }
         for s in boot.stations
     ]
@@ -58,7 +71,6 @@ def page_data(report: Report) -> dict[str, Any]:
             "b": e.begins,
             "i": e.instructions,
             "sp": str(e.sp),
-            "t": e.thread,
             "d": {k: str(v) for k, v in e.delta.items()},
         }
         for e in boot.events[:_MAX_EVENTS]
@@ -70,30 +82,24 @@ def page_data(report: Report) -> dict[str, Any]:
         "target": f"{static['os']}/{static['arch']}",
         "entry": hex(static["entry"]),
         "addresses": {k: str(v) for k, v in (("g0", g.g0), ("m0", g.m0), ("sched", g.sched)) if v},
-        "tls": str((boot.state.get("m0", {}).get("tls") or {}).get("address") or ""),
         "stations": stations,
         "events": events,
         "instructions": boot.instructions,
         "end": f"{boot.how}: {boot.detail}",
-        "output": boot.output.decode("utf-8", "replace")[:2000],
+        "output": boot.output.decode("utf-8", "replace")[:_MAX_OUTPUT],
     }
 
 
 def render(report: Report) -> str:
+    """Returns the page. Raises `XrayError` when nothing was emulated."""
     text = json.dumps(page_data(report), separators=(",", ":"))
-    for character, code in (
-        ("&", "\\u0026"),
-        ("<", "\\u003c"),
-        (">", "\\u003e"),
-        ("\u2028", "\\u2028"),
-        ("\u2029", "\\u2029"),
-    ):
+    for character, code in _ESCAPES:
         text = text.replace(character, code)
     return PAGE.replace("@DATA@", text)
 
 
 def write_html(report: Report, path: str) -> None:
-    """Raises `XrayError` when the page cannot be written."""
+    """Write the page. Raises `XrayError` when nothing was emulated, or when the page cannot be written."""
     text = render(report)
     try:
         Path(path).write_text(text, encoding="utf-8")

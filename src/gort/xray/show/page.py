@@ -1,7 +1,7 @@
 """The page of `gort xray --html`: style, markup and script in one string, with `@DATA@` where the data goes.
 
-Kept apart from html.py because it is another language: its lines are as long as CSS and JavaScript like them. It uses no
-library, loads nothing (its content security policy forbids it), and writes what it was given as text nodes only.
+It is a file of its own because it is another language, whose lines are long. It uses no library, loads nothing (its
+content security policy forbids it), and writes what it was given as text nodes only.
 """
 
 # ruff: noqa: E501

@@ -1,14 +1,14 @@
-"""What the report is written on: lines with a few styles, and trees, for a terminal or a file.
+"""Paper to print the report on: lines with a few styles, and trees, for a terminal or a file.
 
-Prints what rich would print for the same lines and trees (the tests compare them, character by character); importing
-rich and rendering the tree of a boot with it takes 80 ms, two fifths of the way from the command to runtime.main. The
+Prints what rich would print for the same lines and trees; the tests compare them, character by character. To import
+rich, and to have it render the tree of a boot, takes 80 ms, two fifths of the way from the command to runtime.main. The
 tables of `--vs-gort` and `gort bench xray` are rich's (tables.py).
 
-A style is the terminal's own code inside the text (`bold("x")`), and is not put into another; where there is no
-terminal, or it wants none, the codes are taken out. Text out of the file has to come through `plain`, which leaves no
-control character in it: so nothing in a file can look like a style.
+A style is the terminal's own code inside the text (`bold("x")`). Styles are not put into each other. Where the output is
+no terminal, or the user wants no styles, the codes are taken out again. Text out of the file has to come through
+`plain`, which leaves no control character in it; so nothing in a file can look like a style.
 
-Invariants: a line is never wider than the paper, unless it is printed with `wrap=False`; a style ends where its line
+Invariants: a line is never wider than the paper, unless it is printed with `wrap=False`. A style ends where its line
 does.
 """
 
@@ -33,7 +33,7 @@ _ASCII_GUIDES = ("    ", "|   ", "+-- ", "`-- ")
 
 
 def plain(text: str) -> str:
-    """Text out of a file: without control characters, but for line ends and tabs."""
+    """Returns text out of a file without its control characters, except for line ends and tabs."""
     return printable(text, "\n\t")
 
 
@@ -44,34 +44,42 @@ def _style(code: int, text: str) -> str:
 
 
 def bold(text: str) -> str:
+    """Returns the text in bold."""
     return _style(1, text)
 
 
 def dim(text: str) -> str:
+    """Returns the text dimmed."""
     return _style(2, text)
 
 
 def italic(text: str) -> str:
+    """Returns the text in italics."""
     return _style(3, text)
 
 
 def green(text: str) -> str:
+    """Returns the text in green."""
     return _style(32, text)
 
 
 def yellow(text: str) -> str:
+    """Returns the text in yellow."""
     return _style(33, text)
 
 
 def blue(text: str) -> str:
+    """Returns the text in blue."""
     return _style(34, text)
 
 
 def magenta(text: str) -> str:
+    """Returns the text in magenta."""
     return _style(35, text)
 
 
 def cyan(text: str) -> str:
+    """Returns the text in cyan."""
     return _style(36, text)
 
 
@@ -81,24 +89,27 @@ class Tree:
     __slots__ = ("children", "label")
 
     def __init__(self, label: str) -> None:
-        self.label = label
+        self.label: str = label
         self.children: list[Tree] = []
 
     def add(self, label: str) -> Tree:
+        """Hang a new node below this one, behind the others. Returns it."""
         child = Tree(label)
         self.children.append(child)
         return child
 
 
 class Paper:
-    """Where to print. By default standard output, as wide as the terminal and in colour where it is one."""
+    """Prints to a file. By default that is standard output, as wide as the terminal and in colour where it is one."""
 
     def __init__(self, file: TextIO | None = None, width: int | None = None, colour: bool | None = None) -> None:
-        self.file = sys.stdout if file is None else file
+        self.file: TextIO = sys.stdout if file is None else file
         terminal = _is_terminal(self.file)
-        self.width = max(1, width if width is not None else _columns() if terminal else _WIDTH_OF_FILES)
-        self.styles = (terminal and _understands_codes()) if colour is None else colour
-        self.colours = not os.environ.get("NO_COLOR")
+        self.width: int = max(1, width if width is not None else _columns() if terminal else _WIDTH_OF_FILES)
+        self.styles: bool = (terminal and _understands_codes()) if colour is None else colour
+        """True when styles are printed at all."""
+        self.colours: bool = not os.environ.get("NO_COLOR")
+        """False when only bold, dim and italic are."""
         encoding = getattr(self.file, "encoding", None) or "utf-8"
         self._guides = _GUIDES if encoding.lower().startswith("utf") else _ASCII_GUIDES
 
@@ -113,13 +124,14 @@ class Paper:
             self.file.write(text.encode(encoding, "replace").decode(encoding))
 
     def print(self, text: str = "", wrap: bool = True) -> None:
-        """One line (or several), folded at the paper's width unless `wrap` is False."""
+        """Print one line or several, folded at the paper's width unless `wrap` is False."""
         if wrap:
             self._write(list(_fold(text, self.width)))
         else:
             self._write([_tabs(line) for line in text.split("\n")])
 
     def tree(self, root: Tree) -> None:
+        """Print a tree."""
         lines = list(_fold(root.label, self.width))
         self._branches(root, "", lines)
         self._write(lines)
@@ -148,7 +160,7 @@ def _is_terminal(file: TextIO) -> bool:
     try:
         return file.isatty()
     except (AttributeError, ValueError):
-        return False
+        return False  # no file of the system, or a closed one
 
 
 def _is_dumb() -> bool:
@@ -156,7 +168,7 @@ def _is_dumb() -> bool:
 
 
 def _understands_codes() -> bool:
-    if os.name == "nt":  # an old console shows the codes; those that do not say who they are
+    if os.name == "nt":  # an old console would show the codes; the consoles that do not say so
         return "WT_SESSION" in os.environ or "ANSICON" in os.environ
     return not _is_dumb()
 
@@ -170,12 +182,12 @@ def _columns() -> int:
             try:
                 return os.get_terminal_size(descriptor).columns or 80
             except (AttributeError, ValueError, OSError):
-                pass
+                pass  # this one is no terminal
     return 80
 
 
 def _cells(text: str) -> int:
-    """How many columns it takes on a terminal."""
+    """Returns how many columns the text takes on a terminal."""
     if _NARROW.issuperset(text):
         return len(text)
     import unicodedata
@@ -184,7 +196,7 @@ def _cells(text: str) -> int:
 
 
 def _without_codes(text: str, fonts: bool = False) -> str:
-    """Without styles, or only without colours (`fonts`: bold, dim and italic stay)."""
+    """Returns the text without styles, or only without colours (`fonts`: bold, dim and italic stay)."""
     if "\x1b" not in text:
         return text
     shown, *parts = text.split("\x1b[")
@@ -201,7 +213,7 @@ def _without_codes(text: str, fonts: bool = False) -> str:
 
 
 def _tabs(line: str) -> str:
-    """Tabs as spaces; codes take no room."""
+    """Returns the line with spaces for its tabs. Codes take no room."""
     if "\t" not in line:
         return line
     column = 0
@@ -219,7 +231,7 @@ def _tabs(line: str) -> str:
 
 
 def _fold(text: str, width: int) -> Iterator[str]:
-    """The lines of a text, each no wider than `width`; broken between words where there are any."""
+    """Yields the lines of a text, each no wider than `width`, broken between words where there are any."""
     width = max(1, width)
     for line in text.split("\n"):
         line = _tabs(line)
@@ -234,7 +246,7 @@ def _fold(text: str, width: int) -> Iterator[str]:
 
 
 def _words(line: str) -> Iterator[tuple[int, str]]:
-    """Each word with the spaces around it, and where it starts."""
+    """Yields where each word starts, and the word with the spaces around it."""
     at, n = 0, len(line)
     while at < n:
         start = at
@@ -250,7 +262,7 @@ def _words(line: str) -> Iterator[tuple[int, str]]:
 
 
 def _breaks(line: str, width: int) -> list[int]:
-    """Where to break a line: between words, and inside of those that are wider than a whole line."""
+    """Returns where a line is broken: between words, and inside of those that are wider than a whole line."""
     out: list[int] = []
     used = 0
     for start, word in _words(line):
@@ -275,13 +287,13 @@ def _breaks(line: str, width: int) -> list[int]:
 
 
 def _pieces(line: str, bare: str, breaks: list[int], width: int) -> Iterator[str]:
-    """Cut a line with codes where its bare text is to be cut; a style goes on behind the cut."""
+    """Yields the pieces of a line with codes, cut where its bare text is cut. A style goes on behind the cut."""
     ends = [*breaks, len(bare)]
     kept = []
     for a, b in zip([0, *breaks], ends, strict=True):
         piece = bare[a:b]
         extra = len(piece) - width
-        if extra > 0:  # the space behind the last word may hang over
+        if extra > 0:  # only the spaces behind the last word may stand over the edge; they are not printed
             piece = piece[: len(piece) - min(extra, len(piece) - len(piece.rstrip()))]
         while _cells(piece) > width:
             piece = piece[:-1]

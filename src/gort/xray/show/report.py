@@ -1,8 +1,8 @@
 """The report for a terminal: the static facts, then the boot as a tree of stations.
 
-Below a station: what it changed in the runtime's structures (pointers by name where they point at g0, m0 or a P), its
-system calls, the calls the compiler inlined into it. Callees that say nothing of the boot (locks, allocation) are
-gathered in one dim line, so that the tree can be read; `full` shows them all.
+Below a station is what it changed in the runtime's structures (pointers by name where they point at g0, m0 or a P), its
+system calls, and the calls that the compiler inlined into it. Callees that say nothing about the boot (locks, allocation)
+are gathered in one dim line, so that the tree can be read; `full` shows them all.
 """
 
 from __future__ import annotations
@@ -16,41 +16,81 @@ from gort.xray.show.paper import Paper, Tree, blue, bold, cyan, dim, green, ital
 from gort.xray.systems.calls import BLOCKED, REPLACED
 
 _MAX_CHANGES = 12
-_HIDDEN = ("register ",)
-_INTERESTING = ("register rsp", "register sp", "register fs_base", "register tpidr_el0", "register r14", "register x28")
+_MAX_SYSCALLS = 3
+_MAX_DEPENDENCIES = 8
+_MAX_OUTPUT = 4000
+_REGISTER = "register "
+"""Precedes a register's name among a station's changes."""
+_SHOWN_REGISTERS = {_REGISTER + name for name in ("rsp", "sp", "fs_base", "tpidr_el0", "r14", "x28")}
+_CODE_LINES = 16
+_ALL_CODE_LINES = 200
+_ALL_CODE_OF = ("runtime.rt0_go", "runtime.settls")
+"""Functions whose code `--disasm` shows as a whole."""
+_SMALL = 1 << 16
+"""Numbers from here on are shown in hexadecimal."""
+_ARGUMENTS = {
+    "arch_prctl": 2,
+    "mmap": 6,
+    "munmap": 2,
+    "gettid": 0,
+    "getpid": 0,
+    "futex": 4,
+    "clone": 5,
+    "rt_sigaction": 4,
+    "rt_sigprocmask": 4,
+    "exit_group": 1,
+    "exit": 1,
+    "sched_yield": 0,
+    "sigaltstack": 2,
+    "clock_gettime": 2,
+    "nanosleep": 1,
+    "close": 1,
+}
+"""System call -> how many arguments are shown, where it is not three."""
+_ENDS = {
+    "until": "stopped",
+    "steps": "stopped",
+    "deadlock": "stuck",
+    "fault": "crashed",
+    "killed": "killed",
+    "unsupported": "stopped",
+    "bound": "stopped",
+}
+"""How a boot ended -> the word for it."""
 
 
 class Namer:
-    """Writes a value as a reader would say it: a pointer by what it points at, a status by its name."""
+    """Writes values of one boot so that a reader knows them: a pointer by what it points at, a status by its name."""
 
     def __init__(self, boot: Boot) -> None:
-        self.names: dict[int, str] = {}
+        self._names: dict[int, str] = {}
         g = boot.globals
         for address, name in ((g.g0, "&g0"), (g.m0, "&m0"), (g.sched, "&sched")):
             if address:
-                self.names[address] = name
+                self._names[address] = name
         for i, p in enumerate(boot.state.get("allp", [])):
             if p.get("address"):
-                self.names.setdefault(p["address"], f"allp[{i}]")
+                self._names.setdefault(p["address"], f"allp[{i}]")
         tls = (boot.state.get("m0", {}).get("tls") or {}).get("address")
         if tls:
-            self.names[tls] = "&m0.tls"
-            self.names[tls + 8] = "&m0.tls+8"
+            self._names[tls] = "&m0.tls"
+            self._names[tls + 8] = "&m0.tls+8"
         gsignal = boot.snapshot.get("m0.gsignal")
         if gsignal:
-            self.names[gsignal] = "gsignal of m0"
+            self._names[gsignal] = "gsignal of m0"
 
     def value(self, key: str, value: int | None) -> str:
+        """Returns the text for the value of a field or register."""
         if value is None:
             return "–"
         if key.endswith("atomicstatus"):
             return g_status(value)
         if key.endswith("].status"):
             return p_status(value)
-        name = self.names.get(value)
+        name = self._names.get(value)
         if name is not None:
             return f"{value:#x} ({name})"
-        if key.startswith("register ") or "tls" in key or value >= 1 << 16:
+        if key.startswith(_REGISTER) or "tls" in key or value >= _SMALL:
             return f"{value:#x}"
         return str(value)
 
@@ -60,38 +100,9 @@ def _size(n: int) -> str:
 
 
 def static_text(static: Static, console: Paper) -> None:
-    image, build, tab = static.image, static.build, static.symbols.tab
-    dwarf = any("debug_info" in s.name for s in image.sections)
-    rows = [
-        ("file", f"{image.path}, {_size(image.size)}"),
-        ("format", f"{image.format}, {image.os}/{image.arch}" + (", position-independent" if image.pie else "")),
-        (
-            "Go",
-            (build.version if build else "version unknown")
-            + (f", module {build.module}" if build and build.module else ""),
-        ),
-    ]
-    if build and build.settings:
-        rows.append(("built with", " ".join(f"{k}={v}" for k, v in build.settings.items() if v)))
-    if build and build.dependencies:
-        rows.append(
-            (
-                "needs",
-                ", ".join(build.dependencies[:8])
-                + (f" and {len(build.dependencies) - 8} more" if len(build.dependencies) > 8 else ""),
-            )
-        )
-    if image.interpreter or image.libraries:
-        rows.append(("loaded by", ", ".join(filter(None, (image.interpreter, *image.libraries)))))
-    rows.append(
-        (
-            "functions",
-            f"{tab.nfuncs:,} in pclntab at {tab.address - image.bias:#x}; "
-            f"{'no symbol table (stripped)' if static.symbols.stripped else 'symbol table'}, "
-            f"{'DWARF' if dwarf else 'no DWARF'}",
-        )
-    )
-    for key, value in rows:
+    """Print the static facts."""
+    image = static.image
+    for key, value in _facts(static):
         console.print(f"{bold(f'{key:>11}')}  {plain(value)}", wrap=False)
     console.print(
         f"{bold('      entry')}  {image.entry - image.bias:#x} {plain(static.entry_name)}"
@@ -103,7 +114,29 @@ def static_text(static: Static, console: Paper) -> None:
             console.print(f"             {start:#018x} - {start + s.size:#018x} is {plain(s.name)}")
 
 
+def _facts(static: Static) -> list[tuple[str, str]]:
+    image, build, tab = static.image, static.build, static.symbols.tab
+    version = build.version if build else "version unknown"
+    rows = [
+        ("file", f"{image.path}, {_size(image.size)}"),
+        ("format", f"{image.format}, {image.os}/{image.arch}" + (", position-independent" if image.pie else "")),
+        ("Go", version + (f", module {build.module}" if build and build.module else "")),
+    ]
+    if build and build.settings:
+        rows.append(("built with", " ".join(f"{k}={v}" for k, v in build.settings.items() if v)))
+    if build and build.dependencies:
+        shown, rest = build.dependencies[:_MAX_DEPENDENCIES], len(build.dependencies) - _MAX_DEPENDENCIES
+        rows.append(("needs", ", ".join(shown) + (f" and {rest} more" if rest > 0 else "")))
+    if image.interpreter or image.libraries:
+        rows.append(("loaded by", ", ".join(filter(None, (image.interpreter, *image.libraries)))))
+    table = "no symbol table (stripped)" if static.symbols.stripped else "symbol table"
+    dwarf = "DWARF" if any("debug_info" in s.name for s in image.sections) else "no DWARF"
+    rows.append(("functions", f"{tab.nfuncs:,} in pclntab at {tab.address - image.bias:#x}; {table}, {dwarf}"))
+    return rows
+
+
 def calls_text(static: Static, console: Paper) -> None:
+    """Print the boot's calls as the code has them. Raises `XrayError` when the code cannot be read."""
     root = call_tree(static.symbols, Disassembler(static.symbols))
     if root is None:
         console.print(f"no function is known at the entry point {static.image.entry:#x}")
@@ -124,159 +157,142 @@ def calls_text(static: Static, console: Paper) -> None:
 
 
 def syscall_text(name: str, args: tuple[int, ...], result: int) -> str:
-    shown = ", ".join(str(a) if a < 4096 else f"{a:#x}" for a in args[: _ARGS.get(name, 3)])
-    value = (
-        "waits"
-        if result == BLOCKED
-        else ""
-        if result == REPLACED
-        else f" = {result}"
-        if -4096 < result < 1 << 16
-        else f" = {result:#x}"
-    )
-    return f"{name}({shown}){' ' + value if value == 'waits' else value}"
-
-
-_ARGS = {
-    "arch_prctl": 2,
-    "mmap": 6,
-    "munmap": 2,
-    "gettid": 0,
-    "getpid": 0,
-    "futex": 4,
-    "clone": 5,
-    "rt_sigaction": 4,
-    "rt_sigprocmask": 4,
-    "exit_group": 1,
-    "exit": 1,
-    "sched_yield": 0,
-    "sigaltstack": 2,
-    "clock_gettime": 2,
-    "nanosleep": 1,
-    "close": 1,
-}
+    """Returns a system call as `arch_prctl(0x1002, 0x577448) = 0`."""
+    shown = ", ".join(str(a) if a < 4096 else f"{a:#x}" for a in args[: _ARGUMENTS.get(name, 3)])
+    call = f"{name}({shown})"
+    if result == BLOCKED:
+        return f"{call} waits"
+    if result == REPLACED:
+        return call
+    return f"{call} = {result}" if -4096 < result < _SMALL else f"{call} = {result:#x}"
 
 
 def _label(s: Station) -> str:
     times = f" ×{s.times}" if s.times > 1 else ""
-    open_ = "" if s.returned or s.end is None else " " + dim("(did not return)")
+    left = "" if s.returned or s.end is None else " " + dim("(did not return)")
     facts = f"{s.address:#x} {plain(s.where)} · {s.instructions:,} instructions · thread {s.thread}"
-    head = f"{bold(plain(s.name))}{times} {dim(facts)}{open_}"
+    head = f"{bold(plain(s.name))}{times} {dim(facts)}{left}"
     return head + ("\n" + italic(plain(s.story)) if s.story else "")
 
 
 def _details(s: Station, namer: Namer, leaf: bool) -> list[str]:
+    """Returns the lines below a station; a `leaf` has no station below it."""
     out = []
     if s.note:
         out.append(yellow(plain(s.note)))
-    # What did not return changed everything that happened since: that is told below it.
-    told = s.changed if s.returned or leaf else s.early
-    changes = [(k, v) for k, v in told.items() if not k.startswith(_HIDDEN) or k in _INTERESTING]
-    if s.returned:  # the return address was popped: true of every call
-        changes = [(k, (old, new)) for k, (old, new) in changes if k != "register rsp" or new != (old or 0) + 8]
-    changes = [c for c in changes if not c[0].startswith("register")] + [
-        c for c in changes if c[0].startswith("register")
-    ]
-    for key, (old, new) in changes[:_MAX_CHANGES]:
-        out.append(f"{green(plain(key))}: {plain(namer.value(key, old))} → {plain(namer.value(key, new))}")
-    if len(changes) > _MAX_CHANGES:
-        out.append(dim(f"and {len(changes) - _MAX_CHANGES} changes more"))
-    for call in s.syscalls[:3]:
+    out += _changes(s, namer, leaf)
+    for call in s.syscalls[:_MAX_SYSCALLS]:
         out.append(cyan(plain(syscall_text(*call))))
-    if s.syscall_count > 3:
+    if s.syscall_count > _MAX_SYSCALLS:
         kinds: dict[str, int] = {}
-        for name, _, _ in s.syscalls[3:]:
+        for name, _, _ in s.syscalls[_MAX_SYSCALLS:]:
             kinds[name] = kinds.get(name, 0) + 1
         rest = ", ".join(f"{n} ×{c}" if c > 1 else n for n, c in kinds.items())
-        out.append(cyan(f"and {s.syscall_count - 3} system calls more: {plain(rest)}"))
+        out.append(cyan(f"and {s.syscall_count - _MAX_SYSCALLS} system calls more: {plain(rest)}"))
     if s.inlined:
         out.append(dim("inlined into it: " + plain(", ".join(n.removeprefix("runtime.") for n in s.inlined))))
     return out
 
 
-def boot_text(report: Report, boot: Boot, console: Paper, disasm: bool = False, full: bool = False) -> None:
-    namer = Namer(boot)
-    children: dict[int | None, list[Station]] = {}
-    for s in boot.stations:
-        children.setdefault(s.parent, []).append(s)
-    code = Disassembler(report.static.symbols) if disasm else None
-    tree = Tree(bold("the boot") + ", as emulated")
-    apart: list[Station] = []
+def _changes(s: Station, namer: Namer, leaf: bool) -> list[str]:
+    # A function that did not return counts all changes since as its own; the stations below it show them.
+    told = s.changed if s.returned or leaf else s.early
+    fields = [(k, v) for k, v in told.items() if not k.startswith(_REGISTER)]
+    registers = [(k, v) for k, v in told.items() if k in _SHOWN_REGISTERS]
+    if s.returned:  # the return address was popped, which every call does
+        registers = [(k, (old, new)) for k, (old, new) in registers if k != "register rsp" or new != (old or 0) + 8]
+    changes = fields + registers
+    out = []
+    for key, (old, new) in changes[:_MAX_CHANGES]:
+        out.append(f"{green(plain(key))}: {plain(namer.value(key, old))} → {plain(namer.value(key, new))}")
+    if len(changes) > _MAX_CHANGES:
+        out.append(dim(f"and {len(changes) - _MAX_CHANGES} changes more"))
+    return out
 
-    def quiet(s: Station) -> bool:
-        return not (full or s.story or s.note or children.get(s.index) or not s.function)
 
-    def add(parent: Tree, items: list[Station]) -> None:
-        small: list[str] = []
+class _BootTree:
+    """Makes the tree of stations."""
+
+    def __init__(self, report: Report, boot: Boot, disasm: bool, full: bool) -> None:
+        self._boot = boot
+        self._symbols = report.static.symbols
+        self._code = Disassembler(self._symbols) if disasm else None
+        self._full = full
+        self._namer = Namer(boot)
+        self._children: dict[int | None, list[Station]] = {}
+        for s in boot.stations:
+            self._children.setdefault(s.parent, []).append(s)
+        self._apart: list[Station] = []
+        """Stations in which a thread or a goroutine begins: they are shown at the end, each by itself."""
+
+    def tree(self) -> Tree:
+        """Returns the whole tree."""
+        root = Tree(bold("the boot") + ", as emulated")
+        self._add(root, self._children.get(None, []))
+        for s in self._apart:  # grows while it is read
+            node = root.add(magenta(_beginning(s))).add(_label(s))
+            self._fill(node, s)
+        return root
+
+    def _is_quiet(self, s: Station) -> bool:
+        """True when the station is shown with its name alone."""
+        return not (self._full or s.story or s.note or self._children.get(s.index) or not s.function)
+
+    def _add(self, parent: Tree, stations: list[Station]) -> None:
+        """Hang stations below a node; quiet ones that follow each other share a line."""
+        quiet: list[str] = []
 
         def flush() -> None:
-            if small:
-                parent.add(dim(plain(", ".join(small))))
-                small.clear()
+            if quiet:
+                parent.add(dim(plain(", ".join(quiet))))
+                quiet.clear()
 
-        for s in items:
-            if s.parent is not None and _begins(s, boot.stations[s.parent]):
+        for s in stations:
+            if s.parent is not None and _begins(s, self._boot.stations[s.parent]):
                 flush()
                 parent.add(magenta(f"{_beginning(s)} goes on below"))
-                apart.append(s)
-                continue
-            if quiet(s):
-                small.append(s.name.removeprefix("runtime.") + (f" ×{s.times}" if s.times > 1 else ""))
-                continue
-            flush()
-            node = parent.add(_label(s))
-            for line in _details(s, namer, not children.get(s.index)):
-                node.add(line)
-            if code is not None and s.function:
-                func = report.static.symbols.at(s.address)
-                if func is not None:
-                    _code(
-                        node, code.text(func, 200 if s.name in ("runtime.rt0_go", "runtime.settls") else 16), func.end
-                    )
-            add(node, children.get(s.index, []))
+                self._apart.append(s)
+            elif self._is_quiet(s):
+                quiet.append(s.name.removeprefix("runtime.") + (f" ×{s.times}" if s.times > 1 else ""))
+            else:
+                flush()
+                node = parent.add(_label(s))
+                self._fill(node, s, code=True)
         flush()
 
-    add(tree, children.get(None, []))
-    for s in apart:  # grows while it is read
-        s_node = tree.add(magenta(_beginning(s)))
-        node = s_node.add(_label(s))
-        for line in _details(s, namer, not children.get(s.index)):
+    def _fill(self, node: Tree, s: Station, code: bool = False) -> None:
+        """Hang below a station's node what there is to say about it, and the stations below it."""
+        children = self._children.get(s.index, [])
+        for line in _details(s, self._namer, not children):
             node.add(line)
-        add(node, children.get(s.index, []))
-    console.tree(tree)
-    summary(boot, console)
+        func = self._symbols.at(s.address) if code and self._code is not None and s.function else None
+        if func is not None and self._code is not None:
+            limit = _ALL_CODE_LINES if s.name in _ALL_CODE_OF else _CODE_LINES
+            lines = self._code.text(func, limit)
+            text = "\n".join(f"{a:#x}  {insn}" + (f"  ; {name}" if name else "") for a, insn, name in lines)
+            node.add(blue(plain(text)))
+        self._add(node, children)
 
 
 def _begins(s: Station, parent: Station) -> bool:
-    """Whether a thread or a goroutine begins in this station: nothing called it."""
+    """True when a thread or a goroutine begins in this station, and nothing called it."""
     return s.thread != parent.thread or parent.name == "runtime.gogo"
 
 
 def _beginning(s: Station) -> str:
-    return (
-        f"thread {s.thread}"
-        if s.name == "runtime.mstart"
-        else f"the goroutine of {plain(s.name)}, on thread {s.thread},"
-    )
+    if s.name == "runtime.mstart":
+        return f"thread {s.thread}"
+    return f"the goroutine of {plain(s.name)}, on thread {s.thread},"
 
 
-def _code(node: Tree, lines: list[tuple[int, str, str]], end: int) -> None:
-    text = "\n".join(f"{a:#x}  {insn}" + (f"  ; {comment}" if comment else "") for a, insn, comment in lines)
-    node.add(blue(plain(text)))
+def boot_text(report: Report, boot: Boot, console: Paper, disasm: bool = False, full: bool = False) -> None:
+    """Print the boot: with `disasm` each station's code, with `full` every call as a station of its own."""
+    console.tree(_BootTree(report, boot, disasm, full).tree())
+    _summary(boot, console)
 
 
-def summary(boot: Boot, console: Paper) -> None:
-    n = boot.snapshot
-    how = {
-        "until": "stopped",
-        "exit": f"the program ended with status {boot.status}",
-        "steps": "stopped",
-        "deadlock": "stuck",
-        "fault": "crashed",
-        "killed": "killed",
-        "unsupported": "stopped",
-        "bound": "stopped",
-    }.get(boot.how, boot.how)
+def _summary(boot: Boot, console: Paper) -> None:
+    how = f"the program ended with status {boot.status}" if boot.how == "exit" else _ENDS[boot.how]
     console.print(
         f"{bold(how)}: {plain(boot.detail)}; {boot.instructions:,} instructions, {boot.syscalls} system calls, "
         f"{boot.threads} threads, {_size(boot.memory)} of memory"
@@ -291,6 +307,7 @@ def summary(boot: Boot, console: Paper) -> None:
         dim(f"layouts: {plain(boot.layouts.source)}; addresses of g0, m0, sched: {plain(boot.globals.source)}"),
         wrap=False,
     )
+    n = boot.snapshot
     if "g0.stack.lo" in n:
         lo, hi = n["g0.stack.lo"], n["g0.stack.hi"]
         console.print(
@@ -310,10 +327,11 @@ def summary(boot: Boot, console: Paper) -> None:
         console.print(", ".join(facts))
     if boot.output:
         text = boot.output.decode("utf-8", "replace")
-        console.print(f"{bold('it wrote')}: {plain(text[:4000].rstrip())}", wrap=False)
+        console.print(f"{bold('it wrote')}: {plain(text[:_MAX_OUTPUT].rstrip())}", wrap=False)
 
 
 def print_report(report: Report, console: Paper, disasm: bool = False, full: bool = False) -> None:
+    """Print everything: static facts, then the boot, or the calls in the code where nothing was emulated."""
     static_text(report.static, console)
     console.print()
     if report.boot is None:

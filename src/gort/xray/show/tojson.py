@@ -1,6 +1,6 @@
-"""The report as plain data: what `gort xray --json` prints, and what the HTML page and the comparison are made from.
+"""The report as plain data, for `gort xray --json` and the HTML page.
 
-Numbers are numbers (addresses too); a station's `changed` maps flat names to [before, after].
+Addresses are numbers, like all other numbers. A station's `changed` maps flat names to [before, after].
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 def static_data(static: Static, calls: bool = True) -> dict[str, Any]:
+    """Returns the static facts; with `calls` also the tree of calls, None where it cannot be made."""
     image, build, tab = static.image, static.build, static.symbols.tab
     names = {s.name for s in image.sections}
     out: dict[str, Any] = {
@@ -64,23 +65,23 @@ def static_data(static: Static, calls: bool = True) -> dict[str, Any]:
         try:
             tree = call_tree(static.symbols, Disassembler(static.symbols))
         except XrayError:
-            tree = None
-        out["calls"] = node_data(tree) if tree is not None else None
+            tree = None  # the code lies outside of the segments, or capstone is missing
+        out["calls"] = _node_data(tree) if tree is not None else None
     return out
 
 
-def node_data(node: Node) -> dict[str, Any]:
+def _node_data(node: Node) -> dict[str, Any]:
     out: dict[str, Any] = {"name": node.name, "address": node.address, "where": node.where}
     if node.inlined:
         out["inlined"] = True
     if node.times > 1:
         out["times"] = node.times
     if node.children:
-        out["children"] = [node_data(c) for c in node.children]
+        out["children"] = [_node_data(c) for c in node.children]
     return out
 
 
-def station_data(s: Station, stations: list[Station]) -> dict[str, Any]:
+def _station_data(s: Station, stations: list[Station]) -> dict[str, Any]:
     return {
         "index": s.index,
         "name": s.name,
@@ -106,8 +107,9 @@ def station_data(s: Station, stations: list[Station]) -> dict[str, Any]:
 
 
 def boot_data(boot: Boot) -> dict[str, Any]:
+    """Returns the boot, its end and what it took."""
     return {
-        "stations": [station_data(s, boot.stations) for s in boot.stations],
+        "stations": [_station_data(s, boot.stations) for s in boot.stations],
         "state": boot.state,
         "end": {"how": boot.how, "status": boot.status, "detail": boot.detail},
         "output": boot.output.decode("utf-8", "replace"),
@@ -123,7 +125,7 @@ def boot_data(boot: Boot) -> dict[str, Any]:
 
 
 def to_data(report: Report) -> dict[str, Any]:
-    """The whole report. `stations` and `state` are there in every case, empty when nothing was emulated."""
+    """Returns the whole report. `stations` and `state` are always there, and empty when nothing was emulated."""
     out: dict[str, Any] = {"static": static_data(report.static)}
     if report.boot is not None:
         out.update(boot_data(report.boot))

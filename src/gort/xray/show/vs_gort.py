@@ -1,11 +1,10 @@
 """Two boots side by side: a real Go program's stations and the steps of gort's own boot.
 
-It works on data alone: a `Boot` and the record that `gort boot --json` printed. Steps are matched by name; where Go's
-name changed between releases, or Go does the step without a function of its own, `_SAME` says what stands for it:
+It works on data alone: a `Boot`, and the record that `gort boot --json` printed. Steps are matched by name. Go changed
+names between releases, and does some steps without a function of their own; `_SAME` says what stands for a step then:
 another function, a call that the compiler inlined, or a field of the runtime's structures that schedinit sets.
 
-Invariant: every gort step and every station among the direct children of rt0_go and schedinit appears in exactly one
-row.
+Invariant: every step of gort, and every station directly below rt0_go and schedinit, is in exactly one row.
 """
 
 from __future__ import annotations
@@ -18,6 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_FIELD = "field "
+"""Precedes the name of a field in `_SAME`."""
 _SAME: dict[str, tuple[str, ...]] = {
     "_rt0": ("_rt0_amd64_linux", "_rt0_arm64_linux", "_rt0_amd64", "_rt0_arm64"),
     "settls": ("runtime.settls", "runtime.save_g", "tls check"),
@@ -39,6 +40,7 @@ _SAME: dict[str, tuple[str, ...]] = {
     "lastpoll": ("field sched.lastpoll",),
     "procs": ("field gomaxprocs",),
 }
+"""Step of gort -> the stations, inlined calls and fields that stand for it."""
 _WITHOUT = {
     "lockInit": "compiled away: ranks exist only in builds with lock ranking",
     "raceinit": "compiled away: only with -race",
@@ -47,10 +49,13 @@ _WITHOUT = {
     "buildVersion": "set by the linker",
     "modinfo": "set by the linker",
 }
+"""Step of gort -> why Go calls no function for it."""
+_JUST_BEHIND = 0.001
+"""Rows are sorted by the index of Go's station; a step without one comes right behind the step before it."""
 
 
 def _rows_of_go(boot: Boot) -> list[Station]:
-    """The stations that a reader compares: those of rt0_go and schedinit, in order, on the first thread."""
+    """Returns the stations that a reader compares: those of rt0_go and schedinit on the first thread, in order."""
     first = boot.stations[0].thread if boot.stations else 0
     out = []
     for s in boot.stations:
@@ -65,7 +70,10 @@ def _rows_of_go(boot: Boot) -> list[Station]:
 
 
 def compare(boot: Boot, record: dict[str, Any]) -> dict[str, Any]:
-    """Rows in the order of Go's boot. Raises `XrayError` when the record is not one of gort's."""
+    """Returns rows in the order of Go's boot, and what is in one boot only.
+
+    Raises `XrayError` when the record is not one of gort's.
+    """
     steps = record.get("steps")
     if not isinstance(steps, list) or not all(isinstance(s, dict) and isinstance(s.get("name"), str) for s in steps):
         raise XrayError("--vs-gort: the boot record of gort has no list of steps")
@@ -78,43 +86,19 @@ def compare(boot: Boot, record: dict[str, Any]) -> dict[str, Any]:
         name = step["name"]
         wanted = _SAME.get(name, ("runtime." + name, name))
         found = [s for s in stations if s.name in wanted and s.index not in used]
-        used.update(s.index for s in found)
-        go: dict[str, Any] | None = None
         if found:
-            go = {"names": [s.name for s in found], "how": "station", "instructions": _sum(found)}
+            used.update(s.index for s in found)
             last = found[0].index
-        elif schedinit is not None:
-            inlined = [n for n in wanted if n in schedinit.inlined]
-            fields = [
-                n.removeprefix("field ")
-                for n in wanted
-                if n.startswith("field ") and n.removeprefix("field ") in schedinit.changed
-            ]
-            if inlined:
-                go = {"names": inlined, "how": "inlined", "instructions": None}
-            elif fields:
-                old, new = schedinit.changed[fields[0]]
-                go = {"names": fields, "how": "field", "instructions": None, "changed": [old, new]}
-        last += 0.001
+            go: dict[str, Any] | None = _called(found)
+        else:
+            go = _uncalled(schedinit, wanted)
+        last += _JUST_BEHIND
+        gort = {k: step.get(k) for k in ("name", "parent", "status", "ns", "detail")}
         why = "" if go else _WITHOUT.get(name, "no function of that name was called")
-        rows.append(
-            (
-                last,
-                {"gort": {k: step.get(k) for k in ("name", "parent", "status", "ns", "detail")}, "go": go, "why": why},
-            )
-        )
+        rows.append((last, {"gort": gort, "go": go, "why": why}))
     for s in stations:
         if s.index not in used:
-            rows.append(
-                (
-                    float(s.index),
-                    {
-                        "gort": None,
-                        "go": {"names": [s.name], "how": "station", "instructions": s.instructions},
-                        "why": s.story,
-                    },
-                )
-            )
+            rows.append((float(s.index), {"gort": None, "go": _called([s]), "why": s.story}))
     rows.sort(key=lambda r: r[0])
     table = [r for _, r in rows]
     return {
@@ -126,13 +110,33 @@ def compare(boot: Boot, record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _called(found: list[Station]) -> dict[str, Any]:
+    """Returns the side of Go in a row where it called functions."""
+    return {"names": [s.name for s in found], "how": "station", "instructions": _sum(found)}
+
+
+def _uncalled(schedinit: Station | None, wanted: tuple[str, ...]) -> dict[str, Any] | None:
+    """Returns the side of Go in a row where schedinit did the step itself; None when it did not."""
+    if schedinit is None:
+        return None
+    inlined = [n for n in wanted if n in schedinit.inlined]
+    if inlined:
+        return {"names": inlined, "how": "inlined", "instructions": None}
+    names = [n.removeprefix(_FIELD) for n in wanted if n.startswith(_FIELD)]
+    fields = [n for n in names if n in schedinit.changed]
+    if fields:
+        return {"names": fields, "how": "field", "instructions": None, "changed": list(schedinit.changed[fields[0]])}
+    return None
+
+
 def _sum(found: list[Station]) -> int:
-    """Instructions of these stations; one inside another is not counted twice."""
+    """Returns the instructions of these stations; those of one inside another are not counted twice."""
     inside = {s.index for s in found}
     return sum(s.instructions for s in found if s.parent not in inside)
 
 
 def _state(boot: Boot, mine: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns what both boots ended with; `mine` is the state in gort's record."""
     g0 = boot.state.get("g0") or {}
     stack = g0.get("stack") or {}
     theirs: dict[str, Any] = {
@@ -158,7 +162,7 @@ def _state(boot: Boot, mine: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def print_comparison(comparison: dict[str, Any]) -> None:
-    """The table for a terminal."""
+    """Print what `compare` returned, as two tables for a terminal."""
     from rich.table import Table
 
     from gort.xray.show.tables import escape, make_console
@@ -166,35 +170,32 @@ def print_comparison(comparison: dict[str, Any]) -> None:
     console = make_console()
     table = Table("Go", "instructions", "gort", "time", "", title="the two boots", title_justify="left")
     for row in comparison["rows"]:
-        go, gort = row["go"], row["gort"]
-        left = ", ".join(go["names"]) + ("" if go["how"] == "station" else f" ({go['how']})") if go else "–"
-        count = f"{go['instructions']:,}" if go and go["instructions"] is not None else ""
-        right = gort["name"] if gort else "–"
-        took = (
-            f"{gort['ns'] / 1000:,.0f} µs"
-            if gort and isinstance(gort["ns"], int) and gort["status"] != "skipped"
-            else ""
-            if not gort
-            else str(gort["status"])
-        )
-        note = row["why"]
-        if gort and gort["status"] == "skipped" and isinstance(gort["detail"], dict):
-            note = "; ".join(filter(None, (note, f"gort: {gort['detail'].get('reason', '')}")))
-        style = "" if go and gort else "dim"
-        table.add_row(escape(left), count, escape(right), took, escape(note), style=style)
+        table.add_row(*(escape(c) for c in _cells(row)), style="" if row["go"] and row["gort"] else "dim")
     console.print(table)
     state = Table("", "Go", "gort", title="what they ended with", title_justify="left")
     for row in comparison["state"]:
-        state.add_row(
-            row["name"],
-            *(
-                "–" if row[k] is None else f"{row[k]:,}" if isinstance(row[k], int) else str(row[k])
-                for k in ("go", "gort")
-            ),
-        )
+        values = (row[k] for k in ("go", "gort"))
+        state.add_row(row["name"], *("–" if v is None else f"{v:,}" if isinstance(v, int) else str(v) for v in values))
     console.print(state)
     console.print(
         f"{comparison['matched']} steps in both, {len(comparison['only_go'])} in Go only, "
         f"{len(comparison['only_gort'])} in gort only",
         highlight=False,
     )
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, str, str, str, str]:
+    """Returns Go's side, its instructions, gort's side, its time, and a note."""
+    go, gort, note = row["go"], row["gort"], row["why"]
+    left, count = "–", ""
+    if go:
+        left = ", ".join(go["names"]) + ("" if go["how"] == "station" else f" ({go['how']})")
+        count = f"{go['instructions']:,}" if go["instructions"] is not None else ""
+    if not gort:
+        return left, count, "–", "", note
+    took = str(gort["status"])
+    if isinstance(gort["ns"], int) and gort["status"] != "skipped":
+        took = f"{gort['ns'] / 1000:,.0f} µs"
+    if gort["status"] == "skipped" and isinstance(gort["detail"], dict):
+        note = "; ".join(filter(None, (note, f"gort: {gort['detail'].get('reason', '')}")))
+    return left, count, gort["name"], took, note

@@ -215,8 +215,8 @@ class Darwin(LibrarySystem):
 
     def c_sysctl(self, mib: int, count: int, out: int, length: int, *_: int) -> int:
         raw = self.machine.read(mib, 4 * min(count, 8))
-        key = struct.unpack(f"<{len(raw) // 4}I", raw) if raw else ()
-        return self._answer(_MIB.get(key[:2], ""), out, length)
+        key = struct.unpack_from("<II", raw) if raw is not None and len(raw) >= 8 else (0, 0)
+        return self._answer(_MIB.get((key[0], key[1]), ""), out, length)
 
     def c_sysctlbyname(self, name: int, out: int, length: int, *_: int) -> int:
         raw = self.machine.read(name, 64) or b""

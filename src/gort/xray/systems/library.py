@@ -34,7 +34,7 @@ class Place:
 
 @frozen
 class Convention:
-    """How a system calls functions and lays out threads. Registers are those of each processor."""
+    """The way a system calls functions and lays out threads. Registers are given for each processor."""
 
     library: str
     """The name of the library in messages."""

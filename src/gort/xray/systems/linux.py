@@ -142,8 +142,7 @@ class Linux(System):
         number = r[arch.syscall_number]
         args = tuple(r[a] for a in arch.syscall_args)
         name = self._names.get(number) or f"syscall {number & 0xFFFFFFFF}"
-        self.calls += 1
-        if self.calls > _MAX_CALLS:
+        if self._count_call() > _MAX_CALLS:
             detail = f"more than {_MAX_CALLS:,} system calls: the program seems to do nothing else"
             self.process.end("steps", 0, detail)
             return

@@ -26,7 +26,7 @@ class System(Calls, Kernel):
     def __init__(self, process: Process, observer: Observer | None = None) -> None:
         super().__init__(process, observer if observer is not None else Observer())
         self.calls: int = 0
-        """How many system calls were made."""
+        """System calls that were made."""
         self.unknown: dict[str, int] = {}
         """System call that is not emulated -> how often it was made."""
 
@@ -42,6 +42,11 @@ class System(Calls, Kernel):
         self._prepare(image, argv, env)
         m.set_reg(m.arch.pc, image.entry)
         return self.process.add_thread(m.context())
+
+    def _count_call(self) -> int:
+        """Count a system call. Returns the number of calls so far."""
+        self.calls += 1
+        return self.calls
 
     def _prepare(self, image: Image, argv: list[str], env: list[str]) -> None:
         """Put into memory and registers what a program finds on this system when it starts."""

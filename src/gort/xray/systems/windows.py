@@ -138,7 +138,7 @@ _OPTIONAL = (
 
 @record
 class Object:
-    """What a handle stands for. Only events and timers are ever signaled."""
+    """The thing behind a handle. Only events and timers are ever signaled."""
 
     signaled: bool = False
     manual: bool = False
