@@ -20,7 +20,10 @@ from gort.xray.emulate.process import Process
 from gort.xray.show.paper import Paper
 from gort.xray.show.report import print_report
 from gort.xray.systems.calls import BLOCKED
+from gort.xray.systems.darwin import Darwin
 from gort.xray.systems.linux import Linux
+from gort.xray.systems.system import System
+from gort.xray.systems.windows import Windows
 
 pytestmark = pytest.mark.go
 
@@ -49,9 +52,9 @@ def linux(hello: Path):  # type: ignore[no-untyped-def]
         yield Linux(Process(machine, static.symbols, cpus=2), "/hello")
 
 
-def start(linux: Linux, code: bytes) -> Process:
+def start(system: System, code: bytes) -> Process:
     """Give the process a first thread that runs this code."""
-    process, machine = linux.process, linux.machine
+    process, machine = system.process, system.machine
     machine.memory.load(0x10000, 4096, 7, code)
     machine.set_reg("rip", 0x10000)
     machine.set_reg("rsp", 0x10F00)
@@ -122,6 +125,17 @@ def test_a_jump_to_nowhere(linux: Linux) -> None:
         linux.machine.run(0x10000, 100, linux.syscall)
     with pytest.raises(Fault):
         linux.machine.run(0x123456789, 200, linux.syscall)
+
+
+@pytest.mark.parametrize("system", [Darwin, Windows])
+def test_a_system_call_past_the_library_ends_the_run(hello: Path, system: type[Darwin | Windows]) -> None:
+    with examine(hello) as static:
+        machine = Machine("amd64", 4 << 20, Clock())
+        process = Process(machine, static.symbols, cpus=2)
+        kernel = system(process)
+        ended = start(kernel, bytes.fromhex("b8040000020f05")).run(kernel, 1000)  # mov eax, 0x2000004; syscall
+    assert ended.how == "unsupported"
+    assert "system call 0x2000004 was made without" in ended.detail
 
 
 def test_names_in_the_file_do_not_steer_the_terminal(build: Callable[..., Path], tmp_path: Path) -> None:
