@@ -74,8 +74,8 @@ class Event:
     begins: bool
     instructions: int
     sp: int
-    delta: Snapshot
-    """What is different from the event before."""
+    state: Snapshot
+    """The runtime's structures at that moment."""
 
 
 class Journal:
@@ -88,8 +88,6 @@ class Journal:
         self._machine = process.machine
         self._symbols = symbols
         self._state = state
-        self._seen: Snapshot = {}
-        """The snapshot of the last event."""
 
     def begin(
         self, name: str, address: int, parent: Station | None, function: bool, list_inlined: bool
@@ -128,7 +126,7 @@ class Journal:
             if not parent.children and parent.end is None:
                 parent.early = _difference(parent.before, station.before)
             parent.children[name] = station.index
-        self._event(station, True)
+        self._event(station, True, station.before)
         return station
 
     def end(self, station: Station, began: int, returned: bool) -> None:
@@ -139,8 +137,9 @@ class Journal:
         station.returned = station.returned or returned
         if station.times > 1:
             return
-        self._event(station, False)
-        changed = _difference(station.before, self._state.snapshot())
+        after = self._state.snapshot()
+        self._event(station, False, after)
+        changed = _difference(station.before, after)
         # Registers say something about the station only while its own thread runs.
         here = m.registers() if self._process.current.tid == station.thread else {}
         for key, value in here.items():
@@ -155,19 +154,10 @@ class Journal:
         if len(station.syscalls) < _MAX_CALLS:
             station.syscalls.append((name, args, result))
 
-    def _event(self, station: Station, begins: bool) -> None:
-        now, seen = self._state.snapshot(), self._seen
-        delta = {k: v for k, v in now.items() if seen.get(k) != v}
-        self._seen = now
+    def _event(self, station: Station, begins: bool, state: Snapshot) -> None:
         m = self._machine
         self.events.append(
-            Event(
-                station=station.index,
-                begins=begins,
-                instructions=m.instructions,
-                sp=m.reg(m.arch.sp),
-                delta=delta,
-            )
+            Event(station=station.index, begins=begins, instructions=m.instructions, sp=m.reg(m.arch.sp), state=state)
         )
 
 

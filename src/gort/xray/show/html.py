@@ -16,6 +16,7 @@ from pathlib import Path
 
 from gort.xray.boot.follow import Report
 from gort.xray.errors import XrayError
+from gort.xray.layout.state import Snapshot
 from gort.xray.show.page import PAGE
 from gort.xray.show.report import syscall_text
 from gort.xray.show.tojson import static_data
@@ -65,16 +66,12 @@ def page_data(report: Report) -> dict[str, Any]:
         }
         for s in boot.stations
     ]
-    events = [
-        {
-            "s": e.station,
-            "b": e.begins,
-            "i": e.instructions,
-            "sp": str(e.sp),
-            "d": {k: str(v) for k, v in e.delta.items()},
-        }
-        for e in boot.events[:_MAX_EVENTS]
-    ]
+    events = []
+    seen: Snapshot = {}
+    for e in boot.events[:_MAX_EVENTS]:
+        delta = {k: str(v) for k, v in e.state.items() if seen.get(k) != v}
+        seen = e.state
+        events.append({"s": e.station, "b": e.begins, "i": e.instructions, "sp": str(e.sp), "d": delta})
     g = boot.globals
     return {
         "file": Path(static["file"]).name,
