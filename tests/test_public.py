@@ -137,6 +137,7 @@ def exceptions() -> list[BaseException]:
         gort.net.LimitExceeded("no b'\\n' in the first 9 bytes"),
         gort.signal.SignalReceived(2),
         gort.exec.ExitError(["git", "log"], 128, b"out", b"fatal: not a git repository\n"),
+        gort.exec.WaitDelayExceeded(["sh", "-c", "daemon &"], 0.5, b"out", b""),
     ]
 
 

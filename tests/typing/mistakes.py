@@ -131,8 +131,8 @@ async def connections(conn: net.Conn, ln: net.Listener, tls: ssl.SSLContext) -> 
 
 
 async def processes_and_files() -> None:
-    await processes.output(1)  # type: ignore[arg-type]
-    await processes.run("cat", input="text")  # type: ignore[arg-type]
+    await processes.output(1)  # type: ignore[call-overload]
+    await processes.run("cat", input="text")  # type: ignore[call-overload]
     text = await os.open("notes.txt")
     await text.write(b"x")  # type: ignore[arg-type]
     await text.readinto(bytearray(8))  # type: ignore[misc]

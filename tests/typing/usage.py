@@ -227,6 +227,11 @@ async def processes_and_files() -> None:
     assert_type(
         await processes.run("cat", input=b"x", ctx=context.background()), tuple[int, bytes | None, bytes | None]
     )
+    assert_type(await processes.output("git", "status", text=True, wait_delay=1.0), str)
+    assert_type(await processes.run("cat", input="x", encoding="utf-8"), tuple[int, str | None, str | None])
+    first = await processes.start("cat", stdout=processes.PIPE, process_group=0)
+    await processes.start("sort", stdin=first.stdout)
+    first.kill(group=True)
     async with await processes.start("sort", stdin=processes.PIPE, stdout=processes.PIPE) as cmd:
         assert_type(cmd, processes.Cmd)
         assert_type(await cmd.wait(), int)
