@@ -100,10 +100,10 @@ class Talk:
     """Feeds a process and collects what it says, until the pipes end, or until it is enough."""
 
     def __init__(self, cmd: Cmd) -> None:
-        self.cmd = cmd
+        self.cmd: Cmd = cmd
         self.collected: dict[str, bytearray] = {}
         self.killed: Exception | None = None  # why the context has ended, where that was what killed the process
-        self.cut = False  # the pipes were left before their end
+        self.cut: bool = False  # the pipes were left before their end
         self._open = 0  # talkers that have not come to their end
 
     def got(self, name: str) -> bytes | None:

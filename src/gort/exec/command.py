@@ -112,9 +112,9 @@ class Mode:
     """Bytes, or text as subprocess has it: in the locale's encoding by default, with every line's end as \\n."""
 
     def __init__(self, text: bool, encoding: str | None, errors: str | None) -> None:
-        self.text = text or encoding is not None or errors is not None
-        self.encoding = encoding or locale.getpreferredencoding(False)
-        self.errors = errors or "strict"
+        self.text: bool = text or encoding is not None or errors is not None
+        self.encoding: str = encoding or locale.getpreferredencoding(False)
+        self.errors: str = errors or "strict"
 
     def encode(self, data: Any) -> Any:
         """The bytes of an input; TypeError for the wrong kind."""

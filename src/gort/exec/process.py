@@ -28,10 +28,10 @@ class Process:
     `_lock` guards the status, and orders signals by number and the taking of the status."""
 
     def __init__(self, popen: subprocess.Popen[bytes], name: str, leads: bool) -> None:
-        self.pid = popen.pid
-        self.name = name
-        self.leads = leads
-        self.ended = False  # the status has been taken, or is lost
+        self.pid: int = popen.pid
+        self.name: str = name
+        self.leads: bool = leads
+        self.ended: bool = False  # the status has been taken, or is lost
         self.status: int | None = None
         self._popen = popen  # warns, and reaps later, where the process is dropped while it runs
         self._lock = threading.Lock()
