@@ -22,6 +22,7 @@ from gort.net.addr import STREAMS, check_address, check_network, from_sockname, 
 from gort.net.conn import Conn
 from gort.net.listen import set_nodelay
 from gort.net.resolve import lookup
+from gort.net.sock import Lent
 
 FALLBACK_DELAY_S = 0.25  # RFC 8305, section 5
 
@@ -200,8 +201,7 @@ class _Connected:
         self.family = family
 
     def __call__(self) -> None:
-        sock = socket.socket(self.family, socket.SOCK_STREAM, 0, fileno=self.conn.fd)
-        try:
+        with Lent(self.conn.fd, self.family, socket.SOCK_STREAM, 0) as sock:
             code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if code:
                 raise OSError(code, os.strerror(code))
@@ -211,8 +211,6 @@ class _Connected:
                 if e.errno == errno.ENOTCONN:
                     raise BlockingIOError from None
                 raise
-        finally:
-            sock.detach()
 
 
 async def dial(network: str, address: str, timeout: float | None = None, local_addr: str | None = None) -> Conn:

@@ -20,12 +20,12 @@ from gort.net.addr import (
     Addr,
     check_address,
     check_network,
-    from_sockname,
     split_host_port,
     unix_path,
 )
 from gort.net.conn import Conn, Descriptor
 from gort.net.resolve import lookup
+from gort.net.sock import Lent
 
 TEMPORARY = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 BACKOFF_MIN_S = 0.005
@@ -39,32 +39,27 @@ def _say(text: str) -> None:
 class Listener(Descriptor):
     """Accepts connections: `async for conn in ln`, or `await ln.accept()`, from any number of goroutines."""
 
-    __slots__ = ("_sock", "_unlink", "on_error")
+    __slots__ = ("_unlink", "on_error")
     noun = "listener"
 
     def __init__(self, sock: socket.socket, network: str, unlink: tuple[str, int, int] | None = None) -> None:
         fd = sock.detach()
         super().__init__(fd, network)
-        self._sock = socket.socket(sock.family, sock.type, sock.proto, fileno=fd)  # never closed by itself: see close
-        self.set_lsock(self._sock)
+        self.set_lsock(Lent(fd, sock.family, sock.type, sock.proto))
         self._unlink = unlink
         self.on_error: Callable[[str], None] = _say
 
     @property
     def addr(self) -> Addr:
         """The address it listens on."""
-        if self._local is None:
-            self._local = from_sockname(self.network, self._sock.getsockname())
-        return self._local
-
-    @property
-    def local_addr(self) -> Addr:
-        """The same as addr."""
-        return self.addr
+        return self.local_addr
 
     def describe(self) -> str:
         """How messages name it."""
-        return f"{self.network} {self._local}" if self._local is not None else self.network
+        try:
+            return f"{self.network} {self.addr}"
+        except OSError:  # it is closed, and nobody asked before
+            return self.network
 
     def __repr__(self) -> str:
         return f"<gort.net.Listener {self.describe()}{' closed' if self.closing else ''}>"
@@ -88,8 +83,7 @@ class Listener(Descriptor):
                 pass
         if not self.closing:
             _ = self.addr  # known afterwards too
-        if self.shut():
-            self._sock.detach()
+        self.shut()
 
     def __aiter__(self) -> Listener:
         return self
@@ -120,13 +114,11 @@ def accepted(fd: int, network: str, raddr: Any) -> Conn:
 
 def set_nodelay(fd: int) -> None:
     """Small writes go at once, as in Go."""
-    s = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=fd)
-    try:
-        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    except OSError:
-        pass  # the peer has gone already: the first read says so
-    finally:
-        s.detach()
+    with Lent(fd, socket.AF_INET, socket.SOCK_STREAM, 0) as s:
+        try:
+            s.setsockopt(socket.SOL_TCP, socket.TCP_NODELAY, 1)
+        except OSError:
+            pass  # the peer has gone already: the first read says so
 
 
 async def listen(

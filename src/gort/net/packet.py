@@ -11,6 +11,7 @@ from gort.net.addr import DATAGRAMS, Addr, check_address, check_network, from_so
 from gort.net.conn import Descriptor
 from gort.net.listen import local_addresses
 from gort.net.resolve import lookup
+from gort.net.sock import Lent
 
 READ_MAX = 65535
 
@@ -24,7 +25,7 @@ class PacketConn(Descriptor):
     def __init__(self, sock: socket.socket, network: str, remote: Addr | None = None) -> None:
         fd = sock.detach()
         super().__init__(fd, network)
-        self._sock = socket.socket(sock.family, sock.type, sock.proto, fileno=fd)  # see close
+        self._sock = Lent(fd, sock.family, sock.type, sock.proto)
         self.remote_addr: Addr | None = remote
         self._addresses: dict[str, Any] = {}
 
@@ -46,8 +47,7 @@ class PacketConn(Descriptor):
         """Closes it at once; goroutines that wait on it get Closed."""
         if not self.closing:
             _ = self.local_addr
-            if self.shut():
-                self._sock.detach()
+            self.shut()
             if self.network == "unixgram" and self._local is not None:
                 path = self._local.host
                 if path and not path.startswith("@"):

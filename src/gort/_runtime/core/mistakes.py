@@ -69,6 +69,14 @@ def shared(self: object, protocol: t.SupportsIndex, /) -> t.NoReturn:
     raise TypeError(f"a {type(self).__name__} cannot be copied or pickled: all who use it share it, in one process")
 
 
+def name_of(obj: object) -> str:
+    """The repr of an object that is about to go, for a warning.  A repr that fails must not keep it from going."""
+    try:
+        return repr(obj)
+    except Exception:
+        return object.__repr__(obj)
+
+
 class Shared:
     """The base of the Python classes whose objects cannot be copied."""
 

@@ -52,7 +52,7 @@ from cython.cimports.gort._runtime.core.runtime2 import (
 from cython.cimports.gort._runtime.sched.timers import Timer, arm, deltimer, wake_for
 
 from gort._runtime.core.lockrank import make_lock
-from gort._runtime.core.mistakes import shared
+from gort._runtime.core.mistakes import name_of, shared
 from gort._runtime.core.op import WAIT_IO
 
 rt_import()
@@ -142,13 +142,14 @@ class PollDesc:
     def __del__(self):
         fd = self.fd
         if fd >= 0 and not self.closing:
+            name = name_of(self)  # while it can still be asked for its addresses
             self.closing = True
             np = self.np
             if np is not None:
                 np.unregister(self)
             self.fd = -1
             net_close(fd)
-            warn(f"unclosed {self!r}: close it, or use `async with`", ResourceWarning, source=self, stacklevel=2)
+            warn(f"unclosed {name}: close it, or use `async with`", ResourceWarning, source=self, stacklevel=2)
 
     def attach(self, s):
         """Registers the descriptor with the poller of the runtime s.  An earlier runtime may have used it before.
