@@ -1,4 +1,4 @@
-"""Which stations are open: chains of goroutines and threads, and how they close."""
+"""The stations that are open: chains of goroutines and threads, and how they close."""
 
 from __future__ import annotations
 

@@ -257,7 +257,7 @@ def test_ctrl_c_ends_a_long_run(build: Callable[..., Path]) -> None:
 
 @pytest.mark.go
 def test_libraries_are_found_through_their_bindings_too(hello: Path) -> None:
-    """What LIBUNICORN_PATH and LIBCAPSTONE_PATH say is the bindings' business: then they are imported, and asked."""
+    """Only the bindings understand LIBUNICORN_PATH and LIBCAPSTONE_PATH: where they are set, the bindings are asked."""
     places = {}
     for package in ("unicorn", "capstone"):
         spec = importlib.util.find_spec(package)
@@ -338,7 +338,7 @@ def test_all_other_arguments_are_left_to_click(args: list[str]) -> None:
 
 
 def test_the_boot_needs_no_large_module(hello: Path) -> None:
-    """What costs more to import than it is worth on the way to runtime.main."""
+    """These modules cost more to import than they are worth on the way to runtime.main."""
     code = (
         "import sys, os\nfrom gort.cli import _xray\n_xray._guard = lambda work: work()\n"
         f"_xray.run(**_xray.ordinary([{str(hello)!r}, '--until', 'runtime.main']))\n"

@@ -46,13 +46,13 @@ class Options:
     until: str = "main.main"
     """The function at which to stop; "exit" runs to the end."""
     steps: int = DEFAULT_STEPS
-    """How many instructions may be executed."""
+    """The most instructions that may be executed."""
     argv: list[str] | None = None
     """The program's arguments, its name among them; None: only the name."""
     env: list[str] = field(default_factory=list)
     """Its environment, each as NAME=VALUE."""
     cpus: int | None = None
-    """How many processors it sees; None: as many as this process may use."""
+    """The number of processors that it sees; None: as many as this process may use."""
     memory: int = DEFAULT_MEMORY
     """Bytes of memory that it may touch."""
     progress: Callable[[int, str], None] | None = None
@@ -87,13 +87,13 @@ class Boot:
     snapshot: Snapshot
     """The runtime's structures at the end."""
     how: How
-    """How it ended."""
+    """The kind of its end."""
     status: int
     """The program's exit status, where it has one."""
     detail: str
-    """How it ended, in words."""
+    """Its end in words."""
     output: bytes
-    """What the program wrote."""
+    """The bytes that the program wrote."""
     instructions: int
     threads: int
     syscalls: int

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _REPEATS = 200
-"""How often a function is followed; a program may call it a million times."""
+"""Entries into a function that are followed; a program may make a million."""
 
 
 class Recorder(Observer):

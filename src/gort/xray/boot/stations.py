@@ -50,12 +50,12 @@ class Station:
     end: int | None = None
     returned: bool = False
     times: int = 1
-    """How often its parent called it."""
+    """The number of times that its parent called it."""
     instructions: int = 0
     """Instructions that all threads executed while it was open, in all its `times`."""
     changed: dict[str, Change] = field(default_factory=dict)
     early: dict[str, Change] = field(default_factory=dict)
-    """What it changed before its first call that is a station. It is shown of functions that never return."""
+    """Its changes before its first call that is a station. They are shown of functions that never return."""
     syscalls: list[tuple[str, tuple[int, ...], int]] = field(default_factory=list)
     """(name, arguments, result) of the first ones."""
     syscall_count: int = 0

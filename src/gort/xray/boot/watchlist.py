@@ -1,4 +1,4 @@
-"""Which functions of the boot are watched, and how a call of theirs is recognized: found in the file, before the run.
+"""The functions of the boot that are watched, and the call sites of theirs: found in the file, before the run.
 
 Every call that an `EXPANDED` function makes is a station. It is recognized where it arrives: the callee's first block is
 entered, and the return address belongs to a call site of an expanded function.

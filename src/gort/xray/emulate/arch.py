@@ -1,4 +1,4 @@
-"""What differs between the two processors: register names, the calling convention, the way into the kernel."""
+"""The differences between the two processors: register names, the calling convention, the way into the kernel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Arch:
     const: str
     """The module of unicorn that has the numbers of registers."""
     prefix: str
-    """What precedes a register's name in that module."""
+    """The beginning of a register's name in that module."""
     registers: tuple[str, ...]
     pc: str
     sp: str

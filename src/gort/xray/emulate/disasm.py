@@ -28,7 +28,7 @@ class Call:
         self.target: int | None = target
         """None for a call through a register or memory."""
         self.back: int = back
-        """Where it returns to."""
+        """The address to which it returns."""
         self.tail: bool = tail
         """True for a jump."""
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from gort.xray.emulate.native import Context
 
     How = Literal["until", "exit", "killed", "fault", "steps", "deadlock", "unsupported", "bound"]
-    """How an emulation ends: a function was reached, the program ended or was ended, a bound or a limit was reached."""
+    """The ends of an emulation: a function was reached, the program ended or was ended, a bound was reached."""
 
 QUANTUM = 20_000
 """Instructions in a slice."""

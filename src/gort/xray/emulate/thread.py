@@ -51,7 +51,7 @@ class Thread:
     wait: Wait | None = None
     """Set while the state is "waiting"."""
     wake_at: int | None = None
-    """When the wait times out, on the virtual clock; None for never."""
+    """The time at which the wait is over, on the virtual clock; None for never."""
     timeout_result: int = 0
     """The result of the system call when it does."""
     sigmask: int = 0

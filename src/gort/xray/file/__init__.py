@@ -1,1 +1,1 @@
-"""What is in an executable file: its format, its symbols, Go's own tables, its debugging information."""
+"""The contents of an executable file: its format, its symbols, Go's own tables, its debugging information."""

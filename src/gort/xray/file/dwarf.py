@@ -29,10 +29,10 @@ _MAX_DEBUG = 512 << 20
 _MAX_FIELDS = 1000
 _MAX_UNITS = 200_000
 _MAX_TRIES = 200
-"""How often a type's name may occur before the search gives up."""
+"""Occurrences of a type's name after which the search gives up."""
 _MAX_TYPEDEFS = 8
 _MAX_DEPTH = 4
-"""How deeply structs in structs are read."""
+"""Levels of structs in structs that are read."""
 _POINTER_SIZE = 8
 _ELFCOMPRESS_ZLIB = b"\x01\0\0\0"
 _CHDR_SIZE = 24

@@ -95,7 +95,7 @@ class _Loaded:
     tls_size: int = 0
     tls_align: int = 0
     headers_at: int = 0
-    """Where the program headers themselves are in memory."""
+    """Address of the program headers themselves."""
 
 
 def read_elf(path: str, data: mmap.mmap, size: int, pie_bias: int) -> Image:

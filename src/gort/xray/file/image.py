@@ -52,9 +52,9 @@ class Section:
     address: int
     size: int
     offset: int
-    """Where in the file the contents begin."""
+    """Offset of the contents in the file."""
     file_size: int
-    """How many bytes the contents take in the file; 0 for a section that is zeros at run time."""
+    """Bytes that the contents take in the file; 0 for a section that is zeros at run time."""
     flags: str
     """A: occupies memory, W: writable, X: executable, T: thread-local, C: compressed."""
 

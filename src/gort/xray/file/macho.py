@@ -34,7 +34,7 @@ _LC_LOAD_DYLIB, _LC_LOAD_WEAK_DYLIB, _LC_REEXPORT_DYLIB = 0xC, 0x18, 0x1F
 _LC_DYLD_INFO, _LC_DYLD_INFO_ONLY = 0x22, 0x22 | _LC_REQ_DYLD
 _LC_MAIN, _LC_CHAINED_FIXUPS, _LC_ENCRYPTION_INFO_64 = 0x28 | _LC_REQ_DYLD, 0x34 | _LC_REQ_DYLD, 0x2C
 _THREAD_PC = {"amd64": 16 * 8, "arm64": 32 * 8}
-"""Where the program counter is among the registers of LC_UNIXTHREAD."""
+"""Offset of the program counter among the registers of LC_UNIXTHREAD."""
 _PERMS = (("r", 1), ("w", 2), ("x", 4))
 """VM_PROT_READ, VM_PROT_WRITE, VM_PROT_EXECUTE."""
 _UNLOADED = ("__PAGEZERO", "__DWARF", "__LINKEDIT")

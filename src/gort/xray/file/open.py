@@ -24,7 +24,7 @@ _SMALLEST = 64
 """Bytes: no format has a shorter header."""
 
 PIE_BIAS = 0x555555554000
-"""Where Linux puts a position-independent program under gdb, which turns randomization off: addresses then compare."""
+"""Linux puts a position-independent program there under gdb, which turns randomization off: so addresses compare."""
 
 
 def load(path: str | os.PathLike[str], bias: int | None = None) -> Image:

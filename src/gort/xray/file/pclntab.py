@@ -62,7 +62,7 @@ class Func:
         self.end: int = end
         """The address behind it."""
         self.offset: int = offset
-        """Where in the table its record begins."""
+        """Offset of its record in the table."""
 
 
 @frozen

@@ -1,1 +1,1 @@
-"""Where the runtime's structures lie in memory, and what they hold."""
+"""The runtime's structures: their places in memory, and what they hold."""

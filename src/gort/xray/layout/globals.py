@@ -1,4 +1,4 @@
-"""Where the runtime's variables lie: g0, m0, sched, allp, gomaxprocs, ncpu.
+"""The addresses of the runtime's variables: g0, m0, sched, allp, gomaxprocs, ncpu.
 
 They are taken from the symbol table where there is one. A stripped file has no names for data, but the boot code itself
 says where they are: rt0_go takes the addresses of g0 and m0, schedinit stores 10000 into sched.maxmcount, osinit stores
@@ -31,7 +31,7 @@ class Globals:
     allp: list[int] = field(default_factory=list)
     """Candidates: one when the symbol table names it."""
     source: str = "the symbol table"
-    """Where the addresses are from."""
+    """The source of the addresses, for the report."""
 
 
 def find_globals(symbols: Symbols, layouts: Layouts, disasm: Disassembler) -> Globals:

@@ -1,4 +1,4 @@
-"""Where the fields of the runtime's structures lie: from the file's DWARF, else from what its Go release is known to use.
+"""The places of fields in the runtime's structures: from the file's DWARF, else from a table of Go releases.
 
 `FIELDS` names the fields that the boot sets: runtime/runtime2.go's g, m, p and schedt. There are three sources, and the
 report says which one was used:

@@ -1,1 +1,1 @@
-"""What is made of a boot: text, JSON, a page, a comparison, a measurement."""
+"""Ways to show a boot: text, JSON, a page, a comparison, a measurement."""

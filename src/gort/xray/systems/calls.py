@@ -1,4 +1,4 @@
-"""What the answers to a program's calls share, on every system: results with a meaning, times in memory, new threads.
+"""The common part of the answers to a program's calls: results with a meaning, times in memory, new threads.
 
 A call is a system call of Linux or a function of a library. Its handler gets integers, returns an integer, and touches
 nothing but the process object: no file, clock, random number, process or network of the host.

@@ -36,7 +36,7 @@ _CONVENTION = Convention(
 )
 _FIRST_BLOCK_SIZE = 8192
 _ERRNO = 0x800
-"""Where in a thread's block its error number is."""
+"""Offset of the error number in a thread's block."""
 _TLS_KEY, _TLS_SLOTS = 256, 512
 """The key that Go gets for its thread-local g, and how many slots the block has."""
 _ENOENT, _ENOMEM, _EFAULT, _EINVAL, _EAGAIN, _ETIMEDOUT = 2, 12, 14, 22, 35, 60

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gort.xray.systems.calls import Handler
 
 TRAPS = 0x7FFFF6000000
-"""Where the return instructions are."""
+"""Address of the return instructions."""
 _STEP = 16
 _MAX_TRAPS = 8192
 _ARM64_RET = bytes.fromhex("c0035fd6")

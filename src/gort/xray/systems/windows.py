@@ -43,10 +43,10 @@ _SHADOW_SPACE = 32
 # The thread's block, and the process's block (PEB) that it points at.
 _TEB_PEB, _TEB_LAST_ERROR = 0x60, 0x68
 _PEB = 0x3000
-"""Where in the thread's block the process's block is put; nothing in it is read."""
+"""Offset of the process's block in the thread's block; nothing in it is read."""
 _TLS_SLOTS = 64
 _STRINGS = FIRST_BLOCK + _CONVENTION.block_size
-"""Where environment and command line are."""
+"""Address of environment and command line."""
 _STRINGS_SIZE = 262144
 _MAX_STRINGS = 250_000
 
@@ -144,7 +144,7 @@ class Object:
     manual: bool = False
     """True when a wait leaves the object signaled."""
     due: int | None = None
-    """When a timer will be signaled, on the virtual clock."""
+    """The time at which a timer will be signaled, on the virtual clock."""
 
 
 class Windows(LibrarySystem):
