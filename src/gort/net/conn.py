@@ -12,13 +12,13 @@ import os
 import socket
 from _collections_abc import AsyncIterator, Awaitable
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 from gort._runtime.poll import fd as _fd
 from gort._runtime.sched.timers import to_ns, when_after
 from gort.net.addr import Addr, from_sockname
+from gort.net.sendfile import Sendable, sendfile
 
-SENDFILE_CHUNK = 1 << 20  # bytes per system call, so that one large file does not hold a P for long
 READ_SIZE = 1 << 16  # bytes that a read asks for where the caller says nothing
 READ_UNTIL_LIMIT = 1 << 16
 
@@ -247,26 +247,11 @@ class Conn(Descriptor, Compound):
         """TCP_NODELAY, which is on at first, as in Go."""
         self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, int(on))
 
-    async def sendfile(self, file: BinaryIO | int, offset: int = 0, count: int | None = None) -> int:
-        """Sends a file, from `offset` on, `count` bytes or all that there are, without copying them through Python.
-        Returns how many were sent.  file: an open binary file or a descriptor.  Raises as write does."""
-        source = file if isinstance(file, int) else file.fileno()
-        sent = 0
-        while count is None or sent < count:
-            want = SENDFILE_CHUNK if count is None else min(SENDFILE_CHUNK, count - sent)
-            n = await self.call_op(_SendFile(self, source, offset + sent, want), True)
-            if n == 0:
-                break
-            sent += n
-        return sent
+    async def sendfile(self, file: Sendable, offset: int = 0, count: int | None = None) -> int:
+        """Sends a file, from `offset` on, `count` bytes or all that there are; returns how many.  It goes out whole, as a
+        write does, and ordinary files are not copied through Python.
 
-
-class _SendFile:
-    """One sendfile, as an operation's attempt."""
-
-    def __init__(self, conn: Conn, source: int, offset: int, count: int) -> None:
-        self.args = conn, source, offset, count
-
-    def __call__(self) -> int:
-        conn, source, offset, count = self.args
-        return os.sendfile(conn.fd, source, offset, count)
+        file: an open binary file, a descriptor, or a connection or pipe of gort's.  Raises as write does, with `written`
+        set too, and what reading the file raises.  Reading from a pipe that is not gort's keeps a thread, and cannot be
+        cancelled."""
+        return await sendfile(self, file, offset, count)

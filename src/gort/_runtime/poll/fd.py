@@ -316,6 +316,11 @@ class FD(PollDesc):
             self.pushed = bytes(data) if self.pushed is None else bytes(data) + self.pushed
             wakeside(self, self.r, False)
 
+    def retry_writes(self):
+        """Has the first operation of the writing side make another attempt: what it waits for, beside the peer, may be
+        there."""
+        wakeside(self, self.w, False)
+
     def pop(self, n):
         """Takes up to n of the bytes that were pushed back."""
         data = self.pushed
