@@ -18,7 +18,7 @@ from gort._runtime.wait.chan import Chan
 from gort._runtime.wait.select import select
 from gort._runtime.wait.timechan import Timer
 from gort.group import Group
-from gort.net.addr import STREAMS, check_address, check_network, from_sockname, split_host_port, unix_path
+from gort.net.addr import STREAMS, Addr, check_address, check_network, from_sockname, split_host_port, unix_path
 from gort.net.conn import Conn
 from gort.net.listen import set_nodelay
 from gort.net.resolve import lookup
@@ -36,14 +36,14 @@ class Dialer:
     def __init__(
         self,
         timeout: float | None = None,
-        local_addr: str | None = None,
+        local_addr: str | Addr | None = None,
         fallback_delay: float = FALLBACK_DELAY_S,
     ) -> None:
         self.timeout = timeout
         self.local_addr = local_addr
         self.fallback_delay = fallback_delay
 
-    async def dial(self, network: str, address: str) -> Conn:
+    async def dial(self, network: str, address: str | Addr) -> Conn:
         """As gort.net.dial."""
         address = check_address(address, "dial")
         family = check_network(network, STREAMS, "dial")
@@ -85,7 +85,7 @@ class Dialer:
         addresses = interleave(await lookup(host or "localhost", port, family, socket.SOCK_STREAM))
         local = None
         if self.local_addr is not None:
-            lhost, lport = split_host_port(self.local_addr)
+            lhost, lport = split_host_port(check_address(self.local_addr, "dial"))
             local = (await lookup(lhost, lport, family, socket.SOCK_STREAM))[0]
             addresses = [a for a in addresses if a[0] == local[0]] or addresses
         try:
@@ -213,7 +213,9 @@ class _Connected:
                 raise
 
 
-async def dial(network: str, address: str, timeout: float | None = None, local_addr: str | None = None) -> Conn:
+async def dial(
+    network: str, address: str | Addr, timeout: float | None = None, local_addr: str | Addr | None = None
+) -> Conn:
     """Connects to "host:port" or to a Unix socket's path.
 
     network: tcp, tcp4, tcp6 or unix.  Raises ConnectionRefusedError and other OSErrors ("dial tcp 127.0.0.1:1:

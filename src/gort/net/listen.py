@@ -122,7 +122,7 @@ def set_nodelay(fd: int) -> None:
 
 
 async def listen(
-    network: str, address: str, *, backlog: int = 0, reuse_port: bool = False, mode: int | None = None
+    network: str, address: str | Addr, *, backlog: int = 0, reuse_port: bool = False, mode: int | None = None
 ) -> Listener:
     """Listens on "host:port" (port 0: any free one; no host: every interface, IPv6 and IPv4), or on a Unix socket's path.
 

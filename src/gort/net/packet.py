@@ -111,7 +111,7 @@ def _socket(family: int) -> socket.socket:
     return socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
 
 
-async def listen_packet(network: str, address: str, *, reuse_port: bool = False) -> PacketConn:
+async def listen_packet(network: str, address: str | Addr, *, reuse_port: bool = False) -> PacketConn:
     """A datagram socket bound to "host:port" or to a Unix path.  network: udp, udp4, udp6, unixgram.  Raises as
     listen."""
     address = check_address(address, "listen_packet")
@@ -133,7 +133,7 @@ async def listen_packet(network: str, address: str, *, reuse_port: bool = False)
     return PacketConn(sock, network)
 
 
-async def dial_packet(network: str, address: str) -> PacketConn:
+async def dial_packet(network: str, address: str | Addr) -> PacketConn:
     """A datagram socket connected to one peer: `read` and `write` go from and to it alone.  Raises as dial; a port where
     nobody listens shows as ConnectionRefusedError at a later read or write."""
     address = check_address(address, "dial_packet")

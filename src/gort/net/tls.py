@@ -1,8 +1,8 @@
 """TLS over any Conn.  Follows Go's crypto/tls (Client, Server, Conn); the protocol is the standard library's ssl, driven
 through memory buffers, so no thread ever waits inside it.
 
-One goroutine may read while another writes: the ssl object and its outgoing buffer are used under one short lock that
-is never held across an await, and what it has to send goes out in order under another that is.
+One goroutine may read while another writes: the ssl object and its buffers are used under one short lock that is never
+held across an await, and what it has to send goes out in order under another that is.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import ssl
 import threading
 import time
-from _collections_abc import Iterable
+from _collections_abc import Callable, Iterable
 from types import TracebackType
 
 from gort._runtime.core.mistakes import Shared
@@ -20,6 +20,7 @@ from gort.net.addr import Addr, check_address, split_host_port
 from gort.net.conn import Compound, Conn
 from gort.net.dial import Dialer
 from gort.net.listen import Listener, listen
+from gort.net.sendfile import Sendable, Source
 from gort.sync import Mutex
 
 CHUNK = 16384  # a TLS record's payload
@@ -28,17 +29,26 @@ GOODBYE_S = 5.0  # for the close_notify of a block that is left, as in Go
 
 class TLSConn(Compound, Shared):
     """A TLS connection with Conn's methods; `conn` is the connection beneath, `ssl` the ssl.SSLObject (its certificate,
-    cipher, ALPN protocol)."""
+    cipher, ALPN protocol).
+
+    Both directions may need the other one: a write during a renegotiation has to read, a read may have to answer.  So
+    whoever needs more from the peer takes it under `_feeding`, and looks first whether another goroutine has just done
+    so (`_fed`).  Nobody holds `_sending` while it waits for the peer to say something."""
 
     def __init__(self, conn: Conn, context: ssl.SSLContext, server: bool, server_name: str | None) -> None:
         self.conn = conn
+        server_name = name_to_check(server_name) if server_name is not None else None
         self._in = ssl.MemoryBIO()
         self._out = ssl.MemoryBIO()
         self._name = server_name
-        self._mu = threading.Lock()
-        self._sending = Mutex()
+        self._mu = threading.Lock()  # guards ssl and its two buffers, and _fed
+        self._writing = Mutex()  # a write goes whole
+        self._sending = Mutex()  # records go in the order in which they were made
         self._reading = Mutex()
+        self._feeding = Mutex()  # one goroutine at a time takes from the peer
         self._shaking = Mutex()
+        self._fed = 0  # how often something has been taken from the peer
+        self._failed: OSError | None = None  # what the handshake ended with
         self._pushed = b""
         self._ready = False
         self._cut = False  # a record went in part: nothing can be written after it
@@ -60,9 +70,18 @@ class TLSConn(Compound, Shared):
         return self.ssl.selected_alpn_protocol()
 
     @property
+    def network(self) -> str:
+        """As Conn.network."""
+        return self.conn.network
+
+    @property
     def closed(self) -> bool:
         """Whether close() has been called."""
         return self.conn.closed
+
+    def describe(self) -> str:
+        """How messages name it."""
+        return f"tls {self.conn.describe()}"
 
     def __repr__(self) -> str:
         return f"<gort.net.TLSConn {self.ssl.version()} over {self.conn!r}>"
@@ -87,26 +106,38 @@ class TLSConn(Compound, Shared):
             self._cut = True
             raise
 
-    async def _feed(self) -> None:
-        """Takes more from the peer."""
-        data = await self.conn.read(CHUNK * 4)
-        with self._mu:
-            if data:
-                self._in.write(data)
-            else:
-                self._in.write_eof()
+    async def _feed(self, fed: int) -> None:
+        """Takes more from the peer, unless another goroutine has since `_fed` was `fed`."""
+        async with self._feeding:
+            if self._fed != fed:
+                return
+            data = await self.conn.read(CHUNK * 4)
+            with self._mu:
+                self._fed += 1
+                if data:
+                    self._in.write(data)
+                else:
+                    self._in.write_eof()
 
     async def handshake(self) -> None:
         """Completes the handshake.  ssl.SSLCertVerificationError names what is wrong with the certificate and whose it
-        is; ssl.SSLError for other disagreements; the connection is of no use then.  Done by the first read or write where
-        nobody has asked for it; again does nothing."""
+        is; ssl.SSLError for other disagreements.  The connection is of no use then, and whatever is done with it raises
+        the same.  Done by the first read or write where nobody has asked for it; again does nothing."""
         async with self._shaking:
+            if self._failed is not None:
+                raise self._failed
             if not self._ready:
-                await self._handshake()
+                try:
+                    await self._handshake()
+                except (ssl.SSLError, ConnectionError) as e:
+                    self._failed = e
+                    raise
                 self._ready = True
 
     async def _handshake(self) -> None:
         while True:
+            with self._mu:
+                fed = self._fed
             try:
                 with self._mu:
                     self.ssl.do_handshake()
@@ -114,7 +145,7 @@ class TLSConn(Compound, Shared):
                 return
             except ssl.SSLWantReadError:
                 await self._flush()
-                await self._feed()
+                await self._feed(fed)
             except ssl.SSLCertVerificationError as e:
                 await self._say_goodbye()
                 e.strerror = f"tls: certificate of {self._name or 'the peer'}: {e.verify_message}"
@@ -130,7 +161,7 @@ class TLSConn(Compound, Shared):
         try:
             await self._flush()
         except OSError:
-            pass
+            pass  # there is nobody to tell
 
     async def read(self, n: int = CHUNK) -> bytes:
         """Up to n bytes; b"" when the peer has said that it is done.  Raises as Conn.read does, and ssl.SSLEOFError when
@@ -149,6 +180,8 @@ class TLSConn(Compound, Shared):
             data, self._pushed = self._pushed[:n], self._pushed[n:]
             return data
         while True:
+            with self._mu:
+                fed = self._fed
             try:
                 with self._mu:
                     data = self.ssl.read(n)
@@ -156,7 +189,7 @@ class TLSConn(Compound, Shared):
                 return data
             except ssl.SSLWantReadError:
                 await self._flush()
-                await self._feed()
+                await self._feed(fed)
             except ssl.SSLZeroReturnError:
                 return b""
 
@@ -168,32 +201,84 @@ class TLSConn(Compound, Shared):
         return len(data)
 
     async def write(self, data: Buffer) -> None:
-        """All of data.  Raises as Conn.write does."""
+        """All of data.  Raises as Conn.write does; `written` counts bytes of data, not of records."""
         if isinstance(data, str):
             raise TypeError("write takes bytes, not str: write data.encode()")
+        view = memoryview(data).cast("B")
         if not self._ready:
             await self.handshake()
-        view = memoryview(data).cast("B")
-        async with self._sending:
-            while view:
+        async with self._writing:
+            await self._write(view, 0)
+
+    async def _write(self, view: memoryview, before: int) -> None:
+        """The same; `_writing` is held.  before: what `written` begins with."""
+        done = 0
+        try:
+            while done < len(view):
+                n = 0
                 with self._mu:
-                    n = self.ssl.write(view[: CHUNK * 4])
-                    out = self._out.read()
-                view = view[n:]
-                await self._send(out)
+                    fed = self._fed
+                    try:
+                        n = self.ssl.write(view[done : done + CHUNK * 4])
+                    except ssl.SSLWantReadError:
+                        pass  # a renegotiation: it goes on with what the peer says
+                await self._flush()
+                done += n
+                if n == 0:
+                    await self._feed(fed)
+        except BaseException as e:
+            e.written = before + done  # type: ignore[attr-defined]
+            raise
 
     async def writev(self, buffers: Iterable[Buffer]) -> None:
         """As Conn.writev."""
         await self.write(b"".join(buffers))
 
+    async def sendfile(self, file: Sendable, offset: int = 0, count: int | None = None) -> int:
+        """As Conn.sendfile; the file is read, since it has to be encrypted."""
+        source = Source(file, offset, count)
+        if not self._ready:
+            await self.handshake()
+        sent = 0
+        async with self._writing:
+            while data := await source.read():
+                await self._write(memoryview(data), sent)
+                sent += len(data)
+        return sent
+
     async def close_write(self) -> None:
         """Tells the peer that no more will be written (close_notify); reading goes on."""
-        self._unwrap()
-        await self._flush()
+        async with self._writing:
+            self._unwrap()
+            await self._flush()
+
+    def close_read(self) -> None:
+        """Reads raise ssl.SSLEOFError from now on, or give what has been taken from the peer already."""
+        self.conn.close_read()
 
     def close(self) -> None:
         """Closes the connection at once, without a close_notify (`async with` sends one)."""
         self.conn.close()
+
+    def reset(self) -> None:
+        """As Conn.reset."""
+        self.conn.reset()
+
+    def fileno(self) -> int:
+        """As Conn.fileno.  What goes through the descriptor is encrypted."""
+        return self.conn.fileno()
+
+    def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
+        """As Conn.setsockopt."""
+        self.conn.setsockopt(level, option, value)
+
+    def getsockopt(self, level: int, option: int, buflen: int = 0) -> int | bytes:
+        """As Conn.getsockopt."""
+        return self.conn.getsockopt(level, option, buflen)
+
+    def set_no_delay(self, on: bool) -> None:
+        """As Conn.set_no_delay."""
+        self.conn.set_no_delay(on)
 
     def push(self, data: bytes | bytearray) -> None:
         """Gives bytes back: the next read begins with them."""
@@ -252,21 +337,40 @@ class TLSConn(Compound, Shared):
 async def tls_client(conn: Conn, server_name: str | None, context: ssl.SSLContext | None = None) -> TLSConn:
     """TLS over a connection, as the client.  server_name: for SNI and the certificate's check.  context: by default the
     system's trust store.  Raises as TLSConn.handshake; the connection is closed then."""
-    return await _start(TLSConn(conn, context or ssl.create_default_context(), False, server_name))
+    return await _start(conn, context or ssl.create_default_context(), False, server_name)
 
 
 async def tls_server(conn: Conn, context: ssl.SSLContext) -> TLSConn:
-    """TLS over a connection, as the server; context holds the certificate.  Raises as TLSConn.handshake."""
-    return await _start(TLSConn(conn, context, True, None))
+    """TLS over a connection, as the server; context holds the certificate.  Raises as TLSConn.handshake; the connection
+    is closed then."""
+    return await _start(conn, context, True, None)
 
 
-async def _start(tls: TLSConn) -> TLSConn:
+async def _start(conn: Conn, context: ssl.SSLContext, server: bool, server_name: str | None) -> TLSConn:
+    tls = _over(conn, context, server, server_name)
     try:
         await tls.handshake()
     except BaseException:
         tls.close()
         raise
     return tls
+
+
+def _over(conn: Conn, context: ssl.SSLContext, server: bool, server_name: str | None) -> TLSConn:
+    """A TLSConn before its handshake; closes the connection where the context does not fit."""
+    try:
+        return TLSConn(conn, context, server, server_name)
+    except BaseException:
+        conn.close()
+        raise
+
+
+def name_to_check(host: str) -> str:
+    """What a host is called in SNI and in certificates: without a zone and without the dots at the end that make a name
+    absolute (RFC 6066, section 3; Go's hostnameInSNI)."""
+    if ":" in host:
+        host = host.partition("%")[0]
+    return host.rstrip(".") or host
 
 
 async def dial_tls(
@@ -276,12 +380,13 @@ async def dial_tls(
     server_name: str | None = None,
     timeout: float | None = None,
 ) -> TLSConn:
-    """gort.net.dial, then TLS; `timeout` seconds for both.  server_name: the host of the address."""
+    """gort.net.dial, then TLS; `timeout` seconds for both.  server_name: by default the host of the address; without a
+    host "localhost", as for dial."""
     address = check_address(address, "dial_tls")
     end = None if timeout is None else time.monotonic() + timeout
     conn = await Dialer(timeout).dial(network, address)
     try:
-        name = server_name or (split_host_port(address)[0] if network != "unix" else None)
+        name = server_name or (split_host_port(address)[0] or "localhost" if network != "unix" else None)
         if end is not None:
             conn.set_deadline(end - time.monotonic())
         tls = await tls_client(conn, name, context)
@@ -296,9 +401,10 @@ async def dial_tls(
     return tls
 
 
-class TLSListener:
+class TLSListener(Shared):
     """A listener whose connections speak TLS.  The handshake runs when the connection's goroutine asks for it
-    (`await conn.handshake()`, or its first read or write), so a slow client holds nobody up."""
+    (`await conn.handshake()`, or its first read or write), so a slow client holds nobody up.  `inner` is the listener
+    beneath, whose methods it has."""
 
     def __init__(self, inner: Listener, context: ssl.SSLContext) -> None:
         self.inner = inner
@@ -309,19 +415,74 @@ class TLSListener:
         """The address it listens on."""
         return self.inner.addr
 
+    @property
+    def local_addr(self) -> Addr:
+        """The same as addr."""
+        return self.inner.addr
+
+    @property
+    def network(self) -> str:
+        """As Listener.network."""
+        return self.inner.network
+
+    @property
+    def closed(self) -> bool:
+        """Whether close() has been called."""
+        return self.inner.closed
+
+    @property
+    def on_error(self) -> Callable[[str], None]:
+        """As Listener.on_error."""
+        return self.inner.on_error
+
+    @on_error.setter
+    def on_error(self, call: Callable[[str], None]) -> None:
+        self.inner.on_error = call
+
+    def describe(self) -> str:
+        """How messages name it."""
+        return f"tls {self.inner.describe()}"
+
+    def __repr__(self) -> str:
+        return f"<gort.net.TLSListener over {self.inner!r}>"
+
     async def accept(self) -> TLSConn:
-        """The next connection, before its handshake."""
-        return TLSConn(await self.inner.accept(), self.context, True, None)
+        """The next connection, before its handshake.  Raises as Listener.accept."""
+        return _over(await self.inner.accept(), self.context, True, None)
 
     def close(self) -> None:
         """Stops listening."""
         self.inner.close()
 
+    def fileno(self) -> int:
+        """As Listener.fileno."""
+        return self.inner.fileno()
+
+    def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
+        """As Listener.setsockopt."""
+        self.inner.setsockopt(level, option, value)
+
+    def getsockopt(self, level: int, option: int, buflen: int = 0) -> int | bytes:
+        """As Listener.getsockopt."""
+        return self.inner.getsockopt(level, option, buflen)
+
+    def set_deadline(self, seconds: float | None) -> None:
+        """As Listener.set_deadline."""
+        self.inner.set_deadline(seconds)
+
+    def set_read_deadline(self, seconds: float | None) -> None:
+        """As Listener.set_read_deadline."""
+        self.inner.set_read_deadline(seconds)
+
+    def set_write_deadline(self, seconds: float | None) -> None:
+        """As Listener.set_write_deadline."""
+        self.inner.set_write_deadline(seconds)
+
     def __aiter__(self) -> TLSListener:
         return self
 
     async def __anext__(self) -> TLSConn:
-        return TLSConn(await self.inner.__anext__(), self.context, True, None)
+        return _over(await self.inner.__anext__(), self.context, True, None)
 
     async def __aenter__(self) -> TLSListener:
         return self
@@ -334,7 +495,7 @@ class TLSListener:
 
 async def listen_tls(
     network: str,
-    address: str,
+    address: str | Addr,
     context: ssl.SSLContext,
     *,
     backlog: int = 0,
