@@ -11,7 +11,7 @@ import errno
 import os as _os
 import shutil
 import stat as _stat
-from _collections_abc import AsyncIterator
+from _collections_abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, AnyStr, Generic, Self, TypeAlias, overload
 
@@ -45,6 +45,8 @@ WALK_BATCH = 256  # entries per blocking call: a directory of millions is walked
 LINE_CHUNK = 1 << 16
 
 _Path: TypeAlias = str | _os.PathLike[str]
+# walk: the directories that one lies in, by device and inode, the nearest first
+_Chain: TypeAlias = tuple[int, int, Any] | None
 
 
 class File(Generic[AnyStr]):
@@ -301,30 +303,74 @@ def _copy_chunk(source: int, target: _CopyTarget, done: int) -> int:
     return len(data)
 
 
-async def walk(top: _Path, follow_links: bool = False) -> AsyncIterator[_os.DirEntry[str]]:
-    """`async for entry in walk(top)`: every entry beneath top, a directory before what is in it.  Directories that cannot
-    be read raise OSError at their turn, as reading them would."""
-    stack = [_os.fspath(top)]
+async def walk(
+    top: _Path, follow_links: bool = False, on_error: Callable[[OSError], object] | None = None
+) -> AsyncIterator[_os.DirEntry[str]]:
+    """`async for entry in walk(top)`: every entry beneath top, a directory before what is in it.
+
+    The walk goes on where a directory beneath top cannot be read, or has vanished: on_error is called with the OSError,
+    whose filename is the directory's, and may raise to end the walk.  Without on_error such directories are passed over,
+    as os.walk does.  With follow_links a link to a directory that it lies in is given but not entered; on_error gets
+    ELOOP.  Raises OSError where top itself cannot be read."""
+    stack: list[tuple[str, _Chain]] = [(_os.fspath(top), None)]
+    first = True
     while stack:
-        scan = await blocking(_os.scandir, stack.pop())
+        path, above = stack.pop()
+        below: list[tuple[str, _Chain]] = []
+        errors: list[OSError] = []
+        scan = None
         try:
-            below: list[str] = []
-            while batch := await blocking(_batch, scan, follow_links):
+            chain: _Chain = None
+            if follow_links:
+                chain = await blocking(_enter, path, above)
+            scan = await blocking(_os.scandir, path)
+            while batch := await blocking(_batch, scan, follow_links, errors):
                 for entry, is_dir in batch:
                     if is_dir:
-                        below.append(entry.path)
+                        below.append((entry.path, chain))
                     yield entry
-            stack.extend(reversed(below))
+        except OSError as e:
+            if first:
+                raise
+            errors.append(e)
         finally:
-            scan.close()
+            if scan is not None:
+                scan.close()
+        first = False
+        for error in errors:
+            if on_error is not None:
+                error.filename = error.filename or path
+                on_error(error)
+        stack.extend(reversed(below))
 
 
-def _batch(scan: Any, follow_links: bool) -> list[tuple[_os.DirEntry[str], bool]]:
-    found = []
-    for entry in scan:
-        found.append((entry, entry.is_dir(follow_symlinks=follow_links)))
-        if len(found) == WALK_BATCH:
+def _enter(path: str, above: Any) -> Any:
+    """The chain of a directory; ELOOP if it is one of those above."""
+    st = _os.stat(path)
+    link = above
+    while link is not None:
+        if (st.st_dev, st.st_ino) == link[:2]:
+            raise OSError(errno.ELOOP, "it leads to a directory that it lies in", path)
+        link = link[2]
+    return st.st_dev, st.st_ino, above
+
+
+def _batch(scan: Any, follow_links: bool, errors: list[OSError]) -> list[tuple[_os.DirEntry[str], bool]]:
+    """The next entries, and whether each is a directory to enter."""
+    found: list[tuple[_os.DirEntry[str], bool]] = []
+    while len(found) < WALK_BATCH:
+        try:
+            entry = next(scan)
+        except StopIteration:
             break
+        except OSError as e:  # the rest of the directory cannot be read
+            errors.append(e)
+            break
+        try:
+            is_dir = entry.is_dir(follow_symlinks=follow_links)
+        except OSError:
+            is_dir = False  # a link to itself, or it has vanished: it is given, and cannot be entered
+        found.append((entry, is_dir))
     return found
 
 

@@ -6,6 +6,7 @@ gort.os is in test_os_exec.py.
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import shutil
@@ -183,3 +184,61 @@ def test_n11_copy_file_range_that_refuses_is_no_error(run1: Any, tmp_path: Path,
     run1(main)
     assert asked.is_set()
     assert (tmp_path / "target").read_bytes() == DATA
+
+
+async def walked(top: Path, **options: Any) -> list[str]:
+    return sorted([os.path.relpath(entry.path, top) async for entry in gort.os.walk(top, **options)])
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), FileNotFoundError(2, "No such file")])
+def test_n9_walk_goes_on_where_a_directory_cannot_be_read(
+    run1: Any, tmp_path: Path, monkeypatch: Any, error: OSError
+) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    real = os.scandir
+
+    def scandir(path: str) -> Any:  # whoever runs as root may read everything
+        if path == str(tmp_path / "b"):
+            raise type(error)(error.errno, error.strerror, path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    errors: list[OSError] = []
+
+    def stop(e: OSError) -> None:
+        raise e
+
+    async def main() -> None:
+        expected = ["a", "a/file", "b", "c", "c/file"]
+        assert await walked(tmp_path) == expected
+        assert await walked(tmp_path, on_error=errors.append) == expected
+        with pytest.raises(type(error)):
+            await walked(tmp_path, on_error=stop)
+        with pytest.raises(type(error)):
+            await walked(tmp_path / "b")  # there is nothing to walk
+
+    run1(main)
+    assert [(type(e), e.filename) for e in errors] == [(type(error), str(tmp_path / "b"))]
+
+
+def test_n9_walk_enters_no_loop(run1: Any, tmp_path: Path) -> None:
+    inner = tmp_path / "one" / "two"
+    inner.mkdir(parents=True)
+    (inner / "file").touch()
+    (inner / "up").symlink_to(tmp_path / "one")
+    (inner / "self").symlink_to("self")
+    (tmp_path / "also").symlink_to("one/two")
+    errors: list[OSError] = []
+
+    async def main() -> None:
+        names = ["also", "also/file", "also/self", "also/up", "one", "one/two"]
+        names += ["one/two/file", "one/two/self", "one/two/up"]
+        through = ["also/up/two"]  # a link to a directory that it does not lie in is followed
+        assert await walked(tmp_path, follow_links=True, on_error=errors.append) == sorted(names + through)
+        assert await walked(tmp_path) == [n for n in names if not n.startswith("also/")]
+
+    run1(main)
+    assert {e.errno for e in errors} == {errno.ELOOP}
+    assert {os.path.relpath(e.filename, tmp_path) for e in errors} == {"one/two/up", "also/up/two"}
