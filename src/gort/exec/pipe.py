@@ -14,13 +14,14 @@ from types import TracebackType
 from typing import IO, Any, Self, TypeAlias
 
 from gort._runtime.poll import fd as _fd
+from gort.net.compound import Compound
 
 # PIPE, DEVNULL, STDOUT, a descriptor or a file; an end of gort's own, which moves to the child; None: inherited
 File: TypeAlias = int | IO[Any] | _fd.FD | None
 
 
-class Pipe(_fd.FD):
-    """One end of a pipe to a child: `read`, `readinto`, `write` as a connection's."""
+class Pipe(_fd.FD, Compound):
+    """One end of a pipe to a child: `read`, `readinto`, `write`, `read_until`, `lines` and so on as a connection's."""
 
     noun = "pipe"
 

@@ -21,7 +21,8 @@ from gort._start.cython import lent as _lent
 with _lent():
     from gort._runtime.poll.neterrors import Closed, DeadlineExceeded
     from gort.net.addr import Addr, join_host_port, split_host_port
-    from gort.net.conn import Conn, IncompleteRead, LimitExceeded
+    from gort.net.compound import IncompleteRead, LimitExceeded
+    from gort.net.conn import Conn
     from gort.net.dial import Dialer, dial, from_socket
     from gort.net.listen import Listener, listen
     from gort.net.packet import PacketConn, dial_packet, listen_packet

@@ -1,41 +1,21 @@
-"""Stream connections.  Follows Go's net.Conn (net/net.go) and bufio's ReadFull and ReadBytes.
+"""Stream connections.  Follows Go's net.Conn (net/net.go).
 
 Conn adds to a descriptor (gort/_runtime/poll/fd.py, which has read, readinto, write and writev) what is not hot:
-addresses, options, deadlines in seconds, and compound operations, which TLSConn shares.  A compound operation that does
-not come to its end (cancelled, deadline passed, stream ended) gives the bytes it took back to the connection, so that
-the next read begins with them.
+addresses, options, deadlines in seconds.  Reads that take several steps are in compound.py, sendfile in sendfile.py.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-from _collections_abc import AsyncIterator, Awaitable
 from types import TracebackType
 from typing import Any, Self
 
 from gort._runtime.poll import fd as _fd
 from gort._runtime.sched.timers import to_ns, when_after
 from gort.net.addr import Addr, from_sockname
+from gort.net.compound import Compound
 from gort.net.sendfile import Sendable, sendfile
-
-READ_SIZE = 1 << 16  # bytes that a read asks for where the caller says nothing
-READ_UNTIL_LIMIT = 1 << 16
-
-
-class IncompleteRead(EOFError):
-    """The stream ended before read_exactly or read_until had what it wanted; `partial` is what came."""
-
-    def __init__(self, message: str, partial: bytes = b"") -> None:
-        super().__init__(message)
-        self.partial: bytes = partial
-
-
-class LimitExceeded(ValueError):
-    """read_until found no delimiter within its limit.  The bytes are still there to be read."""
-
-    def __init__(self, *args: object) -> None:
-        super().__init__(*args)
 
 
 def deadline_ns(seconds: float | None) -> int:
@@ -118,80 +98,6 @@ class Descriptor(_fd.FD):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.close()
-
-
-class Compound:
-    """The reads that take several steps, for every connection that has `read` and `push`."""
-
-    __slots__ = ()
-
-    def read(self, n: int = READ_SIZE) -> Awaitable[bytes]:
-        """Up to n bytes; b"" at the end of the stream."""
-        raise NotImplementedError
-
-    def push(self, data: bytes | bytearray) -> None:
-        """Gives bytes back: the next read begins with them."""
-        raise NotImplementedError
-
-    async def read_exactly(self, n: int) -> bytes:
-        """Exactly n bytes.  IncompleteRead when the stream ends before; otherwise raises what read does, and the bytes
-        that had come are read by the next read."""
-        if n < 0:
-            raise ValueError(f"read_exactly(n) takes a number of bytes, not {n}")
-        data = await self.read(n) if n else b""
-        if len(data) == n:
-            return bytes(data)
-        got = bytearray(data)
-        while len(got) < n:
-            if not data:
-                raise IncompleteRead(f"the stream ended after {len(got)} of {n} bytes", bytes(got))
-            try:
-                data = await self.read(n - len(got))
-            except BaseException:
-                self.push(got)
-                raise
-            got += data
-        return bytes(got)
-
-    async def read_until(self, delimiter: bytes, limit: int = READ_UNTIL_LIMIT) -> bytes:
-        """Everything up to and including the delimiter.  IncompleteRead when the stream ends before, LimitExceeded when
-        `limit` bytes hold none; otherwise as read_exactly."""
-        if not delimiter:
-            raise ValueError("read_until needs a delimiter, such as b'\\n'")
-        got = bytearray()
-        while True:
-            try:
-                data = await self.read(min(limit, 65536))
-            except BaseException:
-                self.push(got)
-                raise
-            if not data:
-                raise IncompleteRead(f"the stream ended after {len(got)} bytes, without {delimiter!r}", bytes(got))
-            start = max(0, len(got) - len(delimiter) + 1)
-            got += data
-            end = got.find(delimiter, start)
-            if end >= 0 and end + len(delimiter) <= limit:
-                end += len(delimiter)
-                self.push(got[end:])
-                return bytes(got[:end])
-            if len(got) >= limit:
-                self.push(got)
-                raise LimitExceeded(f"no {delimiter!r} in the first {limit} bytes")
-
-    async def lines(self, limit: int = READ_UNTIL_LIMIT) -> AsyncIterator[bytes]:
-        """`async for line in conn.lines()`: with their ends; the last one perhaps without."""
-        while True:
-            try:
-                yield await self.read_until(b"\n", limit)
-            except IncompleteRead as e:
-                if e.partial:
-                    yield e.partial
-                return
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """`async for data in conn`: pieces as they come, until the stream ends."""
-        while data := await self.read():
-            yield data
 
 
 class Conn(Descriptor, Compound):

@@ -17,7 +17,8 @@ from gort._runtime.core.mistakes import Shared
 from gort._runtime.poll.neterrors import Closed, DeadlineExceeded
 from gort._start.hints import Buffer
 from gort.net.addr import Addr, check_address, split_host_port
-from gort.net.conn import Compound, Conn
+from gort.net.compound import Compound
+from gort.net.conn import Conn
 from gort.net.dial import Dialer
 from gort.net.listen import Listener, listen
 from gort.net.sendfile import Sendable, Source
@@ -50,6 +51,7 @@ class TLSConn(Compound, Shared):
         self._fed = 0  # how often something has been taken from the peer
         self._failed: OSError | None = None  # what the handshake ended with
         self._pushed = b""
+        self._pushedat = 0  # what was given back begins there
         self._ready = False
         self._cut = False  # a record went in part: nothing can be written after it
         self.ssl: ssl.SSLObject = context.wrap_bio(self._in, self._out, server_side=server, server_hostname=server_name)
@@ -177,8 +179,12 @@ class TLSConn(Compound, Shared):
 
     async def _read(self, n: int) -> bytes:
         if self._pushed:
-            data, self._pushed = self._pushed[:n], self._pushed[n:]
-            return data
+            start, end = self._pushedat, self._pushedat + n
+            data = self._pushed
+            if end >= len(data):
+                self._pushed = b""
+            self._pushedat = end
+            return data[start:end]
         while True:
             with self._mu:
                 fed = self._fed
@@ -280,9 +286,24 @@ class TLSConn(Compound, Shared):
         """As Conn.set_no_delay."""
         self.conn.set_no_delay(on)
 
-    def push(self, data: bytes | bytearray) -> None:
+    def push(self, data: bytes | bytearray | memoryview) -> None:
         """Gives bytes back: the next read begins with them."""
-        self._pushed = bytes(data) + self._pushed
+        if data:
+            self._pushed = bytes(data) + (self._pushed[self._pushedat :] if self._pushed else b"")
+            self._pushedat = 0
+
+    def take_until(self, delimiter: bytes, limit: int) -> bytes | None:
+        """As Conn.take_until."""
+        data, start = self._pushed, self._pushedat
+        if not data or self.conn.closing:
+            return None
+        end = data.find(delimiter, start, start + limit)
+        if end < 0:
+            return None
+        self._pushedat = end = end + len(delimiter)
+        if end == len(data):
+            self._pushed = b""
+        return data[start:end]
 
     def set_deadline(self, seconds: float | None) -> None:
         """As Conn.set_deadline."""

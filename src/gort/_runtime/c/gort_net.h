@@ -122,6 +122,19 @@ static inline PyObject *net_item(PyObject *list, Py_ssize_t i) {
 #endif
 }
 
+/* Where in data the delimiter that begins at or after `start` ends; -1 if there is none that ends within `limit` bytes. */
+static inline Py_ssize_t net_find(PyObject *data, Py_ssize_t start, PyObject *delimiter, Py_ssize_t limit) {
+    const char *base = PyBytes_AS_STRING(data);
+    size_t n = (size_t)PyBytes_GET_SIZE(delimiter);
+    Py_ssize_t left = PyBytes_GET_SIZE(data) - start;
+    const char *at;
+    if (left > limit) left = limit;
+    if (left <= 0 || n == 0) return -1;
+    if (n == 1) at = memchr(base + start, PyBytes_AS_STRING(delimiter)[0], (size_t)left);
+    else at = memmem(base + start, (size_t)left, PyBytes_AS_STRING(delimiter), n);
+    return at == NULL ? -1 : at - base + (Py_ssize_t)n;
+}
+
 /* ---- descriptors --------------------------------------------------------------------------------------------- */
 static inline ssize_t net_recv_raw(int fd, void *buf, size_t n, int sock) {
     ssize_t r;

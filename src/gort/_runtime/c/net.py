@@ -92,6 +92,13 @@ def net_write(fd: int, data: Any, skip: int, sock: bool) -> int:
         return NET_AGAIN
 
 
+def net_find(data: bytes, start: int, delimiter: bytes, limit: int) -> int:
+    """Where in data the delimiter that begins at or after `start` ends; -1 if there is none that ends within `limit`
+    bytes."""
+    at = data.find(delimiter, start, start + limit) if delimiter and limit > 0 else -1
+    return at if at < 0 else at + len(delimiter)
+
+
 def net_writev(fd: int, parts: tuple[Any, ...], skip: int, sock: bool) -> int:
     """net_write for several buffers; skip counts from the start of the first."""
     left = []

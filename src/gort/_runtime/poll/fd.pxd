@@ -24,6 +24,8 @@ cdef class FD(PollDesc):
     cdef readonly bint sock
     cdef readonly bint stream
     cdef public object pushed
+    cdef public Py_ssize_t pushedat
     cdef public object lsock
     cpdef push(self, data)
     cpdef pop(self, Py_ssize_t n)
+    cpdef take_until(self, object delimiter, Py_ssize_t limit)

@@ -6,8 +6,9 @@ result or an exception (IOOp.finish).
 
 - A write is not interleaved with others: what other goroutines write goes before or after it.  If it fails half-way,
   the exception's `written` is the number of bytes that were written.
-- `pushed` holds bytes that an operation has read and could not return: a compound read that was cancelled, or that
-  looked for a delimiter and got more.  The next read begins with them.  Only the owner of the read side uses it.
+- `pushed`, from `pushedat` on, holds bytes that an operation has read and could not return: a compound read that was
+  cancelled, or that looked for a delimiter and got more.  The next read begins with them.  Only the owner of the read
+  side takes from them; the lock keeps the two fields together.
 
 What does not live here: waiting (polldesc.py, netpoll.py); addresses, options, TLS, compound operations (gort/net).
 """
@@ -21,6 +22,7 @@ from cython.cimports.gort._runtime.c.net import (
     NET_AGAIN,
     net_accept,
     net_close,
+    net_find,
     net_read,
     net_readinto,
     net_write,
@@ -221,6 +223,7 @@ class FD(PollDesc):
 
     if not cython.compiled:
         pushed = None
+        pushedat = 0
         lsock = None
 
     def __init__(self, fd, sock=False, stream=False):
@@ -313,7 +316,14 @@ class FD(PollDesc):
     def push(self, data):
         """Pushes data back, so that the next read begins with it."""
         if data:
-            self.pushed = bytes(data) if self.pushed is None else bytes(data) + self.pushed
+            data = bytes(data)
+            old = self.pushed
+            if old is not None:
+                data += old[self.pushedat :]
+            self.lock()
+            self.pushed = data
+            self.pushedat = 0
+            self.unlock()
             wakeside(self, self.r, False)
 
     def retry_writes(self):
@@ -324,8 +334,34 @@ class FD(PollDesc):
     def pop(self, n):
         """Takes up to n of the bytes that were pushed back."""
         data = self.pushed
-        if len(data) <= n:
+        start: cython.Py_ssize_t = self.pushedat
+        end: cython.Py_ssize_t = start + n
+        self.lock()
+        if len(data) <= end:
             self.pushed = None
-            return data
-        self.pushed = data[n:]
-        return data[:n]
+        else:
+            self.pushedat = end
+        self.unlock()
+        return data[start:end]
+
+    def take_until(self, delimiter, limit):
+        """Takes the bytes that were pushed back up to and including the delimiter, without waiting: `lines` reads a large
+        piece, pushes it back, and takes one line after another.  Costs the line's length, not the piece's.
+
+        None when no delimiter ends within `limit` bytes of what was pushed back, and when a read would fail."""
+        data: object
+        start: cython.Py_ssize_t
+        end: cython.Py_ssize_t = -1
+        if type(delimiter) is not bytes:
+            delimiter = bytes(delimiter)
+        self.lock()
+        data = self.pushed
+        start = self.pushedat
+        if data is not None and not self.closing and not self.r.expired:
+            end = net_find(data, start, delimiter, limit)
+            if end == len(data):
+                self.pushed = None
+            elif end >= 0:
+                self.pushedat = end
+        self.unlock()
+        return data[start:end] if end >= 0 else None
