@@ -275,35 +275,34 @@ class PclnTab:
         ranges = self._table(func, table_off)
         tree = self.module.gofunc + tree_off
         node_size, name_at = _INLINED_SIZE[self._layout], _INLINED_NAME[self._layout]
-        nodes: dict[int, tuple[int, int]] = {}
+        ends = [end for end, _ in ranges]
 
         def node(i: int) -> tuple[int, int]:
             """Returns (name offset, parent's pc offset) of node i of the inline tree."""
-            if i not in nodes:
-                raw = self._image.read(tree + node_size * i, node_size)
-                nodes[i] = struct.unpack_from("<ii", raw, name_at)
-            return nodes[i]
+            raw = self._image.read(tree + node_size * i, node_size)
+            name, parent = struct.unpack_from("<ii", raw, name_at)
+            return name, parent
 
-        def node_at(pc: int) -> int:
-            for end, value in ranges:
-                if pc < end:
-                    return value
-            return -1
+        def outermost(i: int) -> int:
+            """Returns the node whose parent is the function itself, above node i."""
+            for _ in range(_MAX_INLINE_DEPTH):
+                at = bisect_right(ends, func.entry + node(i)[1])
+                parent = ranges[at][1] if at < len(ranges) else -1
+                if parent < 0:
+                    break
+                i = parent
+            return i
 
         out: list[tuple[str, int]] = []
         seen: set[int] = set()
         pc = func.entry
         try:
             for end, value in ranges:
-                depth = 0
-                while value >= 0 and depth < _MAX_INLINE_DEPTH:  # up to the node whose parent is the function itself
-                    parent = node_at(func.entry + node(value)[1])
-                    if parent < 0:
-                        break
-                    value, depth = parent, depth + 1
-                if 0 <= value < _MAX_INLINED and value not in seen:
-                    seen.add(value)
-                    out.append((self._name(node(value)[0]), pc))
+                if value >= 0 and value not in seen:  # a negative one: this code was not inlined
+                    top = outermost(value)
+                    if top < _MAX_INLINED and top not in seen:
+                        out.append((self._name(node(top)[0]), pc))
+                    seen |= {value, top}
                 pc = end
         except XrayError:
             return []  # the tree lies outside of the segments: a corrupt file has no inlined calls
