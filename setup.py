@@ -110,9 +110,9 @@ class BuildExt(build_ext):
     def run(self) -> None:
         self.target = Path("src" if self.inplace else self.build_lib)  # where the package is that gets the core
         record = self.target / "gort" / verify.record_name()
-        record.unlink(missing_ok=True)
         reason = "GORT_PURE is set" if env_is("GORT_PURE") else missing_toolchain()
         if reason:
+            record.unlink(missing_ok=True)
             self.extensions = []
             if env_is("GORT_REQUIRE_COMPILED"):
                 raise SystemExit(f"gort: GORT_REQUIRE_COMPILED is set, but {reason}")
@@ -123,6 +123,8 @@ class BuildExt(build_ext):
             say("*" * 78)
         self.drop_others()
         if self.extensions:
+            record.parent.mkdir(parents=True, exist_ok=True)
+            record.write_bytes(verify.UNFINISHED)
             sources = self.sources()
             facts = self.translate(sources)
             stamps = self.stamp()

@@ -215,3 +215,9 @@ def test_the_boot_refuses_half_a_core(package: Path) -> None:
     done = start(package, code)
     assert done.returncode == 1
     assert "RuntimeError: gort's core is half compiled (loaded from their .py: wait/chan" in done.stderr
+
+
+def test_a_build_that_did_not_finish(package: Path) -> None:
+    """A compile that fails, or is interrupted, leaves neither core to run in silence."""
+    (package / verify.record_name()).write_bytes(verify.UNFINISHED)
+    refused(package, "the rest of a build that did not finish is missing")

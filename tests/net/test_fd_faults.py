@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import socket
+import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -96,3 +98,39 @@ def test_n12_a_listener_that_was_not_asked_for_its_address_names_it(run1: Any) -
 
     run1(main)
     assert gort.runtime.num_goroutine() == 0
+
+
+def test_a_half_close_never_meets_the_next_owner_of_the_number() -> None:
+    """close_write, an option and an address of a connection that another thread closes at that moment: each happens on
+    that connection, or raises Closed, but never touches whoever has got the number since."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # a thread may be interrupted between any two steps
+    hurt = 0
+    try:
+        for _ in range(4000):
+            a, b = socket.socketpair()
+            conn = net.from_socket(a)
+            number = conn.fileno()
+
+            def half_close(conn: net.Conn = conn) -> None:
+                try:
+                    conn.close_write()
+                except (gort.net.Closed, OSError):
+                    pass
+
+            thread = threading.Thread(target=half_close)
+            thread.start()
+            conn.close()
+            c, d = socket.socketpair()
+            thread.join()
+            if number in (c.fileno(), d.fileno()):
+                for s in (c, d):
+                    try:
+                        s.send(b"x")
+                    except BrokenPipeError:
+                        hurt += 1
+            for s in (b, c, d):
+                s.close()
+    finally:
+        sys.setswitchinterval(interval)
+    assert hurt == 0

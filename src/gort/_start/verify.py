@@ -14,6 +14,7 @@ The check finds
   wheel: if it is more than a minute younger than the record).  So a start costs one stat of each file, some 0.2 ms in
   all.
 - Extensions without a record.
+- A build that did not finish.
 
 The check does not find
 - A byte that has changed inside an extension, behind its head.
@@ -46,6 +47,9 @@ HEAD = 1024  # the number of bytes read from an extension; the build id is right
 NO_STAMP = b""  # the record's stamp on a platform whose extensions have none
 SLACK_NS = 60_000_000_000  # an installer unpacks a wheel's files within a minute
 O_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+# The record while a build is under way, and after one that failed: nothing that it has left may run, compiled or not.
+UNFINISHED = marshal.dumps(([("the rest of a build that did not finish", NO_STAMP, 0)], [], {}))
 
 extensions: list[str] = []  # the extensions that `check` has accepted, as "wait/chan"; empty for the uncompiled core
 

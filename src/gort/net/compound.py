@@ -11,7 +11,7 @@ from the connection next (a body after its header, TLS after STARTTLS).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+from _collections_abc import AsyncIterator, Awaitable
 
 READ_SIZE = 1 << 16  # bytes that a read asks for where the caller says nothing
 READ_UNTIL_LIMIT = 1 << 16

@@ -6,7 +6,6 @@ addresses, options, deadlines in seconds.  Reads that take several steps are in 
 
 from __future__ import annotations
 
-import os
 import socket
 from types import TracebackType
 from typing import Any, Self
@@ -60,9 +59,7 @@ class Descriptor(_fd.FD):
 
     def _socket(self) -> socket.socket:
         """A second socket object on the same connection, for options; the caller closes it."""
-        if self.fd < 0:
-            raise _fd.Closed(f"use of closed {self.noun}")
-        return socket.socket(fileno=os.dup(self.fd))
+        return socket.socket(fileno=self.duplicate())
 
     def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
         """Sets a socket option, as socket.socket.setsockopt does."""

@@ -16,7 +16,7 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Callable
+from _collections_abc import Callable
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from gort._runtime.poll import fd as _fd

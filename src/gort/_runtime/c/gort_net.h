@@ -16,6 +16,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdint.h>
 #include <string.h>
@@ -285,4 +286,9 @@ static inline PyObject *net_accept(int fd, PyObject *sock) {
 }
 
 static inline void net_close(int fd) { close(fd); }
+/* Another descriptor of the same file, or the negative error. */
+static inline int net_dup(int fd) {
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    return copy < 0 ? -errno : copy;
+}
 #endif

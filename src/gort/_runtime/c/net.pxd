@@ -24,3 +24,4 @@ cdef extern from "gort_net.h":
     Py_ssize_t net_writev(int fd, object parts, Py_ssize_t skip, int sock) except -1
     object net_accept(int fd, object sock)
     void net_close(int fd) noexcept
+    int net_dup(int fd) noexcept

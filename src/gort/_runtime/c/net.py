@@ -16,6 +16,14 @@ NET_AGAIN = -2
 net_close = os.close
 
 
+def net_dup(fd: int) -> int:
+    """Another descriptor of the same file, or the negative error."""
+    try:
+        return os.dup(fd)
+    except OSError as e:
+        return -(e.errno or 0)
+
+
 def net_eventfd() -> int:
     """Makes the eventfd that wakes a sleeping poller."""
     return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)

@@ -16,12 +16,14 @@ What does not live here: waiting (polldesc.py, netpoll.py); addresses, options, 
 from __future__ import annotations
 
 import errno
+import os
 
 import cython
 from cython.cimports.gort._runtime.c.net import (
     NET_AGAIN,
     net_accept,
     net_close,
+    net_dup,
     net_find,
     net_read,
     net_readinto,
@@ -312,6 +314,21 @@ class FD(PollDesc):
     def set_lsock(self, sock):
         """Stores the socket object with which the uncompiled core accepts."""
         self.lsock = sock
+
+    def duplicate(self):
+        """Another descriptor of the same file, for a system call that is no operation.  The caller closes it.
+
+        Under the lock, where nobody can begin to close it: otherwise the number may be somebody else's by the time it is
+        used.  Raises Closed on a closed descriptor, OSError where the system gives none."""
+        copy: cython.int
+        self.lock()
+        copy = -1 if self.closing else net_dup(self.fd)
+        self.unlock()
+        if copy >= 0:
+            return copy
+        if self.closing:
+            raise Closed(f"use of closed {self.noun}")
+        raise OSError(-copy, os.strerror(-copy))
 
     def push(self, data):
         """Pushes data back, so that the next read begins with it."""
