@@ -21,6 +21,9 @@ _FAMILIES = {
     "unix": socket.AF_UNIX,
     "unixgram": socket.AF_UNIX,
 }
+# How a socket of both families sees an IPv4 peer.  An Addr has the IPv4 address itself, as in Go.
+MAPPED = "::ffff:"
+_MAPPED = bytes(10) + b"\xff\xff"
 
 
 class Addr(NamedTuple):
@@ -87,7 +90,9 @@ def from_sockname(network: str, name: Any) -> Addr:
     if isinstance(name, bytes):
         return _from_kernel(network, name)
     host, port = name[0], name[1]
-    if len(name) == 4 and name[3] and "%" not in host:
+    if host.startswith(MAPPED) and "." in host:
+        host = host[len(MAPPED) :]
+    elif len(name) == 4 and name[3] and "%" not in host:
         host = f"{host}%{name[3]}"
     return Addr(network, host, port)
 
@@ -104,6 +109,8 @@ def _from_kernel(network: str, raw: bytes) -> Addr:
     (port,) = struct.unpack_from("!H", raw, 2)
     if family == socket.AF_INET:
         return Addr(network, socket.inet_ntop(family, raw[4:8]), port)
+    if raw[8:20] == _MAPPED:
+        return Addr(network, socket.inet_ntop(socket.AF_INET, raw[20:24]), port)
     host = socket.inet_ntop(socket.AF_INET6, raw[8:24])
     (scope,) = struct.unpack_from("=I", raw, 24)
     return Addr(network, f"{host}%{scope}" if scope else host, port)

@@ -20,11 +20,12 @@ from gort._runtime.wait.timechan import Timer
 from gort.group import Group
 from gort.net.addr import STREAMS, Addr, check_address, check_network, from_sockname, split_host_port, unix_path
 from gort.net.conn import Conn
-from gort.net.listen import set_nodelay
 from gort.net.resolve import lookup
-from gort.net.sock import Lent
+from gort.net.sock import Lent, set_defaults
 
 FALLBACK_DELAY_S = 0.25  # RFC 8305, section 5
+
+SELF_CONNECTS = 3  # how often a connection to itself is tried again, and the first time
 
 _CONNECTING = (errno.EINPROGRESS, errno.EALREADY, errno.EINTR)
 
@@ -85,15 +86,26 @@ class Dialer:
         addresses = interleave(await lookup(host or "localhost", port, family, socket.SOCK_STREAM))
         local = None
         if self.local_addr is not None:
-            lhost, lport = split_host_port(check_address(self.local_addr, "dial"))
-            local = (await lookup(lhost, lport, family, socket.SOCK_STREAM))[0]
-            addresses = [a for a in addresses if a[0] == local[0]] or addresses
+            local = await self._local()
+            suitable = [a for a in addresses if a[0] in local]
+            if not suitable:
+                why = f"no address of {host!r} is of the family of the local address {self.local_addr}"
+                raise OSError(errno.EAFNOSUPPORT, f"{what}: {why}")
+            addresses = suitable
         try:
             if len(addresses) == 1:
                 return await connect(network, *addresses[0], local)
             return await self._race(network, addresses, local)
         except OSError as e:
             raise OSError(e.errno, f"{what}: {e.strerror}") from None
+
+    async def _local(self) -> dict[int, Any]:
+        """Where to come from, by family."""
+        host, port = split_host_port(check_address(self.local_addr, "dial"))
+        if host:
+            return dict(reversed(await lookup(host, port, socket.AF_UNSPEC, socket.SOCK_STREAM)))
+        number = (await lookup("127.0.0.1", port, socket.AF_INET, socket.SOCK_STREAM))[0][1][1]
+        return {int(socket.AF_INET): ("", number), int(socket.AF_INET6): ("::", number)}
 
     async def _race(self, network: str, addresses: list[tuple[int, Any]], local: Any) -> Conn:
         results: Any = Chan(len(addresses))
@@ -163,12 +175,33 @@ def interleave(addresses: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
     return [a for pair in itertools.zip_longest(first, other) for a in pair if a is not None]
 
 
-async def connect(network: str, family: int, sockaddr: Any, local: tuple[int, Any] | None) -> Conn:
-    """Connects one socket.  Raises what the system reports."""
+async def connect(network: str, family: int, sockaddr: Any, local: dict[int, Any] | None) -> Conn:
+    """Connects one socket.  Raises what the system reports.
+
+    A port of this host where nobody listens may be the very one that the system chooses for our end; the connection then
+    connects to itself.  That is tried again, as in Go's doDialTCP."""
+    chosen = network != "unix" and (local is None or local[family][1] == 0)  # the system chooses our port
+    for _ in range(SELF_CONNECTS):
+        conn = await _connect(network, family, sockaddr, local)
+        if not chosen:
+            return conn
+        with Lent(conn.fd, family, socket.SOCK_STREAM, 0) as sock:
+            try:
+                if sock.getsockname() != sock.getpeername():
+                    return conn
+            except OSError:  # the peer has gone already: the first read says so
+                return conn
+        conn.close()
+    raise OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+
+
+async def _connect(network: str, family: int, sockaddr: Any, local: dict[int, Any] | None) -> Conn:
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
-        if local is not None and local[0] == family:
-            sock.bind(local[1])
+        if network != "unix":
+            set_defaults(sock)
+        if local is not None:
+            sock.bind(local[family])
         code = sock.connect_ex(sockaddr)
         if code == errno.EAGAIN:  # a Unix listener whose backlog is full: the system offers no way to wait
             raise OSError(code, "the listener's backlog is full")
@@ -185,8 +218,6 @@ async def connect(network: str, family: int, sockaddr: Any, local: tuple[int, An
                 await conn.call_op(_Connected(conn, family), True)
             except OSError as e:  # as the system says it: the caller says what it was for
                 raise OSError(e.errno, os.strerror(e.errno or errno.EIO)) from None
-        if network != "unix":
-            set_nodelay(fd)
     except BaseException:
         conn.close()
         raise

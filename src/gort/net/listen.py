@@ -25,9 +25,10 @@ from gort.net.addr import (
 )
 from gort.net.conn import Conn, Descriptor
 from gort.net.resolve import lookup
-from gort.net.sock import Lent
+from gort.net.sock import Lent, set_defaults
 
 TEMPORARY = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+UNUSABLE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # no such family or address here: the next one may do
 BACKOFF_MIN_S = 0.005
 BACKOFF_MAX_S = 1.0
 
@@ -105,20 +106,8 @@ class Listener(Descriptor):
 
 
 def accepted(fd: int, network: str, raddr: Any) -> Conn:
-    """The connection of an accepted descriptor."""
-    conn = Conn(fd, network, raddr if network != "unix" else None)
-    if network != "unix":
-        set_nodelay(fd)
-    return conn
-
-
-def set_nodelay(fd: int) -> None:
-    """Small writes go at once, as in Go."""
-    with Lent(fd, socket.AF_INET, socket.SOCK_STREAM, 0) as s:
-        try:
-            s.setsockopt(socket.SOL_TCP, socket.TCP_NODELAY, 1)
-        except OSError:
-            pass  # the peer has gone already: the first read says so
+    """The connection of an accepted descriptor, which has the listener's options."""
+    return Conn(fd, network, raddr if network != "unix" else None)
 
 
 async def listen(
@@ -170,13 +159,14 @@ def _listen_tcp(network: str, addresses: list[tuple[int, Any]], backlog: int, re
             if family == socket.AF_INET6:
                 only = network == "tcp6" or sockaddr[0] != "::"
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(only))
+            set_defaults(sock)
             sock.bind(sockaddr)
             sock.listen(backlog or 65535)
             return Listener(sock, network)
         except OSError as e:
             error = e
             sock.close()
-            if e.errno != errno.EADDRNOTAVAIL:
+            if e.errno not in UNUSABLE:
                 break
     assert error is not None
     raise error

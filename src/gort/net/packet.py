@@ -9,7 +9,7 @@ from typing import Any
 from gort._start.hints import Buffer
 from gort.net.addr import DATAGRAMS, Addr, check_address, check_network, from_sockname, unix_path
 from gort.net.conn import Descriptor
-from gort.net.listen import local_addresses
+from gort.net.listen import UNUSABLE, local_addresses
 from gort.net.resolve import lookup
 from gort.net.sock import Lent
 
@@ -108,7 +108,14 @@ class _Send:
 
 
 def _socket(family: int) -> socket.socket:
-    return socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    if family != socket.AF_UNIX:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)  # as in Go
+        except BaseException:
+            sock.close()
+            raise
+    return sock
 
 
 async def listen_packet(network: str, address: str | Addr, *, reuse_port: bool = False) -> PacketConn:
@@ -117,20 +124,34 @@ async def listen_packet(network: str, address: str | Addr, *, reuse_port: bool =
     address = check_address(address, "listen_packet")
     family = check_network(network, DATAGRAMS, "listen_packet")
     if network == "unixgram":
-        family, sockaddr = int(socket.AF_UNIX), unix_path(address)
+        addresses: list[tuple[int, Any]] = [(int(socket.AF_UNIX), unix_path(address))]
     else:
-        family, sockaddr = (await local_addresses(network, address, family))[0]
+        addresses = await local_addresses(network, address, family)
+    error: OSError | None = None
+    for family, sockaddr in addresses:
+        try:
+            return PacketConn(_bound(network, family, sockaddr, reuse_port), network)
+        except OSError as e:
+            error = e
+            if e.errno not in UNUSABLE:
+                break
+    assert error is not None
+    raise OSError(error.errno, f"listen {network} {address}: {error.strerror}")
+
+
+def _bound(network: str, family: int, sockaddr: Any, reuse_port: bool) -> socket.socket:
     sock = _socket(family)
     try:
         if reuse_port:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if family == socket.AF_INET6 and network == "udp" and sockaddr[0] == "::":
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        if family == socket.AF_INET6:
+            only = network == "udp6" or sockaddr[0] != "::"
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(only))
         sock.bind(sockaddr)
-    except OSError as e:
+    except BaseException:
         sock.close()
-        raise OSError(e.errno, f"listen {network} {address}: {e.strerror}") from None
-    return PacketConn(sock, network)
+        raise
+    return sock
 
 
 async def dial_packet(network: str, address: str | Addr) -> PacketConn:
@@ -145,10 +166,13 @@ async def dial_packet(network: str, address: str | Addr) -> PacketConn:
 
         host, port = split_host_port(address)
         family, sockaddr = (await lookup(host or "localhost", port, family, socket.SOCK_DGRAM))[0]
-    sock = _socket(family)
     try:
-        sock.connect(sockaddr)
+        sock = _socket(family)
+        try:
+            sock.connect(sockaddr)
+        except BaseException:
+            sock.close()
+            raise
     except OSError as e:
-        sock.close()
         raise OSError(e.errno, f"dial {network} {address}: {e.strerror}") from None
     return PacketConn(sock, network, from_sockname(network, sock.getpeername()))
