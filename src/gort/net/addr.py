@@ -5,6 +5,7 @@ An address is one object for all families: `str(addr)` is what listen and dial t
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from typing import Any, NamedTuple
@@ -76,6 +77,13 @@ def check_address(address: Any, what: str) -> str:
     if not isinstance(address, str):
         raise TypeError(f'{what}: an address is a str such as "127.0.0.1:80", not {type(address).__name__}')
     return address
+
+
+def failed(what: str, e: OSError) -> OSError:
+    """The error of an operation, which its message begins with.  Python reports some mistakes in an address itself,
+    without an errno: the system calls them EINVAL."""
+    number = e.errno if e.errno is not None else errno.EINVAL
+    return OSError(number, f"{what}: {e.strerror or e}")
 
 
 def unix_path(name: str) -> str:

@@ -15,6 +15,7 @@ from _collections_abc import AsyncIterator, Awaitable
 
 READ_SIZE = 1 << 16  # bytes that a read asks for where the caller says nothing
 READ_UNTIL_LIMIT = 1 << 16
+READ_EXACTLY_STEP = 1 << 20  # room is made for what comes, not for what a peer has announced
 
 
 class IncompleteRead(EOFError):
@@ -55,7 +56,7 @@ class Compound:
         that had come are read by the next read."""
         if n < 0:
             raise ValueError(f"read_exactly(n) takes a number of bytes, not {n}")
-        data = await self.read(n) if n else b""
+        data = await self.read(min(n, READ_EXACTLY_STEP)) if n else b""
         if len(data) == n:
             return bytes(data)
         got = bytearray(data)
@@ -63,7 +64,7 @@ class Compound:
             if not data:
                 raise IncompleteRead(f"the stream ended after {len(got)} of {n} bytes", bytes(got))
             try:
-                data = await self.read(n - len(got))
+                data = await self.read(min(n - len(got), READ_EXACTLY_STEP))
             except BaseException:
                 self.push(got)
                 raise

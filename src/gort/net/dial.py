@@ -18,7 +18,7 @@ from gort._runtime.wait.chan import Chan
 from gort._runtime.wait.select import select
 from gort._runtime.wait.timechan import Timer
 from gort.group import Group
-from gort.net.addr import STREAMS, Addr, check_address, check_network, from_sockname, split_host_port, unix_path
+from gort.net.addr import STREAMS, Addr, check_address, check_network, failed, from_sockname, split_host_port, unix_path
 from gort.net.conn import Conn
 from gort.net.resolve import lookup
 from gort.net.sock import Lent, set_defaults
@@ -81,7 +81,7 @@ class Dialer:
             try:
                 return await connect(network, socket.AF_UNIX, unix_path(address), None)
             except OSError as e:
-                raise OSError(e.errno, f"{what}: {e.strerror}") from None
+                raise failed(what, e) from None
         host, port = split_host_port(address)
         addresses = interleave(await lookup(host or "localhost", port, family, socket.SOCK_STREAM))
         local = None
@@ -97,7 +97,7 @@ class Dialer:
                 return await connect(network, *addresses[0], local)
             return await self._race(network, addresses, local)
         except OSError as e:
-            raise OSError(e.errno, f"{what}: {e.strerror}") from None
+            raise failed(what, e) from None
 
     async def _local(self) -> dict[int, Any]:
         """Where to come from, by family."""
@@ -260,7 +260,10 @@ async def dial(
 def from_socket(sock: socket.socket) -> Conn:
     """A Conn of a connected stream socket of the standard library, which gives its descriptor up.
 
-    Raises ValueError for any other kind of socket, OSError when it is not connected."""
+    Raises ValueError for any other kind of socket, an ssl.SSLSocket too (a Conn of its descriptor would write what it
+    should encrypt), OSError when it is not connected."""
+    if hasattr(sock, "do_handshake"):
+        raise ValueError("from_socket takes a plain socket: TLS is gort.net.tls_client or tls_server, over its Conn")
     if sock.type & 0xF != socket.SOCK_STREAM:
         raise ValueError("from_socket takes a connected stream socket")
     peer = sock.getpeername()

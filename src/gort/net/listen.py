@@ -20,6 +20,7 @@ from gort.net.addr import (
     Addr,
     check_address,
     check_network,
+    failed,
     split_host_port,
     unix_path,
 )
@@ -130,7 +131,7 @@ async def listen(
     except socket.gaierror:
         raise
     except OSError as e:
-        raise OSError(e.errno, f"listen {network} {address}: {e.strerror}") from None
+        raise failed(f"listen {network} {address}", e) from None
 
 
 async def local_addresses(network: str, address: str, family: int) -> list[tuple[int, Any]]:
@@ -173,11 +174,15 @@ def _listen_tcp(network: str, addresses: list[tuple[int, Any]], backlog: int, re
 
 
 def _listen_unix(address: str, backlog: int, mode: int | None) -> Listener:
+    if mode is not None and (isinstance(mode, bool) or not isinstance(mode, int)):
+        raise TypeError(f"listen: mode is an int such as 0o660, not {type(mode).__name__}")
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    bound = False
     try:
         sock.bind(unix_path(address))
         unlink = None
         if not address.startswith("@"):
+            bound = True
             if mode is not None:
                 os.chmod(address, mode)
             st = os.stat(address)
@@ -186,4 +191,6 @@ def _listen_unix(address: str, backlog: int, mode: int | None) -> Listener:
         return Listener(sock, "unix", unlink)
     except BaseException:
         sock.close()
+        if bound:
+            os.unlink(address)
         raise

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Awaitable
 from typing import Any
 
 from gort._start.hints import Buffer
-from gort.net.addr import DATAGRAMS, Addr, check_address, check_network, from_sockname, unix_path
+from gort.net.addr import (
+    DATAGRAMS,
+    MAPPED,
+    Addr,
+    check_address,
+    check_network,
+    failed,
+    from_sockname,
+    split_host_port,
+    unix_path,
+)
 from gort.net.conn import Descriptor
 from gort.net.listen import UNUSABLE, local_addresses
-from gort.net.resolve import lookup
+from gort.net.resolve import is_numeric, lookup
 from gort.net.sock import Lent
 
-READ_MAX = 65535
+READ_MAX = 65535  # bytes: no UDP datagram is longer; those of Unix sockets may be
+ADDRESSES_MAX = 1024  # numeric addresses that a socket keeps in the form that the system takes
 
 
 class PacketConn(Descriptor):
@@ -56,9 +68,22 @@ class PacketConn(Descriptor):
                     except OSError:
                         pass
 
+    def read(self, n: int = READ_MAX) -> Awaitable[bytes]:  # type: ignore[override]  # an operation, or a coroutine
+        """`data = await pc.read()`: one datagram of the peer's, whole by default; what is longer than n is cut off.
+        Raises as conn.read does."""
+        if n == READ_MAX and self.network == "unixgram":
+            return self._read_whole()
+        return super().read(n)
+
+    async def _read_whole(self) -> bytes:
+        return (await self.read_from())[0]
+
     async def read_from(self, n: int = READ_MAX) -> tuple[bytes, Addr]:
-        """One datagram and who sent it; what is longer than n is cut off.  Raises as conn.read does."""
-        data, name = await self.call_op(_Receive(self, n), False)
+        """One datagram and who sent it, whole by default; what is longer than n is cut off.  Raises as conn.read does."""
+        if n <= 0:
+            raise ValueError(f"read_from(n) takes a positive number of bytes, not {n}")
+        whole = n == READ_MAX and self.network == "unixgram"
+        data, name = await self.call_op(_Receive(self, 0 if whole else n), False)
         return data, from_sockname(self.network, name)
 
     async def write_to(self, data: Buffer, addr: str | Addr) -> None:
@@ -66,28 +91,29 @@ class PacketConn(Descriptor):
         key = str(addr)
         target = self._addresses.get(key)
         if target is None:
-            target = await self._resolve(addr)
-            if len(self._addresses) > 1024:
-                self._addresses.clear()
-            self._addresses[key] = target
+            target, fixed = await self._resolve(addr)
+            if fixed:
+                if len(self._addresses) >= ADDRESSES_MAX:
+                    self._addresses.clear()
+                self._addresses[key] = target
         await self.call_op(_Send(self, data, target), True)
 
-    async def _resolve(self, addr: str | Addr) -> Any:
+    async def _resolve(self, addr: str | Addr) -> tuple[Any, bool]:
+        """The address as the socket takes it, and whether it stays the same.  A name's does not."""
         if self.network == "unixgram":
-            return unix_path(str(addr))
-        from gort.net.addr import split_host_port
-
+            return unix_path(str(addr)), True
         if isinstance(addr, Addr):
             host, port = addr.host, str(addr.port)
         else:
             host, port = split_host_port(check_address(addr, "write_to"))
         family = self._sock.family
         found = await lookup(host, port, socket.AF_UNSPEC, socket.SOCK_DGRAM)
+        fixed = is_numeric(host, port)
         for fam, sockaddr in found:
             if fam == family:
-                return sockaddr
-        if family == socket.AF_INET6:  # a socket of both families takes IPv4 in IPv6's clothes
-            return ("::ffff:" + found[0][1][0], found[0][1][1])
+                return sockaddr, fixed
+        if family == socket.AF_INET6:  # a socket of both families takes IPv4 addresses in this form
+            return (MAPPED + found[0][1][0], found[0][1][1]), fixed
         raise OSError(97, f"write {self.network} {addr}: no address of this socket's family")
 
 
@@ -96,7 +122,10 @@ class _Receive:
         self.pc, self.n = pc, n
 
     def __call__(self) -> Any:
-        return self.pc._sock.recvfrom(self.n)
+        n = self.n
+        if n == 0:  # the whole datagram: the system says how long it is
+            n = max(1, self.pc._sock.recv_into(bytearray(1), 1, socket.MSG_PEEK | socket.MSG_TRUNC))
+        return self.pc._sock.recvfrom(n)
 
 
 class _Send:
@@ -136,7 +165,7 @@ async def listen_packet(network: str, address: str | Addr, *, reuse_port: bool =
             if e.errno not in UNUSABLE:
                 break
     assert error is not None
-    raise OSError(error.errno, f"listen {network} {address}: {error.strerror}")
+    raise failed(f"listen {network} {address}", error)
 
 
 def _bound(network: str, family: int, sockaddr: Any, reuse_port: bool) -> socket.socket:
@@ -162,8 +191,6 @@ async def dial_packet(network: str, address: str | Addr) -> PacketConn:
     if network == "unixgram":
         family, sockaddr = int(socket.AF_UNIX), unix_path(address)
     else:
-        from gort.net.addr import split_host_port
-
         host, port = split_host_port(address)
         family, sockaddr = (await lookup(host or "localhost", port, family, socket.SOCK_DGRAM))[0]
     try:
@@ -174,5 +201,5 @@ async def dial_packet(network: str, address: str | Addr) -> PacketConn:
             sock.close()
             raise
     except OSError as e:
-        raise OSError(e.errno, f"dial {network} {address}: {e.strerror}") from None
+        raise failed(f"dial {network} {address}", e) from None
     return PacketConn(sock, network, from_sockname(network, sock.getpeername()))

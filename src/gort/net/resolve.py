@@ -36,6 +36,11 @@ async def lookup(host: str, port: str | int, family: int, kind: int) -> list[tup
     return result
 
 
+def is_numeric(host: str, port: str | int) -> bool:
+    """Whether lookup answers without asking anybody, and so always the same."""
+    return str(port).isdigit() and _numeric(host, int(port), socket.AF_UNSPEC) is not None
+
+
 def _numeric(host: str, port: int, family: int) -> tuple[int, Any] | None:
     """The address, if host is one of IPv4 or of IPv6 without a zone, and of the family asked for."""
     for fam in (socket.AF_INET, socket.AF_INET6):

@@ -59,6 +59,8 @@ if not cython.compiled:  # the .pxd defines the same names for C
     CALL_W = 5  # elem: a function that raises BlockingIOError if it would block, then its result
     CALL_R = 6  # the same, for a function that reads
 
+READ_MAX = 1 << 26  # bytes that one read makes room for, however many it may take
+
 _WHAT = {
     0: "conn.read()",
     1: "conn.write()",
@@ -246,6 +248,8 @@ class FD(PollDesc):
         op: IOOp
         if n <= 0:
             raise ValueError(f"read(n) takes a positive number of bytes, not {n}")
+        if n > READ_MAX:
+            n = READ_MAX
         op = IOOp.__new__(IOOp)
         op.c = self
         op.kind = READ
