@@ -4,7 +4,8 @@
     nc 127.0.0.1 6000
 
 Each client has a goroutine that reads and one that writes, and a channel of lines from the room to the writer.  The
-room never waits for a slow client: when a client's channel is full, the room drops the client.
+room never waits for a slow client.  A client is slow when it takes nothing for SLOW_S seconds, or when more than
+BACKLOG_BYTES wait for it; a burst of lines makes nobody slow.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from typing import Any
 import gort
 from gort import net
 
-BACKLOG = 64  # lines that may wait for a client
+BACKLOG = 1 << 16  # lines that may wait for a client
+BACKLOG_BYTES = 1 << 24
+SLOW_S = 10.0
 NAME_S = 30.0
 
 
@@ -27,6 +30,15 @@ class Client:
     name: str
     conn: net.Conn
     lines: Any = field(default_factory=lambda: gort.Chan(BACKLOG))
+    given: int = 0  # bytes that the room has put into lines; only the room changes it
+    taken: int = 0  # bytes that the client has got; only its writer changes it
+
+    def give(self, line: bytes) -> bool:
+        """A line for the client; False if it is too slow."""
+        if self.given - self.taken > BACKLOG_BYTES or not self.lines.try_send(line):
+            return False
+        self.given += len(line)
+        return True
 
 
 class Room:
@@ -41,7 +53,7 @@ class Room:
         async for kind, client, line in self.events:
             if kind == "join":
                 here = ", ".join(sorted(other.name for other in clients)) or "nobody else"
-                client.lines.try_send(f"* here: {here}\n".encode())
+                client.give(f"* here: {here}\n".encode())
                 clients.add(client)
             elif kind == "leave":
                 if client not in clients:
@@ -49,7 +61,7 @@ class Room:
                 clients.remove(client)
                 client.lines.close()
             for other in list(clients):
-                if other is not client and not other.lines.try_send(line):
+                if other is not client and not other.give(line):
                     clients.remove(other)
                     other.lines.close()
                     other.conn.reset()  # its writer and its reader end
@@ -60,7 +72,9 @@ async def write(client: Client) -> None:
     """Sends the room's lines to one client."""
     try:
         async for line in client.lines:
+            client.conn.set_write_deadline(SLOW_S)
             await client.conn.write(line)
+            client.taken += len(line)
     except OSError:
         pass
     client.conn.close()

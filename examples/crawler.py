@@ -35,11 +35,27 @@ class Links(HTMLParser):
 
 
 def links(base: str, page: bytes) -> list[str]:
-    """The paths on the same site that a page links to."""
+    """The paths on the same site that a page links to, as a request can have them.  Whatever else a page contains is
+    passed over."""
     parser = Links()
-    parser.feed(page.decode(errors="replace"))
-    targets = [urllib.parse.urlsplit(urllib.parse.urljoin(f"http://site{base}", link)) for link in parser.found]
-    return [t.path or "/" for t in targets if t.scheme == "http" and t.netloc == "site"]
+    try:
+        parser.feed(page.decode(errors="replace"))
+    except (AssertionError, ValueError):
+        pass  # the parser gives up at some markup: what was found before counts
+    paths = []
+    for link in parser.found:
+        try:
+            target = urllib.parse.urlsplit(urllib.parse.urljoin(f"http://site{base}", link.strip()))
+        except ValueError:  # http://[
+            continue
+        if target.scheme == "http" and target.netloc == "site":
+            paths.append(path_for(target.path))
+    return paths
+
+
+def path_for(path: str) -> str:
+    """A path as it goes into a request: what may not stand there is escaped, what is escaped already stays."""
+    return urllib.parse.quote(path, safe="/%:@!$&'()*+,;=~", errors="replace") or "/"
 
 
 async def crawl(address: str, start: str, at_once: int, seconds: float) -> tuple[dict[str, tuple[int, int]], bool]:
@@ -47,6 +63,7 @@ async def crawl(address: str, start: str, at_once: int, seconds: float) -> tuple
 
     Many goroutines fetch and read pages, on every P.  Only this one knows what has been seen, and prints.  The others
     send it what they find, so no lock is needed."""
+    start = path_for(start)
     seen = {start}
     pages: dict[str, tuple[int, int]] = {}
     slots = gort.sync.Semaphore(at_once)
@@ -56,8 +73,8 @@ async def crawl(address: str, start: str, at_once: int, seconds: float) -> tuple
         async with slots:
             try:
                 status, headers, body = await fetch(address, path)
-            except OSError as e:
-                await visited.send((path, None, 0, e.strerror))
+            except (OSError, ValueError) as e:  # one page that cannot be had
+                await visited.send((path, None, 0, str(e)))
                 return
         is_page = status == 200 and headers.get("content-type", "").startswith("text/html")
         await visited.send((path, status, len(body), links(path, body) if is_page else []))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Awaitable
+from _collections_abc import Awaitable
 from typing import Any
 
 from gort._start.hints import Buffer
