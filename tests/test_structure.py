@@ -238,3 +238,13 @@ def test_no_two_test_files_share_a_name() -> None:
         if file.name not in ("conftest.py", "__init__.py") and "programs" not in file.parts and "py" not in file.parts:
             assert file.name not in seen, f"{file} and {seen[file.name]}"
             seen[file.name] = file
+
+
+def test_a_package_that_is_loaded_when_it_is_used_is_entered_by_its_door() -> None:
+    """Nobody outside gort.net or gort.exec imports a module of them.  The import system locks the module before it
+    imports the package; a thread that is importing the package locks them the other way round, and both fail."""
+    for module in MODULES:
+        for other in imports(module, inside_functions=True):
+            for package in ("gort.net", "gort.exec"):
+                if other.startswith(f"{package}.") and not module.startswith("gort.cli"):
+                    assert module.startswith(package), f"{module} imports {other}"

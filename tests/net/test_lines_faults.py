@@ -10,7 +10,7 @@ from netkit import pair, tls_pair
 import gort
 import gort.exec
 from gort import net
-from gort.net.compound import Compound
+from gort._compound import Compound
 
 
 class Pieces(Compound):

@@ -13,8 +13,8 @@ import subprocess
 from types import TracebackType
 from typing import IO, Any, Self, TypeAlias
 
+from gort._compound import Compound
 from gort._runtime.poll import fd as _fd
-from gort.net.compound import Compound
 
 # PIPE, DEVNULL, STDOUT, a descriptor or a file; an end of gort's own, which moves to the child; None: inherited
 File: TypeAlias = int | IO[Any] | _fd.FD | None

@@ -10,10 +10,10 @@ import socket
 from types import TracebackType
 from typing import Any, Self
 
+from gort._compound import Compound
 from gort._runtime.poll import fd as _fd
 from gort._runtime.sched.timers import to_ns, when_after
 from gort.net.addr import Addr, from_sockname
-from gort.net.compound import Compound
 from gort.net.sendfile import Sendable, sendfile
 
 

@@ -13,11 +13,11 @@ import time
 from _collections_abc import Callable, Iterable
 from types import TracebackType
 
+from gort._compound import Compound
 from gort._runtime.core.mistakes import Shared
 from gort._runtime.poll.neterrors import Closed, DeadlineExceeded
 from gort._start.hints import Buffer
 from gort.net.addr import Addr, check_address, split_host_port
-from gort.net.compound import Compound
 from gort.net.conn import Conn
 from gort.net.dial import Dialer
 from gort.net.listen import Listener, listen
