@@ -106,7 +106,7 @@ def lock_os_thread() -> None:
     unlock_os_thread has been called as often.  For what belongs to a thread and is used across an await: sqlite3's
     connections, a GUI, a threading.RLock or threading.local that cannot be avoided.
 
-    Without it a goroutine may go on on another thread after each await, and others run on the one it has left.
+    Without it a goroutine may continue on another thread after each await, and others run on the one it has left.
     GODEBUG=migration=1 reports where that went wrong or could.  While its goroutine waits, a locked thread sleeps: a
     thread for each, and two switches of threads for each wait.
 

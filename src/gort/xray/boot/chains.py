@@ -1,6 +1,6 @@
 """The stations that are open: a chain of calls for each goroutine, and one for each thread where there is no goroutine.
 
-Chains belong to goroutines and not to threads: runtime.main parks in gcenable and may go on on another thread. Code on
+Chains belong to goroutines and not to threads: runtime.main parks in gcenable and may continue on another thread. Code on
 g0 counts for the goroutine that called it (systemstack) while m.curg is set, and for the thread's own chain otherwise.
 The first station of a goroutine hangs below what its thread was doing (schedule, execute). The first one of a thread
 hangs below what called clone.
