@@ -5,12 +5,16 @@ That it does so in a program that runs is tests/test_never_stalled.py's.
 
 from __future__ import annotations
 
+import hashlib
+import sys
+import threading
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from gort._runtime.watch import sysmon
+from support import settles
 
 MS = 1_000_000
 
@@ -180,3 +184,34 @@ def test_goroutines_that_wake_each_other_share_one_slice(world: World) -> None:
     world.look(MS, cpu=MS)
     assert world.p.preempt
     assert not world.handed_on
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells")
+def test_a_thread_without_a_processor_is_told_from_one_that_is_blocked() -> None:
+    """Both use no CPU.  Only the blocked one's P may be handed on without a bound on the threads."""
+
+    class Thread:
+        procid = 0
+
+    over, threads = threading.Event(), {"computes": Thread(), "blocked": Thread()}
+
+    def computes() -> None:
+        threads["computes"].procid = threading.get_native_id()
+        while not over.is_set():
+            hashlib.pbkdf2_hmac("sha256", b"p", b"s", 20_000)  # without the GIL
+
+    def blocked() -> None:
+        threads["blocked"].procid = threading.get_native_id()
+        over.wait()
+
+    started = [threading.Thread(target=f) for f in (computes, blocked)]
+    for t in started:
+        t.start()
+    try:
+        assert settles(lambda: sysmon.wants_cpu(threads["computes"]))
+        assert settles(lambda: not sysmon.wants_cpu(threads["blocked"]))
+    finally:
+        over.set()
+        for t in started:
+            t.join()
+    assert not sysmon.wants_cpu(threads["blocked"]), "it has ended"

@@ -8,7 +8,7 @@ only when it looks twice and sees no step in between.  So when work waits for a 
 AGAIN_NS later, and by more of them until it is clear what that goroutine does.  If an M has run the same goroutine for
 longer than BLOCKED_NS, the CPU clock of its thread decides:
 
-- The thread has used no CPU, so it is blocked in a call.  sysmon hands its P to another M at once.
+- The thread has used no CPU and asks for none, so it is blocked in a call.  sysmon hands its P to another M at once.
 - The thread computes.  sysmon asks the goroutine to yield at its next operation.  If work waits for a P, it also hands
   the P off, unless computing_max threads already compute without one.
 
@@ -25,6 +25,7 @@ What does not live here: the handoff of a P (core/handoff.py), the signal handle
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from _thread import allocate_lock, start_new_thread
@@ -266,6 +267,22 @@ def cpu_clock(m: Any) -> int | None:
         return None
 
 
+def wants_cpu(m: Any) -> bool:
+    """True when m's thread could run but has no processor.  It uses no CPU then, and is not blocked.
+
+    False where the system does not tell.  A thread that waits for the GIL counts as blocked: it sleeps."""
+    try:
+        fd = os.open(f"/proc/self/task/{m.procid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except (AttributeError, OSError):
+        return False
+    try:
+        return os.read(fd, 512).rpartition(b") ")[2][:1] == b"R"
+    except OSError:  # it has ended
+        return False
+    finally:
+        os.close(fd)
+
+
 def watched(s: Any, p: Any, mid: int) -> tuple[Any, int | None]:
     """Returns the M number `mid`, which owns p, and its CPU time; (None, None) if that M runs no goroutine."""
     m = next((m for m in list(s.allm) if m.id == mid), None)
@@ -316,7 +333,7 @@ def retake(s: Any, seen: dict[int, Seen]) -> tuple[int, bool, bool]:
             if cpu is not None or age < SLICE_NS:
                 continue
         blocked = cpu is not None and (cpu - last.cpu) * 10 < now - last.clock
-        if blocked and now - last.clock >= BLOCKED_NS:
+        if blocked and now - last.clock >= BLOCKED_NS and not wants_cpu(m):
             if wanted and take(s, p, m, mid, tick):
                 n += 1
                 s.nhandoff += 1
