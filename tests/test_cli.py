@@ -248,6 +248,31 @@ def test_ctrl_c_ends_it_at_once(write: Write, what: str, n: str) -> None:
     assert "src/gort" not in err
 
 
+@pytest.mark.parametrize("where", ["threading.Thread.start", "handoff.entersyscall"])
+def test_ctrl_c_in_the_middle_of_the_schedulers_work(write: Write, where: str) -> None:
+    """The signal comes while a blocking call hands its P off, and starts a thread for it: an exception raised there would
+    break the scheduler, or be swallowed by C code, and Ctrl-C would be lost."""
+    file = write(
+        HEAD + "import os, signal\nfrom gort._runtime.core import handoff\n"
+        f"real = {where}\nhits = []\nraised = []\n"
+        "def hooked(*args):\n    result = real(*args)\n"
+        "    if threading.current_thread() is threading.main_thread():\n"
+        "        hits.append(1)\n"
+        "        try:\n            signal.raise_signal(signal.SIGINT)\n            [None for _ in range(1000)]\n"
+        "        except BaseException as e:\n            raised.append(e)\n            raise\n    return result\n"
+        "async def computes():\n    while True: await gort.gosched()\n"
+        f"async def main():\n    {where} = hooked\n    gort.go(computes)\n"
+        "    try:\n        await gort.blocking(time.sleep, 3600)\n"
+        "    finally:\n        print(len(hits) > 0, raised, flush=True)\n"
+    )
+    done = subprocess.run(
+        command("run", file), capture_output=True, text=True, timeout=PATIENCE_S, env=environment(GOMAXPROCS="4")
+    )
+    assert done.returncode == 130, (done.returncode, done.stderr)
+    assert done.stdout == "True []\n"
+    assert "Exception ignored" not in done.stderr
+
+
 def test_ctrl_c_runs_finally(write: Write) -> None:
     """main and the others unwind: `finally` blocks run."""
     file = write(

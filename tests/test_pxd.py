@@ -52,7 +52,7 @@ def enums(pxd: Path) -> dict[str, int]:
     for block in re.findall(r"^c(?:p?)def enum:\n((?:    .*\n)+)", text_of(pxd), re.M):
         for name, value in re.findall(r"(\w+) = (\w+)", block):
             found[name] = int(value, 0)
-    for name, value in re.findall(r"^    const [\w ]+? (\w+) \"([\w.]+?)(?:LL)?\"", text_of(pxd), re.M):
+    for name, value in re.findall(r"^    const [\w ]+? (\w+) \"([\w.]+?)(?:U?LL)?\"", text_of(pxd), re.M):
         found[name] = int(value, 0) if value.isalnum() and not re.fullmatch(r"[\d.]+e\d+", value) else int(float(value))
     return found
 

@@ -46,14 +46,17 @@ with _lent():
     from gort._runtime.sched.timers import sleep
     from gort._runtime.boot.wait import wait
     from gort._runtime.core.public import publish as _publish
+    from gort.scope import CancelScope, MoveOnAfter, move_on_after, shield, timeout
 
 __all__ = [
+    "CancelScope",
     "Cancelled",
     "Chan",
     "ChannelClosed",
     "Deadlock",
     "Group",
     "Handle",
+    "MoveOnAfter",
     "Panic",
     "Ticker",
     "Timer",
@@ -64,11 +67,14 @@ __all__ = [
     "context",
     "go",
     "gosched",
+    "move_on_after",
     "run",
     "runtime",
     "select",
+    "shield",
     "sleep",
     "sync",
+    "timeout",
     "wait",
 ]
 

@@ -24,15 +24,22 @@ from gort._runtime.wait.timechan import after as after
 from gort._runtime.wait.timechan import after_func as after_func
 from gort.group import Group as Group
 from gort.group import Handle as Handle
+from gort.scope import CancelScope as CancelScope
+from gort.scope import MoveOnAfter as MoveOnAfter
+from gort.scope import move_on_after as move_on_after
+from gort.scope import shield as shield
+from gort.scope import timeout as timeout
 from gort.version import __version__ as __version__
 
 __all__ = [
+    "CancelScope",
     "Cancelled",
     "Chan",
     "ChannelClosed",
     "Deadlock",
     "Group",
     "Handle",
+    "MoveOnAfter",
     "Panic",
     "Ticker",
     "Timer",
@@ -43,10 +50,13 @@ __all__ = [
     "context",
     "go",
     "gosched",
+    "move_on_after",
     "run",
     "runtime",
     "select",
+    "shield",
     "sleep",
     "sync",
+    "timeout",
     "wait",
 ]

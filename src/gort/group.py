@@ -3,6 +3,12 @@ asyncio.TaskGroup.
 
 A group ends when its body and every goroutine started with g.go have ended.  The first failure cancels the rest and the
 body; all failures are raised together, as an ExceptionGroup.
+
+What a group does to its own state is an *action*, and `_Actions` runs one at a time.  A finalizer or a signal handler can
+run in the middle of an action, on the same thread, and may call h.cancel(), g.cancel() or g.go(): then the new action
+waits until the interrupted one is over.  So no action finds the state half changed, and none waits for its own thread.
+
+What does not live here: timeouts and shields (scope.py), what a cancellation is (_runtime/core/op.py).
 """
 
 from __future__ import annotations
@@ -13,7 +19,7 @@ from _collections_abc import Callable, Coroutine, Generator
 from types import TracebackType
 
 from gort._runtime.boot import main
-from gort._runtime.core import handoff, runtime2
+from gort._runtime.core import handoff, op, runtime2
 from gort._runtime.core.errors import Cancelled, Goexit
 from gort._runtime.core.mistakes import Shared, check_go
 from gort._runtime.sched import newproc
@@ -36,20 +42,51 @@ else:
 __all__ = ["Group", "Handle"]
 
 
+class _Actions:
+    """Runs actions one at a time.  One that is begun in the middle of another, on its thread, is put off until that is
+    over.  An action must not wait, and must not call anything of the user's."""
+
+    __slots__ = ("_busy", "_later", "_lock")
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._busy = False  # guarded by _lock; True only while an action runs
+        self._later: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+
+    def run(self, action: Callable[..., None], *args: Any) -> None:
+        """Runs action(*args), now or after the action that it interrupts."""
+        with self._lock:
+            if self._busy:
+                self._later.append((action, args))
+                return
+            self._busy = True
+            try:
+                action(*args)
+                while self._later:
+                    action, args = self._later.popleft()
+                    action(*args)
+            finally:
+                self._busy = False
+        if self._later:  # put off after the last look above and before _busy was False
+            self.run(_nothing)
+
+
+def _nothing() -> None:
+    pass
+
+
 class Handle(Shared, Done, Generic[T]):
     """A goroutine of a group: `await h` or, once the group is over, `h.result()`."""
 
-    def __init__(
-        self, group: Group, fn: Callable[..., t.Any], args: tuple[t.Any, ...], kwargs: dict[str, t.Any]
-    ) -> None:
+    def __init__(self, group: Group) -> None:
         self._group = group
-        self._call: Any = (fn, args, kwargs)
         self._g: Any = None
         self._goid = 0
         self._value: Any = None
         self._exc: BaseException | None = None
         self._done: Chan[None] = Chan()
-        self._cancelled = False
+        self._waits = False  # the group has put it off, for its limit; changed by the group's actions alone
+        self._refused = False  # the group had ended or been cancelled when it was to be started
 
     @property
     def done(self) -> bool:
@@ -71,16 +108,15 @@ class Handle(Shared, Done, Generic[T]):
         return self._exc
 
     def cancel(self) -> bool:
-        """Raises Cancelled at its await.  False when it has ended.  A cancelled goroutine is no failure of the group.
-        From any thread."""
-        with self._group._lock:
-            if self.done:
-                return False
-            self._cancelled = True
-            g = self._g
-        if g is None:
-            return True  # not started yet: the group sees the mark
-        return bool(handoff.cancel(g, self._goid, Cancelled()))
+        """Raises Cancelled at its await, once.  False when it has ended.
+
+        A cancelled goroutine is no failure of the group.  One that waits for the group's limit never starts.  A second
+        call before the Cancelled has been raised changes nothing; one after that raises another, in what the goroutine
+        does to clean up.  From any thread, a finalizer or a signal handler."""
+        if self.done:
+            return False
+        self._group._actions.run(self._group._cancel_one, self)
+        return True
 
     def __await__(self) -> Generator[t.Any, t.Any, t.T]:
         yield from self._done.recv_ok().__await__()
@@ -90,10 +126,9 @@ class Handle(Shared, Done, Generic[T]):
         """Called by the scheduler when it has ended."""
         self._value = value
         self._exc = None if isinstance(exc, Goexit) else exc
-        self._g = None
-        self._call = None
         self._done.close()
-        self._group._ended(self, exc)
+        self._group._actions.run(self._group._ended, self, exc)
+        self._group._wg.done()
 
     def abandoned(self, goid: int) -> None:
         """The program ended first."""
@@ -115,24 +150,24 @@ class Group(Shared):
             if limit < 1:
                 raise ValueError(f"a group's limit must be at least 1, not {limit}")
         self.limit = limit
-        self._lock = threading.Lock()  # guards everything below; never held across an await or a hand-over
+        self._actions = _Actions()  # their methods alone change what follows, up to _wg
+        self._state = "new"  # then "body", "ending", "ended"
+        self._cancelled = False  # it takes no more members, and its members have been cancelled
         self._live: set[Handle[Any]] = set()
-        self._queue: deque[Handle[Any]] = deque()
+        self._queue: deque[Handle[Any]] = deque()  # put off for the limit; those cancelled meanwhile are skipped
         self._errors: list[BaseException] = []
         self._fatal: BaseException | None = None  # KeyboardInterrupt or SystemExit of a member
         self._wg = WaitGroup()
-        self._state = "new"
-        self._parent: tuple[Any, int] | None = None
-        self._kick: Cancelled | None = None  # what the body was cancelled with, by us
+        self._scope = runtime2.Scope()  # the body: from __aenter__ to the end of __aexit__
 
     async def __aenter__(self) -> t.Self:
         if self._state != "new":
             raise RuntimeError("a Group is entered once: make a new one")
         m = runtime2.current_m()
-        self._parent = (m.curg, m.curg.goid) if m is not None and m.curg is not None else None
-        if self._parent is None:
+        if m is None or m.curg is None:
             raise RuntimeError("gort.Group outside a running gort runtime: start one with gort.run(main)")
         self._state = "body"
+        op.enter_scope(m.curg, self._scope)
         return self
 
     if TYPE_CHECKING:
@@ -151,149 +186,163 @@ class Group(Shared):
         cancelled."""
         s = main.current("Group.go()")
         check_go(s, fn, "Group.go")
-        h: Handle[Any] = Handle(self, fn, args, kwargs)
-        with self._lock:
-            if self._state not in ("body", "ending"):
-                why = {"new": "has not been entered: async with gort.Group() as g"}.get(self._state, "has ended")
-                if self._state == "cancelled":
-                    why = "has been cancelled"
-                raise RuntimeError(f"Group.go: the group {why}")
-            start = self.limit is None or len(self._live) < self.limit
-            if start:
-                self._live.add(h)
-            else:
-                self._queue.append(h)
-            self._wg.add(1)
-        if start:
-            frame = sys._getframe(1)
-            try:
-                self._start(s, h, frame.f_code, frame.f_lasti)
-            except BaseException:
-                with self._lock:
-                    self._live.discard(h)
-                self._wg.done()
-                raise
+        self._check_open()
+        h: Handle[Any] = Handle(self)
+        frame = sys._getframe(1)
+        # A member that has to wait for the limit is made now too: its arguments are checked here, and its context
+        # variables are those of here.
+        h._g, h._goid = newproc.make_from(s, fn, args, kwargs, h, frame.f_code, frame.f_lasti)
+        self._actions.run(self._admit, h)
+        if h._refused:
+            newproc.discard(h._g)
+            self._check_open()
         return h
 
-    def _start(self, s: Any, h: Handle[Any], code: Any = None, lasti: int = -1) -> None:
-        fn, args, kwargs = h._call
-        g = newproc.newproc_from(s, fn, args, kwargs, h, code, lasti)
-        with self._lock:
-            if h.done:
-                return
-            h._g, h._goid = g
-            cancelled = h._cancelled
-        if cancelled:
-            handoff.cancel(h._g, h._goid, Cancelled())
-
-    def _ended(self, h: Handle[Any], exc: BaseException | None) -> None:
-        """A member has ended, on whatever thread: the next one starts, or the group is cancelled."""
-        failed = exc is not None and not isinstance(exc, (Cancelled, Goexit))
-        nxt: Handle[Any] | None = None
-        dropped: list[Handle[Any]] = []
-        with self._lock:
-            self._live.discard(h)
-            if failed:
-                assert exc is not None
-                if isinstance(exc, (KeyboardInterrupt, SystemExit)):
-                    self._fatal = self._fatal or exc
-                else:
-                    self._errors.append(exc)
-            while not failed and self._queue and nxt is None:
-                nxt = self._queue.popleft()
-                if nxt._cancelled:
-                    dropped.append(nxt)
-                    nxt = None
-                else:
-                    self._live.add(nxt)
-        for d in dropped:
-            self._drop(d)
-        if failed:
-            self._cancel(True)
-        if nxt is not None:
-            m = runtime2.current_m()
-            try:
-                self._start(m.sched, nxt)
-            except BaseException as e:
-                nxt.finished(0, None, e)
-        self._wg.done()
-
-    def _drop(self, h: Handle[Any]) -> None:
-        """A member that will never start."""
-        h._exc = Cancelled("the group was cancelled before it started")
-        h._call = None
-        h._done.close()
-        self._wg.done()
+    def _check_open(self) -> None:
+        """Raises RuntimeError when the group takes no members."""
+        if self._state == "new":
+            raise RuntimeError("Group.go: the group has not been entered: async with gort.Group() as g")
+        if self._state == "ended":
+            raise RuntimeError("Group.go: the group has ended")
+        if self._cancelled:
+            raise RuntimeError("Group.go: the group has been cancelled")
 
     def cancel(self) -> None:
-        """Cancels every member; those that have not started never will.  The body goes on.  From any thread."""
-        self._cancel(False)
+        """Cancels the group: every member, those that have not started, and the body, at its next await.
 
-    def _cancel(self, failed: bool) -> None:
-        """Cancels every member; where one has failed, the body too."""
-        kick: tuple[Any, int] | None = None
-        with self._lock:
-            if self._state == "ended":
-                return
-            live = [h for h in self._live if h._g is not None]
-            for h in self._live:
-                h._cancelled = True
-            queued, self._queue = list(self._queue), deque()
-            if self._state == "body" and failed and self._kick is None:
-                self._kick = Cancelled("a member of the group failed")
-                kick = self._parent
-            if self._state == "body":
-                self._state = "cancelled"
-        for h in queued:
-            self._drop(h)
-        for h in live:
-            g = h._g
-            if g is not None:
-                handoff.cancel(g, h._goid, Cancelled("the group was cancelled"))
-        if kick is not None and self._kick is not None:
-            handoff.cancel(kick[0], kick[1], self._kick)
+        The group then ends without an error of its own; `async with` swallows the Cancelled of the body.  A member that
+        raises something else is a failure as ever.  A second call changes nothing.  From any thread, a finalizer or a
+        signal handler."""
+        self._actions.run(self._cancel, "the group was cancelled", False)
+
+    # ---- actions ----
+
+    def _admit(self, h: Handle[Any]) -> None:
+        """Starts a new member, or puts it off for the limit."""
+        if self._state == "ended" or self._cancelled:
+            h._refused = True
+            return
+        self._wg.add(1)
+        if self.limit is None or len(self._live) < self.limit:
+            self._live.add(h)
+            newproc.start(h._g, None)
+        else:
+            h._waits = True
+            self._queue.append(h)
+
+    def _ended(self, h: Handle[Any], exc: BaseException | None) -> None:
+        """A member has ended: the next one starts, or the group is cancelled."""
+        self._live.discard(h)
+        h._g = None
+        if exc is not None and not isinstance(exc, (Cancelled, Goexit)):
+            if isinstance(exc, (KeyboardInterrupt, SystemExit)):
+                self._fatal = self._fatal or exc
+            else:
+                self._errors.append(exc)
+            self._cancel("a member of the group failed", False)
+        while self._queue and (self.limit is None or len(self._live) < self.limit):
+            waiting = self._queue.popleft()
+            if waiting._waits:
+                waiting._waits = False
+                self._live.add(waiting)
+                newproc.start(waiting._g, None)
+
+    def _cancel_one(self, h: Handle[Any]) -> None:
+        """Cancels a member."""
+        if h._waits:
+            h._waits = False
+            newproc.start(h._g, Cancelled("cancelled before it started"))
+        elif h._g is not None:
+            handoff.cancel(h._g, h._goid, Cancelled())
+
+    def _cancel(self, why: str, again: bool) -> None:
+        """Cancels every member, and the body if it has not ended.  Only the first call does, or one with `again`: a
+        second Cancelled would stop what the members do to clean up."""
+        if self._state == "ended" or (self._cancelled and not again):
+            return
+        self._cancelled = True
+        for h in self._live:
+            if h._g is not None:
+                handoff.cancel(h._g, h._goid, Cancelled("the group was cancelled"))
+        while self._queue:
+            waiting = self._queue.popleft()
+            if waiting._waits:
+                waiting._waits = False
+                newproc.start(waiting._g, Cancelled("the group was cancelled before it started"))
+        if self._state == "body":
+            handoff.cancel_scope(self._scope, Cancelled(why))
+
+    def _set_state(self, state: str) -> None:
+        self._state = state
+
+    # ---- the end ----
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:  # not bool: a checker would take what is assigned in the block for possibly unbound after it
-        with self._lock:
-            if self._state == "body":
-                self._state = "ending"
-        body = exc if exc is not None and exc is not self._kick else None
+    ) -> bool | None:  # not bool: a checker would take what is assigned in the block for possibly unbound after it
+        self._actions.run(self._set_state, "ending")
+        own = exc is not None and exc is self._scope.exc  # the group's own cancellation of the body; it goes no further
+        body = None if own else exc
         if body is not None:
-            self.cancel()
-        interrupted: BaseException | None = None
-        while True:
-            try:
-                await self._wg.wait()
-                break
-            except (Cancelled, KeyboardInterrupt) as e:  # while we wait: the members are cancelled too
-                if e is not self._kick:
-                    interrupted = e
-                self.cancel()
-        with self._lock:
-            self._state = "ended"
-        if self._kick is not None and self._parent is not None:
-            handoff.uncancel(self._parent[0], self._kick)
-        self._parent = None
+            self._actions.run(self._cancel, "", False)
+        outer: list[BaseException] = []  # Cancelled of scopes further out, raised while we wait for the members
+        stop: BaseException | None = None
         try:
-            self._outcome(body, interrupted)
+            while True:
+                try:
+                    await self._wg.wait()
+                    break
+                except GeneratorExit:  # the program ends
+                    raise
+                except Cancelled as e:
+                    if e is not self._scope.exc:
+                        outer.append(e)
+                    self._actions.run(self._cancel, "", False)
+                except BaseException as e:  # KeyboardInterrupt, or what a signal handler has raised
+                    self._actions.run(self._cancel, "", stop is not None)
+                    stop = e
         finally:
-            del body, interrupted, exc
+            self._actions.run(self._set_state, "ended")
+            op.leave_scope(self._scope)
+        try:
+            return self._outcome(body, own, outer, stop)
+        finally:
+            del body, exc, outer, stop
             self._errors = []
+            self._fatal = None
 
-    def _outcome(self, body: BaseException | None, interrupted: BaseException | None) -> None:
-        """Raises what the group ends with; returns where the body's own exception, if any, goes on as it is.  The body's
-        kick does not go on: it comes only after an error, which is raised in its place."""
-        if self._fatal is not None:
-            raise self._fatal
-        if interrupted is not None and not self._errors:
-            raise interrupted
-        if body is not None and (not isinstance(body, Exception) or not self._errors):
-            if isinstance(body, Exception):
-                raise BaseExceptionGroup("unhandled errors in a Group", [body, *self._errors])
-            if not self._errors or not isinstance(body, Cancelled):
-                return  # Cancelled, KeyboardInterrupt, GeneratorExit
-        if self._errors:
-            errors = ([body] if isinstance(body, Exception) else []) + self._errors
-            raise BaseExceptionGroup("unhandled errors in a Group", errors)
+    def _outcome(
+        self, body: BaseException | None, own: bool, outer: list[BaseException], stop: BaseException | None
+    ) -> bool | None:
+        """Raises what the group ends with; returns True where the body's exception ends here, None where it goes on.
+
+        No cancellation of a scope further out gets lost: if something else is raised in its place, the goroutine gets it
+        at its next await."""
+        errors = self._errors
+        stop = self._fatal or stop
+        end = stop or (body if isinstance(body, (KeyboardInterrupt, SystemExit, GeneratorExit)) else None)
+        if end is not None:
+            if errors and end.__cause__ is None:
+                end.__cause__ = _together(errors)
+            if end is body:
+                return None
+            raise end
+        g = runtime2.current_m().curg
+        if isinstance(body, Cancelled):
+            outer = [body, *outer]
+        elif body is not None and (errors or isinstance(body, Exception)):
+            errors = [body, *errors]
+        if errors:
+            for e in outer:
+                op.rearm(g, e)
+            raise _together(errors) from None  # what it replaces is in it, or is the group's own
+        if outer and (len(outer) > 1 or body is None):
+            for e in outer:
+                op.rearm(g, e)
+            op.take_cancel(g)  # raises that of the outermost scope; leaving the other scopes withdraws theirs
+            raise outer[-1]  # none of a scope: somebody has raised it by hand
+        return True if own else None
+
+
+def _together(errors: list[BaseException]) -> BaseExceptionGroup[BaseException]:
+    return BaseExceptionGroup("unhandled errors in a Group", errors)

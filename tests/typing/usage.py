@@ -298,3 +298,17 @@ def operations(ch: gort.Chan[int], conn: net.Conn) -> list[Awaitable[object]]:
     sent: Awaitable[None] = ch.send(1)
     read: Awaitable[bytes] = conn.read()
     return [sent, read, gort.sleep(1), Mutex().lock(), gort.select(ch.recv())]
+
+
+async def scopes() -> None:
+    async with gort.timeout(1.5) as scope:
+        assert_type(scope, gort.CancelScope)
+        value = 1
+    assert_type(value, int)
+    with gort.move_on_after(None) as moved:
+        assert_type(moved, gort.MoveOnAfter)
+        moved.deadline = 3.0
+    assert_type(moved.cancelled_caught, bool)
+    assert_type(scope.expired(), bool)
+    async with gort.shield():
+        scope.cancel()

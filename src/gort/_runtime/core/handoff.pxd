@@ -1,10 +1,17 @@
 # handoff.pxd: the C signatures of handoff.py (ready, cancel, and the handoff of Ps between Ms).
 from libc.stdint cimport int64_t, uint64_t
-from gort._runtime.core.runtime2 cimport G, M, P, Sched, Op
+from gort._runtime.core.runtime2 cimport G, M, P, Sched, Scope, Op
+cdef extern from *:  # typed constants: Cython would make these numbers Python ints
+    const unsigned long long MASK64 "0xFFFFFFFFFFFFFFFFULL"
+    const unsigned long long MIX0 "0x9E3779B97F4A7C15ULL"
+    const unsigned long long MIX1 "0xBF58476D1CE4E5B9ULL"
+    const unsigned long long MIX2 "0x94D049BB133111EBULL"
 cpdef int ready(G g) except -1
 cdef int enqueue(G g, bint next) except -1
 cpdef bint cancel(G g, int64_t goid, object exc)
+cpdef bint cancel_scope(Scope scope, object exc)
 cdef int deliver_cancel(G g, Op op) except -1
+cdef int wake_cancelled(G g) except -1
 cpdef wakep(Sched s)
 cpdef void wake_poller(Sched s)
 cpdef startm(Sched s)
@@ -30,7 +37,6 @@ cpdef bint stranded(Sched s)
 cpdef bint is_dead(Sched s)
 cpdef found_dead(Sched s)
 cpdef bint acquire_idle_p(Sched s, M m)
-cpdef uncancel(G g, object exc)
 cpdef G thread_g(Sched s)
 cpdef bint thread_park(G g, Op op)
 cpdef uncount(G g)

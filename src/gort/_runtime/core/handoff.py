@@ -20,6 +20,7 @@ import sys
 
 import cython
 from cython.cimports.gort._runtime.c.rt import rt_import
+from cython.cimports.gort._runtime.core.op import request, taken
 from cython.cimports.gort._runtime.core.runq import globrunqput, runqput
 from cython.cimports.gort._runtime.core.runtime2 import (
     G,
@@ -27,7 +28,7 @@ from cython.cimports.gort._runtime.core.runtime2 import (
     Op,
     P,
     Sched,
-    _Gdead,
+    Scope,
     _Grunnable,
     _Grunning,
     _Gsyscall,
@@ -37,12 +38,18 @@ from cython.cimports.gort._runtime.core.runtime2 import (
 )
 
 from gort._runtime.core import traceback
-from gort._runtime.core.errors import Deadlock
+from gort._runtime.core.errors import Cancelled, Deadlock
 from gort._runtime.core.lockrank import throw
 from gort._runtime.core.newosproc import newosproc
 from gort._runtime.core.runtime2 import Note
 
 rt_import()
+
+if not cython.compiled:  # the .pxd defines the same names for C
+    MASK64 = 0xFFFFFFFFFFFFFFFF
+    MIX0 = 0x9E3779B97F4A7C15
+    MIX1 = 0xBF58476D1CE4E5B9
+    MIX2 = 0x94D049BB133111EB
 
 
 def ready(g):
@@ -84,26 +91,36 @@ def enqueue(g, next):
 
 
 def cancel(g, goid, exc):
-    """Cancels goroutine `goid`: dequeues it from what it waits for and raises exc at its await.
+    """Cancels goroutine `goid` as a whole: dequeues it from what it waits for and raises exc at its await.
 
-    A goroutine that is not waiting gets exc at its next operation; a second call before that replaces the exception.
-    Returns False when the goroutine has ended, so that g now has another number."""
+    A goroutine that is not waiting gets exc at its next operation.  Returns False when the goroutine has ended, so that
+    g now has another number."""
+    root: Scope = Scope()
+    root.root = True
+    if not request(g, goid, root, exc, not isinstance(exc, Cancelled)):
+        return False
+    wake_cancelled(g)
+    return True
+
+
+def cancel_scope(scope, exc):
+    """Cancels the scope: raises exc in its goroutine, as `cancel` does.  False when the goroutine has left the scope."""
+    g: G = scope.g
+    if g is None or not request(g, scope.goid, scope, exc, False):
+        return False
+    wake_cancelled(g)
+    return True
+
+
+def wake_cancelled(g):
+    """Wakes g if it waits and a cancellation is pending."""
     op: Op = None
     g.lock()
-    if g.goid != goid or g.status == _Gdead:
-        g.unlock()
-        return False
-    if g.throw is not None:
-        g.unlock()
-        return True  # an earlier cancellation is on its way to the await
-    g.cancelexc = exc
-    g.cancelflag = True
-    if g.parked:
+    if g.parked and g.cancelflag:
         op = g.waitop
     g.unlock()
     if op is not None:
         deliver_cancel(g, op)
-    return True
 
 
 def deliver_cancel(g, op):
@@ -111,10 +128,10 @@ def deliver_cancel(g, op):
     result, and the cancellation stays pending until g's next operation."""
     if op.abort():
         g.lock()
-        g.throw = g.cancelexc
-        g.cancelexc = None
-        g.cancelflag = False
+        exc: object = taken(g)
+        g.throw = exc
         g.unlock()
+        op.cancelled(exc)
         ready(g)
 
 
@@ -262,10 +279,13 @@ def allocm(s):
 
 def mrandseed(seed, id):
     """An M's first random number: mixes the runtime's seed and the M's id as splitmix64 does.  Never 0, because
-    xorshift would stay at 0."""
-    x = (seed + id * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
-    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
-    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+    xorshift would stay at 0.
+
+    In C all of it is C arithmetic: Python runs signal handlers in the multiplication of large ints, and one that raises
+    would raise here, in the scheduler."""
+    x: cython.ulonglong = (seed + id * MIX0) & MASK64
+    x = ((x ^ (x >> 30)) * MIX1) & MASK64
+    x = ((x ^ (x >> 27)) * MIX2) & MASK64
     return (x ^ (x >> 31)) | 1
 
 
@@ -488,15 +508,6 @@ def found_dead(s):
 def acquire_idle_p(s, m):
     """acquire_idle for the modules that are never compiled."""
     return acquire_idle(s, m)
-
-
-def uncancel(g, exc):
-    """Withdraws the cancellation exc if it is still pending on g."""
-    g.lock()
-    if g.cancelexc is exc:
-        g.cancelexc = None
-        g.cancelflag = False
-    g.unlock()
 
 
 # ---- foreign threads --------------------------------------------------------------------------------------------------

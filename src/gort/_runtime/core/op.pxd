@@ -1,13 +1,20 @@
 # op.pxd: the C signatures of op.py, the await protocol of operation objects.
+from libc.stdint cimport int64_t
 from cpython.ref cimport PyObject
-from gort._runtime.core.runtime2 cimport G, M, Op
+from gort._runtime.core.runtime2 cimport G, M, Op, Scope
 
 cpdef bint claim(Op op) except -1
 cdef int refuse(Op op, M m) except -1
 cdef inline int start(Op op) except -1
 cdef int stopping(Op op, M m) except -1
 cdef int lost(Op op, M m) except -1
-cdef object take_cancel(G g)
+cdef int pick(G g) except -1
+cdef object taken(G g)
+cpdef take_cancel(G g)
+cdef bint request(G g, int64_t goid, Scope scope, object exc, bint force) except -1
+cpdef enter_scope(G g, Scope scope)
+cpdef leave_scope(Scope scope)
+cpdef bint rearm(G g, object exc)
 cdef inline object resumed(Op op)
 cdef int am_send(PyObject *self, PyObject *arg, PyObject **result) except -1
 cdef class GoschedOp(Op):

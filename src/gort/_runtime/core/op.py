@@ -1,5 +1,5 @@
-"""The await of an operation object: how it suspends its goroutine and gets its result.  Follows gopark and mcall in
-Go's runtime/proc.go.
+"""The await of an operation object: how it suspends its goroutine, gets its result, and is cancelled.  Follows gopark
+and mcall in Go's runtime/proc.go; Go has no cancellation of goroutines.
 
 `await ch.recv()` calls the operation's am_send (3.11), its tp_iternext (3.12 and later), or, in the uncompiled core,
 a generator (`_drive`, into which start and resumed are inlined by hand).  The first call does the operation and returns
@@ -11,7 +11,8 @@ with m.mcall unset, the goroutine has awaited something that is not gort's (an a
 still set when the next operation starts, a suspension never reached the M: something inside the goroutine (a nested
 event loop, a coroutine driven by hand) swallowed it.
 
-What does not live here: what an operation does (chan.py, select.py, sema.py, timers.py, fd.py, blocking.py).
+What does not live here: how a cancellation wakes a goroutine that waits (handoff.py); what an operation does (chan.py,
+select.py, sema.py, timers.py, fd.py, blocking.py).
 """
 
 from __future__ import annotations
@@ -28,13 +29,18 @@ from cython.cimports.gort._runtime.core.runtime2 import (
     OP_PARKED,
     PARK,
     READY,
+    SCOPE_LEFT,
+    SCOPE_PENDING,
+    SCOPE_RAISED,
     G,
     M,
     Op,
+    Scope,
+    _Gdead,
     getm,
 )
 
-from gort._runtime.core.errors import Stopping
+from gort._runtime.core.errors import Cancelled, Stopping
 from gort._runtime.core.runtime2 import describe
 
 rt_import()
@@ -95,17 +101,6 @@ def awaited_twice(op):
     return RuntimeError(
         f"{describe(op)} was already awaited: an operation object is used once; call the method again for another one"
     )
-
-
-def take_cancel(g):
-    """Raises the cancellation that is pending on the running goroutine g, if it has not been withdrawn."""
-    g.lock()
-    exc = g.cancelexc
-    g.cancelexc = None
-    g.cancelflag = False
-    g.unlock()
-    if exc is not None:
-        raise exc
 
 
 def claim(op):
@@ -203,6 +198,143 @@ def resumed(op):
     if type(op) is GoschedOp:
         return None
     return op.finish()
+
+
+# ---- cancellation -----------------------------------------------------------------------------------------------------
+# A goroutine is in a chain of scopes: the blocks in it that can be cancelled by themselves (a Group's body, a timeout),
+# innermost first, and at the end the goroutine as a whole, once somebody has cancelled that.  Each scope has a
+# cancellation of its own, so none replaces another.  The rules:
+# - A request is raised once, at an await.  Those that come before it is raised are the same request.
+# - If several scopes have a pending request, that of the outermost is raised: to end it ends the others.  The others stay
+#   pending until their scope is left.
+# - To leave a scope withdraws its request, whether it was raised or not.
+# - A scope with `shield` holds off the requests of all scopes further out until it is left.
+# - Who catches a Cancelled that is not its own and ends with something else rearms it: it is raised again, at the next
+#   await.
+# G.cancelexc caches which request is the next to be raised.
+
+
+def pick(g):
+    """Finds the exception that g gets at its next operation, after a change in its scopes.  g's lock is held."""
+    found: Scope = None
+    scope: Scope = g.scope
+    open_: cython.bint = True
+    while scope is not None:
+        if scope.state == SCOPE_PENDING and (open_ or scope.force):
+            found = scope
+        if scope.shield:
+            open_ = False
+        scope = scope.outer
+    # The old exception is not freed here, under the lock: its scope still refers to it.
+    g.cancelexc = None if found is None else found.exc
+    g.cancelflag = found is not None
+
+
+def taken(g):
+    """Marks g's next cancellation as raised and returns its exception, or None.  g's lock is held."""
+    exc = g.cancelexc
+    scope: Scope = g.scope
+    while scope is not None:
+        if scope.state == SCOPE_PENDING and scope.exc is exc:
+            scope.state = SCOPE_RAISED
+        scope = scope.outer
+    pick(g)
+    return exc
+
+
+def take_cancel(g):
+    """Raises the cancellation that is pending on the running goroutine g, if there is one that no shield holds off."""
+    g.lock()
+    exc = taken(g)
+    g.unlock()
+    if exc is not None:
+        raise exc
+
+
+def request(g, goid, scope, exc, force):
+    """Makes exc the pending cancellation of a scope of goroutine `goid`, unless an earlier one has not been raised yet.
+    False when the goroutine has ended or has left the scope.  A new root scope is entered here, if there is none.
+
+    The caller then looks if the goroutine waits and must be woken (handoff.cancel)."""
+    last: Scope = None
+    old: object = None  # freed after the lock is released
+    g.lock()
+    if g.goid != goid or g.status == _Gdead or scope.state == SCOPE_LEFT:
+        g.unlock()
+        return False
+    if scope.root:
+        last = g.scope
+        while last is not None and last.outer is not None:
+            last = last.outer
+        if last is None:
+            g.scope = scope
+        elif last.root:
+            scope = last
+        else:
+            last.outer = scope
+    # `throw` is this scope's when it is on its way to the await.
+    if (scope.state != SCOPE_PENDING and (g.throw is None or g.throw is not scope.exc)) or (force and not scope.force):
+        old = scope.exc
+        scope.exc = exc
+        scope.force = force
+        scope.state = SCOPE_PENDING
+        pick(g)
+    g.unlock()
+    del old
+    return True
+
+
+def enter_scope(g, scope):
+    """Makes scope the innermost scope of the running goroutine g."""
+    g.lock()
+    scope.g = g
+    scope.goid = g.goid
+    scope.outer = g.scope
+    g.scope = scope
+    if scope.shield and g.cancelflag:
+        pick(g)
+    g.unlock()
+
+
+def leave_scope(scope):
+    """Takes scope out of the chain of its goroutine, and withdraws its cancellation.  Does nothing if the goroutine has
+    ended, or has left it before."""
+    g: G = scope.g
+    inner: Scope
+    if g is None:
+        return
+    g.lock()
+    if g.goid == scope.goid and scope.state != SCOPE_LEFT:
+        if g.scope is scope:  # else it was left out of order: an async generator was resumed elsewhere
+            g.scope = scope.outer
+        else:
+            inner = g.scope
+            while inner is not None and inner.outer is not scope:
+                inner = inner.outer
+            if inner is not None:
+                inner.outer = scope.outer
+        scope.state = SCOPE_LEFT
+        pick(g)
+    g.unlock()
+
+
+def rearm(g, exc):
+    """Makes exc, which was raised in the running goroutine g as a cancellation and caught, pending again.  For a caller
+    that will raise something else in its place.  False when no scope of g has raised it."""
+    found: cython.bint = False
+    scope: Scope
+    fresh = Cancelled(*exc.args)  # its traceback and context start anew
+    g.lock()
+    scope = g.scope
+    while scope is not None:
+        if scope.state == SCOPE_RAISED and scope.exc is exc:
+            scope.exc = fresh
+            scope.state = SCOPE_PENDING
+            found = True
+        scope = scope.outer
+    pick(g)
+    g.unlock()
+    return found
 
 
 class GoschedOp(Op):

@@ -40,6 +40,12 @@ cpdef enum:
     ATTEMPTING = 3
 
 cpdef enum:
+    SCOPE_IDLE = 0
+    SCOPE_PENDING = 1
+    SCOPE_RAISED = 2
+    SCOPE_LEFT = 3
+
+cpdef enum:
     SLICE_NS = 10000000
 
 
@@ -67,6 +73,7 @@ cdef class Op:
     cpdef int begin(self, G g) except -1
     cpdef object finish(self)
     cpdef bint abort(self) except -1
+    cpdef object cancelled(self, object exc)
     cpdef int reason(self) except -1
 
 
@@ -76,6 +83,7 @@ cdef class G:
     cdef public bint parked
     cdef public bint readied
     cdef public Op waitop
+    cdef public Scope scope
     cdef public bint cancelflag
     cdef public object cancelexc
     cdef public int status
@@ -103,6 +111,18 @@ cdef class G:
         rt_lock(&self.mu, LOCK_RANK_G)
     cdef inline void unlock(self) noexcept:
         rt_unlock(&self.mu, LOCK_RANK_G)
+
+
+@cython.final
+cdef class Scope:
+    cdef public G g
+    cdef public int64_t goid
+    cdef public Scope outer
+    cdef public int state
+    cdef public object exc
+    cdef public bint force
+    cdef public bint root
+    cdef public bint shield
 
 
 @cython.final

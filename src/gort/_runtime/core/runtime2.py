@@ -96,6 +96,12 @@ else:  # the .pxd defines the same names for C
     READY = 0  # done, the goroutine need not wait
     PARK = 1  # enqueued, the goroutine must suspend
 
+    # Scope.state: what has become of the cancellation of a scope.
+    SCOPE_IDLE = 0  # none was requested -> SCOPE_PENDING, SCOPE_LEFT
+    SCOPE_PENDING = 1  # requested and not raised yet -> SCOPE_RAISED, SCOPE_LEFT
+    SCOPE_RAISED = 2  # raised at an await of the goroutine -> SCOPE_PENDING (a second request, or rearm), SCOPE_LEFT
+    SCOPE_LEFT = 3  # the goroutine has left the block: what was pending is withdrawn, a request does nothing
+
     # Op.index of an operation with a wait queue.  0: it was never in the queue.
     QUEUED = 1
     DEQUEUED = 2  # removed from the queue, by whoever completes it or by abort
@@ -254,6 +260,10 @@ class Op:
         caller must make its goroutine ready.  False when another thread has completed it already."""
         return False
 
+    def cancelled(self, exc):
+        """Called after an abort for a cancellation, with the exception that the goroutine will get.  For operations that
+        tell how far they have come."""
+
     def reason(self):
         """The reason why the goroutine waits, one of WAIT_* (op.py)."""
         return 0
@@ -275,8 +285,9 @@ class G:
         parked = False  # it is off its thread and waits: ready() may make it runnable
         readied = False  # ready() came while it was still on its thread; for a thread_g also: it has been woken
         waitop = None  # the operation that it is parked on
+        scope = None  # the innermost Scope that it is in; the links lead to the outermost one
         cancelflag = False  # cancelexc is set; the running G itself tests this without the lock, then takes the lock
-        cancelexc = None  # the exception to raise at its next operation
+        cancelexc = None  # the exception to raise at its next operation: that of a scope that is SCOPE_PENDING
 
         # Only the owner writes these: the M that runs it, or the thread that has just taken it off a queue.
         status = 0  # _G*; dumps read it as a hint
@@ -311,6 +322,22 @@ class G:
             # newproc.forget has not run for this G: in a forked child, or in a runtime that was given up.
             if self.coro is not None:
                 rt_gc_show_coro(self.coro)
+
+
+class Scope:
+    """A block of a goroutine, or all of it, that can be cancelled by itself.  op.py acts on it.
+
+    The lock of g guards all fields but `shield`, which is written before the scope is entered."""
+
+    if not cython.compiled:
+        g = None  # the goroutine that is in it, and that goroutine's number: a G is reused
+        goid = 0
+        outer = None  # the next scope of the same goroutine, further out
+        state = 0  # SCOPE_*
+        exc = None  # the exception of the last request
+        force = False  # exc is no Cancelled (Ctrl-C): no shield holds it off
+        root = False  # the whole goroutine; it is the last in the chain
+        shield = False  # while the goroutine is in here, the cancellations of scopes further out wait
 
 
 class P:

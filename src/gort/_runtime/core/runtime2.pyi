@@ -5,12 +5,21 @@ from typing import Any, final
 READY: int
 PARK: int
 MCALL_YIELD: int
+SCOPE_IDLE: int
+SCOPE_RAISED: int
 
 @final
 class Note:
     def sleep(self, timeout: float = -1.0) -> bool: ...
     def wakeup(self) -> None: ...
     def clear(self) -> None: ...
+
+@final
+class Scope:
+    g: Any
+    exc: BaseException | None
+    state: int
+    shield: bool
 
 class Op:
     kind: int
@@ -27,6 +36,7 @@ class Op:
     def begin(self, g: Any) -> int: ...
     def finish(self) -> Any: ...
     def abort(self) -> bool: ...
+    def cancelled(self, exc: BaseException) -> None: ...
     def reason(self) -> int: ...
 
 def __getattr__(name: str) -> Any: ...

@@ -187,10 +187,10 @@ class IOOp(NetOp):
             return v
         raise failure(self)
 
-    def aborted(self):
+    def cancelled(self, exc):
         """Sets `written` on the Cancelled of a write: the number of bytes that were written before."""
-        if (self.kind == WRITE or self.kind == WRITEV) and self.g is not None and self.g.cancelexc is not None:
-            self.g.cancelexc.written = self.when
+        if self.kind == WRITE or self.kind == WRITEV:
+            exc.written = self.when
 
 
 def failure(op):

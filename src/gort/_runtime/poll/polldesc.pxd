@@ -64,7 +64,6 @@ cdef class PollDesc:
 
 cdef class NetOp(Op):
     cpdef int attempt(self) except -1
-    cpdef aborted(self)
 
 cdef release(PollDesc pd)
 cdef void count(Poller np, int by) noexcept

@@ -436,16 +436,12 @@ class NetOp(Op):
             if self.index == QUEUED:
                 unlink(pd, pd.w if self.kind & 1 else pd.r, self)
                 pd.unlock()
-                self.aborted()
                 return True
             if self.index != ATTEMPTING:
                 pd.unlock()
                 return False
             pd.unlock()
             rt_usleep(1)  # lets the other thread finish the attempt
-
-    def aborted(self):
-        """Called when a cancellation has dequeued the operation."""
 
     def reason(self):
         """WAIT_IO, which dumps show as `IO wait`."""

@@ -23,6 +23,12 @@ CO_COROUTINE = 0x80  # inspect's; inspect takes longer to import than all of gor
 getm = runtime2.current_m
 
 
+def call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Calls fn.  A function of its own, so that the handler of Ctrl-C knows this frame: here it may raise, but not in
+    `begin`, under which the scheduler hands the P off (signals.in_user_code)."""
+    return fn(*args, **kwargs)
+
+
 class BlockingOp(runtime2.Op):
     """c: the function; elem: its arguments, then its result; sel: the exception it raised."""
 
@@ -37,7 +43,7 @@ class BlockingOp(runtime2.Op):
         self.success = 1
         handoff.entersyscall(m)
         try:
-            self.elem = self.c(*args, **kwargs)
+            self.elem = call(self.c, args, kwargs)
         except BaseException as e:
             self.sel = e
         if handoff.exitsyscall(m):

@@ -7,6 +7,9 @@ cpdef newproc(Sched s, object fn, tuple args, dict kwargs, object done, bint sys
 cdef G make(Sched s, object fn, tuple args, dict kwargs, object done, bint system)
 cpdef newproc_in(Sched s, object fn, tuple args, object context)
 cpdef object current_context()
+cpdef tuple make_from(Sched s, object fn, tuple args, dict kwargs, object done, object code, int lasti)
+cpdef start(G g, object exc)
+cpdef discard(G g)
 cpdef tuple newproc_from(Sched s, object fn, tuple args, dict kwargs, object done, object code, int lasti)
 cdef inline G new_g(Sched s, M m, object coro, object done, bint system)
 cdef PyObject *go_fast(PyObject *self, PyObject **args, Py_ssize_t nargs, PyObject *kwnames) except NULL

@@ -318,15 +318,38 @@ def newproc_in(s, fn, args, context):
     enqueue(g, True)
 
 
-def newproc_from(s, fn, args, kwargs, done, code, lasti):
-    """newproc for a library function that the user called as a go statement: `code` and `lasti` name the user's line.
+def make_from(s, fn, args, kwargs, done, code, lasti):
+    """Makes a goroutine for a library function that the user called as a go statement: `code` and `lasti` name the user's
+    line.  It is on no queue: the caller starts it, by `start`, or drops it, by `discard`.
 
-    Returns (g, goid): the goroutine may end, and its G be reused, before the caller reads g.goid."""
+    Returns (g, goid): once it runs it may end, and its G be reused, before the caller reads g.goid."""
     g: G = make(s, fn, args, kwargs, done, False)
-    goid: cython.longlong = g.goid
     g.gocode = code
     g.golasti = lasti
+    return g, g.goid
+
+
+def start(g, exc):
+    """Puts a goroutine of make_from on this P's queue, to run next.  With an exception it ends with that, unrun."""
+    g.throw = exc
     enqueue(g, True)
+
+
+def discard(g):
+    """Frees a goroutine of make_from that will not run.  Its Done is not called."""
+    m: M = getm()
+    coro: object = g.coro
+    forget(g)
+    if m is not None and m.sched is g.sched:
+        gfput(g.sched, m, g)
+    if coro is not None:
+        coro.close()
+
+
+def newproc_from(s, fn, args, kwargs, done, code, lasti):
+    """make_from and start in one."""
+    g, goid = make_from(s, fn, args, kwargs, done, code, lasti)
+    start(g, None)
     return g, goid
 
 
@@ -336,6 +359,7 @@ def forget(g):
     coro: object = g.coro
     fn: object = g.fn
     code: object = g.gocode
+    scope: object = g.scope
     g.lock()
     g.coro = None
     g.fn = None
@@ -347,10 +371,11 @@ def forget(g):
     g.waitop = None
     g.cancelflag = False
     g.cancelexc = None
+    g.scope = None
     g.unlock()
     if cython.compiled and coro is not None:
         rt_gc_show_coro(coro)
-    del coro, fn, code
+    del coro, fn, code, scope
     g.args = None
     g.kwargs = None
     g.done = None

@@ -29,7 +29,7 @@ import time
 
 from gort._runtime.core import traceback
 from gort._runtime.watch import sigwake
-from gort._runtime.sched.blocking import BlockingOp
+from gort._runtime.sched import blocking
 from gort._runtime.core.errors import Cancelled
 
 TYPE_CHECKING = False
@@ -58,11 +58,28 @@ _errands: deque[Errand] = deque()
 _installed: list[Interrupts] = []
 
 
+# The files whose functions do the scheduler's own work, but for coroutines and for these, which call a goroutine or a
+# function of the user's.
+SCHEDULER = tuple(os.path.join(traceback.HIDDEN, "_runtime", room, "") for room in ("core", "sched", "poll", "watch"))
+CALLERS = frozenset(("call", "in_context", "resume", "run", "throw_in"))
+
+
 def in_user_code(frame: Any) -> bool:
-    """True when a handler may raise an exception at this frame: it is user code, or a call made by blocking()."""
+    """True when a handler may raise an exception at this frame: it is user code, or a call made by blocking().
+
+    Code of the standard library is the user's if user code has called it.  If the runtime has called it (to start a
+    thread, to import a module), an exception there would break the scheduler."""
     if frame is None:
         return False
-    return frame.f_code is BlockingOp.begin.__code__ or not traceback.hidden(frame.f_code)
+    if frame.f_code is blocking.call.__code__:
+        return True
+    if traceback.hidden(frame.f_code):
+        return False
+    while frame is not None and not traceback.hidden(frame.f_code):
+        frame = frame.f_back
+    if frame is None or not frame.f_code.co_filename.startswith(SCHEDULER):
+        return True
+    return bool(frame.f_code.co_flags & blocking.CO_COROUTINE) or frame.f_code.co_name in CALLERS
 
 
 class Interrupts:
