@@ -1,7 +1,7 @@
 """Synchronisation: Mutex, RWMutex, WaitGroup, Once, Cond, Semaphore, Pool.  Follows Go's package sync (and
 golang.org/x/sync/semaphore).
 
-The waiting itself is in _runtime/wait/sema.py; here are the types that can be said with what it gives.
+The waiting itself is in _runtime/wait (sema.py, rwmutex.py); here are the types that can be said with what it gives.
 """
 
 from __future__ import annotations
@@ -15,9 +15,13 @@ from gort._runtime.core.mistakes import Shared, check_go
 from gort._runtime.core.public import publish as _publish
 from gort._runtime.sched import newproc as _newproc
 from gort._runtime.sched.newproc import Done as _Done
-from gort._runtime.wait.sema import Mutex, Notify, Reader, RWMutex, Semaphore
+from gort._runtime.wait.sema import Mutex, Notify, Semaphore
 from gort._runtime.wait.sema import WaitGroup as _WaitGroup
 from gort._start import hints as t
+from gort._start.cython import lent as _lent
+
+with _lent():  # a start does not load it; and `python -m gort.sync` imports it without the lazy module, which lends too
+    from gort._runtime.wait.rwmutex import Reader, RWMutex
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

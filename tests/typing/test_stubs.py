@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 STUBS = sorted(s for s in SOURCE.rglob("*.pyi") if s.parent != SOURCE)
 FACE = SOURCE / "__init__.pyi"
 # Uncompiled hot modules are imported by gort itself, which lends them the name `cython`.
-STUBTEST = "import sys, gort.exec, gort.net; from mypy.stubtest import main; sys.exit(main())"
+STUBTEST = "import sys, gort.exec, gort.net, gort.sync; from mypy.stubtest import main; sys.exit(main())"
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 

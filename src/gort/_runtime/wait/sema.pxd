@@ -30,12 +30,6 @@ cdef wake(Op chain)
 cdef class Mutex(Waitq):
     cdef bint held
 
-cdef class RWMutex(Waitq):
-    cdef bint writing
-    cdef int64_t nwriters
-    cdef Waitq writers
-    cdef Op admit(self)
-
 cdef class WaitGroup(Waitq):
     pass
 
