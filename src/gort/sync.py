@@ -27,6 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from gort._runtime.wait.sema import WaitOp
     from gort._start.hints import Generic, T, overload
 else:
     from gort._runtime.core.public import Generic, T
@@ -103,19 +104,19 @@ class Cond(Shared):
     async def wait(self) -> None:
         """Releases the mutex, waits to be woken, and takes the mutex again, also when it is cancelled.
 
+        If it is cancelled after a signal() has woken it, the signal goes to the next goroutine that waited when it came.
         Raises RuntimeError when the mutex is not locked."""
         operation = self._waiting.wait(self.mutex)
         try:
             await operation
-        except RuntimeError:
-            raise
         except BaseException:
-            if operation.index != 0:  # else it was cancelled before it began: the mutex has not been released
-                await self._lock_again()
+            if operation.index != 0:  # else the wait never began, and the mutex has not been released
+                self._waiting.pass_on(operation)
+                await self._lock_again(operation)
             raise
-        await self._lock_again()
+        await self._lock_again(operation)
 
-    async def _lock_again(self) -> None:
+    async def _lock_again(self, operation: WaitOp) -> None:
         """The caller goes on to unlock the mutex whatever happens: a cancellation waits until it has been taken."""
         cancelled: BaseException | None = None
         while True:
@@ -123,6 +124,7 @@ class Cond(Shared):
                 await self.mutex.lock()
                 break
             except (Cancelled, KeyboardInterrupt) as e:
+                self._waiting.pass_on(operation)
                 cancelled = e
         if cancelled is not None:
             try:

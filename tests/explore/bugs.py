@@ -119,8 +119,8 @@ BUGS = {
         ),
         Bug(
             "signal_before_wait_lost", sema.Notify, "enter",
-            "    self.lock_state()\n    self.push(op)\n    self.unlock_state()\n    try:\n        op.sel.unlock()\n",
-            "    try:\n        op.sel.unlock()\n"
+            "    self.push(op)\n    self.unlock_state()\n    try:\n        op.sel.unlock()\n",
+            "    self.unlock_state()\n    try:\n        op.sel.unlock()\n"
             "        self.lock_state()\n        self.push(op)\n        self.unlock_state()\n",
             ("cond",),
         ),
@@ -173,6 +173,11 @@ BUGS = {
             "cond_locks_twice", sync.Cond, "wait",
             "        if operation.index != 0:", "        if True:",
             ("cond_cancel",),
+        ),
+        Bug(
+            "signal_of_a_cancelled_waiter_lost", sync.Cond, "_lock_again",
+            "            self._waiting.pass_on(operation)\n", "",
+            ("cond_signal_passed_on",),
         ),
         Bug(
             "timer_moves_through_nowhere", timers, "movetimers",

@@ -198,3 +198,44 @@ def cond_cancel() -> None:
         assert not c.mutex.locked
 
     gort.run(main, procs=2)
+
+
+@scenario()
+def cond_signal_passed_on() -> None:
+    """Two wait for one item; the first is cancelled before, as or after it is signalled. One of them takes the item."""
+
+    async def main() -> None:
+        c = gort.sync.Cond()
+        items: list[int] = []
+        took: list[str] = []
+        over = gort.sync.WaitGroup()
+
+        async def taker(name: str) -> None:
+            async with c.mutex:
+                while not items:
+                    await c.wait()
+                items.pop()
+                took.append(name)
+
+        async def cancelled_taker() -> None:
+            try:
+                await taker("first")
+            finally:
+                over.done()
+
+        async with gort.Group() as group:
+            over.add()
+            first = group.go(cancelled_taker)
+            second = group.go(taker, "second")
+            await gort.gosched()
+            async with c.mutex:
+                items.append(1)
+                c.signal()
+            first.cancel()
+            await over.wait()
+            if took == ["first"]:
+                second.cancel()
+        equal(len(took), 1)
+        assert not c.mutex.locked
+
+    gort.run(main, procs=2)

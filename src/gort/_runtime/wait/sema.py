@@ -117,8 +117,8 @@ class Waitq:
 
 
 class WaitOp(Op):
-    """One wait.  `kind`: its wait reason; `c`: the object; `when`: the permits it wants; `sel`: what Cond.wait
-    unlocks."""
+    """One wait.  `kind`: its wait reason; `c`: the object; `when`: the permits it wants, or its ticket (Notify);
+    `sel`: what Cond.wait unlocks."""
 
     @property
     def what(self):
@@ -441,7 +441,11 @@ class Semaphore(Waitq):
 
 
 class Notify(Waitq):
-    """The wait queue of a condition variable.  Follows notifyList (Go's runtime/sema.go)."""
+    """The wait queue of a condition variable.  Follows notifyList (Go's runtime/sema.go).
+
+    As there, each wait takes a ticket, the next number of `count`.  While an operation waits, `when` is its ticket.  Once
+    a signal has woken it, `when` is the last ticket given out before that signal: a signal that the woken goroutine
+    cannot use goes to no later one.  A broadcast leaves 0 there, because it has woken all of them already."""
 
     def __init__(self):
         if not cython.compiled:
@@ -450,12 +454,16 @@ class Notify(Waitq):
     def enter(self, op):
         """Enqueues op first and then unlocks the locker, so that no signal in between is lost."""
         self.lock_state()
+        self.count += 1
+        op.when = self.count
         self.push(op)
         self.unlock_state()
         try:
             op.sel.unlock()
         except BaseException:
-            op.abort()
+            if not op.abort():
+                self.pass_on(op)
+            op.index = 0  # it has not waited, and the locker is as it was
             raise
         return PARK
 
@@ -475,6 +483,7 @@ class Notify(Waitq):
             op = self.pop()
             if op is None:
                 break
+            op.when = 0 if all else self.count
             if last is None:
                 chain = op
             else:
@@ -484,3 +493,17 @@ class Notify(Waitq):
                 break
         self.unlock_state()
         wake(chain)
+
+    def pass_on(self, op):
+        """Gives the signal that woke op to the first goroutine that waited when it came and still waits: the goroutine of
+        op ends its wait with an exception.  Does nothing if op was not woken, or by a broadcast, and at a second call."""
+        w: Op = None
+        self.lock_state()
+        if op.index == DEQUEUED and op.success:
+            if self.first is not None and self.first.when <= op.when:
+                w = self.pop()
+                w.when = op.when
+            op.when = 0
+        self.unlock_state()
+        if w is not None:
+            ready(w.g)

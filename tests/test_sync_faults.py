@@ -1,0 +1,149 @@
+"""Faults of gort.sync, channels and timers that users of other runtimes have reported, each with what is right: the
+number in a test's name is the fault's in the list that was tried (C: the core, G: compared with Go).
+
+What does not live here: what real Go prints for the same program (fidelity), and every order of threads (explore).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import gort
+from gort import Cancelled
+from gort.sync import Cond, Mutex, RWMutex, Semaphore
+from support import ended, parked, until
+
+Run = Callable[..., Any]
+
+
+@pytest.mark.parametrize("when", ["as it is woken", "while it takes the mutex again"])
+def test_c5_a_signal_that_a_cancelled_waiter_cannot_use_goes_to_the_next(run: Run, when: str) -> None:
+    async def main() -> list[str]:
+        log: list[str] = []
+        cond = Cond()
+        items: list[int] = []
+
+        async def taker(name: str) -> None:
+            async with cond:
+                while not items:
+                    await cond.wait()
+                items.pop()
+                log.append(name)
+
+        async with gort.Group() as group:
+            first = group.go(taker, "first")
+            await parked(1, "sync.Cond.Wait")
+            group.go(taker, "second")
+            await parked(2, "sync.Cond.Wait")
+            async with cond:
+                items.append(1)
+                cond.signal()
+                if when == "while it takes the mutex again":
+                    await parked(1, "sync.Mutex.Lock")
+                first.cancel()
+            await ended(first)
+        assert isinstance(first.exception(), Cancelled)
+        return log
+
+    assert run(main) == ["second"]
+
+
+def test_c5_a_signal_is_passed_on_through_several_that_are_cancelled(run: Run) -> None:
+    async def main() -> list[int]:
+        woken: list[int] = []
+        cond = Cond()
+
+        async def waiter(i: int) -> None:
+            async with cond:
+                await cond.wait()
+                woken.append(i)
+
+        async with gort.Group() as group:
+            handles = []
+            for i in range(5):
+                handles.append(group.go(waiter, i))
+                await parked(i + 1, "sync.Cond.Wait")
+            async with cond:
+                cond.signal()
+                for h in handles[:4]:
+                    h.cancel()
+            await ended(*handles)
+        return woken
+
+    assert run(main) == [4]
+
+
+@pytest.mark.parametrize("wake", ["signal", "broadcast"])
+def test_c5_nobody_is_woken_by_a_signal_that_came_before_it_waited(run: Run, wake: str) -> None:
+    """Go's Cond has no spurious wake-ups: a signal that is passed on reaches only those that waited when it came, and
+    a broadcast, which has woken those, is not passed on at all."""
+
+    async def main() -> list[str]:
+        log: list[str] = []
+        cond = Cond()
+
+        async def waiter(name: str) -> None:
+            async with cond:
+                await cond.wait()
+                log.append(name)
+
+        async with gort.Group() as group:
+            first = group.go(waiter, "first")
+            await parked(1, "sync.Cond.Wait")
+            await cond.mutex.lock()
+            getattr(cond, wake)()
+            await parked(1, "sync.Mutex.Lock")
+            late = group.go(waiter, "late")
+            await parked(2, "sync.Mutex.Lock")
+            first.cancel()  # dequeued from the mutex, it takes its place at the end
+            await gort.gosched()
+            cond.mutex.unlock()
+            await ended(first)
+            await parked(1, "sync.Cond.Wait")
+            log.append("late one still waits")
+            cond.signal()
+            await ended(late)
+        return log
+
+    assert run(main) == ["late one still waits", "late"]
+
+
+@pytest.mark.parametrize("make", [Mutex, RWMutex, lambda: RWMutex().reader(), lambda: Semaphore(1)])
+def test_c5_what_was_granted_to_a_cancelled_goroutine_is_not_lost(run: Run, make: Callable[[], Any]) -> None:
+    """A goroutine is cancelled between the grant and its next step.  It has what it waited for, gives it back when it
+    leaves its block, and the next one gets it."""
+
+    async def main() -> list[str]:
+        thing = make()
+        log: list[str] = []
+        taken = thing.rw if hasattr(thing, "rw") else thing  # a reader waits for a writer only
+        take, give = (taken.acquire, taken.release) if hasattr(taken, "acquire") else (taken.lock, taken.unlock)
+
+        async def user(name: str) -> None:
+            async with thing:
+                log.append(name)
+                await gort.gosched()
+
+        await take()
+        async with gort.Group() as group:
+            first = group.go(user, "first")
+            await until(lambda: waiting_for_sync() == 1)
+            second = group.go(user, "second")
+            await until(lambda: waiting_for_sync() == 2)
+            give()
+            first.cancel()
+            await ended(first, second)
+        await take()  # nobody has kept it
+        give()
+        return log
+
+    assert "second" in run(main)
+
+
+def waiting_for_sync() -> int:
+    """How many goroutines wait for something of gort.sync."""
+    dump = gort.runtime.stack(all=True)
+    return sum(dump.count(f"[{reason}") for reason in ("sync.", "semacquire"))
