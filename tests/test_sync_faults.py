@@ -13,7 +13,7 @@ import pytest
 
 import gort
 from gort import Cancelled
-from gort.sync import Cond, Mutex, RWMutex, Semaphore
+from gort.sync import Cond, Mutex, Once, RWMutex, Semaphore
 from support import ended, parked, until
 
 Run = Callable[..., Any]
@@ -141,6 +141,101 @@ def test_c5_what_was_granted_to_a_cancelled_goroutine_is_not_lost(run: Run, make
         return log
 
     assert "second" in run(main)
+
+
+# ---- C18: a cancelled caller of Once.do has run nothing --------------------------------------------------------------
+
+
+def test_c18_when_the_first_caller_is_cancelled_the_next_one_tries(run: Run) -> None:
+    async def main() -> list[str]:
+        once = Once()
+        log: list[str] = []
+        gate: gort.Chan[None] = gort.Chan()
+
+        async def init(name: str) -> None:
+            log.append(f"{name} begins")
+            await gate.recv_ok()
+            log.append(f"{name} has run")
+
+        async with gort.Group() as group:
+            first = group.go(once.do, init, "first")
+            await parked(1, "chan receive")
+            group.go(once.do, init, "second")
+            await parked(1, "sync.Mutex.Lock")
+            third = group.go(once.do, init, "third")
+            await parked(2, "sync.Mutex.Lock")
+            first.cancel()
+            await until(lambda: "second begins" in log)
+            assert not third.done
+            gate.close()
+        assert isinstance(first.exception(), Cancelled)
+        await once.do(init, "fourth")
+        return log
+
+    assert run(main) == ["first begins", "second begins", "second has run"]
+
+
+def test_c18_a_timeout_of_the_caller_lets_the_next_one_try(run: Run) -> None:
+    """gort.wait cancels the coroutine that it waits for."""
+
+    async def main() -> list[str]:
+        once = Once()
+        log: list[str] = []
+
+        async def init(name: str) -> None:
+            log.append(name)
+            if name == "first":
+                await gort.Chan[int]().recv()
+
+        def plain() -> None:
+            with pytest.raises(TimeoutError):
+                gort.wait(once.do(init, "first"), timeout=0.01)
+
+        async with gort.Group() as group:
+            group.go(plain)
+        await once.do(init, "second")
+        await once.do(init, "third")
+        return log
+
+    assert run(main) == ["first", "second"]
+
+
+@pytest.mark.parametrize("ends", [ValueError("failed"), BaseExceptionGroup("g", [ValueError("failed")])])
+def test_c18_a_failure_counts_as_having_run(run: Run, ends: BaseException) -> None:
+    async def main() -> list[str]:
+        once = Once()
+        log: list[str] = []
+
+        async def init() -> None:
+            log.append("ran")
+            raise ends
+
+        with pytest.raises(type(ends)):
+            await once.do(init)
+        await once.do(init)
+        return log
+
+    assert run(main) == ["ran"]
+
+
+def test_c18_goexit_counts_as_having_run(run: Run) -> None:
+    """As in Go, where the deferred store of Once.Do runs."""
+
+    async def main() -> list[str]:
+        once = Once()
+        log: list[str] = []
+
+        async def init() -> None:
+            log.append("ran")
+            gort.runtime.goexit()
+
+        wg = gort.sync.WaitGroup()
+        wg.go(once.do, init)
+        await wg.wait()
+        await once.do(init)
+        return log
+
+    assert run(main) == ["ran"]
 
 
 def waiting_for_sync() -> int:

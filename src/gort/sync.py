@@ -63,7 +63,8 @@ class WaitGroup(_WaitGroup):
 
 
 class Once(Shared):
-    """Runs one function once: `await once.do(fn, *args)`.  All callers wait until it has run."""
+    """Runs one function once: `await once.do(fn, *args)`.  All callers wait until it has run.  Follows Go's sync.Once
+    (sync/once.go)."""
 
     def __init__(self) -> None:
         self._mutex = Mutex()
@@ -71,7 +72,10 @@ class Once(Shared):
 
     async def do(self, fn: Callable[t.P, object], /, *args: t.P.args, **kwargs: t.P.kwargs) -> None:
         """Calls fn(*args, **kwargs), plain or async, if no do() has before.  When it raises, the exception is the
-        caller's, and it counts as having run, as in Go."""
+        caller's, and it counts as having run, as in Go.
+
+        When the caller is cancelled or interrupted half-way, fn does not count as having run: the next caller, which may
+        wait already, calls its own function.  (In Go nobody can cancel a goroutine.)"""
         if self._done:
             return
         async with self._mutex:
@@ -80,8 +84,12 @@ class Once(Shared):
                     result: Any = fn(*args, **kwargs)
                     if isinstance(result, CoroutineType) or _is_awaitable(result):
                         await result
-                finally:
-                    self._done = True
+                except (Cancelled, KeyboardInterrupt, GeneratorExit):
+                    raise  # this happened to the caller, not to fn; GeneratorExit: its coroutine has been closed
+                except BaseException:
+                    self._done = True  # fn has failed, or has ended its goroutine or the program
+                    raise
+                self._done = True
 
 
 def _is_awaitable(x: object) -> bool:

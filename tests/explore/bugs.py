@@ -180,6 +180,12 @@ BUGS = {
             ("cond_signal_passed_on",),
         ),
         Bug(
+            "once_has_run_although_cancelled", sync.Once, "do",
+            "            except (Cancelled, KeyboardInterrupt, GeneratorExit):\n",
+            "            except (Cancelled, KeyboardInterrupt, GeneratorExit):\n                self._done = True\n",
+            ("once_cancel",),
+        ),
+        Bug(
             "timer_moves_through_nowhere", timers, "movetimers",
             "        t.pid = dst.id\n",
             "        t.pid = -1\n        src.unlock_timers()\n        src.lock_timers()\n        t.pid = dst.id\n",

@@ -239,3 +239,29 @@ def cond_signal_passed_on() -> None:
         assert not c.mutex.locked
 
     gort.run(main, procs=2)
+
+
+@scenario()
+def once_cancel() -> None:
+    """The first caller of Once.do is cancelled at some moment: whoever returns from do finds that a function has run."""
+
+    async def main() -> None:
+        once = gort.sync.Once()
+        ran: list[str] = []
+
+        async def init(name: str) -> None:
+            await gort.gosched()
+            ran.append(name)
+
+        async def caller(name: str) -> None:
+            await once.do(init, name)
+            equal(len(ran), 1)
+
+        async with gort.Group() as group:
+            first = group.go(caller, "first")
+            group.go(caller, "second")
+            group.go(caller, "third")
+            first.cancel()
+        equal(len(ran), 1)
+
+    gort.run(main, procs=2)

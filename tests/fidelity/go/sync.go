@@ -316,6 +316,20 @@ func init() {
 		say(refused(func() { once.Do(func() { ran = true }) }), ran)
 	})
 
+	add("once_goexit_counts", func() {
+		var once sync.Once
+		var wg sync.WaitGroup
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			once.Do(func() { runtime.Goexit() })
+		}()
+		wg.Wait()
+		ran := false
+		once.Do(func() { ran = true })
+		say(ran)
+	})
+
 	add("once_recursive_deadlock", func() {
 		var once sync.Once
 		once.Do(func() { once.Do(func() {}) })

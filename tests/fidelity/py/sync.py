@@ -329,6 +329,23 @@ async def once_panic_counts() -> None:
     say(await refused(lambda: once.do(second)), bool(ran))
 
 
+@scenario(any_procs=True)
+async def once_goexit_counts() -> None:
+    once, wg = Once(), WaitGroup()
+    ran: list[bool] = []
+
+    async def leaves() -> None:
+        gort.runtime.goexit()
+
+    async def second() -> None:
+        ran.append(True)
+
+    wg.go(once.do, leaves)
+    await wg.wait()
+    await once.do(second)
+    say(bool(ran))
+
+
 @scenario(mode="deadlock", any_procs=True)
 async def once_recursive_deadlock() -> None:
     once = Once()
