@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
-import gort.net  # noqa: F401  (netpoll is imported with it)
+import gort.net
+import gort.sync  # noqa: F401  (netpoll and rwmutex are imported with these)
 from gort import sync
 from gort._runtime.core import handoff, runtime2
 from gort._runtime.poll import netpoll, polldesc
 from gort._runtime.sched import proc, timers
-from gort._runtime.wait import chan, select, sema, timechan
+from gort._runtime.wait import chan, rwmutex, select, sema, timechan
 from gort._runtime.watch import sysmon
 
 
@@ -184,6 +185,16 @@ BUGS = {
             "            except (Cancelled, KeyboardInterrupt, GeneratorExit):\n",
             "            except (Cancelled, KeyboardInterrupt, GeneratorExit):\n                self._done = True\n",
             ("once_cancel",),
+        ),
+        Bug(
+            "turn_of_a_cancelled_writer_not_ended", rwmutex.RWMutex, "left",
+            "        return self.end_turn()\n", "        self.turn = False\n",
+            ("rwmutex_cancel_pending",),
+        ),
+        Bug(
+            "called_writer_forgets_the_readers", rwmutex.RWMutex, "announce",
+            "    if self.count == 0:\n", "    if self.count == 0 or op.when == CALLED:\n",
+            ("rwmutex_turns",),
         ),
         Bug(
             "timer_moves_through_nowhere", timers, "movetimers",

@@ -265,3 +265,110 @@ def once_cancel() -> None:
         equal(len(ran), 1)
 
     gort.run(main, procs=2)
+
+
+@scenario()
+def rwmutex_turns() -> None:
+    """Three writers and two readers, and one writer is cancelled: before its turn, as it is called, while it holds back
+    readers, or too late.  The lock is free in the end."""
+
+    async def main() -> None:
+        rw = gort.sync.RWMutex()
+        readers = writers = 0
+
+        async def read() -> None:
+            nonlocal readers
+            async with rw.reader():
+                readers += 1
+                equal(writers, 0)
+                await gort.gosched()
+                readers -= 1
+
+        async def write() -> None:
+            nonlocal writers
+            async with rw:
+                writers += 1
+                equal((readers, writers), (0, 1))
+                try:
+                    await gort.gosched()
+                finally:
+                    writers -= 1
+
+        async with gort.Group() as group:
+            group.go(write)
+            group.go(read)
+            h = group.go(write)
+            group.go(read)
+            group.go(write)
+            await gort.gosched()
+            h.cancel()
+        assert rw.try_lock()
+
+    gort.run(main, procs=2)
+
+
+@scenario()
+def rwmutex_thread() -> None:
+    """A thread takes turns with goroutines, through gort.wait."""
+
+    async def main() -> None:
+        rw = gort.sync.RWMutex()
+        wg = gort.sync.WaitGroup()
+        inside: list[str] = []
+
+        def use(name: str) -> None:
+            inside.append(name)
+            equal(inside, [name])
+            inside.remove(name)
+
+        async def write(name: str) -> None:
+            async with rw:
+                use(name)
+
+        def plain() -> None:
+            gort.wait(rw.lock())
+            use("thread")
+            rw.unlock()
+
+        async def read() -> None:
+            async with rw.reader():
+                equal(inside, [])
+
+        for work in (lambda: write("a"), plain, read, lambda: write("b")):
+            wg.go(work)
+        await wg.wait()
+        assert rw.try_lock()
+
+    gort.run(main, procs=2)
+
+
+@scenario()
+def rwmutex_cancel_pending() -> None:
+    """A writer that waits for a reader to leave, and holds back another one, is cancelled as the first reader leaves."""
+
+    async def main() -> None:
+        rw = gort.sync.RWMutex()
+        ran: list[str] = []
+
+        async def read() -> None:
+            async with rw.reader():
+                ran.append("reader")
+
+        async def write() -> None:
+            async with rw:
+                ran.append("writer")
+
+        await rw.rlock()
+        async with gort.Group() as group:
+            h = group.go(write)
+            await gort.gosched()
+            group.go(read)
+            await gort.gosched()
+            thread = Thread(target=rw.runlock)
+            thread.start()
+            h.cancel()
+            await gort.blocking(thread.join)
+        assert "reader" in ran, ran
+        assert rw.try_lock()
+
+    gort.run(main, procs=2)

@@ -200,6 +200,73 @@ func init() {
 		wg.Wait()
 	})
 
+	add("rwmutex_readers_in_order", func() { // in which order they run, with and without a writer behind them
+		for _, second := range []bool{true, false} {
+			var rw sync.RWMutex
+			var wg sync.WaitGroup
+			rw.Lock()
+			for i := 0; i < 3; i++ {
+				wg.Add(1)
+				go func() {
+					defer wg.Done()
+					rw.RLock()
+					say("reader", i)
+					settle()
+					rw.RUnlock()
+				}()
+				settle()
+			}
+			if second {
+				wg.Add(1)
+				go func() {
+					defer wg.Done()
+					rw.Lock()
+					say("second writer")
+					rw.Unlock()
+				}()
+				settle()
+			}
+			rw.Unlock()
+			wg.Wait()
+		}
+	})
+
+	add("rwmutex_try_after_unlock", func() { // a writer that waits for another holds back readers once it runs
+		var rw sync.RWMutex
+		var wg sync.WaitGroup
+		rw.Lock()
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			rw.Lock()
+			say("second writer")
+			rw.Unlock()
+		}()
+		settle()
+		say(rw.TryRLock(), rw.TryLock())
+		rw.Unlock()
+		say(rw.TryRLock(), rw.TryRLock())
+		settle()
+		say(rw.TryRLock())
+		rw.RUnlock()
+		rw.RUnlock()
+		wg.Wait()
+		say(rw.TryLock())
+	})
+
+	add("rwmutex_wait_reasons", func() { // what the dump calls the two waits of a writer
+		var rw sync.RWMutex
+		rw.RLock()
+		go func() { rw.Lock() }()
+		for rw.TryRLock() {
+			rw.RUnlock()
+			runtime.Gosched()
+		}
+		go func() { rw.Lock() }()
+		go func() { rw.RLock() }()
+		<-make(chan int)
+	})
+
 	add("rwmutex_unlock_unlocked", func() {
 		var rw sync.RWMutex
 		rw.Unlock()

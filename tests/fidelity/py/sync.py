@@ -191,6 +191,74 @@ async def rwmutex_readers_after_writer() -> None:
     await wg.wait()
 
 
+@scenario
+async def rwmutex_readers_in_order() -> None:
+    for second_writer in (True, False):
+        rw, wg = RWMutex(), WaitGroup()
+
+        async def reader(i: int, rw: RWMutex = rw) -> None:
+            async with rw.reader():
+                say("reader", i)
+                await settle()
+
+        async def writer(rw: RWMutex = rw) -> None:
+            async with rw:
+                say("second writer")
+
+        await rw.lock()
+        for i in range(3):
+            wg.go(reader, i)
+            await settle()
+        if second_writer:
+            wg.go(writer)
+            await settle()
+        rw.unlock()
+        await wg.wait()
+
+
+@scenario
+async def rwmutex_try_after_unlock() -> None:
+    rw, wg = RWMutex(), WaitGroup()
+
+    async def writer() -> None:
+        await rw.lock()
+        say("second writer")
+        rw.unlock()
+
+    await rw.lock()
+    wg.go(writer)
+    await settle()
+    say(rw.try_rlock(), rw.try_lock())
+    rw.unlock()
+    say(rw.try_rlock(), rw.try_rlock())
+    await settle()
+    say(rw.try_rlock())
+    rw.runlock()
+    rw.runlock()
+    await wg.wait()
+    say(rw.try_lock())
+
+
+@scenario(mode="deadlock", any_procs=True)
+async def rwmutex_wait_reasons() -> None:
+    rw = RWMutex()
+
+    async def writer() -> None:
+        await rw.lock()
+
+    async def reader() -> None:
+        await rw.rlock()
+
+    await rw.rlock()
+    gort.go(writer)
+    while rw.try_rlock():
+        rw.runlock()
+        await gort.gosched()
+    gort.go(writer)
+    gort.go(reader)
+    await gort.Chan[int]().recv()
+
+
 @scenario(mode="fatal", phrase="Unlock of unlocked RWMutex", any_procs=True)
 async def rwmutex_unlock_unlocked() -> None:
     RWMutex().unlock()

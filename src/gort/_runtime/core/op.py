@@ -169,6 +169,21 @@ def stopping(op, m):
     raise Stopping(f"{describe(op)}: the runtime is stopping, a finally block cannot wait any more")
 
 
+def park_again(op):
+    """Suspends the running goroutine once more on op, which has just enqueued itself again.  Called at the end of
+    op.finish(), whose result then does not count: finish is called again when the goroutine next runs.
+
+    Raises Stopping where the program is ending."""
+    m: M = getm()
+    if m.sched.ending:
+        stopping(op, m)
+        return 0
+    op.state = OP_PARKED
+    m.mcall = MCALL_PARK
+    m.parkop = op
+    return 0
+
+
 def drop_swallowed(m):
     """Clears m.mcall and takes the operation out of its queue whose suspension never reached the M."""
     op: Op = m.parkop
@@ -362,6 +377,10 @@ if cython.compiled:
         result[0] = cython.NULL  # the protocol wants NULL there after an error
         if op.state == OP_PARKED:
             value = resumed(op)
+            if op.state != OP_DONE:  # park_again
+                Py_INCREF(None)
+                result[0] = cython.cast(cython.pointer(PyObject), None)
+                return 1
         elif start(op) == PARK:
             Py_INCREF(None)
             result[0] = cython.cast(cython.pointer(PyObject), None)
@@ -400,12 +419,15 @@ else:
             m.mcall = MCALL_PARK
             m.parkop = self
         self.state = OP_PARKED
-        yield
-        m = getm()
-        if m is None or m.mcall != MCALL_NONE or self.g is not m.curg:
-            lost(self, m)
-        self.state = OP_DONE
-        return self.finish()
+        while True:
+            yield
+            m = getm()
+            if m is None or m.mcall != MCALL_NONE or self.g is not m.curg:
+                lost(self, m)
+            self.state = OP_DONE
+            value = self.finish()
+            if self.state == OP_DONE:  # else park_again
+                return value
 
     Op.__await__ = Op.__iter__ = _drive
 

@@ -208,7 +208,7 @@ class Op:
     | c | the Chan | its cases, a tuple | the Waitq | | the FD | the function |
     | elem L | the value | the case that ran | | its Timer | buffer, then result | arguments, then result |
     | sel | the SelectOp of which it is a case | | the locker that Cond.wait releases | | an exception | an exception |
-    | when | | | permits or ticket | ns to sleep | bytes wanted or written | |
+    | when | | | permits, ticket, turn | ns to sleep | bytes wanted or written | |
     | success L | 1: a value passed | 1: won, 2: aborted (G's lock) | 1: granted | 1: over at once | OK, CLOSED, … | 1 |
     | index L | QUEUED, DEQUEUED | QUEUED: it has waited | QUEUED, DEQUEUED | | and ATTEMPTING | |
     | heapidx | next case in lock order | first case in lock order | | | | |
@@ -252,7 +252,7 @@ class Op:
         raise NotImplementedError
 
     def finish(self):
-        """Returns the operation's result, or raises its error."""
+        """Returns the operation's result, or raises its error.  May enqueue it once more and call op.park_again."""
         return None
 
     def abort(self):

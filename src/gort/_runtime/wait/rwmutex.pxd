@@ -1,10 +1,20 @@
 # rwmutex.pxd: the C types of rwmutex.py.
-from libc.stdint cimport int64_t
 from gort._runtime.core.runtime2 cimport Op
-from gort._runtime.wait.sema cimport Waitq
+from gort._runtime.wait.sema cimport WaitOp, Waitq
+
+cdef enum:
+    CALLED = 1
+    PENDING = 2
+
+cdef class WriteOp(WaitOp):
+    pass
+cdef WriteOp new_write(RWMutex rw)
 
 cdef class RWMutex(Waitq):
     cdef bint writing
-    cdef int64_t nwriters
+    cdef bint turn
     cdef Waitq writers
-    cdef Op admit(self)
+    cdef Op pending
+    cdef bint announce(self, Op op)
+    cdef Op end_turn(self)
+    cdef Op call(self)

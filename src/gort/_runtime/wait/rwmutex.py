@@ -1,7 +1,14 @@
 """RWMutex: a lock for many readers or one writer.  Follows Go's sync/rwmutex.go.
 
-An RWMutex is a wait queue of sema.py for its readers, and has a second one for its writers; one lock guards both.  What
-does not live here: the queues themselves, and the operation that waits in them (sema.py).
+Writers take turns: one has the turn, the others queue for it, first come, first served (in Go they wait for the mutex
+`w`, and dumps show both alike).  The writer with the turn has the lock (`writing`), or it is `pending`: it holds back
+new readers and waits until those inside have left.  A writer that unlocks lets the waiting readers in and gives the turn
+to the next writer.  That one holds back readers only once its goroutine runs, as in Go, so that no reader waits for a
+goroutine that still waits for its processor.  Therefore a writer can suspend twice: until it is called, and until the
+readers have left.  A thread in gort.wait is called and becomes pending in one step, because it does not compete for a P.
+
+One lock guards all this and both queues; an RWMutex is itself the queue of its readers.  What does not live here: the
+queues' code, and the operation that waits in them (sema.py).
 """
 
 from __future__ import annotations
@@ -9,13 +16,49 @@ from __future__ import annotations
 import cython
 from cython.cimports.gort._runtime.c.rt import rt_import
 from cython.cimports.gort._runtime.core.handoff import ready
-from cython.cimports.gort._runtime.core.runtime2 import PARK, READY, Op
-from cython.cimports.gort._runtime.wait.sema import DoneOp, Waitq, new_wait, wake
+from cython.cimports.gort._runtime.core.op import park_again
+from cython.cimports.gort._runtime.core.runtime2 import DEQUEUED, PARK, QUEUED, READY, Op
+from cython.cimports.gort._runtime.wait.sema import DoneOp, WaitOp, Waitq, new_wait, wake
 
-from gort._runtime.core.op import WAIT_RWMUTEX_R, WAIT_RWMUTEX_W
+from gort._runtime.core.op import WAIT_MUTEX, WAIT_RWMUTEX_R, WAIT_RWMUTEX_W
 from gort._runtime.wait.sema import not_locked
 
 rt_import()
+
+if not cython.compiled:  # the .pxd defines the same names for C.  WriteOp.when:
+    CALLED = 1  # it has the turn, and its goroutine has been made ready
+    PENDING = 2  # it holds back readers
+
+
+class WriteOp(WaitOp):
+    """A writer's wait.  `when`: 0, CALLED or PENDING, under the state's lock."""
+
+    def finish(self):
+        """Called when the goroutine runs: a writer that has been called takes the lock, or becomes pending and parks
+        again."""
+        rw: RWMutex = self.c
+        parks: cython.bint = False
+        if self.when == CALLED:
+            rw.lock_state()
+            parks = not rw.announce(self)
+            rw.unlock_state()
+            if parks:
+                park_again(self)
+                return None
+        self.g = None
+        return None
+
+    def reason(self):
+        """WAIT_MUTEX for the turn, as in Go; WAIT_RWMUTEX_W for the readers to leave."""
+        return WAIT_RWMUTEX_W if self.when == PENDING else WAIT_MUTEX
+
+
+def new_write(rw):
+    """Makes a writer's wait."""
+    op: WriteOp = WriteOp.__new__(WriteOp)
+    op.c = rw
+    op.kind = WAIT_RWMUTEX_W
+    return op
 
 
 class RWMutex(Waitq):
@@ -28,59 +71,93 @@ class RWMutex(Waitq):
             Waitq.__init__(self)
         self.writers = Waitq()
         self.writing = False
-        self.nwriters = 0
-
-    def unlink(self, op):
-        """Removes op from the readers' or the writers' queue, as Waitq.unlink does.  The state is locked."""
-        if op.kind == WAIT_RWMUTEX_W:
-            return self.writers.unlink(op)
-        return Waitq.unlink(self, op)
+        self.turn = False
+        self.pending = None
 
     def enter(self, op):
         """Locks for a reader (`count` of them hold the lock) or a writer, or enqueues op."""
         r: cython.int = READY
-        op.success = 1
         self.lock_state()
         if op.kind == WAIT_RWMUTEX_R:
-            if not self.writing and self.nwriters == 0:
+            if not self.writing and self.pending is None:
                 self.count += 1
+                op.success = 1
             else:
-                op.success = 0
                 self.push(op)
                 r = PARK
-        elif not self.writing and self.count == 0 and self.nwriters == 0:
-            self.writing = True
-        else:
-            op.success = 0
-            self.nwriters += 1
+        elif self.turn:
             self.writers.push(op)
             r = PARK
+        else:
+            self.turn = True
+            if not self.announce(op):
+                r = PARK
         self.unlock_state()
         return r
 
+    def announce(self, op):
+        """The writer op, which has the turn, takes the lock.  False when readers hold it: then op is pending.  The state
+        is locked."""
+        if self.count == 0:
+            self.writing = True
+            op.when = 0
+            op.success = 1
+            return True
+        op.when = PENDING
+        op.index = QUEUED
+        op.success = 0
+        self.pending = op
+        return False
+
+    def unlink(self, op):
+        """Removes op from where it waits, as Waitq.unlink does.  The state is locked."""
+        if op.kind != WAIT_RWMUTEX_W:
+            return Waitq.unlink(self, op)
+        if self.pending is op:
+            self.pending = None
+            op.index = DEQUEUED
+            return True
+        return self.writers.unlink(op)
+
     def left(self, op):
-        """When the last waiting writer is cancelled, grants the readers that it held back.  The state is locked."""
-        if op.kind == WAIT_RWMUTEX_W:
-            self.nwriters -= 1
-            if self.nwriters == 0 and not self.writing:
-                return self.admit()
+        """Ends the turn of a pending writer that has been cancelled.  The state is locked."""
+        if op.kind == WAIT_RWMUTEX_W and op.when == PENDING:
+            return self.end_turn()
         return None
 
-    def admit(self):
-        """Grants every waiting reader and returns them as a chain.  The state is locked."""
+    def end_turn(self):
+        """A writer's turn is over: admits the waiting readers and calls the next writer.  Returns the chain of those to
+        make ready, the writer last, as in Go.  The state is locked."""
         chain: Op = None
         last: Op = None
         op: Op
         while True:
             op = self.pop()
             if op is None:
-                return chain
-            self.count += 1
+                op = self.call()
+                if op is None:
+                    return chain
+            else:
+                self.count += 1
             if last is None:
                 chain = op
             else:
                 last.next = op
             last = op
+            if op.kind == WAIT_RWMUTEX_W:
+                return chain
+
+    def call(self):
+        """Gives the turn to the next writer and returns it if it is to be made ready.  The state is locked."""
+        op: Op = self.writers.pop()
+        if op is None:
+            self.turn = False
+            return None
+        if op.g.thread:
+            return op if self.announce(op) else None
+        op.success = 0
+        op.when = CALLED
+        return op
 
     def rlock(self):
         """`await rw.rlock()` locks for reading, and waits while a writer has the lock or waits for it."""
@@ -88,13 +165,13 @@ class RWMutex(Waitq):
 
     def lock(self):
         """`await rw.lock()` locks for writing, and waits until all others have unlocked."""
-        return new_wait(self, WAIT_RWMUTEX_W)
+        return new_write(self)
 
     def try_rlock(self):
         """Locks for reading if that needs no wait.  True when it did.  Any thread may call it."""
         ok: cython.bint
         self.lock_state()
-        ok = not self.writing and self.nwriters == 0
+        ok = not self.writing and self.pending is None
         if ok:
             self.count += 1
         self.unlock_state()
@@ -104,8 +181,9 @@ class RWMutex(Waitq):
         """Locks for writing if that needs no wait.  True when it did.  Any thread may call it."""
         ok: cython.bint
         self.lock_state()
-        ok = not self.writing and self.count == 0 and self.nwriters == 0
+        ok = not self.turn and self.count == 0
         if ok:
+            self.turn = True
             self.writing = True
         self.unlock_state()
         return ok
@@ -118,10 +196,13 @@ class RWMutex(Waitq):
         ok = self.count > 0
         if ok:
             self.count -= 1
-            if self.count == 0 and self.nwriters > 0:
-                op = self.writers.pop()
-                self.nwriters -= 1
-                self.writing = True
+            op = self.pending
+            if op is not None and self.count == 0:
+                self.pending = None
+                op.index = DEQUEUED
+                self.announce(op)
+            else:
+                op = None
         self.unlock_state()
         if not ok:
             return not_locked("RUnlock of unlocked RWMutex")
@@ -136,11 +217,7 @@ class RWMutex(Waitq):
         ok = self.writing
         if ok:
             self.writing = False
-            chain = self.admit()
-            if chain is None and self.nwriters > 0:
-                chain = self.writers.pop()
-                self.nwriters -= 1
-                self.writing = True
+            chain = self.end_turn()
         self.unlock_state()
         if not ok:
             return not_locked("Unlock of unlocked RWMutex")
@@ -155,7 +232,7 @@ class RWMutex(Waitq):
         return self
 
     def __aenter__(self):
-        return new_wait(self, WAIT_RWMUTEX_W)
+        return new_write(self)
 
     def __aexit__(self, exc_type, exc, tb):
         self.unlock()
