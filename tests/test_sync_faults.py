@@ -238,6 +238,47 @@ def test_c18_goexit_counts_as_having_run(run: Run) -> None:
     assert run(main) == ["ran"]
 
 
+# ---- G6: of several cases on one channel, each is as likely, also after the select has waited ------------------------
+
+TRIALS = 6_000
+
+
+@pytest.mark.parametrize("kind", ["receives", "sends"])
+@pytest.mark.parametrize("wanted", [(0, 1, 2), (0, 3, 4)], ids=["alone", "among others"])
+def test_g6_cases_on_one_channel_are_equally_likely(run1: Run, kind: str, wanted: tuple[int, ...]) -> None:
+    """Each of three cases wins a third of 6,000 times: 2000, with a standard deviation of sqrt(6000 * 1/3 * 2/3), about
+    36.5.  The bound of 365 is ten of them.  By chance that fails once in 10**22 runs."""
+
+    async def main() -> list[int]:
+        c: gort.Chan[int] = gort.Chan()
+        other: gort.Chan[int] = gort.Chan()
+        won = [0] * (max(wanted) + 1)
+
+        async def partner() -> None:
+            for _ in range(TRIALS):
+                if kind == "receives":
+                    await c.send(0)
+                else:
+                    await c.recv()
+                await gort.gosched()  # so that the select waits each time
+
+        gort.go(partner)
+        await parked(1, "chan send" if kind == "receives" else "chan receive")
+        await (c.recv() if kind == "receives" else c.send(0))  # from here on the select comes first
+        for _ in range(TRIALS - 1):
+            cases = [
+                (c.recv() if kind == "receives" else c.send(i)) if i in wanted else other.recv()
+                for i in range(len(won))
+            ]
+            i, _, _ = await gort.select(*cases)
+            won[i] += 1
+        return won
+
+    won = run1(main)
+    assert sum(won) == sum(won[i] for i in wanted) == TRIALS - 1
+    assert all(abs(won[i] - TRIALS / 3) < 365 for i in wanted), won
+
+
 def waiting_for_sync() -> int:
     """How many goroutines wait for something of gort.sync."""
     dump = gort.runtime.stack(all=True)

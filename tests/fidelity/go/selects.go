@@ -6,6 +6,7 @@ package main
 
 import (
 	"reflect"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -208,6 +209,49 @@ func init() {
 		for _, c := range counts {
 			say(c > 800 && c < 1200)
 		}
+	})
+
+	add("duplicate_cases_fair_after_waiting", func() { // the bounds are ten standard deviations
+		c, n := make(chan int), 6000
+		var won [5]int
+		go func() {
+			for v := 0; v < n; v++ {
+				if v%2 == 0 {
+					c <- v
+				} else {
+					<-c
+				}
+				runtime.Gosched()
+			}
+		}()
+		for v := 0; v < n; v++ {
+			if v%2 == 0 {
+				select {
+				case <-c:
+					won[0]++
+				case <-c:
+					won[1]++
+				case <-c:
+					won[2]++
+				}
+			} else {
+				select {
+				case c <- 1:
+					won[3]++
+				case c <- 2:
+					won[4]++
+				}
+			}
+		}
+		receives, sends := true, true
+		for i, w := range won {
+			if i < 3 {
+				receives = receives && max(w-1000, 1000-w) < 258
+			} else {
+				sends = sends && max(w-1500, 1500-w) < 274
+			}
+		}
+		say(receives, sends)
 	})
 
 	add("duplicate_cases_fair", func() { // binomial(2000, 1/2): mean 1000, sigma 22

@@ -174,6 +174,30 @@ async def ready_cases_fair() -> None:
         say(800 < count < 1200)
 
 
+@scenario
+async def duplicate_cases_fair_after_waiting() -> None:
+    c, n = Ints(), 6000
+    won = [0, 0, 0, 0, 0]
+
+    async def partner() -> None:
+        for v in range(n):
+            if v % 2 == 0:
+                await c.send(v)
+            else:
+                await c.recv()
+            await gort.gosched()
+
+    gort.go(partner)
+    for v in range(n):
+        if v % 2 == 0:
+            i, _, _ = await gort.select(c.recv(), c.recv(), c.recv())
+            won[i] += 1
+        else:
+            i, _, _ = await gort.select(c.send(1), c.send(2))
+            won[3 + i] += 1
+    say(all(abs(w - 1000) < 258 for w in won[:3]), all(abs(w - 1500) < 274 for w in won[3:]))
+
+
 @scenario(any_procs=True)
 async def duplicate_cases_fair() -> None:
     ch = Ints(2000)

@@ -204,7 +204,7 @@ class Op:
 
     | | ChanOp | SelectOp | WaitOp (sema) | SleepOp | IOOp | BlockingOp |
     |---|---|---|---|---|---|---|
-    | kind | RECV, SEND, … | DEFAULT, TIMED | WAIT_* | | READ, WRITE, … | |
+    | kind | RECV, SEND, … | DEFAULT, TIMED, TWICE | WAIT_* | | READ, WRITE, … | |
     | c | the Chan | its cases, a tuple | the Waitq | | the FD | the function |
     | elem L | the value | the case that ran | | its Timer | buffer, then result | arguments, then result |
     | sel | the SelectOp of which it is a case | | the locker that Cond.wait releases | | an exception | an exception |

@@ -5,12 +5,15 @@ from gort._runtime.wait.chan cimport Chan
 cdef enum:
     DEFAULT = 1
     TIMED = 2
+    TWICE = 4
 cdef class SelectOp(Op):
     cdef leave(self)
 cdef inline uint64_t address(object c) noexcept
 cdef void lockorder(Op sel) noexcept
 cdef inline void sellock(Op sel) noexcept
 cdef inline void selunlock(Op sel) noexcept
+cdef inline int cheaprandn(M m, int n) noexcept
+cdef list shuffled(int n, M m)
 cdef inline Op pass1(tuple cases, M m)
 cdef inline bint open_for(Chan c, int kind) noexcept
 cdef look(tuple cases)

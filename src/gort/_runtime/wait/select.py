@@ -6,7 +6,9 @@ enqueue every case and wait.  3: when woken, lock every channel again and remove
 
 Channels are locked in the order of their addresses, each once.  The choice among the ready cases is uniform: pass 1
 counts them while it holds the locks, and the n-th ready case replaces the choice with probability 1/n.  (Go polls the
-cases in a shuffled order.  The distribution is the same, and here no order need be made.)
+cases in a shuffled order.  The distribution is the same, and here no order need be made.)  In pass 2 the order counts
+only between cases on one channel: whoever comes then takes the first of them in the queue.  So these are enqueued in a
+random order, as in Go, whose lock order takes ties from the shuffled one.
 
 The case operations are their own sudogs.  Their `sel` points to the SelectOp.  Its `success` is Go's selectDone:
 whoever wakes the goroutine sets it under the goroutine's lock, and then `elem` is the case that ran.
@@ -45,6 +47,7 @@ rt_import()
 if not cython.compiled:  # the .pxd defines the same names for C.  Bits of SelectOp.kind:
     DEFAULT = 1  # do not wait
     TIMED = 2  # a case is on a timer's channel
+    TWICE = 4  # two cases are on one channel
 
 if cython.compiled:
 
@@ -85,6 +88,7 @@ def lockorder(sel):
             before = other
             at = other.heapidx
         if at >= 0 and a == b:
+            sel.kind |= TWICE
             continue
         op.heapidx = at
         before.heapidx = i
@@ -110,6 +114,27 @@ def selunlock(sel):
         op = cython.cast(Op, cases[at])
         cython.cast(Chan, op.c).unlock()
         at = op.heapidx
+
+
+def cheaprandn(m, n):
+    """A random number from 0 to n - 1.  Follows Go's cheaprandn (runtime/rand.go)."""
+    x: cython.ulonglong = m.rand
+    x ^= (x << 13) & 0xFFFFFFFFFFFFFFFF
+    x ^= x >> 7
+    x ^= (x << 17) & 0xFFFFFFFFFFFFFFFF
+    m.rand = x
+    return (x >> 20) % n
+
+
+def shuffled(n, m):
+    """The numbers from 0 to n - 1 in a random order, each order with the same probability."""
+    order: list = list(range(n))
+    i: cython.int
+    j: cython.int
+    for i in range(1, n):
+        j = cheaprandn(m, i + 1)
+        order[i], order[j] = order[j], order[i]
+    return order
 
 
 def open_for(c, kind):
@@ -141,7 +166,6 @@ def pass1(cases, m):
     pick: Op
     i: cython.int
     count: cython.int
-    x: cython.ulonglong
     while True:
         pick = None
         count = 0
@@ -151,22 +175,14 @@ def pass1(cases, m):
             op = cython.cast(Op, cases[i])
             if open_for(cython.cast(Chan, op.c), op.kind):
                 count += 1
-                if count == 1:
+                if count == 1 or cheaprandn(m, count) == 0:
                     pick = op
-                else:
-                    x = m.rand
-                    x ^= (x << 13) & 0xFFFFFFFFFFFFFFFF
-                    x ^= x >> 7
-                    x ^= (x << 17) & 0xFFFFFFFFFFFFFFFF
-                    m.rand = x
-                    if (x >> 20) % count == 0:
-                        pick = op
         if pick is None or try_op(cython.cast(Chan, pick.c), pick) == READY:
             return pick
 
 
 class SelectOp(Op):
-    """`i, v, ok = await select(…)`.  c: the cases, a tuple of ChanOp or None; kind: DEFAULT and TIMED; heapidx: the
+    """`i, v, ok = await select(…)`.  c: the cases, a tuple of ChanOp or None; kind: DEFAULT, TIMED, TWICE; heapidx: the
     start of the lock order; index: QUEUED once it has waited."""
 
     what = "gort.select()"
@@ -176,6 +192,8 @@ class SelectOp(Op):
         cases: tuple = self.c
         n: cython.int = len(cases)
         i: cython.int
+        j: cython.int
+        order: list = None
         m: M = getm()
         if m is None:  # a thread outside the runtime, in gort.wait
             m = M()
@@ -186,6 +204,8 @@ class SelectOp(Op):
         if self.kind & TIMED:
             look(cases)
         lockorder(self)
+        if self.kind & TWICE:
+            order = shuffled(n, m)  # here, because a section may make no list
         sellock(self)
         pick = pass1(cases, m)
         if pick is not None:
@@ -201,9 +221,10 @@ class SelectOp(Op):
             return READY
         self.g = g
         for i in range(n):
-            if cases[i] is None:
+            j = i if order is None else order[i]
+            if cases[j] is None:
                 continue
-            op = cython.cast(Op, cases[i])
+            op = cython.cast(Op, cases[j])
             op.g = g
             op.sel = self
             if op.kind == SEND:
