@@ -6,6 +6,7 @@ What does not live here: what real Go prints for the same program (fidelity), an
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -277,6 +278,61 @@ def test_g6_cases_on_one_channel_are_equally_likely(run1: Run, kind: str, wanted
     won = run1(main)
     assert sum(won) == sum(won[i] for i in wanted) == TRIALS - 1
     assert all(abs(won[i] - TRIALS / 3) < 365 for i in wanted), won
+
+
+# ---- G7: a timer's channel gives the instant at which the timer was due ----------------------------------------------
+
+LATE_S = 0.5  # how late the receiver is; a machine that holds up a thread for half of that between two lines fails this
+
+
+@pytest.mark.parametrize("make", [gort.Timer, gort.Ticker])
+def test_g7_a_late_receiver_gets_the_due_instant(run: Run, make: Callable[[float], gort.Timer]) -> None:
+    async def main() -> None:
+        before = time.time()
+        t = make(0.01)
+        after = time.time()
+        time.sleep(LATE_S)
+        now = await t.c.recv()
+        assert before + 0.01 - LATE_S / 2 < now < after + 0.01 + LATE_S / 2
+        t.stop()
+
+    run(main)
+
+
+def test_g7_a_ticker_goes_on_in_step(run: Run) -> None:
+    """The first pending tick is the first that was missed, the next one comes a whole number of periods later."""
+
+    async def main() -> tuple[float, float, float]:
+        t = gort.Ticker(0.2)
+        start = time.time()
+        time.sleep(LATE_S)
+        first, second = await t.c.recv(), await t.c.recv()
+        t.stop()
+        return start, first, second
+
+    start, first, second = run(main)
+    assert abs(first - start - 0.2) < 0.1
+    assert round((second - first) / 0.2) >= 2
+
+
+# ---- C21: a timer's channel is receive-only --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [gort.Timer, gort.Ticker])
+def test_c21_a_timers_channel_is_receive_only(run: Run, make: Callable[[float], gort.Timer]) -> None:
+    async def main() -> None:
+        c: gort.Chan[Any] = make(60).c
+        with pytest.raises(TypeError, match="cannot send to the channel of a timer: it is receive-only"):
+            await c.send(1)
+        with pytest.raises(TypeError, match="cannot send to"):
+            c.try_send(1)
+        with pytest.raises(TypeError, match="cannot send to"):
+            await gort.select(c.send(1), c.recv())
+        with pytest.raises(TypeError, match="cannot close"):
+            c.close()
+        assert c.try_recv() == (None, False)
+
+    run(main)
 
 
 def waiting_for_sync() -> int:

@@ -245,6 +245,17 @@ func init() {
 		say(got)
 	})
 
+	add("late_receivers_get_the_due_instant", func() {
+		timer, ticker := time.NewTimer(10*ms), time.NewTicker(100*ms)
+		start := time.Now()
+		time.Sleep(400 * ms)
+		now, tick := <-timer.C, <-ticker.C
+		say(now.Before(start.Add(200*ms)), tick.After(start.Add(50*ms)) && tick.Before(start.Add(250*ms)))
+		tick = <-ticker.C
+		say(tick.After(start.Add(350 * ms)))
+		ticker.Stop()
+	})
+
 	add("ticker_stop_drops_pending", func() {
 		t := time.NewTicker(5 * ms)
 		time.Sleep(30 * ms)

@@ -269,6 +269,18 @@ async def ticker_drops_for_slow_receiver() -> None:
 
 
 @scenario(any_procs=True)
+async def late_receivers_get_the_due_instant() -> None:
+    timer, ticker = gort.Timer(10 * MS), gort.Ticker(100 * MS)
+    start = time.time()
+    await gort.sleep(400 * MS)
+    now, tick = await timer.c.recv(), await ticker.c.recv()
+    say(now < start + 200 * MS, start + 50 * MS < tick < start + 250 * MS)
+    tick = await ticker.c.recv()
+    say(start + 350 * MS < tick)
+    ticker.stop()
+
+
+@scenario(any_procs=True)
 async def ticker_stop_drops_pending() -> None:
     t = gort.Ticker(5 * MS)
     await gort.sleep(30 * MS)

@@ -80,7 +80,8 @@ class Chan:
     def send(self, value, /):
         """`await ch.send(v)` sends v, and waits while the channel is full (Go's `ch <- v`).
 
-        Raises ChannelClosed when the channel is closed, before or during the wait; then v has not been sent."""
+        Raises ChannelClosed when the channel is closed, before or during the wait; then v has not been sent.  Raises
+        TypeError for a timer's channel, which is receive-only."""
         op: ChanOp = new_op(self, SEND)
         op.elem = value
         return op
@@ -108,7 +109,7 @@ class Chan:
         """Sends without waiting.  True when the value was sent, False when the send would have to wait.  Any thread may
         call it.
 
-        Raises ChannelClosed on a closed channel."""
+        Raises ChannelClosed on a closed channel, TypeError for a timer's channel."""
         op: ChanOp = new_op(self, SEND)
         op.elem = value
         if attempt(self, op):
@@ -127,9 +128,12 @@ class Chan:
         """Closes the channel and wakes its waiters.  Senders get ChannelClosed, receivers what a receive from a closed
         channel gives.  Any thread may call it.
 
-        Raises ChannelClosed when the channel is closed already ("close of closed channel")."""
+        Raises ChannelClosed when the channel is closed already ("close of closed channel"), TypeError for a timer's
+        channel."""
         op: Op
         chain: Op = None
+        if self.timer is not None:
+            raise receive_only("close")
         self.lock()
         if self.isclosed:
             self.unlock()
@@ -188,6 +192,8 @@ class ChanOp(Op):
         c: Chan = self.c
         w: Op
         if c.timer is not None:
+            if self.kind == SEND:
+                raise receive_only("send to")
             c.timer.look()
         c.lock()
         if try_op(c, self) == READY:
@@ -240,6 +246,13 @@ def new_op(c, kind):
     return op
 
 
+def receive_only(verb):
+    """The error for a send to, or a close of, a timer's channel.  Go's compiler refuses both."""
+    return TypeError(
+        f"cannot {verb} the channel of a timer: it is receive-only; t.stop() and t.reset() control the timer"
+    )
+
+
 def outcome(op):
     """Returns the result of a finished operation, or raises its error."""
     if op.kind == RECV_OK:
@@ -257,6 +270,8 @@ def attempt(c, op):
     w: Op = None
     op.state = OP_DONE
     if c.timer is not None:
+        if op.kind == SEND:
+            raise receive_only("send to")
         c.timer.look()
     c.lock()
     r = try_op(c, op)

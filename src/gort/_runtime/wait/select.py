@@ -41,6 +41,7 @@ from cython.cimports.gort._runtime.wait.chan import (
 
 from gort._runtime.core.op import awaited_twice, describe
 from gort._runtime.core.op import WAIT_SELECT, WAIT_SELECT_NO_CASES
+from gort._runtime.wait.chan import receive_only
 
 rt_import()
 
@@ -301,8 +302,8 @@ def select(*cases, default=False):
     Go's nil channel.  A receive from a closed channel runs, with ok False; a send to one raises ChannelClosed.  A case
     that did not run has had no effect.
 
-    Raises TypeError for a case that is not a channel operation, RuntimeError for one that was used before or appears
-    twice."""
+    Raises TypeError for a case that is not a channel operation, or is a send to a timer's channel; RuntimeError for one
+    that was used before or appears twice."""
     op: Op
     sel: SelectOp
     bad: object = None
@@ -321,6 +322,9 @@ def select(*cases, default=False):
             bad = awaited_twice(op)
             break
         if cython.cast(Chan, op.c).timer is not None:
+            if op.kind == SEND:
+                bad = receive_only("send to")
+                break
             kind |= TIMED
     if bad is not None:
         for case in cases:

@@ -29,8 +29,11 @@ rt_import()
 
 
 class Timer(HeapTimer):
-    """Fires once: after `t = Timer(1.5)`, `await t.c.recv()` returns the time (time.time()) 1.5 seconds later.  Follows
-    Go's time.Timer (time/sleep.go).
+    """Fires once: after `t = Timer(1.5)`, `await t.c.recv()` returns 1.5 seconds later.  It gives the time (as
+    time.time() does) at which the timer was due, also when the receiver comes late.  Follows Go's time.Timer
+    (time/sleep.go).
+
+    The channel `c` is receive-only.
 
     Zero or less fires at once.  Raises TypeError if the duration is not a number, ValueError if it is NaN."""
 
@@ -67,17 +70,25 @@ class Timer(HeapTimer):
                 self.fire(self.gen, now)
 
     def fire(self, gen, now):
-        """Sends the time or starts the function, unless the timer has been stopped or reset since it was armed as
-        `gen`."""
+        """Sends the time at which the timer was due, or starts the function, unless the timer has been stopped or reset
+        since it was armed as `gen`."""
         w: Op = None
-        value: object = time.time() if self.fn is None else None
+        value: object = None
+        wall: cython.double = 0
+        clock: cython.longlong = 0
         again: cython.bint = False
         when: cython.longlong
         s: Sched = self.sched
+        if self.fn is None:
+            wall = time.time()  # here, because a section calls nothing of Python's
+            clock = nanotime()
         self.lock_state()
         if self.gen != gen or self.expires == 0 or self.expires > now:
             self.unlock_state()
             return 0
+        if self.fn is None:
+            # The instant at which it was due, as in Go, and not that of the look: a program that was late can tell.
+            value = wall - (clock - self.expires) / 1e9
         if self.period != 0:
             # The next tick is a whole number of periods later: a late ticker drops ticks and does not drift.
             self.expires += self.period * (1 + (now - self.expires) // self.period)
@@ -163,7 +174,7 @@ class Timer(HeapTimer):
 
 class Ticker(Timer):
     """A timer that fires again and again: after `t = Ticker(0.01)`, `await t.c.recv()` (or `async for now in t.c`)
-    gives the time every 10 ms.  Follows Go's time.Ticker (time/tick.go).
+    gives the time every 10 ms: the time at which the tick was due.  Follows Go's time.Ticker (time/tick.go).
 
     A slow receiver misses ticks; they do not queue up for it.  Raises TypeError or ValueError as Timer does, and
     ValueError if the interval is not positive."""
