@@ -6,6 +6,7 @@ What does not live here: what real Go prints for the same program (fidelity), an
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Callable
 from typing import Any
@@ -333,6 +334,43 @@ def test_c21_a_timers_channel_is_receive_only(run: Run, make: Callable[[float], 
         assert c.try_recv() == (None, False)
 
     run(main)
+
+
+# ---- C21: an unlock of an unlocked mutex is a fatal error in a dump ---------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mistake", "text"),
+    [
+        (lambda: Mutex().unlock(), "sync: unlock of unlocked mutex"),
+        (lambda: RWMutex().unlock(), "sync: Unlock of unlocked RWMutex"),
+        (lambda: RWMutex().runlock(), "sync: RUnlock of unlocked RWMutex"),
+    ],
+)
+def test_c21_the_unlock_of_an_unlocked_mutex_is_a_fatal_error(run: Run, mistake: Callable[[], None], text: str) -> None:
+    """A RuntimeError that can be caught; where nobody does, the dump begins as Go's."""
+
+    async def main() -> None:
+        with pytest.raises(RuntimeError) as info:
+            mistake()
+        assert (type(info.value), str(info.value)) == (RuntimeError, text)
+        assert repr(pickle.loads(pickle.dumps(info.value))) == repr(info.value)
+        gort.go(mistake)
+        await gort.Chan[int]().recv()
+
+    with pytest.raises(gort.Panic) as info:
+        run(main)
+    assert info.value.dump.startswith(f"fatal error: {text}\n\ngoroutine ")
+
+
+def test_c21_a_negative_wait_group_is_a_panic(run: Run) -> None:
+    async def main() -> None:
+        gort.go(gort.sync.WaitGroup().done)
+        await gort.Chan[int]().recv()
+
+    with pytest.raises(gort.Panic) as info:
+        run(main)
+    assert info.value.dump.startswith("panic: ValueError: sync: negative WaitGroup counter\n\ngoroutine ")
 
 
 def waiting_for_sync() -> int:

@@ -352,6 +352,11 @@ func init() {
 		say(caught(func() { other.Add(-3) }))
 	})
 
+	add("waitgroup_negative_uncaught", func() { // a panic; the unlock of an unlocked mutex is a fatal error
+		var wg sync.WaitGroup
+		wg.Done()
+	})
+
 	add("waitgroup_deadlock", func() {
 		var wg sync.WaitGroup
 		wg.Add(1)
@@ -470,6 +475,15 @@ func init() {
 		mu.Unlock()
 		c.Signal()
 		<-done
+	})
+
+	add("cond_wait_without_lock", func() {
+		go func() { sync.NewCond(new(sync.Mutex)).Wait() }()
+		<-make(chan int)
+	})
+
+	add("cond_wait_without_rlock", func() {
+		sync.NewCond(new(sync.RWMutex).RLocker()).Wait()
 	})
 
 	add("cond_deadlock", func() {

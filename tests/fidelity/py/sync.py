@@ -353,6 +353,11 @@ async def waitgroup_negative() -> None:
     say(await caught(lambda: other.add(-3)))
 
 
+@scenario(mode="fatal", phrase="sync: negative WaitGroup counter", any_procs=True)
+async def waitgroup_negative_uncaught() -> None:
+    WaitGroup().done()
+
+
 @scenario(mode="deadlock", any_procs=True)
 async def waitgroup_deadlock() -> None:
     wg = WaitGroup()
@@ -498,6 +503,17 @@ async def cond_wait_relocks() -> None:
     mu.unlock()
     c.signal()
     await done.recv()
+
+
+@scenario(mode="fatal", phrase="sync: unlock of unlocked mutex", any_procs=True)
+async def cond_wait_without_lock() -> None:
+    gort.go(Cond(Mutex()).wait)
+    await gort.Chan[int]().recv()
+
+
+@scenario(mode="fatal", phrase="sync: RUnlock of unlocked RWMutex", any_procs=True)
+async def cond_wait_without_rlock() -> None:
+    await Cond(RWMutex().reader()).wait()
 
 
 @scenario(mode="deadlock", any_procs=True)

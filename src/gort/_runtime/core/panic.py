@@ -19,10 +19,16 @@ if TYPE_CHECKING:
 
 
 def headline(exc: BaseException) -> str:
-    """`panic: ValueError: text`, and a line for each exception that it was raised from."""
+    """`panic: ValueError: text`, and a line for each exception that it was raised from.
+
+    `fatal error: text` for a mistake that Go calls that, and from which it does not recover (its runtime.fatal): the
+    unlock of an unlocked mutex.  Here it is a RuntimeError that can be caught."""
     import traceback as py_traceback
 
-    lines = ["panic: " + "".join(py_traceback.format_exception_only(exc)).rstrip("\n").replace("\n", "\n\t")]
+    if type(exc) is RuntimeError and exc.__dict__.get("fatal"):
+        lines = [f"fatal error: {exc}"]
+    else:
+        lines = ["panic: " + "".join(py_traceback.format_exception_only(exc)).rstrip("\n").replace("\n", "\n\t")]
     cause = exc.__cause__ or (None if exc.__suppress_context__ else exc.__context__)
     seen = {id(exc)}
     while cause is not None and id(cause) not in seen:

@@ -40,7 +40,9 @@ def not_locked(what):
     is closed in Cond.wait cannot take its lock again, and its `async with` unlocks all the same."""
     m: M = getm()
     if m is None or m.sched is None or not m.sched.ending:
-        raise RuntimeError(f"sync: {what}")
+        exc = RuntimeError(f"sync: {what}")
+        exc.fatal = True  # panic.headline reads it
+        raise exc
 
 
 class Waitq:
