@@ -125,6 +125,8 @@ def test_a_missing_peer_is_kept_with_its_reason() -> None:
         "select-2",
         "select-4",
         "select-16",
+        "lines-10",
+        "lines-65536",
         "mutex",
         "timers",
         "sleepers",

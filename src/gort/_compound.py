@@ -1,21 +1,28 @@
-"""Reads that take several steps, for every stream: connections, TLS, pipes.  Follows bufio's ReadFull and ReadBytes, and
-Scanner for lines.
+"""Reads that take several steps, for every stream: connections, TLS, pipes, and what gort.bufio.Reader reads.  Follows
+bufio.Reader of Go (bufio/bufio.go), and ReadFull of its package io.
 
-A read that does not come to its end (cancelled, deadline passed, stream ended) gives the bytes that it took back to the
-stream, so that the next read begins with them.  So does one that got more than it wanted.  What was given back is kept
-with a position in it: taking a short line from it costs the line's length.
+A stream keeps what has been read and not been asked for yet.  `push` gives bytes back, `held` looks at them, `skip` and
+`take_until` take from them, and `read` and `readinto` begin with them.  What is kept lies in one object with a position
+in it: taking a short line from it costs the line's length.  Kept has these methods in Python; a descriptor has them in
+the core (_runtime/poll/fd.py).
 
-Rejected: a reader object with a buffer of its own beside the connection.  What it has buffered is lost to whoever reads
-from the connection next (a body after its header, TLS after STARTTLS).
+A read that does not come to its end (cancelled, deadline passed, limit exceeded) gives the bytes that it took back to the
+stream, so that the next read begins with them.  So does one that got more than it wanted.
+
+Rejected: a reader object with a buffer of its own beside the connection, as Go has it.  What it has buffered is lost to
+whoever reads from the connection next (a body after its header, TLS after STARTTLS).
 """
 
 from __future__ import annotations
 
 from _collections_abc import AsyncIterator, Awaitable
 
+from gort._start.hints import Buffer
+
 READ_SIZE = 1 << 16  # bytes that a read asks for where the caller says nothing
 READ_UNTIL_LIMIT = 1 << 16
 READ_EXACTLY_STEP = 1 << 20  # room is made for what comes, not for what a peer has announced
+SMALL = 512  # a piece up to this size is copied to the one before: an object for each would take more than its bytes
 
 
 class IncompleteRead(EOFError):
@@ -27,29 +34,57 @@ class IncompleteRead(EOFError):
 
 
 class LimitExceeded(ValueError):
-    """read_until found no delimiter within its limit.  The bytes are still there to be read."""
+    """A line, or what else was to end, has no end within the limit.  The bytes are still there to be read."""
 
     def __init__(self, *args: object) -> None:
         super().__init__(*args)
 
 
 class Compound:
-    """The reads that take several steps, for every connection that has `read` and `push`."""
+    """The reads that take several steps, for every stream that has `read` and keeps what is given back to it.  One
+    goroutine at a time may be inside them."""
 
     __slots__ = ()
 
     def read(self, n: int = READ_SIZE) -> Awaitable[bytes]:
-        """Up to n bytes; b"" at the end of the stream."""
+        """Up to n bytes, as soon as there are any; b"" at the end of the stream."""
         raise NotImplementedError
 
-    def push(self, data: bytes | bytearray | memoryview) -> None:
-        """Gives bytes back: the next read begins with them."""
+    def readinto(self, buffer: Buffer) -> Awaitable[int]:
+        """`n = await stream.readinto(buffer)` reads into a writable buffer; n is 0 at the end of the stream.
+
+        Raises TypeError if the buffer is not writable, ValueError if it is not contiguous or empty, and what read
+        raises."""
+        raise NotImplementedError
+
+    def push(self, data: bytes | bytearray | memoryview, at: int = 0) -> None:
+        """Gives data[at:] back: the next read begins with it."""
+        raise NotImplementedError
+
+    def held(self) -> tuple[bytes, int]:
+        """(data, start): data[start:] is what the next read begins with.  (b"", 0) where that is nothing, and when a read
+        would fail."""
+        raise NotImplementedError
+
+    def skip(self, n: int) -> int:
+        """Drops up to n of the bytes that are kept; how many that was."""
         raise NotImplementedError
 
     def take_until(self, delimiter: bytes, limit: int) -> bytes | None:
-        """Takes what was given back up to and including the delimiter, without waiting; None when no delimiter ends
-        within `limit` bytes of it, and when a read would fail."""
+        """Takes what is kept up to and including the delimiter, without waiting; None when no delimiter ends within
+        `limit` bytes of it, and when a read would fail."""
         raise NotImplementedError
+
+    @property
+    def buffered(self) -> int:
+        """How many bytes can be read without waiting for the peer: those that were read ahead, or given back.  0 when a
+        read would fail."""
+        data, start = self.held()
+        return len(data) - start
+
+    def unread(self, data: bytes | bytearray | memoryview) -> None:
+        """Gives bytes back: the next read begins with them.  They need not be the ones that were read."""
+        self.push(data)
 
     async def read_exactly(self, n: int) -> bytes:
         """Exactly n bytes.  IncompleteRead when the stream ends before; otherwise raises what read does, and the bytes
@@ -73,46 +108,184 @@ class Compound:
 
     async def read_until(self, delimiter: bytes, limit: int = READ_UNTIL_LIMIT) -> bytes:
         """Everything up to and including the delimiter.  IncompleteRead when the stream ends before, LimitExceeded when
-        `limit` bytes hold none; otherwise as read_exactly."""
+        `limit` bytes, the delimiter included, hold none; otherwise as read_exactly."""
+        found = self.take_until(delimiter, limit)
+        return found if found is not None else await self._read_until(delimiter, limit)
+
+    async def _read_until(self, delimiter: bytes, limit: int) -> bytes:
+        """The same, where what is kept does not have it all.  Each byte is looked at once, and copied once at the end."""
         if not delimiter:
             raise ValueError("read_until needs a delimiter, such as b'\\n'")
-        found = self.take_until(delimiter, limit)
-        if found is not None:
-            return found
-        got = bytearray()
+        kept, start = self.held()
+        size = len(kept) - start
+        if size >= limit:
+            raise LimitExceeded(f"no {delimiter!r} in the first {limit} bytes")
+        self.skip(size)
+        parts: list[bytes | bytearray | memoryview] = [kept[start:]]
+        over = len(delimiter) - 1  # so many bytes of a delimiter may lie before a piece
+        tail = kept[max(start, len(kept) - over) :] if over else b""
         while True:
             try:
                 data = await self.read(READ_SIZE)
             except BaseException:
-                self.push(got)
+                self.push(b"".join(parts))
                 raise
             if not data:
-                raise IncompleteRead(f"the stream ended after {len(got)} bytes, without {delimiter!r}", bytes(got))
-            start = max(0, len(got) - len(delimiter) + 1)
-            got += data
-            end = got.find(delimiter, start, limit)
-            if end >= 0:
-                end += len(delimiter)
-                self.push(memoryview(got)[end:])
-                return bytes(memoryview(got)[:end])
-            if len(got) >= limit:
-                self.push(got)
+                whole = b"".join(parts)
+                raise IncompleteRead(f"the stream ended after {size} bytes, without {delimiter!r}", whole)
+            end = -1
+            if over:
+                end = (tail + data[:over]).find(delimiter)
+                end = end + len(delimiter) - len(tail) if end >= 0 else -1
+                tail = data[-over:] if len(data) >= over else (tail + data)[-over:]
+            if end < 0:
+                end = data.find(delimiter, 0, limit - size)
+                end = end + len(delimiter) if end >= 0 else -1
+            if 0 <= end <= limit - size:
+                self.push(data, end)
+                parts.append(memoryview(data)[:end])
+                return b"".join(parts)
+            size += len(data)
+            last = parts[-1]
+            if len(data) > SMALL:
+                parts.append(data)
+            elif type(last) is bytearray:
+                last += data
+            else:
+                parts.append(bytearray(data))
+            if size >= limit:
+                self.push(b"".join(parts))
                 raise LimitExceeded(f"no {delimiter!r} in the first {limit} bytes")
 
+    async def read_line(self, limit: int = READ_UNTIL_LIMIT) -> bytes:
+        """The next line with its end, b"\\n"; the last one perhaps without, and then b"".  Otherwise as read_until."""
+        line = self.take_until(b"\n", limit)
+        if line is None:
+            try:
+                line = await self._read_until(b"\n", limit)
+            except IncompleteRead as e:
+                line = e.partial
+        return line
+
     async def lines(self, limit: int = READ_UNTIL_LIMIT) -> AsyncIterator[bytes]:
-        """`async for line in conn.lines()`: with their ends; the last one perhaps without."""
+        """`async for line in conn.lines()`: with their ends; the last one perhaps without.  Raises as read_line."""
         while True:
             line = self.take_until(b"\n", limit)
             if line is None:
-                try:
-                    line = await self.read_until(b"\n", limit)
-                except IncompleteRead as e:
-                    if e.partial:
-                        yield e.partial
+                line = await self.read_line(limit)
+                if not line:
                     return
             yield line
+
+    async def peek(self, n: int) -> bytes:
+        """The next n bytes, which the next read gives again; fewer only at the end of the stream.  Raises as
+        read_exactly otherwise."""
+        if n < 0:
+            raise ValueError(f"peek(n) takes a number of bytes, not {n}")
+        await self._hold(n)
+        data, start = self.held()
+        return data[start : start + n]
+
+    async def discard(self, n: int) -> int:
+        """Skips n bytes; how many there were, fewer only at the end of the stream.  Raises as read does; then, and on
+        Cancelled, `discarded` says how many have been skipped."""
+        if n < 0:
+            raise ValueError(f"discard(n) takes a number of bytes, not {n}")
+        done = self.skip(n) if self.buffered else 0
+        try:
+            while done < n and (data := await self.read(min(n - done, READ_SIZE))):
+                done += len(data)
+        except BaseException as e:
+            e.discarded = done  # type: ignore[attr-defined]
+            raise
+        return done
+
+    async def _hold(self, n: int) -> bool:
+        """Reads until n bytes are kept.  False when the stream ends before; raises what read does, and keeps what has
+        come in each case."""
+        data, start = self.held()
+        if len(data) - start >= n:
+            return True
+        got = bytearray(memoryview(data)[start:])
+        self.skip(len(got))
+        try:
+            while len(got) < n:
+                data = await self.read(min(max(n - len(got), READ_SIZE), READ_EXACTLY_STEP))
+                if not data:
+                    return False
+                got += data
+        finally:
+            self.push(got)
+        return True
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """`async for data in conn`: pieces as they come, until the stream ends."""
         while data := await self.read():
             yield data
+
+
+class Kept(Compound):
+    """What a stream keeps, for streams that are written in Python: they begin their `read` with `_pop`."""
+
+    _pushed: bytes = b""
+    _pushedat: int = 0  # what is kept begins there
+
+    def refuses_reads(self) -> bool:
+        """Whether a read would fail now."""
+        return False
+
+    def push(self, data: bytes | bytearray | memoryview, at: int = 0) -> None:
+        """As Compound.push."""
+        if at >= len(data):
+            return
+        if type(data) is not bytes or self._pushed:
+            data = bytes(memoryview(data)[at:]) + self._pushed[self._pushedat :]
+            at = 0
+        self._pushed, self._pushedat = data, at
+
+    def held(self) -> tuple[bytes, int]:
+        """As Compound.held."""
+        if not self._pushed or self.refuses_reads():
+            return b"", 0
+        return self._pushed, self._pushedat
+
+    def skip(self, n: int) -> int:
+        """As Compound.skip."""
+        left = len(self._pushed) - self._pushedat
+        if n < left:
+            self._pushedat += n
+            return n
+        self._pushed, self._pushedat = b"", 0
+        return left
+
+    def take_until(self, delimiter: bytes, limit: int) -> bytes | None:
+        """As Compound.take_until."""
+        data, start = self._pushed, self._pushedat
+        if not data or not delimiter or self.refuses_reads():
+            return None
+        end = data.find(delimiter, start, start + limit) if limit > 0 else -1
+        if end < 0:
+            return None
+        end += len(delimiter)
+        if end == len(data):
+            self._pushed, self._pushedat = b"", 0
+        else:
+            self._pushedat = end
+        return data[start:end]
+
+    async def readinto(self, buffer: Buffer) -> int:
+        """As Compound.readinto."""
+        view = memoryview(buffer)
+        if view.readonly:
+            raise TypeError(f"readinto takes a writable buffer such as bytearray, not {type(buffer).__name__}")
+        if not view.c_contiguous or view.nbytes == 0:
+            raise ValueError("readinto takes a contiguous buffer with room for at least a byte")
+        data = await self.read(view.nbytes)
+        view.cast("B")[: len(data)] = data
+        return len(data)
+
+    def _pop(self, n: int) -> bytes:
+        """Takes up to n of the bytes that are kept."""
+        data, start = self._pushed, self._pushedat
+        self.skip(n)
+        return data[start : start + n]

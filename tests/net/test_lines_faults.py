@@ -10,31 +10,24 @@ from netkit import pair, tls_pair
 import gort
 import gort.exec
 from gort import net
-from gort._compound import Compound
+from gort._compound import Kept
 
 
-class Pieces(Compound):
+class Pieces(Kept):
     """A stream that counts how many bytes are given back to it."""
 
     def __init__(self, pieces: list[bytes]) -> None:
         self.pieces = pieces
-        self.kept = b""
         self.given_back = 0
 
     async def read(self, n: int = 1 << 16) -> bytes:
-        if self.kept:
-            data, self.kept = self.kept[:n], self.kept[n:]
-            return data
+        if self._pushed:
+            return self._pop(n)
         return self.pieces.pop(0) if self.pieces else b""
 
-    def push(self, data: Any) -> None:
-        self.given_back += len(data)
-        self.kept = bytes(data) + self.kept
-
-    def take_until(self, delimiter: bytes, limit: int) -> bytes | None:
-        end = self.kept.find(delimiter, 0, limit) + 1
-        data, self.kept = self.kept[:end], self.kept[end:]
-        return data or None
+    def push(self, data: Any, at: int = 0) -> None:
+        self.given_back += len(data) - at
+        super().push(data, at)
 
 
 def test_n10_what_is_buffered_is_not_copied_for_each_line(run1: Any) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ssl
 
 import gort
-from gort import context, net, os, signal
+from gort import bufio, context, net, os, signal
 from gort import exec as processes
 from gort.sync import Cond, Once, Pool, Semaphore, WaitGroup
 
@@ -112,6 +112,10 @@ async def connections(conn: net.Conn, ln: net.Listener, tls: ssl.SSLContext) -> 
     conn.nonsense.at.all(1, 2)  # type: ignore[attr-defined]
     await conn.write("text")  # type: ignore[arg-type]
     await conn.writev(["text"])  # type: ignore[list-item]
+    bufio.Reader(3)  # type: ignore[arg-type]
+    bufio.Scanner(conn, "text")  # type: ignore[arg-type]
+    bufio.Writer("text")  # type: ignore[arg-type]
+    await bufio.Writer(conn).write("text")  # type: ignore[arg-type]
     await conn.readinto("text")  # type: ignore[arg-type]
     text: str = await conn.read()  # type: ignore[assignment]
     await conn.read("10")  # type: ignore[arg-type]

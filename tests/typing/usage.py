@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable
 from typing import Any, assert_type
 
 import gort
-from gort import context, net, os, runtime, signal
+from gort import bufio, context, net, os, runtime, signal
 from gort import exec as processes
 from gort.sync import Cond, Mutex, Once, Pool, Reader, RWMutex, Semaphore, WaitGroup
 
@@ -194,6 +194,11 @@ async def connections(tls: ssl.SSLContext) -> None:
         await conn.writev([b"a", bytearray(b"b")])
         assert_type(await conn.read_exactly(4), bytes)
         assert_type(await conn.read_until(b"\n"), bytes)
+        assert_type(await conn.read_line(), bytes)
+        assert_type(await conn.peek(1), bytes)
+        assert_type(await conn.discard(1), int)
+        assert_type(conn.buffered, int)
+        conn.unread(b"x")
         async for line in conn.lines():
             assert_type(line, bytes)
         async for data in conn:
@@ -220,6 +225,46 @@ async def connections(tls: ssl.SSLContext) -> None:
     assert_type(await pc.read_from(), tuple[bytes, net.Addr])
     await pc.write_to(b"x", pc.addr)
     assert_type(await net.Dialer(timeout=1).dial("unix", "/run/x"), net.Conn)
+
+
+class Upper:
+    """A stream of the user's own."""
+
+    async def read(self, n: int) -> bytes:
+        return b"x".upper()
+
+    async def write(self, data: bytes) -> int:
+        return len(data)
+
+
+def fields(data: bytes, start: int, at_end: bool) -> tuple[int, bytes | None] | None:
+    """A split function of the user's own."""
+    return len(data), None
+
+
+async def buffered(conn: net.Conn, secure: net.TLSConn) -> None:
+    r = bufio.Reader(conn)
+    assert_type(await r.read(), bytes)
+    assert_type(await r.readinto(bytearray(3)), int)
+    assert_type(await r.read_line(limit=100), bytes)
+    assert_type(await bufio.Reader(r).peek(3), bytes)
+    async for line in bufio.Reader(secure).lines():
+        assert_type(line, bytes)
+    async with await os.open("notes.txt", "rb") as f:
+        assert_type(await bufio.Reader(f).read_until(b"."), bytes)
+    async for token in bufio.Scanner(Upper()):
+        assert_type(token, bytes)
+    assert_type(await bufio.Scanner(conn, b"--", limit=10).scan(), bytes | None)
+    bufio.Scanner(conn, bufio.scan_words)
+    bufio.Scanner(secure, fields)
+    async with bufio.Writer(conn, 100) as w:
+        assert_type(w, bufio.Writer)
+        await w.write(memoryview(b"x"))
+        await w.flush()
+        assert_type(w.buffered + w.available, int)
+    await bufio.Writer(Upper()).close()
+    async with await os.open("notes.txt", "wb") as f:
+        await bufio.Writer(f).write(b"x")
 
 
 async def processes_and_files() -> None:

@@ -19,8 +19,8 @@ from gort._runtime.core.public import publish as _publish
 from gort._start.cython import lent as _lent
 
 with _lent():
-    from gort._compound import IncompleteRead, LimitExceeded
     from gort._runtime.poll.neterrors import Closed, DeadlineExceeded
+    from gort.bufio import IncompleteRead, LimitExceeded
     from gort.net.addr import Addr, join_host_port, split_host_port
     from gort.net.conn import Conn
     from gort.net.dial import Dialer, dial, from_socket

@@ -13,7 +13,7 @@ import time
 from _collections_abc import Callable, Iterable
 from types import TracebackType
 
-from gort._compound import Compound
+from gort._compound import Kept
 from gort._runtime.core.mistakes import Shared
 from gort._runtime.poll.neterrors import Closed, DeadlineExceeded
 from gort._start.hints import Buffer
@@ -28,7 +28,7 @@ CHUNK = 16384  # a TLS record's payload
 GOODBYE_S = 5.0  # for the close_notify of a block that is left, as in Go
 
 
-class TLSConn(Compound, Shared):
+class TLSConn(Kept, Shared):
     """A TLS connection with Conn's methods; `conn` is the connection beneath, `ssl` the ssl.SSLObject (its certificate,
     cipher, ALPN protocol).
 
@@ -50,8 +50,6 @@ class TLSConn(Compound, Shared):
         self._shaking = Mutex()
         self._fed = 0  # how often something has been taken from the peer
         self._failed: OSError | None = None  # what the handshake ended with
-        self._pushed = b""
-        self._pushedat = 0  # what was given back begins there
         self._ready = False
         self._cut = False  # a record went in part: nothing can be written after it
         self.ssl: ssl.SSLObject = context.wrap_bio(self._in, self._out, server_side=server, server_hostname=server_name)
@@ -174,37 +172,35 @@ class TLSConn(Compound, Shared):
             await self.handshake()
         async with self._reading:
             if self.conn.closed:
-                raise Closed(f"read tls {self.conn.describe()}: use of closed network connection")
+                raise Closed(f"read {self.describe()}: use of closed network connection")
+            if self.refuses_reads():  # what is here already comes no more, either
+                raise DeadlineExceeded(f"read {self.describe()}: deadline exceeded")
             return await self._read(n)
+
+    def refuses_reads(self) -> bool:
+        """Whether a read would fail now: it is closed, or its deadline has passed."""
+        return self.conn.refuses_reads()
 
     async def _read(self, n: int) -> bytes:
         if self._pushed:
-            start, end = self._pushedat, self._pushedat + n
-            data = self._pushed
-            if end >= len(data):
-                self._pushed = b""
-            self._pushedat = end
-            return data[start:end]
+            return self._pop(n)
         while True:
             with self._mu:
                 fed = self._fed
             try:
                 with self._mu:
                     data = self.ssl.read(n)
-                await self._flush()
+                try:
+                    await self._flush()
+                except BaseException:
+                    self.push(data)
+                    raise
                 return data
             except ssl.SSLWantReadError:
                 await self._flush()
                 await self._feed(fed)
             except ssl.SSLZeroReturnError:
                 return b""
-
-    async def readinto(self, buffer: Buffer) -> int:
-        """As Conn.readinto."""
-        view = memoryview(buffer).cast("B")
-        data = await self.read(len(view))
-        view[: len(data)] = data
-        return len(data)
 
     async def write(self, data: Buffer) -> None:
         """All of data.  Raises as Conn.write does; `written` counts bytes of data, not of records."""
@@ -285,25 +281,6 @@ class TLSConn(Compound, Shared):
     def set_no_delay(self, on: bool) -> None:
         """As Conn.set_no_delay."""
         self.conn.set_no_delay(on)
-
-    def push(self, data: bytes | bytearray | memoryview) -> None:
-        """Gives bytes back: the next read begins with them."""
-        if data:
-            self._pushed = bytes(data) + (self._pushed[self._pushedat :] if self._pushed else b"")
-            self._pushedat = 0
-
-    def take_until(self, delimiter: bytes, limit: int) -> bytes | None:
-        """As Conn.take_until."""
-        data, start = self._pushed, self._pushedat
-        if not data or self.conn.closing:
-            return None
-        end = data.find(delimiter, start, start + limit)
-        if end < 0:
-            return None
-        self._pushedat = end = end + len(delimiter)
-        if end == len(data):
-            self._pushed = b""
-        return data[start:end]
 
     def set_deadline(self, seconds: float | None) -> None:
         """As Conn.set_deadline."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _Module = type(sys)
+_homes: set[str] = set()  # the public modules that have been loaded
 _SIGNATURES = {
     "Chan": "(capacity=0)",
     "Mutex": "()",
@@ -55,6 +56,7 @@ def publish(namespace: dict[str, Any], modules: tuple[str, ...] = ()) -> None:
     of their objects, and makes dir() list only them and the names in `modules`."""
     home = namespace["__name__"]
     names = namespace["__all__"]
+    _homes.add(home)
     for name in names:
         value = namespace.get(name)  # None: the object is made at its first use (gort.net's TLS)
         if not isinstance(value, _Module):  # an attribute access would load a Lazy module
@@ -64,9 +66,12 @@ def publish(namespace: dict[str, Any], modules: tuple[str, ...] = ()) -> None:
 
 
 def adopt(value: Any, home: str) -> None:
-    """Sets the public module of a class or function of gort to `home`.  Ignores all other objects."""
+    """Sets the public module of a class or function of gort to `home`.  Ignores all other objects, and those that another
+    public module offers already (gort.net has exceptions of gort.bufio)."""
     module = getattr(value, "__module__", None)
     if module is None or not module.startswith("gort.") or not hasattr(value, "__qualname__"):
+        return
+    if module in _homes and module != home:
         return
     if isinstance(value, type):
         signature = _SIGNATURES.get(value.__name__)

@@ -26,6 +26,9 @@ cdef class FD(PollDesc):
     cdef public object pushed
     cdef public Py_ssize_t pushedat
     cdef public object lsock
-    cpdef push(self, data)
+    cpdef push(self, data, Py_ssize_t at=*)
     cpdef pop(self, Py_ssize_t n)
+    cpdef tuple held(self)
+    cpdef Py_ssize_t skip(self, Py_ssize_t n) except -1
+    cpdef bint refuses_reads(self) except -1
     cpdef take_until(self, object delimiter, Py_ssize_t limit)

@@ -7,8 +7,8 @@ result or an exception (IOOp.finish).
 - A write is not interleaved with others: what other goroutines write goes before or after it.  If it fails half-way,
   the exception's `written` is the number of bytes that were written.
 - `pushed`, from `pushedat` on, holds bytes that an operation has read and could not return: a compound read that was
-  cancelled, or that looked for a delimiter and got more.  The next read begins with them.  Only the owner of the read
-  side takes from them; the lock keeps the two fields together.
+  cancelled, or that looked for a delimiter and got more.  The next read begins with them.  One goroutine at a time uses
+  compound reads; the lock keeps the two fields together.
 
 What does not live here: waiting (polldesc.py, netpoll.py); addresses, options, TLS, compound operations (gort/net).
 """
@@ -334,18 +334,23 @@ class FD(PollDesc):
             raise Closed(f"use of closed {self.noun}")
         raise OSError(-copy, os.strerror(-copy))
 
-    def push(self, data):
-        """Pushes data back, so that the next read begins with it."""
-        if data:
-            data = bytes(data)
-            old = self.pushed
+    def push(self, data, at=0):
+        """Pushes data[at:] back, so that the next read begins with it.  Bytes are kept as they are, not copied, where
+        nothing is kept yet."""
+        start: cython.Py_ssize_t = at
+        if start >= len(data):
+            return
+        old = self.pushed
+        if type(data) is not bytes or old is not None:
+            data = bytes(memoryview(data)[start:])
+            start = 0
             if old is not None:
                 data += old[self.pushedat :]
-            self.lock()
-            self.pushed = data
-            self.pushedat = 0
-            self.unlock()
-            wakeside(self, self.r, False)
+        self.lock()
+        self.pushed = data
+        self.pushedat = start
+        self.unlock()
+        wakeside(self, self.r, False)
 
     def retry_writes(self):
         """Has the first operation of the writing side make another attempt: what it waits for, beside the peer, may be
@@ -364,6 +369,37 @@ class FD(PollDesc):
             self.pushedat = end
         self.unlock()
         return data[start:end]
+
+    def held(self):
+        """(data, start): data[start:] is what was pushed back.  (b"", 0) where that is nothing, and when a read would
+        fail.  Costs nothing, however much it is."""
+        data: object
+        start: cython.Py_ssize_t
+        self.lock()
+        data = None if self.closing or self.r.expired else self.pushed
+        start = self.pushedat
+        self.unlock()
+        return (b"", 0) if data is None else (data, start)
+
+    def skip(self, n):
+        """Drops up to n of the bytes that were pushed back; how many that was."""
+        data: object
+        left: cython.Py_ssize_t = 0
+        self.lock()
+        data = self.pushed
+        if data is not None:
+            left = len(data) - self.pushedat
+            if n < left:
+                left = n
+                self.pushedat += n
+            else:
+                self.pushed = None
+        self.unlock()
+        return left
+
+    def refuses_reads(self):
+        """Whether a read would fail now: it is closed, or its deadline has passed."""
+        return self.closing or self.r.expired
 
     def take_until(self, delimiter, limit):
         """Takes the bytes that were pushed back up to and including the delimiter, without waiting: `lines` reads a large

@@ -21,7 +21,7 @@ class Row:
     quick: int  # operations with --quick
     text: str  # what a user would recognise
     unit: str = "ns"
-    kind: str = "op"  # op, memory, start, parallel, stall or net
+    kind: str = "op"  # op, lines, memory, start, parallel, stall or net
     rounds: int = 1000  # at most so many rounds: the big ones take long and vary little
     goroutines: int = 0  # how many are alive at once, for the check that memory suffices
 
@@ -54,6 +54,11 @@ ROWS: tuple[Row, ...] = (
     Row("select-2", "select-2", 20_000, 4_800, "receive by select over 2 channels"),
     Row("select-4", "select-4", 20_000, 4_800, "receive by select over 4 channels"),
     Row("select-16", "select-16", 19_200, 4_800, "receive by select over 16 channels"),
+    Row("lines-10", "lines-10", 200_000, 50_000, "read a line of 10 bytes from a TCP connection", kind="lines"),
+    Row("lines-100", "lines-100", 100_000, 20_000, "a line of 100 bytes", kind="lines"),
+    Row("lines-1000", "lines-1000", 20_000, 5_000, "a line of 1,000 bytes", kind="lines"),
+    Row("lines-10000", "lines-10000", 4_000, 1_000, "a line of 10,000 bytes", kind="lines"),
+    Row("lines-65536", "lines-65536", 1_000, 200, "a line of 64 KiB", kind="lines"),
     Row("mutex", "mutex", 20_000, 5_000, "a lock that 10 goroutines contend for, held over one hand-over"),
     Row("timers", "timers", 100_000, 20_000, "start and stop a timer, 10^5 pending at once"),
     Row(

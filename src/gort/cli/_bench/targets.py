@@ -25,6 +25,9 @@ PING_PONG = 1.0 if sys.version_info < (3, 12) else 1.5
 BESIDE_GO = {"yield": 1.0, "spawn": 1.0, "ping-pong": PING_PONG, "pipeline-1": 3.0, "select-2": 2.0}
 # How many times faster than the peer gort must be; 1 is "never behind".
 BESIDE_PEERS = {"asyncio": 8.0, "uvloop": 4.0, "trio": 1.0, "gevent": 1.0, "threads": 1.0}
+# The rows lines-*: at no length behind these, whose readers are Python too.
+LINES_BEFORE = ("asyncio", "trio")
+SHORT_LINE_NS = 1000.0
 PURE_ROWS = ("yield", "spawn", "ping-pong")
 PARKED_BYTES = 1024
 FLAT = 1.3
@@ -42,7 +45,8 @@ def judge(results: list[Result], compiled: bool, gil: bool) -> list[Verdict]:
     by_key = {result.row.key: result for result in results}
     verdicts = list(judge_pure(by_key))
     if compiled:
-        verdicts += [*judge_go(by_key), *judge_peers(results), *judge_sizes(by_key), *judge_network(results)]
+        verdicts += [*judge_go(by_key), *judge_peers(results), *judge_lines(results)]
+        verdicts += [*judge_sizes(by_key), *judge_network(results)]
     verdicts += judge_stall(results, gil)
     if not gil:
         verdicts += judge_parallel(results)
@@ -57,18 +61,31 @@ def judge_go(by_key: dict[str, Result]) -> Iterator[Verdict]:
 
 def judge_peers(results: list[Result]) -> Iterator[Verdict]:
     for peer, least in BESIDE_PEERS.items():
-        ratios = {}
-        for result in results:
-            ours, theirs = result.median("gort"), result.median(peer)
-            if result.row.kind == "op" and ours and theirs:
-                ratios[result.row.key] = theirs / ours
-        if not ratios:
-            continue
-        behind = [f"{key} {value:.2f} ×" for key, value in ratios.items() if value < least]
-        lowest = min(ratios, key=lambda key: ratios[key])
-        claim = f"at least {least:g} times faster than {peer}" if least > 1 else f"never behind {peer}"
-        measured = "missed in " + ", ".join(behind) if behind else f"least: {lowest} {ratios[lowest]:.1f} ×"
-        yield Verdict(f"every row {claim}", measured, not behind)
+        yield from judge_rows(results, "op", "every row", peer, least)
+
+
+def judge_rows(results: list[Result], kind: str, which: str, peer: str, least: float) -> Iterator[Verdict]:
+    """One verdict over all rows of a kind."""
+    ratios = {}
+    for result in results:
+        ours, theirs = result.median("gort"), result.median(peer)
+        if result.row.kind == kind and ours and theirs:
+            ratios[result.row.key] = theirs / ours
+    if not ratios:
+        return
+    behind = [f"{key} {value:.2f} ×" for key, value in ratios.items() if value < least]
+    lowest = min(ratios, key=lambda key: ratios[key])
+    claim = f"at least {least:g} times faster than {peer}" if least > 1 else f"never behind {peer}"
+    measured = "missed in " + ", ".join(behind) if behind else f"least: {lowest} {ratios[lowest]:.1f} ×"
+    yield Verdict(f"{which} {claim}", measured, not behind)
+
+
+def judge_lines(results: list[Result]) -> Iterator[Verdict]:
+    for result in results:
+        if result.row.key == "lines-10" and (ours := result.median("gort")):
+            yield Verdict(f"lines-10: under {SHORT_LINE_NS:g} ns", f"{ours:.0f} ns", ours < SHORT_LINE_NS)
+    for peer in LINES_BEFORE:
+        yield from judge_rows(results, "lines", "lines of every length:", peer, 1.0)
 
 
 def judge_sizes(by_key: dict[str, Result]) -> Iterator[Verdict]:

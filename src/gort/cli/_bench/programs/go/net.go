@@ -40,6 +40,50 @@ func serve(args []string) {
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 
+// lines: a line with its end from a TCP connection; its text as a string, as the other peers give an object for each.
+func lines(n, length int) time.Duration {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		fail(err.Error())
+	}
+	writer, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		fail(err.Error())
+	}
+	conn, err := listener.Accept()
+	if err != nil {
+		fail(err.Error())
+	}
+	listener.Close()
+	perBlock := max(1, (1<<18)/length)
+	block := []byte(strings.Repeat(strings.Repeat("x", length-1)+"\n", perBlock))
+	go func() {
+		defer writer.Close()
+		for sent := 0; sent < n; sent += perBlock {
+			if _, err := writer.Write(block); err != nil {
+				return
+			}
+		}
+	}()
+	reader := bufio.NewReaderSize(conn, 65536)
+	size := 0
+	start := time.Now()
+	for range n {
+		line, err := reader.ReadString('\n')
+		if err != nil {
+			fail(err.Error())
+		}
+		size += len(line)
+	}
+	took := time.Since(start)
+	if size != n*length {
+		fail("lines lost bytes")
+	}
+	_, _ = io.Copy(io.Discard, reader) // what the last block has beyond n lines
+	conn.Close()
+	return took
+}
+
 func serveEcho(listener net.Listener) {
 	for {
 		conn, err := listener.Accept()

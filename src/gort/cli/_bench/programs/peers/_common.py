@@ -24,6 +24,8 @@ MAX_RUNS = 1000
 BATCH = 1000  # goroutines (tasks, greenlets, …) started at once in `spawn`
 YIELDERS = 10  # in `yield` and `mutex`
 CAPACITY = 128  # of the buffered channels
+BLOCK = 1 << 18  # bytes that the writer of `lines` sends at a time
+LINES = (10, 100, 1000, 10000, 65536)  # bytes of a line with its end, in `lines`
 
 Workload = Callable[[int], float]
 
@@ -34,6 +36,12 @@ def warm_up(name: str, n: int) -> int:
     if name == "skynet":
         return max(n // 10, 10)
     return max(n // 20, 100)
+
+
+def block_of_lines(length: int, n: int) -> tuple[bytes, int]:
+    """What the writer of `lines` sends again and again, some hundred KB, and how often for n lines or a few more."""
+    lines = max(1, BLOCK // length)
+    return (b"x" * (length - 1) + b"\n") * lines, -(-n // lines)
 
 
 def resident() -> int:

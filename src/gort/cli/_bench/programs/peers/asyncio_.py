@@ -6,6 +6,7 @@ Chosen by measuring the ways a user would write each, and keeping the fastest:
 - select: asyncio has no select. A task per queue that forwards into one queue is several times faster than
   `asyncio.wait(…, FIRST_COMPLETED)` on a getter per queue; it prefetches an item, which select does not.
 - skynet: results returned by tasks, not sent over queues, which would cost more.
+- lines: `StreamReader.readline`, as fast as `async for line in reader`; the writer drains after each block.
 - timers: `loop.call_later` and `TimerHandle.cancel`.
 """
 
@@ -19,7 +20,7 @@ from collections.abc import Callable, Coroutine
 from time import perf_counter_ns as now
 from typing import Any, NoReturn
 
-from _common import BATCH, CAPACITY, YIELDERS, check, memory_is, resident, run
+from _common import BATCH, BLOCK, CAPACITY, LINES, YIELDERS, block_of_lines, check, memory_is, resident, run
 
 sleep = asyncio.sleep
 
@@ -123,6 +124,33 @@ async def fan_in(n: int, k: int) -> float:
     check(total == k * per * (per - 1) // 2, "select lost items")
     for task in tasks:
         await task
+    return took
+
+
+async def lines(n: int, length: int) -> float:
+    accepted: asyncio.Queue[asyncio.StreamReader] = asyncio.Queue()
+    server = await asyncio.start_server(lambda r, w: accepted.put_nowait(r), "127.0.0.1", 0)
+    _, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+    reader = await accepted.get()
+    server.close()
+    block, times = block_of_lines(length, n)
+
+    async def write() -> None:
+        for _ in range(times):
+            writer.write(block)
+            await writer.drain()
+        writer.close()
+
+    task = asyncio.create_task(write())
+    size = 0
+    start = now()
+    for _ in range(n):
+        size += len(await reader.readline())
+    took = now() - start
+    check(size == n * length, "lines lost bytes")
+    while await reader.read(BLOCK):
+        pass  # what the last block has beyond n lines
+    await task
     return took
 
 
@@ -279,6 +307,7 @@ WORKLOADS: dict[str, Callable[[int], Coroutine[Any, Any, float]]] = {
     "select-2": lambda n: fan_in(n, 2),
     "select-4": lambda n: fan_in(n, 4),
     "select-16": lambda n: fan_in(n, 16),
+    **{f"lines-{length}": (lambda n, length=length: lines(n, length)) for length in LINES},
     "mutex": mutex,
     "timers": timers,
     "sleepers": sleepers,

@@ -12,7 +12,19 @@ from collections.abc import Callable, Coroutine
 from time import perf_counter_ns as now
 from typing import Any, NoReturn
 
-from _common import BATCH, CAPACITY, YIELDERS, Workload, check, memory_is, missing, resident, run
+from _common import (
+    BATCH,
+    CAPACITY,
+    LINES,
+    YIELDERS,
+    Workload,
+    block_of_lines,
+    check,
+    memory_is,
+    missing,
+    resident,
+    run,
+)
 
 try:
     import gort
@@ -138,6 +150,35 @@ async def fan_in(n: int, k: int) -> float:
             total += v
     took = now() - start
     check(total == k * per * (per - 1) // 2, "select lost items")
+    return took
+
+
+async def lines(n: int, length: int) -> float:
+    listener = await gort.net.listen("tcp", "127.0.0.1:0")
+    writer = await gort.net.dial("tcp", str(listener.addr))
+    reader = await listener.accept()
+    listener.close()
+    block, times = block_of_lines(length, n)
+
+    async def write() -> None:
+        for _ in range(times):
+            await writer.write(block)
+        writer.close()
+
+    go(write)
+    got = 0
+    size = 0
+    start = now()
+    async for line in reader.lines():
+        size += len(line)
+        got += 1
+        if got == n:
+            break
+    took = now() - start
+    check(size == n * length, "lines lost bytes")
+    while await reader.read():
+        pass  # what the last block has beyond n lines
+    reader.close()
     return took
 
 
@@ -275,12 +316,6 @@ async def serve(handler: Callable[[Any], Coroutine[Any, Any, None]]) -> None:
     await gort.blocking(sys.stdin.read)
 
 
-def has_net() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("gort.net") is not None
-
-
 def number(name: str) -> tuple[int, ...]:
     """The 16 of `select-16`: the second argument of those workloads that have one."""
     tail = name.rpartition("-")[2]
@@ -290,6 +325,12 @@ def number(name: str) -> tuple[int, ...]:
 def in_gort(name: str, function: Callable[..., Coroutine[Any, Any, float]]) -> Workload:
     more = number(name)
     return lambda n: gort.run(function, n, *more, procs=PROCS)
+
+
+def has_net() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("gort.net") is not None
 
 
 WORKLOADS: dict[str, Callable[..., Coroutine[Any, Any, float]]] = {
@@ -302,6 +343,7 @@ WORKLOADS: dict[str, Callable[..., Coroutine[Any, Any, float]]] = {
     "select-2": fan_in,
     "select-4": fan_in,
     "select-16": fan_in,
+    **{f"lines-{length}": lines for length in (LINES if has_net() else ())},
     "mutex": mutex,
     "timers": timers,
     "sleepers": sleepers,

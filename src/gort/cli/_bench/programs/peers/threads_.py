@@ -6,6 +6,7 @@
   the work is less, which is to the threads' advantage.
 - select: a thread per queue that forwards into one queue. The job needs queues that make the sender wait, so
   these are `queue.Queue(1)`: SimpleQueue has no bound.
+- lines: `socket.makefile("rb")`, whose buffer is C's.
 - spawn-scale, timers, sleepers, skynet and memory need 10^5 threads or more and are left out.
 """
 
@@ -13,13 +14,14 @@ from __future__ import annotations
 
 import itertools
 import platform
+import socket
 import sys
 import time
 from queue import Queue, SimpleQueue
 from threading import Lock, Thread
 from time import perf_counter_ns as now
 
-from _common import BATCH, YIELDERS, check, run
+from _common import BATCH, LINES, YIELDERS, block_of_lines, check, run
 
 sleep = time.sleep
 
@@ -129,6 +131,32 @@ def fan_in(n: int, k: int) -> float:
     return took
 
 
+def lines(n: int, length: int) -> float:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        writer = socket.create_connection(listener.getsockname())
+        reader, _ = listener.accept()
+    block, times = block_of_lines(length, n)
+
+    def write() -> None:
+        for _ in range(times):
+            writer.sendall(block)
+        writer.close()
+
+    thread = Thread(target=write)
+    with reader, reader.makefile("rb", buffering=65536) as file:
+        thread.start()
+        size = 0
+        start = now()
+        for _ in range(n):
+            size += len(file.readline())
+        took = now() - start
+        check(size == n * length, "lines lost bytes")
+        while file.read(65536):
+            pass  # what the last block has beyond n lines
+    thread.join()
+    return took
+
+
 def mutex(n: int) -> float:
     lock = Lock()
     count = 0
@@ -163,6 +191,7 @@ if __name__ == "__main__":
             "select-4": lambda n: fan_in(n, 4),
             "select-16": lambda n: fan_in(n, 16),
             "mutex": mutex,
+            **{f"lines-{length}": (lambda n, length=length: lines(n, length)) for length in LINES},
         },
         notes={
             "pipeline": "SimpleQueue has no bound",

@@ -3,6 +3,8 @@
 - yield: `trio.lowlevel.checkpoint()`, which is what `trio.sleep(0)` does, less its argument checks.
 - ping-pong, select: memory channels with a buffer of 0 are trio's rendezvous; select is a task per channel
   that forwards into one channel, since trio has no select.
+- lines: trio has no reader of lines; this is the one that its documentation leaves to the user, over a bytearray that is
+  searched from where the last search ended.
 - skynet: children append to a list of their parent's, which costs less than a channel per node.
 - timers are left out: a cancel scope's deadline lasts as long as its block, so 10^5 of them cannot be pending
   in one task.
@@ -17,7 +19,7 @@ from functools import partial
 from time import perf_counter_ns as now
 from typing import Any, NoReturn
 
-from _common import BATCH, CAPACITY, YIELDERS, check, memory_is, missing, resident, run
+from _common import BATCH, CAPACITY, LINES, YIELDERS, block_of_lines, check, memory_is, missing, resident, run
 
 try:
     import trio
@@ -127,6 +129,53 @@ async def fan_in(n: int, k: int) -> float:
             total += await merged_out.receive()
         took = now() - start
     check(total == k * per * (per - 1) // 2, "select lost items")
+    return took
+
+
+class LineReader:
+    """Lines of a stream."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.stream = stream
+        self.buffer = bytearray()
+
+    async def readline(self) -> bytearray:
+        """The next line with its end."""
+        searched = 0
+        while (end := self.buffer.find(b"\n", searched) + 1) == 0:
+            searched = len(self.buffer)
+            data = await self.stream.receive_some(65536)
+            check(bool(data), "the stream ended early")
+            self.buffer += data
+        line = self.buffer[:end]
+        del self.buffer[:end]
+        return line
+
+
+async def lines(n: int, length: int) -> float:
+    listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
+    writer = await trio.open_tcp_stream(*listener.socket.getsockname()[:2])
+    stream = await listener.accept()
+    await listener.aclose()
+    block, times = block_of_lines(length, n)
+
+    async def write() -> None:
+        for _ in range(times):
+            await writer.send_all(block)
+        await writer.aclose()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(write)
+        reader = LineReader(stream)
+        size = 0
+        start = now()
+        for _ in range(n):
+            size += len(await reader.readline())
+        took = now() - start
+        check(size == n * length, "lines lost bytes")
+        while await stream.receive_some(65536):
+            pass  # what the last block has beyond n lines
+        await stream.aclose()
     return took
 
 
@@ -240,6 +289,7 @@ WORKLOADS: dict[str, Callable[[int], Coroutine[Any, Any, float]]] = {
     "select-2": lambda n: fan_in(n, 2),
     "select-4": lambda n: fan_in(n, 4),
     "select-16": lambda n: fan_in(n, 16),
+    **{f"lines-{length}": (lambda n, length=length: lines(n, length)) for length in LINES},
     "mutex": mutex,
     "sleepers": sleepers,
     "skynet": skynet,
