@@ -120,14 +120,10 @@ class Reader(Compound, Shared):
 
     def __init__(self, source: Source | _Filled) -> None:
         stream = source if isinstance(source, Compound) else _Buffer(source)
-        self.source = source
+        self.source: Source | _Filled = source
         # The methods on which all others are built are the stream's own: a call less for each line.
-        self.read = stream.read  # type: ignore[method-assign]
-        self.readinto = stream.readinto  # type: ignore[method-assign]
-        self.push = stream.push  # type: ignore[method-assign]
-        self.held = stream.held  # type: ignore[method-assign]
-        self.skip = stream.skip  # type: ignore[method-assign]
-        self.take_until = stream.take_until  # type: ignore[method-assign]
+        for name in ("read", "readinto", "push", "held", "skip", "take_until"):
+            vars(self)[name] = getattr(stream, name)
 
     def __repr__(self) -> str:
         return f"<gort.bufio.Reader of {self.source!r}>"
@@ -207,11 +203,11 @@ class Scanner(Shared):
         if limit < 1:
             raise ValueError(f"limit is a number of bytes, not {limit}")
         stream = source if isinstance(source, Compound) else Reader(source)
-        self.source = source
+        self.source: Source | _Filled = source
         self.limit: int = limit
         self._stream: Compound = stream
         self._split = split
-        self._until = b"\n" if split is scan_lines else split if isinstance(split, bytes) else b""
+        self._until: bytes = b"\n" if split is scan_lines else split if isinstance(split, bytes) else b""
         self._at_end = False
         self._empty = 0  # tokens in a row for which nothing was taken
 
@@ -298,7 +294,7 @@ class Writer(Shared):
     def __init__(self, stream: Sink, size: int = WRITE_SIZE) -> None:
         if size < 1:
             raise ValueError(f"size is a number of bytes, not {size}")
-        self.stream = stream
+        self.stream: Sink = stream
         self.size: int = size
         self._buf = bytearray()
         self._busy = False  # a goroutine is writing to the stream
