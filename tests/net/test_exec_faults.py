@@ -260,3 +260,96 @@ def test_n6_without_pidfd_a_thread_waits(run: Any, monkeypatch: Any, ignored: bo
             assert await cmd.wait() == -signal.SIGKILL
 
     run(main)
+
+
+# A program that says in the file "$0" that it is ready, and ends with the status "$1" when it is told to.
+OBEDIENT = 'trap "exit $1" TERM; : > "$0"; while :; do sleep 0.01; done'
+
+
+async def cancelled_run(file: Path, status: int, cancel: Any, script: str = OBEDIENT, **options: Any) -> Any:
+    """Runs a program, and ends its context once it is ready; what run gives or raises."""
+    ctx, end = gort.context.with_cancel(gort.context.background())
+
+    async def go() -> Any:
+        return await gort.exec.run("sh", "-c", script, file, str(status), ctx=ctx, cancel=cancel, **options)
+
+    out = go_result(go)
+    await until(file.exists)
+    end()
+    result = await out.recv()
+    file.unlink()
+    return result
+
+
+def test_cancel_asks_in_the_place_of_the_kill(run: Any, tmp_path: Path) -> None:
+    """What real Go does is in tests/fidelity; here is what Python adds."""
+    file = tmp_path / "ready"
+    called: list[Any] = []
+
+    async def ask(cmd: Any) -> None:
+        called.append(cmd)
+        await gort.sleep(0)
+        cmd.terminate()
+
+    def fail(cmd: Any) -> None:
+        cmd.terminate()
+        raise ValueError("no such thing")
+
+    async def main() -> None:
+        assert isinstance(await cancelled_run(file, 0, gort.exec.Cmd.terminate), gort.context.Canceled)
+        assert isinstance(await cancelled_run(file, 0, ask), gort.context.Canceled)
+        assert [type(cmd) for cmd in called] == [gort.exec.Cmd]
+        failed = await cancelled_run(file, 3, ask)
+        assert isinstance(failed, gort.exec.ExitError)
+        assert failed.returncode == 3
+        assert isinstance(failed.__cause__, gort.context.Canceled)
+        assert await cancelled_run(file, 3, ask, check=False) == (3, b"", b"")
+        for status in (0, 3):
+            result = await cancelled_run(file, status, fail, check=False)
+            assert isinstance(result, ValueError)
+        failed = await cancelled_run(file, 3, fail)
+        assert isinstance(failed, gort.exec.ExitError)
+        assert isinstance(failed.__cause__, ValueError)
+        with pytest.raises(TypeError, match="cancel is a function of the Cmd"):
+            await gort.exec.run("true", cancel="terminate")  # type: ignore[call-overload]
+
+    run(main)
+
+
+@pytest.mark.parametrize("cancel", [None, lambda cmd: None, lambda cmd: gort.sleep(1000)])
+def test_who_takes_no_notice_is_killed_after_wait_delay(run: Any, grandchild: Path, cancel: Any) -> None:
+    """With the group that it leads, and even while cancel itself waits for something."""
+    stubborn = "trap '' TERM; " + HOLDER + "wait"
+
+    async def main() -> None:
+        ctx, end = gort.context.with_cancel(gort.context.background())
+
+        async def go() -> Any:
+            options: dict[str, Any] = {"ctx": ctx, "cancel": cancel, "wait_delay": 0.05, "process_group": 0}
+            return await gort.exec.run("sh", "-c", stubborn, grandchild, **options)
+
+        out = go_result(go)
+        await until(grandchild.exists)
+        end()
+        assert isinstance(await out.recv(), gort.context.Canceled)
+        assert settles(lambda: not alive(int(grandchild.read_text())))
+
+    run(main)
+
+
+def test_cancel_may_end_the_input(run: Any, tmp_path: Path) -> None:
+    """The program is stopped while its input is being written; then it reads what is there, and ends well."""
+
+    async def end_input(cmd: Any) -> None:
+        await until(lambda: Path(f"/proc/{cmd.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+        cmd.stdin.close()
+        cmd.signal(signal.SIGCONT)
+
+    async def main() -> None:
+        script = ': > "$0"; kill -STOP $$; cat > /dev/null'
+        file = tmp_path / "ready"
+        assert isinstance(
+            await cancelled_run(file, 0, end_input, script, input=b"x" * (1 << 20)), gort.context.Canceled
+        )
+
+    run(main)

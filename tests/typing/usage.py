@@ -274,6 +274,8 @@ async def processes_and_files() -> None:
     )
     assert_type(await processes.output("git", "status", text=True, wait_delay=1.0), str)
     assert_type(await processes.run("cat", input="x", encoding="utf-8"), tuple[int, str | None, str | None])
+    await processes.run("cat", ctx=context.background(), cancel=processes.Cmd.terminate, wait_delay=5.0)
+    await processes.output("cat", ctx=context.background(), cancel=None)
     first = await processes.start("cat", stdout=processes.PIPE, process_group=0)
     await processes.start("sort", stdin=first.stdout)
     first.kill(group=True)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from _collections_abc import Mapping
+from _collections_abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
+from gort._runtime.poll.neterrors import Closed
 from gort._runtime.sched.blocking import blocking
 from gort._runtime.sched.timers import sleep
 from gort._start.hints import Buffer
@@ -96,6 +97,15 @@ class Cmd:
         self._process.reap_blocking()
 
 
+def kill(cmd: Cmd) -> None:
+    """Ends the process at once, and its process group if it leads one."""
+    cmd._process.end()
+
+
+# What is done when a context ends: a function of the Cmd, which may be async; None: nothing.
+Cancel: TypeAlias = Callable[[Cmd], object] | None
+
+
 class Talk:
     """Feeds a process and collects what it says, until the pipes end, or until it is enough."""
 
@@ -103,6 +113,8 @@ class Talk:
         self.cmd: Cmd = cmd
         self.collected: dict[str, bytearray] = {}
         self.killed: Exception | None = None  # why the context has ended, where that was what killed the process
+        self.asked: Exception | None = None  # the same, where the process was asked to end instead
+        self.refused: Exception | None = None  # what asking it has raised
         self.cut: bool = False  # the pipes were left before their end
         self._open = 0  # talkers that have not come to their end
 
@@ -110,17 +122,20 @@ class Talk:
         """What came from "stdout" or "stderr"; None where that is no pipe."""
         return bytes(self.collected[name]) if name in self.collected else None
 
-    async def hold(self, data: Buffer | None, ctx: Context | None, wait_delay: float | None) -> None:
+    async def hold(
+        self, data: Buffer | None, ctx: Context | None, wait_delay: float | None, cancel: Cancel = kill
+    ) -> None:
         """Talks to the process; returns when the pipes are at their end and, if somebody watches it, the process too.
 
-        ctx: its end kills the process (and its group).  What others have of the pipes is of no interest then.
-        wait_delay: how long the pipes may stay open after the end of the process."""
+        ctx: `cancel` is called at its end.  What others have of the pipes is of no interest when the process has been
+        killed.  wait_delay: how long the process may go on after the end of ctx, and the pipes stay open after that or
+        after the end of the process, whichever comes first."""
         try:
             async with Group() as watchers:
                 async with Group() as talkers:
                     self._start(talkers, data)
                     if ctx is not None:
-                        watchers.go(self._kill, ctx, talkers)
+                        watchers.go(self._watch, ctx, cancel, wait_delay, talkers, watchers)
                     if wait_delay is not None:
                         watchers.go(self._leave, wait_delay, talkers)
                 if ctx is not None or wait_delay is not None:
@@ -152,6 +167,8 @@ class Talk:
                 await pipe.write(data)
         except (BrokenPipeError, ConnectionResetError):
             pass  # it does not want more
+        except Closed:
+            pass  # `cancel` has closed it
         finally:
             pipe.close()
         self._open -= 1
@@ -170,13 +187,47 @@ class Talk:
                 except BlockingIOError:
                     pass  # it is empty
 
-    async def _kill(self, ctx: Context, talkers: Group) -> None:
-        """Ends the process when ctx ends."""
+    async def _watch(self, ctx: Context, cancel: Cancel, delay: float | None, talkers: Group, watchers: Group) -> None:
+        """Ends the process when ctx ends, or asks it to end."""
         await ctx.done().recv_ok()
-        if not self.cmd.done:
-            self.killed = ctx.err()
-            self.cmd._process.end()
+        why = ctx.err()
+        if self.cmd.done:
+            return
+        if cancel is kill:
+            self._kill(why, talkers)
+            return
+        if self.cmd._process.over():
+            return  # its status is all that counts, and wait_delay limits the wait for the pipes
+        if delay is not None:
+            watchers.go(self._lose_patience, why, delay, talkers)
+        if cancel is None:
+            return
+        self.asked = why
+        said: object = None
+        try:
+            said = cancel(self.cmd)
+            if isinstance(said, Awaitable):
+                said = await said
+        except ProcessLookupError:
+            said = False
+        except Exception as e:
+            self.refused = e  # run raises it, when it knows what the process makes of all this
+        if said is False:
+            self.asked = None  # it had ended before
+
+    async def _lose_patience(self, why: Exception | None, delay: float, talkers: Group) -> None:
+        """Kills the process `delay` seconds after the end of the context; if it has ended, leaves the pipes."""
+        await sleep(delay)
+        if self.cmd._process.over():
+            self.cut = True
             talkers.cancel()
+        else:
+            self._kill(why, talkers)
+
+    def _kill(self, why: Exception | None, talkers: Group) -> None:
+        self.killed = why
+        self.cmd._process.end()
+        talkers.cancel()
 
     async def _leave(self, delay: float, talkers: Group) -> None:
         """Leaves the pipes `delay` seconds after the end of the process."""

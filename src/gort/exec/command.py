@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from gort._start.hints import Buffer
 from gort.context import Context
-from gort.exec.cmd import Path, Talk, check_input, start
+from gort.exec.cmd import Cancel, Path, Talk, check_input, kill, start
 from gort.exec.errors import ExitError, WaitDelayExceeded
 from gort.exec.pipe import File
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         stderr: File = subprocess.PIPE,
         ctx: Context | None = None,
         check: bool = True,
+        cancel: Cancel = kill,
         wait_delay: float | None = None,
         text: Literal[False] = False,
         encoding: None = None,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         stderr: File = subprocess.PIPE,
         ctx: Context | None = None,
         check: bool = True,
+        cancel: Cancel = kill,
         wait_delay: float | None = None,
         text: Literal[True],
         encoding: str | None = None,
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
         stderr: File = subprocess.PIPE,
         ctx: Context | None = None,
         check: bool = True,
+        cancel: Cancel = kill,
         wait_delay: float | None = None,
         text: bool = True,
         encoding: str,
@@ -72,6 +75,7 @@ async def run(
     stderr: File = subprocess.PIPE,
     ctx: Context | None = None,
     check: bool = True,
+    cancel: Cancel = kill,
     wait_delay: float | None = None,
     text: bool = False,
     encoding: str | None = None,
@@ -82,11 +86,23 @@ async def run(
 
     ctx: a gort.context whose end kills the process, as in Go's CommandContext; its error is raised then, at once, even if
     others still hold the pipes.  A cancellation kills it too.  With process_group=0 the process gets a process group of
-    its own, and all of that is killed.  wait_delay: how many seconds others may hold the pipes after the end of the
-    process; None: for ever.  text, encoding, errors: input and output are str, as in subprocess.
+    its own, and all of that is killed.
+
+    cancel: called with the Cmd at the end of ctx instead of that, as Cmd.Cancel of Go; it may be async.
+    `cancel=Cmd.terminate` asks the process to end.  None does nothing.  Then run goes on until the process ends and its
+    pipes do.  It raises ctx's error if the process ends well, as its work was cut short; ExitError, whose cause that is,
+    if it fails.  Where cancel returns False or raises ProcessLookupError, the process had ended before, and the status is
+    all that counts.  What else it raises, run raises, or gives ExitError as its cause.
+
+    wait_delay: how many seconds the process may go on after the end of ctx before it is killed after all (ctx's error is
+    raised then), and others may hold the pipes after that or after the end of the process; None: for ever.
+
+    text, encoding, errors: input and output are str, as in subprocess.
 
     Raises ExitError for another status than 0, unless check=False; WaitDelayExceeded; ChildProcessError where the system
     has kept no status; what start raises.  A context that has ended already starts nothing."""
+    if cancel is not None and not callable(cancel):
+        raise TypeError(f"cancel is a function of the Cmd, such as Cmd.terminate, or None, not {cancel!r}")
     mode = Mode(text or bool(options.pop("universal_newlines", False)), encoding, errors)
     data = mode.encode(input)
     if ctx is not None and (over := ctx.err()) is not None:
@@ -95,13 +111,17 @@ async def run(
     cmd = await start(program, *args, stdin=stdin, stdout=stdout, stderr=stderr, **options)
     talk = Talk(cmd)
     async with cmd:
-        await talk.hold(data, ctx, wait_delay)
+        await talk.hold(data, ctx, wait_delay, cancel)
         if talk.killed is not None:
             raise talk.killed
         status = await cmd.wait()
     out, err = mode.decode(talk.got("stdout")), mode.decode(talk.got("stderr"))
     if check and status != 0:
-        raise ExitError((program, *args), status, out, err)
+        raise ExitError((program, *args), status, out, err) from talk.refused or talk.asked
+    if talk.refused is not None:
+        raise talk.refused
+    if talk.asked is not None and status == 0:
+        raise talk.asked
     if talk.cut:
         assert wait_delay is not None
         raise WaitDelayExceeded((program, *args), wait_delay, out, err)

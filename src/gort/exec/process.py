@@ -64,6 +64,16 @@ class Process:
         """Kills the process, and its group if it leads one."""
         self.signal(signal.SIGKILL, self.leads)
 
+    def over(self) -> bool:
+        """Whether it has ended, its status taken or not."""
+        with self._lock:
+            if self.ended:
+                return True
+            try:
+                return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+            except ChildProcessError:
+                return True
+
     async def exited(self) -> None:
         """Waits for its end without taking the status: until then its number, and its group's, are not free."""
         if self.ended:
