@@ -46,8 +46,27 @@ class Http:
     async def next_event(self) -> Any:
         """The next event of the protocol that the peer sends."""
         while (event := self.h11.next_event()) is h11.NEED_DATA:
-            self.h11.receive_data(await self.conn.read())
+            self.receive(await self.conn.read())
         return event
+
+    def receive(self, data: bytes) -> None:
+        """Gives h11 what the peer has sent.  It takes an empty line before a request for an empty request, but those are
+        to be passed over (RFC 9112, section 2.2)."""
+        if data and self.h11.their_state is h11.IDLE and not self.h11.trailing_data[0]:
+            data = data.lstrip(b"\r\n")
+            if not data:
+                return  # nothing would mean the end of the stream
+        self.h11.receive_data(data)
+
+    def start_next_cycle(self) -> None:
+        """Begins with the next request, of which a part may be there already."""
+        self.h11.start_next_cycle()
+        rest, ended = self.h11.trailing_data
+        if rest.startswith((b"\r", b"\n")):
+            self.h11 = h11.Connection(h11.SERVER)
+            self.receive(rest)
+            if ended:
+                self.receive(b"")
 
     async def send(self, *events: Any) -> None:
         """Sends several events with one write."""
@@ -56,7 +75,8 @@ class Http:
     def response(self, status: int, *headers: tuple[str, str]) -> Any:
         """The head of a response."""
         last = [("Connection", "close")] if self.close else []
-        return h11.Response(status_code=status, headers=[*headers, *last])
+        date = ("Date", email.utils.formatdate(usegmt=True))
+        return h11.Response(status_code=status, headers=[date, *headers, *last])
 
 
 class Refused(Exception):
@@ -66,6 +86,14 @@ class Refused(Exception):
         super().__init__(text)
         self.status = status
         self.headers = headers
+
+
+# A host and perhaps a port, as RFC 9110, section 7.2, and RFC 3986, section 3.2.2, have it.
+HOST = re.compile(
+    rb"""(?: \[ (?: [0-9A-Fa-f:.]+ | v[0-9A-Fa-f]+ \. [-\w.~!$&'()*+,;=:]+ ) \]
+           | (?: [-\w.~!$&'()*+,;=] | %[0-9A-Fa-f]{2} )* ) (?: :[0-9]* )?""",
+    re.VERBOSE,
+)
 
 
 def path_of(target: bytes) -> str:
@@ -201,6 +229,11 @@ async def one_request(http: Http, root: str) -> bool:
     if type(request) is not h11.Request:
         return False  # the client is done
     names = {name for name, _ in request.headers}
+    if not request.http_version.startswith(b"1."):
+        raise h11.RemoteProtocolError("only HTTP/1", error_status_hint=505)
+    host = next((value for name, value in request.headers if name == b"host"), b"")
+    if not HOST.fullmatch(host):
+        raise h11.RemoteProtocolError("this Host is none", error_status_hint=400)  # RFC 9112, section 3.2
     if b"transfer-encoding" in names and (b"content-length" in names or request.http_version < b"1.1"):
         http.close = True  # somebody between us may see another end of this request: RFC 9112, section 6.1
     try:
@@ -217,7 +250,7 @@ async def one_request(http: Http, root: str) -> bool:
     except Refused as e:
         await plain(http, e.status, str(e), request, *e.headers)
     if http.h11.our_state is h11.DONE and http.h11.their_state is h11.DONE:
-        http.h11.start_next_cycle()
+        http.start_next_cycle()
         return True
     return False
 
@@ -234,7 +267,7 @@ async def serve_client(conn: net.Conn, root: str) -> None:
             if http.h11.our_state in (h11.IDLE, h11.SEND_RESPONSE):
                 http.close = True
                 try:
-                    await plain(http, e.error_status_hint, str(e), None)
+                    await plain(http, status_of(http, e), str(e), None)
                     await linger(conn)
                 except OSError:
                     pass  # it has not waited for the answer
@@ -242,6 +275,15 @@ async def serve_client(conn: net.Conn, root: str) -> None:
             pass  # the client went away, or sent or read nothing for too long
         except Exception:
             traceback.print_exc()  # a mistake of ours must not end the others' connections: net/http recovers too
+
+
+def status_of(http: Http, error: h11.RemoteProtocolError) -> int:
+    """The status of the answer to what is no request."""
+    if error.error_status_hint == 431 and http.h11.our_state is h11.IDLE:
+        rest, _ = http.h11.trailing_data
+        return 431 if b"\n" in rest.lstrip(b"\r\n") else 414  # RFC 9112, section 3: the target is too long
+    # h11 says 501 to every transfer coding but chunked. It must be 400 where chunked is not the last one: section 6.3.
+    return 400 if error.error_status_hint == 501 else error.error_status_hint
 
 
 async def linger(conn: net.Conn) -> None:
