@@ -41,7 +41,6 @@ XRAY: list[list[str]] = [
 ]
 ROOMS = {room: floor for floors in (FLOORS, XRAY) for floor, rooms in enumerate(floors) for room in rooms}
 LONG = {
-    "_runtime/sched/proc.py": 700,  # one loop and its parts, compiled as one unit
     "_runtime/core/runtime2.py": 680,  # structures that refer to each other, with what guards each field
     "xray/layout/known_layouts.py": 5000,  # a table, written by a program
 }

@@ -17,7 +17,7 @@ import gort.sync  # noqa: F401  (netpoll and rwmutex are imported with these)
 from gort import sync
 from gort._runtime.core import handoff, runtime2
 from gort._runtime.poll import netpoll, polldesc
-from gort._runtime.sched import proc, timers
+from gort._runtime.sched import findrunnable, proc, timers
 from gort._runtime.wait import chan, rwmutex, select, sema, timechan
 from gort._runtime.watch import sysmon
 
@@ -69,7 +69,7 @@ BUGS = {
             ("ping_pong", "select_meets_select"),
         ),
         Bug(
-            "no_second_look", proc, "findrunnable_slow",
+            "no_second_look", findrunnable, "findrunnable_slow",
             "found = p2.runqhead is not None or p2.runnext is not None", "found = False",
             ("last_look", "last_look_again"),
         ),
@@ -109,7 +109,7 @@ BUGS = {
             ("cancel_or_send",),
         ),
         Bug(
-            "poller_does_not_look_again", proc, "poll",
+            "poller_does_not_look_again", findrunnable, "poll",
             "    if again != 0 and (until == 0 or again < until):\n", "    if False:\n",
             ("earlier_timer",),
         ),
@@ -146,7 +146,7 @@ BUGS = {
             ("foreign_send",),
         ),
         Bug(
-            "poller_sleeps_longer_than_announced", proc, "poll",
+            "poller_sleeps_longer_than_announced", findrunnable, "poll",
             "    if again != 0 and (until == 0 or again < until):\n", "    if True:\n",
             ("reset_timer",),
         ),
@@ -161,7 +161,7 @@ BUGS = {
             ("stop_func_timer",),
         ),
         Bug(
-            "spins_asleep", proc, "findrunnable",
+            "spins_asleep", findrunnable, "findrunnable",
             "            if m.spinning:\n", "            if False:\n",
             ("world_stops",),
         ),

@@ -1,6 +1,6 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
 """Run queues: each P's own and the global one.  Follows runqput, runqget, runqsteal, globrunqput and globrunqget in
-Go's runtime/proc.go.  What does not live here: who looks into which queue, and when (findrunnable in proc.py).
+Go's runtime/proc.go.  What does not live here: who looks into which queue, and when (findrunnable.py).
 
 Queues are intrusive lists through G.schedlink.  A P's queue holds at most QUEUE_MAX goroutines beside runnext; when it
 is full, half of it moves to the global queue.

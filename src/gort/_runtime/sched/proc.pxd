@@ -1,18 +1,7 @@
 # proc.pxd: the C signatures and constants of proc.py, the scheduler's loop.
-from libc.stdint cimport int64_t, uint64_t
 from gort._runtime.core.runtime2 cimport G, M, P, Sched
 
-cdef enum:
-    CHECK_GLOBAL = 61
-    CHECK_NETPOLL = 30
-    LOOK_AT_SLICE = 1023
-
 cdef G schedule(M m)
-cdef bint slice_is_over(P p) noexcept
-cdef G findrunnable(M m)
-cdef G findrunnable_slow(M m, int64_t now)
-cdef G steal(M m, P p, int64_t now)
-cdef bint poll(M m)
 cdef int resetspinning(M m) except -1
 cdef inline int execute(M m, G g) except -1
 cdef inline int yielded(Sched s, G g) except -1
@@ -25,7 +14,6 @@ cdef int throw_in(M m, G g, object exc)
 cdef G schedule_locked(M m)
 cdef int startlockedm(M m, G g) except -1
 cpdef loop(M m)
-cdef uint64_t cheaprand(M m)
 cpdef in_context(G g, object fn)
 cdef unlink(G g)
 cpdef release_queues(Sched s)
