@@ -151,9 +151,19 @@ BUGS = {
             ("reset_timer",),
         ),
         Bug(
-            "waiter_woken_before_it_counts", handoff, "count_idle",
-            "    if g.readied:\n", "    if False:\n",
+            "waiter_woken_before_it_counts", handoff, "count_parked",
+            "    if g.parked:\n", "    if True:\n",
             ("plain_goroutine_waits_for_coroutine",),
+        ),
+        Bug(
+            "cancellation_not_passed_to_the_thread", handoff, "cancel",
+            "    elif standin is not None:\n", "    elif False:\n",
+            ("cancel_plain_wait", "cancel_blocking_wait"),
+        ),
+        Bug(
+            "cancellation_before_the_thread_parks_lost", handoff, "thread_park",
+            "    if g.cancelflag:\n", "    if False:\n",
+            ("cancel_plain_wait", "cancel_blocking_wait"),
         ),
         Bug(
             "stopped_as_it_fires", timechan.Timer, "set",

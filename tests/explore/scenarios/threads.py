@@ -446,6 +446,69 @@ def plain_goroutine_waits_for_coroutine() -> None:
     equal(gort.run(main, procs=1), 3)
 
 
+@scenario()
+def blocking_call_waits() -> None:
+    """gort.wait in gort.blocking: the thread has no P to give up, and takes none until the call is over."""
+
+    async def main() -> list[int]:
+        a, b = gort.Chan[int](), gort.Chan[int]()
+
+        def call() -> None:
+            gort.wait(b.send(gort.wait(a.recv()) + 1))
+
+        async def caller() -> None:
+            await gort.blocking(call)
+
+        async with gort.Group() as group:
+            group.go(caller)
+            await a.send(1)
+            return [await b.recv()]
+
+    equal(gort.run(main, procs=1), [2])
+
+
+def cancelled_waiter(blocking: bool) -> None:
+    async def main() -> None:
+        ch = gort.Chan[int]()
+        got: list[Any] = []
+        sent: list[bool] = []
+
+        def plain() -> None:
+            try:
+                got.append(gort.wait(ch.recv()))
+            except gort.Cancelled:
+                got.append("cancelled")
+                raise
+
+        async def caller() -> None:
+            await gort.blocking(plain)
+
+        async def sender() -> None:
+            sent.append(ch.try_send(7))
+
+        async with gort.Group() as group:
+            h = group.go(caller if blocking else plain)
+            await gort.gosched()
+            group.go(sender)
+            h.cancel()
+        # Cancelled before it had begun: it has not run at all.
+        assert got == [7] if sent == [True] else got in ([], ["cancelled"]), (got, sent)
+
+    gort.run(main, procs=2)
+
+
+@scenario()
+def cancel_plain_wait() -> None:
+    """A plain goroutine in gort.wait is cancelled while somebody sends to it: one of the two happens."""
+    cancelled_waiter(False)
+
+
+@scenario()
+def cancel_blocking_wait() -> None:
+    """The same in gort.blocking."""
+    cancelled_waiter(True)
+
+
 # ---- the end of everything ------------------------------------------------------------------------------------------
 
 

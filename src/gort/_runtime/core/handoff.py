@@ -91,7 +91,8 @@ def enqueue(g, next):
 
 
 def cancel(g, goid, exc):
-    """Cancels goroutine `goid` as a whole: dequeues it from what it waits for and raises exc at its await.
+    """Cancels goroutine `goid` as a whole: dequeues it from what it waits for and raises exc at its await, or in
+    gort.wait.
 
     A goroutine that is not waiting gets exc at its next operation.  Returns False when the goroutine has ended, so that
     g now has another number."""
@@ -113,14 +114,21 @@ def cancel_scope(scope, exc):
 
 
 def wake_cancelled(g):
-    """Wakes g if it waits and a cancellation is pending."""
+    """Wakes g if it waits, or its thread does in gort.wait, and a cancellation is pending."""
     op: Op = None
+    standin: G = None
+    exc: object = None
     g.lock()
-    if g.parked and g.cancelflag:
-        op = g.waitop
+    if g.cancelflag:
+        exc = g.cancelexc
+        standin = g.standin
+        if g.parked:
+            op = g.waitop
     g.unlock()
     if op is not None:
         deliver_cancel(g, op)
+    elif standin is not None:
+        cancel(standin, 0, exc)  # that thread then takes the cancellation of g itself
 
 
 def deliver_cancel(g, op):
@@ -514,7 +522,8 @@ def acquire_idle_p(s, m):
 
 
 def thread_g(s):
-    """Makes a G that represents the calling thread in wait queues: ready wakes its note and enqueues nothing."""
+    """Makes a G that represents the calling thread in wait queues: ready wakes its note and enqueues nothing.  It is
+    used for one operation, so a waker that comes late finds nobody's G."""
     g: G = G.__new__(G) if cython.compiled else G()
     g.thread = True
     g.system = True
@@ -524,8 +533,20 @@ def thread_g(s):
     return g
 
 
+def stand_in(g, w):
+    """Lets the thread_g w get the cancellations of the goroutine g, whose thread is about to wait; None: no longer.
+    Returns the thread_g that did before, for a wait in a signal handler that has interrupted another wait."""
+    before: G
+    g.lock()
+    before = g.standin
+    g.standin = w
+    g.unlock()
+    return before
+
+
 def thread_park(g, op):
-    """Marks the thread_g g as parked on op.  False when ready has come first: the thread must not sleep."""
+    """Marks the thread_g g as parked on op.  False when ready has come first: the thread must not sleep.  A cancellation
+    that has come first is delivered."""
     g.lock()
     if g.readied:
         g.readied = False
@@ -533,6 +554,10 @@ def thread_park(g, op):
         return False
     g.parked = True
     g.waitop = op
+    if g.cancelflag:
+        g.unlock()
+        deliver_cancel(g, op)
+        return True
     g.unlock()
     return True
 
@@ -542,32 +567,15 @@ def uncount(g):
     only later and the check could see it as idle until then."""
     s: Sched = g.sched
     s.lock()
-    g.readied = True  # a count_idle that comes after this must not count the thread
     if g.counted:
         g.counted = False
         s.nmidlelocked -= 1
     s.unlock()
 
 
-def count_idle(g):
-    """Counts g's thread as idle for the deadlock check, unless it has been woken already.  The thread waits inside the
-    runtime, without a P and without a time limit."""
-    s: Sched = g.sched
-    dead: cython.bint
-    s.lock()
-    if g.readied:
-        s.unlock()
-        return
-    g.counted = True
-    s.nmidlelocked += 1
-    dead = checkdead(s)
-    s.unlock()
-    if dead:
-        found_dead(s)
-
-
 def count_parked(g):
-    """count_idle for a thread_g that has parked.  If ready has come since the park it counts nothing, because nobody
+    """Counts the thread of g, a thread_g that has parked, as idle for the deadlock check.  The thread waits inside the
+    runtime, without a P and without a time limit.  If ready has come since the park it counts nothing, because nobody
     would uncount it."""
     s: Sched = g.sched
     dead: cython.bint = False

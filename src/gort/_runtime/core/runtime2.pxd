@@ -86,6 +86,7 @@ cdef class G:
     cdef public Scope scope
     cdef public bint cancelflag
     cdef public object cancelexc
+    cdef public G standin
     cdef public int status
     cdef public object coro
     cdef public object fn

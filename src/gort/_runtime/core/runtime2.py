@@ -283,11 +283,12 @@ class G:
 
         # Under lock(): the handshake of parking, and a pending cancellation.
         parked = False  # it is off its thread and waits: ready() may make it runnable
-        readied = False  # ready() came while it was still on its thread; for a thread_g also: it has been woken
+        readied = False  # ready() came while it was still on its thread
         waitop = None  # the operation that it is parked on
         scope = None  # the innermost Scope that it is in; the links lead to the outermost one
         cancelflag = False  # cancelexc is set; the running G itself tests this without the lock, then takes the lock
         cancelexc = None  # the exception to raise at its next operation: that of a scope that is SCOPE_PENDING
+        standin = None  # the thread_g in wait queues while its thread is in gort.wait: gets its cancellations
 
         # Only the owner writes these: the M that runs it, or the thread that has just taken it off a queue.
         status = 0  # _G*; dumps read it as a hint
@@ -311,7 +312,7 @@ class G:
         done = None  # the Done to call when it ends; None: an uncaught exception is a panic
         system = False  # the runtime's own: it does not keep the program alive, and dumps leave it out
 
-        # For a G that represents a thread outside the runtime in gort.wait (handoff.thread_g).
+        # For a G that represents a thread in gort.wait (handoff.thread_g).
         thread = False
         note = None  # ready() wakes this instead of enqueueing the G
         counted = False  # under sched.lock(): nmidlelocked includes it

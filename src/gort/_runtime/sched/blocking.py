@@ -72,6 +72,8 @@ def blocking(fn: Callable[t.P, t.T], *args: t.P.args, **kwargs: t.P.kwargs) -> A
     """Runs a function that blocks its thread (file I/O, a database driver, time.sleep) while other goroutines go on:
     `result = await gort.blocking(fn, *args, **kwargs)`.  Follows entersyscallblock (Go's runtime/proc.go).
 
+    fn may wait for goroutines with gort.wait, which raises Cancelled when the goroutine is cancelled.
+
     The await raises what fn raises.  The call raises TypeError when fn cannot be called or is an async function."""
     if not callable(fn):
         raise TypeError(f"gort.blocking(fn, *args): fn must be callable, not {type(fn).__name__}")
