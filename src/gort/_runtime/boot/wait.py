@@ -20,7 +20,7 @@ from types import CoroutineType
 from gort._runtime.boot import main
 from gort._runtime.core import handoff, runtime2
 from gort._runtime.sched import newproc
-from gort._runtime.sched.blocking import BlockingOp
+from gort._runtime.sched.blocking import BlockingOp, call, calls_user
 from gort._runtime.wait.chan import Chan, ChanOp
 from gort._runtime.sched.newproc import Done
 from gort._runtime.core.errors import Cancelled, Goexit
@@ -196,10 +196,10 @@ def _call(op: Any, m: Any) -> Any:
     """Makes the call of gort.blocking on this thread, which hands its P off if it has one."""
     args, kwargs = op.elem
     if m is None or m.insyscall:
-        return op.c(*args, **kwargs)
+        return call(op.c, args, kwargs)
     try:
         handoff.entersyscall(m)
-        return op.c(*args, **kwargs)
+        return call(op.c, args, kwargs)
     finally:
         if m.insyscall:
             handoff.exitsyscall(m)
@@ -261,6 +261,9 @@ class _Result(Done):
 
 async def _await(what: Any) -> Any:
     return await what
+
+
+calls_user.add(_await.__code__)
 
 
 def _wait_coroutine(what: Any, limit: int | None, m: Any) -> Any:

@@ -12,6 +12,7 @@ from _collections_abc import AsyncGenerator, Coroutine, Generator
 from types import CoroutineType, GeneratorType
 
 from gort._runtime.core.runtime2 import Op
+from gort._runtime.sched.blocking import calls_user
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ CO_ITERABLE_COROUTINE = 0x100  # inspect's: a generator of types.coroutine, whic
 
 async def _await(what: Any) -> Any:
     return await what
+
+
+calls_user.add(_await.__code__)  # what Cython has compiled has no frame
 
 
 def coroutine_of(value: Any) -> Any:

@@ -1,4 +1,5 @@
 """`await gort.blocking(fn, *args)`: a call that is known to block.  Follows entersyscallblock in Go's runtime/proc.go.
+And `call`, through which a goroutine calls what may be written in C.
 
 The goroutine's thread hands its P off and makes the call itself.  So no other thread is needed for the call, and the
 function sees its goroutine's contextvars.  After the call the goroutine takes an idle P and goes on, or goes to the
@@ -16,17 +17,24 @@ from gort._start import hints as t
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import CodeType
     from typing import Any
 
 CO_COROUTINE = 0x80  # inspect's; inspect takes longer to import than all of gort
 
 getm = runtime2.current_m
 
+# The code objects of gort's functions that do nothing but call or await what is the user's.  The user's may be written in
+# C and then has no frame, so a signal handler that interrupts it finds one of these (signals.in_user_code).
+calls_user: set[CodeType] = set()
+
 
 def call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Calls fn.  A function of its own, so that the handler of Ctrl-C knows this frame: here it may raise, but not in
-    `begin`, under which the scheduler hands the P off (signals.in_user_code)."""
+    """fn(*args, **kwargs), for an fn that may have no frame of its own."""
     return fn(*args, **kwargs)
+
+
+calls_user.add(call.__code__)
 
 
 class BlockingOp(runtime2.Op):
@@ -41,12 +49,12 @@ class BlockingOp(runtime2.Op):
         args, kwargs = self.elem
         self.elem = None
         self.success = 1
-        handoff.entersyscall(m)
-        try:
+        try:  # from here on, a signal handler's exception counts as the call's
+            handoff.entersyscall(m)
             self.elem = call(self.c, args, kwargs)
         except BaseException as e:
             self.sel = e
-        if handoff.exitsyscall(m):
+        if not m.insyscall or handoff.exitsyscall(m):
             return READY
         m.mcall = MCALL_YIELD
         return PARK

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from types import CoroutineType
+from types import CoroutineType, FunctionType
 
 import cython
 from cython.cimports.cpython.ref import PyObject, Py_XDECREF
@@ -58,6 +58,7 @@ from gort._runtime.core import mistakes
 from gort._runtime.core.lockrank import throw
 from gort._runtime.core.op import drop_swallowed
 from gort._runtime.core.runtime2 import bind_thread
+from gort._runtime.sched.blocking import call
 
 rt_import()
 
@@ -110,16 +111,22 @@ def run(m, g):
         return throw_in(m, g, exc)
     if g.coro is not None:
         return resume(m, g)
-    # A plain function: it keeps this thread until it returns.
+    # A plain function: it keeps this thread until it returns.  What may be written in C, and then has no frame of its
+    # own, is called from call's, where a signal handler may raise.
+    python: cython.bint = type(g.fn) is FunctionType
+    kwargs: dict = g.kwargs or {}
     try:
         if cython.compiled:
             rt_swap_context(cython.address(g.context))
             try:
-                m.retval = g.fn(*g.args, **g.kwargs) if g.kwargs else g.fn(*g.args)
+                if not python:
+                    m.retval = call(g.fn, g.args, kwargs)
+                else:
+                    m.retval = g.fn(*g.args, **kwargs) if kwargs else g.fn(*g.args)
             finally:
                 rt_swap_context(cython.address(g.context))
         else:
-            m.retval = g.context.run(g.fn, *g.args, **(g.kwargs or {}))
+            m.retval = g.context.run(g.fn, *g.args, **kwargs) if python else g.context.run(call, g.fn, g.args, kwargs)
         if m.retval is not None:
             from gort._runtime.sched import awaited
 

@@ -29,7 +29,7 @@ import time
 
 from gort._runtime.core import traceback
 from gort._runtime.watch import sigwake
-from gort._runtime.sched import blocking
+from gort._runtime.sched.blocking import calls_user
 from gort._runtime.core.errors import Cancelled
 
 TYPE_CHECKING = False
@@ -65,13 +65,14 @@ CALLERS = frozenset(("call", "in_context", "resume", "run", "throw_in"))
 
 
 def in_user_code(frame: Any) -> bool:
-    """True when a handler may raise an exception at this frame: it is user code, or a call made by blocking().
+    """True when a handler may raise an exception at this frame: it is user code, or calls user code that is written in
+    C.
 
     Code of the standard library is the user's if user code has called it.  If the runtime has called it (to start a
     thread, to import a module), an exception there would break the scheduler."""
     if frame is None:
         return False
-    if frame.f_code is blocking.call.__code__:
+    if frame.f_code in blocking.calls_user:
         return True
     if traceback.hidden(frame.f_code):
         return False
