@@ -1,98 +1,82 @@
 """`gort run FILE [args…]`: runs FILE's `async def main()`.
 
-A panic and a deadlock print as Go prints them, exit status 2.  Ctrl-C ends with 130.  The file is run as __main__, so
-its own `if __name__ == "__main__":` block would run too: it is skipped when all it does is start gort (the module's
-__name__ is "__main__" in goroutines either way).
+The file is executed as the module __main__, as python does (_program.py), and then its main is run, unless the file has
+called gort.run itself.  A panic and a deadlock print as Go prints them, exit status 2.
 """
 
 from __future__ import annotations
 
 import inspect
-import os
 import sys
 import traceback
-from types import ModuleType
 from typing import Any, NoReturn
 
 import click
 
+from gort.cli import _program
+
+
+def say(text: str) -> None:
+    """Writes to stderr, if there is one."""
+    if sys.stderr is not None:
+        try:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+        except (OSError, ValueError):  # it is closed: there is nobody to tell
+            pass
+
 
 def fail(message: str, remedy: str = "") -> NoReturn:
     """One clear line on stderr, and status 2."""
-    sys.stderr.write(f"gort run: {message}" + (f"\n  {remedy}" if remedy else "") + "\n")
+    say(f"gort run: {message}" + (f"\n  {remedy}" if remedy else "") + "\n")
     sys.exit(2)
 
 
-def load(path: str) -> ModuleType:
-    """The file as a module named __main__ whose __name__ is "__gort_main__" while it is executed, so that a block under
-    `if __name__ == "__main__":` does not start a second runtime."""
-    if os.path.isdir(path):
-        fail(f"{path} is a directory", "give a Python file: gort run program.py")
-    try:
-        with open(path, "rb") as f:
-            source = f.read()
-    except FileNotFoundError:
-        fail(f"no such file: {path}", "give the path of a Python file with an `async def main()`")
-    except OSError as e:
-        fail(f"cannot read {path}: {e.strerror}")
-    try:
-        code = compile(source, path, "exec")
-    except SyntaxError as e:
-        sys.stderr.write("".join(traceback.format_exception_only(e)))
-        sys.exit(2)
-    except ValueError as e:
-        fail(f"{path} is no Python source: {e}")
-    module = ModuleType("__main__")
-    module.__file__ = path
-    sys.modules["__main__"] = sys.modules["__gort_main__"] = module  # dataclasses look up a class's module by name
-    module.__name__ = "__gort_main__"
-    sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
-    try:
-        exec(code, module.__dict__)
-    except SystemExit:
-        raise
-    except BaseException as e:
-        tb = e.__traceback__
-        while tb is not None and tb.tb_frame.f_code.co_filename == __file__:
-            tb = tb.tb_next
-        sys.stderr.write("".join(traceback.format_exception(e.with_traceback(tb))))
-        sys.exit(130 if isinstance(e, KeyboardInterrupt) else 2)
-    module.__name__ = "__main__"
-    return module
-
-
-def find_main(module: ModuleType, path: str) -> Any:
+def find_main(module: Any, name: str) -> Any:
     """The module's async def main, or a clear error."""
     from gort._runtime.boot.main import is_async
 
     main = getattr(module, "main", None)
     if main is None:
-        fail(f"{path} has no main", "write `async def main(): …` in it")
+        fail(f"{name} has no main", "write `async def main(): …` in it")
     if not callable(main):
-        fail(f"main in {path} is a {type(main).__name__}, not a function", "write `async def main(): …`")
+        fail(f"main in {name} is a {type(main).__name__}, not a function", "write `async def main(): …`")
     if not is_async(main):
-        fail(f"main in {path} is a plain function", "write `async def main(): …`")
+        fail(f"main in {name} is a plain function", "write `async def main(): …`")
     needed = [
         p.name
         for p in inspect.signature(main).parameters.values()
         if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
     ]
     if needed:
-        fail(f"main in {path} takes arguments ({', '.join(needed)})", "it is called without any: read sys.argv")
+        fail(f"main in {name} takes arguments ({', '.join(needed)})", "it is called without any: read sys.argv")
     return main
+
+
+def load(name: str, is_module: bool) -> _program.Program:
+    """The program, or a clear error."""
+    try:
+        return _program.from_module(name) if is_module else _program.from_file(name)
+    except _program.Unusable as e:
+        fail(*e.args)
+    except SyntaxError as e:
+        say("".join(traceback.format_exception_only(e)))
+        sys.exit(2)
+    except Exception as e:  # of a package that is imported on the way to the module
+        say("".join(traceback.format_exception(_program.without_ours(e))))
+        sys.exit(2)
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.option("--procs", type=click.IntRange(min=1), default=None, help="Number of Ps (default: GOMAXPROCS).")
+@click.option("-m", "is_module", is_flag=True, help="FILE is the name of a module, as in python -m.")
 @click.argument("file", type=click.Path())
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
-def command(file: str, args: tuple[str, ...], procs: int | None) -> None:
+def command(file: str, args: tuple[str, ...], procs: int | None, is_module: bool) -> None:
     """Run FILE's `async def main()` on gort.
 
-    ARGS are the program's own: sys.argv[1:]."""
-    import gort
-
-    sys.argv = [file, *args]
+    ARGS are the program's own: sys.argv[1:]. FILE is executed as `python FILE` executes it. If it calls gort.run itself,
+    main is not called again."""
     from gort._runtime.core import debugvars
     from gort._runtime.core.mistakes import check_procs
 
@@ -100,30 +84,47 @@ def command(file: str, args: tuple[str, ...], procs: int | None) -> None:
         check_procs(procs or debugvars.procs_wanted(1)[0], "procs" if procs else "GOMAXPROCS")
     except ValueError as e:
         fail(str(e))
-    main = find_main(load(file), file)
+    program = load(file, is_module)
     try:
-        gort.run(main, procs=procs)
-    except gort.Panic as e:
-        end(e.dump, 2)
-    except gort.Deadlock as e:
-        end(e.dump, 2)
-    except KeyboardInterrupt:
-        end("", 130)
+        run(program, file, args, procs)
     except SystemExit:
         raise
     except BaseException as e:
-        from gort._runtime.core import panic
-
-        end(panic.dump_of(e, 1, ""), 2)
+        end(e)
 
 
-def end(text: str, status: int) -> NoReturn:
-    """Prints a dump and ends with the status, whatever other threads do."""
+def run(program: _program.Program, name: str, args: tuple[str, ...], procs: int | None) -> None:
+    """Executes the program's code and then runs its main, unless that code has called gort.run.  Raises what they
+    raise."""
+    from gort._runtime.boot import main as boot
+
+    boot.launcher = launcher = _program.Launcher(program, procs)
     try:
-        sys.stdout.flush()
-    except OSError:
-        pass
-    if text:
-        sys.stderr.write(text.rstrip("\n") + "\n" + ("exit status 2\n" if status == 2 else ""))
-        sys.stderr.flush()
-    sys.exit(status)
+        program.execute(args)
+    finally:
+        boot.launcher = None
+    if not launcher.ran:
+        boot.run(find_main(program.module, name), procs=procs)
+
+
+def end(exc: BaseException) -> NoReturn:
+    """Ends the process with what ended the program: a dump, as Go prints it, and status 2; a traceback if the file could
+    not be executed."""
+    from gort._runtime.core import panic
+
+    ran = _program.from_a_run(exc)
+    if isinstance(exc, KeyboardInterrupt):
+        text = ""
+    elif ran is not None:
+        text = getattr(exc, "dump", "") or panic.dump_of(ran, 1, "")
+    else:
+        text = "".join(traceback.format_exception(_program.without_ours(exc)))
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (OSError, ValueError):
+        pass  # python says it when it flushes stdout itself
+    if isinstance(exc, KeyboardInterrupt):
+        sys.exit(130)
+    say(text.rstrip("\n") + "\n" + ("exit status 2\n" if ran is not None else ""))
+    sys.exit(2)

@@ -41,6 +41,7 @@ GRACE = 0.25  # seconds that the other threads have to reach a scheduling point 
 
 _running = signals.running  # the runtimes that run now, for gort.wait and for a dump when a test exceeds its time limit
 _last: Any = None  # the boot record of the newest runtime
+launcher: Any = None  # `gort run` while it executes a file: it wants to know of each run (gort/cli/_program.py)
 
 
 class MainDone(Done):
@@ -126,6 +127,9 @@ def run(main: Callable[[*t.Ts], Coroutine[t.Any, t.Any, t.T]], *args: *t.Ts, pro
     check_main(main, procs)
     if runtime2.current_m() is not None:
         raise RuntimeError("gort.run inside a running gort runtime: await the function, or start it with gort.go")
+    if launcher is not None:
+        launcher.starts()
+        procs = launcher.procs if procs is None else procs
     try:
         return _run(main, args, procs)  # type: ignore[no-any-return]
     finally:
