@@ -234,8 +234,8 @@ BUSY = {
 @pytest.mark.parametrize("what", list(BUSY))
 @pytest.mark.parametrize("n", ["1", "4"], ids=["procs1", "procs4"])
 def test_ctrl_c_ends_it_at_once(write: Write, what: str, n: str) -> None:
-    """Whatever main does, SIGINT ends the program before its time, with status 130 and no traceback of
-    gort's."""
+    """Whatever main does, SIGINT ends the program before its time. The process dies of the signal, without a
+    traceback."""
     file = write(
         HEAD + "async def sleeper():\n    await gort.sleep(3600)\n"
         "async def main():\n"
@@ -243,9 +243,7 @@ def test_ctrl_c_ends_it_at_once(write: Write, what: str, n: str) -> None:
     )
     with started(file, GOMAXPROCS=n) as process:
         status, out, err = interrupted(process)
-    assert status == 130, (status, err)
-    assert out == ""
-    assert "src/gort" not in err
+    assert (status, out, err) == (-signal.SIGINT, "", "")
 
 
 @pytest.mark.parametrize("where", ["threading.Thread.start", "handoff.entersyscall"])
@@ -285,8 +283,67 @@ def test_ctrl_c_runs_finally(write: Write) -> None:
     )
     with started(file) as process:
         status, out, err = interrupted(process)
-    assert status == 130, err
+    assert status == -signal.SIGINT, err
     assert sorted(out.split()) == ["main", "waiter"]
+
+
+def test_ctrl_c_ends_a_shell_loop(write: Write) -> None:
+    """A shell goes on after a child that exits, with whatever status; it ends with one that dies of SIGINT."""
+    file = write(HEAD + "async def main():\n    print('ready', flush=True)\n    await gort.sleep(3600)\n")
+    loop = 'for i in 1 2 3; do "$@"; done; echo goes on'
+    process = subprocess.Popen(
+        ["bash", "-c", loop, "-", *command("run", file)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    out, err = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, out) == (-signal.SIGINT, ""), err
+
+
+def test_ctrl_c_ends_the_interpreter_in_order(write: Write) -> None:
+    """Before it dies of the signal, what is buffered is written, threads are awaited, and atexit's functions run."""
+    file = write(
+        HEAD + "import atexit\natexit.register(print, 'atexit')\ngo_on = threading.Event()\n"
+        "def thread():\n    go_on.wait()\n    print('thread')\n"
+        "threading.Thread(target=thread).start()\n"
+        "async def main():\n    try:\n        print('ready', flush=True)\n        await gort.sleep(3600)\n"
+        "    finally:\n        print('buffered')\n        go_on.set()\n"
+    )
+    with started(file) as process:
+        status, out, err = interrupted(process)
+    assert (status, err) == (-signal.SIGINT, "")
+    assert sorted(out.split()) == ["atexit", "buffered", "thread"]
+
+
+@pytest.mark.parametrize("how", ["raised by main", "raised by the file", "a run of the file's own"])
+def test_a_keyboard_interrupt_without_a_signal(write: Write, how: str) -> None:
+    """As under python: whoever raises it, the process dies of SIGINT; a traceback tells where the file raised it."""
+    text = {
+        "raised by main": "async def main(): raise KeyboardInterrupt\n",
+        "raised by the file": "raise KeyboardInterrupt\n",
+        "a run of the file's own": "async def main(): raise KeyboardInterrupt\ngort.run(main)\n",
+    }
+    done = gort_cli("run", write(HEAD + text[how]))
+    assert done.returncode == -signal.SIGINT
+    assert ("Traceback" in done.stderr) == (how == "raised by the file")
+    assert "gort/cli" not in done.stderr
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+def test_sigterm_is_not_handled(write: Write, signum: int) -> None:
+    """SIGTERM and SIGHUP that the program does not want end it at once, as they end any Python and any Go program."""
+    file = write(
+        HEAD + "async def main():\n    try:\n        print('ready', flush=True)\n        await gort.sleep(3600)\n"
+        "    finally:\n        print('finally', flush=True)\n"
+    )
+    with started(file) as process:
+        status, out, err = interrupted(process, signum)
+    assert (status, out, err) == (-signum, "", "")
 
 
 def test_ctrl_c_can_be_handled(write: Write) -> None:

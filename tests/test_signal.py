@@ -809,7 +809,7 @@ def test_ctrl_c_goes_to_the_channel_until_stop(program: Start, wait: str) -> Non
     assert line(process) == "ready"
     process.send_signal(system.SIGINT)
     out, err = process.communicate(timeout=PATIENCE_S)
-    assert (process.returncode, out, err) == (130, "", "")
+    assert (process.returncode, out, err) == (-system.SIGINT, "", "")
 
 
 def test_sigterm_for_a_graceful_end(program: Start) -> None:

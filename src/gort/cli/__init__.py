@@ -1,5 +1,8 @@
 """The command `gort`: `main` hands its arguments to the group of commands (_group.py).
 
+Ctrl-C ends a command by SIGINT, as it ends python and Go programs: a shell ends its loop only if it sees its child die of
+the signal.
+
 All but one: an ordinary `gort xray` is run without click (_xray.py), whose import is a tenth of the time that the whole
 command may take. Whatever is not ordinary there (help, a mistake, a rare option) goes the way of all commands.
 
@@ -13,10 +16,14 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import NoReturn
 
 
-def main(args: list[str] | None = None) -> Any:
+class Interrupted(BaseException):
+    """Ctrl-C has ended the command.  Not a KeyboardInterrupt, of which click would make exit status 1."""
+
+
+def main(args: list[str] | None = None) -> None:
     """The console script. Ends the process with the command's exit status."""
     given = sys.argv[1:] if args is None else args
     if given[:1] == ["xray"] and os.name == "posix":
@@ -27,4 +34,18 @@ def main(args: list[str] | None = None) -> Any:
             _xray.run(**options)
     from gort.cli._group import group
 
-    return group.main(args=args, prog_name="gort")
+    try:
+        group.main(args=args, prog_name="gort")
+    except Interrupted:
+        die_interrupted()
+
+
+def die_interrupted() -> NoReturn:
+    """Ends the process by SIGINT.
+
+    Raises KeyboardInterrupt to the interpreter, which ends as usual (it waits for the threads, calls atexit's functions,
+    flushes the files) and then kills itself with the signal.  Its traceback is not printed."""
+    last = KeyboardInterrupt()
+    hook = sys.excepthook
+    sys.excepthook = lambda kind, exc, tb: None if exc is last else hook(kind, exc, tb)
+    raise last from None

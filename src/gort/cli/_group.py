@@ -10,8 +10,11 @@ from __future__ import annotations
 import ast
 import importlib
 from pathlib import Path
+from typing import Any
 
 import click
+
+from gort.cli import Interrupted
 
 # Listed in the order in which a user meets them; commands in other files follow, by name.
 ORDER = ("run", "boot", "bench", "xray")
@@ -48,6 +51,13 @@ class LazyGroup(click.Group):
         command = module.command
         assert isinstance(command, click.Command), f"gort/cli/{cmd_name}.py: `command` is no click command"
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command.  Ctrl-C passes click by."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows = [(name, summary(path)) for name, path in command_files().items()]

@@ -1,7 +1,8 @@
 """`gort run FILE [args…]`: runs FILE's `async def main()`.
 
 The file is executed as the module __main__, as python does (_program.py), and then its main is run, unless the file has
-called gort.run itself.  A panic and a deadlock print as Go prints them, exit status 2.
+called gort.run itself.  A panic and a deadlock print as Go prints them, exit status 2.  Ctrl-C that main does not catch
+ends the process by SIGINT.
 """
 
 from __future__ import annotations
@@ -109,22 +110,22 @@ def run(program: _program.Program, name: str, args: tuple[str, ...], procs: int 
 
 def end(exc: BaseException) -> NoReturn:
     """Ends the process with what ended the program: a dump, as Go prints it, and status 2; a traceback if the file could
-    not be executed."""
+    not be executed.  Raises KeyboardInterrupt, for the whole command, if that ended it."""
     from gort._runtime.core import panic
 
     ran = _program.from_a_run(exc)
-    if isinstance(exc, KeyboardInterrupt):
-        text = ""
-    elif ran is not None:
-        text = getattr(exc, "dump", "") or panic.dump_of(ran, 1, "")
-    else:
+    if ran is None:
         text = "".join(traceback.format_exception(_program.without_ours(exc)))
+    elif isinstance(exc, KeyboardInterrupt):
+        text = ""
+    else:
+        text = (getattr(exc, "dump", "") or panic.dump_of(ran, 1, "")).rstrip("\n") + "\nexit status 2\n"
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
     except (OSError, ValueError):
         pass  # python says it when it flushes stdout itself
+    say(text)
     if isinstance(exc, KeyboardInterrupt):
-        sys.exit(130)
-    say(text.rstrip("\n") + "\n" + ("exit status 2\n" if ran is not None else ""))
+        raise exc
     sys.exit(2)
