@@ -4,7 +4,9 @@ deadlock."""
 from __future__ import annotations
 
 import re
+import sys
 import threading
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -295,3 +297,153 @@ def test_a_dump_shows_the_users_frames_alone(run: Run) -> None:
     text = run(main)
     assert "waits" in text
     assert "/gort/" not in text.replace(str(ROOT), "")
+
+
+def creators(text: str) -> set[str]:
+    """Who created the goroutines of a dump, with the line."""
+    return set(re.findall(r"^created by (.*\n\t.*)$", text, re.MULTILINE))
+
+
+async def closes_and_sends() -> None:
+    ch = gort.Chan[int](1)
+    ch.close()
+    await ch.send(1)
+
+
+async def selects() -> None:
+    ch = gort.Chan[int]()
+    ch.close()
+    await gort.select(ch.send(1))
+
+
+async def unlocks() -> None:
+    gort.sync.Mutex().unlock()
+
+
+async def divides() -> None:
+    await gort.blocking(divmod, 1, 0)
+
+
+def plain() -> None:
+    gort.wait(gort.Chan[int](-1).recv())
+
+
+@pytest.mark.parametrize("fails", [closes_and_sends, selects, unlocks, divides, plain])
+def test_a_panic_shows_the_users_frames_alone(run: Run, fails: Callable[..., Any]) -> None:
+    """gort's own are left out: those of the compiled core too, which Cython makes up for the traceback."""
+
+    async def main() -> None:
+        gort.go(fails)
+        await for_ever()
+
+    with pytest.raises(gort.Panic) as info:
+        run(main)
+    goroutine = info.value.dump.partition("[running]:\n")[2]
+    functions = re.findall(r"^(\S+)\(\.\.\.\)$", goroutine, re.MULTILINE)
+    assert functions == [f"test_panic.{fails.__name__}"]
+    assert "gort/" not in goroutine.replace(str(ROOT), "")
+
+
+def test_a_panic_with_a_group_shows_the_users_frames_alone(run: Run) -> None:
+    """The members' tracebacks have no frames of gort either, and say where each member failed."""
+
+    async def main() -> None:
+        async def group() -> None:
+            async with gort.Group() as g:
+                g.go(closes_and_sends)
+
+        gort.go(group)
+        await for_ever()
+
+    with pytest.raises(gort.Panic) as info:
+        run(main)
+    text = info.value.dump
+    assert "in closes_and_sends" in text
+    assert "ChannelClosed: send on closed channel" in text
+    assert "gort/" not in text.replace(str(ROOT), "")
+
+
+def test_a_dump_has_no_frames_of_a_thread(run: Run) -> None:
+    """A plain function on another thread than the main thread: its own frames, and none of threading's."""
+
+    async def main() -> str:
+        runtime.lock_os_thread()  # so that what follows runs on another thread
+        texts: gort.Chan[str] = gort.Chan(1)
+
+        def plain() -> None:
+            assert threading.current_thread() is not threading.main_thread()
+            texts.try_send(runtime.stack(all=True))
+
+        gort.go(plain)
+        return await texts.recv()
+
+    text = run(main)
+    assert "plain(...)" in text
+    assert "threading" not in text
+    assert "_bootstrap" not in text
+
+
+def test_created_by_names_the_users_line(run: Run) -> None:
+    """Function and line of the go statement, whichever it was; as in Go with the package before the name."""
+
+    async def main() -> str:
+        async with gort.Group() as g:
+            gort.go(for_ever)
+            gort.sync.WaitGroup().go(for_ever)
+            h = g.go(for_ever)
+            gort.after_func(0, for_ever)
+            await parked(4, "chan receive")
+            text = runtime.stack(all=True)
+            h.cancel()
+        return text
+
+    text = run(main)
+    first = main.__code__.co_firstlineno
+    name = "test_panic.test_created_by_names_the_users_line.main in goroutine 1"
+    assert creators(text) == {f"{name}\n\t{__file__}:{first + n}" for n in (2, 3, 4, 5)}
+
+
+def test_created_by_of_a_panic_of_after_func(run: Run) -> None:
+    """The goroutine that called after_func, and where."""
+
+    def fails() -> None:
+        raise ValueError("late")
+
+    async def starts() -> None:
+        gort.after_func(0.001, fails)
+
+    async def main() -> None:
+        gort.go(starts)
+        await for_ever()
+
+    with pytest.raises(gort.Panic) as info:
+        run(main)
+    (creator,) = creators(info.value.dump)
+    assert re.match(r"test_panic\.test_created\S+\.starts in goroutine (?!1$)\d+\n", creator)
+    assert creator.endswith(f":{starts.__code__.co_firstlineno + 1}")
+
+
+def test_created_by_survives_a_module_that_cannot_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search for the module of a file runs no code of a module's, which may be lazy or broken."""
+
+    class Broken(types.ModuleType):
+        def __getattribute__(self, name: str) -> Any:
+            raise ValueError(name)
+
+    class Other:
+        @property
+        def __file__(self) -> str:
+            raise ValueError("__file__")
+
+    code = compile("def starts(gort, fn): gort.go(fn)\n", "/no/such/file.py", "exec")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    monkeypatch.setitem(sys.modules, "broken", Broken("broken"))
+    monkeypatch.setitem(sys.modules, "other", Other())  # type: ignore[arg-type]
+
+    async def main() -> str:
+        names["starts"](gort, for_ever)
+        await parked(1, "chan receive")
+        return runtime.stack(all=True)
+
+    assert creators(gort.run(main)) == {"starts in goroutine 1\n\t/no/such/file.py:1"}

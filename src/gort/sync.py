@@ -6,6 +6,7 @@ The waiting itself is in _runtime/wait (sema.py, rwmutex.py); here are the types
 
 from __future__ import annotations
 
+import sys
 from _collections_abc import Callable
 from types import CoroutineType
 
@@ -55,8 +56,9 @@ class WaitGroup(_WaitGroup):
         s = _main.current("WaitGroup.go()")
         check_go(s, fn, "WaitGroup.go")
         self.add(1)
+        frame = sys._getframe(1)  # the user's: dumps show who created the goroutine
         try:
-            _newproc.newproc(s, fn, args, kwargs, _Member(self), False)
+            _newproc.newproc_from(s, fn, args, kwargs, _Member(self), frame.f_code, frame.f_lasti)
         except BaseException:
             self.done()
             raise

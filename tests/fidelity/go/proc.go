@@ -22,6 +22,19 @@ func fill(n int, body func(i int)) *sync.WaitGroup {
 	return &wg
 }
 
+func waits(ch chan int) { <-ch }
+
+func starts(ch chan int) {
+	go waits(ch)
+	waits(ch)
+}
+
+func begins() {
+	ch := make(chan int)
+	go starts(ch)
+	waits(ch)
+}
+
 func init() {
 	add("runnext_order", func() { // GOMAXPROCS=1: the newest goroutine first, then those it displaced, in order
 		fill(10, func(i int) { say(i) }).Wait()
@@ -254,6 +267,8 @@ func init() {
 			flush()
 		}
 	})
+
+	add("deadlock_names", begins)
 
 	add("goexit_in_main_deadlock", func() {
 		go func() { say("other ran"); flush() }()

@@ -4,7 +4,8 @@ A scenario is an ``async def`` under ``@scenario`` whose name is that of its Go 
 arguments of ``scenario`` are read by the harness from the source (literals only), never executed by it:
 
 - ``mode``: ``"stdout"`` compares stdout and exit status; ``"deadlock"`` also stderr's first line and the wait
-  reasons of all goroutines; ``"fatal"`` also that stderr's first line says ``phrase``.
+  reasons of all goroutines; ``"names"`` also the functions in the stacks of all goroutines but main's, and who created
+  each; ``"fatal"`` also that stderr's first line says ``phrase``.
 - ``any_procs``: the output does not depend on GOMAXPROCS, so the pair runs with 1 and with 4.
 """
 

@@ -22,6 +22,21 @@ def fill(n: int, body: Callable[[int], Awaitable[None]]) -> WaitGroup:
     return wg
 
 
+async def waits(ch: gort.Chan[int]) -> None:
+    await ch.recv()
+
+
+async def starts(ch: gort.Chan[int]) -> None:
+    gort.go(waits, ch)
+    await waits(ch)
+
+
+async def begins() -> None:
+    ch: gort.Chan[int] = gort.Chan()
+    gort.go(starts, ch)
+    await waits(ch)
+
+
 async def say_number(i: int) -> None:
     say(i)
 
@@ -344,6 +359,11 @@ async def deadlock_after_work() -> None:
     async for v in ch:
         say(v)
         flush()
+
+
+@scenario(mode="names", any_procs=True)
+async def deadlock_names() -> None:
+    await begins()
 
 
 @scenario(mode="deadlock", any_procs=True)

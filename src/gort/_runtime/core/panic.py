@@ -12,6 +12,7 @@ import sys
 
 from gort._runtime.core import handoff, traceback
 from gort._runtime.core.errors import Cancelled, Deadlock, Goexit, Panic
+from gort._runtime.core.traceback import COMPILED, HIDDEN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,8 +46,20 @@ def dump_of(exc: BaseException, goid: int, creator: str) -> str:
     frames = traceback.render(traceback.raised(exc.__traceback__))
     text = f"{headline(exc)}\n\ngoroutine {goid} [running]:\n{frames}{creator}"
     if isinstance(exc, BaseExceptionGroup):
-        text += "\n" + "".join(py_traceback.format_exception(exc))
+        told = py_traceback.TracebackException.from_exception(exc)
+        hide(told)
+        text += "\n" + "".join(told.format())
     return text
+
+
+def hide(told: Any) -> None:
+    """Takes gort's own frames out of a traceback.TracebackException and of those that it holds."""
+    rest = [told]
+    while rest:
+        each = rest.pop()
+        frames = [f for f in each.stack if not f.filename.startswith(HIDDEN) and not f.name.startswith(COMPILED)]
+        each.stack[:] = frames
+        rest += [e for e in (each.__cause__, each.__context__, *(each.exceptions or ())) if e is not None]
 
 
 def goroutine_panic(g: Any, exc: BaseException) -> BaseException:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import sys
 from _thread import get_ident
+from threading import Thread
 
 from gort._runtime.core import runtime2
 from gort._runtime.core.debugvars import gil_enabled
@@ -24,20 +25,26 @@ from gort._runtime.core.op import WAITREASON
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from types import CodeType, FrameType, TracebackType
+    from types import CodeType, FrameType, ModuleType, TracebackType
     from typing import Any
 
     Entry = tuple[str, str, int]  # function, file, line
+    Read = tuple[CodeType, int, str | None]  # a frame: its code, line, module
+else:
+    ModuleType = type(sys)
 
 PACKAGE = __file__[: -len(os.path.join("_runtime", "core", "traceback.py"))]
 HIDDEN = os.path.abspath(PACKAGE) + os.sep  # a frame is gort's own if its code's file is below this folder
+COMPILED = "gort."  # or if its function's name begins so: Cython puts the module's name before it
+# Where a thread's own frames begin, outermost first.  The compiled core has no frame between them and the user's.
+THREAD = [Thread._bootstrap.__code__, Thread._bootstrap_inner.__code__, Thread.run.__code__]  # type: ignore[attr-defined]
 WITHOUT_GIL = not gil_enabled()
 STOPS_WORLD = WITHOUT_GIL and runtime2.COMPILED
 
 
 def hidden(code: CodeType) -> bool:
     """True when the code is gort's own."""
-    return code.co_filename.startswith(HIDDEN)
+    return code.co_filename.startswith(HIDDEN) or code.co_name.startswith(COMPILED)
 
 
 def line_of(code: CodeType, lasti: int) -> int:
@@ -55,6 +62,26 @@ def function_name(code: CodeType, module: str | None) -> str:
     if module == "__main__":
         module = "main"
     return f"{module}.{name}" if module else name
+
+
+_modules: dict[str, str] = {}  # file -> the module that module_of has found for it
+
+
+def module_of(code: CodeType) -> str | None:
+    """The name of the module whose code this is, for a place of which we keep no more.  None if it is unknown."""
+    file = code.co_filename
+    if file.startswith("<"):  # python -c, or the prompt
+        return "__main__"
+    if file not in _modules:
+        kind: Any = ModuleType
+        variables = kind.__dict__["__dict__"].__get__  # not vars(): a module may be lazy, and that would import it
+        for name, module in list(sys.modules.items()):
+            if issubclass(type(module), ModuleType) and variables(module).get("__file__") == file:
+                _modules[file] = name
+                break
+        else:
+            return None
+    return _modules[file]
 
 
 def awaited(coro: Any) -> list[Entry]:
@@ -75,26 +102,30 @@ def _entry(code: CodeType, line: int, module: str | None) -> Entry:
     return function_name(code, module), code.co_filename, line
 
 
-def _read(frame: FrameType) -> tuple[CodeType, int, str | None]:
+def _read(frame: FrameType) -> Read:
     return frame.f_code, frame.f_lineno or frame.f_code.co_firstlineno, frame.f_globals.get("__name__")
 
 
-def _named(frames: list[tuple[CodeType, int, dict[str, Any]]]) -> Iterator[tuple[CodeType, int, str | None]]:
+def _named(frames: list[tuple[CodeType, int, dict[str, Any]]]) -> Iterator[Read]:
     """Converts frames of runtime2.stacks to the form that _read returns."""
     for code, lasti, names in frames:
         yield code, line_of(code, lasti), names.get("__name__")
 
 
-def _walk(frame: FrameType | None) -> Iterator[tuple[CodeType, int, str | None]]:
+def _walk(frame: FrameType | None) -> Iterator[Read]:
     while frame is not None:
         yield _read(frame)
         frame = frame.f_back
 
 
-def _to_scheduler(frames: Iterable[tuple[CodeType, int, str | None]]) -> list[Entry]:
+def _to_scheduler(frames: Iterable[Read]) -> list[Entry]:
     """Of a thread's frames, innermost first, those of the goroutine it runs: the ones before the scheduler's frames."""
     found: list[Entry] = []
-    for code, line, module in frames:
+    whole = list(frames)
+    for code in THREAD:
+        if whole and whole[-1][0] is code:
+            whole.pop()
+    for code, line, module in whole:
         if module is not None and module.startswith("gort._runtime."):
             if found:
                 break
@@ -149,13 +180,12 @@ def _stack(g: Any) -> list[Entry]:
         g.unlock()
     if code is None:
         return []
-    modules = (vars(m) for m in list(sys.modules.values()) if getattr(m, "__file__", None) == code.co_filename)
-    return [_entry(code, code.co_firstlineno, next(modules, {}).get("__name__"))]
+    return [_entry(code, code.co_firstlineno, module_of(code))]
 
 
-def raised(tb: TracebackType | None) -> list[tuple[str, str, int]]:
+def raised(tb: TracebackType | None) -> list[Entry]:
     """The frames of a traceback, innermost first."""
-    frames: list[tuple[str, str, int]] = []
+    frames: list[Entry] = []
     while tb is not None:
         code = tb.tb_frame.f_code
         if not hidden(code):
@@ -165,17 +195,18 @@ def raised(tb: TracebackType | None) -> list[tuple[str, str, int]]:
     return frames
 
 
-def render(frames: list[tuple[str, str, int]]) -> str:
+def render(frames: list[Entry]) -> str:
     """The text of frames as Go prints them."""
     return "".join(f"{name}(...)\n\t{file}:{line}\n" for name, file, line in frames)
 
 
 def created_by(code: CodeType | None, lasti: int, parent: int) -> str:
-    """The two lines that name the go statement which started a goroutine; empty if it is unknown."""
-    if code is None:
+    """The two lines that name the go statement which started a goroutine; empty if it is unknown, or gort's own."""
+    if code is None or hidden(code):
         return ""
-    where = f"\t{code.co_filename}:{line_of(code, lasti)}\n"
-    return f"created by {code.co_qualname.replace('.<locals>', '')} in goroutine {parent}\n{where}"
+    name = function_name(code, module_of(code))
+    by = f" in goroutine {parent}" if parent else ""
+    return f"created by {name}{by}\n\t{code.co_filename}:{line_of(code, lasti)}\n"
 
 
 def goroutine(g: Any, frames: list[Entry]) -> str:

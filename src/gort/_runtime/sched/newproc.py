@@ -305,9 +305,13 @@ def new_g(s, m, coro, done, system):
     return g
 
 
-def newproc_in(s, fn, args, context):
-    """newproc for a function that was registered earlier: runs it in `context`, which current_context returned then."""
+def newproc_in(s, fn, args, context, code, lasti, parent):
+    """newproc for a function that was registered earlier: runs it in `context`, which current_context returned then.
+    `code` and `lasti` name the line that registered it, parent the goroutine."""
     g: G = make(s, fn, args, None, None, False)
+    g.gocode = code
+    g.golasti = lasti
+    g.parentgoid = parent
     if cython.compiled:
         clear_context(g)
         if context is not None:

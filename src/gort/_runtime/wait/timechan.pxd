@@ -12,6 +12,9 @@ cdef class Timer(HeapTimer):
     cdef object fn
     cdef tuple args
     cdef object context
+    cdef object gocode
+    cdef int golasti
+    cdef int64_t parentgoid
     cdef rt_mutex mu
     cdef inline void lock_state(self) noexcept:
         if self.c is not None:

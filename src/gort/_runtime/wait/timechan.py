@@ -12,10 +12,11 @@ What does not live here: the heaps (sched/timers.py).
 
 from __future__ import annotations
 
+import sys
 import time
 
 import cython
-from cython.cimports.gort._runtime.c.rt import nanotime, rt_import
+from cython.cimports.gort._runtime.c.rt import nanotime, rt_caller, rt_import
 from cython.cimports.gort._runtime.core.handoff import ready
 from cython.cimports.gort._runtime.core.runtime2 import G, M, Op, Sched, getm
 from cython.cimports.gort._runtime.sched.newproc import current_context, newproc_in
@@ -45,6 +46,9 @@ class Timer(HeapTimer):
         fn = None
         args = None
         context = None
+        gocode = None
+        golasti = -1
+        parentgoid = 0
 
         def lock_state(self):
             """Takes the channel's lock, or the timer's own if it has no channel."""
@@ -107,7 +111,7 @@ class Timer(HeapTimer):
         if again:
             wake_for(s, when)
         if self.fn is not None:
-            newproc_in(s, self.fn, self.args, self.context)
+            newproc_in(s, self.fn, self.args, self.context, self.gocode, self.golasti, self.parentgoid)
         return 0
 
     def block(self):
@@ -209,6 +213,7 @@ def after_func(seconds, fn, *args):
 
     Raises TypeError if fn cannot be called, RuntimeError outside a running runtime, and as Timer does."""
     m: M = getm()
+    lasti: cython.int = -1
     if not callable(fn):
         raise TypeError(f"gort.after_func(seconds, fn, *args): fn must be callable, not {type(fn).__name__}")
     if m is None:
@@ -220,8 +225,16 @@ def after_func(seconds, fn, *args):
     t.args = args
     t.sched = m.sched
     t.context = current_context()
-    if not cython.compiled:
+    if m.curg is not None:
+        t.parentgoid = m.curg.goid
+    if cython.compiled:
+        t.gocode = rt_caller(cython.address(lasti))
+        t.golasti = lasti
+    else:
         t.mu = _Chan(0)
+        frame = sys._getframe(1)
+        t.gocode = frame.f_code
+        t.golasti = frame.f_lasti
     if arm(m.sched, t, when):
         wake_for(m.sched, when)
     return t
