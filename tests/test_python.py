@@ -6,6 +6,7 @@ import contextlib
 import contextvars
 import decimal
 import gc
+import itertools
 import sys
 import traceback
 import types
@@ -515,3 +516,110 @@ def test_chan_is_generic_at_run_time() -> None:
     assert ch.capacity == 8
     assert isinstance(ch, gort.Chan)
     assert ch.try_send("not checked")  # type: ignore[arg-type]
+
+
+# --- tracebacks of groups -----------------------------------------------------------------------
+
+
+def entries(exc: BaseException) -> list[str]:
+    """The functions in a traceback."""
+    return [frame.name for frame in traceback.extract_tb(exc.__traceback__)]
+
+
+def test_a_result_raises_the_same_traceback_each_time(run: Run) -> None:
+    """The tenth `await h` or h.result() shows no more than the first: the caller, and where the member failed."""
+
+    async def fails() -> None:
+        await gort.gosched()
+        raise ValueError("no")
+
+    async def main() -> None:
+        with contextlib.suppress(ExceptionGroup):
+            async with gort.Group() as g:
+                h = g.go(fails)
+        seen = []
+        for _ in range(10):
+            with pytest.raises(ValueError, match="no") as by_result:
+                h.result()
+            seen.append(entries(by_result.value))
+            with pytest.raises(ValueError, match="no") as by_await:
+                await h
+            seen.append(entries(by_await.value))
+        assert seen[0] == ["main", "result", "fails"]
+        assert seen == seen[:2] * 10
+
+    run(main)
+
+
+def test_a_members_traceback_begins_at_the_member(run: Run) -> None:
+    """Of the scheduler's frames it has none, however the member was resumed."""
+
+    async def fails_cancelled() -> None:
+        try:
+            await gort.Chan[int]().recv()
+        finally:
+            raise KeyError("in the cleanup")
+
+    async def fails() -> None:
+        await gort.gosched()
+        raise ValueError("first")
+
+    def plain() -> None:
+        raise IndexError("plain")
+
+    async def main(fn: Callable[[], Any]) -> None:
+        async with gort.Group() as g:
+            h = g.go(fn)
+            if fn is fails_cancelled:
+                await parked(1, "chan receive")
+                h.cancel()
+
+    for fn in (fails_cancelled, fails, plain):
+        with pytest.raises(ExceptionGroup) as info:
+            run(main, fn)
+        assert entries(info.value.exceptions[0]) == [fn.__name__]
+
+
+def text_of(exc: BaseException) -> str:
+    return "".join(traceback.format_exception(exc))
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["body ends", "body waits"])
+def test_the_traceback_of_nested_groups_is_linear(run: Run, waits: bool) -> None:
+    """One level adds three frames at any depth, and tells of no cancellation: that was the group's own."""
+
+    async def level(n: int) -> None:
+        if n == 0:
+            raise ValueError("deep")
+        async with gort.Group() as g:
+            g.go(level, n - 1)
+            if waits:
+                await gort.Chan[int]().recv()
+
+    def frames(depth: int) -> int:
+        with pytest.raises(ExceptionGroup) as info:
+            run(level, depth)
+        text = text_of(info.value)
+        assert "Cancelled" not in text
+        assert "During handling" not in text
+        return text.count('File "')
+
+    at = [frames(depth) for depth in range(1, 9)]
+    assert {b - a for a, b in itertools.pairwise(at)} == {3}, at  # the member's, and __aexit__ and what it calls
+
+
+def test_a_groups_error_keeps_what_the_user_was_handling(run: Run) -> None:
+    """The failure of the body itself, its cause and its context are told: they are members of the group."""
+
+    async def main() -> None:
+        async with gort.Group():
+            try:
+                raise KeyError("first")
+            except KeyError:
+                raise ValueError("second")
+
+    with pytest.raises(ExceptionGroup) as info:
+        run(main)
+    text = text_of(info.value)
+    assert text.count("KeyError: 'first'") == 1
+    assert text.count("ValueError: second") == 1

@@ -22,6 +22,7 @@ from gort._runtime.boot import main
 from gort._runtime.core import handoff, op, runtime2
 from gort._runtime.core.errors import Cancelled, Goexit
 from gort._runtime.core.mistakes import Shared, check_go
+from gort._runtime.core.traceback import users
 from gort._runtime.sched import newproc
 from gort._runtime.sched.newproc import Done
 from gort._runtime.wait.chan import Chan
@@ -84,6 +85,7 @@ class Handle(Shared, Done, Generic[T]):
         self._goid = 0
         self._value: Any = None
         self._exc: BaseException | None = None
+        self._tb: TracebackType | None = None  # where it failed: each raise of _exc adds the frames that it passes
         self._done: Chan[None] = Chan()
         self._waits = False  # the group has put it off, for its limit; changed by the group's actions alone
         self._refused = False  # the group had ended or been cancelled when it was to be started
@@ -98,7 +100,7 @@ class Handle(Shared, Done, Generic[T]):
         if not self.done:
             raise RuntimeError("the goroutine has not ended yet: `await h`, or leave the group first")
         if self._exc is not None:
-            raise self._exc
+            raise self._exc.with_traceback(self._tb)
         return self._value  # type: ignore[no-any-return]
 
     def exception(self) -> BaseException | None:
@@ -126,6 +128,8 @@ class Handle(Shared, Done, Generic[T]):
         """Called by the scheduler when it has ended."""
         self._value = value
         self._exc = None if isinstance(exc, Goexit) else exc
+        if exc is not None:
+            exc.__traceback__ = self._tb = users(exc.__traceback__)
         self._done.close()
         self._group._actions.run(self._group._ended, self, exc)
         self._group._wg.done()

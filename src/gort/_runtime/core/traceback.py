@@ -183,6 +183,13 @@ def _stack(g: Any) -> list[Entry]:
     return [_entry(code, code.co_firstlineno, module_of(code))]
 
 
+def users(tb: TracebackType | None) -> TracebackType | None:
+    """The traceback without the scheduler's frames at its beginning."""
+    while tb is not None and hidden(tb.tb_frame.f_code):
+        tb = tb.tb_next
+    return tb
+
+
 def raised(tb: TracebackType | None) -> list[Entry]:
     """The frames of a traceback, innermost first."""
     frames: list[Entry] = []
