@@ -190,6 +190,59 @@ def test_stdout_before_a_panic_is_kept(write: Write) -> None:
     assert done.returncode == 2
 
 
+ENDS = (
+    HEAD
+    + """
+async def other():
+    try: await gort.Chan().recv()
+    finally: print("finally of other", file=sys.stderr)
+async def numbers():
+    try: yield 1
+    finally: print("finally of numbers", file=sys.stderr)
+async def fails(): raise ValueError("x")
+async def main():
+    kept = numbers()
+    await kept.__anext__()
+    gort.go(other)
+    await gort.gosched()
+    try:
+        if sys.argv[1] == "panic": gort.go(fails)
+        if sys.argv[1] == "main": await fails()
+        await gort.Chan().recv()
+    finally:
+        print("finally of main", file=sys.stderr)
+"""
+)
+
+
+@pytest.mark.parametrize("how", ["panic", "main", "deadlock"])
+def test_the_dump_comes_before_the_finally_blocks(write: Write, how: str) -> None:
+    """Go runs no deferred function of another goroutine; gort does, but not before the dump. When main itself fails, its
+    own finally comes first, as in Go."""
+    done = gort_cli("run", write(ENDS), how)
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    blocks = [line for line in lines if line.startswith("finally")]
+    assert sorted(blocks) == ["finally of main", "finally of numbers", "finally of other"]
+    before = blocks[:1] if how == "main" else []
+    assert lines[: len(before)] == before
+    assert lines[len(before)].startswith("fatal error: " if how == "deadlock" else "panic: ValueError: x")
+    assert lines[len(lines) - len(blocks) + len(before) - 1 :] == [*blocks[len(before) :], "exit status 2"]
+    assert done.stderr.count("goroutine 1 [") == (how != "panic")
+
+
+def test_a_panic_with_a_stderr_that_raises(write: Write) -> None:
+    """sys.stderr is the program's, and the dump is printed on the scheduler's stack: the status is 2 all the same."""
+    bad = "import io\nclass Bad(io.StringIO):\n    def write(self, text): 1 / 0\n"
+    text = ENDS.replace("async def main", bad + "async def main").replace(
+        "    kept", "    sys.stderr = Bad()\n    kept", 1
+    )
+    for how in ("panic", "main", "deadlock"):
+        done = gort_cli("run", write(text.replace(", file=sys.stderr", "")), how)
+        assert done.returncode == 2
+        assert sorted(done.stdout.splitlines()) == ["finally of main", "finally of numbers", "finally of other"]
+
+
 # --- signals ------------------------------------------------------------------------------------
 
 

@@ -623,3 +623,39 @@ def test_a_groups_error_keeps_what_the_user_was_handling(run: Run) -> None:
     text = text_of(info.value)
     assert text.count("KeyError: 'first'") == 1
     assert text.count("ValueError: second") == 1
+
+
+@pytest.mark.parametrize("ends", ["returns", "fails", "panics", "deadlocks"])
+def test_async_generators_are_closed_however_the_program_ends(run: Run, ends: str) -> None:
+    """Also one that only a goroutine held which the end has closed."""
+    log: list[str] = []
+
+    async def numbers(name: str) -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            log.append(name)
+
+    async def holds(name: str) -> None:
+        mine = numbers(name)
+        await anext(mine)
+        await gort.Chan[int]().recv()
+
+    async def fails() -> None:
+        raise ValueError
+
+    async def main() -> None:
+        gort.go(holds, "goroutine")
+        await parked(1, "chan receive")
+        if ends == "panics":
+            gort.go(fails)
+        elif ends == "fails":
+            await fails()
+        elif ends == "returns":
+            return
+        await holds("main")
+
+    with contextlib.suppress(ValueError, gort.Panic, gort.Deadlock):
+        run(main)
+    assert "goroutine" in log
+    assert "main" in log or ends != "deadlocks"  # where another goroutine panics, main may not have come to it

@@ -131,6 +131,6 @@ def from_a_run(exc: BaseException) -> BaseException | None:
     from gort._runtime.boot import main
 
     tb = exc.__traceback__
-    while tb is not None and tb.tb_frame.f_code is not main.run.__code__:
+    while tb is not None and tb.tb_frame.f_code is not main.start.__code__:
         tb = tb.tb_next
     return exc.with_traceback(tb) if tb is not None else None

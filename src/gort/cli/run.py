@@ -1,8 +1,9 @@
 """`gort run FILE [args…]`: runs FILE's `async def main()`.
 
 The file is executed as the module __main__, as python does (_program.py), and then its main is run, unless the file has
-called gort.run itself.  A panic and a deadlock print as Go prints them, exit status 2.  Ctrl-C that main does not catch
-ends the process by SIGINT.
+called gort.run itself.  A panic and a deadlock print as Go prints them, exit status 2.  They print at once, before the
+`finally` blocks of the other goroutines run.  But if the file calls gort.run itself, it may catch the error: then they
+print when the error has come out of the file.  Ctrl-C that main does not catch ends the process by SIGINT.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def say(text: str) -> None:
         try:
             sys.stderr.write(text)
             sys.stderr.flush()
-        except (OSError, ValueError):  # it is closed: there is nobody to tell
+        except Exception:  # it is closed, or an object of the program's that raises: there is nobody to tell
             pass
 
 
@@ -105,27 +106,42 @@ def run(program: _program.Program, name: str, args: tuple[str, ...], procs: int 
     finally:
         boot.launcher = None
     if not launcher.ran:
-        boot.run(find_main(program.module, name), procs=procs)
+        boot.start(find_main(program.module, name), (), procs, report)
+
+
+_reported: BaseException | None = None  # the error whose dump has been printed
+
+
+def report(exc: BaseException) -> None:
+    """Prints the dump of what ends the program.  Called on any thread, while the goroutines are still there."""
+    global _reported
+    from gort._runtime.core import panic
+
+    _reported = exc
+    flush()
+    say((getattr(exc, "dump", "") or panic.dump_of(exc, 1, "")).rstrip("\n") + "\n")
+
+
+def flush() -> None:
+    """Flushes stdout, if there is one, so that what is then written to stderr comes after it."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except Exception:
+        pass  # python says it when it flushes stdout itself
 
 
 def end(exc: BaseException) -> NoReturn:
     """Ends the process with what ended the program: a dump, as Go prints it, and status 2; a traceback if the file could
     not be executed.  Raises KeyboardInterrupt, for the whole command, if that ended it."""
-    from gort._runtime.core import panic
-
     ran = _program.from_a_run(exc)
+    if ran is not None and exc is not _reported and not isinstance(exc, KeyboardInterrupt):
+        report(ran)
+    flush()
     if ran is None:
-        text = "".join(traceback.format_exception(_program.without_ours(exc)))
-    elif isinstance(exc, KeyboardInterrupt):
-        text = ""
-    else:
-        text = (getattr(exc, "dump", "") or panic.dump_of(ran, 1, "")).rstrip("\n") + "\nexit status 2\n"
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except (OSError, ValueError):
-        pass  # python says it when it flushes stdout itself
-    say(text)
+        say("".join(traceback.format_exception(_program.without_ours(exc))))
     if isinstance(exc, KeyboardInterrupt):
         raise exc
+    if ran is not None:
+        say("exit status 2\n")
     sys.exit(2)

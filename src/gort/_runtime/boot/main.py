@@ -1,10 +1,10 @@
 """Runs a program and ends it.  Follows main in Go's runtime/proc.go.
 
-The end, in order.  Main returns, or a goroutine panics, or nothing can run any more.  request_exit tells every M, and
-each leaves its loop at its next scheduling point.  The remaining goroutines are closed, so that their `finally` blocks
-run, and then the async generators.  Last, the runtime's structures are freed.  A thread that is in a blocking call when
-the program ends is awaited for at most GRACE.  It ends by itself when its call does; its goroutine gets Cancelled at
-its next operation.
+The end, in order.  Main returns, or a goroutine panics, or nothing can run any more; `gort run` prints the dump now.
+request_exit tells every M, and each leaves its loop at its next scheduling point.  The remaining goroutines are closed,
+so that their `finally` blocks run, and then the async generators.  Last, the runtime's structures are freed.  A thread
+that is in a blocking call when the program ends is awaited for at most GRACE.  It ends by itself when its call does; its
+goroutine gets Cancelled at its next operation.
 
 What does not live here: the boot (rt0.py); the scheduler's loop (sched/proc.py); the signal handlers
 (watch/signals.py).
@@ -57,6 +57,10 @@ class MainDone(Done):
             s.maingone = True
             return
         s.result, s.exc = value, exc
+        if exc is not None and s.report is not None and not s.exiting:
+            from gort._runtime.core import panic
+
+            panic.report(s, exc)
         if (s.agens.live or s.agens.closing.count) and not s.exiting:
             newproc.newproc(s, s.agens.close_all, (), None, AgensDone(s), True)
         else:
@@ -124,6 +128,11 @@ def run(main: Callable[[*t.Ts], Coroutine[t.Any, t.Any, t.T]], *args: *t.Ts, pro
     Raises what main raises; Panic, with the original exception as __cause__, when another goroutine ends with an
     uncaught exception; Deadlock when nothing can run any more; RuntimeError inside a goroutine, or if the system
     refuses a thread for sysmon; TypeError or ValueError for wrong arguments."""
+    return start(main, args, procs, None)  # type: ignore[no-any-return]
+
+
+def start(main: Any, args: tuple[Any, ...], procs: int | None, report: Callable[[BaseException], None] | None) -> Any:
+    """run for `gort run` too.  report(exc) is called with the error that ends the program, at once, on any thread."""
     check_main(main, procs)
     if runtime2.current_m() is not None:
         raise RuntimeError("gort.run inside a running gort runtime: await the function, or start it with gort.go")
@@ -131,20 +140,21 @@ def run(main: Callable[[*t.Ts], Coroutine[t.Any, t.Any, t.T]], *args: *t.Ts, pro
         launcher.starts()
         procs = launcher.procs if procs is None else procs
     try:
-        return _run(main, args, procs)  # type: ignore[no-any-return]
+        return _run(main, args, procs, report)
     finally:
         # A signal handler may raise at any moment of what is above, the boot and the end included.  A thread that stayed
         # bound would refer to an M that is freed.
         runtime2.bind_thread(None)
 
 
-def _run(main: Any, args: tuple[Any, ...], procs: int | None) -> Any:
-    """run, but for the checks and for unbinding the thread."""
+def _run(main: Any, args: tuple[Any, ...], procs: int | None, report: Any) -> Any:
+    """start, but for the checks and for unbinding the thread."""
     global _last
     s = rt0.rt0(procs)
     _last = s.record
     s.external = External(s)
     s.m0note = runtime2.Note()
+    s.report = report
     s.agens = agens = AsyncGenerators(s)
     s.agenhooks = (agens.firstiter, agens.finalizer)
     hooks = sys.get_asyncgen_hooks()
@@ -289,6 +299,7 @@ class AsyncGenerators:
     def __init__(self, s: Any) -> None:
         self.s = s
         self.live: WeakSet[Any] = WeakSet()
+        self.dropped: list[Any] = []  # while the program ends: close() closes them
         self.lock = threading.Lock()
         self.closing = WaitGroup()
 
@@ -299,7 +310,9 @@ class AsyncGenerators:
 
     def finalizer(self, agen: Any) -> None:
         """The interpreter's finalizer hook: runs aclose() of a generator that was dropped half-way, in a goroutine."""
-        if not self.s.exiting:
+        if self.s.exiting:
+            self.dropped.append(agen)
+        else:
             self.closing.add(1)
             newproc.newproc(self.s, _aclose, (agen,), None, Quiet(self), True)
 
@@ -319,8 +332,9 @@ class AsyncGenerators:
         """Closes the generators that are left, on m0's thread m, without a scheduler.  An await that would have to wait
         raises Stopping there, a RuntimeError."""
         with self.lock:
-            live = list(self.live)
-        for agen in live:
+            live = [agen for agen in self.live if agen not in self.dropped]
+        while live or self.dropped:
+            agen = live.pop() if live else self.dropped.pop()
             g = runtime2.G()
             g.sched, g.system = self.s, True
             m.curg = g

@@ -462,12 +462,14 @@ def request_exit(s):
 
 
 def fatal(s, exc):
-    """Ends the runtime with the error exc.  Only the first call's error is kept."""
+    """Ends the runtime with the error exc.  Only the first call's error is kept; that call returns True."""
     s.lock()
-    if s.fatal is None and not s.exiting:
+    first: cython.bint = s.fatal is None and not s.exiting
+    if first:
         s.fatal = exc
     s.unlock()
     request_exit(s)
+    return first
 
 
 def checkdead(s):

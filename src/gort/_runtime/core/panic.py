@@ -2,8 +2,9 @@
 runtime/panic.go.
 
 A goroutine that ends with an uncaught exception ends the program: gort.run raises gort.Panic from it, and `gort run`
-prints the dump.  The dump is made here at once, because the G, which knows who started it, is then freed.  What does
-not live here: how the program ends (boot/main.py).
+prints the dump.  The dump is made here at once, because the G, which knows who started it, is then freed.  `gort run`
+also prints it at once (`report`), as Go does: the `finally` blocks of the other goroutines, which Go does not run, print
+after it.  What does not live here: how the program ends (boot/main.py).
 """
 
 from __future__ import annotations
@@ -41,6 +42,14 @@ def headline(exc: BaseException) -> str:
 
 def dump_of(exc: BaseException, goid: int, creator: str) -> str:
     """The text that Go prints for an unrecovered panic."""
+    try:
+        return _dump_of(exc, goid, creator)
+    except BaseException as e:
+        # Something of the user's that the dump shows (a __str__, a __cause__, a __notes__) has raised.
+        return f"panic: {type(exc).__name__}\n\t(its text cannot be shown: {type(e).__name__})\n{creator}"
+
+
+def _dump_of(exc: BaseException, goid: int, creator: str) -> str:
     import traceback as py_traceback
 
     frames = traceback.render(traceback.raised(exc.__traceback__))
@@ -70,12 +79,7 @@ def goroutine_panic(g: Any, exc: BaseException) -> BaseException:
     p = Panic(f"goroutine {g.goid}: {type(exc).__name__}: {shown(exc)}")
     p.__cause__ = exc
     p.goroutine = g.goid
-    creator = traceback.created_by(g.gocode, g.golasti, g.parentgoid)
-    try:
-        p.dump = dump_of(exc, g.goid, creator)
-    except BaseException as e:
-        # Something of the user's that the dump shows (a __str__, a __cause__, a __notes__) has raised.
-        p.dump = f"panic: {type(exc).__name__}\n\t(its text cannot be shown: {type(e).__name__})\n{creator}"
+    p.dump = dump_of(exc, g.goid, traceback.created_by(g.gocode, g.golasti, g.parentgoid))
     return p
 
 
@@ -90,7 +94,18 @@ def shown(exc: BaseException) -> str:
 def uncaught(s: Any, g: Any, exc: BaseException) -> None:
     """Goroutine g has ended with the uncaught exception exc: ends the program.  Runs on g0."""
     if not isinstance(exc, (Goexit, Cancelled)) and not (s.ending and isinstance(exc, GeneratorExit)):
-        handoff.fatal(s, goroutine_panic(g, exc))
+        error = goroutine_panic(g, exc)
+        if handoff.fatal(s, error):
+            report(s, error)
+
+
+def report(s: Any, exc: BaseException) -> None:
+    """Tells `gort run` of the error that ends the program, while the other goroutines are as they were."""
+    if s.report is not None and not isinstance(exc, (KeyboardInterrupt, SystemExit)):
+        try:
+            s.report(exc)
+        except BaseException:
+            pass  # sys.stderr is the user's, and this may be g0
 
 
 def unraisable(exc: BaseException, obj: Any, what: str) -> None:
@@ -115,11 +130,13 @@ def _hook_args(exc: BaseException, what: str, obj: Any) -> Any:
 
 
 def deadlock(s: Any, exc: Deadlock) -> None:
-    """Writes the dump of every goroutine to exc.  Called before the goroutines are closed, which ends their stacks."""
+    """Writes the dump of every goroutine to exc, and reports it.  Called before the goroutines are closed, which ends
+    their stacks."""
     text = traceback.dump(s)
     if s.maingone:
         exc.args = ("no goroutines (main called runtime.Goexit) - deadlock!",)
     exc.dump = f"fatal error: {exc.args[0]}\n\n{text}"
+    report(s, exc)
 
 
 def foreign_await(value: Any) -> BaseException:

@@ -209,6 +209,7 @@ cdef class Sched:
     cdef public object external
     cdef public object agenhooks
     cdef public object agens
+    cdef public object report
     cdef public Note pollnote
     cdef public Note sysmonnote
     cdef public Note m0note

@@ -473,6 +473,7 @@ class Sched:
         external = None  # main.External: True while a thread outside the runtime may still make something runnable
         agenhooks = (None, None)  # the arguments of sys.set_asyncgen_hooks on each M
         agens = None  # main.AsyncGenerators
+        report = None  # of gort run: called with the error that ends the program, before any goroutine is closed
         pollnote = None  # the poller sleeps on this before there is a descriptor
         sysmonnote = None
         m0note = None  # woken when m0 has left its loop
