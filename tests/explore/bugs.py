@@ -156,7 +156,7 @@ BUGS = {
             ("plain_goroutine_waits_for_coroutine",),
         ),
         Bug(
-            "cancellation_not_passed_to_the_thread", handoff, "cancel",
+            "cancellation_not_passed_to_the_thread", handoff, "wake_cancelled",
             "    elif standin is not None:\n", "    elif False:\n",
             ("cancel_plain_wait", "cancel_blocking_wait"),
         ),

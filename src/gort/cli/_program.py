@@ -34,7 +34,8 @@ class Program:
         self.code = code
         self.argv0 = argv0
         self.folder = folder  # sys.path[0]
-        self.module = module = ModuleType("__main__")
+        module = ModuleType("__main__")
+        self.module: ModuleType = module
         module.__file__ = file
         module.__loader__ = loader
         module.__spec__ = spec

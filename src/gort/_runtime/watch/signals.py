@@ -29,7 +29,7 @@ import time
 
 from gort._runtime.core import traceback
 from gort._runtime.watch import sigwake
-from gort._runtime.sched.blocking import calls_user
+from gort._runtime.sched import blocking
 from gort._runtime.core.errors import Cancelled
 
 TYPE_CHECKING = False
