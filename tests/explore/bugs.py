@@ -15,7 +15,7 @@ from typing import Any
 import gort.net
 import gort.sync  # noqa: F401  (netpoll and rwmutex are imported with these)
 from gort import sync
-from gort._runtime.core import handoff, runtime2
+from gort._runtime.core import handoff, op, runtime2
 from gort._runtime.poll import netpoll, polldesc
 from gort._runtime.sched import findrunnable, proc, timers
 from gort._runtime.wait import chan, rwmutex, select, sema, timechan
@@ -154,6 +154,21 @@ BUGS = {
             "waiter_woken_before_it_counts", handoff, "count_parked",
             "    if g.parked:\n", "    if True:\n",
             ("plain_goroutine_waits_for_coroutine",),
+        ),
+        Bug(
+            "outer_cancellation_lost_in_a_failure", op, "rearm",
+            "            scope.state = SCOPE_PENDING\n", "",
+            ("cancels_member_inner_fails", "cancels_outer_fails_inner_fails"),
+        ),
+        Bug(
+            "left_block_still_cancels", op, "leave_scope",
+            "        scope.state = SCOPE_LEFT\n        pick(g)\n", "        scope.state = SCOPE_LEFT\n",
+            ("cancels_scope_inner_fails",),
+        ),
+        Bug(
+            "shield_holds_nothing_off", op, "pick",
+            "        if scope.shield:\n", "        if False:\n",
+            ("cancel_or_shield",),
         ),
         Bug(
             "cancellation_not_passed_to_the_thread", handoff, "wake_cancelled",
