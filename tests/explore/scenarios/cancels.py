@@ -1,5 +1,5 @@
-"""Cancellations that meet: two at a time, of every pair of sources, in a goroutine that is in a timeout's block and, in that,
-in a group's.  The rules are in docs/guide-cancellation.md.
+"""Cancellations that meet: two at a time, of every pair of sources, in a goroutine that is in a timeout's block and, in
+that, in a group's.  The rules are in docs/guide-cancellation.md.
 """
 
 from __future__ import annotations
