@@ -6,8 +6,11 @@ What does not live here: what real Go prints for the same program (fidelity), an
 
 from __future__ import annotations
 
+import gc
 import pickle
+import sys
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -15,8 +18,8 @@ import pytest
 
 import gort
 from gort import Cancelled
-from gort.sync import Cond, Mutex, Once, RWMutex, Semaphore
-from support import ended, parked, until
+from gort.sync import Cond, Mutex, Once, Pool, RWMutex, Semaphore
+from support import GIL, ended, parked, until
 
 Run = Callable[..., Any]
 
@@ -371,6 +374,81 @@ def test_c21_a_negative_wait_group_is_a_panic(run: Run) -> None:
     with pytest.raises(gort.Panic) as info:
         run(main)
     assert info.value.dump.startswith("panic: ValueError: sync: negative WaitGroup counter\n\ngoroutine ")
+
+
+# ---- G10: a Pool lets go what is not used ------------------------------------------------------------------------------
+
+
+class Buffer:
+    """Something that a weak reference can be made to."""
+
+
+def test_g10_two_collections_empty_a_pool() -> None:
+    pool: Pool[Buffer] = Pool(Buffer)
+    kept = Buffer()
+    gone = weakref.ref(kept)
+    pool.put(kept)
+    del kept
+    gc.collect()
+    assert gone() is not None, "one collection keeps it"
+    gc.collect()
+    assert gone() is None
+
+
+def test_g10_what_is_used_between_collections_stays() -> None:
+    pool: Pool[Buffer] = Pool(Buffer)
+    x = pool.get()
+    for _ in range(4):
+        pool.put(x)
+        gc.collect()
+        assert pool.get() is x
+
+
+def test_g10_a_young_collection_counts_when_there_was_no_other_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool: Pool[Buffer] = Pool(Buffer)
+    x = pool.get()
+    pool.put(x)
+    if GIL:
+        gc.collect(0)
+        gc.collect(0)
+        assert pool.get() is x, "young collections are too frequent"
+        pool.put(x)
+    monkeypatch.setattr(gort.sync, "FORCED_S", 0.0)
+    gc.collect(0)
+    gc.collect(0)
+    assert pool.get() is not x
+
+
+def test_g10_finalizers_and_pools_within_a_collection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a pool lets go may have a finalizer that raises, makes pools and gives objects to them."""
+
+    class Stubborn:
+        def __del__(self) -> None:
+            pools.append(Pool(Buffer))
+            pools[-1].put(Buffer())
+            pools[0].get()
+            raise ValueError("reported, and the others are let go all the same")
+
+    pools: list[Pool[Buffer]] = []
+    pool: Pool[Stubborn] = Pool(Stubborn)
+    for _ in range(3):
+        pool.put(Stubborn())
+    reported: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda args: reported.append(args.exc_type))
+    gc.collect()
+    gc.collect()
+    assert len(pools) == 3
+    assert reported == [ValueError] * 3
+
+
+def test_g10_a_pool_that_has_gone_leaves_nothing() -> None:
+    before = len(gort.sync._pools)
+    pools: list[Pool[Any]] = [Pool() for _ in range(10)]
+    assert len(gort.sync._pools) == before + 10
+    del pools
+    gc.collect()
+    assert len(gort.sync._pools) == before
+    assert gc.callbacks.count(gort.sync._on_collection) == 1
 
 
 def waiting_for_sync() -> int:

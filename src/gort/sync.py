@@ -6,9 +6,12 @@ The waiting itself is in _runtime/wait (sema.py, rwmutex.py); here are the types
 
 from __future__ import annotations
 
+import gc
 import sys
+import time
 from _collections_abc import Callable
 from types import CoroutineType
+from weakref import ref
 
 from gort._runtime.boot import main as _main
 from gort._runtime.core.errors import Cancelled
@@ -158,8 +161,37 @@ class Cond(Shared):
         self.mutex.unlock()
 
 
+FORCED_S = 120.0  # so long after the last cycle of the pools any collection is one (Go's runtime collects that often)
+_FREE_THREADED = "t" in getattr(sys, "abiflags", "")  # there the collector has one generation
+_pools: dict[int, ref[Pool[Any]]] = {}  # all of them; each operation on it is atomic
+_last_cycle = 0.0  # time.monotonic()
+
+
+def _on_collection(phase: str, info: dict[str, int]) -> None:
+    """One of gc.callbacks: as a collection begins, each pool lets go what it has kept since the last but one.  Follows
+    poolCleanup (Go's sync/pool.go).
+
+    A collection of Python's is a cycle if it looks at all objects.  Those are rare, or never come, where most objects
+    live long, so a young collection is one too when the last cycle is two minutes ago.  Called on whatever thread
+    allocates; takes no lock.  The objects that are let go may run finalizers here, like those of any collection."""
+    global _last_cycle
+    if phase != "start":
+        return
+    now = time.monotonic()
+    if info["generation"] < 2 and not _FREE_THREADED and now - _last_cycle < FORCED_S:
+        return
+    _last_cycle = now
+    for pool in [r() for r in list(_pools.values())]:
+        if pool is not None:
+            pool._age()
+
+
 class Pool(Shared, Generic[T]):
-    """Objects to use again: `x = pool.get()` … `pool.put(x)`.  Thread-safe; get() makes a new one when none is free."""
+    """Objects to use again: `x = pool.get()` … `pool.put(x)`.  Thread-safe; get() makes a new one when none is free.
+    Follows Go's sync.Pool (sync/pool.go).
+
+    The pool keeps an object for memory's sake, not for its own: what is not used again is let go after two of Python's
+    full collections, or some minutes later where there are none.  `gc.collect()` twice empties every pool."""
 
     if TYPE_CHECKING:
 
@@ -169,15 +201,30 @@ class Pool(Shared, Generic[T]):
         def __init__(self: Pool[t.Any], new: None = None) -> None: ...
 
     def __init__(self, new: t.Any = None) -> None:
+        global _last_cycle
         if new is not None and not callable(new):
             raise TypeError(f"a Pool takes the function that makes an object, not {type(new).__name__}: Pool(Buffer)")
         self.new: Callable[[], t.T] | None = new
-        self._free: list[t.T] = []
+        self._free: list[t.T] = []  # put since the last cycle
+        self._victim: list[t.T] = []  # put before it; the next one lets them go.  Go's victim cache
+        if _on_collection not in gc.callbacks:
+            _last_cycle = time.monotonic()
+            gc.callbacks.append(_on_collection)
+        key = id(self)
+        _pools[key] = ref(self, lambda _: _pools.pop(key, None))
+
+    def _age(self) -> None:
+        # A put() on another thread may still append to the list that it has just read: one cycle less for that object.
+        self._victim, self._free = self._free, []
 
     def get(self) -> t.T:
         """A free object, else new(), else None."""
         try:
             return self._free.pop()
+        except IndexError:
+            pass
+        try:
+            return self._victim.pop()
         except IndexError:
             return self.new() if self.new is not None else None  # type: ignore[return-value]
 

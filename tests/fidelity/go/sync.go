@@ -500,4 +500,15 @@ func init() {
 		say(pool.Get())
 		say(pool.Get())
 	})
+
+	add("pool_lets_go_after_two_collections", func() {
+		pool := sync.Pool{New: func() any { return "new" }}
+		for collections := 0; collections < 4; collections++ {
+			pool.Put("used")
+			for i := 0; i < collections; i++ {
+				runtime.GC()
+			}
+			say(pool.Get(), pool.Get())
+		}
+	})
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from kit import caught, flush, refused, run_scenario, say, scenario, settle
 
 import gort
@@ -531,6 +533,16 @@ async def pool_returns_what_was_put() -> None:
     pool.put("used")
     say(pool.get())
     say(pool.get())
+
+
+@scenario
+async def pool_lets_go_after_two_collections() -> None:
+    pool: Pool[str] = Pool(lambda: "new")
+    for collections in range(4):
+        pool.put("used")
+        for _ in range(collections):
+            gc.collect()
+        say(pool.get(), pool.get())
 
 
 async def main() -> None:
