@@ -278,8 +278,8 @@ class Kept(Compound):
         view = memoryview(buffer)
         if view.readonly:
             raise TypeError(f"readinto takes a writable buffer such as bytearray, not {type(buffer).__name__}")
-        if not view.c_contiguous or view.nbytes == 0:
-            raise ValueError("readinto takes a contiguous buffer with room for at least a byte")
+        if not view.c_contiguous:
+            raise ValueError("readinto takes a contiguous buffer")
         data = await self.read(view.nbytes)
         view.cast("B")[: len(data)] = data
         return len(data)

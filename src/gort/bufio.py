@@ -79,7 +79,9 @@ class _Buffer(Kept):
     async def read(self, n: int = READ_SIZE) -> bytes:
         """Up to n bytes; asks the source for READ_SIZE at least, and keeps what is too much."""
         if n <= 0:
-            raise ValueError(f"read(n) takes a positive number of bytes, not {n}")
+            if n == 0:
+                return b""
+            raise ValueError(f"read(n) takes a number of bytes, not {n}")
         if self._pushed:
             return self._pop(n)
         data = await self._more(max(n, READ_SIZE))

@@ -303,7 +303,7 @@ def test_sources_that_are_none(run1: Any) -> None:
             await bufio.Reader(Text()).read_line()  # type: ignore[arg-type]
         with pytest.raises(TypeError, match=r"source's read, which gave bytes: open files with gort\.os\.open"):
             await bufio.Reader(Plain()).read_line()  # type: ignore[arg-type]
-        for call in (lambda r: r.read(0), lambda r: r.peek(-1), lambda r: r.discard(-1), lambda r: r.read_until(b"")):
+        for call in (lambda r: r.read(-1), lambda r: r.peek(-1), lambda r: r.discard(-1), lambda r: r.read_until(b"")):
             with pytest.raises(ValueError, match=r"takes|needs"):
                 await call(bufio.Reader(Script([b"x"])))
 

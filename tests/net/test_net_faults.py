@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from netkit import contexts, go_result, pair
+from netkit import contexts, go_result, pair, tls_pair
 
-from gort import net
+from gort import bufio, net
 
 
 @pytest.mark.parametrize("call", ["listen", "dial", "listen_packet", "dial_packet"])
@@ -123,3 +123,44 @@ def test_n12_room_is_made_for_what_comes(run1: Any) -> None:
                 await b.read_exactly(1 << 45)
 
     run1(main)
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix", "tls", "bufio", "udp"])
+def test_g12_a_read_of_no_bytes_is_no_end_of_stream_and_no_error(
+    run: Any, tmp_path: Path, certificates: dict[str, Path], kind: str
+) -> None:
+    """As in Go: it returns at once, though there is nothing to read, and takes nothing."""
+
+    async def reads(a: Any, write: Any) -> None:
+        assert await a.read(0) == b""
+        assert await a.readinto(bytearray()) == 0
+        with pytest.raises(ValueError, match="-1"):
+            await a.read(-1)
+        await write(b"here")
+        assert await a.read(0) == b""
+        assert await a.read(4) == b"here"
+
+    async def main() -> None:
+        if kind == "tls":
+            async with tls_pair(certificates["localhost"]) as (a, b):
+                await reads(a, b.write)
+                a.close()
+                with pytest.raises(net.Closed):
+                    await a.read(0)
+        elif kind == "udp":
+            async with await net.listen_packet("udp", "127.0.0.1:0") as server:
+                async with await net.dial_packet("udp", str(server.addr)) as client:
+                    await client.write(b"hello")
+                    _, addr = await server.read_from()
+                    await reads(client, lambda data: server.write_to(data, addr))
+        else:
+            network = "unix" if kind == "unix" else "tcp"
+            async with pair(network, str(tmp_path / "s") if kind == "unix" else "") as (a, b):
+                await reads(bufio.Reader(a) if kind == "bufio" else a, b.write)
+                a.close()
+                with pytest.raises(net.Closed, match="use of closed"):
+                    await a.read(0)
+                with pytest.raises(net.Closed, match="use of closed"):
+                    await a.readinto(bytearray())
+
+    run(main)

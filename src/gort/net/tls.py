@@ -164,12 +164,15 @@ class TLSConn(Kept, Shared):
             pass  # there is nobody to tell
 
     async def read(self, n: int = CHUNK) -> bytes:
-        """Up to n bytes; b"" when the peer has said that it is done.  Raises as Conn.read does, and ssl.SSLEOFError when
-        the stream was cut off without that (somebody may have truncated it)."""
-        if n <= 0:
-            raise ValueError(f"read(n) takes a positive number of bytes, not {n}")
+        """Up to n bytes; b"" when the peer has said that it is done.  read(0) does the handshake only.  Raises as
+        Conn.read does, and ssl.SSLEOFError when the stream was cut off without that (somebody may have truncated
+        it)."""
+        if n < 0:
+            raise ValueError(f"read(n) takes a number of bytes, not {n}")
         if not self._ready:
             await self.handshake()
+        if n == 0:
+            return await self.conn.read(0)  # no bytes, or Closed
         async with self._reading:
             if self.conn.closed:
                 raise Closed(f"read {self.describe()}: use of closed network connection")

@@ -19,6 +19,8 @@ cdef class Accepted:
 
 cdef class IOOp(NetOp):
     pass
+cdef class EmptyOp(IOOp):
+    pass
 
 cdef class FD(PollDesc):
     cdef readonly bint sock

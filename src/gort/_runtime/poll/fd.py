@@ -31,6 +31,7 @@ from cython.cimports.gort._runtime.c.net import (
     net_writev,
 )
 from cython.cimports.gort._runtime.c.rt import rt_import
+from cython.cimports.gort._runtime.core.runtime2 import READY
 from cython.cimports.gort._runtime.poll.polldesc import (
     AGAIN,
     CLOSED,
@@ -193,6 +194,20 @@ class IOOp(NetOp):
             exc.written = self.when
 
 
+class EmptyOp(IOOp):
+    """A read of no bytes.  It makes no system call, which would look like the end of the stream, and waits for nothing.
+    Follows FD.Read (Go's internal/poll/fd_unix.go)."""
+
+    def begin(self, g):
+        """READY: no bytes, or the error of a closed descriptor."""
+        fd: FD = self.c
+        fd.lock()
+        self.success = CLOSED if fd.closing else OK
+        fd.unlock()
+        self.elem = b"" if self.kind == READ else 0
+        return READY
+
+
 def failure(op):
     """The exception for an operation that has failed."""
     fd: FD = op.c
@@ -242,32 +257,36 @@ class FD(PollDesc):
     def read(self, n=65536):
         """`data = await conn.read(n)` returns up to n bytes, as soon as there are any; b"" at the end of the stream.
 
-        Raises ValueError unless n is positive.  The await raises what the system reports (ConnectionResetError, …),
-        DeadlineExceeded, and Closed if the descriptor is closed before or during the wait.  A cancelled read has taken
-        nothing from the stream."""
+        read(0) returns b"" at once, as in Go.  Raises ValueError if n is negative.  The await raises what the system
+        reports (ConnectionResetError, …), DeadlineExceeded, and Closed if the descriptor is closed before or during the
+        wait.  A cancelled read has taken nothing from the stream."""
         op: IOOp
         if n <= 0:
-            raise ValueError(f"read(n) takes a positive number of bytes, not {n}")
-        if n > READ_MAX:
-            n = READ_MAX
-        op = IOOp.__new__(IOOp)
+            if n < 0:
+                raise ValueError(f"read(n) takes a number of bytes, not {n}")
+            op = EmptyOp.__new__(EmptyOp)
+        else:
+            if n > READ_MAX:
+                n = READ_MAX
+            op = IOOp.__new__(IOOp)
         op.c = self
         op.kind = READ
         op.when = n
         return op
 
     def readinto(self, buffer):
-        """`n = await conn.readinto(buffer)` reads into a writable buffer; n is 0 at the end of the stream.
+        """`n = await conn.readinto(buffer)` reads into a writable buffer; n is 0 at the end of the stream, and for a
+        buffer without room.
 
-        Raises TypeError if the buffer is not writable, ValueError if it is not contiguous or empty.  The await raises
+        Raises TypeError if the buffer is not writable, ValueError if it is not contiguous.  The await raises
         what that of read raises."""
         op: IOOp
         view = memoryview(buffer)
         if view.readonly:
             raise TypeError(f"readinto takes a writable buffer such as bytearray, not {type(buffer).__name__}")
-        if not view.c_contiguous or view.nbytes == 0:
-            raise ValueError("readinto takes a contiguous buffer with room for at least a byte")
-        op = IOOp.__new__(IOOp)
+        if not view.c_contiguous:
+            raise ValueError("readinto takes a contiguous buffer")
+        op = IOOp.__new__(IOOp) if view.nbytes else EmptyOp.__new__(EmptyOp)
         op.c = self
         op.kind = READINTO
         op.elem = view
