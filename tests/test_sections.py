@@ -179,6 +179,7 @@ UNLOCKED: dict[tuple[str, str], str] = {
     ("proc", "release_queues"): "the end",
     ("proc", "release_idle"): "the end",
     ("sysmon", "retake"): "reads the hint mid, and asks again under the lock in handoffp",
+    ("reports", "schedtrace"): "prints single numbers, which may be old by the time they are read",
     ("handoff", "checkmcount"): "maxmcount: a limit that is checked again with each thread",
     ("newproc", "disown"): "the end",
     ("timers", "movetimers"): "locks both heaps, in the order of their addresses",

@@ -195,6 +195,38 @@ def test_same_as_go(scenario: Scenario, procs: int, go_program: Any) -> None:
         assert ours.stderr == ""
 
 
+def _shapes(text: str) -> set[str]:
+    """The lines of a schedtrace with each value replaced by its kind."""
+    for value, kind in (
+        (r"(?<=status=)(\d+)\(.*\)", "N(reason)"),
+        (r"\b(\d+|nil)(?=ms|\b)", "N"),
+        (r"true|false", "B"),
+    ):
+        text = re.sub(value, kind, text)
+    return set(re.sub(r"(?<=[PMG])\d+", "N", text).splitlines())
+
+
+@pytest.mark.parametrize("detail", ["", ",scheddetail=1"], ids=["line", "detail"])
+def test_schedtrace_has_gos_format(detail: str, go_program: Any) -> None:
+    """The same fields in the same order, the first line at 0 ms, a wait reason in words."""
+    debug = {"GODEBUG": f"schedtrace=10{detail}", "GOMAXPROCS": "2"}
+    ours = [sys.executable, "-m", "gort", "run", str(PY_DIR / "timers.py"), "sleep_not_early"]
+    texts = []
+    for command in ([go_program("timers"), "sleep_not_early"], ours):
+        done = subprocess.run(command, env=os.environ | debug, capture_output=True, text=True, timeout=PATIENCE_S)
+        assert done.returncode == 0
+        texts.append(done.stderr)
+    go, gort = texts
+    assert _shapes(gort) == _shapes(go)
+    assert len(_shapes(go)) == (4 if detail else 1)
+    for text in texts:
+        times = [int(t) for t in re.findall(r"^SCHED (\d+)ms: ", text, re.MULTILINE)]
+        assert times[0] == 0
+        assert len(times) > 1
+        assert times == sorted(set(times))
+        assert ("status=4(sleep) m=nil lockedm=nil" in text) == bool(detail)
+
+
 JUNK = ["abc", "0", "-1", "", " 3", "3 ", "0x3", "3.0", "1_0", "２", str(2**31), "9" * 20, "-" + "9" * 20]
 GOOD = ["3", "+3", "007", "300"]
 

@@ -431,6 +431,7 @@ def entersyscall(m):
     if p is not None:
         s.lock()
         s.nsyscall += 1
+        p.syscalltick += 1
         s.unlock()
         handoffp(s, p, m.id)
 

@@ -1,11 +1,13 @@
 """Errors for common mistakes: a wrong go statement, a copied runtime object, code that belongs to one thread or to
-asyncio.  The scheduler imports this module; it imports nothing from the scheduler.
+asyncio; and `say`, for what the runtime tells on stderr.  The scheduler imports this module; it imports nothing from the
+scheduler.
 
 What does not live here: the error for a wrong await (panic.py), and those for a misused operation (op.py).
 """
 
 from __future__ import annotations
 
+import sys
 from types import CoroutineType, FunctionType
 
 from gort._start import hints as t
@@ -20,6 +22,16 @@ MAX_PROCS = 1 << 16  # Go sets no limit and dies of memory; a P here costs about
 
 MIGRATES = "goroutines may continue on another thread after an await."
 LOCK_TEXTS = {"cannot release un-acquired lock", "cannot wait on un-acquired lock", "cannot notify on un-acquired lock"}
+
+
+def say(text: str) -> None:
+    """Writes text to stderr at once.  Never raises: the process may have no stderr, and sys.stderr may be an object of
+    the user's.  The scheduler and sysmon must survive that."""
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except BaseException:
+        pass  # nothing is left to say it with
 
 
 def explain(exc: BaseException) -> None:

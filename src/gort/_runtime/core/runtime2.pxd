@@ -142,6 +142,7 @@ cdef class P:
     cdef public int64_t goidcache
     cdef public int64_t goidcacheend
     cdef public P link
+    cdef public int64_t syscalltick
     cdef public list timers
     cdef public int64_t timer0when
     cdef public int64_t timerseq

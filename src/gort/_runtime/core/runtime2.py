@@ -376,6 +376,7 @@ class P:
 
         # Under sched.lock().
         link = None  # the next idle P
+        syscalltick = 0  # counts the calls for which an M gave it up
 
         # Under lock_timers().
         timers = None  # a heap with four children per node, the earliest timer first

@@ -216,16 +216,24 @@ def created_by(code: CodeType | None, lasti: int, parent: int) -> str:
     return f"created by {name}{by}\n\t{code.co_filename}:{line_of(code, lasti)}\n"
 
 
+def wait_reason(g: Any, unknown: str) -> str:
+    """Why the waiting goroutine g waits, in Go's words; `unknown` if it waits no more."""
+    op = peek(g)[0]
+    if op is None:
+        return unknown
+    try:
+        return WAITREASON.get(op.reason(), "waiting") or "waiting"
+    except Exception:  # the operation has completed meanwhile and dropped the fields that reason() reads
+        return "waiting"
+
+
 def goroutine(g: Any, frames: list[Entry]) -> str:
     """The text of one goroutine in a dump: number, state, stack, creator."""
     status = g.status
-    op, fn, code = peek(g)
+    _, fn, code = peek(g)
     state = GSTATUS.get(status, str(status))
-    if status == _Gwaiting and op is not None:
-        try:
-            state = WAITREASON.get(op.reason(), "waiting") or "waiting"
-        except Exception:  # the operation has completed meanwhile and dropped the fields that reason() reads
-            state = "waiting"
+    if status == _Gwaiting:
+        state = wait_reason(g, state)
     if g.lockedm is not None:
         state += ", locked to thread"
     if not frames and (its := getattr(fn, "__code__", None)) is not None:

@@ -104,6 +104,8 @@ class Watch:
 def start(s: Any) -> None:
     """Starts sysmon's thread.  Raises RuntimeError when the system refuses one, because without sysmon a call that
     blocks would stop the program."""
+    if s.debug["schedtrace"] > 0:
+        reporting()  # now, so that the first line tells of the start
     try:
         s.sysmon = Watch(s)
     except (RuntimeError, MemoryError) as e:
@@ -126,6 +128,8 @@ def sysmon(s: Any) -> None:
     started = traced = looked = nanotime()
     trace_every = s.debug["schedtrace"] * 1_000_000
     try:
+        if trace_every > 0 and (reports := reporting()):
+            reports.schedtrace(s, started, started)
         while not s.exiting:
             if idle == 0:
                 delay = floor
@@ -157,9 +161,9 @@ def sysmon(s: Any) -> None:
                 signals.look(s)
             if s.blockedcalls and (reports := reporting()):
                 reports.settle(s)
-            if trace_every and s.coarsetime - traced >= trace_every and (reports := reporting()):
+            if trace_every > 0 and s.coarsetime - traced >= trace_every and (reports := reporting()):
                 traced = s.coarsetime
-                reports.schedtrace(s, started)
+                reports.schedtrace(s, traced, started)
             netpoll = s.netpoll
             if netpoll is not None and not s.npolling and s.coarsetime - s.lastpoll > SLICE_NS and netpoll.waiters():
                 s.nexternal += 1
