@@ -3,9 +3,14 @@ after it."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import re
+import struct
+import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +19,7 @@ import pytest
 
 import gort
 from gort import runtime
-from support import environment, gort_cli
+from support import command, environment, gort_cli
 
 Run = Callable[..., Any]
 
@@ -176,3 +181,46 @@ def test_affinity_bounds_ncpu() -> None:
 
     done = python(code)
     assert done.stdout.strip() == "1", done.stderr
+
+
+@pytest.mark.parametrize("columns", ["80", None])
+def test_the_command_crops_nothing_in_a_pipe(columns: str | None) -> None:
+    """Each step is one line with all of its details, however wide the terminal would be."""
+    done = gort_cli("boot", env=environment(COLUMNS=columns, GOMAXPROCS="3", NO_COLOR="1"))
+    lines = {line.lstrip("│├└─ ").partition("  ")[0]: line for line in done.stdout.splitlines()}
+    for step in boot_json(GOMAXPROCS="3")["steps"]:
+        line = lines[step["name"]]
+        if step["status"] == "skipped":
+            assert line.endswith(f"skipped: {step['detail']['reason']}")
+        elif step["detail"]:
+            last = list(step["detail"])[-1] if step["name"] != "rt0_go" else "features"
+            assert f"  {last}=" in line
+
+
+def test_the_command_wraps_in_a_terminal() -> None:
+    """In 60 columns every word is there, and no line is longer."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
+    env = environment(COLUMNS=None, NO_COLOR="1", TERM="xterm", GOMAXPROCS="3")
+    process = subprocess.Popen(command("boot"), stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=env)
+    os.close(theirs)
+    with process, open(ours, "rb", buffering=0) as terminal:
+        text = b""
+        try:
+            while piece := terminal.read(65536):
+                text += piece
+        except OSError:  # the other side is closed
+            pass
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", text.decode()).splitlines()
+    assert max(map(len, shown)) <= 60
+    words = " ".join(line.lstrip("│├└─ ") for line in shown).split()
+    for step in boot_json(GOMAXPROCS="3")["steps"]:
+        for word in str(step["detail"].get("reason", step["name"])).split():
+            assert word in words
+    assert any(word.startswith("AT_RANDOM=") for word in words)
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "1>&- 2>&-"])
+def test_the_command_with_closed_streams(closed: str) -> None:
+    done = subprocess.run(["bash", "-c", f'"$@" {closed}', "-", *command("boot")], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -435,3 +435,50 @@ def test_closed_stdout_is_no_crash(write: Write) -> None:
     done = subprocess.run(shell, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.stdout == "0\n"
     assert done.stderr.count("Traceback") <= 1
+
+
+# --- closed streams -----------------------------------------------------------------------------
+
+TELLS = (
+    HEAD
+    + """
+async def main():
+    print("out")
+    if sys.argv[1] == "panic":
+        gort.go(int, "z")
+        await gort.Chan().recv()
+    if sys.argv[1] == "deadlock":
+        await gort.Chan().recv()
+    if sys.argv[1] == "exit":
+        sys.exit(5)
+    if sys.argv[1] == "interrupt":
+        raise KeyboardInterrupt
+"""
+)
+STATUS = {"return": 0, "panic": 2, "deadlock": 2, "exit": 5, "interrupt": -signal.SIGINT}
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "1>&- 2>&-", "0<&-"])
+@pytest.mark.parametrize("how", list(STATUS))
+def test_closed_streams(write: Write, how: str, closed: str) -> None:
+    """stdout or stderr that is closed from the start (`gort run FILE >&-`): the status is the program's, what can be
+    written is written, and there is no traceback."""
+    shell = ["bash", "-c", f'exec "$@" {closed}', "-", *command("run", write(TELLS), how)]
+    done = subprocess.run(shell, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == STATUS[how], done.stderr
+    assert done.stdout == ("" if "1>" in closed else "out\n")
+    assert "Traceback" not in done.stderr
+    told = {"panic": "panic: ValueError", "deadlock": "fatal error: all"}.get(how, "")
+    assert done.stderr.startswith(told if "2>" not in closed else "")
+    assert (done.stderr == "") == (not told or "2>" in closed)
+
+
+@pytest.mark.parametrize("name", list(mistakes()))
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-"])
+def test_closed_streams_and_a_wrong_file(write: Write, tmp_path: Path, name: str, closed: str) -> None:
+    text, says = mistakes()[name]
+    file = write(text) if text is not None else str(tmp_path / "nosuch.py")
+    shell = ["bash", "-c", f'exec "$@" {closed}', "-", *command("run", file)]
+    done = subprocess.run(shell, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 2
+    assert done.stderr == "" if "2>" in closed else re.search(says, done.stderr)

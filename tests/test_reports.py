@@ -1,4 +1,4 @@
-"""What the runtime tells on stderr: GODEBUG=schedtrace."""
+"""What the runtime tells on stderr, and when there is none: GODEBUG=schedtrace, inittrace, a SIGQUIT, a throw."""
 
 from __future__ import annotations
 
@@ -67,3 +67,36 @@ def test_schedtrace_is_off(value: str) -> None:
     code = "import gort\nasync def main():\n    await gort.sleep(0.05)\ngort.run(main)\n"
     done = python(code, env=environment(GODEBUG=f"schedtrace={value}"))
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# --- a stderr that is gone ----------------------------------------------------------------------
+
+CALLS = """
+import io, os, signal, sys, threading
+import gort
+class Raises(io.StringIO):
+    def write(self, text): 1 / 0
+async def main():
+    if sys.argv[2] == "SIGQUIT": os.kill(os.getpid(), signal.SIGQUIT)
+    if sys.argv[2] == "throw":
+        gort.runtime.set_max_threads(1)
+        gort.go(input)
+    await gort.sleep(0.05)
+    print("out", flush=True)
+sys.stderr = None if sys.argv[1] == "None" else Raises()
+gort.run(main)
+"""
+
+
+@pytest.mark.parametrize("stderr", ["None", "raises"])
+@pytest.mark.parametrize(
+    ("how", "status"),
+    [("schedtrace=10", 0), ("schedtrace=10,scheddetail=1", 0), ("inittrace=1", 0), ("SIGQUIT", 2), ("throw", 2)],
+)
+def test_without_a_stderr_the_runtime_goes_on(stderr: str, how: str, status: int) -> None:
+    """sys.stderr is None in a process that was started without one, or an object of the program's that raises. Neither
+    ends sysmon or the scheduler, nor keeps the process from ending where it must."""
+    done = python(CALLS, stderr, how, env=environment(GODEBUG=how))
+    assert done.returncode == status, done.stderr
+    assert done.stdout == ("out\n" if status == 0 else "")
+    assert "Traceback" not in done.stderr

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import click
+
+WIDE = 1 << 16  # characters; longer than any step
 
 
 def value(x: Any) -> str:
@@ -28,7 +31,8 @@ def render(record: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.tree import Tree
 
-    console = Console(highlight=False, soft_wrap=True)
+    # A terminal wraps long steps inside the tree; into a file or a pipe each goes on one line, whole.
+    console = Console(highlight=False) if sys.stdout and sys.stdout.isatty() else Console(highlight=False, width=WIDE)
     root = Tree("[bold]gort boot[/]")
     nodes: dict[str | None, Tree] = {None: root}
     for step in record["steps"]:

@@ -15,17 +15,8 @@ from typing import Any, NoReturn
 
 import click
 
+from gort._runtime.core.mistakes import say
 from gort.cli import _program
-
-
-def say(text: str) -> None:
-    """Writes to stderr, if there is one."""
-    if sys.stderr is not None:
-        try:
-            sys.stderr.write(text)
-            sys.stderr.flush()
-        except Exception:  # it is closed, or an object of the program's that raises: there is nobody to tell
-            pass
 
 
 def fail(message: str, remedy: str = "") -> NoReturn:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import sys
 from _collections_abc import Callable
 from typing import Any
 
+from gort._runtime.core.mistakes import say
 from gort._runtime.poll.neterrors import Closed
 from gort._runtime.sched.timers import sleep
 from gort.net.addr import (
@@ -35,7 +35,7 @@ BACKOFF_MAX_S = 1.0
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
+    say(text + "\n")
 
 
 class Listener(Descriptor):

@@ -18,7 +18,7 @@ from gort._runtime.sched import newproc, proc, procresize
 from gort._runtime.watch import sysmon
 from gort._runtime.core.debugvars import gil_enabled
 from gort._runtime.core.lockrank import throw
-from gort._runtime.core.mistakes import check_procs
+from gort._runtime.core.mistakes import check_procs, say
 from gort._runtime.core.machine import nanotime
 from gort._start import verify
 from gort.version import __version__
@@ -59,7 +59,7 @@ class Record:
         """Closes the innermost open step, whose entry this is."""
         self._open.pop()
         if self._echo:
-            sys.stderr.write(f"init {entry['name']} @{entry['ns']} ns {entry['detail']}\n")
+            say(f"init {entry['name']} @{entry['ns']} ns {entry['detail']}\n")
 
     def skip(self, name: str, reason: str) -> None:
         """Records a step of Go's boot for which gort has nothing to do, and the reason."""

@@ -40,6 +40,7 @@ from cython.cimports.gort._runtime.core.runtime2 import (
 from gort._runtime.core import traceback
 from gort._runtime.core.errors import Cancelled, Deadlock
 from gort._runtime.core.lockrank import throw
+from gort._runtime.core.mistakes import say
 from gort._runtime.core.newosproc import newosproc
 from gort._runtime.core.runtime2 import Note
 
@@ -341,7 +342,7 @@ def launch(s, m):
         s.unlock()
         if s.nmstartfailed == 1:
             why: object = str(e) or type(e).__name__
-            sys.stderr.write(
+            say(
                 f"gort: cannot start another thread ({why}); going on with {len(s.allm)}, and trying again. "
                 "Goroutines that block their threads now hold up others: see `ulimit -u`, and `ulimit -v` for memory\n"
             )

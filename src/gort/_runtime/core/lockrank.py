@@ -17,6 +17,8 @@ from types import CodeType, FrameType
 
 import cython
 
+from gort._runtime.core.mistakes import say
+
 TYPE_CHECKING = False  # typing itself takes longer to import than this whole package
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -59,11 +61,11 @@ def throw(message: str, *stacks: str, first: str = "") -> NoReturn:
     """Prints `first`, the message and the stacks, and ends the process with status 2, as Go's throw does.  The runtime
     is broken, so nothing is unwound.  If several threads throw at once, only the first one prints."""
     _dying.acquire()
-    sys.stdout.flush()
-    sys.stderr.write(f"{first}fatal error: {message}\n")
-    for stack in stacks:
-        sys.stderr.write(stack.rstrip("\n") + "\n")
-    sys.stderr.flush()
+    try:
+        sys.stdout.flush()
+    except BaseException:  # it may be closed, or an object of the user's
+        pass
+    say(f"{first}fatal error: {message}\n" + "".join(stack.rstrip("\n") + "\n" for stack in stacks))
     os._exit(2)
 
 

@@ -29,6 +29,7 @@ import sys
 import threading
 
 from gort._runtime.core import debugvars, handoff, traceback
+from gort._runtime.core.mistakes import say
 from gort._runtime.core.runtime2 import current_m
 
 TYPE_CHECKING = False
@@ -67,7 +68,7 @@ def _where() -> str:
 def _report(key: tuple[str, str], text: str) -> None:
     if key not in _said:
         _said.add(key)
-        sys.stderr.write(f"gort: {text}\n")
+        say(f"gort: {text}\n")
 
 
 # ---- RLock ------------------------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from gort._runtime.core import traceback
 from gort._runtime.watch import sigwake
 from gort._runtime.sched import blocking
 from gort._runtime.core.errors import Cancelled
+from gort._runtime.core.mistakes import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -223,8 +224,7 @@ class Interrupts:
     def dump_and_exit(self, signum: int, frame: Any) -> None:
         """SIGQUIT's handler: prints every goroutine's stack and ends the process with status 2, as Go does."""
         text = "\n".join(traceback.dump(s) for s in list(running))
-        sys.stderr.write(f"SIGQUIT: quit\n\n{text}\n")
-        sys.stderr.flush()
+        say(f"SIGQUIT: quit\n\n{text}\n")
         os._exit(2)
 
 
