@@ -14,6 +14,7 @@ import pytest
 
 import gort
 from gort import runtime
+from gort._runtime.core import traceback
 from support import PATIENCE_S, ROOT, parked, until
 
 Run = Callable[..., Any]
@@ -447,3 +448,30 @@ def test_created_by_survives_a_module_that_cannot_be_looked_at(monkeypatch: pyte
         return runtime.stack(all=True)
 
     assert creators(gort.run(main)) == {"starts in goroutine 1\n\t/no/such/file.py:1"}
+
+
+@pytest.mark.skipif(
+    traceback.WITHOUT_GIL and not traceback.STOPS_WORLD, reason="its frames cannot be read while it runs"
+)
+def test_a_thread_that_schedules_runs_no_goroutine() -> None:
+    """The frames of gort.run's caller are nobody's, while the thread is in the scheduler."""
+
+    me = "test_panic.test_a_thread_that_schedules_runs_no_goroutine"
+
+    async def main() -> list[Any]:
+        found: gort.Chan[list[Any]] = gort.Chan(1)
+
+        def look() -> None:
+            while f"{me}.main" in [name for name, _, _ in traceback.running(home)]:
+                pass
+            found.try_send(traceback.running(home))
+
+        await gort.gosched()
+        thread = threading.Thread(target=look)
+        thread.start()
+        frames = await found.recv()
+        thread.join()
+        return frames
+
+    home = threading.get_ident()
+    assert gort.run(main, procs=1) == []

@@ -1,16 +1,21 @@
-"""What the runtime tells on stderr, and when there is none: GODEBUG=schedtrace, inittrace, a SIGQUIT, a throw."""
+"""What the runtime tells on stderr, and when there is none: schedtrace, blocked calls, inittrace, SIGQUIT, a throw."""
 
 from __future__ import annotations
 
+import os
 import re
+import sys
+import threading
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 import gort
 from gort._runtime.core import runtime2
 from gort._runtime.watch import reports
-from support import environment, python
+from support import environment, python, settles
 
 # --- GODEBUG=schedtrace -------------------------------------------------------------------------
 
@@ -100,3 +105,197 @@ def test_without_a_stderr_the_runtime_goes_on(stderr: str, how: str, status: int
     assert done.returncode == status, done.stderr
     assert done.stdout == ("out\n" if status == 0 else "")
     assert "Traceback" not in done.stderr
+
+
+# --- GODEBUG=blocked=1 --------------------------------------------------------------------------
+
+
+class World:
+    """A program in virtual time whose calls block; what is told of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1_000 * MS
+        self.cpu = 0
+        self.for_gil = False
+        self.told: list[str] = []
+        self.s = SimpleNamespace(debug={"blocked": 1}, onblocked=None, blockedcalls=None, blockedns=0)
+        self.line = 1
+        monkeypatch.setattr(reports, "nanotime", lambda: self.now)
+        monkeypatch.setattr(reports, "say", self.told.append)
+        monkeypatch.setattr(reports, "waits_for_gil", lambda m: self.for_gil)
+        monkeypatch.setattr(
+            reports.traceback, "running", lambda ident: [("f", "file.py", self.line), ("main", "file.py", 99)]
+        )
+
+    def begins(self, number: int = 1) -> SimpleNamespace:
+        """The M `number` is found blocked, for 2 ms already."""
+        g = SimpleNamespace(goid=number)
+        m = SimpleNamespace(id=number, ident=number, curg=g, p=None)
+        reports.blocked(self.s, m, self.now - 2 * MS, self.cpu)
+        return m
+
+    def look(self, ns: int, cpu: int = 0) -> None:
+        """sysmon's next round, ns later."""
+        self.now += ns
+        self.cpu += cpu
+        reports.settle(self.s, lambda m: self.cpu)
+
+    def call(self, ns: int) -> None:
+        """A call that blocks for 2 ms + ns."""
+        m = self.begins()
+        self.now += ns
+        m.curg = None
+        self.look(0)
+
+
+MS = 1_000_000
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(monkeypatch)
+
+
+def test_a_blocked_call_is_told_when_it_is_over(world: World) -> None:
+    m = world.begins()
+    world.look(5 * MS)
+    assert world.told == []
+    m.curg = None
+    world.look(MS)
+    assert world.told == [
+        "gort: goroutine 1 blocked its thread for 8.0 ms in\nf(...)\n\tfile.py:1\nmain(...)\n\tfile.py:99\n"
+    ]
+    assert world.s.blockedns == 8 * MS
+
+
+def test_one_place_is_told_once_a_second(world: World) -> None:
+    """300 calls in 0.9 s: the first at once, the others after a second, together; another place at once."""
+    for _ in range(300):
+        world.call(3 * MS)
+    assert len(world.told) == 1
+    for _ in range(110):
+        world.look(MS)
+    assert len(world.told) == 2
+    assert world.told[1].startswith(
+        "gort: 299 more calls blocked a thread here, for 1495.0 ms in all and 5.0 ms at most, in\nf("
+    )
+    world.line = 2
+    world.call(20 * MS)
+    assert len(world.told) == 3
+    assert "file.py:2" in world.told[2]
+    world.line = 1
+    world.call(3 * MS)
+    assert len(world.told) == 3
+    reports.finish(world.s)  # the program ends
+    assert len(world.told) == 4
+    assert world.told[3].startswith(
+        "gort: 1 more call blocked a thread here, for 5.0 ms in all and 5.0 ms at most, in\nf("
+    )
+    assert world.s.blockedns == 301 * 5 * MS + 22 * MS
+
+
+def test_a_place_that_was_quiet_is_told_at_once_again(world: World) -> None:
+    world.call(MS)
+    for _ in range(30):
+        world.look(100 * MS)
+    world.call(MS)
+    assert [text.partition(" for ")[0] for text in world.told] == ["gort: goroutine 1 blocked its thread"] * 2
+
+
+def test_a_call_that_computes_is_not_accused(world: World) -> None:
+    """Its thread sleeps because another has the GIL."""
+    world.for_gil = True
+    world.begins()
+    assert world.s.blockedcalls is None
+
+
+def test_what_is_computed_after_a_call_is_not_counted(world: World) -> None:
+    """The goroutine goes on without a P and does not come to the scheduler. Its call is over when its thread uses CPU."""
+    world.begins()
+    world.look(10 * MS, cpu=0)
+    world.look(10 * MS, cpu=9 * MS)
+    world.look(500 * MS, cpu=500 * MS)
+    assert len(world.told) == 1
+    assert world.told[0].startswith("gort: goroutine 1 blocked its thread for 12.0 ms in")
+
+
+def test_a_thread_that_is_blocked_again_has_ended_its_call(world: World) -> None:
+    """Between two rounds of sysmon it was in the scheduler and has lost its P once more."""
+    world.begins()
+    world.look(MS)
+    world.now += 2 * MS
+    world.begins().curg = None
+    world.look(0)
+    assert world.s.blockedns == 3 * MS + 2 * MS
+    reports.finish(world.s)
+    assert len(world.told) == 2
+
+
+GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
+@pytest.mark.skipif(not GIL or not sys.platform.startswith("linux"), reason="there is no GIL, or nobody tells")
+def test_a_thread_that_waits_for_the_gil_is_told_from_one_that_is_blocked() -> None:
+    """Of threads that compute some always wait for the GIL; one in a call never does."""
+    over, lock = threading.Event(), threading.Lock()
+    lock.acquire()
+    there, there_too = os.pipe()
+    ms: list[SimpleNamespace] = []
+
+    def thread(fn: Callable[..., object], *args: Any) -> threading.Thread:
+        m = SimpleNamespace(procid=0)
+        ms.append(m)
+
+        def run() -> None:
+            m.procid = threading.get_native_id()
+            fn(*args)
+
+        t = threading.Thread(target=run)
+        t.start()
+        return t
+
+    def compute() -> None:
+        while not over.is_set():
+            pass
+
+    threads = [thread(over.wait), thread(lock.acquire), thread(os.read, there, 1), *(thread(compute) for _ in range(3))]
+    try:
+        assert settles(lambda: all(m.procid for m in ms))
+        waited = [0] * len(ms)
+
+        def look() -> bool:
+            for i, m in enumerate(ms):
+                waited[i] += reports.waits_for_gil(m)
+            return all(waited[3:])
+
+        assert settles(look)
+        assert settles(lambda: not any(reports.waits_for_gil(m) for m in ms[:3]))  # each may still be on its way
+        before = waited[:3]
+        for _ in range(50):
+            look()
+        assert waited[:3] == before
+    finally:
+        over.set()
+        lock.release()
+        os.write(there_too, b"x")
+        for t in threads:
+            t.join()
+        os.close(there)
+        os.close(there_too)
+
+
+def test_blocked_calls_of_a_program() -> None:
+    """Many calls that block at one place are told in a few lines."""
+    code = (
+        "import gort, time\n"
+        "async def ticks():\n    while True: await gort.sleep(0.001)\n"
+        "async def blocks():\n    for _ in range(100):\n        time.sleep(0.003)\n        await gort.gosched()\n"
+        "async def main():\n    gort.go(ticks)\n    await blocks()\n"
+        "gort.run(main)\n"
+    )
+    done = python(code, env=environment(GODEBUG="blocked=1", GOMAXPROCS="1"))
+    assert done.returncode == 0
+    told = re.findall(r"^gort: (?:goroutine \d+|\d+ more calls?) blocked .*\n(?:.*\n)(.*)\n", done.stderr, re.MULTILINE)
+    assert 2 <= len(told) < 30
+    assert "\t<string>:6" in told
+    assert "<module>" not in done.stderr

@@ -59,7 +59,7 @@ class World:
         p.mid = 0  # nobody runs it yet
         return True
 
-    def blocked(self, s: Any, m: Any, since: int) -> None:
+    def blocked(self, s: Any, m: Any, since: int, cpu: int | None) -> None:
         self.reported += 1
 
     def look(self, after: int = 0, cpu: int = 0) -> tuple[int, bool, bool]:

@@ -127,8 +127,8 @@ def _to_scheduler(frames: Iterable[Read]) -> list[Entry]:
             whole.pop()
     for code, line, module in whole:
         if module is not None and module.startswith("gort._runtime."):
-            if found:
-                break
+            if found or (code.co_name == "_run" and module == "gort._runtime.boot.main"):
+                break  # what called gort.run is no goroutine's
         elif not hidden(code):
             found.append(_entry(code, line, module))
     return found

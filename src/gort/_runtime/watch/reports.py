@@ -6,6 +6,8 @@ Everything here runs on sysmon's thread.  What does not live here: how sysmon fi
 
 from __future__ import annotations
 
+import os
+
 from gort._runtime.core import traceback
 from gort._runtime.core.machine import nanotime
 from gort._runtime.core.mistakes import say
@@ -13,41 +15,179 @@ from gort._runtime.core.runtime2 import _Gdead, _Gwaiting, _Pgcstop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 
-def blocked(s: Any, m: Any, since: int) -> None:
-    """Records that m's goroutine has blocked its thread and lost the P.  settle reports it when the call is over."""
+AGAIN_NS = 1_000_000_000  # GODEBUG=blocked=1 tells of one place at most once in this time
+RUNTIME_BYTES = 1 << 20  # more than CPython's _PyRuntime has, in which its locks are
+
+
+class Call:
+    """A call that has blocked its thread, so that sysmon took the P."""
+
+    __slots__ = ("cpu", "g", "goid", "m", "seen", "since", "text")
+
+    def __init__(self, m: Any, g: Any, since: int, cpu: int | None, text: str) -> None:
+        self.m = m
+        self.g = g
+        self.goid = g.goid
+        self.since = since
+        self.seen = nanotime()  # when it was last seen blocked, and the CPU time of its thread then
+        self.cpu = cpu
+        self.text = text
+
+    def is_over(self, cpu: int | None) -> bool:
+        """True when the goroutine has come to the scheduler, or its thread has computed since the last look."""
+        p = self.m.p  # read once, because m's thread may change it
+        if self.m.curg is not self.g or self.g.goid != self.goid or (p is not None and p.mid == self.m.id):
+            self.seen = nanotime()
+            return True
+        now = nanotime()
+        if self.cpu is not None and cpu is not None and (cpu - self.cpu) * 10 > now - self.seen:
+            return True
+        self.seen, self.cpu = now, cpu
+        return False
+
+
+class Place:
+    """A place where calls block, and those that have not been told of yet."""
+
+    __slots__ = ("again", "count", "longest", "ns", "text")
+
+    def __init__(self, again: int) -> None:
+        self.again = again  # before this time nothing is told
+        self.count = self.ns = self.longest = 0
+        self.text = ""
+
+    def add(self, ns: int, text: str) -> None:
+        """Counts a call."""
+        self.count += 1
+        self.ns += ns
+        if ns > self.longest:
+            self.longest, self.text = ns, text
+
+    def tell(self, now: int) -> None:
+        """Tells of the calls that have been counted."""
+        if self.count:
+            say(
+                f"gort: {self.count} more call{'s' * (self.count > 1)} blocked a thread here, for {self.ns / 1e6:.1f} ms "
+                f"in all and {self.longest / 1e6:.1f} ms at most, in\n{self.text}"
+            )
+        self.__init__(now + AGAIN_NS)  # type: ignore[misc]
+
+
+class Blocked:
+    """What sched.blockedcalls refers to.  Only sysmon's thread uses it."""
+
+    def __init__(self) -> None:
+        self.calls: dict[int, Call] = {}  # by M
+        self.places: dict[str, Place] = {}  # by file and line
+
+
+def blocked(s: Any, m: Any, since: int, cpu: int | None) -> None:
+    """Records that m's goroutine has blocked its thread and lost the P.  settle reports it when the call is over.  cpu:
+    the CPU time that the thread has used, in ns."""
     g = m.curg
     if g is None:
         return
-    wanted = s.debug["blocked"] or s.onblocked is not None
-    text = traceback.render(traceback.running(m.ident)) if wanted else ""
+    text = ""
+    if s.debug["blocked"] > 0 or s.onblocked is not None:
+        if waits_for_gil(m):
+            return  # it computes, and would go on if it could
+        text = traceback.render(traceback.running(m.ident))
+        if not text:
+            return  # it has left the user's code since
     if s.blockedcalls is None:
-        s.blockedcalls = {}
-    s.blockedcalls[m.id] = (m, g, g.goid, since, text)
+        s.blockedcalls = Blocked()
+    earlier = s.blockedcalls.calls.pop(m.id, None)
+    if earlier is not None:  # the thread has come to the scheduler since, and is blocked again
+        over(s, earlier)
+    s.blockedcalls.calls[m.id] = Call(m, g, since, cpu, text)
 
 
-def settle(s: Any) -> None:
-    """Reports the recorded calls that are over, on stderr (GODEBUG=blocked=1) and to on_blocked's callback."""
-    for mid, (m, g, goid, since, text) in list(s.blockedcalls.items()):
-        p = m.p  # read once, because m's thread may change it
-        if m.curg is g and g.goid == goid and (p is None or p.mid != m.id):
-            continue  # the call still runs, without a P
-        del s.blockedcalls[mid]
-        ns = nanotime() - since
-        s.blockedns += ns
-        if s.debug["blocked"]:
-            say(f"gort: goroutine {goid} blocked its thread for {ns / 1e6:.1f} ms in\n{text}")
-        if s.onblocked is not None:
-            callback, threshold = s.onblocked
-            if ns >= threshold * 1e9:
-                try:
-                    callback(goid, ns / 1e9, text)
-                except BaseException as e:
-                    from gort._runtime.core import panic
+def settle(s: Any, clock: Callable[[Any], int | None]) -> None:
+    """Reports the recorded calls that are over, on stderr (GODEBUG=blocked=1) and to on_blocked's callback.  clock(m)
+    gives the CPU time of m's thread."""
+    found: Blocked = s.blockedcalls
+    for mid, call in list(found.calls.items()):
+        if call.is_over(clock(call.m)):
+            del found.calls[mid]
+            over(s, call)
+    if found.places:
+        now = nanotime()
+        for place in found.places.values():
+            if place.count and now >= place.again:
+                place.tell(now)
 
-                    panic.unraisable(e, callback, "the callback of gort.runtime.on_blocked raised")
+
+def over(s: Any, call: Call) -> None:
+    """Reports a call that is over."""
+    ns = call.seen - call.since
+    s.blockedns += ns
+    if s.debug["blocked"] > 0:
+        tell(s.blockedcalls, call, ns)
+    if s.onblocked is not None:
+        callback, threshold = s.onblocked
+        if ns >= threshold * 1e9:
+            try:
+                callback(call.goid, ns / 1e9, call.text)
+            except BaseException as e:
+                from gort._runtime.core import panic
+
+                panic.unraisable(e, callback, "the callback of gort.runtime.on_blocked raised")
+
+
+def tell(found: Blocked, call: Call, ns: int) -> None:
+    """Tells of a call on stderr: the first at a place at once, those that follow within AGAIN_NS together."""
+    key = call.text.partition("\n\t")[2].partition("\n")[0]
+    place = found.places.get(key)
+    if place is None or (not place.count and call.seen >= place.again):
+        found.places[key] = Place(call.seen + AGAIN_NS)
+        say(f"gort: goroutine {call.goid} blocked its thread for {ns / 1e6:.1f} ms in\n{call.text}")
+    else:
+        place.add(ns, call.text)
+
+
+def finish(s: Any) -> None:
+    """Tells what is left, when the program has ended."""
+    for place in s.blockedcalls.places.values():
+        place.tell(0)
+
+
+def waits_for_gil(m: Any) -> bool:
+    """True when m's thread sleeps because another thread has the GIL.  It uses no CPU then, and no call blocks it.
+
+    Linux tells on which futex a thread sleeps; those of the GIL are in CPython's own static data.  False where the system
+    does not tell."""
+    try:
+        with open(f"/proc/self/task/{m.procid}/syscall", "rb", buffering=0) as f:
+            call = f.read(64).split()
+        if len(call) < 2 or call[0] != FUTEX:
+            return False
+        start = _runtime_data()
+        return start != 0 and start <= int(call[1], 16) < start + RUNTIME_BYTES
+    except (AttributeError, OSError, ValueError):
+        return False
+
+
+FUTEX = {"x86_64": b"202", "aarch64": b"98", "riscv64": b"98"}.get(
+    os.uname().machine if hasattr(os, "uname") else "", b""
+)
+_data: int | None = None
+
+
+def _runtime_data() -> int:
+    """The address of CPython's static data, 0 if it cannot be had."""
+    global _data
+    if _data is None:
+        import ctypes
+
+        try:
+            _data = ctypes.addressof(ctypes.c_char.in_dll(ctypes.pythonapi, "_PyRuntime"))
+        except (AttributeError, ValueError):
+            _data = 0
+    return _data
 
 
 def schedtrace(s: Any, now: int, started: int) -> None:

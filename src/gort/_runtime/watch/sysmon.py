@@ -160,7 +160,7 @@ def sysmon(s: Any) -> None:
                 looked = s.coarsetime
                 signals.look(s)
             if s.blockedcalls and (reports := reporting()):
-                reports.settle(s)
+                reports.settle(s, cpu_clock)
             if trace_every > 0 and s.coarsetime - traced >= trace_every and (reports := reporting()):
                 traced = s.coarsetime
                 reports.schedtrace(s, traced, started)
@@ -175,6 +175,8 @@ def sysmon(s: Any) -> None:
                 idle = 0
             elif not quick:
                 idle += 1
+        if s.blockedcalls and (reports := reporting()):
+            reports.finish(s)
         unquicken(s)
         wait_for_m0(s)
     except Exception:
@@ -342,7 +344,7 @@ def retake(s: Any, seen: dict[int, Seen]) -> tuple[int, bool, bool]:
                 n += 1
                 s.nhandoff += 1
                 if reports := reporting():
-                    reports.blocked(s, m, last.since)
+                    reports.blocked(s, m, last.since, cpu)
         elif age >= SLICE_NS:
             m.preempt = True
             if wanted and computing(s) < computing_max(s) and take(s, p, m, mid, tick):
