@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 import weakref
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -295,3 +296,102 @@ def test_a_late_thread_leaves_no_chain_that_is_freed_at_once() -> None:
     that there were.  It used to be let go as it was, and overran the stack of whichever thread freed it."""
     done = python(LATE)
     assert (done.returncode, done.stdout, done.stderr) == (0, "over\n", "")
+
+
+async def uses_net() -> None:
+    ln = await gort.net.listen("tcp", "127.0.0.1:0")
+    conn = await gort.net.dial("tcp", str(ln.addr))
+    (await ln.accept()).close()
+    conn.close()
+    ln.close()
+
+
+async def fails() -> None:
+    raise ValueError
+
+
+async def panics() -> None:
+    gort.go(fails)
+    await gort.Chan[int]().recv()
+
+
+async def holds_a_generator() -> AsyncIterator[int]:
+    async def numbers() -> AsyncIterator[int]:
+        yield 1
+
+    kept = numbers()
+    await anext(kept)
+    return kept
+
+
+async def deadlocks() -> None:
+    await holds_a_generator()
+    await gort.Chan[int]().recv()
+
+
+async def no_timer(n: int = 0) -> None:
+    """small_program without its timer: a timer and its channel refer to each other."""
+    async with gort.Group(limit=2) as group:
+        for _ in range(4):
+            group.go(gort.blocking, int)
+    gort.go(gort.Chan[int]().recv)
+    await gort.sleep(0.0001)
+
+
+@pytest.mark.parametrize("program", [no_timer, uses_net, fails, panics, deadlocks, holds_a_generator])
+def test_a_run_leaves_nothing_to_the_collector(run: Run, program: Callable[..., Any]) -> None:
+    """The structures of a runtime refer to each other. Its end breaks every cycle, however the program ends."""
+
+    def once() -> None:
+        try:
+            run(program)
+        except (ValueError, gort.Panic, gort.Deadlock):
+            pass
+
+    for _ in range(3):  # what is made once
+        once()
+    assert settles(lambda: not gort_threads())
+    gc.collect()
+    gc.disable()
+    try:
+        once()
+        while gort_threads():
+            time.sleep(0.0001)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("how", ["await gort.blocking(event.wait)", "event.wait()"])
+@pytest.mark.parametrize("procs", [2, 4])
+def test_a_thread_that_ends_after_its_run(how: str, procs: int) -> None:
+    """The program is over while main is in a call on another thread, and its structures are released. When the call
+    ends, the thread finds what it needs to leave."""
+    code = (
+        "import threading, time, gort\n"
+        "event, locked = threading.Event(), []\n"
+        "async def numbers():\n    yield 1\n"
+        "async def fails(): raise ValueError\n"
+        "async def locks():\n"
+        "    locked.append(threading.current_thread() is threading.main_thread())\n"
+        "    if locked[-1]: gort.runtime.lock_os_thread()\n"
+        "    await gort.Chan().recv()\n"
+        "async def main():\n"
+        "    while not any(locked):\n"
+        "        gort.go(locks)\n"
+        "        await gort.gosched()\n"
+        "    while threading.current_thread() is threading.main_thread(): await gort.gosched()\n"
+        "    kept = numbers()\n    await anext(kept)\n"
+        "    gort.go(fails)\n"
+        f"    {how}\n"
+        "    await gort.gosched()\n"
+        "try:\n"
+        f"    gort.run(main, procs={procs})\n"
+        "except gort.Panic: print('panic')\n"
+        "print(any(t.name.startswith('gort') for t in threading.enumerate()))\n"
+        "event.set()\n"
+        "while any(t.name.startswith('gort') for t in threading.enumerate()): time.sleep(0.001)\n"
+    )
+    done = python(code)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "panic\nTrue\n"

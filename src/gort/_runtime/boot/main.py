@@ -61,7 +61,7 @@ class MainDone(Done):
             from gort._runtime.core import panic
 
             panic.report(s, exc)
-        if (s.agens.live or s.agens.closing.count) and not s.exiting:
+        if not s.exiting and (s.agens.live or s.agens.closing.count):
             newproc.newproc(s, s.agens.close_all, (), None, AgensDone(s), True)
         else:
             handoff.request_exit(s)
@@ -273,6 +273,8 @@ def release(s: Any) -> None:
     s.maing = None
     s.external = None
     s.agenhooks = (None, None)
+    s.agens = None
+    m0.sched = m0.g0.sched = m0.gsignal.sched = None
 
 
 class External:
@@ -300,6 +302,7 @@ class AsyncGenerators:
         self.s = s
         self.live: WeakSet[Any] = WeakSet()
         self.dropped: list[Any] = []  # while the program ends: close() closes them
+        self.over = False  # close() has ended: what is dropped now is nobody's
         self.lock = threading.Lock()
         self.closing = WaitGroup()
 
@@ -310,7 +313,9 @@ class AsyncGenerators:
 
     def finalizer(self, agen: Any) -> None:
         """The interpreter's finalizer hook: runs aclose() of a generator that was dropped half-way, in a goroutine."""
-        if self.s.exiting:
+        if self.over:
+            pass
+        elif self.s.exiting:
             self.dropped.append(agen)
         else:
             self.closing.add(1)
@@ -346,6 +351,8 @@ class AsyncGenerators:
                 unraisable(e, agen, "an async generator raised while the program ended")
             finally:
                 m.curg = None
+                agen = None
+        self.over = True
 
 
 async def _aclose(agen: Any) -> None:

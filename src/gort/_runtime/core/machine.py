@@ -47,7 +47,7 @@ def thread_stack() -> tuple[int, int]:
     import ctypes
 
     libc = _libc()
-    attr = ctypes.create_string_buffer(256)
+    attr = _attr()
     if libc.pthread_getattr_np(ctypes.c_void_p(libc.pthread_self()), attr) != 0:
         return 0, 0
     addr, size = ctypes.c_void_p(), ctypes.c_size_t()
@@ -57,14 +57,16 @@ def thread_stack() -> tuple[int, int]:
 
 
 _c: Any = None
+_attr: Any = None  # the type of pthread_attr_t's bytes; one, because a ctypes type is a cycle of objects
 
 
 def _libc() -> Any:
     """The C library, opened once: on 3.13t each CDLL object leaks its function types."""
-    global _c
+    global _c, _attr
     if _c is None:
         import ctypes
 
+        _attr = ctypes.c_char * 256
         _c = ctypes.CDLL(None, use_errno=True)
         _c.pthread_self.restype = ctypes.c_void_p
     return _c
