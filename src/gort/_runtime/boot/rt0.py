@@ -37,6 +37,7 @@ class Record:
         self.steps: list[dict[str, Any]] = []
         self._open: list[str] = []
         self._echo = echo
+        self._started = nanotime()
 
     def step(self, name: str) -> Step:
         """`with rec.step(name) as d:` times a step.  The body writes the details to d."""
@@ -55,11 +56,13 @@ class Record:
         self._open.append(name)
         return entry
 
-    def ended(self, entry: dict[str, Any]) -> None:
-        """Closes the innermost open step, whose entry this is."""
+    def ended(self, entry: dict[str, Any], start: int) -> None:
+        """Closes the innermost open step, whose entry this is; it began at `start`.  GODEBUG=inittrace=1 prints it, as Go
+        prints the init of a package."""
         self._open.pop()
         if self._echo:
-            say(f"init {entry['name']} @{entry['ns']} ns {entry['detail']}\n")
+            at, took = (start - self._started) / 1e6, entry["ns"] / 1e6
+            say(f"init {entry['name']} @{at:.3f} ms, {took:.3f} ms clock, {entry['detail']}\n")
 
     def skip(self, name: str, reason: str) -> None:
         """Records a step of Go's boot for which gort has nothing to do, and the reason."""
@@ -84,7 +87,7 @@ class Step:
         self.entry["ns"] = nanotime() - self.start
         if exc_type is not None:
             self.entry["status"] = "failed"
-        self.record.ended(self.entry)
+        self.record.ended(self.entry, self.start)
 
 
 def rt0(procs: int | None = None) -> Any:

@@ -2,7 +2,8 @@
 in Go's runtime/runtime1.go and runtime/string.go.
 
 GODEBUG is a comma-separated list of name=value.  As in Go, unknown names are ignored, and a variable whose value is not
-an integer keeps its default.  What does not live here: the code that acts on a setting (named beside each default).
+an integer keeps its default.  Only schedtrace and scheddetail mean what they mean in Go; docs/guide-go.md has the table.
+What does not live here: the code that acts on a setting (named beside each default).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ DEFAULTS: dict[str, int] = {
     "blocked": 0,  # 1: report each call that blocked its thread so long that sysmon took the P (reports.py)
     "migration": 0,  # 1: report thread-bound objects (a lock, say) held across an await; 2: raise (migration.py)
     "seed": 0,  # seeds the scheduler's random choices, so that a run can be repeated
-    "inittrace": 0,  # 1: print each step of the boot as it happens
+    "inittrace": 0,  # 1: print each step of the boot as it ends (boot/rt0.py).  In Go: of each package's init functions
 }
 
 
