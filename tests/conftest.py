@@ -98,6 +98,17 @@ def pytest_report_header() -> str:
     return f"gort: {core} core, {'with' if gil else 'without'} the GIL, GODEBUG={os.environ['GODEBUG']}"
 
 
+def _wakes_nobody() -> None:
+    """Tells gort that our alarm's handler, faulthandler's thread and those of sanitizers wake no goroutine: a handler or
+    a thread that it does not know makes a deadlock no deadlock."""
+    from gort._runtime.core import machine
+    from gort._runtime.watch import external, signals
+
+    signals.harmless[:] = [_on_alarm]
+    external.harmless.clear()
+    external.harmless.update((machine.os_threads() or set()) - {t.native_id or 0 for t in threading.enumerate()})
+
+
 def _limited(item: pytest.Item) -> Iterator[None]:
     """Runs one phase of a test under its time limit."""
     global _armed
@@ -106,6 +117,7 @@ def _limited(item: pytest.Item) -> Iterator[None]:
     _armed = (item.nodeid, limit)
     signal.setitimer(signal.ITIMER_REAL, limit)
     faulthandler.dump_traceback_later(limit + GRACE_S, exit=True, file=_stderr)
+    _wakes_nobody()
     try:
         return (yield)
     except OutOfTime as exc:

@@ -192,6 +192,7 @@ def controlled() -> Iterator[Patches]:
         patches.set(runtime2, "SIGNAL_SLICE", 1e6)  # no signal comes: idle threads sleep on
         patches.set(debugvars, "DEFAULTS", _seed)
         patches.set(machine, "tls_check", lambda value: (value, 0))
+        patches.set(machine, "os_threads", set)  # those that threading knows are enough
         for owner, name in FACTS:
             fact = owner.__dict__[name]()
             patches.set(owner, name, lambda fact=fact: fact)

@@ -25,6 +25,7 @@ from gort._runtime.core import debugvars, handoff, newosproc, runtime2
 from gort._runtime.sched import newproc, proc, timers
 from gort._runtime.sched.blocking import CO_COROUTINE
 from gort._runtime.watch import signals
+from gort._runtime.watch.external import External
 from gort._runtime.sched.newproc import Done
 from gort._runtime.core.errors import Deadlock, Goexit, Stopping
 from gort._runtime.wait.sema import WaitGroup
@@ -275,23 +276,6 @@ def release(s: Any) -> None:
     s.agenhooks = (None, None)
     s.agens = None
     m0.sched = m0.g0.sched = m0.gsignal.sched = None
-
-
-class External:
-    """Returns True when called while a thread outside the runtime is alive.  Such a thread could still send on a
-    channel, so there is no deadlock yet."""
-
-    def __init__(self, s: Any) -> None:
-        self.s = s
-        self.home = threading.current_thread()
-
-    def __call__(self) -> bool:
-        s = self.s
-        own = {self.home} | {m.thread for m in list(s.allm)}
-        watch = s.sysmon.ident if s.sysmon is not None else None  # threading lists it once it has run a user's callback
-        return s.nexternal > 0 or any(
-            thread not in own and thread.ident != watch and thread.is_alive() for thread in threading.enumerate()
-        )
 
 
 class AsyncGenerators:

@@ -471,7 +471,7 @@ class Sched:
         maing = None  # the main goroutine
         maingoid = 0  # and its number
         mstart = None  # proc.mstart, the function that an M's thread runs
-        external = None  # main.External: True while a thread outside the runtime may still make something runnable
+        external = None  # external.External: True while a thread outside the runtime may still make something runnable
         agenhooks = (None, None)  # the arguments of sys.set_asyncgen_hooks on each M
         agens = None  # main.AsyncGenerators
         report = None  # of gort run: called with the error that ends the program, before any goroutine is closed

@@ -55,6 +55,7 @@ running: list[Any] = []  # the scheds of the programs that run now
 at_end: list[Callable[[Any], None]] = []  # called with the sched of a program that ends, before anything is closed
 at_fork: list[Callable[[], None]] = []  # called in a forked child, before the handlers below are restored
 before: dict[int, Any] = {}  # the signals that gort.signal has taken -> the handlers that it replaced (sigqueue.py)
+harmless: list[Any] = []  # handlers that are neither Python's nor gort's, and wake no goroutine: the tests' own alarm
 _errands: deque[Errand] = deque()
 _installed: list[Interrupts] = []
 
@@ -295,6 +296,18 @@ def listen_again() -> None:
     for interrupts in _installed:
         if interrupts.s.caninterrupt:
             interrupts.listen()
+
+
+def user_handlers() -> bool:
+    """True when the program has set a handler for some signal, which may make a goroutine runnable when it comes."""
+    for number in signal.valid_signals():
+        handler = signal.getsignal(number)
+        if callable(handler) and handler is not signal.default_int_handler:
+            # Compared by identity, because == would run the user's code.
+            ours = [own for i in _installed for _, own, _ in i.taken]
+            if not any(handler is one for one in (*ours, *harmless)):
+                return True
+    return False
 
 
 def kick(ident: int | None) -> None:

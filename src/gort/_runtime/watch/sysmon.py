@@ -28,7 +28,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from _thread import allocate_lock, start_new_thread
+from _thread import allocate_lock, get_native_id, start_new_thread
 
 from gort._runtime.core import handoff
 from gort._runtime.sched import timers
@@ -87,11 +87,13 @@ class Watch:
     def __init__(self, s: Any) -> None:
         self.over = allocate_lock()
         self.over.acquire()
+        self.procid = 0  # the kernel's number, once the thread runs
         self.ident = start_new_thread(self.live, (s,))
 
     def live(self, s: Any) -> None:
         """The thread's function: runs sysmon until the runtime exits."""
         try:
+            self.procid = get_native_id()
             sysmon(s)
         finally:
             self.over.release()

@@ -1,0 +1,66 @@
+"""What outside the runtime may still make a goroutine runnable, so that there is no deadlock yet.  Follows checkdead in
+Go's runtime/proc.go where that asks for cgo and for the threads that handle signals.
+
+The rule: a deadlock is reported when every goroutine waits and nothing is left that could wake one.  What could is
+
+- another thread of the process, whoever started it: threading, _thread, or a library written in C.  Nobody can tell
+  whether it will call try_send or gort.wait, so each counts while it lives.  Go reports no deadlock once a program uses
+  cgo, for the same reason;
+- a signal handler that the program has set with signal.signal.  Go's counterpart is os/signal.Notify, whose thread
+  also keeps the check silent.  The handlers of Python itself and of gort do not count: they wake no goroutine, or only
+  to end the program.
+
+A wrong answer here would end a program that works, while silence only leaves a stuck one as it is.  So in doubt there is
+no deadlock.  The other way round, goroutines that wait for each other while such a thread lives are not found.
+
+Rejected: to count only threads that Python knows (a library's thread is unknown to Python until it calls in, and that
+call is what the goroutines wait for); to leave out threads that block all signals, as faulthandler's does (so do the
+threads of libraries that call back).
+
+What does not live here: the check itself (handoff.checkdead); how often it is repeated (sysmon.py).
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+from gort._runtime.core import machine
+from gort._runtime.watch import signals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+harmless: set[int] = set()  # the kernel's numbers of threads that wake no goroutine; the tests' own alarm is one
+
+
+class External:
+    """Returns True when called while something outside the runtime s may make a goroutine runnable."""
+
+    def __init__(self, s: Any) -> None:
+        self.s = s
+        self.home = threading.current_thread()
+
+    def __call__(self) -> bool:
+        s = self.s
+        return s.nexternal > 0 or self._python_thread() or signals.user_handlers() or self._other_thread()
+
+    def _python_thread(self) -> bool:
+        """True while a thread of threading's is alive that is no M."""
+        s = self.s
+        own = {self.home} | {m.thread for m in list(s.allm)}
+        watch = s.sysmon.ident if s.sysmon is not None else None  # threading lists it once it has run a user's callback
+        return any(t not in own and t.ident != watch and t.is_alive() for t in threading.enumerate())
+
+    def _other_thread(self) -> bool:
+        """True while there is a thread that threading does not know.  A thread of ours that is just ending counts too;
+        sysmon asks again."""
+        s = self.s
+        alive = machine.os_threads()
+        if alive is not None:
+            own = {m.procid for m in list(s.allm)} | harmless
+            return bool(alive - own - ({s.sysmon.procid} if s.sysmon is not None else set()))
+        # The system does not list its threads: those that are in Python, at least.
+        known = {m.ident for m in list(s.allm)}
+        return bool(set(sys._current_frames()) - known - ({s.sysmon.ident} if s.sysmon is not None else set()))
