@@ -13,6 +13,7 @@ and sysmon sends SIGURG until the main thread has run its handlers.
 Invariants
 - A handler takes no lock of the runtime, because it may have interrupted the scheduler while that held the lock.
 - The program's end restores every handler, unless other code has replaced ours since.
+- A handler of the program's never runs while the uncompiled core holds a lock (sigdefer.py).
 
 Rejected: SIGINT for errands (a Ctrl-C that comes at the same time would be taken for an errand); Py_AddPendingCall (a
 main thread that waits for a lock does not run pending calls).
@@ -27,7 +28,7 @@ import sys
 import threading
 import time
 
-from gort._runtime.core import traceback
+from gort._runtime.core import runtime2, traceback
 from gort._runtime.watch import sigwake
 from gort._runtime.sched import blocking
 from gort._runtime.core.errors import Cancelled
@@ -116,6 +117,10 @@ class Interrupts:
         _installed.append(self)
         if self.s.caninterrupt:
             self.listen()
+            if not runtime2.COMPILED:
+                from gort._runtime.watch import sigdefer
+
+                sigdefer.install(self.s, harmless)
 
     def listen(self) -> None:
         """Makes CPython write the numbers of signals to our pipe, unless it writes to another descriptor already, such
@@ -152,6 +157,9 @@ class Interrupts:
         if pipe is not None:
             for number in pipe.read():
                 self.came(number)
+        if deferred():
+            kick(self.s.m0.ident)
+            return
         if self.kicks >= self.enough or self.sent == KICKS_MAX:
             return
         if self.rest:
@@ -189,6 +197,10 @@ class Interrupts:
 
     def _restore(self) -> None:
         """Restores SIGINT last, because from then on Ctrl-C raises KeyboardInterrupt at any line."""
+        if not runtime2.COMPILED:
+            from gort._runtime.watch import sigdefer
+
+            sigdefer.restore()
         self._unlisten()
         while self.taken:
             signum, handler, default = self.taken[-1]
@@ -216,6 +228,10 @@ class Interrupts:
         The signal may also have come only to make CPython run the handler of another; that has then happened."""
         self.kicks += 1
         run_errands()
+        if not runtime2.COMPILED:
+            from gort._runtime.watch import sigdefer
+
+            sigdefer.run(frame)
         s = self.s
         if self.breaking and not s.m0left and s.m0.curg is not None and in_user_code(frame):
             if s.interrupted:
@@ -296,6 +312,12 @@ def listen_again() -> None:
     for interrupts in _installed:
         if interrupts.s.caninterrupt:
             interrupts.listen()
+
+
+def deferred() -> bool:
+    """True while a handler of the program's waits for the main thread to leave the runtime (sigdefer.py)."""
+    sigdefer = sys.modules.get("gort._runtime.watch.sigdefer")
+    return sigdefer is not None and bool(sigdefer.pending)
 
 
 def user_handlers() -> bool:

@@ -158,7 +158,7 @@ def sysmon(s: Any) -> None:
             if s.nmstartfailed and handoff.stranded(s):
                 handoff.startm(s)
             s.coarsetime = nanotime()
-            if s.caninterrupt and s.coarsetime - looked >= SLICE_NS:
+            if s.caninterrupt and (s.coarsetime - looked >= SLICE_NS or signals.deferred()):
                 looked = s.coarsetime
                 signals.look(s)
             if s.blockedcalls and (reports := reporting()):

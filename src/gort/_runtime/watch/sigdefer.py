@@ -1,0 +1,163 @@
+"""The uncompiled core: the program's signal handlers wait until the main thread is out of the runtime.
+
+CPython runs a handler in the main thread between any two bytecodes.  The compiled core's critical sections have none.
+Those of the uncompiled core are Python, so a handler could run while its own thread holds a lock of the runtime.  If it
+then called ch.try_send, it would wait for that lock for ever; if it raised, the lock would never be released.
+
+So while a program runs in the main thread, each handler that the program sets goes into the interpreter's table behind a
+Deferred.  That runs it at once if the main thread is in the user's code, or waits in the runtime with no lock held.
+Otherwise it notes the signal, and sysmon sends SIGURG, whose handler (signals.Interrupts.kicked) tries again, until the
+main thread is in such a place.
+
+Invariants
+- Nobody sees a Deferred: signal.signal and signal.getsignal, which are replaced meanwhile, give the program's own.
+- No signal is lost: what is still noted when the program ends runs then.
+
+What does not live here: gort's own handlers, which take no locks and need not wait (signals.py).
+"""
+
+from __future__ import annotations
+
+import sys
+from types import FunctionType, MethodType
+
+from gort._runtime.core import runtime2, traceback
+from gort._runtime.sched import proc
+from gort._runtime.sched.blocking import calls_user
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections import deque
+    from types import CodeType, FrameType
+    from typing import Any
+else:
+    from _collections import deque
+
+    import _signal as signal  # as in signals.py
+
+pending: deque[tuple[Any, int]] = deque()  # (handler, number) of signals that have come and wait
+_set, _get = signal.signal, signal.getsignal  # the interpreter's own
+_sched: Any = None  # of the program that runs in the main thread
+_harmless: list[Any] = []  # signals.harmless: the tests' alarm must come when the runtime hangs
+
+
+def lockless() -> set[CodeType]:
+    """The code of the runtime that waits, or calls the user's, with no lock held."""
+    ours = (runtime2.Note.sleep, proc.resume, proc.run, proc.throw_in, proc.in_context)
+    return {fn.__code__ for fn in (*ours, deliver)} | calls_user
+
+
+_lockless: set[CodeType] = set()
+
+
+def _holds_none(code: CodeType) -> bool:
+    """True for the code of lockless(), and for the poller's wait, whose module is loaded only with the network."""
+    if code in _lockless:
+        return True
+    net = sys.modules.get("gort._runtime.c.net")
+    return net is not None and code is net.net_epoll_wait.__code__
+
+
+_RUNTIME = traceback.HIDDEN + "_runtime"
+
+
+def may_run(frame: FrameType | None) -> bool:
+    """True when the main thread, interrupted in this frame, holds no lock of gort's.
+
+    The frame is the user's, or one in which the runtime waits.  And it is not a finalizer's, or a module's that is being
+    imported, which stand above a section: the innermost frame of the runtime is one that calls the user's."""
+    if frame is not None and traceback.hidden(frame.f_code) and not _holds_none(frame.f_code):
+        return False
+    while frame is not None and not frame.f_code.co_filename.startswith(_RUNTIME):
+        frame = frame.f_back
+    return frame is None or _holds_none(frame.f_code)
+
+
+def deliver(handler: Any, number: int, frame: FrameType | None) -> None:
+    """Runs a handler, which another one may interrupt: we are here only when handlers may run."""
+    handler(number, frame)
+
+
+class Deferred:
+    """What the interpreter's table has in place of a handler of the program's."""
+
+    __slots__ = ("handler",)
+
+    def __init__(self, handler: Any) -> None:
+        self.handler = handler
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if may_run(frame) or _sched is None:
+            deliver(self.handler, number, frame)
+        else:
+            pending.append((self.handler, number))
+            _sched.sysmonnote.wakeup()
+
+
+def run(frame: FrameType | None) -> None:
+    """Runs the handlers that wait, if they may run in this frame.  Called in the main thread; raises what they raise."""
+    while pending and may_run(frame):
+        try:
+            handler, number = pending.popleft()
+        except IndexError:  # a signal in the middle of this has run them
+            return
+        deliver(handler, number, frame)
+
+
+def _wrap(handler: Any) -> Any:
+    """handler behind a Deferred, if it is the program's."""
+    if not callable(handler) or handler is signal.default_int_handler or any(handler is h for h in _harmless):
+        return handler
+    fn = handler.__func__ if type(handler) is MethodType else handler
+    if type(fn) is FunctionType and traceback.hidden(fn.__code__):
+        return handler
+    return Deferred(handler)
+
+
+def _unwrap(handler: Any) -> Any:
+    return handler.handler if type(handler) is Deferred else handler
+
+
+def _signal(signalnum: int, handler: Any, /) -> Any:
+    """signal.signal while a program runs."""
+    return _unwrap(_set(signalnum, _wrap(handler)))
+
+
+def _getsignal(signalnum: int, /) -> Any:
+    """signal.getsignal while a program runs."""
+    return _unwrap(_get(signalnum))
+
+
+def install(s: Any, harmless: list[Any]) -> None:
+    """Puts the program's handlers behind Deferreds, those that it sets later too.  Called in the main thread, once SIGURG
+    is ours."""
+    global _sched
+    _sched = s
+    _harmless[:] = harmless
+    _lockless.update(lockless())
+    table: Any = signal
+    table.signal, table.getsignal = _signal, _getsignal
+    for number in signal.valid_signals():
+        handler = _get(number)
+        behind = _wrap(handler)
+        if behind is not handler:
+            _set(number, behind)
+
+
+def restore() -> None:
+    """Puts the program's handlers back and runs those that wait.  A second call does nothing."""
+    global _sched
+    if _sched is None:
+        return
+    for number in signal.valid_signals():
+        handler = _get(number)
+        if type(handler) is Deferred:
+            _set(number, handler.handler)
+    if signal.signal is _signal:
+        table: Any = signal
+        table.signal, table.getsignal = _set, _get
+    _sched = None
+    while pending:
+        late, came = pending.popleft()
+        late(came, sys._getframe())

@@ -1,0 +1,125 @@
+"""C9: a signal handler of the program's may call what any thread may call, wherever it interrupts the main thread.  It
+may raise: the program goes on, or ends with that exception, and does not hang.  In the uncompiled core handlers wait
+until the main thread is out of the runtime (watch/sigdefer.py)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from support import PATIENCE_S, environment
+
+
+def program(text: str) -> subprocess.CompletedProcess[str]:
+    code = "import os, signal, sys, threading, time\nimport gort\n" + textwrap.dedent(text)
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, env=environment()
+    )
+
+
+@pytest.mark.parametrize("procs", [1, 4])
+def test_c9_a_handler_sends_and_receives(procs: int) -> None:
+    """While goroutines use the same channels without a pause, so that most signals come within the runtime."""
+    done = program(f"""
+        ch, back = gort.Chan(8), gort.Chan(8)
+        ran = []
+
+        def handler(signum, frame):
+            ran.append(ch.try_send(None))
+            back.try_recv()
+
+        def install():
+            assert signal.signal(signal.SIGALRM, handler) is signal.SIG_DFL
+            assert signal.getsignal(signal.SIGALRM) is handler
+            assert signal.signal(signal.SIGALRM, handler) is handler
+
+        if {procs} > 1:
+            install()
+
+        async def main():
+            if {procs} == 1:  # within the program, in the main thread
+                install()
+            signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+            while len(ran) < 300:
+                await gort.select(ch.recv(), default=True)
+                await gort.select(back.send(1), default=True)
+                await gort.gosched()
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+        gort.run(main, procs={procs})
+        assert signal.getsignal(signal.SIGALRM) is handler
+        print("done")
+    """)
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+
+
+def test_c9_a_handler_wakes_an_idle_program() -> None:
+    done = program("""
+        ch = gort.Chan()
+        signal.signal(signal.SIGALRM, lambda *a: ch.try_send("woken"))
+        before = signal.getsignal(signal.SIGALRM)
+
+        async def main():
+            assert signal.getsignal(signal.SIGALRM) is before
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            print(await ch.recv())
+
+        gort.run(main)
+        assert signal.signal(signal.SIGALRM, signal.SIG_DFL) is before
+    """)
+    assert (done.returncode, done.stdout) == (0, "woken\n"), done.stderr
+
+
+def test_c9_a_handler_that_raises_leaves_nothing_locked() -> None:
+    """The exception comes out of the user's code, or out of gort.run; the next program runs as if nothing had been."""
+    done = program("""
+        class Boom(Exception):
+            pass
+
+        armed = False
+        raised = 0
+
+        def handler(signum, frame):
+            global armed, raised
+            if armed:
+                armed = False
+                raised += 1
+                raise Boom
+
+        signal.signal(signal.SIGALRM, handler)
+
+        async def worker(ch):
+            while True:
+                await ch.send(1)
+
+        async def main():
+            global armed
+            ch = gort.Chan(2)
+            gort.go(worker, ch)
+            signal.setitimer(signal.ITIMER_REAL, 0.0007, 0.0007)
+            armed = True
+            try:
+                while armed:
+                    await ch.recv()
+                    await gort.gosched()
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                armed = False
+            return "went on"
+
+        ends = set()
+        while raised < 60:
+            try:
+                ends.add(gort.run(main))
+            except Boom:
+                ends.add("Boom")
+            except gort.Panic as e:  # it was raised in worker
+                assert isinstance(e.__cause__, Boom), e.dump
+                ends.add("Panic")
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        print("done")
+    """)
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
