@@ -2,8 +2,8 @@
 
     gort run examples/crawler.py 127.0.0.1:8000 / --at-once 8 --seconds 10
 
-Prints each page once, with its status and its size in bytes.  The exit status is 1 if the deadline came first, or if
-there was no page at all.  Uses the client of httpd.py, and so needs h11 (pip install h11).
+Prints each page once, with its status and its size in bytes.  The exit status is 1 if the deadline or the limit on pages
+came first, or if there was no page at all.  Uses the client of httpd.py, and so needs h11 (pip install h11).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import urllib.parse
+from collections import deque
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ import gort
 
 sys.path.insert(0, str(Path(__file__).parent))
 from httpd import fetch
+
+PAGE_MAX = 1 << 20  # bytes of a page that are searched for links: a parser in Python takes a second for them
 
 
 class Links(HTMLParser):
@@ -39,7 +42,7 @@ def links(base: str, page: bytes) -> list[str]:
     passed over."""
     parser = Links()
     try:
-        parser.feed(page.decode(errors="replace"))
+        parser.feed(page[:PAGE_MAX].decode(errors="replace"))
     except (AssertionError, ValueError):
         pass  # the parser gives up at some markup: what was found before counts
     paths = []
@@ -58,37 +61,42 @@ def path_for(path: str) -> str:
     return urllib.parse.quote(path, safe="/%:@!$&'()*+,;=~", errors="replace") or "/"
 
 
-async def crawl(address: str, start: str, at_once: int, seconds: float) -> tuple[dict[str, tuple[int, int]], bool]:
+async def crawl(
+    address: str, start: str, at_once: int, seconds: float, at_most: int = 100_000
+) -> tuple[dict[str, tuple[int, int]], bool]:
     """Returns ({path: (status, size)}, True if everything was seen in time).
 
-    Many goroutines fetch and read pages, on every P.  Only this one knows what has been seen, and prints.  The others
-    send it what they find, so no lock is needed."""
+    Goroutines fetch and read pages, on every P, `at_once` at a time.  Only this one knows what has been seen, and prints.
+    The others send it what they find, so no lock is needed.  A page may have any number of links: what waits is a path,
+    not a goroutine, and after `at_most` paths no new one is taken."""
     start = path_for(start)
     seen = {start}
+    waiting = deque(seen)
+    running = 0
+    complete = True
     pages: dict[str, tuple[int, int]] = {}
-    slots = gort.sync.Semaphore(at_once)
     visited: Any = gort.Chan()  # (path, status or None, size, targets or what went wrong)
 
     async def visit(path: str) -> None:
-        async with slots:
-            try:
-                status, headers, body = await fetch(address, path)
-            except (OSError, ValueError) as e:  # one page that cannot be had
-                await visited.send((path, None, 0, str(e)))
-                return
+        try:
+            status, headers, body = await fetch(address, path)
+        except (OSError, ValueError) as e:  # one page that cannot be had
+            await visited.send((path, None, 0, str(e)))
+            return
         is_page = status == 200 and headers.get("content-type", "").startswith("text/html")
         await visited.send((path, status, len(body), links(path, body) if is_page else []))
 
     late = gort.after(seconds)
     async with gort.Group() as group:
-        group.go(visit, start)
-        waiting = 1
-        while waiting:
+        while running or waiting:
+            while waiting and running < at_once:
+                group.go(visit, waiting.popleft())
+                running += 1
             i, page, _ = await gort.select(visited.recv(), late.recv())
             if i == 1:
                 group.cancel()
                 return pages, False
-            waiting -= 1
+            running -= 1
             path, status, size, found = page
             if status is None:
                 print(f"{path}: {found}", file=sys.stderr)
@@ -96,11 +104,14 @@ async def crawl(address: str, start: str, at_once: int, seconds: float) -> tuple
             pages[path] = (status, size)
             print(f"{status} {size:>8} {path}", flush=True)
             for target in found:
-                if target not in seen:
-                    seen.add(target)
-                    group.go(visit, target)
-                    waiting += 1
-    return pages, True
+                if target in seen:
+                    continue
+                if len(seen) >= at_most:
+                    complete = False
+                    break
+                seen.add(target)
+                waiting.append(target)
+    return pages, complete
 
 
 async def main() -> int:
@@ -109,8 +120,9 @@ async def main() -> int:
     parser.add_argument("path", nargs="?", default="/")
     parser.add_argument("--at-once", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--pages", type=int, default=100_000)
     args = parser.parse_args()
-    pages, complete = await crawl(args.address, args.path, args.at_once, args.seconds)
+    pages, complete = await crawl(args.address, args.path, args.at_once, args.seconds, args.pages)
     print(f"{len(pages)} pages", file=sys.stderr)
     return 0 if complete and pages else 1
 

@@ -10,10 +10,13 @@ that send nothing, or read nothing, are not kept.
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
+import errno
 import mimetypes
 import os
 import re
+import resource
 import stat
 import sys
 import traceback
@@ -107,9 +110,11 @@ def path_of(target: bytes) -> str:
     return urllib.parse.unquote(text.partition("?")[0].partition("#")[0])
 
 
-def open_file(root: str, target: bytes) -> tuple[BinaryIO, os.stat_result, str]:
-    """The file that a request is for, its status and its name.  It is opened without waiting: a named pipe would wait for
-    a writer, for ever."""
+def open_file(root: str, target: bytes) -> tuple[BinaryIO | None, bytes, os.stat_result, str]:
+    """The file that a request is for: (it, its contents, its status, its name).  A small one is read, and closed again:
+    as many clients as there are may ask for one at a time, and each would keep a descriptor.
+
+    It is opened without waiting: a named pipe would wait for a writer, for ever."""
     path = path_of(target)
     if "\0" in path:
         raise Refused(403, "outside of the directory")
@@ -120,14 +125,19 @@ def open_file(root: str, target: bytes) -> tuple[BinaryIO, os.stat_result, str]:
         full = os.path.join(full, "index.html")
     try:
         fd = os.open(full, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (OSError, ValueError):
+    except (OSError, ValueError) as e:
+        if isinstance(e, OSError) and e.errno in (errno.EMFILE, errno.ENFILE):
+            raise Refused(503, "too many files are open", ("Retry-After", "1")) from None
         raise Refused(404, "no such file") from None
     f = os.fdopen(fd, "rb", buffering=0)
     st = os.fstat(fd)
     if not stat.S_ISREG(st.st_mode):
         f.close()
         raise Refused(404, "no such file")
-    return f, st, full
+    if st.st_size > SMALL:
+        return f, b"", st, full
+    with f:
+        return None, f.read(SMALL), st, full
 
 
 def one_range(value: str, size: int) -> tuple[int, int] | None:
@@ -164,16 +174,17 @@ async def answer(http: Http, request: Any, root: str) -> None:
     if request.method not in (b"GET", b"HEAD"):
         raise Refused(405, "only GET and HEAD", ("Allow", "GET, HEAD"))
     headers = {k.decode(): v.decode("latin-1") for k, v in request.headers}
-    f, st, path = await gort.blocking(open_file, root, request.target)
-    with f:
-        start, end, status = 0, st.st_size, 200
+    f, contents, st, path = await gort.blocking(open_file, root, request.target)
+    with f if f is not None else contextlib.nullcontext():
+        size = st.st_size if f is not None else len(contents)
+        start, end, status = 0, size, 200
         modified = email.utils.formatdate(st.st_mtime, usegmt=True)
         extra = []
         if "range" in headers and request.method == b"GET" and headers.get("if-range", modified) == modified:
-            part = one_range(headers["range"], st.st_size)
+            part = one_range(headers["range"], size)
             if part is not None:
                 (start, end), status = part, 206
-                extra.append(("Content-Range", f"bytes {start}-{end - 1}/{st.st_size}"))
+                extra.append(("Content-Range", f"bytes {start}-{end - 1}/{size}"))
         head = http.response(
             status,
             ("Content-Type", mimetypes.guess_type(path)[0] or "application/octet-stream"),
@@ -185,9 +196,8 @@ async def answer(http: Http, request: Any, root: str) -> None:
         http.conn.set_write_deadline(WRITE_S)
         if request.method == b"HEAD":
             await http.send(head, h11.EndOfMessage())
-        elif end - start <= SMALL:
-            body = await gort.blocking(os.pread, f.fileno(), end - start, start) if end > start else b""
-            await http.send(head, h11.Data(data=body), h11.EndOfMessage())
+        elif f is None:
+            await http.send(head, h11.Data(data=contents[start:end]), h11.EndOfMessage())
         else:
             await http.send(head)
             # h11 counts the bytes; the system moves them.
@@ -295,8 +305,17 @@ async def linger(conn: net.Conn) -> None:
         pass
 
 
+def allow_descriptors() -> None:
+    """Raises the limit on descriptors as far as this user may; many systems begin with 1,024.  Go's runtime does that at
+    its start; a library must not, as `select` fails with high numbers."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 async def serve(address: str, root: str) -> None:
     """Serves until it is interrupted."""
+    allow_descriptors()
+    mimetypes.init()  # reads files, for which there may be no descriptor later
     root = os.path.realpath(root)
     async with await net.listen("tcp", address) as ln:
         print(f"serving {root} on http://{ln.addr}/", flush=True)
