@@ -544,7 +544,7 @@ def test_writer_goes_on_after_a_deadline_and_a_cancellation(run: Any, certificat
                     await w.flush()
                 return
             await cancelled_while_it_waits(w.flush)
-            assert w.buffered == len(data) - went
+            assert 0 < w.buffered <= len(data) - went  # the kernel may have taken some more meanwhile
             out = go_result(b.read_exactly, len(data))
             async with w:
                 pass
