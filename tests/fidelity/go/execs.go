@@ -19,6 +19,9 @@ import (
 // given when it is told to.
 const obedient = `trap "exit $1" TERM; : > "$0"; while :; do sleep 0.01; done`
 
+// This one ends by itself, some time after its context.
+const independent = `: > "$0"; until [ -e "$0.end" ]; do sleep 0.01; done; exit $1`
+
 // outcome says how a Run ended.
 func outcome(err error) string {
 	var exit *exec.ExitError
@@ -51,6 +54,9 @@ func running(script, argument string, cancel func(cmd *exec.Cmd) error, delay ti
 		for ctx.Err() == nil {
 			if _, err := os.Stat(file); err == nil {
 				stop()
+				if cancel == nil {
+					end(file)
+				}
 			}
 			time.Sleep(ms)
 		}
@@ -63,6 +69,7 @@ func running(script, argument string, cancel func(cmd *exec.Cmd) error, delay ti
 	if cancel != nil {
 		cmd.Cancel = func() error {
 			called = true
+			end(file)
 			return cancel(cmd)
 		}
 	}
@@ -70,6 +77,9 @@ func running(script, argument string, cancel func(cmd *exec.Cmd) error, delay ti
 	err = cmd.Run()
 	say(outcome(err), called)
 }
+
+// end lets an independent program end.
+func end(file string) { os.WriteFile(file+".end", nil, 0o600) }
 
 // terminate asks a program to end.
 func terminate(cmd *exec.Cmd) error { return cmd.Process.Signal(syscall.SIGTERM) }
@@ -79,29 +89,29 @@ func init() {
 	add("it_fails", func() { running(obedient, "3", terminate, 0) })
 	add("it_dies_of_the_signal", func() { running(`: > "$0"; exec sleep 1000`, "", terminate, 0) })
 	add("it_takes_no_notice", func() {
-		running(`: > "$0"; sleep 0.5`, "", func(*exec.Cmd) error { return nil }, 0)
-		running(`: > "$0"; sleep 0.5; exit 3`, "", func(*exec.Cmd) error { return nil }, 0)
+		running(independent, "0", func(*exec.Cmd) error { return nil }, 0)
+		running(independent, "3", func(*exec.Cmd) error { return nil }, 0)
 	})
 	add("cancel_fails", func() {
-		running(`: > "$0"; sleep 0.5`, "", func(*exec.Cmd) error { return errors.New("no such thing") }, 0)
-		running(`: > "$0"; sleep 0.5; exit 3`, "", func(*exec.Cmd) error { return errors.New("no such thing") }, 0)
+		running(independent, "0", func(*exec.Cmd) error { return errors.New("no such thing") }, 0)
+		running(independent, "3", func(*exec.Cmd) error { return errors.New("no such thing") }, 0)
 	})
 	add("it_had_ended", func() {
-		running(`: > "$0"; sleep 0.5`, "", func(*exec.Cmd) error { return os.ErrProcessDone }, 0)
-		running(`: > "$0"; sleep 0.5; exit 3`, "", func(*exec.Cmd) error { return os.ErrProcessDone }, 0)
+		running(independent, "0", func(*exec.Cmd) error { return os.ErrProcessDone }, 0)
+		running(independent, "3", func(*exec.Cmd) error { return os.ErrProcessDone }, 0)
 	})
 	add("no_cancel", func() {
-		running(`: > "$0"; sleep 0.5`, "", nil, 0)
-		running(`: > "$0"; sleep 0.5; exit 3`, "", nil, 0)
+		running(independent, "0", nil, 0)
+		running(independent, "3", nil, 0)
 	})
 	add("it_ends_before", func() {
 		running("true", "", terminate, 0)
 		running("exit 3", "", terminate, 0)
 	})
 	add("others_hold_the_pipe", func() {
-		holds := `sleep 3 & : > "$0"; trap "exit $1" TERM; while :; do sleep 0.01; done`
-		running(holds, "0", terminate, 100*ms)
-		running(holds, "3", terminate, 100*ms)
-		running("sleep 3 & exit 0", "", nil, 50*ms)
+		holds := `sleep 6 & : > "$0"; trap "exit $1" TERM; while :; do sleep 0.01; done`
+		running(holds, "0", terminate, 1000*ms)
+		running(holds, "3", terminate, 1000*ms)
+		running("sleep 6 & exit 0", "", nil, 50*ms)
 	})
 }

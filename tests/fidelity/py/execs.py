@@ -18,6 +18,9 @@ from gort import exec as processes
 # given when it is told to.
 OBEDIENT = 'trap "exit $1" TERM; : > "$0"; while :; do sleep 0.01; done'
 
+# This one ends by itself, some time after its context.
+INDEPENDENT = ': > "$0"; until [ -e "$0.end" ]; do sleep 0.01; done; exit $1'
+
 
 def outcome(error: Exception | None) -> str:
     """How a run ended."""
@@ -42,6 +45,7 @@ async def running(script: str, argument: str, cancel: Callable[[Any], Any] | Non
         def call(cmd: processes.Cmd) -> Any:
             nonlocal called
             called = True
+            end(file)
             assert cancel is not None
             return cancel(cmd)
 
@@ -52,6 +56,8 @@ async def running(script: str, argument: str, cancel: Callable[[Any], Any] | Non
             while ctx.err() is None:
                 if os.path.exists(file):
                     stop()
+                    if cancel is None:
+                        end(file)
                 await gort.sleep(MS)
 
         gort.go(watch)
@@ -64,6 +70,12 @@ async def running(script: str, argument: str, cancel: Callable[[Any], Any] | Non
         finally:
             stop()
         say(outcome(error), called)
+
+
+def end(file: str) -> None:
+    """Lets an independent program end."""
+    with open(file + ".end", "w"):
+        pass
 
 
 def terminate(cmd: processes.Cmd) -> bool:
@@ -99,8 +111,8 @@ async def it_dies_of_the_signal() -> None:
 
 
 async def both(cancel: Callable[[Any], Any] | None) -> None:
-    await running(': > "$0"; sleep 0.5', "", cancel, None)
-    await running(': > "$0"; sleep 0.5; exit 3', "", cancel, None)
+    await running(INDEPENDENT, "0", cancel, None)
+    await running(INDEPENDENT, "3", cancel, None)
 
 
 @scenario(any_procs=True)
@@ -131,10 +143,10 @@ async def it_ends_before() -> None:
 
 @scenario(any_procs=True)
 async def others_hold_the_pipe() -> None:
-    holds = 'sleep 3 & : > "$0"; trap "exit $1" TERM; while :; do sleep 0.01; done'
-    await running(holds, "0", terminate, 100 * MS)
-    await running(holds, "3", terminate, 100 * MS)
-    await running("sleep 3 & exit 0", "", None, 50 * MS)
+    holds = 'sleep 6 & : > "$0"; trap "exit $1" TERM; while :; do sleep 0.01; done'
+    await running(holds, "0", terminate, 1000 * MS)
+    await running(holds, "3", terminate, 1000 * MS)
+    await running("sleep 6 & exit 0", "", None, 50 * MS)
 
 
 async def main() -> None:
