@@ -589,6 +589,34 @@ if sys.platform == "linux":
                 except gort.net.DeadlineExceeded:
                     b.set_read_deadline(None)
 
+    @case("buffered reads and writes", 20)
+    async def _(n: int, v: Any) -> None:
+        a, b = _pair()
+        reader = gort.bufio.Reader(b)
+
+        async def part(x: Any) -> None:
+            await reader.read_until(b"--")
+
+        async with a, b, gort.bufio.Writer(a, 64) as w:
+            for _ in range(n):
+                await w.write(b"a line\nof several words\n" + b"x" * 100 + b"-")
+                await w.flush()
+                assert await reader.peek(3) == b"a l"
+                assert await reader.read_line() == b"a line\n"
+                async for word in gort.bufio.Scanner(b, gort.bufio.scan_words):
+                    assert word == b"of"
+                    break
+                async with gort.Group() as group:
+                    handle = group.go(part, v)
+                    await gort.gosched()
+                    handle.cancel()
+                reader.unread(b"more")
+                await w.write(b"-\n")
+                await w.flush()
+                assert (await reader.read_until(b"--")).startswith(b"moreseveral")
+                assert await reader.discard(1) == 1
+                assert reader.buffered == 0
+
     @case("sockets made and closed under a reader", 20)
     async def _(n: int, v: Any) -> None:
         async def reader(conn: Any, x: Any) -> None:
