@@ -120,6 +120,12 @@ class Handle(Shared, Done, Generic[T]):
         self._group._actions.run(self._group._cancel_one, self)
         return True
 
+    def _select_arm(self) -> Any:
+        """Its arm, as a case of gort.select."""
+        from gort._runtime.wait.cases import ChanArm
+
+        return ChanArm(self._done.recv_ok(), lambda value, ok: (self.result(), True))
+
     def __await__(self) -> Generator[t.Any, t.Any, t.T]:
         yield from self._done.recv_ok().__await__()
         return self.result()

@@ -43,9 +43,9 @@ class MyChan(gort.Chan[int]):  # type: ignore[misc]
 
 
 async def selects(ch: gort.Chan[int]) -> None:
-    await gort.select(ch)  # type: ignore[arg-type]
-    await gort.select(gort.sleep(1))  # type: ignore[arg-type]
-    await gort.select(ch.recv(), timeout=1)  # type: ignore[call-arg]
+    await gort.select(ch)  # type: ignore[call-overload]
+    await gort.select(3, gort.sleep(1))  # type: ignore[call-overload]
+    await gort.select(ch.recv(), timeout=1)  # type: ignore[call-overload]
 
 
 async def timers() -> None:

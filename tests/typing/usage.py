@@ -359,3 +359,9 @@ async def scopes() -> None:
     assert_type(scope.expired(), bool)
     async with gort.shield():
         scope.cancel()
+
+
+async def selects_of_all_kinds(ch: gort.Chan[int], h: gort.Handle[str], ln: net.Listener) -> None:
+    assert_type(await gort.select(ch.recv(), gort.sleep(1), h, Mutex().lock(), None), tuple[int, Any, bool])
+    assert_type(await gort.select(result=ch.recv(), conn=ln.accept(), timeout=gort.sleep(1)), tuple[str, Any, bool])
+    assert_type(await ln.accept(), net.Conn)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from _collections_abc import Awaitable, Callable, Mapping
+from _collections_abc import Awaitable, Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 from gort._runtime.poll.neterrors import Closed
 from gort._runtime.sched.blocking import blocking
 from gort._runtime.sched.timers import sleep
+from gort._runtime.wait.cases import Selectable, Watched
 from gort._start.hints import Buffer
 from gort.context import Context
 from gort.exec.pipe import File, Files, Pipe
@@ -52,12 +53,12 @@ class Cmd:
         """Whether it has been waited for."""
         return self._process.ended
 
-    async def wait(self) -> int:
-        """Waits for its end; the exit status.  May be called by several goroutines and again.  A cancelled wait leaves
-        the process running.
+    def wait(self) -> Coroutine[Any, Any, int]:
+        """`status = await cmd.wait()` waits for its end; the exit status.  May be called by several goroutines and again.
+        A cancelled wait leaves the process running.  A case of gort.select, too.
 
         Raises ChildProcessError where the system has kept no status, as while SIGCHLD is ignored."""
-        return await self._process.wait()
+        return Selectable(self._process.wait(), lambda: Watched(self._process.look, self._process.exited))
 
     def signal(self, number: int, *, group: bool = False) -> bool:
         """Sends it a signal; False when it has ended.  Never hits another process.  group: the process group that it

@@ -98,6 +98,13 @@ class Process:
         self.reap()
         return self.result()
 
+    def look(self) -> tuple[int] | None:
+        """(status,) if it has ended, else None.  Takes the status; raises as wait does."""
+        if not self.over():
+            return None
+        self.reap()
+        return (self.result(),)
+
     def reap(self) -> None:
         """Takes the status if it has ended."""
         with self._lock:

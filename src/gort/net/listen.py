@@ -9,12 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from _collections_abc import Callable
+from _collections_abc import Callable, Coroutine
 from typing import Any
 
 from gort._runtime.core.mistakes import say
 from gort._runtime.poll.neterrors import Closed
 from gort._runtime.sched.timers import sleep
+from gort._runtime.wait.cases import OpArm, Selectable
 from gort.net.addr import (
     STREAMS,
     Addr,
@@ -66,10 +67,18 @@ class Listener(Descriptor):
     def __repr__(self) -> str:
         return f"<gort.net.Listener {self.describe()}{' closed' if self.closing else ''}>"
 
-    async def accept(self) -> Conn:
-        """The next connection.  Raises Closed when the listener is, or gets, closed; DeadlineExceeded; OSError (EMFILE:
-        out of descriptors) after which the listener is as good as before."""
-        fd, raddr = (await self.accept_op()).take()
+    def accept(self) -> Coroutine[Any, Any, Conn]:
+        """`conn = await ln.accept()`: the next connection.  A case of gort.select, too.
+
+        Raises Closed when the listener is, or gets, closed; DeadlineExceeded; OSError (EMFILE: out of descriptors) after
+        which the listener is as good as before."""
+        return Selectable(self._accept(), lambda: OpArm(self.accept_op(), lambda got, ok: (self._conn(got), True)))
+
+    async def _accept(self) -> Conn:
+        return self._conn(await self.accept_op())
+
+    def _conn(self, got: Any) -> Conn:
+        fd, raddr = got.take()
         return accepted(fd, self.network, raddr)
 
     def close(self) -> None:
@@ -94,8 +103,7 @@ class Listener(Descriptor):
         delay = 0.0
         while True:
             try:
-                fd, raddr = (await self.accept_op()).take()
-                return accepted(fd, self.network, raddr)
+                return self._conn(await self.accept_op())
             except Closed:
                 raise StopAsyncIteration from None
             except OSError as e:

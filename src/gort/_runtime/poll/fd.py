@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 
 import cython
 from cython.cimports.gort._runtime.c.net import (
@@ -188,6 +189,17 @@ class IOOp(NetOp):
             return v
         raise failure(self)
 
+    def refusal(self):
+        """Why the operation cannot be a case of select; empty if it can."""
+        if self.kind == READ or self.kind == READINTO or self.kind == ACCEPT:
+            return ""
+        return "a write may be half done when another case runs" if self.kind & 1 else "it is no read"
+
+    def readiness(self):
+        """The operation that waits until this read or accept may succeed, and takes nothing: for select."""
+        fd: FD = self.c
+        return fd.call_op(fd.readable, False)
+
     def cancelled(self, exc):
         """Sets `written` on the Cancelled of a write: the number of bytes that were written before."""
         if self.kind == WRITE or self.kind == WRITEV:
@@ -333,6 +345,15 @@ class FD(PollDesc):
         op.kind = CALL_W if writes else CALL_R
         op.elem = fn
         return op
+
+    def readable(self):
+        """Returns if a read or an accept need not wait; raises BlockingIOError if it must."""
+        if self.pushed is not None:
+            return
+        poll = select.poll()
+        poll.register(self.fd, select.POLLIN)
+        if not poll.poll(0):
+            raise BlockingIOError
 
     def set_lsock(self, sock):
         """Stores the socket object with which the uncompiled core accepts."""

@@ -1,13 +1,16 @@
 # select.pxd: the C signatures of select.py.
+from cpython.ref cimport PyObject
 from libc.stdint cimport uint64_t
 from gort._runtime.core.runtime2 cimport M, Op
 from gort._runtime.wait.chan cimport Chan
-cdef enum:
+cpdef enum:
     DEFAULT = 1
     TIMED = 2
     TWICE = 4
 cdef class SelectOp(Op):
     cdef leave(self)
+cdef PyObject *select_fast(PyObject *self, PyObject **args, Py_ssize_t nargs, PyObject *kwnames) except NULL
+cdef object choose(tuple cases, bint default)
 cdef inline uint64_t address(object c) noexcept
 cdef void lockorder(Op sel) noexcept
 cdef inline void sellock(Op sel) noexcept

@@ -19,9 +19,10 @@ What does not live here: the sends and receives themselves (chan.py).
 from __future__ import annotations
 
 import cython
-from cython.cimports.cpython.ref import PyObject
+from cython.cimports.cpython.ref import PyObject, Py_INCREF
+from cython.cimports.cpython.tuple import PyTuple_New, PyTuple_SET_ITEM
 from cython.cimports.libc.stdint import uintptr_t
-from cython.cimports.gort._runtime.c.rt import rt_import
+from cython.cimports.gort._runtime.c.rt import rt_builtin, rt_import, rt_vectorcall
 from cython.cimports.gort._runtime.core.handoff import ready
 from cython.cimports.gort._runtime.core.op import claim
 from cython.cimports.gort._runtime.core.runtime2 import OP_DONE, OP_NEW, PARK, QUEUED, READY, G, M, Op, getm
@@ -39,7 +40,7 @@ from cython.cimports.gort._runtime.wait.chan import (
     unlink,
 )
 
-from gort._runtime.core.op import awaited_twice, describe
+from gort._runtime.core.op import awaited_twice
 from gort._runtime.core.op import WAIT_SELECT, WAIT_SELECT_NO_CASES
 from gort._runtime.wait.chan import receive_only
 
@@ -293,18 +294,60 @@ class SelectOp(Op):
         return WAIT_SELECT if self.c else WAIT_SELECT_NO_CASES
 
 
-def select(*cases, default=False):
-    """Waits until one of several channel operations can run, and runs it: `i, v, ok = await select(a.recv(),
-    b.send(x))`.  If several can run, it picks one at random.  Follows Go's selectgo (runtime/select.go).
+def select(*cases, default=False, **named):
+    """Waits until one of several operations can run, and runs it: `i, v, ok = await select(a.recv(), b.send(x))`.  If
+    several can run, it picks one at random.  Follows Go's selectgo (runtime/select.go).
 
-    The result is the index of the case that ran, the received value (None for a send) and Go's comma-ok.  With
-    default=True it never waits, and the index is -1 if no case can run.  A case may be None, which is never ready, like
-    Go's nil channel.  A receive from a closed channel runs, with ok False; a send to one raises ChannelClosed.  A case
-    that did not run has had no effect.
+    A case is a channel operation, `sleep(seconds)`, the handle of a Group's member, `mu.lock()` and the like,
+    `conn.read()`, `ln.accept()`, `cmd.wait()`, or another select.  It may have a name: `match await
+    select(result=ch.recv(), timeout=sleep(1))` gives `("result", v, ok)`.  A case may be None, which is never ready,
+    like Go's nil channel.
 
-    Raises TypeError for a case that is not a channel operation, or is a send to a timer's channel; RuntimeError for one
-    that was used before or appears twice."""
+    The result is the index or the name of the case that ran, its result (None for a send) and Go's comma-ok, which is
+    True but for a receive from a closed channel.  A case that did not run has had no effect.  With default=True it never
+    waits, and the index is -1 if no case can run.  What the case that ran raises is raised; a send on a closed channel
+    raises ChannelClosed.
+
+    Raises TypeError for what cannot be a case (a write, a coroutine, gort.blocking, Cond.wait: they have effects before
+    they are over) and for a send to a timer's channel; RuntimeError for an operation that was used before or appears
+    twice."""
+    if named:
+        return of_all_kinds(cases, named, default)
+    return choose(cases, default)
+
+
+if cython.compiled:
+    _select = select
+
+    def select_fast(self, args, nargs, kwnames):
+        """select's fast path, in the interpreter's calling convention: without keywords it makes no dict for them."""
+        cases: tuple
+        i: cython.Py_ssize_t
+        if kwnames != cython.NULL:
+            return rt_vectorcall(_select, args, nargs, kwnames)
+        cases = PyTuple_New(nargs)
+        for i in range(nargs):
+            case = cython.cast(object, args[i])
+            Py_INCREF(case)
+            PyTuple_SET_ITEM(cases, i, case)
+        sel = choose(cases, False)
+        Py_INCREF(sel)
+        return cython.cast(cython.pointer(PyObject), sel)
+
+    select = rt_builtin(select, select_fast)
+
+
+def of_all_kinds(cases, named, default):
+    """A select with cases that are no channel operations, or have names."""
+    from gort._runtime.wait.cases import Select
+
+    return Select(cases, named, default)
+
+
+def choose(cases, default):
+    """The operation of a select without names."""
     op: Op
+    other: Op
     sel: SelectOp
     bad: object = None
     kind: cython.int = DEFAULT if default else 0
@@ -312,11 +355,13 @@ def select(*cases, default=False):
         if case is None:
             continue
         if not isinstance(case, ChanOp):
-            bad = TypeError(
-                f"a case of gort.select is a channel operation such as ch.recv() or ch.send(v), or None, "
-                f"not {describe_case(case)}"
-            )
-            break
+            for before in cases:
+                if before is case:
+                    break
+                if before is not None:
+                    other = before
+                    other.state = OP_NEW
+            return of_all_kinds(cases, {}, default)
         op = case
         if op.state != OP_NEW or not claim(op):
             bad = awaited_twice(op)
@@ -345,12 +390,3 @@ def look(cases):
     for op in cases:
         if op is not None and op.c.timer is not None:
             op.c.timer.look()
-
-
-def describe_case(case):
-    """Names a wrong case and the remedy, for the message."""
-    if isinstance(case, Chan):
-        return "a channel: write ch.recv() or ch.send(value)"
-    if isinstance(case, Op):
-        return f"{describe(case)}: use gort.after(seconds).recv() for a timeout"
-    return type(case).__name__
