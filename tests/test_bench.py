@@ -122,6 +122,7 @@ def test_a_missing_peer_is_kept_with_its_reason() -> None:
         "ping-pong",
         "pipeline-1",
         "pipeline-100",
+        "pipeline-bulk",
         "select-2",
         "select-4",
         "select-16",

@@ -18,7 +18,7 @@ from gort import sync
 from gort._runtime.core import handoff, op, runtime2
 from gort._runtime.poll import netpoll, polldesc
 from gort._runtime.sched import findrunnable, proc, timers
-from gort._runtime.wait import chan, rwmutex, select, sema, timechan
+from gort._runtime.wait import bulk, chan, rwmutex, select, sema, timechan
 from gort._runtime.watch import sysmon
 
 
@@ -220,6 +220,18 @@ BUGS = {
             "called_writer_forgets_the_readers", rwmutex.RWMutex, "announce",
             "    if self.count == 0:\n", "    if self.count == 0 or op.when == CALLED:\n",
             ("rwmutex_turns",),
+        ),
+        Bug(
+            "last_value_of_many_wakes_nobody", chan, "give",
+            "        w.when = i + 1\n", "        w.when = i + 1\n        w.index = QUEUED\n",
+            ("bulk", "bulk_cancel"),
+        ),
+        Bug(
+            "rest_of_many_enqueued_too_late", bulk.SendManyOp, "begin",
+            "        self.g = g\n        enqueue_send(c, self)\n        r = PARK\n    c.unlock()\n",
+            "        self.g = g\n        r = PARK\n    c.unlock()\n"
+            "    if r == PARK:\n        c.lock()\n        enqueue_send(c, self)\n        c.unlock()\n",
+            ("bulk", "bulk_cancel"),
         ),
         Bug(
             "timer_moves_through_nowhere", timers, "movetimers",

@@ -165,6 +165,43 @@ async def _(n: int, v: Any) -> None:
         await wg.wait()
 
 
+@case("send_many and recv_many")
+async def _(n: int, v: Any) -> None:
+    for capacity in (0, 7, 64):
+        ch = gort.Chan[Any](capacity)
+
+        async def sender(ch: gort.Chan[Any] = ch) -> None:
+            for _ in range(n // 150):
+                await ch.send_many([v] * 50)
+                await ch.send(v)
+            ch.close()
+
+        gort.go(sender)
+        while True:
+            if not await ch.recv_many(30):
+                break
+            await gort.select(ch.recv_many(2), default=True)
+
+
+@case("close with send_many and recv_many waiting", 2)
+async def _(n: int, v: Any) -> None:
+    async def sender(ch: gort.Chan[Any]) -> None:
+        with contextlib.suppress(ChannelClosed):
+            await ch.send_many([v, v, v])
+
+    for waits in (sender, lambda ch: ch.recv_many(5)):
+        for _ in range(n // 10):
+            ch = gort.Chan[Any](0)
+            wg = WaitGroup()
+            for _ in range(5):
+                wg.go(waits, ch)
+            await gort.gosched()
+            if waits is sender:
+                await ch.recv()
+            ch.close()
+            await wg.wait()
+
+
 # ---- select -------------------------------------------------------------------------------------------------
 
 
@@ -282,6 +319,8 @@ async def _select_two(ch: gort.Chan[Any], v: Any) -> None:
 for _name, _make, _wait in [
     ("chan recv", gort.Chan, lambda ch, v: ch.recv()),
     ("chan send", gort.Chan, lambda ch, v: ch.send(v)),
+    ("recv_many", gort.Chan, lambda ch, v: ch.recv_many(3)),
+    ("send_many", lambda: gort.Chan(2), lambda ch, v: ch.send_many([v, v, v])),
     ("select", gort.Chan, _select_two),
     ("Mutex.lock", lambda: _locked(Mutex()), lambda m, v: m.lock()),
     ("RWMutex.rlock", lambda: _locked(RWMutex()), lambda m, v: m.rlock()),

@@ -26,6 +26,9 @@ def plain(text: str) -> bytes:
 async def channels(ch: gort.Chan[int]) -> None:
     await ch.send("text")  # type: ignore[arg-type]
     ch.try_send("text")  # type: ignore[arg-type]
+    await ch.send_many(["text"])  # type: ignore[list-item]
+    await ch.send_many(3)  # type: ignore[arg-type]
+    await ch.recv_many("3")  # type: ignore[arg-type]
     gort.Chan[int]("8")  # type: ignore[arg-type]
     text: str = await ch.recv()  # type: ignore[assignment]
     value: int = ch.recv()  # type: ignore[assignment]

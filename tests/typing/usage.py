@@ -95,6 +95,20 @@ async def groups() -> None:
     group.cancel()
 
 
+async def bulk(ch: gort.Chan[int]) -> None:
+    assert_type(await ch.recv_many(10), list[int])
+    assert_type(await ch.send_many([1, 2]), int)
+    assert_type(await ch.send_many(n for n in range(3)), int)
+    sending = ch.send_many(range(3))
+    try:
+        await sending
+    except gort.ChannelClosed as e:
+        assert_type(e.sent, int)
+    assert_type(sending.sent, int)
+    assert_type(await gort.select(ch.recv_many(3), default=True), tuple[int, Any, bool])
+    assert_type(gort.wait(ch.recv_many(3)), list[int])
+
+
 async def calls() -> None:
     gort.go(number, 1)
     gort.go(number, 1, twice=True)

@@ -325,3 +325,68 @@ def cancel_twice() -> None:
         assert [v for v in got if v != "cancelled"] == sorted(v for v in got if v != "cancelled"), got
 
     gort.run(main, procs=2)
+
+
+@scenario()
+def bulk() -> None:
+    """Two send_many and a send meet two recv_many: each value once, the values of a send_many in order."""
+
+    async def main() -> None:
+        ch: gort.Chan[int] = gort.Chan(1)
+        wg = gort.sync.WaitGroup()
+        got: list[list[int]] = [[], []]
+
+        async def receive(mine: list[int]) -> None:
+            while values := await ch.recv_many(3):
+                mine += values
+
+        async with gort.Group() as group:
+            for mine in got:
+                group.go(receive, mine)
+            for values in ([1, 2, 3], [11, 12], [21]):
+                wg.go(ch.send_many, values)
+            await wg.wait()
+            ch.close()
+        equal(sorted(got[0] + got[1]), [1, 2, 3, 11, 12, 21])
+        for mine in got:
+            for tens in (0, 1):
+                equal([v for v in mine if v // 10 == tens], sorted(v for v in mine if v // 10 == tens))
+
+    gort.run(main, procs=2)
+
+
+@scenario()
+def bulk_cancel() -> None:
+    """A send_many is cancelled while a thread receives: what it says it has sent has been received."""
+
+    async def main() -> None:
+        ch: gort.Chan[int] = gort.Chan()
+        sending = ch.send_many([0, 1, 2])
+        got: list[int] = []
+
+        def receive() -> None:
+            got.extend(gort.wait(ch.recv_many(2)))
+
+        async with gort.Group() as group:
+            h = group.go(sent_by, sending)
+            thread = Thread(target=receive)
+            thread.start()
+            await gort.gosched()
+            h.cancel()
+            await gort.gosched()
+            group.go(late, ch)
+            await gort.blocking(thread.join)
+            ch.close()
+        mine = [v for v in got if v < 9]
+        equal(mine, list(range(sending.sent)))
+
+    async def sent_by(operation: Any) -> None:
+        await operation
+
+    async def late(ch: gort.Chan[int]) -> None:
+        try:
+            await ch.send(9)
+        except gort.ChannelClosed:
+            pass
+
+    gort.run(main, procs=2)

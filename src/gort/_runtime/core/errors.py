@@ -8,7 +8,10 @@ from __future__ import annotations
 
 
 class ChannelClosed(Exception):
-    """A send on a closed channel, or a receive on a channel that is closed and drained."""
+    """A send on a closed channel, or a receive on a channel that is closed and drained.  `sent` is the number of values
+    that a send_many had sent before."""
+
+    sent: int = 0
 
     def __init__(self, *args: object) -> None:
         super().__init__(*args)

@@ -206,9 +206,9 @@ class Op:
     |---|---|---|---|---|---|---|
     | kind | RECV, SEND, … | DEFAULT, TIMED, TWICE | WAIT_* | | READ, WRITE, … | |
     | c | the Chan | its cases, a tuple | the Waitq | | the FD | the function |
-    | elem L | the value | the case that ran | | its Timer | buffer, then result | arguments, then result |
+    | elem L | the value, or a tuple | the case that ran | | its Timer | buffer, then result | arguments, then result |
     | sel | the SelectOp of which it is a case | | the locker that Cond.wait releases | | an exception | an exception |
-    | when | | | permits, ticket, turn | ns to sleep | bytes wanted or written | |
+    | when | to receive, or sent | | permits, ticket, turn | ns to sleep | bytes wanted or written | |
     | success L | 1: a value passed | 1: won, 2: aborted (G's lock) | 1: granted | 1: over at once | OK, CLOSED, … | 1 |
     | index L | QUEUED, DEQUEUED | QUEUED: it has waited | QUEUED, DEQUEUED | | and ATTEMPTING | |
     | heapidx | next case in lock order | first case in lock order | | | | |

@@ -7,8 +7,10 @@ from gort._runtime.core.runtime2 cimport Op
 cpdef enum:
     RECV = 1
     RECV_OK = 2
-    SEND = 3
-    NEXT = 4
+    NEXT = 3
+    RECV_MANY = 4
+    SEND = 5
+    SEND_MANY = 6
 
 @cython.final
 cdef class Chan:
@@ -41,6 +43,9 @@ cdef bint win(Op op)
 cdef bint unlink(Chan c, Op op)
 cdef int try_op(Chan c, Op op) except -1
 cdef inline ChanOp new_op(Chan c, int kind)
+cdef inline object give(Op w)
+cdef inline void put(Chan c, object value)
+cdef wake(Op chain)
 cdef bint attempt(Chan c, Op op) except -1
 cdef bint drain(Chan c)
 cdef Op deliver(Chan c, object value)

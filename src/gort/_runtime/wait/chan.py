@@ -8,12 +8,14 @@ Invariants, all under the channel's lock:
   ready.  To dequeue a case of a select, a thread must first set the select's own flag (`win`), so that only one case
   runs.  A case that loses or is cancelled never takes or leaves a value.
 
-A value passes from sender to receiver through the operation object, which is its own sudog.  No critical section here
+A value passes from sender to receiver through the operation object, which is its own sudog.  A send_many is one waiting
+sender, which keeps its place until its last value has been taken; so nobody's value comes between its own.  A recv_many
+waits as a receive of one value, and takes what else is there when its goroutine runs.  No critical section here
 runs Python code, allocates an object that the collector tracks, or drops the last reference to a value.  Therefore the
 compiled core needs no locks while the GIL is on.
 
-What does not live here: select (select.py), and when a timer fires (timechan.py; a channel only calls its timer's
-look).
+What does not live here: select (select.py), the operations for many values (bulk.py), and when a timer fires
+(timechan.py; a channel only calls its timer's look).
 """
 
 from __future__ import annotations
@@ -36,9 +38,12 @@ rt_import()
 if not cython.compiled:  # the .pxd defines the same names for C.  ChanOp.kind, and the operation's result:
     RECV = 1  # the value, or ChannelClosed
     RECV_OK = 2  # (value, ok)
-    SEND = 3  # None, or ChannelClosed
-    NEXT = 4  # async for: the value, or StopAsyncIteration
+    NEXT = 3  # async for: the value, or StopAsyncIteration
+    RECV_MANY = 4  # a list of values
+    SEND = 5  # None, or ChannelClosed; from here on kinds are sends
+    SEND_MANY = 6  # the number of values, or ChannelClosed
 
+recv_many_op = send_many_op = None  # bulk.py, which imports this file, sets them
 MAX_CAPACITY = 1 << 40  # more than any memory holds; Go's "makechan: size out of range"
 
 
@@ -97,6 +102,23 @@ class Chan:
         drained."""
         return new_op(self, RECV_OK)
 
+    def recv_many(self, max, /):
+        """`values = await ch.recv_many(100)` receives at least one value, and as many more, up to max, as are there
+        without a wait.  Returns them as a list, in order; the empty list when the channel is closed and drained.
+
+        It waits as recv does, and takes exactly what as many calls of recv would have taken.  Raises TypeError if max is
+        not an int, ValueError if it is less than 1."""
+        return recv_many_op(self, max)
+
+    def send_many(self, values, /):
+        """`await ch.send_many(values)` sends all values of an iterable, in order, and waits while the channel is full.
+        Returns how many.  Other senders' values come before or after them, never between.
+
+        The iterable is read whole, here; if it raises, nothing is sent.  Raises ChannelClosed when the channel is closed
+        before the last value has been sent.  `sent` of that exception, of a Cancelled that ends the wait, and of the
+        operation itself is the number of values that had been sent by then: the first ones."""
+        return send_many_op(self, values)
+
     def __aiter__(self):
         """`async for v in ch` receives until the channel is closed and drained (Go's `for v := range ch`)."""
         return self
@@ -145,16 +167,14 @@ class Chan:
                 op = dequeue_send(self)
             if op is None:
                 break
+            if op.index == QUEUED:  # a send_many with more than one value left
+                unlink(self, op)
             # A stack, as in Go: the first waiter is made ready last, so it is in runnext and runs first.
             op.success = 0
             op.next = chain
             chain = op
         self.unlock()
-        while chain is not None:
-            op = chain
-            chain = op.next
-            op.next = None
-            ready(op.g)
+        wake(chain)
 
     @property
     def closed(self):
@@ -183,9 +203,10 @@ class ChanOp(Op):
     @property
     def what(self):
         """The operation as a user writes it, for messages."""
-        return {RECV: "ch.recv()", RECV_OK: "ch.recv_ok()", SEND: "ch.send()", NEXT: "async for over a channel"}[
-            self.kind
-        ]
+        return {
+            RECV: "ch.recv()", RECV_OK: "ch.recv_ok()", NEXT: "async for over a channel", RECV_MANY: "ch.recv_many()",
+            SEND: "ch.send()", SEND_MANY: "ch.send_many()",
+        }[self.kind]  # fmt: skip
 
     def begin(self, g):
         """Sends or receives at once, or enqueues the operation."""
@@ -235,7 +256,7 @@ class ChanOp(Op):
 
     def reason(self):
         """WAIT_CHAN_SEND or WAIT_CHAN_RECEIVE."""
-        return WAIT_CHAN_SEND if self.kind == SEND else WAIT_CHAN_RECEIVE
+        return WAIT_CHAN_SEND if self.kind >= SEND else WAIT_CHAN_RECEIVE
 
 
 def new_op(c, kind):
@@ -262,6 +283,35 @@ def outcome(op):
     if op.kind == NEXT:
         raise StopAsyncIteration
     raise ChannelClosed("receive on closed channel" if op.kind == RECV else "send on closed channel")
+
+
+def give(w):
+    """The next value of the waiting sender w, which dequeue_send has returned.  Its channel is locked."""
+    i: cython.Py_ssize_t
+    if w.kind == SEND_MANY:
+        i = w.when
+        w.when = i + 1
+        return cython.cast(tuple, w.elem)[i]
+    return w.elem
+
+
+def put(c, value):
+    """Appends value to the buffer, which has room.  c is locked."""
+    c.buf[c.sendx] = value
+    c.sendx += 1
+    if c.sendx == c.dataqsiz:
+        c.sendx = 0
+    c.qcount += 1
+
+
+def wake(chain):
+    """Makes the goroutines of a chain of completed operations ready.  The caller holds no lock."""
+    op: Op
+    while chain is not None:
+        op = chain
+        chain = op.next
+        op.next = None
+        ready(op.g)
 
 
 def attempt(c, op):
@@ -322,9 +372,10 @@ def try_op(c, op):
             w = dequeue_send(c)
         if w is not None:
             # The buffer is full: op takes the head, and the sender's value goes to the tail, which is the same slot.
-            c.buf[c.recvx] = w.elem
+            c.buf[c.recvx] = give(w)
             w.success = 1
-            op.next = w
+            if w.index != QUEUED:
+                op.next = w
         else:
             c.buf[c.recvx] = None
             c.qcount -= 1
@@ -337,10 +388,11 @@ def try_op(c, op):
     if c.sendfirst is not None:
         w = dequeue_send(c)
         if w is not None:
-            op.elem = w.elem
+            op.elem = give(w)
             w.success = 1
             op.success = 1
-            op.next = w
+            if w.index != QUEUED:
+                op.next = w
             return READY
     return READY if c.isclosed else PARK
 
@@ -435,12 +487,15 @@ def dequeue_recv(c):
 
 
 def dequeue_send(c):
-    """Dequeues and claims the first sender that can be claimed; None when there is none."""
+    """Dequeues and claims the first sender that can be claimed; None when there is none.  Leaves a send_many that has
+    more than one value in its place, QUEUED.  The caller takes one value with `give`."""
     op: Op
     while True:
         op = c.sendfirst
         if op is None:
             return None
+        if op.kind == SEND_MANY and op.when + 1 < len(cython.cast(tuple, op.elem)):
+            return op
         c.sendfirst = op.next
         if op.next is None:
             c.sendlast = None
@@ -465,13 +520,13 @@ def unlink(c, op):
     op.next = None
     if prev is not None:
         prev.next = next
-    elif op.kind == SEND:
+    elif op.kind >= SEND:
         c.sendfirst = next
     else:
         c.recvfirst = next
     if next is not None:
         next.prev = prev
-    elif op.kind == SEND:
+    elif op.kind >= SEND:
         c.sendlast = prev
     else:
         c.recvlast = prev

@@ -26,11 +26,14 @@ from cython.cimports.gort._runtime.c.rt import rt_builtin, rt_import, rt_vectorc
 from cython.cimports.gort._runtime.core.handoff import ready
 from cython.cimports.gort._runtime.core.op import claim
 from cython.cimports.gort._runtime.core.runtime2 import OP_DONE, OP_NEW, PARK, QUEUED, READY, G, M, Op, getm
+from cython.cimports.gort._runtime.wait.bulk import collect
 from cython.cimports.gort._runtime.wait.chan import (
     NEXT,
     RECV,
+    RECV_MANY,
     RECV_OK,
     SEND,
+    SEND_MANY,
     Chan,
     ChanOp,
     enqueue_recv,
@@ -223,7 +226,9 @@ class SelectOp(Op):
             return READY
         self.g = g
         for i in range(n):
-            j = i if order is None else order[i]
+            j = i
+            if order is not None:
+                j = order[i]
             if cases[j] is None:
                 continue
             op = cython.cast(Op, cases[j])
@@ -273,6 +278,8 @@ class SelectOp(Op):
         if pick.kind == SEND:
             outcome(pick)
             return (i, None, True)
+        if pick.kind == RECV_MANY:
+            return (i, collect(pick), pick.success != 0)
         return (i, pick.elem, pick.success != 0)
 
     def abort(self):
@@ -363,11 +370,17 @@ def choose(cases, default):
                     other.state = OP_NEW
             return of_all_kinds(cases, {}, default)
         op = case
+        if op.kind == SEND_MANY:
+            bad = TypeError(
+                "gort.select takes no ch.send_many(): it may send some of its values and then wait, and a case that does "
+                "not run must have had no effect; use ch.send(v)"
+            )
+            break
         if op.state != OP_NEW or not claim(op):
             bad = awaited_twice(op)
             break
         if cython.cast(Chan, op.c).timer is not None:
-            if op.kind == SEND:
+            if op.kind >= SEND:
                 bad = receive_only("send to")
                 break
             kind |= TIMED

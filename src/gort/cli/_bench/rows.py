@@ -51,6 +51,7 @@ ROWS: tuple[Row, ...] = (
     Row("ping-pong", "ping-pong", 20_000, 5_000, "round trip over two unbuffered channels"),
     Row("pipeline-1", "pipeline-1", 100_000, 20_000, "an item through one buffered channel (128)"),
     Row("pipeline-100", "pipeline-100", 200_000, 50_000, "an item through 100 stages, per stage"),
+    Row("pipeline-bulk", "pipeline-bulk", 100_000, 20_000, "an item through one buffered channel (128), 128 at a time"),
     Row("select-2", "select-2", 20_000, 4_800, "receive by select over 2 channels"),
     Row("select-4", "select-4", 20_000, 4_800, "receive by select over 4 channels"),
     Row("select-16", "select-16", 19_200, 4_800, "receive by select over 16 channels"),

@@ -22,7 +22,14 @@ class Verdict:
 
 # Times Go's time that gort may take.
 PING_PONG = 1.0 if sys.version_info < (3, 12) else 1.5
-BESIDE_GO = {"yield": 1.0, "spawn": 1.0, "ping-pong": PING_PONG, "pipeline-1": 3.0, "select-2": 2.0}
+BESIDE_GO = {
+    "yield": 1.0,
+    "spawn": 1.0,
+    "ping-pong": PING_PONG,
+    "pipeline-1": 3.0,
+    "pipeline-bulk": 1.0,
+    "select-2": 2.0,
+}
 # How many times faster than the peer gort must be; 1 is "never behind".
 BESIDE_PEERS = {"asyncio": 8.0, "uvloop": 4.0, "trio": 1.0, "gevent": 1.0, "threads": 1.0}
 # The rows lines-*: at no length behind these, whose readers are Python too.

@@ -27,6 +27,8 @@ var workloads = map[string]workload{
 	"ping-pong":    pingPong,
 	"pipeline-1":   func(n int) time.Duration { return pipeline(n, 1) },
 	"pipeline-100": func(n int) time.Duration { return pipeline(n, 100) },
+	// Go has no bulk operation: one item at a time.
+	"pipeline-bulk": func(n int) time.Duration { return pipeline(n, 1) },
 	"select-2":     func(n int) time.Duration { return fanIn(n, 2) },
 	"select-4":     func(n int) time.Duration { return fanIn(n, 4) },
 	"select-16":    func(n int) time.Duration { return fanIn(n, 16) },

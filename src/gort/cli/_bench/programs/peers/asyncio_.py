@@ -5,6 +5,7 @@ Chosen by measuring the ways a user would write each, and keeping the fastest:
 - ping-pong: asyncio has no rendezvous; two queues, `put_nowait` (they never fill) and `get`.
 - select: asyncio has no select. A task per queue that forwards into one queue is several times faster than
   `asyncio.wait(…, FIRST_COMPLETED)` on a getter per queue; it prefetches an item, which select does not.
+- pipeline-bulk: asyncio has no bulk operation; `put_nowait` while there is room and `get_nowait` while there is an item.
 - skynet: results returned by tasks, not sent over queues, which would cost more.
 - lines: `StreamReader.readline`, as fast as `async for line in reader`; the writer drains after each block.
 - timers: `loop.call_later` and `TimerHandle.cancel`.
@@ -99,6 +100,32 @@ async def pipeline(n: int, hops: int) -> float:
     took = now() - start
     for task in tasks:
         await task
+    return took
+
+
+async def pipeline_bulk(n: int) -> float:
+    queue: asyncio.Queue[int] = asyncio.Queue(CAPACITY)
+    batch = list(range(CAPACITY))
+    items = n // CAPACITY * CAPACITY
+
+    async def source() -> None:
+        for _ in range(n // CAPACITY):
+            for v in batch:
+                if queue.full():
+                    await queue.put(v)
+                else:
+                    queue.put_nowait(v)
+
+    start = now()
+    task = asyncio.create_task(source())
+    got = 0
+    while got < items:
+        values = [await queue.get()]
+        while len(values) < CAPACITY and not queue.empty():
+            values.append(queue.get_nowait())
+        got += len(values)
+    took = now() - start
+    await task
     return took
 
 
@@ -304,6 +331,7 @@ WORKLOADS: dict[str, Callable[[int], Coroutine[Any, Any, float]]] = {
     "ping-pong": ping_pong,
     "pipeline-1": lambda n: pipeline(n, 1),
     "pipeline-100": lambda n: pipeline(n, 100),
+    "pipeline-bulk": pipeline_bulk,
     "select-2": lambda n: fan_in(n, 2),
     "select-4": lambda n: fan_in(n, 4),
     "select-16": lambda n: fan_in(n, 16),

@@ -122,6 +122,25 @@ async def pipeline(n: int, hops: int) -> float:
     return took
 
 
+async def pipeline_bulk(n: int) -> float:
+    channel: gort.Chan[int] = Chan(CAPACITY)
+    batch = list(range(CAPACITY))
+
+    async def source() -> None:
+        for _ in range(n // CAPACITY):
+            await channel.send_many(batch)
+        channel.close()
+
+    start = now()
+    go(source)
+    got = 0
+    while values := await channel.recv_many(CAPACITY):
+        got += len(values)
+    took = now() - start
+    check(got == n // CAPACITY * CAPACITY, "pipeline lost items")
+    return took
+
+
 async def fan_in(n: int, k: int) -> float:
     per = n // k
     channels: list[gort.Chan[int]] = [Chan() for _ in range(k)]
@@ -340,6 +359,7 @@ WORKLOADS: dict[str, Callable[..., Coroutine[Any, Any, float]]] = {
     "ping-pong": ping_pong,
     "pipeline-1": pipeline,
     "pipeline-100": pipeline,
+    "pipeline-bulk": pipeline_bulk,
     "select-2": fan_in,
     "select-4": fan_in,
     "select-16": fan_in,
