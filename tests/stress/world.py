@@ -212,21 +212,28 @@ async def failing_group(w: World, rng: random.Random) -> None:
 
 
 async def private_pipeline(w: World, rng: random.Random) -> None:
-    """Channels of its own, closed stage by stage while receivers wait; cancelled, nothing waits for ever."""
+    """Channels of its own, closed stage by stage while receivers wait, one value at a time or many; cancelled, nothing
+    waits for ever."""
     stages: list[gort.Chan[int]] = [gort.Chan(rng.randrange(3)) for _ in range(3)]
     n = rng.randrange(20)
 
     async def stage(source: gort.Chan[int], target: gort.Chan[int]) -> None:
         try:
-            async for v in source:
-                await target.send(v)
+            if rng.randrange(2):
+                async for v in source:
+                    await target.send(v)
+            else:
+                while values := await source.recv_many(rng.randrange(1, 5)):
+                    await target.send_many(values)
         finally:
             target.close()
 
     async def source() -> None:
         try:
-            for i in range(n):
+            half = rng.randrange(n + 1)
+            for i in range(half):
                 await stages[0].send(i)
+            await stages[0].send_many(range(half, n))
         finally:
             stages[0].close()
 
