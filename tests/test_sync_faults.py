@@ -11,7 +11,7 @@ import pickle
 import sys
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -146,6 +146,62 @@ def test_c5_what_was_granted_to_a_cancelled_goroutine_is_not_lost(run: Run, make
         return log
 
     assert "second" in run(main)
+
+
+def swallowed(wait: Callable[[], Any]) -> Coroutine[Any, Any, None]:
+    """A coroutine that has suspended on the operation, driven by hand: the scheduler never learns of it."""
+
+    async def inner() -> None:
+        await wait()
+
+    coro = inner()
+    coro.send(None)
+    return coro
+
+
+@pytest.mark.parametrize("kind", ["mutex", "writer", "second writer", "reader", "semaphore", "cond"])
+def test_c5_what_is_granted_to_an_operation_that_nobody_resumes_goes_on(run1: Run, kind: str) -> None:
+    """Its goroutine is told of the mistake; the next waiter gets the lock, and the goroutine's next wait is a wait."""
+
+    async def main() -> None:
+        mu, rw, sem, cond = Mutex(), RWMutex(), Semaphore(2), Cond()
+        take: dict[str, tuple[Callable[[], Any], Callable[[], Any], Callable[[], Any]]] = {
+            "mutex": (mu.lock, mu.lock, mu.unlock),
+            "writer": (rw.rlock, rw.lock, rw.runlock),
+            "second writer": (rw.lock, rw.lock, rw.unlock),
+            "reader": (rw.lock, rw.rlock, rw.unlock),
+            "semaphore": (lambda: sem.acquire(2), lambda: sem.acquire(2), lambda: sem.release(2)),
+            "cond": (cond.mutex.lock, lambda: cond._waiting.wait(cond.mutex), cond.signal),
+        }
+        hold, wait, give = take[kind]
+        await hold()
+        coro = swallowed(wait)
+        got: list[str] = []
+
+        async def next_one() -> None:
+            if kind == "cond":
+                async with cond:
+                    await cond.wait()
+            else:
+                await (rw.lock() if kind == "reader" else wait())
+            got.append("got it")
+
+        gort.go(next_one)
+        gate = gort.Chan[int](1)
+        # No await in between, which would be told of the mistake: the other goroutine runs while this one blocks.
+        with pytest.raises(RuntimeError, match="is an `await` missing before it"):
+            give()
+            await gate.recv()
+        coro.close()
+        await until(lambda: got == ["got it"] or kind == "cond")
+        if kind == "cond":
+            await parked(1, "sync.Cond.Wait")
+            cond.signal()
+            await until(lambda: got == ["got it"])
+        gort.after_func(0.001, gate.try_send, 5)
+        assert await gate.recv() == 5
+
+    run1(main)
 
 
 # ---- C18: a cancelled caller of Once.do has run nothing --------------------------------------------------------------

@@ -103,6 +103,6 @@ def test_public_members_are_in_the_stubs() -> None:
 PUBLIC = {"Chan", "Timer", "Ticker", "Mutex", "RWMutex", "Reader", "WaitGroup", "Semaphore", "FD"}
 # What the runtime's own files call on them; documented there, but no part of the contract.
 INTERNAL = {
-    "announce", "block", "call", "check", "end_turn", "enter", "fire", "grant", "left", "look", "set", "unblock",
-    "unlink", "lock_state", "unlock_state",
+    "announce", "block", "call", "check", "end_turn", "enter", "fire", "grant", "left", "look", "set", "take_back",
+    "unblock", "unlink", "lock_state", "unlock_state",
 }  # fmt: skip

@@ -135,7 +135,8 @@ def _do(op: Any, what: str, deadline: int | None, m: Any, s: Any) -> None:
             if op.begin(w) == PARK and handoff.thread_park(w, op):
                 _sleep(op, what, w, s, m, deadline, _timers(op) if m is None else [])
         except BaseException:
-            op.abort()
+            if not op.abort():
+                op.undo()  # it has just completed, and nobody takes its result
             raise
     finally:
         if g is not None:

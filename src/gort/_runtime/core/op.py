@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.cpython.ref import PyObject, Py_INCREF
-from cython.cimports.gort._runtime.c.rt import FREE_THREADED, rt_claim, rt_import, rt_set_op_send
+from cython.cimports.gort._runtime.c.rt import FREE_THREADED, rt_claim, rt_import, rt_set_op_send, rt_usleep
 from cython.cimports.gort._runtime.core.runtime2 import (
     MCALL_NONE,
     MCALL_PARK,
@@ -185,12 +185,30 @@ def park_again(op):
 
 
 def drop_swallowed(m):
-    """Clears m.mcall and takes the operation out of its queue whose suspension never reached the M."""
+    """Clears m.mcall and takes the operation out of its queue whose suspension never reached the M.
+
+    If another thread has completed it already, nobody will take its result: the wake-up is taken back, because the
+    goroutine's next wait would end with it, and a lock that was granted goes to the next goroutine."""
     op: Op = m.parkop
     m.mcall = MCALL_NONE
     m.parkop = None
-    if op is not None:
-        op.abort()
+    if op is not None and not op.abort():
+        unready(m.curg if op.g is None else op.g)
+        op.undo()
+
+
+def unready(g):
+    """Takes back the wake-up of a goroutine that has not parked.  Whoever has completed its operation calls `ready`, or
+    is about to on another thread."""
+    came: cython.bint
+    while True:
+        g.lock()
+        came = g.readied
+        g.readied = False
+        g.unlock()
+        if came:
+            return 0
+        rt_usleep(1)
 
 
 def lost(op, m):

@@ -74,6 +74,7 @@ cdef class Op:
     cpdef object finish(self)
     cpdef bint abort(self) except -1
     cpdef object cancelled(self, object exc)
+    cpdef object undo(self)
     cpdef int reason(self) except -1
 
 

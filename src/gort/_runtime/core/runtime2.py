@@ -264,6 +264,10 @@ class Op:
         """Called after an abort for a cancellation, with the exception that the goroutine will get.  For operations that
         tell how far they have come."""
 
+    def undo(self):
+        """Called in the place of finish when the operation has been completed but nobody will take its result.  For
+        operations whose result others wait for."""
+
     def reason(self):
         """The reason why the goroutine waits, one of WAIT_* (op.py)."""
         return 0

@@ -48,6 +48,19 @@ class WriteOp(WaitOp):
         self.g = None
         return None
 
+    def undo(self):
+        """Gives the lock back, or the turn."""
+        rw: RWMutex = self.c
+        chain: Op = None
+        if self.when == CALLED:
+            self.when = 0
+            rw.lock_state()
+            chain = rw.end_turn()
+            rw.unlock_state()
+            wake(chain)
+        else:
+            WaitOp.undo(self)
+
     def reason(self):
         """WAIT_MUTEX for the turn, as in Go; WAIT_RWMUTEX_W for the readers to leave."""
         return WAIT_RWMUTEX_W if self.when == PENDING else WAIT_MUTEX
@@ -158,6 +171,13 @@ class RWMutex(Waitq):
         op.success = 0
         op.when = CALLED
         return op
+
+    def take_back(self, op):
+        """Unlocks the reader or the writer."""
+        if op.kind == WAIT_RWMUTEX_R:
+            self.runlock()
+        else:
+            self.unlock()
 
     def rlock(self):
         """`await rw.rlock()` locks for reading, and waits while a writer has the lock or waits for it."""

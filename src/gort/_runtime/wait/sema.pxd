@@ -19,6 +19,7 @@ cdef class Waitq:
     cdef bint unlink(self, Op op)
     cpdef int enter(self, Op op) except -1
     cpdef object left(self, Op op)
+    cpdef object take_back(self, Op op)
 
 cdef class WaitOp(Op):
     pass

@@ -117,6 +117,9 @@ class Waitq:
         The state is locked."""
         return None
 
+    def take_back(self, op):
+        """Releases what was granted to op, which nobody will use.  The caller holds no lock."""
+
 
 class WaitOp(Op):
     """One wait.  `kind`: its wait reason; `c`: the object; `when`: the permits it wants, or its ticket (Notify);
@@ -150,6 +153,13 @@ class WaitOp(Op):
         q.unlock_state()
         wake(chain)
         return r
+
+    def undo(self):
+        """Gives back what has been granted: the next waiter gets it."""
+        q: Waitq = self.c
+        if self.success:
+            self.success = 0
+            q.take_back(self)
 
     def reason(self):
         """`kind`, which is the wait reason."""
@@ -253,6 +263,10 @@ class Mutex(Waitq):
             return not_locked("unlock of unlocked mutex")
         if op is not None:
             ready(op.g)
+
+    def take_back(self, op):
+        """Unlocks the mutex."""
+        self.unlock()
 
     @property
     def locked(self):
@@ -389,6 +403,10 @@ class Semaphore(Waitq):
         """Grants the smaller requests that the cancelled one may have held back.  The state is locked."""
         return self.grant()
 
+    def take_back(self, op):
+        """Gives the permits back."""
+        self.release(op.when)
+
     def check(self, k):
         """Raises TypeError if k is not an int, ValueError if it is negative or more than all permits."""
         if not isinstance(k, int):
@@ -495,6 +513,11 @@ class Notify(Waitq):
                 break
         self.unlock_state()
         wake(chain)
+
+    def take_back(self, op):
+        """Passes the signal on."""
+        op.success = 1
+        self.pass_on(op)
 
     def pass_on(self, op):
         """Gives the signal that woke op to the first goroutine that waited when it came and still waits: the goroutine of
