@@ -236,5 +236,11 @@ def test_n12_after_a_failed_handshake_everything_says_why(run: Any, certificates
                 with pytest.raises(ssl.SSLError) as later:
                     await again()
                 assert str(later.value) == str(first.value)
+            depths = []
+            for _ in range(5):
+                with pytest.raises(ssl.SSLError) as later:
+                    await c.handshake()
+                depths.append(len(later.traceback))
+            assert len(set(depths)) == 1, "the traceback grows"
 
     run(main)

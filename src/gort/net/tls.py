@@ -125,7 +125,7 @@ class TLSConn(Kept, Shared):
         the same.  Done by the first read or write where nobody has asked for it; again does nothing."""
         async with self._shaking:
             if self._failed is not None:
-                raise self._failed
+                raise self._failed.with_traceback(None)  # else each raise adds its frames to those before
             if not self._ready:
                 try:
                     await self._handshake()
