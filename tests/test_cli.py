@@ -373,6 +373,17 @@ def test_ctrl_c_ends_the_interpreter_in_order(write: Write) -> None:
     assert sorted(out.split()) == ["atexit", "buffered", "thread"]
 
 
+def test_ctrl_c_frees_what_the_program_held(write: Write) -> None:
+    """Before the interpreter takes itself apart: a finalizer finds its modules."""
+    file = write(
+        HEAD + "class Kept:\n    def __del__(self): print('freed', sys.is_finalizing(), flush=True)\n"
+        "async def main():\n    kept = Kept()\n    print('ready', flush=True)\n    await gort.sleep(3600)\n"
+    )
+    with started(file) as process:
+        status, out, err = interrupted(process)
+    assert (status, out, err) == (-signal.SIGINT, "freed False\n", "")
+
+
 @pytest.mark.parametrize("how", ["raised by main", "raised by the file", "a run of the file's own"])
 def test_a_keyboard_interrupt_without_a_signal(write: Write, how: str) -> None:
     """As under python: whoever raises it, the process dies of SIGINT; a traceback tells where the file raised it."""

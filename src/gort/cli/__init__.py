@@ -16,6 +16,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import TracebackType
     from typing import NoReturn
 
 
@@ -34,9 +35,12 @@ def main(args: list[str] | None = None) -> None:
             _xray.run(**options)
     from gort.cli._group import group
 
+    interrupted = False
     try:
         group.main(args=args, prog_name="gort")
     except Interrupted:
+        interrupted = True  # not there: the exception would keep the program's frames, and all that they refer to
+    if interrupted:
         die_interrupted()
 
 
@@ -47,5 +51,11 @@ def die_interrupted() -> NoReturn:
     flushes the files) and then kills itself with the signal.  Its traceback is not printed."""
     last = KeyboardInterrupt()
     hook = sys.excepthook
-    sys.excepthook = lambda kind, exc, tb: None if exc is last else hook(kind, exc, tb)
-    raise last from None
+
+    def silent(kind: type[BaseException], exc: BaseException, tb: TracebackType | None) -> None:
+        sys.excepthook = hook  # for once: what fails later, while the interpreter ends, finds the hook that it knows
+        if exc is not last:
+            hook(kind, exc, tb)
+
+    sys.excepthook = silent
+    raise last

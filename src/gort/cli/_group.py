@@ -56,7 +56,8 @@ class LazyGroup(click.Group):
         """Runs the command.  Ctrl-C passes click by."""
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as e:
+            e.__traceback__ = None  # its frames hold it, and what the program held
             raise Interrupted from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
