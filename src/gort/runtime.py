@@ -110,6 +110,9 @@ def lock_os_thread() -> None:
     GODEBUG=migration=1 reports where that went wrong or could.  While its goroutine waits, a locked thread sleeps: a
     thread for each, and two switches of threads for each wait.
 
+    A goroutine that ends without unlocking ends its thread, so that nobody meets the state in which it has left it (the
+    main thread runs no other goroutine then).
+
     RuntimeError outside a goroutine.  Follows LockOSThread (runtime/proc.go)."""
     m = _goroutine("lock_os_thread")
     m.lockcount += 1

@@ -181,6 +181,11 @@ BUGS = {
             ("cancel_plain_wait", "cancel_blocking_wait"),
         ),
         Bug(
+            "deadlock_not_seen_by_the_thread_that_ends", proc, "mexit",
+            "    if dead:\n        found_dead(s)\n", "",
+            ("deadlock_after_a_locked_thread",),
+        ),
+        Bug(
             "stopped_as_it_fires", timechan.Timer, "set",
             "        deltimer(self)\n", "        deltimer(self)\n    elif self.fn is not None:\n        active = False\n",
             ("stop_func_timer",),

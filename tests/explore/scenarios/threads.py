@@ -530,6 +530,23 @@ def deadlock() -> None:
 
 
 @scenario()
+def deadlock_after_a_locked_thread() -> None:
+    """The last thread that could run anything ends, because its goroutine has ended without unlock_os_thread."""
+
+    async def main() -> None:
+        async def locked() -> None:
+            gort.runtime.lock_os_thread()
+            await gort.gosched()
+
+        gort.runtime.lock_os_thread()  # the main thread cannot end
+        gort.go(locked)
+        await gort.Chan[int]().recv()
+
+    with pytest.raises(gort.Deadlock):
+        gort.run(main, procs=1)
+
+
+@scenario()
 def deadlock_of_plain_goroutine() -> None:
     """The same when a plain goroutine waits in its thread."""
 

@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -234,6 +236,22 @@ func init() {
 		ch := make(chan int)
 		close(ch)
 		ch <- 1
+	})
+
+	add("locked_thread_is_not_used_again", func() { // its goroutine has ended without UnlockOSThread
+		locked := make(chan int)
+		go func() { runtime.LockOSThread(); locked <- syscall.Gettid() }()
+		tid := <-locked
+		var again atomic.Bool
+		fill(50, func(i int) {
+			for range 3 {
+				if syscall.Gettid() == tid {
+					again.Store(true)
+				}
+				time.Sleep(100 * time.Microsecond)
+			}
+		}).Wait()
+		say("again", again.Load(), "main there", syscall.Gettid() == tid)
 	})
 
 	add("deadlock_recv", func() { <-make(chan int) })

@@ -6,6 +6,7 @@ Twin of ../go/proc.go.
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 
 from kit import MS, flush, run_scenario, say, scenario, settle
@@ -310,6 +311,29 @@ async def panic_send_on_closed() -> None:
     ch: gort.Chan[int] = gort.Chan()
     ch.close()
     await ch.send(1)
+
+
+@scenario(any_procs=True)
+async def locked_thread_is_not_used_again() -> None:
+    """Its goroutine has ended without unlock_os_thread."""
+    locked: gort.Chan[int] = gort.Chan()
+
+    async def body() -> None:
+        runtime.lock_os_thread()
+        await locked.send(threading.get_native_id())
+
+    gort.go(body)
+    tid = await locked.recv()
+    again = False
+
+    async def look(i: int) -> None:
+        nonlocal again
+        for _ in range(3):
+            again = again or threading.get_native_id() == tid
+            await gort.sleep(0.0001)
+
+    await fill(50, look).wait()
+    say("again", again, "main there", threading.get_native_id() == tid)
 
 
 @scenario(mode="deadlock", any_procs=True)

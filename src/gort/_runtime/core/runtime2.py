@@ -439,7 +439,7 @@ class M:
         schedlink = None  # the next idle M
 
         # lock_os_thread.
-        lockedg = None  # the only goroutine that it may run
+        lockedg = None  # the only goroutine that it may run; g0 when that one has ended without unlocking
         lockcount = 0  # how many calls of lock_os_thread are open
 
 

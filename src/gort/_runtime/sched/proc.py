@@ -257,7 +257,7 @@ def goexit0(m, g, r):
             uncaught(s, g, exc)
     m.curg = None
     if g.lockedm is not None:
-        m.lockedg = None
+        m.lockedg = m.g0  # g has ended without unlock_os_thread: m runs no goroutine any more (schedule_locked)
     forget(g)
     gfput(s, m, g)
     if done is not None:
@@ -319,7 +319,10 @@ def startlockedm(m, g):
 
 def schedule_locked(m):
     """schedule for an M that is locked to a goroutine: hands its P off and sleeps until another M hands it that
-    goroutine with a P.  Follows Go's stoplockedm."""
+    goroutine with a P.  Follows Go's stoplockedm.
+
+    When that goroutine has ended without unlocking, the thread may be in a state that nobody else expects.  It then ends,
+    as in Go: the result is None.  m0 cannot end before the program does, and sleeps."""
     s: Sched = m.sched
     p: P = m.p
     g: G
@@ -327,6 +330,8 @@ def schedule_locked(m):
     m.p = None
     if p is not None:
         handoffp(s, p, m.id)
+    if m.lockedg is m.g0 and m is not s.m0:
+        return None
     while True:
         s.lock()
         if s.exiting:
@@ -397,9 +402,11 @@ def mstart(m):
 
 
 def mexit(m):
-    """Takes m out of the runtime: gives up its P, if it still owns one, and leaves allm."""
+    """Takes m out of the runtime: gives up its P, if it still owns one, and leaves allm.  Where all others are idle, that
+    may show a deadlock."""
     s: Sched = m.sched
     p: P = m.p
+    dead: cython.bint
     m.p = None
     m.schedlink = None  # m may have been idle: drops the link to the next idle M, which may hold thousands more
     s.lock()
@@ -408,8 +415,11 @@ def mexit(m):
     if m in s.allm:
         s.allm.remove(m)
     s.nmfreed += 1
+    dead = checkdead(s)
     s.unlock()
     bind_thread(None)
+    if dead:
+        found_dead(s)
 
 
 # ---- what main.py needs when a program ends ---------------------------------------------------------------------------

@@ -36,7 +36,8 @@ harmless: set[int] = set()  # the kernel's numbers of threads that wake no gorou
 
 
 class External:
-    """Returns True when called while something outside the runtime s may make a goroutine runnable."""
+    """Returns True when called while something outside the runtime s may make a goroutine runnable.  A thread of the
+    runtime calls it; one that is leaving is no M any more, but does not count either."""
 
     def __init__(self, s: Any) -> None:
         self.s = s
@@ -50,8 +51,9 @@ class External:
         """True while a thread of threading's is alive that is no M."""
         s = self.s
         own = {self.home} | {m.thread for m in list(s.allm)}
-        watch = s.sysmon.ident if s.sysmon is not None else None  # threading lists it once it has run a user's callback
-        return any(t not in own and t.ident != watch and t.is_alive() for t in threading.enumerate())
+        # threading lists sysmon's once it has run a user's callback
+        idents = (threading.get_ident(), s.sysmon.ident if s.sysmon is not None else None)
+        return any(t not in own and t.ident not in idents and t.is_alive() for t in threading.enumerate())
 
     def _other_thread(self) -> bool:
         """True while there is a thread that threading does not know.  A thread of ours that is just ending counts too;
@@ -59,8 +61,8 @@ class External:
         s = self.s
         alive = machine.os_threads()
         if alive is not None:
-            own = {m.procid for m in list(s.allm)} | harmless
+            own = {m.procid for m in list(s.allm)} | harmless | {threading.get_native_id()}
             return bool(alive - own - ({s.sysmon.procid} if s.sysmon is not None else set()))
         # The system does not list its threads: those that are in Python, at least.
-        known = {m.ident for m in list(s.allm)}
+        known = {m.ident for m in list(s.allm)} | {threading.get_ident()}
         return bool(set(sys._current_frames()) - known - ({s.sysmon.ident} if s.sysmon is not None else set()))

@@ -1,0 +1,125 @@
+"""G5: a thread whose goroutine ended while locked to it is ended, not used again: its thread-local state would leak to
+strangers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import gort
+from gort import runtime
+from gort.sync import WaitGroup
+from support import until
+
+Run = Callable[..., Any]
+
+
+async def threads_seen(rounds: int) -> set[int]:
+    """The threads on which many goroutines run, some of which block them."""
+    seen: set[int] = set()
+
+    def plain() -> None:
+        seen.add(threading.get_native_id())
+        time.sleep(0.002)
+        seen.add(threading.get_native_id())
+
+    wg = WaitGroup()
+    for _ in range(rounds):
+        wg.go(plain)
+    await wg.wait()
+    return seen
+
+
+async def locked(unlock: bool) -> int:
+    runtime.lock_os_thread()
+    await gort.sleep(0.001)
+    if unlock:
+        runtime.unlock_os_thread()
+    return threading.get_native_id()
+
+
+async def run_locked(unlock: bool) -> int:
+    async with gort.Group() as group:
+        h = group.go(locked, unlock)
+    return h.result()
+
+
+def test_g5_its_thread_runs_nobody_else(run: Run) -> None:
+    """Whichever thread it is, the main thread or another."""
+
+    async def main() -> str:
+        tid = await run_locked(unlock=False)
+        assert tid not in await threads_seen(30)
+        assert threading.get_native_id() != tid
+        return "the program goes on and ends"
+
+    assert run(main) == "the program goes on and ends"
+
+
+def test_g5_another_thread_than_the_main_one_ends(run: Run) -> None:
+    async def main() -> None:
+        runtime.lock_os_thread()  # to the main thread, so that the others run elsewhere
+        for _ in range(3):
+            ended = runtime.stats()["threads_ended"]
+            assert await run_locked(unlock=False) != threading.main_thread().native_id
+            await until(lambda ended=ended: runtime.stats()["threads_ended"] == ended + 1)  # type: ignore[misc]
+
+    run(main)
+
+
+def test_g5_one_that_has_unlocked_is_used_again(run: Run) -> None:
+    async def main() -> None:
+        for _ in range(5):
+            await run_locked(unlock=True)
+        assert runtime.stats()["threads_ended"] == 0
+
+    run(main)
+
+
+@pytest.mark.parametrize("how", ["goexit", "panic that is caught", "cancelled"])
+def test_g5_however_it_ends(run: Run, how: str) -> None:
+    async def member(tid: gort.Chan[int]) -> None:
+        runtime.lock_os_thread()
+        tid.try_send(threading.get_native_id())
+        if how == "goexit":
+            runtime.goexit()
+        elif how == "cancelled":
+            await gort.Chan[int]().recv()
+        raise ValueError(how)
+
+    async def main() -> None:
+        tid: gort.Chan[int] = gort.Chan(1)
+        try:
+            async with gort.Group() as group:
+                h = group.go(member, tid)
+                await until(lambda: len(tid))
+                h.cancel()
+        except ExceptionGroup:
+            assert how.startswith("panic")
+        assert await tid.recv() not in await threads_seen(30)
+
+    run(main)
+
+
+def test_g5_what_is_left_may_be_a_deadlock(run: Run) -> None:
+    """The thread that ends was the last that could run anything."""
+
+    async def main() -> None:
+        gort.go(locked, False)
+        await gort.Chan[int]().recv()
+
+    with pytest.raises(gort.Deadlock):
+        run(main)
+
+
+def test_g5_main_may_end_locked(run: Run) -> None:
+    async def main() -> int:
+        runtime.lock_os_thread()
+        await gort.sleep(0.001)
+        return 3
+
+    assert [run(main), run(main)] == [3, 3]
