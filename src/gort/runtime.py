@@ -11,7 +11,7 @@ from gort._runtime.core import debugvars, handoff, runtime2, traceback
 from gort._runtime.core.errors import Goexit
 from gort._runtime.core.mistakes import check_procs
 from gort._runtime.core.public import publish
-from gort._runtime.sched import procresize
+from gort._runtime.sched import newproc, procresize
 from gort._start import hints as t
 
 TYPE_CHECKING = False
@@ -98,7 +98,7 @@ def num_goroutine() -> int:
     s = _sched()
     if s is None:
         return 0
-    return sum(1 for g in list(s.allgs) if g.status not in (runtime2._Gidle, runtime2._Gdead) and not g.system)
+    return int(newproc.gcount(s))
 
 
 def lock_os_thread() -> None:

@@ -247,6 +247,8 @@ def close(s: Any, m: Any, g: Any) -> None:
             m.curg = None
             m.mcall = runtime2.MCALL_NONE
             m.parkop = None
+    if not g.system:
+        m.ngs -= 1
     newproc.forget(g)
     if done is not None:
         done.abandoned(goid)

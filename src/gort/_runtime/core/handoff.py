@@ -333,7 +333,7 @@ def launch(s, m):
         # The system refuses another thread.  The existing Ms carry on.  The P goes back to the idle list, where one of
         # them takes it, or sysmon starts a thread for it later (see stranded).
         s.lock()
-        s.allm.remove(m)
+        s.allm.remove(m)  # it has made no goroutine, so its ngs is 0
         if m.spinning:
             s.nmspinning -= 1
         if unbind(m.nextp, m.id):

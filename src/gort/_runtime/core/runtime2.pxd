@@ -184,6 +184,7 @@ cdef class M:
     cdef public bint insyscall
     cdef public bint preempt
     cdef public uint64_t rand
+    cdef public int64_t ngs
     cdef public int mcall
     cdef public Op parkop
     cdef public object retval
@@ -233,6 +234,7 @@ cdef class Sched:
     cdef public int64_t polluntil
     cdef public G gfree
     cdef public int ngfree
+    cdef public int64_t ngs
     cdef public int64_t goidgen
     cdef public bint sysmonwait
     cdef public bint gcwaiting

@@ -426,6 +426,7 @@ class M:
         insyscall = False  # it is in a call of gort.blocking or gort.wait, without a P
         preempt = False  # sysmon sets it: the goroutine must yield at its next operation
         rand = 0  # cheaprand's state
+        ngs = 0  # goroutines made on this thread minus those that have ended on it (newproc.gcount)
 
         # An operation tells the M's loop through these what to do when its goroutine suspends.
         mcall = 0  # MCALL_*
@@ -503,6 +504,7 @@ class Sched:
         polluntil = 0  # * when that M's sleep ends, ns; 0: when it is woken or a descriptor is ready
         gfree = None  # * dead Gs that no P keeps, through schedlink
         ngfree = 0
+        ngs = 0  # the same as the Ms' ngs, for other threads and for Ms that have left
         goidgen = 0  # the last goroutine number given out to a P
         sysmonwait = False  # * sysmon sleeps deeply: whoever takes an idle P must wake it
         gcwaiting = False  # * the world is stopped

@@ -20,4 +20,6 @@ cdef void gfput(Sched s, M m, G g) noexcept
 cdef int64_t newgoid(Sched s, M m) noexcept
 cdef inline int inherit_context(G g) except -1
 cdef inline void clear_context(G g) noexcept
+cdef void count_outside(Sched s, bint system) noexcept
+cpdef int64_t gcount(Sched s)
 cpdef forget(G g)

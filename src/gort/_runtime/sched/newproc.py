@@ -302,7 +302,34 @@ def new_g(s, m, coro, done, system):
     if g.goid == 0:
         g.goid = newgoid(s, m)
     g.status = _Grunnable
+    if m is None:
+        count_outside(s, system)
+    elif not system:
+        m.ngs += 1
     return g
+
+
+def count_outside(s, system):
+    """Counts a goroutine that a thread which is no M has made."""
+    if not system:
+        s.lock()
+        s.ngs += 1
+        s.unlock()
+
+
+def gcount(s):
+    """The number of goroutines, without the runtime's own.  Follows Go's gcount (runtime/proc.go).
+
+    Rejected: to count allgs without the free lists, as Go does.  Dead Gs that are just moving from one list to another
+    would count."""
+    n: cython.longlong
+    m: M
+    s.lock()
+    n = s.ngs
+    for m in s.allm:
+        n += m.ngs
+    s.unlock()
+    return n
 
 
 def newproc_in(s, fn, args, context, code, lasti, parent):

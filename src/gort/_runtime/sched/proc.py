@@ -258,6 +258,8 @@ def goexit0(m, g, r):
     m.curg = None
     if g.lockedm is not None:
         m.lockedg = m.g0  # g has ended without unlock_os_thread: m runs no goroutine any more (schedule_locked)
+    if not g.system:
+        m.ngs -= 1
     forget(g)
     gfput(s, m, g)
     if done is not None:
@@ -414,6 +416,8 @@ def mexit(m):
         pidleput(s, p)
     if m in s.allm:
         s.allm.remove(m)
+    s.ngs += m.ngs
+    m.ngs = 0
     s.nmfreed += 1
     dead = checkdead(s)
     s.unlock()
