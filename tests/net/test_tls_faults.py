@@ -117,6 +117,24 @@ def test_n8_a_write_that_fails_counts_its_own_bytes(run: Any, certificates: Any)
     run(main)
 
 
+class Held:
+    """A connection whose next read gives nothing before `go_on` is closed."""
+
+    def __init__(self, conn: net.Conn) -> None:
+        self.conn = conn
+        self.reads = 0
+        self.go_on: gort.Chan[None] = gort.Chan()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.conn, name)
+
+    async def read(self, n: int) -> bytes:
+        self.reads += 1
+        data = await self.conn.read(n)
+        await self.go_on.recv_ok()
+        return data
+
+
 def test_n8_a_write_during_a_renegotiation(run: Any, certificates: Any) -> None:
     """The server asks for a renegotiation (TLS 1.2).  While it goes on, a write has to wait for what the peer says; here
     with a goroutine that reads and with none."""
@@ -146,7 +164,15 @@ def test_n8_a_write_during_a_renegotiation(run: Any, certificates: Any) -> None:
                 await c.write(b"x")
                 while b"x" not in said.partition(b"CIPHER is")[2].partition(b"\n")[2]:
                     said += await server.stdout.read()
+                held = Held(c.conn)
+                if reader:
+                    await parked(1, "IO wait")
+                    c.conn = held  # type: ignore[assignment]
                 await server.stdin.write(b"r\n")  # renegotiate
+                if reader:
+                    # The read that goes on takes the server's wish.  The next one is for the server's part of the new
+                    # handshake: until it comes, nothing can be written.
+                    await until(lambda: held.reads == 1)
                 wire = b"0123456789" * 1000 + b"\n"
                 said = b""
 
@@ -157,10 +183,16 @@ def test_n8_a_write_during_a_renegotiation(run: Any, certificates: Any) -> None:
                         assert piece, said[-300:]
                         said += piece
 
-                async with gort.Group() as g:
-                    g.go(heard)
+                async def write() -> None:
                     for _ in range(20):
                         await c.write(wire)
+
+                async with gort.Group() as g:
+                    g.go(heard)
+                    g.go(write)
+                    if reader:
+                        await parked(1, "sync.Mutex.Lock")
+                    held.go_on.close()
 
     run(main, True)
     run(main, False)
