@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from netkit import pair, tls_pair
+from netkit import go_result, pair, tls_pair
 
 import gort
 import gort.exec
@@ -39,6 +39,33 @@ def test_n10_what_is_buffered_is_not_copied_for_each_line(run1: Any) -> None:
         lines = [line async for line in stream.lines()]
         assert b"".join(lines) == b"".join(pieces)
         assert stream.given_back < 2 * 3 * size  # it was 2,980 times that
+
+    run1(main)
+
+
+def test_n10_nor_does_a_connection_copy_it(run1: Any) -> None:
+    """The same of a connection, whose buffer is the core's."""
+    given_back = 0
+
+    class Counting(net.Conn):
+        def push(self, data: Any, *at: int) -> None:
+            nonlocal given_back
+            given_back += len(data) - sum(at)
+            super().push(data, *at)
+
+    async def main() -> None:
+        async with pair() as (a, b):
+            data = b"0123456789\n" * 6000
+            async with Counting(b.detach(), "tcp") as c:
+                out = go_result(a.write, data)
+                got = b""
+                async for line in c.lines():
+                    got += line
+                    if len(got) == len(data):
+                        break
+                assert got == data
+                await out.recv()
+        assert given_back < 2 * len(data)  # it was 2,958 times that
 
     run1(main)
 
