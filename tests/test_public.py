@@ -112,7 +112,7 @@ def test_signatures_are_what_a_user_would_write() -> None:
 
     assert plain(gort.Chan) == "(capacity=0)"
     assert plain(gort.go) == "(fn, /, *args, **kwargs)"
-    assert plain(gort.select) == "(*cases, default=False)"
+    assert plain(gort.select) == "(*cases, default=False, **named)"
     assert plain(gort.run) == "(main, *args, procs=None)"
     assert plain(gort.after_func) == "(seconds, fn, *args)"
     assert plain(gort.sync.Semaphore) == "(n=1)"

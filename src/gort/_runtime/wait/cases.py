@@ -42,7 +42,7 @@ from gort._runtime.core.runtime2 import OP_DONE, OP_NEW, PARK, Op
 from gort._runtime.sched import newproc
 from gort._runtime.sched.timers import SleepOp
 from gort._runtime.wait import select as core
-from gort._runtime.wait.chan import Chan, ChanOp
+from gort._runtime.wait.chan import SEND, SEND_MANY, Chan, ChanOp, receive_only
 from gort._runtime.wait.sema import WaitOp
 from gort._runtime.wait.timechan import Timer
 from gort._start import hints as t
@@ -118,7 +118,7 @@ class ChanArm(Arm):
         super().__init__()
         op.state = OP_DONE  # each wait takes a fresh one
         self.first = op
-        self.kind, self.c, self.elem = op.kind, op.c, op.elem
+        self.kind, self.c, self.when, self.elem = op.kind, op.c, op.when, op.elem
         self.own = outcome
         self.timer = timer
 
@@ -127,7 +127,7 @@ class ChanArm(Arm):
 
     def op(self) -> Any:
         op = type(self.first)()
-        op.kind, op.c, op.elem = self.kind, self.c, self.elem
+        op.kind, op.c, op.when, op.elem = self.kind, self.c, self.when, self.elem
         return op
 
     def leave(self, won: bool) -> None:
@@ -324,7 +324,10 @@ def arms_of(case: Any) -> list[Arm]:
         case.state = OP_DONE
         return found
     if isinstance(case, ChanOp):
-        case.state = OP_DONE
+        if case.kind == SEND_MANY:
+            raise refuse(case, "it may send some of its values and then wait")
+        if case.c.timer is not None and case.kind == SEND:
+            raise receive_only("send to")
         return [ChanArm(case)]
     if isinstance(case, SleepOp):
         case.state = OP_DONE
@@ -335,8 +338,9 @@ def arms_of(case: Any) -> list[Arm]:
             raise refuse(case, "it unlocks its mutex before it waits")
         case.state = OP_DONE
         return [LockArm(case)]
-    if hasattr(case, "readiness"):
-        why = case.refusal()
+    io: Any = case
+    if hasattr(io, "readiness"):
+        why = io.refusal()
         if why:
             raise refuse(case, why)
         case.state = OP_DONE
