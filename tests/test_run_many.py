@@ -352,12 +352,15 @@ def test_a_run_leaves_nothing_to_the_collector(run: Run, program: Callable[..., 
         once()
     assert settles(lambda: not gort_threads())
     gc.collect()
+    threads = os_threads()
     gc.disable()
     try:
-        once()
-        while gort_threads():
-            time.sleep(0.0001)
-        assert gc.collect() == 0
+        for _ in range(20):  # which threads are idle at the end differs from run to run
+            once()
+            # Without the GIL a thread drops some of its last references when it ends, after threading has forgotten it.
+            while os_threads() > threads:
+                time.sleep(0.0001)
+            assert gc.collect() == 0
     finally:
         gc.enable()
 

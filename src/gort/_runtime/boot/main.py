@@ -278,6 +278,7 @@ def release(s: Any) -> None:
     s.agenhooks = (None, None)
     s.agens = None
     m0.sched = m0.g0.sched = m0.gsignal.sched = None
+    m0.schedlink = None  # m0 may have been idle: the next idle M refers to s
 
 
 class AsyncGenerators:
