@@ -491,3 +491,52 @@ def test_c21_a_base_exception_of_the_body_alone_passes_as_it_is(run: Run) -> Non
 
     with pytest.raises(Own):
         run(main)
+
+
+# ---- names ------------------------------------------------------------------------------------------------------------
+
+
+def test_names_of_members_and_groups_are_in_dumps(run: Run) -> None:
+    async def main() -> None:
+        async with gort.Group(name='the "crawl"\n') as group, gort.Group() as other:
+            a, b, c, d = group.go(for_ever), group.go(for_ever), other.go(for_ever), other.go(for_ever)
+            assert a.name == "for_ever"
+            a.name = "first"
+            c.name = "third"
+            await parked(4, "chan receive")
+            text = gort.runtime.stack(all=True)
+            assert '[chan receive] {name: first, group: "the \\"crawl\\"\\n"}:' in text
+            assert '[chan receive] {group: "the \\"crawl\\"\\n"}:' in text
+            assert "[chan receive] {name: third}:" in text
+            assert text.count("[chan receive]:") == 1
+            assert repr(a).startswith("<gort.Handle first running at 0x")
+            group.cancel()
+            other.cancel()
+        assert "for_ever ended" in repr(b)
+        with pytest.raises(TypeError, match="a name is a str"):
+            d.name = 3  # type: ignore[assignment]
+        with pytest.raises(TypeError, match="a name is a str"):
+            gort.Group(name=3)  # type: ignore[arg-type]
+
+    run(main)
+
+
+@pytest.mark.parametrize("cancelled_first", [False, True])
+def test_c11_after_func_of_a_context_sees_the_values_of_where_it_was_registered(
+    run: Run, cancelled_first: bool
+) -> None:
+    var: contextvars.ContextVar[str] = contextvars.ContextVar("var", default="none")
+    seen: list[str] = []
+
+    async def main() -> None:
+        ctx, cancel = gort.context.with_cancel(gort.context.background())
+        var.set("registered")
+        if cancelled_first:
+            cancel()
+        gort.context.after_func(ctx, lambda: seen.append(var.get()))
+        var.set("cancelled")
+        cancel()
+        await until(lambda: seen)
+
+    run(main)
+    assert seen == ["registered"]

@@ -27,6 +27,7 @@ weak references to children (a context that nobody holds may still have a timer 
 from __future__ import annotations
 
 import math
+import sys
 import threading
 import time
 from _collections_abc import Callable
@@ -562,9 +563,12 @@ def after_func(ctx: Context, fn: Callable[[*Ts], object], *args: *Ts) -> Callabl
     sched = _main.current("context.after_func()")
     waiting = _Cancel(ctx)
 
-    def start() -> None:
+    values, frame = _newproc.current_context(), sys._getframe(1)
+    line = (frame.f_code, frame.f_lasti, _runtime2.current_m().curg.goid)
+
+    def start() -> None:  # on whatever thread cancels; what the function sees is what was here
         if not sched.exiting:
-            _newproc.newproc(sched, fn, args, None, None, False)
+            _newproc.newproc_in(sched, fn, args, values, *line)
 
     waiting._run = start
 

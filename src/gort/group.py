@@ -79,8 +79,10 @@ def _nothing() -> None:
 class Handle(Shared, Done, Generic[T]):
     """A goroutine of a group: `await h` or, once the group is over, `h.result()`."""
 
-    def __init__(self, group: Group) -> None:
+    def __init__(self, group: Group, name: str) -> None:
         self._group = group
+        self._name = name
+        self.label = _label(None, group.name)  # for dumps
         self._g: Any = None
         self._goid = 0
         self._value: Any = None
@@ -94,6 +96,23 @@ class Handle(Shared, Done, Generic[T]):
     def done(self) -> bool:
         """Whether it has ended."""
         return bool(self._done.closed)
+
+    @property
+    def name(self) -> str:
+        """Its name: that of its function, or what it was set to.
+
+        A name that was set shows in dumps, beside the goroutine's state, and so does the group's.  TypeError when it is
+        set to what is no str."""
+        return self._name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._name = _check_name(name)
+        self.label = _label(name, self._group.name)
+
+    def __repr__(self) -> str:
+        state = "ended" if self.done else "waits for the limit" if self._waits else "running"
+        return f"<gort.Handle {self._name} {state} at {id(self):#x}>"
 
     def result(self) -> t.T:
         """What it returned.  Raises what it raised (Cancelled when it was cancelled), RuntimeError while it runs."""
@@ -150,16 +169,18 @@ class Handle(Shared, Done, Generic[T]):
 class Group(Shared):
     """`async with gort.Group(limit=None) as g: h = g.go(fn, *args)` waits at its end for all goroutines of the group.
 
-    limit: at most so many run at a time; further ones start as others end, in order.  When one fails, the others and
-    the body are cancelled, and an ExceptionGroup of all failures is raised when everything has ended."""
+    limit: at most so many run at a time; further ones start as others end, in order.  name: dumps show it with each
+    member.  When one fails, the others and the body are cancelled, and an ExceptionGroup of all failures is raised when
+    everything has ended."""
 
-    def __init__(self, limit: int | None = None) -> None:
+    def __init__(self, limit: int | None = None, name: str | None = None) -> None:
         if limit is not None:
             if isinstance(limit, bool) or not isinstance(limit, int):
                 raise TypeError(f"a group's limit is an int, not {type(limit).__name__}")
             if limit < 1:
                 raise ValueError(f"a group's limit must be at least 1, not {limit}")
         self.limit = limit
+        self.name = None if name is None else _check_name(name)
         self._actions = _Actions()  # their methods alone change what follows, up to _wg
         self._state = "new"  # then "body", "ending", "ended"
         self._cancelled = False  # it takes no more members, and its members have been cancelled
@@ -197,7 +218,8 @@ class Group(Shared):
         s = main.current("Group.go()")
         check_go(s, fn, "Group.go")
         self._check_open()
-        h: Handle[Any] = Handle(self)
+        name = getattr(fn, "__qualname__", None)
+        h: Handle[Any] = Handle(self, name if type(name) is str else type(fn).__name__)
         frame = sys._getframe(1)
         # A member that has to wait for the limit is made now too: its arguments are checked here, and its context
         # variables are those of here.
@@ -352,6 +374,25 @@ class Group(Shared):
             op.take_cancel(g)  # raises that of the outermost scope; leaving the other scopes withdraws theirs
             raise outer[-1]  # none of a scope: somebody has raised it by hand
         return True if own else None
+
+
+def _check_name(name: object) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"a name is a str, not {type(name).__name__}")
+    return str(name)
+
+
+def _label(name: str | None, group: str | None) -> str:
+    """The names as Go's dumps show labels (printlabels in runtime/traceback.go); empty where nobody has given one."""
+    pairs = [f"{key}: {_quoted(value)}" for key, value in (("name", name), ("group", group)) if value is not None]
+    return "{" + ", ".join(pairs) + "}" if pairs else ""
+
+
+def _quoted(text: str) -> str:
+    """The text on one line, in double quotes unless it has only characters that need none."""
+    if text and text.isascii() and all(c.isalnum() or c in "._/" for c in text):
+        return text
+    return '"' + repr(text)[1:-1].replace('"', '\\"') + '"'
 
 
 def _together(errors: list[BaseException]) -> BaseExceptionGroup[BaseException]:

@@ -313,7 +313,7 @@ class G:
         parentgoid = 0  # the goroutine whose go statement made it
         gocode = None  # that statement's code object and instruction offset
         golasti = -1
-        done = None  # the Done to call when it ends; None: an uncaught exception is a panic
+        done = None  # the Done to call when it ends; None: an uncaught exception is a panic.  Cleared under lock()
         system = False  # the runtime's own: it does not keep the program alive, and dumps leave it out
 
         # For a G that represents a thread in gort.wait (handoff.thread_g).
@@ -569,13 +569,14 @@ def getg():
 
 def peek(g):
     """Reads g for a dump on another thread: (the operation it waits for, its function, the code object of its go
-    statement).  Returns strong references, since g may drop each of them at any moment."""
+    statement, its Done).  Returns strong references, since g may drop each of them at any moment."""
     g.lock()
     op: Op = g.waitop
     fn: object = g.fn
     code: object = g.gocode
+    done: object = g.done
     g.unlock()
-    return (op, fn, code)
+    return (op, fn, code, done)
 
 
 def rank_throw(held, rank, same):

@@ -230,7 +230,7 @@ def wait_reason(g: Any, unknown: str) -> str:
 def goroutine(g: Any, frames: list[Entry]) -> str:
     """The text of one goroutine in a dump: number, state, stack, creator."""
     status = g.status
-    _, fn, code = peek(g)
+    _, fn, code, done = peek(g)
     state = GSTATUS.get(status, str(status))
     if status == _Gwaiting:
         state = wait_reason(g, state)
@@ -239,7 +239,8 @@ def goroutine(g: Any, frames: list[Entry]) -> str:
     if not frames and (its := getattr(fn, "__code__", None)) is not None:
         module = getattr(fn, "__globals__", {}).get("__name__")  # the name that a frame of fn would have
         frames = [_entry(its, its.co_firstlineno, module)]
-    return f"goroutine {g.goid} [{state}]:\n{render(frames)}{created_by(code, g.golasti, g.parentgoid)}"
+    label = f" {label}" if type(label := getattr(done, "label", "")) is str and label else ""
+    return f"goroutine {g.goid} [{state}]{label}:\n{render(frames)}{created_by(code, g.golasti, g.parentgoid)}"
 
 
 def dump(s: Any, without: Any = None) -> str:

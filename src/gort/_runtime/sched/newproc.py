@@ -56,6 +56,7 @@ class Done:
 
     # True: an exception that the goroutine does not catch ends the program, and then finished() is called.
     panics = False
+    label = ""  # what a dump says of the goroutine beside its state, as Go does with labels
 
     def finished(self, goid, value, exc):
         """Goroutine goid has returned value, or ended with the exception exc."""
@@ -391,9 +392,11 @@ def forget(g):
     fn: object = g.fn
     code: object = g.gocode
     scope: object = g.scope
+    done: object = g.done
     g.lock()
     g.coro = None
     g.fn = None
+    g.done = None
     g.gocode = None
     g.status = _Gdead
     g.goid = 0
@@ -406,10 +409,9 @@ def forget(g):
     g.unlock()
     if cython.compiled and coro is not None:
         rt_gc_show_coro(coro)
-    del coro, fn, code, scope
+    del coro, fn, code, scope, done
     g.args = None
     g.kwargs = None
-    g.done = None
     g.throw = None
     g.lockedm = None
     if cython.compiled:
