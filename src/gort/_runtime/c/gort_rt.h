@@ -310,6 +310,9 @@ static inline int rt_resume(PyObject *coro, PyObject **ctx, PyObject **result) {
     return (int)r;                                        /* PYGEN_ERROR is -1, RETURN 0, NEXT 1 */
 }
 
+/* True while this thread has a trace function (sys.settrace). */
+static inline int rt_traced(void) { return PyThreadState_GET()->c_tracefunc != NULL; }
+
 /* ---- objects that the cyclic collector need not visit ----------------------------------------------------------
  * An object that the runtime itself holds is alive, and so is everything it refers to: a goroutine's coroutine from the
  * go statement to its end, a timer while it is in a heap.  So we hide such objects from the collector.  It then treats

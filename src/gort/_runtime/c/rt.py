@@ -90,6 +90,8 @@ def rt_is_async_function(fn: Any) -> bool:
     return isinstance(fn, FunctionType) and bool(fn.__code__.co_flags & _CO_COROUTINE)
 
 
+rt_traced = sys.gettrace  # a C function, because every switch calls it
+
 copy_context = contextvars.copy_context  # the context that a new goroutine inherits
 
 

@@ -95,6 +95,7 @@ cdef class G:
     cdef public object kwargs
     cdef PyObject *context
     cdef public object throw
+    cdef public object trace
     cdef public object timer
     cdef public object lockedm
     cdef public int64_t mid
@@ -184,6 +185,7 @@ cdef class M:
     cdef public bint insyscall
     cdef public bint preempt
     cdef public uint64_t rand
+    cdef public bint lent
     cdef public int64_t ngs
     cdef public int mcall
     cdef public Op parkop

@@ -302,6 +302,7 @@ class G:
         kwargs = None
         context = None  # its contextvars
         throw = None  # the exception to raise at its await when it next resumes
+        trace = None  # the debugger's trace function, when one of its frames has one (proc.carry_trace)
         timer = None  # its timers.Timer for gort.sleep, kept for the next sleep
         lockedm = None  # lock_os_thread: the only M that may run it
         mid = 0  # the M that ran it last
@@ -426,6 +427,7 @@ class M:
         insyscall = False  # it is in a call of gort.blocking or gort.wait, without a P
         preempt = False  # sysmon sets it: the goroutine must yield at its next operation
         rand = 0  # cheaprand's state
+        lent = False  # its thread has the trace function of curg
         ngs = 0  # goroutines made on this thread minus those that have ended on it (newproc.gcount)
 
         # An operation tells the M's loop through these what to do when its goroutine suspends.

@@ -19,7 +19,7 @@ from types import CoroutineType, FunctionType
 
 import cython
 from cython.cimports.cpython.ref import PyObject, Py_XDECREF
-from cython.cimports.gort._runtime.c.rt import rt_fetch_exc, rt_import, rt_resume, rt_swap_context
+from cython.cimports.gort._runtime.c.rt import rt_fetch_exc, rt_import, rt_resume, rt_swap_context, rt_traced
 from cython.cimports.gort._runtime.core.handoff import (
     checkdead,
     deliver_cancel,
@@ -169,10 +169,14 @@ def execute(m, g):
     m.p.switchtick += 1  # tells sysmon that another goroutine runs; schedtick counts slices only
     m.curg = g
     m.preempt = False
+    if g.trace is not None:
+        lend_trace(m, g)
     if g.coro is not None and g.throw is None:
         r = resume(m, g)
     else:
         r = run(m, g)
+    if m.lent or rt_traced():
+        carry_trace(m, g)
     mcall = m.mcall
     if r != 1:
         goexit0(m, g, r)
@@ -189,6 +193,37 @@ def execute(m, g):
         yielded(m.sched, g)
     else:
         foreign(m, g)
+
+
+def lend_trace(m, g):
+    """Gives this thread the trace function of g, which a debugger steps through, unless the thread has one of its own."""
+    if sys.gettrace() is None:
+        sys.settrace(g.trace)
+        m.lent = True
+
+
+def carry_trace(m, g):
+    """Keeps the thread's trace function in g, if a debugger follows g: sys.settrace is a thread's, and g may continue on
+    another one.  Takes back what lend_trace has given.  No Python frame is here in the compiled core: a debugger would
+    step into it."""
+    fn: object = sys.gettrace()
+    if m.lent:
+        m.lent = False
+        sys.settrace(None)
+    g.trace = fn if fn is not None and debugged(g.coro) else None
+
+
+def debugged(coro):
+    """True when one of the frames in which a goroutine is suspended has a trace function (f_trace)."""
+    frame: object
+    while type(coro) is CoroutineType:
+        frame = coro.cr_frame
+        if frame is None:
+            return False  # it has ended
+        if frame.f_trace is not None:
+            return True
+        coro = coro.cr_await
+    return False
 
 
 def yielded(s, g):
