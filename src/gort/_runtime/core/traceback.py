@@ -42,6 +42,9 @@ WITHOUT_GIL = not gil_enabled()
 STOPS_WORLD = WITHOUT_GIL and runtime2.COMPILED
 
 
+PUBLIC = os.path.join(HIDDEN, "signal.py")  # the one module that starts goroutines on behalf of nobody's line
+
+
 def hidden(code: CodeType) -> bool:
     """True when the code is gort's own."""
     return code.co_filename.startswith(HIDDEN) or code.co_name.startswith(COMPILED)
@@ -208,8 +211,9 @@ def render(frames: list[Entry]) -> str:
 
 
 def created_by(code: CodeType | None, lasti: int, parent: int) -> str:
-    """The two lines that name the go statement which started a goroutine; empty if it is unknown, or gort's own."""
-    if code is None or hidden(code):
+    """The two lines that name the go statement which started a goroutine; empty if it is unknown, or the runtime's own.
+    One in a public module of gort's is named, as Go names those of its library (os/signal)."""
+    if code is None or (hidden(code) and not code.co_filename.startswith(PUBLIC)):
         return ""
     name = function_name(code, module_of(code))
     by = f" in goroutine {parent}" if parent else ""
