@@ -82,7 +82,7 @@ class Handle(Shared, Done, Generic[T]):
     def __init__(self, group: Group, name: str) -> None:
         self._group = group
         self._name = name
-        self.label = _label(None, group.name)  # for dumps
+        self.label: str = _label(None, group.name)  # for dumps
         self._g: Any = None
         self._goid = 0
         self._value: Any = None
@@ -180,7 +180,7 @@ class Group(Shared):
             if limit < 1:
                 raise ValueError(f"a group's limit must be at least 1, not {limit}")
         self.limit = limit
-        self.name = None if name is None else _check_name(name)
+        self.name: str | None = None if name is None else _check_name(name)
         self._actions = _Actions()  # their methods alone change what follows, up to _wg
         self._state = "new"  # then "body", "ending", "ended"
         self._cancelled = False  # it takes no more members, and its members have been cancelled
