@@ -109,7 +109,7 @@ func init() {
 		running("exit 3", "", terminate, 0)
 	})
 	add("others_hold_the_pipe", func() {
-		holds := `sleep 6 & : > "$0"; trap "exit $1" TERM; while :; do sleep 0.01; done`
+		holds := `sleep 6 & trap "exit $1" TERM; : > "$0"; while :; do sleep 0.01; done`
 		running(holds, "0", terminate, 1000*ms)
 		running(holds, "3", terminate, 1000*ms)
 		running("sleep 6 & exit 0", "", nil, 50*ms)

@@ -143,7 +143,7 @@ async def it_ends_before() -> None:
 
 @scenario(any_procs=True)
 async def others_hold_the_pipe() -> None:
-    holds = 'sleep 6 & : > "$0"; trap "exit $1" TERM; while :; do sleep 0.01; done'
+    holds = 'sleep 6 & trap "exit $1" TERM; : > "$0"; while :; do sleep 0.01; done'
     await running(holds, "0", terminate, 1000 * MS)
     await running(holds, "3", terminate, 1000 * MS)
     await running("sleep 6 & exit 0", "", None, 50 * MS)
