@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from _collections_abc import Callable, Coroutine
-from _weakrefset import WeakSet
+from _weakref import ref
 from types import CoroutineType, FunctionType
 
 from gort._runtime.boot import rt0
@@ -27,7 +27,7 @@ from gort._runtime.sched.blocking import CO_COROUTINE
 from gort._runtime.watch import signals
 from gort._runtime.watch.external import External
 from gort._runtime.sched.newproc import Done
-from gort._runtime.core.errors import Deadlock, Goexit, Stopping
+from gort._runtime.core.errors import Cancelled, Deadlock, Goexit, Stopping
 from gort._runtime.wait.sema import WaitGroup
 from gort._start import hints as t
 
@@ -239,7 +239,7 @@ def close(s: Any, m: Any, g: Any) -> None:
     if type(coro) is CoroutineType:
         m.curg = g
         try:
-            proc.in_context(g, coro.close)
+            proc.in_context(g, lambda: exit_coroutine(m, g, coro))
         except BaseException as e:
             if not isinstance(e, (SystemExit, KeyboardInterrupt, Goexit, Stopping)):
                 unraisable(e, coro, "a goroutine's finally block raised while the program ended")
@@ -252,6 +252,20 @@ def close(s: Any, m: Any, g: Any) -> None:
     newproc.forget(g)
     if done is not None:
         done.abandoned(goid)
+
+
+def exit_coroutine(m: Any, g: Any, coro: Any) -> None:
+    """Raises GeneratorExit at the await of the goroutine g, in its operation.
+
+    coro.close() would raise it too, but not within an async generator that the goroutine iterates: CPython 3.11 leaves
+    such a one suspended for ever, and its `finally` blocks would not run."""
+    if coro.cr_suspended and (g.throw is None or isinstance(g.throw, Cancelled)):  # else it awaits what is not gort's
+        m.mcall = runtime2.MCALL_EXIT
+        try:
+            coro.send(None)
+        except (GeneratorExit, StopIteration):
+            return
+    coro.close()
 
 
 def unraisable(exc: BaseException, obj: Any, what: str) -> None:
@@ -287,16 +301,16 @@ class AsyncGenerators:
 
     def __init__(self, s: Any) -> None:
         self.s = s
-        self.live: WeakSet[Any] = WeakSet()
+        # Weak references to those that have begun.  The hooks run in finalizers, so there is no lock that this thread
+        # could hold already: each use of the set is one operation, which the interpreter keeps whole.
+        self.live: set[ref[Any]] = set()
         self.dropped: list[Any] = []  # while the program ends: close() closes them
         self.over = False  # close() has ended: what is dropped now is nobody's
-        self.lock = threading.Lock()
-        self.closing = WaitGroup()
+        self.closing: Any = WaitGroup()
 
     def firstiter(self, agen: Any) -> None:
         """The interpreter's firstiter hook: records a generator at its first iteration."""
-        with self.lock:
-            self.live.add(agen)
+        self.live.add(ref(agen, self.live.discard))
 
     def finalizer(self, agen: Any) -> None:
         """The interpreter's finalizer hook: runs aclose() of a generator that was dropped half-way, in a goroutine."""
@@ -308,25 +322,37 @@ class AsyncGenerators:
             self.closing.add(1)
             newproc.newproc(self.s, _aclose, (agen,), None, Quiet(self), True)
 
+    def take(self) -> list[Any]:
+        """The generators that are left, which are then no longer in `live`.  Not those in which a goroutine waits: to
+        close that goroutine ends them."""
+        taken = []
+        for weak in list(self.live):
+            agen = weak()
+            if agen is not None and not agen.ag_running:
+                self.live.discard(weak)
+                taken.append(agen)
+        return taken
+
     async def close_all(self) -> None:
-        """Closes every generator that is left.  Runs as a goroutine, so that their `finally` blocks can wait."""
-        with self.lock:
-            live = list(self.live)
-        for agen in live:
-            try:
-                await agen.aclose()
-            except BaseException as e:
-                if not isinstance(e, (GeneratorExit, Goexit)):
-                    unraisable(e, agen, "an async generator raised while the program ended")
-        await self.closing.wait()
+        """Closes every generator that is left, and those that begin meanwhile.  Runs as a goroutine, so that their
+        `finally` blocks can wait."""
+        while (batch := self.take()) or self.closing.count:
+            for agen in batch:
+                try:
+                    await agen.aclose()
+                except BaseException as e:
+                    if not isinstance(e, (GeneratorExit, Goexit)):
+                        unraisable(e, agen, "an async generator raised while the program ended")
+            await self.closing.wait()
 
     def close(self, m: Any) -> None:
         """Closes the generators that are left, on m0's thread m, without a scheduler.  An await that would have to wait
         raises Stopping there, a RuntimeError."""
-        with self.lock:
-            live = [agen for agen in self.live if agen not in self.dropped]
-        while live or self.dropped:
-            agen = live.pop() if live else self.dropped.pop()
+        while True:
+            self.dropped += self.take()
+            if not self.dropped:
+                break
+            agen = self.dropped.pop()
             g = runtime2.G()
             g.sched, g.system = self.s, True
             m.curg = g

@@ -21,6 +21,7 @@ import cython
 from cython.cimports.cpython.ref import PyObject, Py_INCREF
 from cython.cimports.gort._runtime.c.rt import FREE_THREADED, rt_claim, rt_import, rt_set_op_send, rt_usleep
 from cython.cimports.gort._runtime.core.runtime2 import (
+    MCALL_EXIT,
     MCALL_NONE,
     MCALL_PARK,
     MCALL_YIELD,
@@ -122,6 +123,9 @@ def refuse(op, m):
     op.state = OP_DONE
     if m is None or m.curg is None:
         raise not_running(op)
+    if m.mcall == MCALL_EXIT:  # an awaitable of the user's that awaits anew whenever it is resumed
+        m.mcall = MCALL_NONE
+        raise GeneratorExit
     if m.mcall != MCALL_NONE:
         drop_swallowed(m)
         raise swallowed(op)
@@ -213,7 +217,11 @@ def unready(g):
 
 def lost(op, m):
     """Raises resumed's errors: op belongs to another goroutine that waits on it, or something other than the scheduler
-    has resumed this goroutine."""
+    has resumed this goroutine.  And GeneratorExit, where the end of the program has."""
+    if m is not None and m.mcall == MCALL_EXIT:
+        m.mcall = MCALL_NONE
+        op.state = OP_DONE
+        raise GeneratorExit
     if m is not None and m.mcall == MCALL_NONE:
         raise awaited_twice(op)
     op.state = OP_DONE

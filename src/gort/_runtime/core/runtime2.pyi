@@ -5,6 +5,7 @@ from typing import Any, final
 READY: int
 PARK: int
 MCALL_YIELD: int
+MCALL_EXIT: int
 SCOPE_IDLE: int
 SCOPE_RAISED: int
 
