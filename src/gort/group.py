@@ -4,9 +4,10 @@ asyncio.TaskGroup.
 A group ends when its body and every goroutine started with g.go have ended.  The first failure cancels the rest and the
 body; all failures are raised together, as an ExceptionGroup.
 
-What a group does to its own state is an *action*, and `_Actions` runs one at a time.  A finalizer or a signal handler can
-run in the middle of an action, on the same thread, and may call h.cancel(), g.cancel() or g.go(): then the new action
-waits until the interrupted one is over.  So no action finds the state half changed, and none waits for its own thread.
+What a group does to its own state is an *action*, and `Actions` (_actions.py) runs one at a time.  A finalizer or a
+signal handler can run in the middle of an action, on the same thread, and may call h.cancel(), g.cancel() or g.go():
+then the new action waits until the interrupted one is over.  So no action finds the state half changed, and none waits
+for its own thread.
 
 What does not live here: timeouts and shields (scope.py), what a cancellation is (_runtime/core/op.py).
 """
@@ -14,10 +15,10 @@ What does not live here: timeouts and shields (scope.py), what a cancellation is
 from __future__ import annotations
 
 import sys
-import threading
 from _collections_abc import Callable, Coroutine, Generator
 from types import TracebackType
 
+from gort._actions import Actions
 from gort._runtime.boot import main
 from gort._runtime.core import handoff, op, runtime2
 from gort._runtime.core.errors import Cancelled, Goexit
@@ -41,39 +42,6 @@ else:
     from gort._runtime.core.public import Generic, T
 
 __all__ = ["Group", "Handle"]
-
-
-class _Actions:
-    """Runs actions one at a time.  One that is begun in the middle of another, on its thread, is put off until that is
-    over.  An action must not wait, and must not call anything of the user's."""
-
-    __slots__ = ("_busy", "_later", "_lock")
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._busy = False  # guarded by _lock; True only while an action runs
-        self._later: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
-
-    def run(self, action: Callable[..., None], *args: Any) -> None:
-        """Runs action(*args), now or after the action that it interrupts."""
-        with self._lock:
-            if self._busy:
-                self._later.append((action, args))
-                return
-            self._busy = True
-            try:
-                action(*args)
-                while self._later:
-                    action, args = self._later.popleft()
-                    action(*args)
-            finally:
-                self._busy = False
-        if self._later:  # put off after the last look above and before _busy was False
-            self.run(_nothing)
-
-
-def _nothing() -> None:
-    pass
 
 
 class Handle(Shared, Done, Generic[T]):
@@ -182,6 +150,7 @@ class Group(Shared):
         self.limit = limit
         self.name: str | None = None if name is None else _check_name(name)
         self._actions = _Actions()  # their methods alone change what follows, up to _wg
+        self._actions = Actions()  # their methods alone change what follows, up to _wg
         self._state = "new"  # then "body", "ending", "ended"
         self._cancelled = False  # it takes no more members, and its members have been cancelled
         self._live: set[Handle[Any]] = set()

@@ -19,6 +19,7 @@ import math
 import time
 from types import TracebackType
 
+from gort._actions import Actions
 from gort._runtime.core import handoff, op, runtime2
 from gort._runtime.core.errors import Cancelled
 from gort._runtime.core.mistakes import Shared
@@ -39,13 +40,18 @@ class CancelScope(Shared):
     The Cancelled that ends the block is raised at an await in it (in a plain function: in gort.wait), once.  The block
     may clean up, and wait while it does.  At the block's end the Cancelled is swallowed, or becomes a TimeoutError."""
 
+    # What has cancelled it first: the exception (None once the block has ended), and whether it was the deadline.
+    _request: tuple[Cancelled | None, bool] | None = None
+
     def __init__(self, deadline: float, raises: bool, what: str) -> None:
         self._deadline = deadline  # on time.monotonic()'s clock
         self._raises = raises  # TimeoutError at the end of a block that the deadline has ended
         self._what = what
         self._scope = runtime2.Scope()
         self._timer: Any = None
-        self._expired = False
+        self._entered = False  # the timer is armed
+        self._left = False  # the block has ended: nothing is armed any more
+        self._called = False  # its cancellation had been requested when it ended
         self._caught = False
 
     def __repr__(self) -> str:
@@ -59,21 +65,23 @@ class CancelScope(Shared):
     def deadline(self) -> float:
         """When the block is cancelled, on the clock of time.monotonic(), in seconds; math.inf: never.
 
-        It can be set before the block and in it.  That does not take back a cancellation that has been requested.
-        Raises TypeError for what is no number, ValueError for NaN."""
+        It can be set before the block and in it, from any goroutine and thread.  That does not take back a cancellation
+        that has been requested, and does nothing once the block has ended.  Raises TypeError for what is no number,
+        ValueError for NaN."""
         return self._deadline
 
     @deadline.setter
     def deadline(self, when: float) -> None:
         timers.to_ns(when)
         self._deadline = float(when)
-        if self._scope.g is not None:
-            self._arm()
+        if self._entered:  # else __enter__ sees it
+            actions: Actions = self.__dict__.setdefault("_actions", Actions())
+            actions.run(self._arm)
 
     @property
     def cancel_called(self) -> bool:
         """Whether the block's cancellation has been requested: its deadline has passed, or cancel() was called."""
-        return self._scope.exc is not None
+        return self._called if self._left else self._request is not None
 
     @property
     def cancelled_caught(self) -> bool:
@@ -83,7 +91,7 @@ class CancelScope(Shared):
 
     def expired(self) -> bool:
         """Whether the block was cancelled because its deadline has passed."""
-        return self._expired
+        return self.cancel_called and self._request is not None and self._request[1]
 
     def cancel(self) -> None:
         """Cancels the block.  Calls after the first do nothing.  Before the block is entered: its first await raises.
@@ -91,28 +99,23 @@ class CancelScope(Shared):
         self._cancel(False)
 
     def _cancel(self, expired: bool) -> None:
-        if self._scope.exc is not None:
+        if self._left:
             return
-        exc = Cancelled(f"gort.{self._what}")
-        if self._scope.g is None:  # not entered yet; see __enter__
-            self._scope.exc = exc
-        elif not handoff.cancel_scope(self._scope, exc):
-            return
-        if expired:
-            self._expired = True
+        mine = (Cancelled(f"gort.{self._what}"), expired)
+        # One operation of the interpreter, so that of several threads one is the first.
+        if self.__dict__.setdefault("_request", mine) is mine:
+            handoff.cancel_scope(self._scope, mine[0])
 
     def _fire(self, arg: object, gen: int, now: int) -> None:
         """The timer's function, on g0."""
         self._cancel(True)
 
     def _arm(self) -> None:
-        """Arms the timer for the deadline, or disarms it."""
+        """Arms the timer for the deadline, or disarms it.  An action, but for the first time."""
         timer = self._timer
         if timer is not None:
             timers.deltimer(timer)
-        elif self._deadline == math.inf:
-            return
-        if self._deadline == math.inf or self._scope.exc is not None:
+        if self._deadline == math.inf or self._left or self._request is not None:
             return
         left = timers.to_ns(self._deadline - time.monotonic())
         if left <= 0:
@@ -122,6 +125,12 @@ class CancelScope(Shared):
             self._timer = timer = timers.Timer()
             timer.f = self._fire
         timers.addtimer(self._scope.g.sched, timer, timers.when_after(left))
+        self._disarm_if_left(timer)
+
+    def _disarm_if_left(self, timer: Any) -> None:
+        """Undoes _arm where __exit__ has come on another thread in the meantime, before the timer was armed."""
+        if self._left:
+            timers.deltimer(timer)
 
     def __enter__(self) -> t.Self:
         m = runtime2.current_m()
@@ -129,26 +138,39 @@ class CancelScope(Shared):
             raise RuntimeError(f"gort.{self._what} outside a running gort runtime: start one with gort.run(main)")
         if self._scope.g is not None:
             raise RuntimeError(f"gort.{self._what}: the block is entered once; make a new one")
-        early, self._scope.exc = self._scope.exc, None
         op.enter_scope(m.curg, self._scope)
-        if early is not None:
-            handoff.cancel_scope(self._scope, early)
+        if self._request is not None:
+            handoff.cancel_scope(self._scope, self._request[0])
+        deadline = self._deadline
         self._arm()
+        self._entered = True
+        if self._deadline != deadline:  # another thread has moved it, and did not see the line above
+            self.deadline = self._deadline
         return self
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> bool | None:  # a checker takes bool to mean that what is assigned in the block may be unbound after it
+        scope = self._scope
+        self._left = True  # before the timer is looked at: see _arm
         timer, self._timer = self._timer, None
         if timer is not None:
             timers.deltimer(timer)
-        scope = self._scope
         op.leave_scope(scope)
-        if exc is None or exc is not scope.exc:
+        own = exc is not None and exc is scope.exc
+        self._called = self._called or scope.exc is not None
+        # The exception's traceback has the frames of the block, which refer to this object: a circle.
+        scope.exc = None
+        if self._request is not None:
+            self._request = (None, self._request[1])
+        if not own:
             return False
         self._caught = True
-        if self._raises and self._expired:
-            raise TimeoutError(f"gort.{self._what}: the time is over") from exc
+        if self._raises and self.expired():
+            try:
+                raise TimeoutError(f"gort.{self._what}: the time is over") from exc
+            finally:
+                del exc
         return True
 
     async def __aenter__(self) -> t.Self:
@@ -175,6 +197,8 @@ class MoveOnAfter(CancelScope):
 
 def timeout(seconds: float | None) -> CancelScope:
     """`async with gort.timeout(5):` raises TimeoutError when the block takes longer than five seconds.
+
+    The time begins with this call.
 
     The block is cancelled first: Cancelled is raised at its await, and becomes the TimeoutError at the end of the block.
     With None there is no limit until `deadline` is set.  Zero or less: the first await in the block that has to look

@@ -117,6 +117,11 @@ def check_go(s: Any, fn: Any, name: str) -> None:
         raise RuntimeError(f"{name}: the runtime is stopping, no goroutine can be started any more")
 
 
+def raise_late(exc: BaseException) -> NoReturn:
+    """The goroutine of a function that could not be started when its time came (newproc.make_late)."""
+    raise exc
+
+
 def check_plain(fn: Any) -> None:
     """Raises TypeError if fn is a generator function of Python's: a call of it would run none of its code."""
     if type(fn) is FunctionType and fn.__code__.co_flags & GENERATORS and not fn.__code__.co_flags & 0x100:

@@ -333,10 +333,26 @@ def gcount(s):
     return n
 
 
+def make_late(s, fn, args):
+    """make for a function that was given earlier, by somebody who is not here any more: what make raises (the arguments
+    do not fit) is raised in the goroutine, and not in a timer that fires on g0 or in whoever cancels a context."""
+    try:
+        return make(s, fn, args, None, None, False)
+    except BaseException as e:
+        return make(s, mistakes.raise_late, (e,), None, None, False)
+
+
+def newproc_late(s, fn, args):
+    """make_late, and puts the goroutine on this P's queue, to run next."""
+    g: G = make_late(s, fn, args)
+    g.gocode = None  # it would name the frame that has caused the start
+    enqueue(g, True)
+
+
 def newproc_in(s, fn, args, context, code, lasti, parent):
-    """newproc for a function that was registered earlier: runs it in `context`, which current_context returned then.
-    `code` and `lasti` name the line that registered it, parent the goroutine."""
-    g: G = make(s, fn, args, None, None, False)
+    """newproc_late for a function that runs in `context`, which current_context returned when it was given.  `code` and
+    `lasti` name the line that gave it, parent the goroutine."""
+    g: G = make_late(s, fn, args)
     g.gocode = code
     g.golasti = lasti
     g.parentgoid = parent
