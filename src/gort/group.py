@@ -311,6 +311,7 @@ class Group(Shared):
             del body, exc, outer, stop
             self._errors = []
             self._fatal = None
+            self._scope.exc = None  # its traceback has the frames of the body, which refer to the group
 
     def _outcome(
         self, body: BaseException | None, own: bool, outer: list[BaseException], stop: BaseException | None
@@ -320,29 +321,36 @@ class Group(Shared):
         No cancellation of a scope further out gets lost: if something else is raised in its place, the goroutine gets it
         at its next await."""
         errors = self._errors
-        stop = self._fatal or stop
-        end = stop or (body if isinstance(body, (KeyboardInterrupt, SystemExit, GeneratorExit)) else None)
-        if end is not None:
-            if errors and end.__cause__ is None:
-                end.__cause__ = _together(errors)
-            if end is body:
-                return None
-            raise end
-        g = runtime2.current_m().curg
+        end = self._fatal or stop
         if isinstance(body, Cancelled):
             outer = [body, *outer]
-        elif body is not None and (errors or isinstance(body, Exception)):
+        elif end is None and isinstance(body, (KeyboardInterrupt, SystemExit, GeneratorExit)):
+            end = body
+        elif body is not None and (errors or end is not None or isinstance(body, Exception)):
             errors = [body, *errors]
-        if errors:
-            for e in outer:
-                op.rearm(g, e)
-            raise _together(errors) from None  # what it replaces is in it, or is the group's own
-        if outer and (len(outer) > 1 or body is None):
-            for e in outer:
-                op.rearm(g, e)
-            op.take_cancel(g)  # raises that of the outermost scope; leaving the other scopes withdraws theirs
-            raise outer[-1]  # none of a scope: somebody has raised it by hand
-        return True if own else None
+        try:
+            if end is not None:
+                if errors and end.__cause__ is None:
+                    end.__cause__ = _together(errors)
+                if end is body:
+                    return None
+                raise end
+            g = runtime2.current_m().curg
+            if errors:
+                _rearm(g, outer)
+                raise _together(errors) from None  # what it replaces is in it, or is the group's own
+            if outer and (len(outer) > 1 or body is None):
+                _rearm(g, outer)
+                op.take_cancel(g)  # raises that of the outermost scope; leaving the other scopes withdraws theirs
+                raise outer[-1]  # none of a scope: somebody has raised it by hand
+            return True if own else None
+        finally:
+            del body, end, errors, outer, stop  # this frame is in the traceback of what it raises: no circle
+
+
+def _rearm(g: Any, outer: list[BaseException]) -> None:
+    for e in outer:
+        op.rearm(g, e)
 
 
 def _check_name(name: object) -> str:

@@ -289,7 +289,10 @@ def take_cancel(g):
     exc = taken(g)
     g.unlock()
     if exc is not None:
-        raise exc
+        try:
+            raise exc
+        finally:
+            del exc  # else this frame, which is in its traceback, would refer to it: a circle
 
 
 def request(g, goid, scope, exc, force):

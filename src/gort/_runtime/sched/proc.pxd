@@ -13,7 +13,7 @@ cdef int run(M m, G g)
 cdef inline int resume(M m, G g) noexcept
 cdef inline int park(M m, G g) except -1
 cdef int goexit0(M m, G g, int r) except -1
-cdef int throw_in(M m, G g, object exc)
+cdef int throw_in(M m, G g)
 cdef G schedule_locked(M m)
 cdef int startlockedm(M m, G g) except -1
 cpdef loop(M m)

@@ -101,14 +101,12 @@ else:
 
 def run(m, g):
     """Runs g until it suspends or ends; raises g.throw at its await if that is set.  Returns what resume returns."""
-    exc: object
     if g.throw is not None:
-        exc = g.throw
-        g.throw = None
         if g.coro is None:
-            m.exc = exc
+            m.exc = g.throw
+            g.throw = None
             return -1
-        return throw_in(m, g, exc)
+        return throw_in(m, g)
     if g.coro is not None:
         return resume(m, g)
     # A plain function: it keeps this thread until it returns.  What may be written in C, and then has no frame of its
@@ -140,8 +138,10 @@ def run(m, g):
     return resume(m, g)
 
 
-def throw_in(m, g, exc):
-    """Resumes g with the exception exc at its await.  Returns what resume returns."""
+def throw_in(m, g):
+    """Resumes g with the exception g.throw at its await.  Returns what resume returns."""
+    exc: object = g.throw
+    g.throw = None
     try:
         if cython.compiled:
             rt_swap_context(cython.address(g.context))
@@ -158,6 +158,8 @@ def throw_in(m, g, exc):
     except BaseException as e:
         m.exc = e
         return -1
+    finally:
+        exc = None  # uncompiled, this frame is behind those in its traceback: a circle
 
 
 def execute(m, g):
