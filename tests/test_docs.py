@@ -39,6 +39,20 @@ def test_links_lead_somewhere() -> None:
                 assert (file.parent / target).exists(), f"{file.name}: {target}"
 
 
+def test_the_tests_exist_that_show_the_cases_of_cancellation() -> None:
+    """docs/cancellation-cases.md: three cells in each row; the third names tests, or has a dash."""
+    files = sorted((ROOT / "tests").glob("**/test_*.py"))
+    there = {name for file in files for name in re.findall(r"^def (test_\w+)\(", file.read_text(), re.M)}
+    text = (ROOT / "docs" / "cancellation-cases.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if re.match(r"\| (?!case )", line)]
+    assert len(rows) > 100
+    for row in rows:
+        assert len(row) == 3, row
+        names = row[2].split(", ")
+        assert names == ["–"] or all(re.fullmatch(r"`test_\w+`", name) for name in names), row
+        assert {name.strip("`") for name in names} - {"–"} <= there, row
+
+
 def godebug() -> dict[str, str]:
     """The table of GODEBUG in the guide: name -> what Go does."""
     section = (ROOT / "docs" / "guide-go.md").read_text().partition("\n## GODEBUG\n")[2].partition("\n## ")[0]

@@ -328,6 +328,23 @@ def test_what_awaits_another_runtime_is_a_failure_like_others(run: Run) -> None:
     assert "asyncio" in str(caught.value.exceptions[0])
 
 
+def test_members_that_give_way_take_turns(run1: Run) -> None:
+    log: list[tuple[int, str]] = []
+
+    async def member(name: str) -> None:
+        for i in range(3):
+            log.append((i, name))
+            await gort.gosched()
+
+    async def main() -> None:
+        async with gort.Group() as group:
+            group.go(member, "a")
+            group.go(member, "b")
+
+    run1(main)
+    assert [i for i, _ in log] == [0, 0, 1, 1, 2, 2]
+
+
 # ---- await h ----------------------------------------------------------------------------------------------------------
 
 
