@@ -149,7 +149,6 @@ class Group(Shared):
                 raise ValueError(f"a group's limit must be at least 1, not {limit}")
         self.limit = limit
         self.name: str | None = None if name is None else _check_name(name)
-        self._actions = _Actions()  # their methods alone change what follows, up to _wg
         self._actions = Actions()  # their methods alone change what follows, up to _wg
         self._state = "new"  # then "body", "ending", "ended"
         self._cancelled = False  # it takes no more members, and its members have been cancelled
