@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -15,9 +16,10 @@ from typing import Any
 import pytest
 
 import gort
+import gort.scope as scope_module
 from gort import Cancelled
 from gort.sync import Mutex, RWMutex, Semaphore, WaitGroup
-from support import ended, parked, until
+from support import PATIENCE_S, ended, parked, until
 
 Run = Callable[..., Any]
 
@@ -384,6 +386,35 @@ def test_many_threads_move_a_deadline_while_its_block_ends() -> None:
 
     with pytest.raises(gort.Deadlock):
         gort.run(main, procs=4)
+
+
+def test_the_goroutine_ends_its_block_before_the_other_thread_is_back(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs as soon as it has been woken. Its block knows by then that the deadline has ended it."""
+    left = threading.Event()
+    real = scope_module.handoff.cancel_scope
+
+    def slow(scope: Any, exc: BaseException) -> bool:
+        done = bool(real(scope, exc))
+        assert left.wait(PATIENCE_S)
+        return done
+
+    async def main() -> None:
+        scope = gort.timeout(3600)
+        thread = threading.Thread(target=setattr, args=(scope, "deadline", 0))
+        with pytest.raises(TimeoutError):
+            try:
+                async with scope:
+                    thread.start()
+                    await for_ever()
+            finally:
+                left.set()
+        await gort.blocking(thread.join)
+        assert scope.expired()
+
+    monkeypatch.setattr(scope_module.handoff, "cancel_scope", slow)
+    run(main)
 
 
 def test_what_a_block_says_of_itself(run: Run) -> None:
