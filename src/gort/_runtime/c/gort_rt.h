@@ -310,8 +310,11 @@ static inline int rt_resume(PyObject *coro, PyObject **ctx, PyObject **result) {
     return (int)r;                                        /* PYGEN_ERROR is -1, RETURN 0, NEXT 1 */
 }
 
-/* True while this thread has a trace function (sys.settrace). */
-static inline int rt_traced(void) { return PyThreadState_GET()->c_tracefunc != NULL; }
+/* rt_traced: true while this thread has a trace function (sys.settrace).  Every switch asks, so the thread state is not
+ * looked up each time.  rt_begin_loop stores it: a thread may have another one in its next run. */
+GORT_TLS PyThreadState *gort_tls_ts;
+static inline void rt_begin_loop(void) { gort_tls_ts = PyThreadState_GET(); }
+static inline int rt_traced(void) { return gort_tls_ts->c_tracefunc != NULL; }
 
 /* ---- objects that the cyclic collector need not visit ----------------------------------------------------------
  * An object that the runtime itself holds is alive, and so is everything it refers to: a goroutine's coroutine from the

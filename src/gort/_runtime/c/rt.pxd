@@ -16,6 +16,7 @@ cdef extern from "gort_rt.h":
     object copy_context "rt_copy_context_object"()
     bint FREE_THREADED "GORT_FREE_THREADED"
     PyObject *rt_copy_context() except? NULL
+    void rt_begin_loop() noexcept
     int rt_traced() noexcept
     int rt_resume(PyObject *coro, PyObject **ctx, PyObject **result) noexcept
     void rt_set_op_send(rt_sendfunc send) noexcept

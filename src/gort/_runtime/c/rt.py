@@ -92,6 +92,11 @@ def rt_is_async_function(fn: Any) -> bool:
 
 rt_traced = sys.gettrace  # a C function, because every switch calls it
 
+
+def rt_begin_loop() -> None:
+    """Nothing: sys.gettrace looks the thread up."""
+
+
 copy_context = contextvars.copy_context  # the context that a new goroutine inherits
 
 

@@ -19,7 +19,14 @@ from types import CoroutineType, FunctionType
 
 import cython
 from cython.cimports.cpython.ref import PyObject, Py_XDECREF
-from cython.cimports.gort._runtime.c.rt import rt_fetch_exc, rt_import, rt_resume, rt_swap_context, rt_traced
+from cython.cimports.gort._runtime.c.rt import (
+    rt_begin_loop,
+    rt_fetch_exc,
+    rt_import,
+    rt_resume,
+    rt_swap_context,
+    rt_traced,
+)
 from cython.cimports.gort._runtime.core.handoff import (
     checkdead,
     deliver_cancel,
@@ -401,6 +408,7 @@ def loop(m):
     p: P
     g: G
     turn: cython.longlong
+    rt_begin_loop()
     while True:
         g = None
         p = m.p
