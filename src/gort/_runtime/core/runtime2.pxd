@@ -186,7 +186,7 @@ cdef class M:
     cdef public bint insyscall
     cdef public bint preempt
     cdef public uint64_t rand
-    cdef public bint lent
+    cdef public int64_t lent
     cdef public int64_t ngs
     cdef public int mcall
     cdef public Op parkop

@@ -428,7 +428,7 @@ class M:
         insyscall = False  # it is in a call of gort.blocking or gort.wait, without a P
         preempt = False  # sysmon sets it: the goroutine must yield at its next operation
         rand = 0  # cheaprand's state
-        lent = False  # its thread has the trace function of curg
+        lent = 0  # the number of the goroutine whose trace function its thread was given last; 0 if it was taken back
         ngs = 0  # goroutines made on this thread minus those that have ended on it (newproc.gcount)
 
         # An operation tells the M's loop through these what to do when its goroutine suspends.

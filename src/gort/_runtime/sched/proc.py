@@ -184,7 +184,7 @@ def execute(m, g):
         r = resume(m, g)
     else:
         r = run(m, g)
-    if m.lent or rt_traced():
+    if rt_traced():
         carry_trace(m, g)
     mcall = m.mcall
     if r != 1:
@@ -208,7 +208,7 @@ def lend_trace(m, g):
     """Gives this thread the trace function of g, which a debugger steps through, unless the thread has one of its own."""
     if sys.gettrace() is None:
         sys.settrace(g.trace)
-        m.lent = True
+        m.lent = g.goid
 
 
 def carry_trace(m, g):
@@ -216,9 +216,9 @@ def carry_trace(m, g):
     another one.  Takes back what lend_trace has given.  No Python frame is here in the compiled core: a debugger would
     step into it."""
     fn: object = sys.gettrace()
-    if m.lent:
-        m.lent = False
+    if m.lent == g.goid:
         sys.settrace(None)
+    m.lent = 0
     g.trace = fn if fn is not None and debugged(g.coro) else None
 
 
