@@ -6,7 +6,6 @@ from gort._runtime.core.runtime2 cimport G, M, P, Sched
 cpdef newproc(Sched s, object fn, tuple args, dict kwargs, object done, bint system)
 cdef G make(Sched s, object fn, tuple args, dict kwargs, object done, bint system)
 cdef G make_late(Sched s, object fn, tuple args)
-cpdef newproc_late(Sched s, object fn, tuple args)
 cpdef newproc_in(Sched s, object fn, tuple args, object context, object code, int lasti, int64_t parent)
 cpdef object current_context()
 cpdef tuple make_from(Sched s, object fn, tuple args, dict kwargs, object done, object code, int lasti)

@@ -342,16 +342,9 @@ def make_late(s, fn, args):
         return make(s, mistakes.raise_late, (e,), None, None, False)
 
 
-def newproc_late(s, fn, args):
-    """make_late, and puts the goroutine on this P's queue, to run next."""
-    g: G = make_late(s, fn, args)
-    g.gocode = None  # it would name the frame that has caused the start
-    enqueue(g, True)
-
-
 def newproc_in(s, fn, args, context, code, lasti, parent):
-    """newproc_late for a function that runs in `context`, which current_context returned when it was given.  `code` and
-    `lasti` name the line that gave it, parent the goroutine."""
+    """newproc for a function that was given earlier (make_late): runs it in `context`, which current_context returned
+    then.  `code` and `lasti` name the line that gave it, parent the goroutine."""
     g: G = make_late(s, fn, args)
     g.gocode = code
     g.golasti = lasti

@@ -1,0 +1,62 @@
+"""What test_hostile.py has found, each as a test of its own: the scheduler meets an object of the user's whose methods
+fail, or a function that cannot be called, and goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import gort
+import gort.signal
+from gort import context
+
+Run = Callable[..., Any]
+
+
+def fails(*args: object) -> Any:
+    """A method that fails."""
+    raise ValueError("the user's own")
+
+
+async def waits() -> None:
+    await gort.Chan[None]().recv()
+
+
+async def needs(one: object) -> None:
+    raise AssertionError("must not be called")
+
+
+# --- functions that were given earlier -------------------------------------------------------------
+
+
+def test_a_timer_whose_function_cannot_be_called(run: Run) -> None:
+    """Wrong arguments show when the timer fires, on g0: a panic, with the TypeError as its cause."""
+
+    async def main() -> None:
+        gort.after_func(0.001, needs)
+        await waits()
+
+    with pytest.raises(gort.Panic) as told:
+        run(main)
+    assert isinstance(told.value.__cause__, TypeError)
+    assert "needs() missing 1 required" in str(told.value)
+
+
+def test_a_function_of_a_context_that_cannot_be_called(run: Run) -> None:
+    """The TypeError is not the canceller's, and every other descendant is cancelled."""
+    errors: list[Exception | None] = []
+
+    async def main() -> None:
+        ctx, cancel = context.with_cancel(context.background())
+        context.after_func(ctx, needs)
+        later, _ = context.with_cancel(ctx)
+        cancel()
+        errors.append(later.err())
+        await waits()
+
+    with pytest.raises(gort.Panic) as told:
+        run(main)
+    assert isinstance(told.value.__cause__, TypeError)
+    assert isinstance(errors[0], context.Canceled)
