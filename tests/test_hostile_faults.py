@@ -60,3 +60,26 @@ def test_a_function_of_a_context_that_cannot_be_called(run: Run) -> None:
         run(main)
     assert isinstance(told.value.__cause__, TypeError)
     assert isinstance(errors[0], context.Canceled)
+
+
+@pytest.mark.parametrize("exc", [gort.Cancelled, KeyboardInterrupt])
+def test_a_locker_that_always_raises_a_cancellation(run: Run, exc: type[BaseException]) -> None:
+    """Cond.wait tries to lock once more, and then passes it on: it used to try for ever, without a wait."""
+    tries: list[int] = []
+
+    class Locker:
+        async def lock(self) -> None:
+            tries.append(1)
+            raise exc
+
+        def unlock(self) -> None:
+            pass
+
+    async def main() -> None:
+        cond = gort.sync.Cond(Locker())  # type: ignore[arg-type]
+        gort.after_func(0.001, cond.broadcast)
+        await cond.wait()
+
+    with pytest.raises(exc):
+        run(main)
+    assert len(tries) == 2

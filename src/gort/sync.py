@@ -138,6 +138,8 @@ class Cond(Shared):
                 break
             except (Cancelled, KeyboardInterrupt) as e:
                 self._waiting.pass_on(operation)
+                if cancelled is not None and not isinstance(self.mutex, (Mutex, RWMutex, Reader)):
+                    raise  # a locker of the user's class may raise it each time, for ever
                 cancelled = e
         if cancelled is not None:
             try:
