@@ -3,6 +3,8 @@ fail, or a function that cannot be called, and goes on."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -60,6 +62,36 @@ def test_a_function_of_a_context_that_cannot_be_called(run: Run) -> None:
         run(main)
     assert isinstance(told.value.__cause__, TypeError)
     assert isinstance(errors[0], context.Canceled)
+
+
+# --- threads, signals ------------------------------------------------------------------------------
+
+
+def test_the_deadlock_check_asks_no_thread_of_the_users(run: Run) -> None:
+    """It runs on g0 and on sysmon's thread: a Thread's own is_alive, ident, __eq__ and __hash__ are not called."""
+
+    class Thread(threading.Thread):
+        pass
+
+    names = ("__hash__", "__eq__", "is_alive", "ident")
+    wake: gort.Chan[int] = gort.Chan(1)
+
+    def lives() -> None:
+        for name in names:
+            setattr(Thread, name, property(fails) if name == "ident" else fails)
+        time.sleep(0.05)  # meanwhile every goroutine waits, and the check runs
+        for name in names:
+            delattr(Thread, name)
+        wake.try_send(7)
+
+    async def main() -> int:
+        thread = Thread(target=lives)
+        thread.start()
+        value = await wake.recv()
+        await gort.blocking(thread.join)
+        return value
+
+    assert run(main) == 7
 
 
 @pytest.mark.parametrize("exc", [gort.Cancelled, KeyboardInterrupt])

@@ -35,6 +35,15 @@ if TYPE_CHECKING:
 harmless: set[int] = set()  # the kernel's numbers of threads that wake no goroutine; the tests' own alarm is one
 
 
+_ident = threading.Thread.ident.fget  # type: ignore[attr-defined]  # a class of the user's may have its own, and this is g0
+
+
+def _is_alive(thread: threading.Thread) -> bool:
+    """Whether the thread is alive, as Thread says and not as a class of the user's."""
+    kind = threading._DummyThread if type(thread) is threading._DummyThread else threading.Thread
+    return kind.is_alive(thread)
+
+
 class External:
     """Returns True when called while something outside the runtime s may make a goroutine runnable.  A thread of the
     runtime calls it; one that is leaving is no M any more, but does not count either."""
@@ -50,10 +59,10 @@ class External:
     def _python_thread(self) -> bool:
         """True while a thread of threading's is alive that is no M."""
         s = self.s
-        own = {self.home} | {m.thread for m in list(s.allm)}
+        own = {id(self.home)} | {id(m.thread) for m in list(s.allm)}
         # threading lists sysmon's once it has run a user's callback
         idents = (threading.get_ident(), s.sysmon.ident if s.sysmon is not None else None)
-        return any(t not in own and t.ident not in idents and t.is_alive() for t in threading.enumerate())
+        return any(id(t) not in own and _ident(t) not in idents and _is_alive(t) for t in threading.enumerate())
 
     def _other_thread(self) -> bool:
         """True while there is a thread that threading does not know.  A thread of ours that is just ending counts too;
