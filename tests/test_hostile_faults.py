@@ -3,6 +3,9 @@ fail, or a function that cannot be called, and goes on."""
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +16,7 @@ import pytest
 import gort
 import gort.signal
 from gort import context
+from support import settles
 
 Run = Callable[..., Any]
 
@@ -92,6 +96,37 @@ def test_the_deadlock_check_asks_no_thread_of_the_users(run: Run) -> None:
         return value
 
     assert run(main) == 7
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_cancels_a_context_whose_parent_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is reported; the other channels get the signal, and so does everybody later."""
+    reported: list[BaseException | None] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda args: reported.append(args.exc_value))
+
+    class Parent(context.Context):
+        armed = False
+        end: gort.Chan[None] = gort.Chan()
+
+        def done(self) -> gort.Chan[None]:
+            return self.end
+
+        def value(self, key: object) -> Any:
+            return fails() if self.armed else None
+
+    async def main() -> None:
+        parent = Parent()
+        gort.signal.notify_context(parent, signal.SIGUSR1)
+        other = gort.Chan[Any](1)
+        gort.signal.notify(other, signal.SIGUSR1)
+        parent.armed = True
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGUSR1)
+            await other.recv()
+        parent.armed = False
+
+    gort.run(main)
+    assert settles(lambda: [str(e) for e in reported] == ["the user's own"])
 
 
 @pytest.mark.parametrize("exc", [gort.Cancelled, KeyboardInterrupt])

@@ -31,6 +31,7 @@ from signal import SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, Signals
 from typing import Any
 
 from gort import context as _context
+from gort._runtime.core import panic as _panic
 from gort._runtime.core import runtime2 as _runtime2
 from gort._runtime.core.errors import ChannelClosed
 from gort._runtime.core.public import publish as _publish
@@ -237,6 +238,8 @@ def _process(number: int) -> None:
                     target.send(sig)
                 except ChannelClosed:
                     _closed(target, sig)
+                except BaseException as e:  # a parent of notify_context's may be of the user's class; the others go on
+                    _panic.unraisable(e, target.key, "the end of a context that a signal has cancelled raised")
 
 
 def _closed(target: _Target, sig: Any) -> None:

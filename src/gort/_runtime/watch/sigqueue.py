@@ -30,6 +30,7 @@ import threading
 from _collections_abc import Callable, Iterable
 from types import FrameType
 
+from gort._runtime.core import panic
 from gort._runtime.watch import signals, sigwake
 from gort._runtime.watch.signals import before
 
@@ -57,7 +58,10 @@ class Queue:
                 if number == _IDLE:
                     self.idle.release()
                 else:
-                    self.process(number)
+                    try:
+                        self.process(number)
+                    except BaseException as e:  # something of the user's, and the thread must go on
+                        panic.unraisable(e, None, "what a signal was to do raised")
                     if number not in wanted:
                         signals.came(number)
 
