@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -15,8 +16,8 @@ import pytest
 
 import gort
 import gort.signal
-from gort import context
-from support import settles
+from gort import context, runtime
+from support import python, settles, until
 
 Run = Callable[..., Any]
 
@@ -66,6 +67,201 @@ def test_a_function_of_a_context_that_cannot_be_called(run: Run) -> None:
         run(main)
     assert isinstance(told.value.__cause__, TypeError)
     assert isinstance(errors[0], context.Canceled)
+
+
+# --- exceptions ------------------------------------------------------------------------------------
+
+
+class NoClass(Exception):
+    __class__ = property(fails)  # type: ignore[assignment]
+
+
+class NoAttributes(Exception):
+    def __getattribute__(self, name: str) -> Any:
+        fails()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        fails()
+
+
+@pytest.mark.parametrize("kind", [NoClass, NoAttributes])
+def test_an_exception_whose_own_code_fails(run: Run, kind: type[Exception]) -> None:
+    """It comes out of main, of a goroutine and of a group as any other does."""
+    error = kind()
+
+    async def raises() -> None:
+        raise error
+
+    async def member() -> None:
+        async with gort.Group() as group:
+            group.go(raises)
+            group.go(waits)
+
+    async def started() -> None:
+        gort.go(raises)
+        await waits()
+
+    with pytest.raises(BaseException) as told:
+        run(raises)
+    assert told.value is error
+    with pytest.raises(ExceptionGroup) as together:
+        run(member)
+    assert together.value.exceptions[0] is error
+    with pytest.raises(BaseException) as told:
+        run(started)
+    assert told.value is error or told.value.__cause__ is error
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_exception_without_a_traceback_is_reported(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And so it is where a class derived from tuple does not tell its name."""
+    reported: list[BaseException | None] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda args: reported.append(args.exc_value))
+    error = NoAttributes()
+    odd = type("Meta", (type,), {"__name__": property(fails)})("Odd", (tuple,), {})
+
+    async def left() -> None:
+        try:
+            await waits()
+        finally:
+            raise error
+
+    async def main() -> int:
+        gort.go(left)
+        await until(lambda: runtime.num_goroutine() == 2)
+        await gort.gosched()
+        return 7
+
+    assert run(main) == 7
+    assert [e for e in reported if e is error] == [error]
+    assert odd is not None
+
+
+# --- dumps -----------------------------------------------------------------------------------------
+
+SOURCE = """
+import gort, time
+async def f(): await gort.Chan().recv()
+def stack(): return gort.runtime.stack(all=True)
+def sleep(): time.sleep(0.02)
+"""
+
+
+class Text(str):
+    __slots__ = ()
+    __str__ = __format__ = startswith = replace = __eq__ = __ne__ = fails
+    __hash__ = str.__hash__
+
+
+@pytest.mark.parametrize("name", [5, Text("odd")])
+def test_a_dump_of_a_module_with_an_odd_name(run: Run, name: object) -> None:
+    names: dict[str, Any] = {"__name__": name}
+    exec(compile(SOURCE, "odd.py", "exec"), names)
+
+    async def main() -> str:
+        gort.go(names["f"])
+        await gort.gosched()
+        return str(names["stack"]())
+
+    assert "stack(...)\n\todd.py:4" in run(main)
+
+
+@pytest.mark.parametrize("field", ["co_filename", "co_name", "co_qualname"])
+def test_a_dump_of_code_with_an_odd_name(run: Run, field: str) -> None:
+    code = waits.__code__.replace(**{field: Text("odd")})  # type: ignore[arg-type]
+    odd = types.FunctionType(code, globals())
+
+    async def main() -> str:
+        gort.go(odd)
+        await gort.gosched()
+        await gort.gosched()
+        return runtime.stack(all=True)
+
+    text = run(main)
+    assert "[chan receive]" in text
+    assert field == "co_name" or "odd" in text
+
+
+def test_a_dump_asks_no_object_of_the_users(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a function object, nor a hand-written awaitable, nor a module."""
+    asked: list[str] = []
+
+    class Odd:
+        def __init__(self) -> None:
+            self.inner = gort.Chan[None]().recv().__await__()
+
+        def __getattr__(self, name: str) -> Any:
+            asked.append(name)
+            if name not in ("throw", "close"):  # the interpreter asks for these itself, when it is cancelled
+                fails()
+            raise AttributeError(name)
+
+        def __iter__(self) -> Any:
+            return self
+
+        def __next__(self) -> Any:
+            return next(self.inner)
+
+    class Function:
+        def __init__(self) -> None:
+            self.__qualname__ = "Function"  # Group.go asks for it
+
+        def __getattr__(self, name: str) -> Any:
+            asked.append(name)
+            fails()
+
+        def __call__(self) -> None:
+            pass
+
+    class Awaited:
+        def __await__(self) -> Any:
+            return Odd()
+
+    async def through() -> None:
+        await Awaited()
+
+    module = types.ModuleType("odd")
+    module.__file__ = type("File", (), {"__eq__": fails, "__hash__": object.__hash__})()
+    monkeypatch.setitem(sys.modules, "odd", module)
+    names: dict[str, Any] = {"go": gort.go}
+    exec(compile("def start(f): go(f)", "nowhere.py", "exec"), names)
+
+    async def main() -> str:
+        async with gort.Group() as group:
+            group.go(through)
+            names["start"](through)
+            await gort.gosched()
+            await gort.gosched()
+            asked.clear()
+            group.go(Function())
+            text = runtime.stack(all=True)
+            assert asked == []
+            group.cancel()
+        return text
+
+    assert "created by start" in run(main)
+
+
+def test_a_blocked_call_in_a_module_with_an_odd_name() -> None:
+    """sysmon tells of it, and lives on: before, the process ended with "sysmon failed"."""
+    code = f"""
+import gort
+names = {{"__name__": 5}}
+exec(compile({SOURCE!r}, "odd.py", "exec"), names)
+async def nothing(): pass
+async def main():
+    told = []
+    gort.runtime.on_blocked(lambda *args: told.append(args))
+    while not told:
+        gort.go(nothing)
+        names["sleep"]()
+        await gort.gosched()
+    return told[0][2]
+print(gort.run(main, procs=1))
+"""
+    done = python(code)
+    assert done.returncode == 0, done.stderr
+    assert "sleep(...)\n\todd.py:5" in done.stdout
 
 
 # --- threads, signals ------------------------------------------------------------------------------
@@ -127,6 +323,24 @@ def test_a_signal_cancels_a_context_whose_parent_fails(monkeypatch: pytest.Monke
 
     gort.run(main)
     assert settles(lambda: [str(e) for e in reported] == ["the user's own"])
+
+
+# --- awaits ----------------------------------------------------------------------------------------
+
+
+def test_a_yielded_object_that_cannot_be_looked_at(run: Run) -> None:
+    """The TypeError has what its attributes have raised as its cause."""
+
+    class Yields:
+        def __await__(self) -> Any:
+            yield type("Odd", (), {"__getattr__": fails})()
+
+    async def main() -> None:
+        await Yields()
+
+    with pytest.raises(TypeError, match="cannot be looked at") as told:
+        run(main)
+    assert str(told.value.__cause__) == "the user's own"
 
 
 @pytest.mark.parametrize("exc", [gort.Cancelled, KeyboardInterrupt])

@@ -21,9 +21,9 @@ from types import TracebackType
 from gort._actions import Actions
 from gort._runtime.boot import main
 from gort._runtime.core import handoff, op, runtime2
-from gort._runtime.core.errors import Cancelled, Goexit
+from gort._runtime.core.errors import Cancelled, Goexit, is_a
 from gort._runtime.core.mistakes import Shared, check_go
-from gort._runtime.core.traceback import users
+from gort._runtime.core.traceback import trim
 from gort._runtime.sched import newproc
 from gort._runtime.sched.newproc import Done
 from gort._runtime.wait.chan import Chan
@@ -87,7 +87,7 @@ class Handle(Shared, Done, Generic[T]):
         if not self.done:
             raise RuntimeError("the goroutine has not ended yet: `await h`, or leave the group first")
         if self._exc is not None:
-            raise self._exc.with_traceback(self._tb)
+            raise BaseException.with_traceback(self._exc, self._tb)
         return self._value  # type: ignore[no-any-return]
 
     def exception(self) -> BaseException | None:
@@ -120,9 +120,10 @@ class Handle(Shared, Done, Generic[T]):
     def finished(self, goid: int, value: t.Any, exc: BaseException | None) -> None:
         """Called by the scheduler when it has ended."""
         self._value = value
-        self._exc = None if isinstance(exc, Goexit) else exc
         if exc is not None:
-            exc.__traceback__ = self._tb = users(exc.__traceback__)
+            self._tb = trim(exc)
+            if not is_a(exc, Goexit):
+                self._exc = exc
         self._done.close()
         self._group._actions.run(self._group._ended, self, exc)
         self._group._wg.done()
@@ -234,9 +235,9 @@ class Group(Shared):
         """A member has ended: the next one starts, or the group is cancelled."""
         self._live.discard(h)
         h._g = None
-        if exc is not None and not isinstance(exc, (Cancelled, Goexit)):
-            if isinstance(exc, (KeyboardInterrupt, SystemExit)):
-                self._fatal = self._fatal or exc
+        if exc is not None and not is_a(exc, Cancelled, Goexit):
+            if is_a(exc, KeyboardInterrupt, SystemExit):
+                self._fatal = exc if self._fatal is None else self._fatal
             else:
                 self._errors.append(exc)
             self._cancel("a member of the group failed", False)
@@ -320,12 +321,12 @@ class Group(Shared):
         No cancellation of a scope further out gets lost: if something else is raised in its place, the goroutine gets it
         at its next await."""
         errors = self._errors
-        end = self._fatal or stop
-        if isinstance(body, Cancelled):
+        end = stop if self._fatal is None else self._fatal
+        if body is not None and is_a(body, Cancelled):
             outer = [body, *outer]
-        elif end is None and isinstance(body, (KeyboardInterrupt, SystemExit, GeneratorExit)):
+        elif end is None and is_a(body, KeyboardInterrupt, SystemExit, GeneratorExit):
             end = body
-        elif body is not None and (errors or end is not None or isinstance(body, Exception)):
+        elif body is not None and (errors or end is not None or is_a(body, Exception)):
             errors = [body, *errors]
         try:
             if end is not None:

@@ -27,7 +27,7 @@ from gort._runtime.sched.blocking import CO_COROUTINE
 from gort._runtime.watch import signals
 from gort._runtime.watch.external import External
 from gort._runtime.sched.newproc import Done
-from gort._runtime.core.errors import Cancelled, Deadlock, Goexit, Stopping
+from gort._runtime.core.errors import Cancelled, Deadlock, Goexit, Stopping, is_a
 from gort._runtime.wait.sema import WaitGroup
 from gort._start import hints as t
 
@@ -54,7 +54,7 @@ class MainDone(Done):
     def finished(self, goid: int, value: Any, exc: BaseException | None) -> None:
         """Keeps main's result or exception and ends the runtime, after the async generators that are left."""
         s = self.s
-        if isinstance(exc, Goexit):
+        if is_a(exc, Goexit):
             s.maingone = True
             return
         s.result, s.exc = value, exc
@@ -241,7 +241,7 @@ def close(s: Any, m: Any, g: Any) -> None:
         try:
             proc.in_context(g, lambda: exit_coroutine(m, g, coro))
         except BaseException as e:
-            if not isinstance(e, (SystemExit, KeyboardInterrupt, Goexit, Stopping)):
+            if not is_a(e, SystemExit, KeyboardInterrupt, Goexit, Stopping):
                 unraisable(e, coro, "a goroutine's finally block raised while the program ended")
         finally:
             m.curg = None
@@ -341,7 +341,7 @@ class AsyncGenerators:
                 try:
                     await agen.aclose()
                 except BaseException as e:
-                    if not isinstance(e, (GeneratorExit, Goexit)):
+                    if not is_a(e, GeneratorExit, Goexit):
                         unraisable(e, agen, "an async generator raised while the program ended")
             await self.closing.wait()
 
@@ -380,7 +380,7 @@ class Quiet(Done):
 
     def finished(self, goid: int, value: Any, exc: BaseException | None) -> None:
         """Reports an exception through sys.unraisablehook, as Python does for finalizers."""
-        if exc is not None and not isinstance(exc, (GeneratorExit, Goexit)):
+        if exc is not None and not is_a(exc, GeneratorExit, Goexit):
             unraisable(exc, None, "an async generator's finalizer raised")
         self.agens.closing.done()
 

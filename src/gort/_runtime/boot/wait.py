@@ -23,7 +23,7 @@ from gort._runtime.sched import newproc
 from gort._runtime.sched.blocking import BlockingOp, call, calls_user
 from gort._runtime.wait.chan import Chan, ChanOp
 from gort._runtime.sched.newproc import Done
-from gort._runtime.core.errors import Cancelled, Goexit
+from gort._runtime.core.errors import Cancelled, Goexit, is_a
 from gort._runtime.core.machine import nanotime
 from gort._runtime.core.runtime2 import OP_DONE, OP_NEW, PARK
 from gort._runtime.core.op import GoschedOp, awaited_twice, claim, describe, take_cancel
@@ -256,7 +256,7 @@ class _Result(Done):
     def report(self) -> None:
         """Reports an exception of the coroutine, once, if it is more than the end of a cancelled one."""
         exc, self.exc = self.exc, None
-        if exc is not None and not isinstance(exc, (Cancelled, Goexit, GeneratorExit)):
+        if exc is not None and not is_a(exc, Cancelled, Goexit, GeneratorExit):
             main.unraisable(exc, None, "a coroutine raised after gort.wait had left it")
 
 

@@ -51,3 +51,13 @@ class Stopping(GeneratorExit):
 
 class Goexit(BaseException):
     """Unwinds a goroutine for gort.runtime.goexit(): its `finally` blocks run, and the exception is not reported."""
+
+
+def is_a(exc: object, *kinds: type[BaseException]) -> bool:
+    """isinstance(exc, kinds) for what runs on g0, where an exception is a value from the user: isinstance would run a
+    `__class__` property of its class."""
+    return issubclass(type(exc), kinds)
+
+
+# An exception's traceback, without what its class may have of that name.
+traceback_of = BaseException.__dict__["__traceback__"].__get__

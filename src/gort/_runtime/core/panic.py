@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 
 from gort._runtime.core import handoff, traceback
-from gort._runtime.core.errors import Cancelled, Deadlock, Goexit, Panic
+from gort._runtime.core.errors import Cancelled, Deadlock, Goexit, Panic, is_a, traceback_of
 from gort._runtime.core.traceback import COMPILED, HIDDEN
 
 TYPE_CHECKING = False
@@ -74,7 +74,7 @@ def hide(told: Any) -> None:
 def goroutine_panic(g: Any, exc: BaseException) -> BaseException:
     """The exception that gort.run raises when goroutine g ends with the uncaught exception exc: a Panic with its dump,
     or exc itself if it is a KeyboardInterrupt or a SystemExit."""
-    if isinstance(exc, (KeyboardInterrupt, SystemExit)):
+    if is_a(exc, KeyboardInterrupt, SystemExit):
         return exc
     p = Panic(f"goroutine {g.goid}: {type(exc).__name__}: {shown(exc)}")
     p.__cause__ = exc
@@ -93,7 +93,7 @@ def shown(exc: BaseException) -> str:
 
 def uncaught(s: Any, g: Any, exc: BaseException) -> None:
     """Goroutine g has ended with the uncaught exception exc: ends the program.  Runs on g0."""
-    if not isinstance(exc, (Goexit, Cancelled)) and not (s.ending and isinstance(exc, GeneratorExit)):
+    if not is_a(exc, Goexit, Cancelled) and not (s.ending and is_a(exc, GeneratorExit)):
         error = goroutine_panic(g, exc)
         if handoff.fatal(s, error):
             report(s, error)
@@ -101,7 +101,7 @@ def uncaught(s: Any, g: Any, exc: BaseException) -> None:
 
 def report(s: Any, exc: BaseException) -> None:
     """Tells `gort run` of the error that ends the program, while the other goroutines are as they were."""
-    if s.report is not None and not isinstance(exc, (KeyboardInterrupt, SystemExit)):
+    if s.report is not None and not is_a(exc, KeyboardInterrupt, SystemExit):
         try:
             s.report(exc)
         except BaseException:
@@ -125,8 +125,9 @@ def unraisable(exc: BaseException, obj: Any, what: str) -> None:
 def _hook_args(exc: BaseException, what: str, obj: Any) -> Any:
     """The argument of a hook.  Python's own refuses all but its own type, to which it gives no name; any tuple type
     knows it."""
-    kind: Any = next(t for t in tuple.__subclasses__() if t.__name__ == "UnraisableHookArgs")
-    return kind((type(exc), exc, exc.__traceback__, f"gort: {what}", obj))
+    name = type.__dict__["__name__"].__get__  # a metaclass of the user's may have its own
+    kind: Any = next(t for t in tuple.__subclasses__() if name(t) == "UnraisableHookArgs")
+    return kind((type(exc), exc, traceback_of(exc), f"gort: {what}", obj))
 
 
 def deadlock(s: Any, exc: Deadlock) -> None:
@@ -142,15 +143,19 @@ def deadlock(s: Any, exc: Deadlock) -> None:
 def foreign_await(value: Any) -> BaseException:
     """The error for an await, inside a goroutine, of an object that yields to another library's scheduler.  `value` is
     what it yielded."""
+    cause = None
     try:
         what = _foreign(value)
     except BaseException as e:
+        cause = e
         what = f"an object that cannot be looked at ({type(e).__name__})"
-    return TypeError(
+    error = TypeError(
         f"a goroutine awaited {what}: only gort's operations can suspend a goroutine. "
         "Use gort's own (gort.sleep, channels, gort.net), or run the other library's event loop in a thread: "
         "await gort.blocking(asyncio.run, main())"
     )
+    error.__cause__ = cause
+    return error
 
 
 def _foreign(value: Any) -> str:

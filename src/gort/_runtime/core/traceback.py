@@ -7,6 +7,10 @@ Invariant: nobody runs a frame while we read it.  Without the GIL, CPython does 
 stops the world (gort_stacks.h), once for all goroutines of a dump.  The uncompiled core holds the lock of a parked
 goroutine, so that it cannot resume, and reads its stack; of a goroutine that is not parked it shows only the function.
 
+Invariant: nothing of the user's runs.  A dump is made on sysmon's thread and on g0 too, and in the uncompiled core under
+a goroutine's lock.  So a name is taken only if it is a str, without its own methods (`plain`, `name_in`), and an object
+is asked only for what its type in C has (`field`).
+
 What does not live here: when a dump is printed (panic.py, signals.py).
 """
 
@@ -16,16 +20,18 @@ import os
 import sys
 from _thread import get_ident
 from threading import Thread
+from types import CodeType, FrameType, GetSetDescriptorType, MemberDescriptorType, MethodType
 
 from gort._runtime.core import runtime2
 from gort._runtime.core.debugvars import gil_enabled
+from gort._runtime.core.errors import traceback_of
 from gort._runtime.core.runtime2 import GSTATUS, _Gdead, _Gidle, _Grunning, _Gsyscall, _Gwaiting, peek
 from gort._runtime.core.op import WAITREASON
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from types import CodeType, FrameType, ModuleType, TracebackType
+    from types import ModuleType, TracebackType
     from typing import Any
 
     Entry = tuple[str, str, int]  # function, file, line
@@ -38,6 +44,9 @@ HIDDEN = os.path.abspath(PACKAGE) + os.sep  # a frame is gort's own if its code'
 COMPILED = "gort."  # or if its function's name begins so: Cython puts the module's name before it
 # Where a thread's own frames begin, outermost first.  The compiled core has no frame between them and the user's.
 THREAD = [Thread._bootstrap.__code__, Thread._bootstrap_inner.__code__, Thread.run.__code__]  # type: ignore[attr-defined]
+COROUTINES = (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom"), ("ag_frame", "ag_await"))
+IN_C = (GetSetDescriptorType, MemberDescriptorType)
+_variables = type.__dict__["__dict__"].__get__  # a metaclass may have its own __dict__
 WITHOUT_GIL = not gil_enabled()
 STOPS_WORLD = WITHOUT_GIL and runtime2.COMPILED
 
@@ -45,9 +54,30 @@ STOPS_WORLD = WITHOUT_GIL and runtime2.COMPILED
 PUBLIC = os.path.join(HIDDEN, "signal.py")  # the one module that starts goroutines on behalf of nobody's line
 
 
+def plain(text: str) -> str:
+    """The str itself for an object of a class derived from str, whose methods would be the user's."""
+    return text if type(text) is str else str.__str__(text)
+
+
+def name_in(names: dict[str, Any]) -> str | None:
+    """The `__name__` in a module's variables, which may be of any kind; None if it is no str."""
+    try:
+        name = dict.get(names, "__name__")
+    except BaseException:  # another key with the same hash, whose __eq__ is the user's
+        return None
+    return plain(name) if issubclass(type(name), str) else None  # type: ignore[arg-type]
+
+
+def field(obj: object, name: str) -> Any:
+    """obj's attribute of this name, if its type has that in C; else None.  An object of a class of the user's has none,
+    whatever its `__getattr__` would say."""
+    found = _variables(type(obj)).get(name)
+    return found.__get__(obj) if type(found) in IN_C else None
+
+
 def hidden(code: CodeType) -> bool:
     """True when the code is gort's own."""
-    return code.co_filename.startswith(HIDDEN) or code.co_name.startswith(COMPILED)
+    return str.startswith(code.co_filename, HIDDEN) or str.startswith(code.co_name, COMPILED)
 
 
 def line_of(code: CodeType, lasti: int) -> int:
@@ -61,7 +91,7 @@ def line_of(code: CodeType, lasti: int) -> int:
 
 def function_name(code: CodeType, module: str | None) -> str:
     """`package.function` as Go writes it; __main__ becomes main."""
-    name = code.co_qualname.replace(".<locals>", "")
+    name = plain(code.co_qualname).replace(".<locals>", "")
     if module == "__main__":
         module = "main"
     return f"{module}.{name}" if module else name
@@ -72,15 +102,18 @@ _modules: dict[str, str] = {}  # file -> the module that module_of has found for
 
 def module_of(code: CodeType) -> str | None:
     """The name of the module whose code this is, for a place of which we keep no more.  None if it is unknown."""
-    file = code.co_filename
+    file = plain(code.co_filename)
     if file.startswith("<"):  # python -c, or the prompt
         return "__main__"
     if file not in _modules:
         kind: Any = ModuleType
         variables = kind.__dict__["__dict__"].__get__  # not vars(): a module may be lazy, and that would import it
         for name, module in list(sys.modules.items()):
-            if issubclass(type(module), ModuleType) and variables(module).get("__file__") == file:
-                _modules[file] = name
+            if not issubclass(type(module), ModuleType) or not issubclass(type(name), str):
+                continue
+            its = variables(module).get("__file__")
+            if issubclass(type(its), str) and plain(its) == file:
+                _modules[file] = plain(name)
                 break
         else:
             return None
@@ -93,26 +126,29 @@ def awaited(coro: Any) -> list[Entry]:
     seen = 0
     while coro is not None and seen < 1000:
         seen += 1
-        frame = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None) or getattr(coro, "ag_frame", None)
-        if frame is not None and not hidden(frame.f_code):
+        frame, inner = None, None
+        for kind in COROUTINES:
+            frame = field(coro, kind[0]) if frame is None else frame
+            inner = field(coro, kind[1]) if inner is None else inner
+        if type(frame) is FrameType and not hidden(frame.f_code):
             frames.append(_entry(*_read(frame)))
-        coro = getattr(coro, "cr_await", None) or getattr(coro, "gi_yieldfrom", None) or getattr(coro, "ag_await", None)
+        coro = inner
     frames.reverse()
     return frames
 
 
 def _entry(code: CodeType, line: int, module: str | None) -> Entry:
-    return function_name(code, module), code.co_filename, line
+    return function_name(code, module), plain(code.co_filename), line
 
 
 def _read(frame: FrameType) -> Read:
-    return frame.f_code, frame.f_lineno or frame.f_code.co_firstlineno, frame.f_globals.get("__name__")
+    return frame.f_code, frame.f_lineno or frame.f_code.co_firstlineno, name_in(frame.f_globals)
 
 
 def _named(frames: list[tuple[CodeType, int, dict[str, Any]]]) -> Iterator[Read]:
     """Converts frames of runtime2.stacks to the form that _read returns."""
     for code, lasti, names in frames:
-        yield code, line_of(code, lasti), names.get("__name__")
+        yield code, line_of(code, lasti), name_in(names)
 
 
 def _walk(frame: FrameType | None) -> Iterator[Read]:
@@ -130,7 +166,7 @@ def _to_scheduler(frames: Iterable[Read]) -> list[Entry]:
             whole.pop()
     for code, line, module in whole:
         if module is not None and module.startswith("gort._runtime."):
-            if found or (code.co_name == "_run" and module == "gort._runtime.boot.main"):
+            if found or (plain(code.co_name) == "_run" and module == "gort._runtime.boot.main"):
                 break  # what called gort.run is no goroutine's
         elif not hidden(code):
             found.append(_entry(code, line, module))
@@ -186,10 +222,12 @@ def _stack(g: Any) -> list[Entry]:
     return [_entry(code, code.co_firstlineno, module_of(code))]
 
 
-def users(tb: TracebackType | None) -> TracebackType | None:
-    """The traceback without the scheduler's frames at its beginning."""
+def trim(exc: BaseException) -> TracebackType | None:
+    """Takes the scheduler's frames off the beginning of an exception's traceback, and returns the rest."""
+    tb: TracebackType | None = traceback_of(exc)
     while tb is not None and hidden(tb.tb_frame.f_code):
         tb = tb.tb_next
+    BaseException.with_traceback(exc, tb)
     return tb
 
 
@@ -199,7 +237,7 @@ def raised(tb: TracebackType | None) -> list[Entry]:
     while tb is not None:
         code = tb.tb_frame.f_code
         if not hidden(code):
-            frames.append((function_name(code, tb.tb_frame.f_globals.get("__name__")), code.co_filename, tb.tb_lineno))
+            frames.append(_entry(code, tb.tb_lineno, name_in(tb.tb_frame.f_globals)))
         tb = tb.tb_next
     frames.reverse()
     return frames
@@ -213,11 +251,11 @@ def render(frames: list[Entry]) -> str:
 def created_by(code: CodeType | None, lasti: int, parent: int) -> str:
     """The two lines that name the go statement which started a goroutine; empty if it is unknown, or the runtime's own.
     One in a public module of gort's is named, as Go names those of its library (os/signal)."""
-    if code is None or (hidden(code) and not code.co_filename.startswith(PUBLIC)):
+    if code is None or (hidden(code) and not str.startswith(code.co_filename, PUBLIC)):
         return ""
     name = function_name(code, module_of(code))
     by = f" in goroutine {parent}" if parent else ""
-    return f"created by {name}{by}\n\t{code.co_filename}:{line_of(code, lasti)}\n"
+    return f"created by {name}{by}\n\t{plain(code.co_filename)}:{line_of(code, lasti)}\n"
 
 
 def wait_reason(g: Any, unknown: str) -> str:
@@ -240,8 +278,10 @@ def goroutine(g: Any, frames: list[Entry]) -> str:
         state = wait_reason(g, state)
     if g.lockedm is not None:
         state += ", locked to thread"
-    if not frames and (its := getattr(fn, "__code__", None)) is not None:
-        module = getattr(fn, "__globals__", {}).get("__name__")  # the name that a frame of fn would have
+    if type(fn) is MethodType:
+        fn = fn.__func__
+    if not frames and type(its := field(fn, "__code__")) is CodeType:
+        module = name_in(field(fn, "__globals__") or {})  # the name that a frame of fn would have
         frames = [_entry(its, its.co_firstlineno, module)]
     label = f" {label}" if type(label := getattr(done, "label", "")) is str and label else ""
     return f"goroutine {g.goid} [{state}]{label}:\n{render(frames)}{created_by(code, g.golasti, g.parentgoid)}"

@@ -69,7 +69,7 @@ def may_run(frame: FrameType | None) -> bool:
     imported, which stand above a section: the innermost frame of the runtime is one that calls the user's."""
     if frame is not None and traceback.hidden(frame.f_code) and not _holds_none(frame.f_code):
         return False
-    while frame is not None and not frame.f_code.co_filename.startswith(_RUNTIME):
+    while frame is not None and not str.startswith(frame.f_code.co_filename, _RUNTIME):
         frame = frame.f_back
     return frame is None or _holds_none(frame.f_code)
 
