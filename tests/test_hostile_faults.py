@@ -137,6 +137,26 @@ def test_an_exception_without_a_traceback_is_reported(run: Run, monkeypatch: pyt
     assert odd is not None
 
 
+@pytest.mark.parametrize("exc", [SystemExit(3), KeyboardInterrupt()])
+def test_exit_in_a_finally_block_at_the_end(run: Run, exc: BaseException) -> None:
+    """It ends the program, as sys.exit does everywhere: before, nobody heard of it."""
+
+    async def left() -> None:
+        try:
+            await waits()
+        finally:
+            raise exc
+
+    async def main() -> None:
+        gort.go(left)
+        await gort.gosched()
+        await gort.gosched()
+
+    with pytest.raises(type(exc)) as told:
+        run(main)
+    assert told.value is exc
+
+
 # --- dumps -----------------------------------------------------------------------------------------
 
 SOURCE = """

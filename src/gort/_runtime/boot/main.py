@@ -241,7 +241,9 @@ def close(s: Any, m: Any, g: Any) -> None:
         try:
             proc.in_context(g, lambda: exit_coroutine(m, g, coro))
         except BaseException as e:
-            if not is_a(e, SystemExit, KeyboardInterrupt, Goexit, Stopping):
+            if is_a(e, SystemExit, KeyboardInterrupt) and s.fatal is None and s.exc is None:
+                s.fatal = e  # sys.exit ends the program with its status here too
+            elif not is_a(e, Goexit, Stopping):
                 unraisable(e, coro, "a goroutine's finally block raised while the program ended")
         finally:
             m.curg = None
