@@ -384,3 +384,31 @@ def test_a_locker_that_always_raises_a_cancellation(run: Run, exc: type[BaseExce
     with pytest.raises(exc):
         run(main)
     assert len(tries) == 2
+
+
+def test_a_cancel_that_fails_half_way(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of memory, or the exception of a signal handler: the next cancel of the group begins anew.  It used to change
+    nothing, so that the group waited for ever for members that nobody had cancelled."""
+    from gort._runtime.core import handoff
+
+    cancel = handoff.cancel
+    failed: list[int] = []
+
+    def fails_once(*args: Any) -> Any:
+        if not failed:
+            failed.append(1)
+            raise MemoryError
+        return cancel(*args)
+
+    async def main() -> str:
+        async with gort.Group() as group:
+            group.go(waits)
+            group.go(waits)
+            await gort.gosched()
+            monkeypatch.setattr(handoff, "cancel", fails_once)
+            with pytest.raises(MemoryError):
+                group.cancel()
+            group.cancel()
+        return "ended"
+
+    assert run(main) == "ended"

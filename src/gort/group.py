@@ -261,7 +261,6 @@ class Group(Shared):
         second Cancelled would stop what the members do to clean up."""
         if self._state == "ended" or (self._cancelled and not again):
             return
-        self._cancelled = True
         for h in self._live:
             if h._g is not None:
                 handoff.cancel(h._g, h._goid, Cancelled("the group was cancelled"))
@@ -272,6 +271,8 @@ class Group(Shared):
                 newproc.start(waiting._g, Cancelled("the group was cancelled before it started"))
         if self._state == "body":
             handoff.cancel_scope(self._scope, Cancelled(why))
+        # Last: if an exception comes on the way (of a signal handler, or MemoryError), the next call begins anew.
+        self._cancelled = True
 
     def _set_state(self, state: str) -> None:
         self._state = state

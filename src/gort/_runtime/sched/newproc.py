@@ -132,8 +132,10 @@ def gfget(s, m):
     g.sched = s
     g.goid = goid
     s.lock_allg()
-    s.allgs.append(g)
-    s.unlock_allg()
+    try:
+        s.allgs.append(g)
+    finally:  # there may be no memory for it to grow
+        s.unlock_allg()
     return g
 
 

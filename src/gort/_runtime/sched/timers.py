@@ -155,10 +155,10 @@ def siftdown(heap, i):
 def push(p, t):
     """Adds t to p's heap.  The timers lock is held."""
     first: Timer
+    p.timers.append(t)  # first, because it may find no memory
     t.pid = p.id
     p.timerseq += 1
     t.seq = p.timerseq
-    p.timers.append(t)
     if cython.compiled:
         rt_gc_hide(t)
     siftup(p.timers, len(p.timers) - 1)
@@ -212,9 +212,11 @@ def arm(s, t, when):
         p = s.allp[0]
         p.lock_timers()
     t.when = when if when > 0 else 1
-    push(p, t)
-    first = t.heapidx == 0
-    p.unlock_timers()
+    try:
+        push(p, t)
+        first = t.heapidx == 0
+    finally:  # the heap may find no memory to grow
+        p.unlock_timers()
     return first
 
 
