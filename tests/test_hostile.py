@@ -124,6 +124,8 @@ async def send_one(ch): await ch.send(5)
 
 async def spawn(window):
     window(); gort.go(nothing); await gort.gosched()
+async def plain(window):
+    window(); gort.go(id, 1); gort.go(lambda **k: None, key=1); await gort.gosched()
 async def send(window):
     ch = gort.Chan(); gort.go(recv_one, ch); await gort.gosched()
     window(); await ch.send(1)
@@ -156,14 +158,14 @@ def out_of_memory(exc):
 def program(op, at):
     async def main():
         try:
-            await op(lambda: _testcapi.set_nomemory(at, at + 1))
+            await op(lambda: _testcapi.set_nomemory(at, at + width))
         finally:
             _testcapi.remove_mem_hooks()
     return main
 
 async def warm(op): await op(lambda: None)
 
-op = globals()[sys.argv[1]]
+op, width = globals()[sys.argv[1]], int(sys.argv[4])
 gort.run(warm, op)
 for at in range(int(sys.argv[2]), int(sys.argv[3])):
     print(at, flush=True)
@@ -183,13 +185,14 @@ AT_MOST = 30  # the allocations of an operation: later ones are the test's own
 
 @pytest.mark.skipif(importlib.util.find_spec("_testcapi") is None, reason="this Python has no test package")
 @pytest.mark.skipif(not gort.runtime.compiled, reason="the uncompiled core allocates at every step, with locks held")
-@pytest.mark.parametrize("op", ["spawn", "send", "recv", "buffered", "select", "sleep", "cancel", "mutex"])
-def test_an_allocation_fails(op: str) -> None:
-    """Each allocation in turn: MemoryError is raised or reported, and the next program runs.  Where the scheduler itself
-    has no memory, the process may end with a report, as Go's does."""
+@pytest.mark.parametrize("width", [1, 1000])
+@pytest.mark.parametrize("op", ["spawn", "plain", "send", "recv", "buffered", "select", "sleep", "cancel", "mutex"])
+def test_an_allocation_fails(op: str, width: int) -> None:
+    """Each allocation in turn, alone or with those that follow: MemoryError is raised or reported, and the next program
+    runs.  Where the scheduler itself has no memory, the process may end with a report, as Go's does."""
     at = 0
     while at < AT_MOST:
-        command = [sys.executable, "-c", NO_MEMORY, op, str(at), str(AT_MOST)]
+        command = [sys.executable, "-c", NO_MEMORY, op, str(at), str(AT_MOST), str(width)]
         done = subprocess.run(
             command, env=environment(), capture_output=True, text=True, timeout=PATIENCE_S, check=False
         )

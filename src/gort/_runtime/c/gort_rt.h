@@ -310,6 +310,34 @@ static inline int rt_resume(PyObject *coro, PyObject **ctx, PyObject **result) {
     return (int)r;                                        /* PYGEN_ERROR is -1, RETURN 0, NEXT 1 */
 }
 
+/* rt_resume's like for a plain function: calls fn(*args, **kwargs), or via(fn, args, kwargs) unless via is None.  0: it
+ * returned *result, -1: it raised.  And for a coroutine in which exc is raised: 1: it is suspended, -1: it raised, also
+ * the StopIteration of a return.
+ * They are in C because Cython's `except` and `finally` crash on an exception without a traceback, which is what arrives
+ * when there was no memory for one. */
+static inline int rt_call_in(PyObject *fn, PyObject *args, PyObject *kwargs, PyObject *via, PyObject **ctx,
+                             PyObject **result) {
+    PyThreadState *ts = PyThreadState_GET();
+    rt_swap_context_of(ts, ctx);
+    if (via == Py_None)
+        *result = PyObject_Call(fn, args, kwargs == Py_None ? NULL : kwargs);
+    else {
+        PyObject *named = kwargs == Py_None ? PyDict_New() : Py_NewRef(kwargs);
+        *result = named == NULL ? NULL : PyObject_CallFunctionObjArgs(via, fn, args, named, NULL);
+        Py_XDECREF(named);
+    }
+    rt_swap_context_of(ts, ctx);
+    return *result == NULL ? -1 : 0;
+}
+
+static inline int rt_throw_in(PyObject *coro, PyObject *exc, PyObject **ctx, PyObject **result) {
+    PyThreadState *ts = PyThreadState_GET();
+    rt_swap_context_of(ts, ctx);
+    *result = PyObject_CallMethod(coro, "throw", "O", exc);
+    rt_swap_context_of(ts, ctx);
+    return *result == NULL ? -1 : 1;
+}
+
 /* rt_traced: true while this thread has a trace function (sys.settrace).  Every switch asks, so the thread state is not
  * looked up each time.  rt_begin_loop stores it: a thread may have another one in its next run. */
 GORT_TLS PyThreadState *gort_tls_ts;

@@ -19,6 +19,9 @@ cdef extern from "gort_rt.h":
     void rt_begin_loop() noexcept
     int rt_traced() noexcept
     int rt_resume(PyObject *coro, PyObject **ctx, PyObject **result) noexcept
+    int rt_call_in(PyObject *fn, PyObject *args, PyObject *kwargs, PyObject *via, PyObject **ctx,
+                   PyObject **result) noexcept
+    int rt_throw_in(PyObject *coro, PyObject *exc, PyObject **ctx, PyObject **result) noexcept
     void rt_set_op_send(rt_sendfunc send) noexcept
     int rt_install_op(object type) except -1
     int rt_op_check(object op) except -1

@@ -37,6 +37,14 @@ def call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) 
 calls_user.add(call.__code__)
 
 
+def coroutine_of(value: Any, args: None, kwargs: None) -> Any:
+    """A coroutine that awaits what a goroutine's function has returned, or None (awaited.py).  It has the parameters of
+    call, because C calls it in the same way."""
+    from gort._runtime.sched import awaited
+
+    return awaited.coroutine_of(value)
+
+
 class BlockingOp(runtime2.Op):
     """c: the function; elem: its arguments, then its result; sel: the exception it raised."""
 

@@ -11,6 +11,8 @@ cdef inline int yielded(Sched s, G g) except -1
 cdef int foreign(M m, G g) except -1
 cdef int run(M m, G g)
 cdef inline int resume(M m, G g) noexcept
+cdef inline int call_in(M m, G g, object fn, object args, object kwargs, object via) noexcept
+cdef int throw_in_c(M m, G g, object exc) noexcept
 cdef inline int park(M m, G g) except -1
 cdef int goexit0(M m, G g, int r) except -1
 cdef int throw_in(M m, G g)

@@ -21,10 +21,12 @@ import cython
 from cython.cimports.cpython.ref import PyObject, Py_XDECREF
 from cython.cimports.gort._runtime.c.rt import (
     rt_begin_loop,
+    rt_call_in,
     rt_fetch_exc,
     rt_import,
     rt_resume,
     rt_swap_context,
+    rt_throw_in,
     rt_traced,
 )
 from cython.cimports.gort._runtime.core.handoff import (
@@ -65,7 +67,7 @@ from gort._runtime.core import mistakes
 from gort._runtime.core.lockrank import throw
 from gort._runtime.core.op import drop_swallowed
 from gort._runtime.core.runtime2 import bind_thread
-from gort._runtime.sched.blocking import call
+from gort._runtime.sched.blocking import call, coroutine_of
 
 rt_import()
 
@@ -88,6 +90,45 @@ if cython.compiled:
             m.retval = cython.cast(object, res)
             Py_XDECREF(res)
         return r
+
+    def call_in(m, g, fn, args, kwargs, via):
+        """Calls a plain function in g's context.  Returns 0: m.retval is its result, -1: raised m.exc."""
+        res: cython.pointer(PyObject) = cython.NULL
+        r: cython.int = rt_call_in(
+            cython.cast(cython.pointer(PyObject), fn),
+            cython.cast(cython.pointer(PyObject), args),
+            cython.cast(cython.pointer(PyObject), kwargs),
+            cython.cast(cython.pointer(PyObject), via),
+            cython.address(g.context),
+            cython.address(res),
+        )
+        if r < 0:
+            m.exc = rt_fetch_exc()
+        else:
+            m.retval = cython.cast(object, res)
+            Py_XDECREF(res)
+        return r
+
+    def throw_in_c(m, g, exc):
+        """Raises exc in g's coroutine.  Returns what resume returns."""
+        res: cython.pointer(PyObject) = cython.NULL
+        coro: object = g.coro
+        r: cython.int = rt_throw_in(
+            cython.cast(cython.pointer(PyObject), coro),
+            cython.cast(cython.pointer(PyObject), exc),
+            cython.address(g.context),
+            cython.address(res),
+        )
+        if r > 0:
+            m.retval = cython.cast(object, res)
+            Py_XDECREF(res)
+            return 1
+        m.exc = rt_fetch_exc()
+        if type(m.exc) is StopIteration:
+            m.retval = m.exc.value
+            m.exc = None
+            return 0
+        return -1
 
 else:
 
@@ -118,24 +159,29 @@ def run(m, g):
         return resume(m, g)
     # A plain function: it keeps this thread until it returns.  What may be written in C, and then has no frame of its
     # own, is called from call's, where a signal handler may raise.
-    python: cython.bint = type(g.fn) is FunctionType
-    kwargs: dict = g.kwargs or {}
+    fn: object = g.fn
+    args: object = g.args
+    kwargs: object = g.kwargs
+    via: object = None if type(fn) is FunctionType else call
+    if cython.compiled:
+        if call_in(m, g, fn, args, kwargs, via) < 0:
+            return -1
+        fn = m.retval
+        if fn is None:
+            return 0
+        if call_in(m, g, fn, None, None, coroutine_of) < 0:
+            return -1
+        if m.retval is None:
+            m.retval = fn
+            return 0
+        g.coro = m.retval
+        m.retval = None
+        return resume(m, g)
     try:
-        if cython.compiled:
-            rt_swap_context(cython.address(g.context))
-            try:
-                if not python:
-                    m.retval = call(g.fn, g.args, kwargs)
-                else:
-                    m.retval = g.fn(*g.args, **kwargs) if kwargs else g.fn(*g.args)
-            finally:
-                rt_swap_context(cython.address(g.context))
-        else:
-            m.retval = g.context.run(g.fn, *g.args, **kwargs) if python else g.context.run(call, g.fn, g.args, kwargs)
+        kwargs = kwargs or {}
+        m.retval = g.context.run(fn, *args, **kwargs) if via is None else g.context.run(via, fn, args, kwargs)
         if m.retval is not None:
-            from gort._runtime.sched import awaited
-
-            g.coro = awaited.coroutine_of(m.retval)
+            g.coro = coroutine_of(m.retval, None, None)
     except BaseException as e:
         m.exc = e
         return -1
@@ -149,15 +195,10 @@ def throw_in(m, g):
     """Resumes g with the exception g.throw at its await.  Returns what resume returns."""
     exc: object = g.throw
     g.throw = None
+    if cython.compiled:
+        return throw_in_c(m, g, exc)
     try:
-        if cython.compiled:
-            rt_swap_context(cython.address(g.context))
-            try:
-                m.retval = g.coro.throw(exc)
-            finally:
-                rt_swap_context(cython.address(g.context))
-        else:
-            m.retval = g.context.run(g.coro.throw, exc)
+        m.retval = g.context.run(g.coro.throw, exc)
         return 1
     except StopIteration as e:
         m.retval = e.value
