@@ -412,3 +412,29 @@ def test_a_cancel_that_fails_half_way(run: Run, monkeypatch: pytest.MonkeyPatch)
         return "ended"
 
     assert run(main) == "ended"
+
+
+@pytest.mark.skipif(runtime.compiled, reason="the compiled core has no frames there")
+def test_no_handler_runs_between_the_scheduler_and_its_goroutine() -> None:
+    """Just before the goroutine runs, or just after: what the handler raises would be raised in the scheduler."""
+    from gort._runtime.sched import proc
+    from gort._runtime.watch import sigdefer
+
+    allowed: dict[str, bool] = {}
+
+    def look() -> None:
+        frame = sys._getframe(0)
+        allowed["the user's"] = sigdefer.may_run(frame)
+        while frame.f_code not in (proc.resume.__code__, proc.run.__code__):
+            assert frame.f_back is not None
+            frame = frame.f_back
+        allowed[frame.f_code.co_name] = sigdefer.may_run(frame)
+
+    async def main() -> None:
+        look()
+        gort.go(look)
+        await gort.gosched()
+        await gort.gosched()
+
+    gort.run(main, procs=1)
+    assert allowed == {"the user's": True, "resume": False, "run": False}

@@ -48,6 +48,9 @@ def lockless() -> set[CodeType]:
     return {fn.__code__ for fn in (*ours, deliver)} | calls_user
 
 
+_callers = {fn.__code__ for fn in (proc.resume, proc.run, proc.throw_in, proc.in_context)}
+
+
 _lockless: set[CodeType] = set()
 
 
@@ -66,7 +69,11 @@ def may_run(frame: FrameType | None) -> bool:
     """True when the main thread, interrupted in this frame, holds no lock of gort's.
 
     The frame is the user's, or one in which the runtime waits.  And it is not a finalizer's, or a module's that is being
-    imported, which stand above a section: the innermost frame of the runtime is one that calls the user's."""
+    imported, which stand above a section: the innermost frame of the runtime is one that calls the user's.  While such a
+    one is itself the innermost frame, the goroutine does not run yet, or no longer: what the handler raises would be
+    raised in the scheduler."""
+    if frame is not None and frame.f_code in _callers:
+        return False
     if frame is not None and traceback.hidden(frame.f_code) and not _holds_none(frame.f_code):
         return False
     while frame is not None and not str.startswith(frame.f_code.co_filename, _RUNTIME):
