@@ -438,3 +438,25 @@ def test_no_handler_runs_between_the_scheduler_and_its_goroutine() -> None:
 
     gort.run(main, procs=1)
     assert allowed == {"the user's": True, "resume": False, "run": False}
+
+
+def test_sysmon_finds_no_memory() -> None:
+    """It leaves the round out: before, the process ended with "sysmon failed"."""
+    done = python("""
+import gort
+from gort._runtime.watch import sysmon
+retake, rounds = sysmon.retake, []
+def fails_first(*args):
+    rounds.append(1)
+    if len(rounds) < 4:
+        raise MemoryError
+    return retake(*args)
+sysmon.retake = fails_first
+async def main():
+    while len(rounds) < 6:
+        await gort.gosched()
+    return "went on"
+print(gort.run(main))
+""")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "went on\n"

@@ -133,50 +133,64 @@ def sysmon(s: Any) -> None:
         if trace_every > 0 and (reports := reporting()):
             reports.schedtrace(s, started, started)
         while not s.exiting:
-            if idle == 0:
-                delay = floor
-            elif idle > QUIET_ROUNDS:
-                delay = min(delay * 2, MAX_DELAY_NS)
-            quiet = s.npidle == s.gomaxprocs and not s.npolling
-            deep = False
-            if s.npidle == s.gomaxprocs and not s.interrupted and not trace_every:
-                steps, before = sum(p.schedtick for p in s.allp), steps
-                deep = steps == before and handoff.sysmon_may_sleep(s)  # not in a short pause of a busy program
-            quick = again and not deep
-            s.sysmonnote.sleep((IDLE_NS if deep else AGAIN_NS if quick else delay) / 1e9)
-            s.sysmonwait = False
-            if s.exiting:
-                break
-            if s.interrupted:
-                s.nexternal += 1  # we are no M, so this tells the deadlock check that we will make a goroutine runnable
-                interrupt_main_goroutine(s)
-                s.nexternal -= 1
-            if s.npidle == s.gomaxprocs:
-                wake_stale_poller(s)
-            if quiet:
-                recheck_dead(s)
-            if s.nmstartfailed and handoff.stranded(s):
-                handoff.startm(s)
-            s.coarsetime = nanotime()
-            if s.caninterrupt and (s.coarsetime - looked >= SLICE_NS or signals.deferred()):
-                looked = s.coarsetime
-                signals.look(s)
-            if s.blockedcalls and (reports := reporting()):
-                reports.settle(s, cpu_clock)
-            if trace_every > 0 and s.coarsetime - traced >= trace_every and (reports := reporting()):
-                traced = s.coarsetime
-                reports.schedtrace(s, traced, started)
-            netpoll = s.netpoll
-            if netpoll is not None and not s.npolling and s.coarsetime - s.lastpoll > SLICE_NS and netpoll.waiters():
-                s.nexternal += 1
-                netpoll.poll(0)
-                s.nexternal -= 1
-            n, stuck, fresh = retake(s, seen)
-            again = stuck or (fresh and not quick)
-            if n:
-                idle = 0
-            elif not quick:
-                idle += 1
+            try:
+                if idle == 0:
+                    delay = floor
+                elif idle > QUIET_ROUNDS:
+                    delay = min(delay * 2, MAX_DELAY_NS)
+                quiet = s.npidle == s.gomaxprocs and not s.npolling
+                deep = False
+                if s.npidle == s.gomaxprocs and not s.interrupted and not trace_every:
+                    steps, before = sum(p.schedtick for p in s.allp), steps
+                    deep = steps == before and handoff.sysmon_may_sleep(s)  # not in a short pause of a busy program
+                quick = again and not deep
+                s.sysmonnote.sleep((IDLE_NS if deep else AGAIN_NS if quick else delay) / 1e9)
+                s.sysmonwait = False
+                if s.exiting:
+                    break
+                if s.interrupted:
+                    s.nexternal += (
+                        1  # we are no M, so this tells the deadlock check that we will make a goroutine runnable
+                    )
+                    try:
+                        interrupt_main_goroutine(s)
+                    finally:
+                        s.nexternal -= 1
+                if s.npidle == s.gomaxprocs:
+                    wake_stale_poller(s)
+                if quiet:
+                    recheck_dead(s)
+                if s.nmstartfailed and handoff.stranded(s):
+                    handoff.startm(s)
+                s.coarsetime = nanotime()
+                if s.caninterrupt and (s.coarsetime - looked >= SLICE_NS or signals.deferred()):
+                    looked = s.coarsetime
+                    signals.look(s)
+                if s.blockedcalls and (reports := reporting()):
+                    reports.settle(s, cpu_clock)
+                if trace_every > 0 and s.coarsetime - traced >= trace_every and (reports := reporting()):
+                    traced = s.coarsetime
+                    reports.schedtrace(s, traced, started)
+                netpoll = s.netpoll
+                if (
+                    netpoll is not None
+                    and not s.npolling
+                    and s.coarsetime - s.lastpoll > SLICE_NS
+                    and netpoll.waiters()
+                ):
+                    s.nexternal += 1
+                    try:
+                        netpoll.poll(0)
+                    finally:
+                        s.nexternal -= 1
+                n, stuck, fresh = retake(s, seen)
+                again = stuck or (fresh and not quick)
+                if n:
+                    idle = 0
+                elif not quick:
+                    idle += 1
+            except MemoryError:
+                idle = 0  # the next round may find some; without sysmon a call that blocks would stop the program
         if s.blockedcalls and (reports := reporting()):
             reports.finish(s)
         unquicken(s)
