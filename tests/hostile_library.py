@@ -351,18 +351,21 @@ async def tuple_with_odd_metaclass(evil: Evil) -> None:
     await left_at_the_end(evil)
 
 
-@place(quiet="warnings are the interpreter's affair")
+@place()
 async def never_awaited(evil: Evil) -> None:
     import warnings
 
     before = warnings.showwarning
     warnings.showwarning = evil.boom
+    filters = warnings.filters[:]
+    warnings.simplefilter("always")
     try:
         gort.Chan[int]().recv()
         gort.sleep(1)
         gort.select()
     finally:
         warnings.showwarning = before
+        warnings.filters[:] = filters  # type: ignore[index]
 
 
 @place()

@@ -460,3 +460,23 @@ print(gort.run(main))
 """)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "went on\n"
+
+
+@pytest.mark.parametrize("exc", ["SystemExit(3)", "ValueError('the hook')"])
+def test_a_warning_that_raises(exc: str) -> None:
+    """That of an operation which nobody awaits: it is reported.  A SystemExit used to end the process on the spot."""
+    done = python(f"""
+import sys, warnings
+import gort
+def show(*args): raise {exc}
+warnings.showwarning = show
+warnings.simplefilter("always")
+told = []
+sys.unraisablehook = lambda args: told.append(args.exc_value)
+async def main():
+    gort.Chan().recv()
+    return "went on"
+print(gort.run(main), *map(repr, told))
+""")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"went on {exc}\n"

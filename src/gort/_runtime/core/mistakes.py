@@ -8,6 +8,7 @@ What does not live here: the error for a wrong await (panic.py), and those for a
 from __future__ import annotations
 
 import sys
+from _warnings import warn as _warn  # warnings.warn itself, without the cost of importing warnings
 from types import CoroutineType, FunctionType
 
 from gort._start import hints as t
@@ -79,6 +80,17 @@ def shared(self: object, protocol: t.SupportsIndex, /) -> t.NoReturn:
 
     Raises TypeError."""
     raise TypeError(f"a {type(self).__name__} cannot be copied or pickled: all who use it share it, in one process")
+
+
+def warn(text: str, stacklevel: int) -> None:
+    """warnings.warn, of a RuntimeWarning, from a finalizer: what the user's warnings.showwarning raises is reported.  C
+    would report it too, but end the process at a SystemExit."""
+    try:
+        _warn(text, RuntimeWarning, stacklevel=stacklevel + 1)
+    except BaseException as e:
+        from gort._runtime.core import panic
+
+        panic.unraisable(e, None, text)
 
 
 def name_of(obj: object) -> str:

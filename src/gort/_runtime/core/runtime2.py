@@ -23,7 +23,6 @@ Parking: a handshake instead of a lock held across the switch
 from __future__ import annotations
 
 import threading
-from _warnings import warn  # warnings.warn itself, without the cost of importing warnings
 
 import cython
 from cython.cimports.cpython.exc import PyErr_CheckSignals
@@ -60,7 +59,7 @@ from cython.cimports.gort._runtime.core.lockrank import (
 
 from gort._runtime.core import lockrank
 from gort._runtime.core.lockrank import make_lock
-from gort._runtime.core.mistakes import shared
+from gort._runtime.core.mistakes import shared, warn
 
 if cython.compiled:
     _rt = rt_export()  # the C state that every other hot module imports; see gort_rt.h
@@ -128,7 +127,7 @@ def never_awaited(op):
     if m is not None and m.sched is not None and m.sched.interrupted:
         return
     # The warning names the line that drops op.  In the compiled core this function and __dealloc__ have no frames.
-    warn(f"{describe(op)} was never awaited", RuntimeWarning, stacklevel=1 if cython.compiled else 3)
+    warn(f"{describe(op)} was never awaited", 1 if cython.compiled else 3)
 
 
 def set_public(cls, home, signature):
