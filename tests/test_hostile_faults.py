@@ -17,7 +17,7 @@ import pytest
 import gort
 import gort.signal
 from gort import context, runtime
-from support import python, settles, until
+from support import parked, python, settles, until
 
 Run = Callable[..., Any]
 
@@ -193,8 +193,7 @@ def test_a_dump_of_code_with_an_odd_name(run: Run, field: str) -> None:
 
     async def main() -> str:
         gort.go(odd)
-        await gort.gosched()
-        await gort.gosched()
+        await parked(1, "chan receive")
         return runtime.stack(all=True)
 
     text = run(main)

@@ -35,13 +35,16 @@ if TYPE_CHECKING:
 harmless: set[int] = set()  # the kernel's numbers of threads that wake no goroutine; the tests' own alarm is one
 
 
-_ident = threading.Thread.ident.fget  # type: ignore[attr-defined]  # a class of the user's may have its own, and this is g0
+def _ident(thread: threading.Thread) -> int | None:
+    """The thread's ident, as Thread says and not as a class of the user's: this is g0."""
+    return threading.Thread.ident.fget(thread)  # type: ignore[attr-defined, no-any-return]
 
 
 def _is_alive(thread: threading.Thread) -> bool:
     """Whether the thread is alive, as Thread says and not as a class of the user's."""
-    kind = threading._DummyThread if type(thread) is threading._DummyThread else threading.Thread
-    return kind.is_alive(thread)
+    dummy: Any = getattr(threading, "_DummyThread", None)
+    kind: Any = dummy if type(thread) is dummy else threading.Thread
+    return bool(kind.is_alive(thread))
 
 
 class External:
