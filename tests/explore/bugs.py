@@ -197,7 +197,7 @@ BUGS = {
         ),
         Bug(
             "sysmon_wakes_unseen", sysmon, "sysmon",
-            "                s.nexternal += 1  # we", "                # we",
+            "                    s.nexternal += 1  # we", "                    pass  # we",
             ("ctrl_c",),
         ),
         Bug(

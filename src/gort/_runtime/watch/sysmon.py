@@ -149,9 +149,7 @@ def sysmon(s: Any) -> None:
                 if s.exiting:
                     break
                 if s.interrupted:
-                    s.nexternal += (
-                        1  # we are no M, so this tells the deadlock check that we will make a goroutine runnable
-                    )
+                    s.nexternal += 1  # we are no M: the deadlock check learns that we will wake a goroutine
                     try:
                         interrupt_main_goroutine(s)
                     finally:
