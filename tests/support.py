@@ -14,6 +14,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections import Counter
@@ -160,3 +161,32 @@ def python(code: str, *args: str, env: dict[str, str] | None = None) -> subproce
     """Runs a piece of Python in a process of its own."""
     full = [sys.executable, "-c", code, *args]
     return subprocess.run(full, env=env or environment(), capture_output=True, text=True, timeout=PATIENCE_S)
+
+
+async def fail(exc: BaseException) -> None:
+    """A goroutine that fails."""
+    raise exc
+
+
+async def for_ever() -> None:
+    """Waits for what never comes."""
+    await gort.Chan[None]().recv()
+
+
+def program(text: str, **env: str | None) -> subprocess.CompletedProcess[str]:
+    """Runs a program in a process of its own; gort, sys, time and threading are imported for it."""
+    code = "import gort, sys, time, threading\n" + textwrap.dedent(text)
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, env=environment(**env)
+    )
+
+
+def sockets_of(pid: int) -> int:
+    """How many sockets a process has open."""
+    n = 0
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            n += os.readlink(f"/proc/{pid}/fd/{fd}").startswith("socket:")
+        except OSError:
+            pass  # it has just been closed
+    return n

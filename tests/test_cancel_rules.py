@@ -7,9 +7,6 @@ The tests that are called test_c4_…, c9, c11, c15 and c21 hold faults that use
 from __future__ import annotations
 
 import contextvars
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -17,24 +14,9 @@ import pytest
 
 import gort
 from gort import Cancelled
-from support import PATIENCE_S, ended, environment, parked, until
+from support import ended, fail, for_ever, parked, program, until
 
 Run = Callable[..., Any]
-
-
-async def fail(exc: BaseException) -> None:
-    raise exc
-
-
-async def for_ever() -> None:
-    await gort.Chan[None]().recv()
-
-
-def program(text: str, **env: str | None) -> subprocess.CompletedProcess[str]:
-    code = "import gort, sys, time, threading\n" + textwrap.dedent(text)
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, env=environment(**env)
-    )
 
 
 # ---- C4: a cancellation is never lost -------------------------------------------------------------------------------

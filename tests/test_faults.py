@@ -8,8 +8,6 @@ Programs whose fault is in an error path run in a process of their own: pytest p
 from __future__ import annotations
 
 import functools
-import subprocess
-import sys
 import textwrap
 import types
 from collections.abc import Callable, Coroutine
@@ -19,17 +17,9 @@ from typing import Any
 import pytest
 
 import gort
-from support import PATIENCE_S, environment, gort_cli, recv, until
+from support import gort_cli, program, recv, until
 
 Run = Callable[..., Any]
-
-
-def program(text: str, **env: str | None) -> subprocess.CompletedProcess[str]:
-    """Runs a program of its own."""
-    code = "import gort, sys, time\n" + textwrap.dedent(text)
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, env=environment(**env)
-    )
 
 
 # ---- C1: what cannot be raised is reported, whatever hook is in place ----------------------------------------------

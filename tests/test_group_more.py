@@ -17,7 +17,7 @@ import pytest
 
 import gort
 from gort import Cancelled
-from support import GIL, ended, parked, until
+from support import GIL, ended, fail, for_ever, parked, until
 
 Run = Callable[..., Any]
 
@@ -28,14 +28,6 @@ class Own(Exception):
 
 class OwnBase(BaseException):
     pass
-
-
-async def fail(exc: BaseException) -> None:
-    raise exc
-
-
-async def for_ever() -> None:
-    await gort.Chan[None]().recv()
 
 
 async def fails_as_it_cleans_up(exc: BaseException) -> None:

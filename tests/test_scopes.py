@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import gc
 import math
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable
@@ -16,24 +13,9 @@ import pytest
 
 import gort
 from gort import Cancelled
-from support import PATIENCE_S, ended, environment, parked, until
+from support import ended, fail, for_ever, parked, program, until
 
 Run = Callable[..., Any]
-
-
-async def fail(exc: BaseException) -> None:
-    raise exc
-
-
-async def for_ever() -> None:
-    await gort.Chan[None]().recv()
-
-
-def program(text: str, **env: str | None) -> subprocess.CompletedProcess[str]:
-    code = "import gort, sys, time, threading\n" + textwrap.dedent(text)
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, env=environment(**env)
-    )
 
 
 # ---- timeouts ---------------------------------------------------------------------------------------------------------

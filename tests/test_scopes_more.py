@@ -19,13 +19,9 @@ import gort
 import gort.scope as scope_module
 from gort import Cancelled
 from gort.sync import Mutex, RWMutex, Semaphore, WaitGroup
-from support import PATIENCE_S, ended, parked, until
+from support import PATIENCE_S, ended, for_ever, parked, until
 
 Run = Callable[..., Any]
-
-
-async def for_ever() -> None:
-    await gort.Chan[None]().recv()
 
 
 # ---- which awaits raise -----------------------------------------------------------------------------------------------

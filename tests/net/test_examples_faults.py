@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from test_net_examples import EXAMPLES, address_in, connect, example, read_all
 
-from support import PATIENCE_S, settles
+from support import PATIENCE_S, settles, sockets_of
 
 h11 = pytest.importorskip("h11")
 sys.path.insert(0, str(EXAMPLES))
@@ -172,17 +172,6 @@ def test_n13_httpd_refuses_what_is_no_request(served: Any, request_: bytes) -> N
     status, headers, _ = ask(served[0], request_)
     assert 400 <= status < 502
     assert headers["connection"] == "close"
-
-
-def sockets_of(pid: int) -> int:
-    """How many sockets a process has open."""
-    n = 0
-    for fd in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            n += os.readlink(f"/proc/{pid}/fd/{fd}").startswith("socket:")
-        except OSError:
-            pass  # it has just been closed
-    return n
 
 
 def test_n13_httpd_does_not_keep_those_who_read_nothing(tmp_path: Path) -> None:

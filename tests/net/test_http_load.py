@@ -26,7 +26,7 @@ from test_net_examples import EXAMPLES, address_in, connect, read_all
 
 import gort
 from gort import net
-from support import PATIENCE_S, ROOT, settles
+from support import PATIENCE_S, ROOT, settles, sockets_of
 
 pytest.importorskip("h11")
 sys.path.insert(0, str(EXAMPLES))
@@ -97,17 +97,6 @@ def httpd(
         process.stdout.close()
         process.stderr.close()
     assert said == "", said
-
-
-def sockets_of(pid: int) -> int:
-    """How many sockets a process has open."""
-    n = 0
-    for fd in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            n += os.readlink(f"/proc/{pid}/fd/{fd}").startswith("socket:")
-        except OSError:
-            pass  # it has just been closed
-    return n
 
 
 def resident(pid: int) -> int:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import signal
 import subprocess
 import threading
@@ -83,7 +82,7 @@ class Process:
             return
         async with self._waiting:
             if not self.ended:
-                await self._pidfd.call_op(_Readable(self._pidfd), False)
+                await self._pidfd.call_op(self._pidfd.readable, False)
         self._settle()
 
     def _exited_apart(self) -> None:
@@ -159,16 +158,3 @@ class Process:
             why = "SIGCHLD is ignored, or something else has waited for it, so the system has kept no status"
             raise ChildProcessError(errno.ECHILD, f"wait for {self.name}: no child process: {why}")
         return self.status
-
-
-class _Readable:
-    """Whether a descriptor is readable now."""
-
-    def __init__(self, pipe: Pipe) -> None:
-        self.pipe = pipe
-
-    def __call__(self) -> None:
-        poll = select.poll()
-        poll.register(self.pipe.fd, select.POLLIN)
-        if not poll.poll(0):
-            raise BlockingIOError
