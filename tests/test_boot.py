@@ -31,6 +31,10 @@ SCHEDINIT = [
     "buildVersion", "modinfo",
 ]  # fmt: skip
 
+# The Ms that can hold a P while the only goroutine, main, takes the record. m0 made it, and may still be looking for work.
+# newproc woke a second, which may have stolen main from m0's queue. One that finds work wakes one more to look for more.
+MOST_MS = 3
+
 
 def boot_json(**env: str | None) -> dict[str, Any]:
     done = gort_cli("boot", "--json", env=environment(**env))
@@ -90,7 +94,7 @@ def test_state(record: dict[str, Any]) -> None:
     assert [p["id"] for p in state["allp"]] == list(range(state["gomaxprocs"]))
     assert all(p["status"] in ("running", "idle") for p in state["allp"])
     assert 0 in [m["id"] for m in state["allm"]]
-    assert len(state["allm"]) == state["mcount"] <= 2
+    assert len(state["allm"]) == state["mcount"] <= MOST_MS
     g0 = state["g0"]
     assert 0 < g0["stack"]["lo"] < g0["stackguard0"] < g0["stack"]["hi"]
 
@@ -100,10 +104,9 @@ def test_gomaxprocs_gives_that_many_ps(n: int) -> None:
     state = boot_json(GOMAXPROCS=str(n))["state"]
     assert state["gomaxprocs"] == n
     assert [p["id"] for p in state["allp"]] == list(range(n))
-    # The goroutine that was just made may have woken one more M, and the first may have given its P up again.
     statuses = [p["status"] for p in state["allp"]]
     assert set(statuses) <= {"running", "idle"}
-    assert statuses.count("idle") >= n - 2
+    assert 1 <= statuses.count("running") <= MOST_MS
     assert sum(m["p"] is not None for m in state["allm"]) <= n
 
 
