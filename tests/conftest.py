@@ -21,6 +21,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -49,12 +50,25 @@ class OutOfTime(BaseException):
 
 _stderr = sys.stderr  # replaced by pytest's own, uncaptured one in pytest_configure
 _armed = ("", 0.0)
+_last_resort = 0.0  # when faulthandler ends the process, by time.monotonic
+
+
+def end_after(seconds: float, more: float) -> None:
+    """Has faulthandler end the process in `seconds` at the earliest and `more` later at the latest.
+
+    It starts a thread for that, and waits for the one before to end. Three times in each test that would take longer than
+    most tests, so an end that is far enough off is left."""
+    global _last_resort
+    now = time.monotonic()
+    if not now + seconds <= _last_resort <= now + seconds + more:
+        _last_resort = now + seconds + more
+        faulthandler.dump_traceback_later(seconds + more, exit=True, file=_stderr)
 
 
 def _on_alarm(_signum: int, _frame: FrameType | None) -> None:
     """In the main thread, between two bytecodes, also while the scheduler waits there."""
     name, limit = _armed
-    faulthandler.dump_traceback_later(GRACE_S, exit=True, file=_stderr)  # if what follows does not end it
+    end_after(GRACE_S, 0)  # if what follows does not end it
     print(f"\n=== {name}: not done after {limit} s. All goroutines:", file=_stderr, flush=True)
     try:
         import gort
@@ -84,6 +98,7 @@ def pytest_collection_finish() -> None:
 
 def pytest_unconfigure() -> None:
     global _stderr
+    faulthandler.cancel_dump_traceback_later()
     if _stderr is not sys.stderr:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         _stderr.close()
@@ -116,7 +131,7 @@ def _limited(item: pytest.Item) -> Iterator[None]:
     limit = float(marker.args[0]) if marker and marker.args else DEFAULT_LIMIT_S
     _armed = (item.nodeid, limit)
     signal.setitimer(signal.ITIMER_REAL, limit)
-    faulthandler.dump_traceback_later(limit + GRACE_S, exit=True, file=_stderr)
+    end_after(limit + GRACE_S, 60)
     _wakes_nobody()
     try:
         return (yield)
@@ -124,7 +139,6 @@ def _limited(item: pytest.Item) -> Iterator[None]:
         pytest.fail(str(exc), pytrace=False)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        faulthandler.cancel_dump_traceback_later()
 
 
 pytest_runtest_setup = pytest_runtest_call = pytest_runtest_teardown = pytest.hookimpl(wrapper=True)(_limited)
@@ -144,6 +158,7 @@ def nothing_left() -> Iterator[None]:
     assert settled, f"descriptors left: { {k: v for k, v in open_files().items() if k not in before} }"
     if gort.runtime.num_goroutine() or gil_enabled():  # without the GIL nothing is frozen: 13 ms a test
         gc.collect()
+        gc.freeze()  # what pytest keeps of each test would make each collection longer
     assert gort.runtime.num_goroutine() == 0
 
 

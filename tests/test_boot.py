@@ -31,7 +31,7 @@ SCHEDINIT = [
     "buildVersion", "modinfo",
 ]  # fmt: skip
 
-# The Ms that can hold a P while the only goroutine, main, takes the record. m0 made it, and may still be looking for work.
+# The Ms that can hold a P while the only goroutine, main, takes the record. m0 made it, and may still look for work.
 # newproc woke a second, which may have stolen main from m0's queue. One that finds work wakes one more to look for more.
 MOST_MS = 3
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,11 @@ def room_of(module: str) -> str:
     return "gort."
 
 
+@cache
+def parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text())
+
+
 def _is_type_checking(node: ast.If) -> bool:
     return "TYPE_CHECKING" in ast.dump(node.test)
 
@@ -97,8 +103,7 @@ def _imports(nodes: list[ast.stmt], inside_functions: bool) -> Iterator[str]:
 
 
 def imports(module: str, inside_functions: bool) -> set[str]:
-    tree = ast.parse(MODULES[module].read_text())
-    return {m for m in _imports(tree.body, inside_functions) if m != module}
+    return {m for m in _imports(parsed(MODULES[module]).body, inside_functions) if m != module}
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
@@ -168,7 +173,7 @@ def test_the_library_does_not_import_collections_abc() -> None:
     for module, file in MODULES.items():
         if module.startswith(("gort.cli", "gort.xray")):
             continue  # programs with one thread
-        for node in ast.walk(ast.Module(_without_type_checking(ast.parse(file.read_text()).body), [])):
+        for node in ast.walk(ast.Module(_without_type_checking(parsed(file).body), [])):
             assert not (isinstance(node, ast.ImportFrom) and node.module == "collections.abc"), module
             assert not (isinstance(node, ast.Import) and any(a.name == "collections.abc" for a in node.names)), module
 
@@ -181,7 +186,7 @@ def _without_type_checking(body: list[ast.stmt]) -> list[ast.stmt]:
 
 @pytest.mark.parametrize("file", FILES, ids=[str(f.relative_to(SOURCE)) for f in FILES])
 def test_every_file_starts_with_what_it_is(file: Path) -> None:
-    doc = ast.get_docstring(ast.parse(file.read_text()))
+    doc = ast.get_docstring(parsed(file))
     assert doc, "no docstring"
     assert len(doc) > 20, "the docstring tells nothing"
 
