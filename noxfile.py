@@ -31,6 +31,7 @@ nox.options.sessions = []  # a bare `nox` lists them
 
 ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml("pyproject.toml")
+CORES = ("compiled", "pure")
 VERSIONS = ("3.11", "3.12", "3.13", "3.14", "3.13t", "3.14t")
 ASK = "import sys; print('%d.%d' % sys.version_info[:2] + sys.abiflags)"
 FT_PREFIX = os.environ.get("GORT_FT_PREFIX") or "/opt/gort-python3.13t"
@@ -130,7 +131,7 @@ for _version, _python in PYTHONS.items():
 
 
 for _version in PYTHONS:
-    for _core in ("compiled", "pure"):
+    for _core in CORES:
 
         @nox.session(
             name=f"{_version}-{_core}",
@@ -142,6 +143,23 @@ for _version in PYTHONS:
         def _tests(session: nox.Session, version: str = _version, core: str = _core) -> None:
             """The tests of one core on this interpreter."""
             tests(session, version, core)
+
+
+def need_free(session: nox.Session) -> None:
+    if not FREE:
+        session.error("no free-threaded CPython found: make freethreaded")
+
+
+@nox.session(name="freethreaded-env", venv_backend="none", requires=[f"{version}-env" for version in FREE[:1]])
+def freethreaded_env(session: nox.Session) -> None:
+    """What the sessions of the free-threaded interpreter run in."""
+    need_free(session)
+
+
+@nox.session(venv_backend="none", requires=[f"{version}-{core}" for version in FREE[:1] for core in CORES])
+def freethreaded(session: nox.Session) -> None:
+    """The tests of both cores on the free-threaded interpreter."""
+    need_free(session)
 
 
 @nox.session(venv_backend="none", requires=[f"{MAIN}-env"])
@@ -177,5 +195,6 @@ if "3.13t" in PYTHONS:
 
     @nox.session(venv_backend="none", requires=["3.13t-env"])
     def tsan(session: nox.Session) -> None:
-        """Some of the core's tests under ThreadSanitizer, on the CPython of scripts/build-freethreaded.sh --tsan."""
+        """Some of the core's tests under ThreadSanitizer, on a CPython that is built for it."""
+        session.run("scripts/build-freethreaded.sh", "--tsan", external=True)
         session.run("scripts/test-sanitized.sh", "tsan", env={"PYTHON": python_in("3.13t")}, external=True)

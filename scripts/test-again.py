@@ -38,7 +38,7 @@ FREE = next((f".nox/{env.name}/bin/python" for env in sorted(ROOT.glob(".nox/3-*
 # `go`, which the tests of fidelity need, is in the main environment alone.
 PATH = os.pathsep.join([str((ROOT / MAIN).parent), os.environ.get("PATH", "")])
 
-# name: (the interpreter, the environment's changes, which tests are left out: what the Makefile leaves out, too)
+# name: (the interpreter, the environment's changes, which tests are left out: what noxfile.py leaves out, too)
 CONFIGURATIONS = {
     "compiled": (MAIN, {"GORT_PURE": ""}, ""),
     "pure": (MAIN, {"GORT_PURE": "1"}, "not lint and not once"),
