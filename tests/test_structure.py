@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -251,3 +252,43 @@ def test_a_package_that_is_loaded_when_it_is_used_is_entered_by_its_door() -> No
             for package in ("gort.net", "gort.exec"):
                 if other.startswith(f"{package}.") and not module.startswith("gort.cli"):
                     assert module.startswith(package), f"{module} imports {other}"
+
+
+def demangled(symbol: str) -> tuple[str, list[str]]:
+    """The kind of a C symbol of Cython's, and the names in it: package, module, then class and function or field.
+
+    `__pyx_f_4gort_8_runtime_4core_2op_start` is ("f", ["gort", "_runtime", "core", "op", "start"]).  A pattern may stand
+    in place of the last names; there it is "*"."""
+    match = re.fullmatch(r"__pyx_(f|pf|tp_new)_(.*)", symbol)
+    assert match, symbol
+    kind, rest = match.groups()
+    names = []
+    while length := re.match(r"\d+(?!__)", rest):
+        end = length.end() + int(length[0])
+        names.append(rest[length.end() : end])
+        rest = rest[end + 1 :]
+    accessor = re.fullmatch(r"(\d*)__[gs]et__|_?__get__", rest)  # of the field named last
+    return kind, names if accessor else [*names, "*" if rest.startswith("*") else rest]
+
+
+def test_the_races_that_are_meant_are_named_after_what_there_is() -> None:
+    """ThreadSanitizer takes a symbol that no longer exists without a word, and then reports the race again."""
+    headers = "".join(f.read_text() for f in (SOURCE / "_runtime/c").glob("*.h"))
+    lines = (ROOT / "scripts/tsan-by-design.txt").read_text().splitlines()
+    symbols = [line.partition(":")[2] for line in lines if line.startswith("race")]
+    assert len(symbols) > 20
+    for symbol in symbols:
+        if not symbol.startswith("__pyx_"):
+            assert symbol in {"bind_tstate", "clear_weakref_lock_held"} or f"{symbol}(" in headers, symbol
+            continue
+        kind, names = demangled(symbol)
+        module = next(module for module in (".".join(names[:n]) for n in range(len(names), 0, -1)) if module in MODULES)
+        declared = MODULES[module].with_suffix(".pxd").read_text()
+        scope: ast.AST = ast.parse(MODULES[module].read_text())
+        for name in names[module.count(".") + 1 :]:
+            if name == "*":
+                break
+            found = [n for n in ast.iter_child_nodes(scope) if getattr(n, "name", "") == name]
+            field = kind == "pf" and re.search(rf"\b{name}\b", declared)
+            assert found or field, f"{symbol}: {module} has no {name}"
+            scope = found[0] if found else scope
