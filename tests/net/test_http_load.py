@@ -155,6 +155,9 @@ def test_too_many_files_are_no_missing_ones(tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(bytes(16 << 20))
     with httpd(tmp_path, descriptors=80, WRITE_S=10 * PATIENCE_S) as (address, process):
         clients = [connect(address) for _ in range(50)]  # each takes one descriptor, and another for its file
+        # All are accepted before the first asks for its file.  Else the first 36 and their files are all 80 descriptors,
+        # and as no one of them reads, accept has none for the others.
+        assert settles(lambda: sockets_of(process.pid) == 51)
         for s in clients:
             s.sendall(REQUEST.replace(b"ten", b"large"))
         statuses = [s.recv(12) for s in clients]
