@@ -10,6 +10,7 @@ import textwrap
 
 import pytest
 
+import gort
 from support import PATIENCE_S, environment
 
 
@@ -123,3 +124,45 @@ def test_c9_a_handler_that_raises_leaves_nothing_locked() -> None:
         print("done")
     """)
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+
+
+# A lock of the P is released by a function of the program's, called from the runtime, which does `then` before or after.
+QUITS = """
+    from gort._runtime.core import runtime2
+    async def nothing(): pass
+    async def main():
+        p = runtime2.current_m().p
+        real = p.unlock
+        def unlock():
+            p.unlock = real
+            {}
+        p.unlock = unlock
+        gort.go(nothing)
+        while True:
+            await gort.sleep(0.001)
+    gort.run(main, procs=1)
+"""
+
+
+@pytest.mark.skipif(gort.runtime.compiled, reason="no handler runs in a section of the compiled core")
+def test_sigquit_waits_until_the_main_thread_holds_no_lock() -> None:
+    """The dump takes the locks of goroutines, which come before that of a P: lockrank ended the process here."""
+    done = program(QUITS.format("signal.raise_signal(signal.SIGQUIT); print('inside'); real()"))
+    assert (done.returncode, done.stdout) == (2, "inside\n"), done.stderr
+    assert "lock ordering" not in done.stderr
+    assert "SIGQUIT: quit" in done.stderr
+    assert "goroutine 1 [" in done.stderr
+
+
+@pytest.mark.skipif(gort.runtime.compiled, reason="no handler runs in a section of the compiled core")
+def test_a_second_sigquit_waits_for_nothing() -> None:
+    """A runtime that hangs is what the dump is for."""
+    done = program(
+        QUITS.format(
+            "real(); signal.raise_signal(signal.SIGQUIT); print('hangs', flush=True); "
+            "time.sleep(0.05); signal.raise_signal(signal.SIGQUIT); time.sleep(3600)"
+        )
+    )
+    assert (done.returncode, done.stdout) == (2, "hangs\n"), done.stderr
+    assert "SIGQUIT: quit" in done.stderr
+    assert "goroutine 1 [" in done.stderr

@@ -13,7 +13,8 @@ Invariants
 - Nobody sees a Deferred: signal.signal and signal.getsignal, which are replaced meanwhile, give the program's own.
 - No signal is lost: what is still noted when the program ends runs then.
 
-What does not live here: gort's own handlers, which take no locks and need not wait (signals.py).
+The dump that SIGQUIT makes takes the locks of goroutines, so it waits in the same way.  What does not live here: gort's
+other handlers, which take no locks and need not wait (signals.py).
 """
 
 from __future__ import annotations
@@ -95,11 +96,17 @@ class Deferred:
         self.handler = handler
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if may_run(frame) or _sched is None:
+        if not put_off(self.handler, number, frame):
             deliver(self.handler, number, frame)
-        else:
-            pending.append((self.handler, number))
-            _sched.sysmonnote.wakeup()
+
+
+def put_off(handler: Any, number: int, frame: FrameType | None) -> bool:
+    """False if a handler may run now, in this frame.  Else it will run later, and True.  Called in the main thread."""
+    if _sched is None or may_run(frame):
+        return False
+    pending.append((handler, number))
+    _sched.sysmonnote.wakeup()
+    return True
 
 
 def run(frame: FrameType | None) -> None:

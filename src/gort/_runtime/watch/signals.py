@@ -11,7 +11,8 @@ GIL.  So CPython also writes each signal's number into a pipe (set_wakeup_fd; si
 and sysmon sends SIGURG until the main thread has run its handlers.
 
 Invariants
-- A handler takes no lock of the runtime, because it may have interrupted the scheduler while that held the lock.
+- A handler takes no lock of the runtime, because it may have interrupted the scheduler while that held the lock.  The
+  dump takes those of goroutines; in the uncompiled core it waits until the main thread holds none.
 - The program's end restores every handler, unless other code has replaced ours since.
 - A handler of the program's never runs while the uncompiled core holds a lock (sigdefer.py).
 
@@ -103,6 +104,7 @@ class Interrupts:
         self.sent = 0  # kicks sent for that signal
         self.rest = 0  # looks until the next kick
         self.breaking = False  # the program has ended: SIGURG must interrupt the call that this thread is in
+        self.quitting = False  # SIGQUIT has come, and its dump waits for the main thread to leave the runtime
 
     def install(self) -> None:
         """Installs our handlers for SIGINT, SIGQUIT and SIGURG if this is the main thread.  Leaves a signal alone that
@@ -239,7 +241,15 @@ class Interrupts:
             raise Cancelled("the program has ended")
 
     def dump_and_exit(self, signum: int, frame: Any) -> None:
-        """SIGQUIT's handler: prints every goroutine's stack and ends the process with status 2, as Go does."""
+        """SIGQUIT's handler: prints every goroutine's stack and ends the process with status 2, as Go does.
+
+        If the main thread never leaves the runtime, because that hangs, the next SIGQUIT does not wait for it."""
+        if not runtime2.COMPILED and not self.quitting:
+            from gort._runtime.watch import sigdefer
+
+            self.quitting = sigdefer.put_off(self.dump_and_exit, signum, frame)
+            if self.quitting:
+                return
         text = "\n".join(traceback.dump(s) for s in list(running))
         say(f"SIGQUIT: quit\n\n{text}\n")
         os._exit(2)
