@@ -1,5 +1,7 @@
 """G1: a function written in C that blocks the main thread holds up no end of a program: not its result, nor a panic,
-sys.exit, an exception of main or Ctrl-C.  It has no frame of Python's, in which a signal handler could raise."""
+sys.exit, an exception of main or Ctrl-C.  It has no frame of Python's, in which a signal handler could raise.
+
+Nor does one in a program that another thread than the main one runs, where no signal handler runs at all."""
 
 from __future__ import annotations
 
@@ -7,10 +9,12 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from typing import Any
 
 import pytest
 
+import gort
 from support import PATIENCE_S, environment
 
 CALLS = {
@@ -34,7 +38,7 @@ ENDS: dict[str, tuple[str, int, str, str]] = {
 }
 
 
-def program(call: str, end: str) -> subprocess.Popen[str]:
+def program(call: str, end: str, thread: bool = False) -> subprocess.Popen[str]:
     code = textwrap.dedent(f"""
         import functools, os, sys, threading, time, traceback
         import gort, gort.sync
@@ -58,20 +62,108 @@ def program(call: str, end: str) -> subprocess.Popen[str]:
                 await gort.sleep(0.002)
             {end}
 
-        try:
-            print("result", gort.run(main))
-        except gort.Panic as e:
-            print(e.dump, file=sys.stderr)
-            os._exit(2)
-        except SystemExit as e:
-            os._exit(e.code)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
+        def run():
+            try:
+                print("result", gort.run(main), flush=True)
+            except gort.Panic as e:
+                print(e.dump, file=sys.stderr, flush=True)
+                os._exit(2)
+            except SystemExit as e:
+                os._exit(e.code)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+
+        if {thread}:
+            t = threading.Thread(target=run)
+            t.start()
+            t.join()
+        else:
+            run()
     """)
     return subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
     )
+
+
+@pytest.mark.parametrize("end", [end for end in ENDS if end != "Ctrl-C"])
+@pytest.mark.parametrize("call", CALLS)
+def test_g1_nor_in_another_thread_than_the_main_one(call: str, end: str) -> None:
+    how, status, out, err = ENDS[end]
+    process = program(CALLS[call], how, thread=True)
+    try:
+        printed, errors = process.communicate(timeout=PATIENCE_S)
+    finally:
+        process.kill()
+    assert (process.returncode, printed) == (status, out), errors
+    assert err in errors
+
+
+IN_A_THREAD = """
+    import os, signal, threading, time
+    import gort
+    from gort import context
+
+    ctx, cancel = context.with_cancel(context.background())
+    r, w = os.pipe()
+
+    async def main():
+        gort.go(os.read, r, 1)
+        async with gort.Group() as g:
+            member = g.go(gort.sleep, 3600)
+            print("ready", flush=True)
+            await ctx.done().recv_ok()
+            member.cancel()
+        return "cancelled"
+
+    def run():
+        print(gort.run(main), flush=True)
+
+    t = threading.Thread(target=run, daemon=True)
+    t.start()
+    try:
+        while t.is_alive():
+            time.sleep(0.01)
+    except KeyboardInterrupt:
+        cancel()
+    while t.is_alive():
+        time.sleep(0.01)
+"""
+
+
+def test_g1_ctrl_c_is_the_main_threads_which_cancels_a_program_in_another_one() -> None:
+    """As with asyncio.run in a thread: the KeyboardInterrupt is raised in the main thread.  That cancels a context, and
+    the program ends though one of its goroutines is in a call that nothing ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(IN_A_THREAD)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    try:
+        read: Any = process.stdout
+        assert read.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        printed, errors = process.communicate(timeout=PATIENCE_S)
+    finally:
+        process.kill()
+    assert (process.returncode, printed, errors) == (0, "cancelled\n", "")
+
+
+def test_g1_a_locked_goroutine_keeps_its_thread() -> None:
+    """lock_os_thread comes before the rule that the calling thread stays free: the call is made in the locked thread."""
+    seen: list[int] = []
+
+    async def main() -> None:
+        gort.runtime.lock_os_thread()
+        seen.append(threading.get_ident())
+        seen.append(await gort.blocking(threading.get_ident))
+
+    thread = threading.Thread(target=gort.run, args=(main,))
+    thread.start()
+    thread.join(PATIENCE_S)
+    assert seen == [thread.ident, thread.ident]
 
 
 @pytest.mark.parametrize("end", ENDS)

@@ -24,6 +24,7 @@ cpdef enum:
     MCALL_NONE = 0
     MCALL_PARK = 1
     MCALL_YIELD = 2
+    MCALL_PASS = 4
     MCALL_EXIT = 3
 
 cpdef enum:

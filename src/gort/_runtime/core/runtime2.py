@@ -85,6 +85,7 @@ else:  # the .pxd defines the same names for C
     MCALL_NONE = 0  # nothing: what the goroutine yielded does not come from gort
     MCALL_PARK = 1  # park the goroutine on m.parkop
     MCALL_YIELD = 2  # enqueue it globally: gosched, a preemption, or the end of a blocking call when no P was idle
+    MCALL_PASS = 4  # let another thread than m0 run it (blocking.py)
     MCALL_EXIT = 3  # the other way round: the operation raises GeneratorExit, since the program ends (boot/main.py)
 
     # Op.state

@@ -5,6 +5,8 @@ from typing import Any, final
 READY: int
 PARK: int
 MCALL_YIELD: int
+MCALL_PASS: int
+OP_PARKED: int
 MCALL_EXIT: int
 SCOPE_IDLE: int
 SCOPE_RAISED: int

@@ -11,7 +11,7 @@ from __future__ import annotations
 from _collections_abc import Awaitable, Callable
 
 from gort._runtime.core import handoff, runtime2
-from gort._runtime.core.runtime2 import MCALL_YIELD, PARK, READY
+from gort._runtime.core.runtime2 import MCALL_PASS, MCALL_YIELD, OP_PARKED, PARK, READY
 from gort._runtime.core.op import WAIT_BLOCKING
 from gort._start import hints as t
 
@@ -45,15 +45,34 @@ def coroutine_of(value: Any, args: None, kwargs: None) -> Any:
     return awaited.coroutine_of(value)
 
 
+def stays_free(m: Any, g: Any) -> bool:
+    """True when another thread than m0 must run the goroutine g, which is about to block its thread.
+
+    If gort.run was called in a thread of the program's, no signal handler runs in m0, so a call that blocks it cannot be
+    ended.  m0's thread is also gort.run's caller, so the program's end would wait for that call; for other Ms it waits no
+    longer than GRACE (boot/main.py).  Where the system gives no more threads, m0 has to do."""
+    s = m.sched
+    return m is s.m0 and not s.caninterrupt and not s.nmstartfailed and g.lockedm is None
+
+
 class BlockingOp(runtime2.Op):
-    """c: the function; elem: its arguments, then its result; sel: the exception it raised."""
+    """c: the function; elem: its arguments, then its result; sel: the exception it raised; success: the call is over."""
 
     what = "gort.blocking()"
 
     def begin(self, g: Any) -> int:
-        """Hands the P off, makes the call, and takes an idle P.  PARK if there is none."""
-        m = getm()
+        """Makes the call.  PARK if the goroutine must suspend: before the call, so that another thread makes it, or after
+        it, because no P is idle."""
         self.g = g
+        m = getm()
+        return self._pass_on(m) if stays_free(m, g) else self._call(m)
+
+    def _pass_on(self, m: Any) -> int:
+        m.mcall = MCALL_PASS
+        return PARK
+
+    def _call(self, m: Any) -> int:
+        """Hands the P off, makes the call, and takes an idle P.  PARK if there is none."""
         args, kwargs = self.elem
         self.elem = None
         self.success = 1
@@ -68,7 +87,12 @@ class BlockingOp(runtime2.Op):
         return PARK
 
     def finish(self) -> Any:
-        """Returns the call's result or raises its exception."""
+        """Returns the call's result or raises its exception.  Makes the call, if another thread had to."""
+        if not self.success:
+            m = getm()
+            if (self._pass_on(m) if stays_free(m, self.g) else self._call(m)) == PARK:
+                self.state = OP_PARKED  # finish is called again when the goroutine next runs
+                return None
         self.c = None
         value, self.elem = self.elem, None
         exc, self.sel = self.sel, None

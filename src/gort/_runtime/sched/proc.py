@@ -42,10 +42,12 @@ from cython.cimports.gort._runtime.core.handoff import (
     wakep,
     bind,
 )
-from cython.cimports.gort._runtime.core.runq import globrunqput, runqget
+from cython.cimports.gort._runtime.core.runq import globrunqput, runqget, runqput
 from cython.cimports.gort._runtime.core.runtime2 import (
     MCALL_NONE,
     MCALL_PARK,
+    MCALL_PASS,
+    MCALL_YIELD,
     G,
     M,
     Op,
@@ -67,7 +69,7 @@ from gort._runtime.core import mistakes
 from gort._runtime.core.lockrank import throw
 from gort._runtime.core.op import drop_swallowed
 from gort._runtime.core.runtime2 import bind_thread
-from gort._runtime.sched.blocking import call, coroutine_of
+from gort._runtime.sched.blocking import call, coroutine_of, stays_free
 
 rt_import()
 
@@ -223,6 +225,9 @@ def execute(m, g):
         lend_trace(m, g)
     if g.coro is not None and g.throw is None:
         r = resume(m, g)
+    elif g.coro is None and m is m.sched.m0 and g.throw is None and stays_free(m, g):
+        pass_on(m, g)
+        return 0
     else:
         r = run(m, g)
     if rt_traced():
@@ -239,10 +244,24 @@ def execute(m, g):
     m.curg = None
     if mcall == MCALL_PARK:
         park(m, g)
-    elif mcall != MCALL_NONE:
+    elif mcall == MCALL_YIELD:
         yielded(m.sched, g)
+    elif mcall == MCALL_PASS:
+        pass_on(m, g)
     else:
         foreign(m, g)
+
+
+def pass_on(m, g):
+    """Leaves the runnable goroutine g, which is about to block its thread, to another M (stays_free in blocking.py)."""
+    s: Sched = m.sched
+    p: P = m.p
+    m.curg = None
+    m.p = None
+    g.status = _Grunnable
+    if not runqput(s, p, m.id, g, True):
+        globrunqput(s, g)
+    handoffp(s, p, m.id)
 
 
 def lend_trace(m, g):
