@@ -25,9 +25,11 @@ lock it needs).
 from __future__ import annotations
 
 import signal as _signal
+import sys
 import threading
 from _collections_abc import Callable, Iterable
 from signal import SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, Signals
+from types import FrameType
 from typing import Any
 
 from gort import context as _context
@@ -77,14 +79,16 @@ class SignalReceived(_context.Canceled):
 
 
 class _Target:
-    """Somebody who is told of signals."""
+    """Somebody who is told of signals: by `send`, since the call in `frame`, which is the user's."""
 
-    def __init__(self, key: object, send: Callable[[Any], object]) -> None:
+    def __init__(self, key: object, send: Callable[[Any], object], frame: FrameType) -> None:
         self.key = key
         self.send = send
         self.signals: set[int] = set()
         m = _runtime2.current_m()
         self.owner = m.sched if m is not None else None
+        goid = m.curg.goid if m is not None and m.curg is not None else 0
+        self.line = (frame.f_code, frame.f_lasti, goid)  # a panic for a closed channel names it
 
 
 _admin = threading.RLock()
@@ -105,15 +109,15 @@ def notify(ch: Chan[Any], *signals: int) -> None:
     SIGKILL, SIGSTOP and the signals of faults such as SIGSEGV.  Follows Notify (os/signal/signal.go)."""
     _check_chan(ch, "notify")
     numbers = _numbers(signals, "notify")
-    _notify(ch, ch.try_send, numbers)
+    _notify(ch, ch.try_send, numbers, sys._getframe(1))
 
 
-def _notify(key: object, send: Callable[[Any], object], numbers: set[int]) -> None:
+def _notify(key: object, send: Callable[[Any], object], numbers: set[int], frame: FrameType) -> None:
     what = "gort.signal.notify"
     with _admin:
         _signals.check_reachable(what)
         with _mu:
-            target = _targets.setdefault(id(key), _Target(key, send))
+            target = _targets.setdefault(id(key), _Target(key, send, frame))
             added = numbers - target.signals
             target.signals |= numbers
         if target.owner is not None:
@@ -214,7 +218,7 @@ def notify_context(parent: _context.Context, *signals: int) -> _context.Cancella
     _check_context(parent)
     numbers = _numbers(signals, "notify_context")
     ctx, cancel = _context.with_cancel_cause(parent)
-    _notify(cancel._ctx, lambda sig: cancel(SignalReceived(sig)), numbers)
+    _notify(cancel._ctx, lambda sig: cancel(SignalReceived(sig)), numbers, sys._getframe(1))
     return _context.Cancellable(ctx, StopFunc(cancel._ctx))
 
 
@@ -243,7 +247,9 @@ def _process(number: int) -> None:
 
 
 def _closed(target: _Target, sig: Any) -> None:
-    """As in Go a signal for a closed channel is a panic; the channel is told of no more.  _mu is held."""
+    """As in Go a signal for a closed channel is a panic; the channel is told of no more.  _mu is held.
+
+    The panic says that its goroutine was created at the user's notify (in Go: somewhere in os/signal)."""
     if _targets.get(id(target.key)) is target:
         del _targets[id(target.key)]
 
@@ -255,7 +261,7 @@ def _closed(target: _Target, sig: Any) -> None:
 
     s = target.owner
     if s is not None and not s.exiting:
-        _newproc.newproc(s, panic, (), None, None, False)
+        _newproc.newproc_in(s, panic, (), _newproc.current_context(), *target.line)
 
 
 def _wanted() -> set[int]:

@@ -51,9 +51,6 @@ WITHOUT_GIL = not gil_enabled()
 STOPS_WORLD = WITHOUT_GIL and runtime2.COMPILED
 
 
-PUBLIC = os.path.join(HIDDEN, "signal.py")  # the one module that starts goroutines on behalf of nobody's line
-
-
 def plain(text: str) -> str:
     """The str itself for an object of a class derived from str, whose methods would be the user's."""
     return text if type(text) is str else str.__str__(text)
@@ -249,9 +246,8 @@ def render(frames: list[Entry]) -> str:
 
 
 def created_by(code: CodeType | None, lasti: int, parent: int) -> str:
-    """The two lines that name the go statement which started a goroutine; empty if it is unknown, or the runtime's own.
-    One in a public module of gort's is named, as Go names those of its library (os/signal)."""
-    if code is None or (hidden(code) and not str.startswith(code.co_filename, PUBLIC)):
+    """The two lines that name the go statement which started a goroutine; empty if it is unknown, or gort's own."""
+    if code is None or hidden(code):
         return ""
     name = function_name(code, module_of(code))
     by = f" in goroutine {parent}" if parent else ""
