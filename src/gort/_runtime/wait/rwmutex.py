@@ -18,7 +18,8 @@ from cython.cimports.gort._runtime.c.rt import rt_import
 from cython.cimports.gort._runtime.core.handoff import ready
 from cython.cimports.gort._runtime.core.op import park_again
 from cython.cimports.gort._runtime.core.runtime2 import DEQUEUED, PARK, QUEUED, READY, Op
-from cython.cimports.gort._runtime.wait.sema import DoneOp, WaitOp, Waitq, new_wait, wake
+from cython.cimports.gort._runtime.wait.chan import wake
+from cython.cimports.gort._runtime.wait.sema import DoneOp, WaitOp, Waitq, new_wait
 
 from gort._runtime.core.op import WAIT_MUTEX, WAIT_RWMUTEX_R, WAIT_RWMUTEX_W
 from gort._runtime.wait.sema import not_locked

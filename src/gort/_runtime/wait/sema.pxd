@@ -26,7 +26,6 @@ cdef class WaitOp(Op):
 cdef class DoneOp(Op):
     pass
 cdef WaitOp new_wait(Waitq q, int kind)
-cdef wake(Op chain)
 
 cdef class Mutex(Waitq):
     cdef bint held

@@ -16,6 +16,7 @@ from cython.cimports.gort._runtime.c.rt import own_dict, rt_import
 from cython.cimports.gort._runtime.core.handoff import ready
 from cython.cimports.gort._runtime.core.lockrank import LOCK_RANK_SEMA
 from cython.cimports.gort._runtime.core.runtime2 import DEQUEUED, PARK, QUEUED, READY, G, M, Op, getm
+from cython.cimports.gort._runtime.wait.chan import wake
 
 from gort._runtime.core import op as _op  # noqa: F401  (gives Op its await protocol before it is subclassed)
 from gort._runtime.core.lockrank import make_lock
@@ -197,16 +198,6 @@ def new_wait(q, kind):
     op.c = q
     op.kind = kind
     return op
-
-
-def wake(chain):
-    """Makes the goroutines of a chain of granted operations ready.  The caller holds no lock."""
-    op: Op
-    while chain is not None:
-        op = chain
-        chain = op.next
-        op.next = None
-        ready(op.g)
 
 
 class Mutex(Waitq):
