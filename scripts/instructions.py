@@ -4,10 +4,13 @@
     python scripts/instructions.py --against TREE [--only yield,spawn]
 
 TREE is another checkout, built for the same interpreter; then the last column is the ratio of this checkout to it. A
-count hardly differs from run to run, on a busy machine either, so it shows a change of one per cent, which times do not.
-It differs where sysmon interferes, which goes by the clock: each is counted three times, and the smallest counts.
+count hardly differs from run to run, on a busy machine either, so it shows a change of one per mille, which times do not.
 Each operation runs in loops of two lengths, each in a process of its own; the difference, divided by that of the lengths,
 is free of the start and the end. GORT_PURE=1 counts the uncompiled core.
+
+sysmon goes by the clock, so its thread executes more instructions the slower the machine is: those are left out, but for
+"start", where they belong to the operation. Now and then sysmon also interferes with the others (it asks for the GIL, or
+takes a P whose thread gets no CPU), which adds some: each is counted three times, and the smallest counts.
 
 What does not live here: times (`gort bench`), and where the instructions go (callgrind_annotate, perf).
 """
@@ -111,24 +114,27 @@ def program(name: str, n: int) -> str:
     return f"import gort\n{text}\ngort.run(main, {n}, procs=1)\n"
 
 
-def instructions(source: Path, code: str) -> int:
-    """How many instructions a program executes, as valgrind counts them."""
+def instructions(source: Path, code: str, sysmon: bool) -> int:
+    """How many instructions a program executes, as valgrind counts them; with or without those of sysmon's thread."""
     environment = os.environ | {"PYTHONPATH": str(source), "PYTHONHASHSEED": "0", "GODEBUG": "seed=1"}
     with tempfile.TemporaryDirectory() as folder:
-        command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out"]
+        out = Path(folder, "out")
+        command = ["valgrind", "--tool=callgrind", "--separate-threads=yes", f"--callgrind-out-file={out}"]
         done = subprocess.run(
             [*command, sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
         )
-    found = re.search(r"Collected : (\d+)", done.stderr)
-    if done.returncode != 0 or found is None:
-        sys.exit(f"instructions: the program failed (status {done.returncode}):\n{done.stderr[-3000:]}")
-    return int(found[1])
+        threads = sorted(Path(folder).glob("out-*"))  # one file each, in the order in which they were started
+        if done.returncode != 0 or len(threads) < 2:
+            sys.exit(f"instructions: the program failed (status {done.returncode}):\n{done.stderr[-3000:]}")
+        counts = [int(re.findall(r"^totals: (\d+)", file.read_text(), re.M)[-1]) for file in threads]
+    return sum(counts) if sysmon else sum(counts) - counts[1]  # a program starts sysmon first of all
 
 
 def step(source: Path, name: str, rounds: int) -> float:
-    short, long = (min(instructions(source, program(name, n)) for _ in range(rounds)) for n in LENGTHS)
+    start = PROGRAMS[name] is None
+    short, long = (min(instructions(source, program(name, n), start) for _ in range(rounds)) for n in LENGTHS)
     steps = LENGTHS[1] - LENGTHS[0]
-    return (long - short) / (steps / 100 if PROGRAMS[name] is None else steps)
+    return (long - short) / (steps / 100 if start else steps)
 
 
 def main() -> None:
