@@ -21,7 +21,7 @@ from _weakref import ref
 from types import CoroutineType, FunctionType
 
 from gort._runtime.boot import rt0
-from gort._runtime.core import debugvars, handoff, newosproc, runtime2
+from gort._runtime.core import debugvars, handoff, newosproc, runq, runtime2
 from gort._runtime.sched import newproc, proc, timers
 from gort._runtime.sched.blocking import CO_COROUTINE
 from gort._runtime.watch import signals
@@ -284,9 +284,9 @@ def release(s: Any) -> None:
     m0.p = None
     for p in s.allp:
         timers.cleartimers(p)
-    proc.release_queues(s)
+    runq.release_queues(s)
     if all(m is m0 for m in s.allm):
-        proc.release_idle(s)
+        runq.release_idle(s)
     s.netpoll_close()
     newproc.disown(s)
     s.maing = None

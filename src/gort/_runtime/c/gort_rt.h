@@ -521,8 +521,22 @@ static inline int rt_op_check(PyObject *op) {
 
 static inline void rt_set_never(void (*never)(PyObject *)) { gort_op_never = never; }
 
+/* An exception that the scheduler has raised at the await (op.raise_thrown) is not the operation's own.  Its traceback ends
+ * in the user's code: Cython's entries for am_send and what that calls are dropped. */
+static int gort_op_sent(PyObject *self, int r) {
+    if (__builtin_expect(r < 0, 0) && ((gort_op *)self)->state == 3) {    /* OP_THROWN */
+        PyObject *type, *value, *tb;
+        PyErr_Fetch(&type, &value, &tb);
+        PyErr_NormalizeException(&type, &value, &tb);
+        Py_XDECREF(tb);
+        PyException_SetTraceback(value, Py_None);
+        PyErr_Restore(type, value, NULL);
+    }
+    return r;
+}
+
 static PySendResult rt_op_am_send(PyObject *self, PyObject *arg, PyObject **result) {
-    return (PySendResult)gort_sh->op_send(self, arg, result);
+    return (PySendResult)gort_op_sent(self, gort_sh->op_send(self, arg, result));
 }
 
 /* The exception that carries a result where there is no am_send.  We keep one object and reuse it, because an ordinary
@@ -599,7 +613,7 @@ static int rt_stop_ready(void) { return 0; }
 
 static PyObject *rt_op_iternext(PyObject *self) {
     PyObject *result = NULL;
-    int r = gort_sh->op_send(self, Py_None, &result);
+    int r = gort_op_sent(self, gort_sh->op_send(self, Py_None, &result));
     if (r == PYGEN_NEXT) return result;
     if (r == PYGEN_ERROR) return NULL;
     if (result == Py_None) { Py_DECREF(result); return NULL; }

@@ -24,10 +24,12 @@ from cython.cimports.gort._runtime.core.runtime2 import (
     MCALL_EXIT,
     MCALL_NONE,
     MCALL_PARK,
+    MCALL_THROW,
     MCALL_YIELD,
     OP_DONE,
     OP_NEW,
     OP_PARKED,
+    OP_THROWN,
     PARK,
     READY,
     SCOPE_LEFT,
@@ -126,6 +128,8 @@ def refuse(op, m):
     if m.mcall == MCALL_EXIT:  # an awaitable of the user's that awaits anew whenever it is resumed
         m.mcall = MCALL_NONE
         raise GeneratorExit
+    if m.mcall == MCALL_THROW:
+        raise_thrown(op, m)
     if m.mcall != MCALL_NONE:
         drop_swallowed(m)
         raise swallowed(op)
@@ -217,17 +221,33 @@ def unready(g):
 
 def lost(op, m):
     """Raises resumed's errors: op belongs to another goroutine that waits on it, or something other than the scheduler
-    has resumed this goroutine.  And GeneratorExit, where the end of the program has."""
+    has resumed this goroutine.  And what the scheduler wants raised: GeneratorExit at the end of the program, and the
+    cancellation of the goroutine."""
     if m is not None and m.mcall == MCALL_EXIT:
         m.mcall = MCALL_NONE
         op.state = OP_DONE
         raise GeneratorExit
+    if m is not None and m.mcall == MCALL_THROW:
+        raise_thrown(op, m)
     if m is not None and m.mcall == MCALL_NONE:
         raise awaited_twice(op)
     op.state = OP_DONE
     if m is not None:
         drop_swallowed(m)
     raise swallowed(op)
+
+
+def raise_thrown(op, m):
+    """Raises the exception with which the scheduler has resumed the running goroutine at op (proc.throw_in)."""
+    g: G = m.curg
+    exc = g.throw
+    g.throw = None
+    op.state = OP_THROWN
+    m.mcall = MCALL_NONE
+    try:
+        raise exc
+    finally:
+        del exc
 
 
 def resumed(op):

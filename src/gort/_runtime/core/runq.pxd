@@ -10,3 +10,6 @@ cdef G globrunqget(Sched s, P p, int64_t mid, int max)
 cdef void give(Sched s, P p, int64_t mid, G head, G tail, int n) noexcept
 cpdef drain(Sched s, P p)
 cdef void kick(P p, int64_t mid) noexcept
+cdef unlink(G g)
+cpdef release_queues(Sched s)
+cpdef release_idle(Sched s)

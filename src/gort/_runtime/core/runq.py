@@ -260,3 +260,51 @@ def drain(s, p):
     p.ngfree = 0
     p.unlock()
     s.unlock()
+
+
+# ---- the end of a program -------------------------------------------------------------------------------------------
+
+
+def unlink(g):
+    """Clears the links of a chain of Gs one by one, since freeing the chain at once would recurse.  allgs still refers
+    to the Gs.  The caller holds the chain's lock."""
+    rest: G
+    while g is not None:
+        rest = g.schedlink
+        g.schedlink = None
+        g = rest
+
+
+def release_queues(s):
+    """Empties every queue and free list of goroutines.  Takes the locks, because a thread that has not left yet may
+    still use them."""
+    p: P
+    for p in s.allp:
+        p.lock()
+        unlink(p.runqhead)
+        p.runqhead = None
+        p.runqtail = None
+        p.runqsize = 0
+        p.runnext = None
+        unlink(p.gfree)
+        p.gfree = None
+        p.ngfree = 0
+        p.unlock()
+    s.lock()
+    unlink(s.runqhead)
+    s.runqhead = None
+    s.runqtail = None
+    s.runqsize = 0
+    unlink(s.gfree)
+    s.gfree = None
+    s.ngfree = 0
+    s.unlock()
+
+
+def release_idle(s):
+    """Clears the idle lists.  Called when no thread is left that could need a P to end its goroutine."""
+    p: P
+    for p in s.allp:
+        p.link = None
+    s.pidle = None
+    s.midle = None

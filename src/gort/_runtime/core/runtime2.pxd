@@ -24,13 +24,15 @@ cpdef enum:
     MCALL_NONE = 0
     MCALL_PARK = 1
     MCALL_YIELD = 2
-    MCALL_PASS = 4
-    MCALL_EXIT = 3
+    MCALL_PASS = 3
+    MCALL_EXIT = 4
+    MCALL_THROW = 5
 
 cpdef enum:
     OP_NEW = 0
     OP_PARKED = 1
     OP_DONE = 2
+    OP_THROWN = 3
 
 cpdef enum:
     READY = 0

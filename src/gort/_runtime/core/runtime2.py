@@ -85,17 +85,18 @@ else:  # the .pxd defines the same names for C
     MCALL_NONE = 0  # nothing: what the goroutine yielded does not come from gort
     MCALL_PARK = 1  # park the goroutine on m.parkop
     MCALL_YIELD = 2  # enqueue it globally: gosched, a preemption, or the end of a blocking call when no P was idle
-    MCALL_PASS = 4  # let another thread than m0 run it (blocking.py)
-    MCALL_EXIT = 3  # the other way round: the operation raises GeneratorExit, since the program ends (boot/main.py)
+    MCALL_PASS = 3  # let another thread than m0 run it (blocking.py)
+    MCALL_EXIT = 4  # the other way round: the operation raises GeneratorExit, since the program ends (boot/main.py)
+    MCALL_THROW = 5  # and this: it raises g.throw (proc.throw_in)
 
     # Op.state
     OP_NEW = 0  # made and not awaited yet -> OP_DONE, by claim
     OP_PARKED = 1  # its goroutine has suspended on it -> OP_DONE
     OP_DONE = 2  # begun, or over; a second await is an error
+    OP_THROWN = 3  # over, as OP_DONE; what was raised at the await is not its own error (op.raise_thrown)
 
-    # What Op.begin returns.
-    READY = 0  # done, the goroutine need not wait
-    PARK = 1  # enqueued, the goroutine must suspend
+    READY = 0  # Op.begin: done, the goroutine need not wait
+    PARK = 1  # Op.begin: enqueued, the goroutine must suspend
 
     # Scope.state: what has become of the cancellation of a scope.
     SCOPE_IDLE = 0  # none was requested -> SCOPE_PENDING, SCOPE_LEFT

@@ -21,8 +21,5 @@ cdef G schedule_locked(M m)
 cdef int startlockedm(M m, G g) except -1
 cpdef loop(M m)
 cpdef in_context(G g, object fn)
-cdef unlink(G g)
-cpdef release_queues(Sched s)
-cpdef release_idle(Sched s)
 cpdef mstart(M m)
 cpdef mexit(M m)

@@ -47,6 +47,7 @@ from cython.cimports.gort._runtime.core.runtime2 import (
     MCALL_NONE,
     MCALL_PARK,
     MCALL_PASS,
+    MCALL_THROW,
     MCALL_YIELD,
     G,
     M,
@@ -194,8 +195,24 @@ def run(m, g):
 
 
 def throw_in(m, g):
-    """Resumes g with the exception g.throw at its await.  Returns what resume returns."""
+    """Resumes g with the exception g.throw at its await.  Returns what resume returns.
+
+    The operation that g awaits raises it, as at the end of a program.  Coroutine.throw would raise it too, but CPython
+    then enters only the innermost of g's coroutines: in an inner function sys.exc_info(), a bare `raise` and
+    `__context__` would know nothing of the exception that an outer one handles."""
+    r: cython.int
     exc: object = g.throw
+    if (
+        g.coro.cr_suspended and type(exc) is not TypeError
+    ):  # else it has not begun, or awaits what is not gort's (foreign)
+        m.mcall = MCALL_THROW
+        r = resume(m, g)
+        if m.mcall != MCALL_THROW:
+            return r
+        m.mcall = MCALL_NONE  # an awaitable of the user's has kept that from the operation
+        if r != 1:
+            return r
+        m.retval = None
     g.throw = None
     if cython.compiled:
         return throw_in_c(m, g, exc)
@@ -543,48 +560,3 @@ def in_context(g, fn):
         finally:
             rt_swap_context(cython.address(g.context))
     return g.context.run(fn) if g.context is not None else fn()
-
-
-def unlink(g):
-    """Clears the links of a chain of Gs one by one, since freeing the chain at once would recurse.  allgs still refers
-    to the Gs.  The caller holds the chain's lock."""
-    rest: G
-    while g is not None:
-        rest = g.schedlink
-        g.schedlink = None
-        g = rest
-
-
-def release_queues(s):
-    """Empties every queue and free list of goroutines.  Takes the locks, because a thread that has not left yet may
-    still use them."""
-    p: P
-    for p in s.allp:
-        p.lock()
-        unlink(p.runqhead)
-        p.runqhead = None
-        p.runqtail = None
-        p.runqsize = 0
-        p.runnext = None
-        unlink(p.gfree)
-        p.gfree = None
-        p.ngfree = 0
-        p.unlock()
-    s.lock()
-    unlink(s.runqhead)
-    s.runqhead = None
-    s.runqtail = None
-    s.runqsize = 0
-    unlink(s.gfree)
-    s.gfree = None
-    s.ngfree = 0
-    s.unlock()
-
-
-def release_idle(s):
-    """Clears the idle lists.  Called when no thread is left that could need a P to end its goroutine."""
-    p: P
-    for p in s.allp:
-        p.link = None
-    s.pidle = None
-    s.midle = None

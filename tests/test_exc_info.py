@@ -1,0 +1,242 @@
+"""The exception that a goroutine handles: sys.exc_info(), a bare `raise`, `__context__`, after an await.
+
+A cancellation enters a goroutine through all of its coroutines, as any other resumption does. Coroutine.throw, with which
+asyncio cancels, enters only the innermost one, which then does not know what the outer ones handle; trio has it right.
+How a cancellation is requested and caught is in test_cancel_rules.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import traceback
+from collections.abc import AsyncIterator, Callable, Generator
+from typing import Any
+
+import pytest
+
+import gort
+from gort import runtime
+from support import parked
+
+Run = Callable[..., Any]
+
+
+def handled() -> str:
+    """What is being handled, in three ways: exc_info, a bare raise, the context of a new exception."""
+    info = repr(sys.exc_info()[1])
+    try:
+        raise  # what it raises again is the question
+    except BaseException as e:
+        again = repr(e)
+    try:
+        raise IndexError
+    except IndexError as e:
+        context = repr(e.__context__)
+    assert info == again == context or info == "None", (info, again, context)
+    return info
+
+
+async def times_out() -> None:
+    async with gort.move_on_after(0.001):
+        await gort.sleep(3600)
+
+
+async def times_out_within() -> None:
+    """The same, with the timeout around a function that waits."""
+
+    async def waits() -> None:
+        try:
+            await gort.Chan[None]().recv()
+        finally:
+            assert handled() == "Cancelled('gort.move_on_after(0.001)')"
+
+    async with gort.move_on_after(0.001):
+        await waits()
+
+
+async def timeout_caught() -> None:
+    try:
+        async with gort.timeout(0.001):
+            await gort.Chan[None]().recv()
+    except TimeoutError:
+        pass
+
+
+async def generator_times_out() -> None:
+    async def waits() -> AsyncIterator[int]:
+        yield 1
+        try:
+            await gort.sleep(3600)
+        finally:
+            yield 2
+
+    async with gort.move_on_after(0.001):
+        async for n in waits():
+            if n == 2:
+                assert handled() == "KeyError('k')"
+
+
+class ByHand:
+    """A hand-written awaitable around an operation."""
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        yield from gort.sleep(3600).__await__()
+
+
+async def by_hand() -> None:
+    async with gort.move_on_after(0.001):
+        await ByHand()
+
+
+async def finishes() -> None:
+    await gort.sleep(0.001)
+
+
+WAYS = [times_out, times_out_within, timeout_caught, generator_times_out, by_hand, finishes]
+
+
+@pytest.mark.parametrize("wait", WAYS, ids=lambda wait: wait.__name__)
+def test_an_inner_function_knows_what_an_outer_one_handles(run: Run, wait: Callable[[], Any]) -> None:
+    async def inner() -> list[str]:
+        seen = [handled()]
+        await wait()
+        seen.append(handled())
+        await gort.gosched()
+        seen.append(handled())
+        return seen
+
+    async def main() -> list[str]:
+        try:
+            raise KeyError("k")
+        except KeyError:
+            seen = [*await inner(), handled()]
+        return [*seen, repr(sys.exc_info()[1])]
+
+    assert run(main) == ["KeyError('k')"] * 4 + ["None"]
+
+
+def test_the_cancellation_itself_has_it_as_its_context(run: Run) -> None:
+    async def inner() -> BaseException | None:
+        try:
+            await gort.Chan[None]().recv()
+        except gort.Cancelled as e:
+            context = e.__context__
+            assert handled() == "Cancelled()"
+            return context
+        return None
+
+    async def member() -> BaseException | None:
+        try:
+            raise KeyError("k")
+        except KeyError:
+            return await inner()
+
+    async def main() -> BaseException | None:
+        async with gort.Group() as group:
+            h = group.go(member)
+            await parked(1, "chan receive")
+            h.cancel()
+        return h.result()
+
+    assert repr(run(main)) == "KeyError('k')"
+
+
+def test_nothing_is_left_of_a_handled_one(run: Run) -> None:
+    """What one goroutine handles is no other's."""
+
+    async def other() -> str:
+        await times_out()
+        return handled_or_none()
+
+    def handled_or_none() -> str:
+        return repr(sys.exc_info()[1])
+
+    async def main() -> list[str]:
+        async with gort.Group() as group:
+            try:
+                raise KeyError("k")
+            except KeyError:
+                hs = [group.go(other) for _ in range(3)]
+                await times_out()
+                mine = handled_or_none()
+        return [mine, *(h.result() for h in hs)]
+
+    assert run(main) == ["KeyError('k')", "None", "None", "None"]
+
+
+def test_the_traceback_ends_in_the_users_code(run: Run) -> None:
+    async def waits() -> None:
+        await gort.sleep(3600)
+
+    async def main() -> list[str]:
+        with pytest.raises(gort.Cancelled) as caught:
+            async with gort.Group() as group:
+                h = group.go(waits)
+                await parked(1, "sleep")
+                h.cancel()
+            await h
+        return [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+
+    names = run(main)
+    assert "waits" in names
+    if runtime.compiled:
+        assert names[-1] == "waits"
+
+
+def test_an_awaitable_that_keeps_its_operation_from_being_resumed_is_thrown_into(run: Run) -> None:
+    """It yields what the operation has yielded, and would go on without the operation's second step."""
+    told: list[str] = []
+
+    class Keeps:
+        def __await__(self) -> Generator[Any, Any, None]:
+            operation = iter(gort.sleep(3600).__await__())
+            next(operation)
+            while True:
+                try:
+                    yield
+                except gort.Cancelled:
+                    told.append("thrown")
+                    raise
+
+    async def main() -> bool:
+        async with gort.move_on_after(0.001) as scope:
+            await Keeps()
+        return bool(scope.expired)
+
+    assert run(main)
+    assert told == ["thrown"]
+
+
+def test_the_error_for_a_foreign_await_is_raised_there(run: Run) -> None:
+    class Foreign:
+        def __await__(self) -> Generator[Any, Any, None]:
+            yield 42
+
+    async def main() -> str:
+        with pytest.raises(TypeError, match="another event loop"):
+            await Foreign()
+        await times_out()
+        return "goes on"
+
+    assert run(main) == "goes on"
+
+
+def test_what_asyncio_does() -> None:
+    """CPython's own limit, for the comparison above: when this changes, the head of this file is out of date."""
+
+    async def inner() -> str:
+        try:
+            async with asyncio.timeout(0.001):
+                await asyncio.sleep(3600)
+        except TimeoutError:
+            pass
+        return repr(sys.exc_info()[1])
+
+    async def main() -> str:
+        try:
+            raise KeyError("k")
+        except KeyError:
+            return await inner()
+
+    assert asyncio.run(main()) == "None"
