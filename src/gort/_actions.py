@@ -1,6 +1,7 @@
-"""Changes of an object's state that a finalizer or a signal handler may make in the middle of another: one at a time.
+"""Runs the changes of an object's state one at a time, although a finalizer or a signal handler may begin one in the
+middle of another.
 
-group.py makes every change of a group with it, scope.py the changes of a deadline.
+group.py makes every change of a group this way, scope.py the changes of a deadline.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Calls that block and whose waiter may leave before they end: each runs in a thread of its own.
 
-gort.blocking runs a call in its goroutine's own thread, so nobody can be let go before the call returns.  That is right
-for files.  The system's resolver, which may take a minute, has waiters with deadlines.  Go has the same two ways: its
-lookups through libc run in a goroutine of their own, and the waiter selects on the result and its context
-(net/cgo_unix.go, doBlockingWithCtx).
+gort.blocking runs a call in its goroutine's own thread, so the goroutine cannot leave before the call returns.  That is
+right for files.  But the system's resolver may take a minute, and goroutines with deadlines wait for it.  Go has the
+same two ways: its lookups through libc run in a goroutine of their own, and the waiter selects on the result and its
+context (net/cgo_unix.go, doBlockingWithCtx).
 
 What does not live here: the handoff of a P (sched/blocking.py).  A thread of this module has no P and is no M.
 """
@@ -21,10 +21,10 @@ _T = TypeVar("_T")
 
 
 async def apart(name: str, fn: Callable[..., _T], *args: Any) -> _T:
-    """fn(*args) in a thread of that name.  Raises what fn raises.
+    """Calls fn(*args) in a thread of that name, and returns what it returns.  Raises what fn raises.
 
-    A cancelled waiter leaves at once; the thread ends by itself, and what the call gives is dropped.  Where the system
-    starts no thread, this one makes the call."""
+    A cancelled waiter leaves at once; the thread ends by itself, and its result is dropped.  Where the system starts no
+    thread, gort.blocking makes the call."""
     result: Chan[tuple[_T | None, BaseException | None]] = Chan(1)
 
     def work() -> None:

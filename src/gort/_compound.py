@@ -1,16 +1,16 @@
 """Reads that take several steps, for every stream: connections, TLS, pipes, and what gort.bufio.Reader reads.  Follows
 bufio.Reader of Go (bufio/bufio.go), and ReadFull of its package io.
 
-A stream keeps what has been read and not been asked for yet.  `push` gives bytes back, `held` looks at them, `skip` and
-`take_until` take from them, and `read` and `readinto` begin with them.  What is kept lies in one object with a position
-in it: taking a short line from it costs the line's length.  Kept has these methods in Python; a descriptor has them in
-the core (_runtime/poll/fd.py).
+A stream keeps the bytes that it has read and that nobody has asked for yet.  `push` gives bytes back, `held` looks at
+them, `skip` and `take_until` take from them, and `read` and `readinto` begin with them.  The kept bytes lie in one
+object, with a position in it, so taking a short line costs the line's length.  Kept has these methods in Python; a
+descriptor has them in the core (_runtime/poll/fd.py).
 
-A read that does not come to its end (cancelled, deadline passed, limit exceeded) gives the bytes that it took back to the
-stream, so that the next read begins with them.  So does one that got more than it wanted.
+A read that fails (cancelled, deadline passed, limit exceeded) puts the bytes that it had taken back into the stream, so
+that the next read begins with them.  A read that got more than it wanted puts the rest back.
 
-Rejected: a reader object with a buffer of its own beside the connection, as Go has it.  What it has buffered is lost to
-whoever reads from the connection next (a body after its header, TLS after STARTTLS).
+Rejected: a reader object with a buffer of its own beside the connection, as Go has it.  Its buffered bytes would be
+lost to whoever reads from the connection next (a body after its header, TLS after STARTTLS).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class IncompleteRead(EOFError):
 
 
 class LimitExceeded(ValueError):
-    """A line, or what else was to end, has no end within the limit.  The bytes are still there to be read."""
+    """No end of the line or record was found within the limit.  The bytes are still there to be read."""
 
     def __init__(self, *args: object) -> None:
         super().__init__(*args)
@@ -62,23 +62,23 @@ class Compound:
         raise NotImplementedError
 
     def held(self) -> tuple[bytes, int]:
-        """(data, start): data[start:] is what the next read begins with.  (b"", 0) where that is nothing, and when a read
-        would fail."""
+        """Returns (data, start): the next read begins with data[start:].  Returns (b"", 0) if nothing is kept, or if a
+        read would fail."""
         raise NotImplementedError
 
     def skip(self, n: int) -> int:
-        """Drops up to n of the bytes that are kept; how many that was."""
+        """Drops up to n of the kept bytes, and returns how many it dropped."""
         raise NotImplementedError
 
     def take_until(self, delimiter: bytes, limit: int) -> bytes | None:
-        """Takes what is kept up to and including the delimiter, without waiting; None when no delimiter ends within
-        `limit` bytes of it, and when a read would fail."""
+        """Takes and returns the kept bytes up to and including the delimiter, without waiting.  Returns None if no
+        delimiter ends within the first `limit` of them, or if a read would fail."""
         raise NotImplementedError
 
     @property
     def buffered(self) -> int:
-        """How many bytes can be read without waiting for the peer: those that were read ahead, or given back.  0 when a
-        read would fail."""
+        """The number of bytes that can be read without waiting for the peer: those that were read ahead or given back.
+        0 if a read would fail."""
         data, start = self.held()
         return len(data) - start
 
@@ -87,8 +87,8 @@ class Compound:
         self.push(data)
 
     async def read_exactly(self, n: int) -> bytes:
-        """Exactly n bytes.  IncompleteRead when the stream ends before; otherwise raises what read does, and the bytes
-        that had come are read by the next read."""
+        """Returns exactly n bytes.  Raises IncompleteRead if the stream ends before.  Raises what read raises; then the
+        next read gives the bytes that had come."""
         if n < 0:
             raise ValueError(f"read_exactly(n) takes a number of bytes, not {n}")
         data = await self.read(min(n, READ_EXACTLY_STEP)) if n else b""
@@ -107,13 +107,14 @@ class Compound:
         return bytes(got)
 
     async def read_until(self, delimiter: bytes, limit: int = READ_UNTIL_LIMIT) -> bytes:
-        """Everything up to and including the delimiter.  IncompleteRead when the stream ends before, LimitExceeded when
-        `limit` bytes, the delimiter included, hold none; otherwise as read_exactly."""
+        """Returns everything up to and including the delimiter.  Raises IncompleteRead if the stream ends before,
+        LimitExceeded if the first `limit` bytes do not contain the whole delimiter; otherwise as read_exactly."""
         found = self.take_until(delimiter, limit)
         return found if found is not None else await self._read_until(delimiter, limit)
 
     async def _read_until(self, delimiter: bytes, limit: int) -> bytes:
-        """The same, where what is kept does not have it all.  Each byte is looked at once, and copied once at the end."""
+        """read_until where the kept bytes hold no whole delimiter.  It looks at each byte once, and copies it once, at
+        the end."""
         if not delimiter:
             raise ValueError("read_until needs a delimiter, such as b'\\n'")
         kept, start = self.held()
@@ -158,7 +159,8 @@ class Compound:
                 raise LimitExceeded(f"no {delimiter!r} in the first {limit} bytes")
 
     async def read_line(self, limit: int = READ_UNTIL_LIMIT) -> bytes:
-        """The next line with its end, b"\\n"; the last one perhaps without, and then b"".  Otherwise as read_until."""
+        """Returns the next line with its end, b"\\n", which the last line may lack; b"" at the end of the stream.
+        Otherwise as read_until."""
         line = self.take_until(b"\n", limit)
         if line is None:
             try:
@@ -168,7 +170,8 @@ class Compound:
         return line
 
     async def lines(self, limit: int = READ_UNTIL_LIMIT) -> AsyncIterator[bytes]:
-        """`async for line in conn.lines()`: with their ends; the last one perhaps without.  Raises as read_line."""
+        """`async for line in conn.lines()`: each line with its end, which the last line may lack.  Raises as
+        read_line."""
         while True:
             line = self.take_until(b"\n", limit)
             if line is None:
@@ -178,8 +181,8 @@ class Compound:
             yield line
 
     async def peek(self, n: int) -> bytes:
-        """The next n bytes, which the next read gives again; fewer only at the end of the stream.  Raises as
-        read_exactly otherwise."""
+        """Returns the next n bytes, and leaves them for the next read; fewer only at the end of the stream.  Otherwise
+        raises as read_exactly."""
         if n < 0:
             raise ValueError(f"peek(n) takes a number of bytes, not {n}")
         await self._hold(n)
@@ -187,8 +190,8 @@ class Compound:
         return data[start : start + n]
 
     async def discard(self, n: int) -> int:
-        """Skips n bytes; how many there were, fewer only at the end of the stream.  Raises as read does; then, and on
-        Cancelled, `discarded` says how many have been skipped."""
+        """Skips n bytes, and returns how many it skipped: fewer only at the end of the stream.  Raises what read
+        raises; the exception's `discarded`, Cancelled's too, says how many have been skipped."""
         if n < 0:
             raise ValueError(f"discard(n) takes a number of bytes, not {n}")
         done = self.skip(n) if self.buffered else 0
@@ -225,7 +228,7 @@ class Compound:
 
 
 class Kept(Compound):
-    """What a stream keeps, for streams that are written in Python: they begin their `read` with `_pop`."""
+    """Keeps the bytes of a stream that is written in Python.  The stream's `read` begins with `_pop`."""
 
     _pushed: bytes = b""
     _pushedat: int = 0  # what is kept begins there
@@ -285,7 +288,7 @@ class Kept(Compound):
         return len(data)
 
     def _pop(self, n: int) -> bytes:
-        """Takes up to n of the bytes that are kept."""
+        """Takes and returns up to n of the kept bytes."""
         data, start = self._pushed, self._pushedat
         self.skip(n)
         return data[start : start + n]

@@ -68,7 +68,7 @@ class Sink(Protocol):
 
 
 class _Buffer(Kept):
-    """A source that is no stream of gort's, with what was read ahead."""
+    """Makes a stream of a source that is none of gort's: it keeps the bytes that were read ahead."""
 
     def __init__(self, source: Any) -> None:
         self._read: Any = getattr(source, "read", None)
@@ -103,7 +103,7 @@ class _Buffer(Kept):
 
 
 def _awaited(result: Any, name: str) -> Any:
-    """The result, if it can be awaited."""
+    """Returns the result of a source's method if it can be awaited.  Raises TypeError otherwise."""
     if not hasattr(result, "__await__"):
         raise TypeError(
             f"a Reader awaits its source's {name}, which gave {type(result).__name__}: "
@@ -153,8 +153,8 @@ def scan_bytes(data: bytes, start: int, at_end: bool) -> tuple[int, bytes | None
 
 
 def scan_runes(data: bytes, start: int, at_end: bool) -> tuple[int, bytes | None] | None:
-    """Splits into the characters of UTF-8, each as its bytes.  A byte that belongs to none is a b"\\xef\\xbf\\xbd"
-    (U+FFFD), as in Go."""
+    """Splits into the characters of UTF-8, each as its bytes.  A byte that belongs to no character gives
+    b"\\xef\\xbf\\xbd" (U+FFFD), as in Go."""
     if start >= len(data):
         return None
     first = data[start]
@@ -189,14 +189,14 @@ class Scanner(Shared):
     """`async for token in Scanner(conn)`: lines without their ends, or what `split` makes of a stream.
 
     split: bytes, which end each token (the last one need not have them); or one of scan_lines, scan_words, scan_runes,
-    scan_bytes; or a function of (data, start, at_end).  It looks at data[start:], which is never empty unless at_end says
-    that the stream has ended, and returns (end, token): the next token begins at data[end].  A token of None means that
-    what lies before `end` is passed over.  It returns None when it needs more data; at the end of the stream, that there
-    is no further token.  What it raises, the Scanner raises.
+    scan_bytes; or a function of (data, start, at_end).  It looks at data[start:], which is never empty unless at_end
+    says that the stream has ended, and returns (end, token): the next token begins at data[end].  With a token of None
+    the Scanner passes over what lies before `end`.  It returns None when it needs more data; at the end of the stream,
+    None says that there is no further token.  The Scanner raises what the function raises.
 
     limit: how many bytes a token and what ends it may have.  More raises LimitExceeded, and the bytes are still in the
-    stream.  What the Scanner has not given stays in the stream too, for whoever reads it next: a token that a
-    cancellation or a deadline kept back is the next one."""
+    stream.  What the Scanner has not given out stays in the stream too, for whoever reads it next.  So a token that a
+    cancellation or a deadline held up is the next one."""
 
     def __init__(self, source: Source | _Filled, split: Split | bytes = scan_lines, *, limit: int = SCAN_LIMIT) -> None:
         given: Any = split
@@ -217,9 +217,9 @@ class Scanner(Shared):
         return f"<gort.bufio.Scanner of {self.source!r}>"
 
     async def scan(self) -> bytes | None:
-        """The next token; None at the end of the stream.  Raises LimitExceeded, what reading the source raises, what the
-        split function raises, ValueError where that one goes backwards or beyond its data, and RuntimeError where it
-        gives a hundred tokens in a row without going on."""
+        """Returns the next token; None at the end of the stream.  Raises LimitExceeded, what reading the source raises,
+        and what the split function raises.  Raises ValueError if the split function goes backwards or beyond its data,
+        RuntimeError if it gives a hundred tokens in a row without going on."""
         if not self._until:
             return await self._scan_by_function()
         token = self._stream.take_until(self._until, self.limit)
@@ -332,8 +332,8 @@ class Writer(Shared):
         """Takes all of data: into the buffer, or on to the stream where there is no room for it.
 
         Raises TypeError for what is no bytes, Closed after close, RuntimeError while another goroutine writes, and what
-        the stream raises; `written` is then the number of bytes of data that went.  Of the others the Writer keeps
-        none."""
+        the stream raises; `written` is then the number of bytes of data that were sent.  The Writer keeps none of the
+        others."""
         if type(data) is not bytes:
             data = _flat(data)
         if self._busy or self._closed or self._failed is not None:
@@ -356,16 +356,16 @@ class Writer(Shared):
             raise
 
     async def flush(self) -> None:
-        """Sends what is buffered.  Raises as write does; `written` is then the number of bytes that went, and the others
-        are still buffered.  Whether the stream itself buffers is its own affair: a file of gort.os has a flush too."""
+        """Sends what is buffered.  Raises as write does; `written` is then the number of bytes that went, and the
+        others are still buffered.  It does not flush the stream itself: a file of gort.os has a flush of its own."""
         if self._busy or self._closed or self._failed is not None:
             self._refuse("flush")
         if self._buf:
             await self._send()
 
     async def close(self) -> None:
-        """Flushes; from then on write raises Closed.  The stream stays open.  Again does nothing.  When the flush fails,
-        the Writer is as it was, and close may be tried again."""
+        """Flushes; from then on write raises Closed.  The stream stays open.  A second call does nothing.  When the
+        flush fails, the Writer is as it was, and close may be tried again."""
         if not self._closed:
             await self.flush()
             self._closed = True
@@ -390,7 +390,7 @@ class Writer(Shared):
         raise OSError(f"{what}: an earlier write failed, and nobody knows how much of it went") from self._failed
 
     async def _send(self, data: bytes | memoryview = b"") -> None:
-        """Sends what is buffered, then data.  What of the buffer does not go stays there."""
+        """Sends what is buffered, then data.  What it cannot send of the buffer stays there."""
         first = bytes(self._buf)
         self._busy = True
         try:
@@ -435,7 +435,7 @@ async def _write(stream: Any, data: bytes | memoryview) -> None:
 
 
 def _flat(data: Any) -> memoryview:
-    """Another buffer than bytes, byte by byte."""
+    """A view of another buffer than bytes, with items of one byte."""
     if isinstance(data, str):
         raise TypeError("write takes bytes, not str: write data.encode()")
     try:

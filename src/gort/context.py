@@ -15,13 +15,14 @@ Invariants
 - `_lock` guards a context's own fields.  It is held for a few assignments, never across an await, a channel operation,
   a timer or another context's lock.  It is re-entrant because a finalizer, which the collector may run in between,
   may cancel a child of the very context that is locked.
-- Walks up and down the tree are loops: a chain of ten thousand contexts is no reason for a RecursionError.
+- The tree is walked in loops, without recursion, so a chain of ten thousand contexts raises no RecursionError.
 
 Where it differs from Go: `done()` of a context that is never cancelled is a channel that is never closed (Go has nil
 there), so a `select` needs no case distinction.  A deadline is a time of `time.monotonic()`, or a datetime.
 
-Rejected: contextvars instead of an argument (what a goroutine may outlive must be visible where it is passed on);
-weak references to children (a context that nobody holds may still have a timer or an after_func that must run).
+Rejected: contextvars instead of an argument (a goroutine may live longer than its caller, so the code must show which
+deadline it is given); weak references to children (a context that nobody holds may still have a timer or an after_func
+that must run).
 """
 
 from __future__ import annotations
@@ -190,7 +191,8 @@ class _Without(_Derived):
 
 
 class _Cancel(_Derived):
-    """Can be cancelled.  With a timer it is Go's timerCtx, with a function to run its afterFuncCtx."""
+    """A context that can be cancelled.  With a timer it is Go's timerCtx; with a function to run it is Go's
+    afterFuncCtx."""
 
     __slots__ = ("_cause", "_children", "_deadline", "_done", "_err", "_lock", "_run", "_timer")
 
@@ -270,7 +272,7 @@ class _Cancel(_Derived):
                     ancestor._children.pop(self, None)
 
     def _follow(self) -> None:
-        """Has it cancelled when its parent is.  Follows propagateCancel."""
+        """Arranges that it is cancelled when its parent is.  Follows propagateCancel."""
         done = self._parent.done()
         if done is _never:
             return
@@ -365,7 +367,7 @@ def _check_number(x: object, name: str) -> None:
 
 
 class CancelFunc:
-    """Cancels a context: `cancel()`.  Calling it again does nothing.  From any thread.
+    """Cancels a context: `cancel()`.  Calling it again does nothing.  Any thread may call it.
 
     `with cancel:` calls it at the end of the block, as Go's `defer cancel()` would."""
 
@@ -459,8 +461,9 @@ def with_cancel_cause(parent: Context) -> Cancellable[CancelCauseFunc]:
 def with_timeout(parent: Context, seconds: float, cause: BaseException | None = None) -> Cancellable[CancelFunc]:
     """(ctx, cancel): like with_cancel, and ctx is done `seconds` from now at the latest, with a DeadlineExceeded.
 
-    Zero or less is done at once; math.inf sets no deadline.  cause: what cause(ctx) gives when the time is over.
-    TypeError or ValueError for what is no duration, RuntimeError outside a running runtime, which has the timers."""
+    With zero or less ctx is done at once; math.inf sets no deadline.  cause: what cause(ctx) gives when the time is
+    over.  TypeError or ValueError for what is no duration, RuntimeError outside a running runtime, which has the
+    timers."""
     _check_parent(parent, "with_timeout")
     _check_number(seconds, "with_timeout")
     return _with_deadline(parent, time.monotonic() + float(seconds), cause, "with_timeout")

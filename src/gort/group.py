@@ -83,7 +83,8 @@ class Handle(Shared, Done, Generic[T]):
         return f"<gort.Handle {self._name} {state} at {id(self):#x}>"
 
     def result(self) -> t.T:
-        """What it returned.  Raises what it raised (Cancelled when it was cancelled), RuntimeError while it runs."""
+        """Returns what it returned.  Raises what it raised (Cancelled if it was cancelled), RuntimeError while it
+        runs."""
         if not self.done:
             raise RuntimeError("the goroutine has not ended yet: `await h`, or leave the group first")
         if self._exc is not None:
@@ -91,17 +92,17 @@ class Handle(Shared, Done, Generic[T]):
         return self._value  # type: ignore[no-any-return]
 
     def exception(self) -> BaseException | None:
-        """What it raised, or None.  RuntimeError while it runs."""
+        """The exception that it raised, or None.  Raises RuntimeError while it runs."""
         if not self.done:
             raise RuntimeError("the goroutine has not ended yet: `await h`, or leave the group first")
         return self._exc
 
     def cancel(self) -> bool:
-        """Raises Cancelled at its await, once.  False when it has ended.
+        """Cancels it: raises Cancelled at its await, once.  Returns False if it has ended.
 
         A cancelled goroutine is no failure of the group.  One that waits for the group's limit never starts.  A second
-        call before the Cancelled has been raised changes nothing; one after that raises another, in what the goroutine
-        does to clean up.  From any thread, a finalizer or a signal handler."""
+        call before the Cancelled has been raised changes nothing; a call after that raises another, in what the
+        goroutine does to clean up.  Any thread, finalizer or signal handler may call it."""
         if self.done:
             return False
         self._group._actions.run(self._group._cancel_one, self)
@@ -138,9 +139,9 @@ class Handle(Shared, Done, Generic[T]):
 class Group(Shared):
     """`async with gort.Group(limit=None) as g: h = g.go(fn, *args)` waits at its end for all goroutines of the group.
 
-    limit: at most so many run at a time; further ones start as others end, in order.  name: dumps show it with each
-    member.  When one fails, the others and the body are cancelled, and an ExceptionGroup of all failures is raised when
-    everything has ended."""
+    limit: at most this many members run at a time; the others start in order, as members end.  name: dumps show it with
+    each member.  When one fails, the others and the body are cancelled, and an ExceptionGroup of all failures is raised
+    when everything has ended."""
 
     def __init__(self, limit: int | None = None, name: str | None = None) -> None:
         if limit is not None:
@@ -212,8 +213,8 @@ class Group(Shared):
         """Cancels the group: every member, those that have not started, and the body, at its next await.
 
         The group then ends without an error of its own; `async with` swallows the Cancelled of the body.  A member that
-        raises something else is a failure as ever.  A second call changes nothing.  From any thread, a finalizer or a
-        signal handler."""
+        raises something else is a failure as ever.  A second call changes nothing.  Any thread, finalizer or signal
+        handler may call it."""
         self._actions.run(self._cancel, "the group was cancelled", False)
 
     # ---- actions ----
@@ -257,8 +258,8 @@ class Group(Shared):
             handoff.cancel(h._g, h._goid, Cancelled())
 
     def _cancel(self, why: str, again: bool) -> None:
-        """Cancels every member, and the body if it has not ended.  Only the first call does, or one with `again`: a
-        second Cancelled would stop what the members do to clean up."""
+        """Cancels every member, and the body if it has not ended.  Only the first call does that, or a call with
+        `again`: a second Cancelled would stop what the members do to clean up."""
         if self._state == "ended" or (self._cancelled and not again):
             return
         for h in self._live:

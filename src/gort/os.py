@@ -79,12 +79,12 @@ class File(Generic[AnyStr]):
             return await blocking(getattr(self._file, name), *args)
 
     async def read(self, n: int = -1) -> AnyStr:
-        """Up to n bytes (characters in text mode); all that is left for -1; empty at the end."""
+        """Reads up to n bytes (characters in text mode), with -1 all that is left; empty at the end."""
         data: AnyStr = await self._call("read", n)
         return data
 
     async def readinto(self: File[bytes], buffer: Buffer) -> int:
-        """Into a writable buffer; how many bytes came, 0 at the end.  Binary mode only."""
+        """Reads into a writable buffer; returns the number of bytes, 0 at the end.  Binary mode only."""
         return int(await self._call("readinto", buffer))
 
     async def readline(self) -> AnyStr:
@@ -100,18 +100,18 @@ class File(Generic[AnyStr]):
         async def write(self: File[bytes], data: Buffer) -> int: ...
 
     async def write(self, data: Any) -> int:
-        """All of data; how much that was."""
+        """Writes all of data; returns how much that was."""
         return int(await self._call("write", data))
 
     async def pread(self, n: int, offset: int) -> bytes:
-        """Up to n bytes at an offset, without moving the position."""
+        """Reads up to n bytes at an offset, without moving the position."""
         async with self._mu:
             if self._file.closed:
                 raise Closed(f"read {self.name}: file already closed")
             return bytes(await blocking(_os.pread, self._file.fileno(), n, offset))
 
     async def seek(self, offset: int, whence: int = 0) -> int:
-        """Moves the position; gives the new one."""
+        """Moves the position; returns the new one."""
         return int(await self._call("seek", offset, whence))
 
     async def truncate(self, size: int | None = None) -> int:
@@ -130,7 +130,7 @@ class File(Generic[AnyStr]):
             await blocking(_sync, self._file)
 
     async def close(self) -> None:
-        """Writes what is buffered and closes.  Again does nothing."""
+        """Writes what is buffered and closes.  A second call does nothing."""
         async with self._mu:
             if not self._file.closed:
                 await blocking(self._file.close)
@@ -192,7 +192,7 @@ async def write_file(path: _Path, data: Buffer, mode: int = 0o666) -> None:
 
 
 async def copy(source: _Path, target: _Path) -> int:
-    """Copies a file's contents and permissions; how many bytes.
+    """Copies a file's contents and permissions; returns the number of bytes.
 
     The copy is made in a new file beside the target and then takes the target's place in one step.  So the target is the
     whole copy, or what it was before: an error or a cancellation leaves nothing behind.  A target that was another name
@@ -279,15 +279,15 @@ class _CopyTarget:
             self.temporary = None
 
     def close(self) -> None:
-        """Closes it.  A copy that is not complete goes."""
+        """Closes it, and deletes a copy that is not complete."""
         if self.temporary is not None:
             _os.unlink(self.temporary)
         _os.close(self.fd)
 
 
 def _copy_chunk(source: int, target: _CopyTarget, done: int) -> int:
-    """One chunk, `done` bytes after the first; 0 at the end.  The system copies where it can.  Files that are made as
-    they are read (/proc) look empty to copy_file_range; so only a read says that a file is empty."""
+    """Copies one chunk, at the offset `done`; returns 0 at the end.  The system copies where it can.  Files that are
+    made as they are read (/proc) look empty to copy_file_range, so only a read can say that a file is empty."""
     if not target.linear and hasattr(_os, "copy_file_range"):
         try:
             n = _os.copy_file_range(source, target.fd, COPY_CHUNK)
@@ -309,9 +309,9 @@ async def walk(
     """`async for entry in walk(top)`: every entry beneath top, a directory before what is in it.
 
     The walk goes on where a directory beneath top cannot be read, or has vanished: on_error is called with the OSError,
-    whose filename is the directory's, and may raise to end the walk.  Without on_error such directories are passed over,
-    as os.walk does.  With follow_links a link to a directory that it lies in is given but not entered; on_error gets
-    ELOOP.  Raises OSError where top itself cannot be read."""
+    whose filename is the directory's, and may raise to end the walk.  Without on_error such directories are passed
+    over, as os.walk does.  With follow_links the walk gives, but does not enter, a link to a directory that contains
+    it; on_error gets ELOOP.  Raises OSError if top itself cannot be read."""
     stack: list[tuple[str, _Chain]] = [(_os.fspath(top), None)]
     first = True
     while stack:
@@ -345,7 +345,7 @@ async def walk(
 
 
 def _enter(path: str, above: Any) -> Any:
-    """The chain of a directory; ELOOP if it is one of those above."""
+    """Returns the chain of a directory and those above it.  Raises ELOOP if it is one of those above."""
     st = _os.stat(path)
     link = above
     while link is not None:

@@ -71,9 +71,9 @@ def gomaxprocs(n: int = 0) -> int:
 
 
 def set_max_threads(n: int) -> int:
-    """Lets this runtime have at most n threads, sysmon's among them, and returns the limit before: 10000 at first.  More,
-    now or later, end the process: "program exceeds n-thread limit", every goroutine's stack, status 2.  A net below
-    programs that would otherwise take the system down; Semaphore and Group(limit=…) are for the rest.
+    """Lets this runtime have at most n threads, sysmon's among them, and returns the limit before: 10000 at first.  If
+    it has more, now or later, the process ends with "program exceeds n-thread limit", every goroutine's stack and
+    status 2.  This protects the system from a program out of control; to limit work, use Semaphore or Group(limit=…).
 
     A thread is needed for each goroutine that blocks its thread, and for each lock_os_thread.  TypeError for an n that
     is no int, ValueError below 1, RuntimeError outside a goroutine.  Follows SetMaxThreads (runtime/debug)."""
@@ -103,12 +103,12 @@ def num_goroutine() -> int:
 
 def lock_os_thread() -> None:
     """Ties the calling goroutine to the thread it runs on: it runs on no other, and nothing else runs there, until
-    unlock_os_thread has been called as often.  For what belongs to a thread and is used across an await: sqlite3's
-    connections, a GUI, a threading.RLock or threading.local that cannot be avoided.
+    unlock_os_thread has been called as often.  Use it for what belongs to a thread and is used across an await:
+    sqlite3's connections, a GUI, a threading.RLock or threading.local that cannot be avoided.
 
     Without it a goroutine may continue on another thread after each await, and others run on the one it has left.
-    GODEBUG=migration=1 reports where that went wrong or could.  While its goroutine waits, a locked thread sleeps: a
-    thread for each, and two switches of threads for each wait.
+    GODEBUG=migration=1 reports where that went wrong or could.  The price is a thread for each such goroutine, which
+    sleeps while the goroutine waits, and two switches of threads for each wait.
 
     A goroutine that ends without unlocking ends its thread, so that nobody meets the state in which it has left it (the
     main thread runs no other goroutine then).
@@ -167,8 +167,8 @@ def _running_stack(m: Any) -> str:
 def boot() -> dict[str, t.Any]:
     """The boot record: {"steps": [{"name", "parent", "status", "ns", "detail"}…], "state": {…}}.
 
-    Inside a goroutine, of this runtime, with the state as it is now; elsewhere a runtime is booted, looked at and
-    ended."""
+    Inside a goroutine it is this runtime's record, with the state as it is now.  Elsewhere boot() boots a runtime,
+    takes its record and ends it."""
     m = runtime2.current_m()
     if m is None:
 
@@ -181,8 +181,9 @@ def boot() -> dict[str, t.Any]:
 
 
 def on_blocked(callback: Callable[[int, float, str], object] | None, threshold: float = 0.0) -> None:
-    """Calls callback(goroutine, seconds, stack) for each call that blocked a thread for at least `threshold` seconds
-    without gort.blocking, once it is over; None takes it back.  It runs on sysmon's thread and must not block.
+    """Sets a callback: callback(goroutine, seconds, stack) is called for each call that blocked a thread for at least
+    `threshold` seconds without gort.blocking, once that call is over.  None removes it.  The callback runs on sysmon's
+    thread and must not block.
 
     RuntimeError outside a goroutine.  GODEBUG=blocked=1 prints the same to stderr."""
     m = _goroutine("on_blocked")

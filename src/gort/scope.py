@@ -94,8 +94,8 @@ class CancelScope(Shared):
         return self.cancel_called and self._request is not None and self._request[1]
 
     def cancel(self) -> None:
-        """Cancels the block.  Calls after the first do nothing.  Before the block is entered: its first await raises.
-        From any thread, a finalizer or a signal handler."""
+        """Cancels the block.  Calls after the first do nothing.  If it is called before the block is entered, the
+        block's first await raises.  Any thread, finalizer or signal handler may call it."""
         self._cancel(False)
 
     def _cancel(self, expired: bool) -> None:
@@ -200,10 +200,10 @@ def timeout(seconds: float | None) -> CancelScope:
 
     The time begins with this call.
 
-    The block is cancelled first: Cancelled is raised at its await, and becomes the TimeoutError at the end of the block.
-    With None there is no limit until `deadline` is set.  Zero or less: the first await in the block that has to look
-    raises.  An outer block whose time is over ends the blocks in it.  Raises TypeError if seconds is not a number,
-    ValueError if it is NaN, and at the block's begin RuntimeError outside a goroutine."""
+    The block is cancelled first: Cancelled is raised at its await, and becomes the TimeoutError at the end of the
+    block.  With None there is no limit until `deadline` is set.  With zero or less the first operation that the block
+    awaits raises.  An outer block whose time is over ends the blocks in it.  Raises TypeError if seconds is not a
+    number, ValueError if it is NaN, and at the block's begin RuntimeError outside a goroutine."""
     return CancelScope(_deadline(seconds), True, f"timeout({seconds!r})")
 
 

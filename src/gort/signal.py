@@ -100,13 +100,14 @@ _users: set[Any] = set()  # the programs that have called notify: the thread sta
 
 
 def notify(ch: Chan[Any], *signals: int) -> None:
-    """Has these signals, all where none is named, sent to ch as signal.Signals (a plain int where it has no name).
+    """Sends these signals to ch, as signal.Signals (as a plain int if the signal has no name).  Without a signal it
+    sends all that can be caught.
 
     The channel needs room for as many as may come while nobody receives: one that is full loses them, and so does one
     without a buffer while nobody waits.  Calling it again adds signals.  A program that waits for a signal is no
-    deadlock.  From any goroutine, as long as the program runs in Python's main thread; else, and when that thread sits
-    in a call that no signal interrupts, RuntimeError.  TypeError for what is no channel or no signal, ValueError for
-    SIGKILL, SIGSTOP and the signals of faults such as SIGSEGV.  Follows Notify (os/signal/signal.go)."""
+    deadlock.  Any goroutine may call it, as long as the program runs in Python's main thread.  Raises RuntimeError
+    otherwise, and if that thread is in a call that no signal interrupts; TypeError for what is no channel or no signal;
+    ValueError for SIGKILL, SIGSTOP and the signals of faults such as SIGSEGV.  Follows Notify (os/signal/signal.go)."""
     _check_chan(ch, "notify")
     numbers = _numbers(signals, "notify")
     _notify(ch, ch.try_send, numbers, sys._getframe(1))
@@ -137,8 +138,8 @@ def _notify(key: object, send: Callable[[Any], object], numbers: set[int], frame
 
 
 def stop(ch: Chan[Any]) -> None:
-    """No signal is sent to ch any more, and what was caught before has been sent when this returns.  A signal that no
-    other channel is told of does what it did before.  Does nothing where ch is told of none.  Follows Stop."""
+    """Sends no more signals to ch.  When it returns, all that were caught before have been sent.  A signal that no
+    other channel is told of does what it did before.  Does nothing if ch is told of none.  Follows Stop."""
     _check_chan(ch, "stop")
     _stop(ch)
 
@@ -161,10 +162,10 @@ def _stop(key: object) -> None:
 
 
 def ignore(*signals: int) -> None:
-    """Has the system drop these signals, all where none is named.  No channel is told of them any more.  Processes that
-    are started from here ignore them too.
+    """Makes the system drop these signals; without a signal, all that can be caught.  No channel is told of them any
+    more.  Processes that are started from here ignore them too.
 
-    RuntimeError as notify; ValueError for SIGKILL and SIGSTOP.  Follows Ignore."""
+    Raises RuntimeError as notify does; ValueError for SIGKILL and SIGSTOP.  Follows Ignore."""
     what = "gort.signal.ignore"
     numbers = _numbers(signals, "ignore")
     m = _runtime2.current_m()
@@ -183,7 +184,7 @@ def ignored(sig: int) -> bool:
 
 
 def reset(*signals: int) -> None:
-    """Undoes notify and ignore for these signals, for all where none is named: they do what they did before.  Follows
+    """Undoes notify and ignore for these signals; without a signal, for all.  They do what they did before.  Follows
     Reset."""
     what = "gort.signal.reset"
     numbers = _numbers(signals, "reset", anything=True)
@@ -212,9 +213,9 @@ def notify_context(parent: _context.Context, *signals: int) -> _context.Cancella
     """(ctx, stop): a context below parent that is cancelled by the first of these signals, or by stop().
 
     `with notify_context(context.background(), SIGINT, SIGTERM) as ctx:` calls stop at the end of the block.  Until then
-    the signals do nothing else: call stop as soon as a second Ctrl-C shall interrupt again.  context.cause(ctx) is a
-    SignalReceived, a Canceled that says which signal it was.  Raises what notify raises; TypeError for a parent that is
-    no context.  Follows NotifyContext."""
+    the signals do nothing else.  If a second Ctrl-C is to interrupt again, call stop as soon as the first has come.
+    context.cause(ctx) is a SignalReceived, a Canceled that says which signal it was.  Raises what notify raises;
+    TypeError for a parent that is no context.  Follows NotifyContext."""
     _check_context(parent)
     numbers = _numbers(signals, "notify_context")
     ctx, cancel = _context.with_cancel_cause(parent)
@@ -233,7 +234,7 @@ def _value(number: int) -> Any:
 
 
 def _process(number: int) -> None:
-    """Sends a signal to all who want it; on the thread of the queue.  Follows process."""
+    """Sends a signal to all targets that want it.  Runs on the thread of the queue.  Follows process."""
     sig = _value(number)
     with _mu:
         for target in (*_targets.values(), *_stopping):
@@ -265,7 +266,7 @@ def _closed(target: _Target, sig: Any) -> None:
 
 
 def _wanted() -> set[int]:
-    """What any target is told of."""
+    """The signals that any target is told of."""
     with _mu:
         return {n for t in _targets.values() for n in t.signals}
 

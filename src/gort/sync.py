@@ -1,7 +1,7 @@
 """Synchronisation: Mutex, RWMutex, WaitGroup, Once, Cond, Semaphore, Pool.  Follows Go's package sync (and
 golang.org/x/sync/semaphore).
 
-The waiting itself is in _runtime/wait (sema.py, rwmutex.py); here are the types that can be said with what it gives.
+The waiting itself is in _runtime/wait (sema.py, rwmutex.py); here are the types that are built on it.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ class Once(Shared):
         self._done = False
 
     async def do(self, fn: Callable[t.P, object], /, *args: t.P.args, **kwargs: t.P.kwargs) -> None:
-        """Calls fn(*args, **kwargs), plain or async, if no do() has before.  When it raises, the exception is the
-        caller's, and it counts as having run, as in Go.
+        """Calls fn(*args, **kwargs), plain or async, if no do() has before.  If fn raises, the caller gets the
+        exception, and fn counts as having run, as in Go.
 
         When the caller is cancelled or interrupted half-way, fn does not count as having run: the next caller, which may
         wait already, calls its own function.  (In Go nobody can cancel a goroutine.)"""
@@ -130,7 +130,8 @@ class Cond(Shared):
         await self._lock_again(operation)
 
     async def _lock_again(self, operation: WaitOp) -> None:
-        """The caller goes on to unlock the mutex whatever happens: a cancellation waits until it has been taken."""
+        """Takes the mutex again.  The caller unlocks it whatever happens, so a cancellation waits until it has been
+        taken."""
         cancelled: BaseException | None = None
         while True:
             try:
@@ -148,11 +149,11 @@ class Cond(Shared):
                 del cancelled  # it holds this frame
 
     def signal(self) -> None:
-        """Wakes the goroutine that has waited longest, if any.  From any thread."""
+        """Wakes the goroutine that has waited longest, if any.  Any thread may call it."""
         self._waiting.notify(False)
 
     def broadcast(self) -> None:
-        """Wakes all that wait now.  From any thread."""
+        """Wakes all goroutines that wait now.  Any thread may call it."""
         self._waiting.notify(True)
 
     async def __aenter__(self) -> t.Self:
@@ -170,12 +171,13 @@ _last_cycle = 0.0  # time.monotonic()
 
 
 def _on_collection(phase: str, info: dict[str, int]) -> None:
-    """One of gc.callbacks: as a collection begins, each pool lets go what it has kept since the last but one.  Follows
-    poolCleanup (Go's sync/pool.go).
+    """One of gc.callbacks: as a collection begins, each pool lets go what it has kept since the collection before the
+    last one.  Follows poolCleanup (Go's sync/pool.go).
 
-    A collection of Python's is a cycle if it looks at all objects.  Those are rare, or never come, where most objects
-    live long, so a young collection is one too when the last cycle is two minutes ago.  Called on whatever thread
-    allocates; takes no lock.  The objects that are let go may run finalizers here, like those of any collection."""
+    In Go each collection counts.  In Python a collection counts if it looks at all objects.  Such collections are rare,
+    or never come, where most objects live long; so a young collection counts too, once the last one that counted is two
+    minutes ago.  Runs on whatever thread allocates, and takes no lock.  The objects that are let go may run finalizers
+    here, like those of any collection."""
     global _last_cycle
     if phase != "start":
         return
@@ -192,8 +194,8 @@ class Pool(Shared, Generic[T]):
     """Objects to use again: `x = pool.get()` … `pool.put(x)`.  Thread-safe; get() makes a new one when none is free.
     Follows Go's sync.Pool (sync/pool.go).
 
-    The pool keeps an object for memory's sake, not for its own: what is not used again is let go after two of Python's
-    full collections, or some minutes later where there are none.  `gc.collect()` twice empties every pool."""
+    The pool saves allocations and does not keep objects for ever: it lets go an object that has not been used for two
+    of Python's full collections, or for some minutes where there are none.  `gc.collect()` twice empties every pool."""
 
     if TYPE_CHECKING:
 

@@ -290,8 +290,8 @@ def mrandseed(seed, id):
     """An M's first random number: mixes the runtime's seed and the M's id as splitmix64 does.  Never 0, because
     xorshift would stay at 0.
 
-    In C all of it is C arithmetic: Python runs signal handlers in the multiplication of large ints, and one that raises
-    would raise here, in the scheduler."""
+    In the compiled core all of it is C arithmetic: Python runs signal handlers while it multiplies large ints, and a
+    handler that raises would raise here, in the scheduler."""
     x: cython.ulonglong = (seed + id * MIX0) & MASK64
     x = ((x ^ (x >> 30)) * MIX1) & MASK64
     x = ((x ^ (x >> 27)) * MIX2) & MASK64
@@ -538,8 +538,8 @@ def thread_g(s):
 
 
 def stand_in(g, w):
-    """Lets the thread_g w get the cancellations of the goroutine g, whose thread is about to wait; None: no longer.
-    Returns the thread_g that did before, for a wait in a signal handler that has interrupted another wait."""
+    """Lets the thread_g w get the cancellations of the goroutine g, whose thread is about to wait; w = None ends that.
+    Returns the thread_g that got them before, for a wait in a signal handler that has interrupted another wait."""
     before: G
     g.lock()
     before = g.standin

@@ -2,13 +2,14 @@
 """recv_many and send_many: many values with one operation.  Go has neither.
 
 A send_many is one sender in the channel's queue.  It keeps its place there until its last value has been taken, so its
-values are received one after the other, with nobody's between.  A recv_many waits in the queue as a receive of one value.
-Once it has that, it takes what else is there without a wait, from the buffer and from the senders, in the order in which
-single receives would have: at once, or when its goroutine runs again.  Nobody waits for these values, because a channel
-that has values has no waiting receiver.
+values are received one after the other, with no other sender's between them.  A recv_many waits in the queue as a
+receive of one value.  Once it has that value, it takes all others that it can get without a wait, from the buffer and
+from the senders, in the order of single receives.  It does so at once, or when its goroutine runs again.  Nobody waits
+for these values, because a channel that has values has no waiting receiver.
 
-So both do what as many single operations do, for one allocation, one look at the queues and one switch of goroutines.
-What does not live here: how a single receive takes a value of a waiting send_many (chan.py: dequeue_send and give).
+So each does the work of many single operations with one allocation, one look at the queues and one switch of
+goroutines.  What does not live here: how a single receive takes a value of a waiting send_many (chan.py: dequeue_send
+and give).
 """
 
 from __future__ import annotations

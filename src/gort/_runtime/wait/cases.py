@@ -6,17 +6,18 @@ tries its arms in a random order, so that each one that can run is chosen with t
 waits in the core's select: for the arms that are channels themselves, and for a channel `wake`, on which the others tell
 that a new try may succeed.
 
-- A channel: a sleep is a timer's channel, `h` of a Group the channel that its end closes.
+- Channels: a sleep is a receive from a timer's channel, the handle of a Group's member one from the channel that the
+  member's end closes.
 - Read, accept: a helper waits until the descriptor is readable, which takes nothing from it.
 - A lock, a semaphore, a wait group: a helper waits in the queue with all others, so that a select overtakes nobody and is
   not overtaken.  If the lock is granted to it and another case runs, the lock is passed on at once.
-- Others (a process): a helper waits for what the arm says.
+- Others (a process): a helper waits as the arm says.
 
 A helper is a goroutine of the runtime's own.  When a case has run, the helpers are cancelled: each is out of its queue
 before the select returns.
 
-What cannot keep the promise is refused: a write may be half done, a coroutine and a blocking call have effects on their
-way, Cond.wait unlocks its mutex.
+A case that cannot keep the promise is refused: a write may be half done, a coroutine and a blocking call have effects
+before they end, Cond.wait unlocks its mutex.
 
 What does not live here: the core's select (select.py); what is tried (chan.py, sema.py, poll/fd.py).
 """
@@ -93,8 +94,8 @@ class Arm:
         return value, ok
 
     def attempt(self, g: Any) -> Outcome | None:
-        """Runs the case if that needs no wait; else None, and nothing has happened.  g stands for the goroutine in wait
-        queues."""
+        """Runs the case if that needs no wait.  Otherwise returns None and has no effect.  g stands for the goroutine in
+        wait queues."""
         raise NotImplementedError
 
     def op(self) -> Any:
@@ -163,7 +164,7 @@ class HelpedArm(Arm):
 
 
 class _Helped(newproc.Done):
-    """The Done of a helper.  What it raises an attempt raises too, in the select."""
+    """The Done of a helper.  If the helper raises, the next attempt raises the same, in the select."""
 
     def finished(self, goid: int, value: Any, exc: BaseException | None) -> None:
         """Nothing to do: the helper has sent on `wake`."""

@@ -1,7 +1,7 @@
 """What outside the runtime may still make a goroutine runnable, so that there is no deadlock yet.  Follows checkdead in
 Go's runtime/proc.go where that asks for cgo and for the threads that handle signals.
 
-The rule: a deadlock is reported when every goroutine waits and nothing is left that could wake one.  What could is
+The rule: a deadlock is reported when every goroutine waits and nothing is left that could wake one.  These could:
 
 - another thread of the process, whoever started it: threading, _thread, or a library written in C.  Nobody can tell
   whether it will call try_send or gort.wait, so each counts while it lives.  Go reports no deadlock once a program uses
@@ -10,8 +10,8 @@ The rule: a deadlock is reported when every goroutine waits and nothing is left 
   also keeps the check silent.  The handlers of Python itself and of gort do not count: they wake no goroutine, or only
   to end the program.
 
-A wrong answer here would end a program that works, while silence only leaves a stuck one as it is.  So in doubt there is
-no deadlock.  The other way round, goroutines that wait for each other while such a thread lives are not found.
+A wrong answer here would end a program that works, while silence only leaves a stuck one as it is.  So in doubt there
+is no deadlock.  The price: goroutines that wait for each other are not found while such a thread lives.
 
 Rejected: to count only threads that Python knows (a library's thread is unknown to Python until it calls in, and that
 call is what the goroutines wait for); to leave out threads that block all signals, as faulthandler's does (so do the
@@ -49,7 +49,7 @@ def _is_alive(thread: threading.Thread) -> bool:
 
 class External:
     """Returns True when called while something outside the runtime s may make a goroutine runnable.  A thread of the
-    runtime calls it; one that is leaving is no M any more, but does not count either."""
+    runtime calls it; a thread of the runtime that is leaving is no M any more, but does not count as outside either."""
 
     def __init__(self, s: Any) -> None:
         self.s = s

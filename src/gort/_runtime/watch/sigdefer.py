@@ -1,13 +1,13 @@
 """The uncompiled core: the program's signal handlers wait until the main thread is out of the runtime.
 
-CPython runs a handler in the main thread between any two bytecodes.  The compiled core's critical sections have none.
-Those of the uncompiled core are Python, so a handler could run while its own thread holds a lock of the runtime.  If it
-then called ch.try_send, it would wait for that lock for ever; if it raised, the lock would never be released.
+CPython runs a handler in the main thread between any two bytecodes.  The compiled core's critical sections have no
+bytecodes.  Those of the uncompiled core have, so a handler could run while its own thread holds a lock of the runtime.
+If it then called ch.try_send, it would wait for that lock for ever; if it raised, the lock would never be released.
 
-So while a program runs in the main thread, each handler that the program sets goes into the interpreter's table behind a
-Deferred.  That runs it at once if the main thread is in the user's code, or waits in the runtime with no lock held.
-Otherwise it notes the signal, and sysmon sends SIGURG, whose handler (signals.Interrupts.kicked) tries again, until the
-main thread is in such a place.
+So while a program runs in the main thread, each handler that the program sets goes into the interpreter's table behind
+a Deferred.  The Deferred runs the handler at once if the main thread is in the user's code, or waits in the runtime
+with no lock held.  Otherwise it notes the signal, and sysmon sends SIGURG, whose handler (signals.Interrupts.kicked)
+tries again, until the main thread is in such a place.
 
 Invariants
 - Nobody sees a Deferred: signal.signal and signal.getsignal, which are replaced meanwhile, give the program's own.
@@ -69,10 +69,10 @@ _RUNTIME = traceback.HIDDEN + "_runtime"
 def may_run(frame: FrameType | None) -> bool:
     """True when the main thread, interrupted in this frame, holds no lock of gort's.
 
-    The frame is the user's, or one in which the runtime waits.  And it is not a finalizer's, or a module's that is being
-    imported, which stand above a section: the innermost frame of the runtime is one that calls the user's.  While such a
-    one is itself the innermost frame, the goroutine does not run yet, or no longer: what the handler raises would be
-    raised in the scheduler."""
+    Two conditions.  The frame is the user's, or one in which the runtime waits with no lock held.  And the innermost
+    frame of the runtime below it is one that calls the user's code with no lock held; otherwise the user's frame may be
+    that of a finalizer or an import in the middle of a critical section.  A handler never runs directly in a frame that
+    calls goroutines: there what it raises would be raised in the scheduler."""
     if frame is not None and frame.f_code in _callers:
         return False
     if frame is not None and traceback.hidden(frame.f_code) and not _holds_none(frame.f_code):
@@ -83,12 +83,12 @@ def may_run(frame: FrameType | None) -> bool:
 
 
 def deliver(handler: Any, number: int, frame: FrameType | None) -> None:
-    """Runs a handler, which another one may interrupt: we are here only when handlers may run."""
+    """Runs a handler.  Another one may interrupt it, because this is called only where handlers may run."""
     handler(number, frame)
 
 
 class Deferred:
-    """What the interpreter's table has in place of a handler of the program's."""
+    """Stands in the interpreter's table in place of a handler of the program's."""
 
     __slots__ = ("handler",)
 
