@@ -254,6 +254,13 @@ def test_a_package_that_is_loaded_when_it_is_used_is_entered_by_its_door() -> No
                     assert module.startswith(package), f"{module} imports {other}"
 
 
+def test_the_map_names_every_file_of_the_runtime() -> None:
+    text = (ROOT / "HACKING.md").read_text()
+    files = [f for f in (*SOURCE.glob("*.py"), *SOURCE.glob("_runtime/*/*.py")) if not f.name.startswith("__")]
+    # It names the headers of room c, and says that a .py stands beside each.
+    assert [f.name for f in files if f.name not in text and f.parent.name != "c" and f.name != "version.py"] == []
+
+
 def demangled(symbol: str) -> tuple[str, list[str]]:
     """The kind of a C symbol of Cython's, and the names in it: package, module, then class and function or field.
 
