@@ -165,13 +165,13 @@ def program(op, at):
 
 async def warm(op): await op(lambda: None)
 
-op, width = globals()[sys.argv[1]], int(sys.argv[4])
+op, width, procs = globals()[sys.argv[1]], int(sys.argv[4]), int(sys.argv[5])
 gort.run(warm, op)
 for at in range(int(sys.argv[2]), int(sys.argv[3])):
     print(at, flush=True)
     faulthandler.dump_traceback_later(60, exit=True)
     try:
-        gort.run(program(op, at), procs=1)
+        gort.run(program(op, at), procs=procs)
     except BaseException as e:
         _testcapi.remove_mem_hooks()
         assert out_of_memory(e), e
@@ -185,14 +185,16 @@ AT_MOST = 30  # the allocations of an operation: later ones are the test's own
 
 @pytest.mark.skipif(importlib.util.find_spec("_testcapi") is None, reason="this Python has no test package")
 @pytest.mark.skipif(not gort.runtime.compiled, reason="the uncompiled core allocates at every step, with locks held")
+@pytest.mark.parametrize("procs", [1, 4])
 @pytest.mark.parametrize("width", [1, 1000])
 @pytest.mark.parametrize("op", ["spawn", "plain", "send", "recv", "buffered", "select", "sleep", "cancel", "mutex"])
-def test_an_allocation_fails(op: str, width: int) -> None:
+def test_an_allocation_fails(op: str, width: int, procs: int) -> None:
     """Each allocation in turn, alone or with those that follow: MemoryError is raised or reported, and the next program
-    runs.  Where the scheduler itself has no memory, the process may end with a report, as Go's does."""
+    runs.  Where the scheduler itself has no memory, the process may end with a report, as Go's does.  With several Ps it
+    is often a thread that has just been started, or the start of one."""
     at = 0
     while at < AT_MOST:
-        command = [sys.executable, "-c", NO_MEMORY, op, str(at), str(AT_MOST), str(width)]
+        command = [sys.executable, "-c", NO_MEMORY, op, str(at), str(AT_MOST), str(width), str(procs)]
         done = subprocess.run(
             command, env=environment(), capture_output=True, text=True, timeout=PATIENCE_S, check=False
         )

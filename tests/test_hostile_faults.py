@@ -461,6 +461,70 @@ print(gort.run(main))
     assert done.stdout == "went on\n"
 
 
+@pytest.mark.parametrize("where", ["Thread._bootstrap_inner", "get_native_id"])
+def test_the_thread_of_an_m_finds_no_memory_to_begin(where: str) -> None:
+    """In threading's steps, or in mstart's: its P goes to another thread, and sysmon tries again.  The P was lost, and
+    the program hung."""
+    done = python(f"""
+import threading
+import gort
+failed = []
+real = threading.{where}
+main_ident = threading.get_ident()
+def fails(*args):
+    if threading.get_ident() != main_ident and len(failed) < 3:
+        failed.append(1)
+        raise MemoryError
+    return real(*args)
+threading.{where} = fails
+async def main():
+    event = threading.Event()
+    async def sets(): event.set()
+    gort.go(sets)
+    event.wait()  # blocks this thread: another one must take the P
+    return "went on"
+print(gort.run(main, procs=2), len(failed), threading.enumerate() == [threading.main_thread()])
+""")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "went on 3 True\n"
+    assert done.stderr.count("gort: cannot start another thread (MemoryError); going on with") == 1
+
+
+def test_sysmon_finds_no_memory_to_begin() -> None:
+    """It tries again.  Its thread used to end, and a call that blocks would have stopped the program."""
+    done = python("""
+import threading
+import gort
+from gort._runtime.watch import sysmon
+real, failed = sysmon.gil_enabled, []
+def fails():
+    if len(failed) < 3:
+        failed.append(1)
+        raise MemoryError
+    return real()
+sysmon.gil_enabled = fails
+async def main():
+    event = threading.Event()
+    async def sets(): event.set()
+    gort.go(sets)
+    event.wait()
+    return "went on"
+print(gort.run(main, procs=1), len(failed))
+""")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "went on 3\n"
+
+
+def test_a_throw_finds_no_memory_for_the_stacks() -> None:
+    """It tells the message all the same, and the process ends: the exception used to escape from throw."""
+    done = python("""
+from gort._runtime.core import lockrank
+def stack(): raise MemoryError
+lockrank.throw("the message", stack)
+""")
+    assert (done.returncode, done.stderr) == (2, "fatal error: the message\n")
+
+
 @pytest.mark.parametrize("exc", ["SystemExit(3)", "ValueError('the hook')"])
 def test_a_warning_that_raises(exc: str) -> None:
     """That of an operation which nobody awaits: it is reported.  A SystemExit used to end the process on the spot."""

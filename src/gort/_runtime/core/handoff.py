@@ -170,9 +170,9 @@ def pidleget(s):
 
 def sysmon_may_sleep(s):
     """Called by sysmon before a deep sleep: asks whoever takes an idle P to wake it.  False, and no request, when a P
-    is busy already."""
+    is busy already, or work is stranded, for which sysmon tries to start a thread."""
     s.lock()
-    s.sysmonwait = s.npidle == s.gomaxprocs
+    s.sysmonwait = s.npidle == s.gomaxprocs and not (s.nmstartfailed != 0 and stranded(s))
     idle: cython.bint = s.sysmonwait
     s.unlock()
     return idle
@@ -307,8 +307,7 @@ def linkm(s, m):
 
 
 def takem(s, spare):
-    """Takes an M off the idle list, or links spare into allm and returns that; None when there is neither.
-    sched.lock is held."""
+    """Takes an M off the idle list, or links spare into allm; None when there is neither.  sched.lock is held."""
     m: M = s.midle
     if m is not None:
         s.midle = m.schedlink
@@ -328,24 +327,30 @@ def launch(s, m):
     m.started = True
     checkmcount(s)
     try:
-        newosproc(f"gort-m{m.id - 1}", s.mstart, m)
+        newosproc(f"gort-m{m.id - 1}", s.mstart, m, unlaunch)
     except (RuntimeError, MemoryError) as e:
-        # The system refuses another thread.  The existing Ms carry on.  The P goes back to the idle list, where one of
-        # them takes it, or sysmon starts a thread for it later (see stranded).
-        s.lock()
-        s.allm.remove(m)  # it has made no goroutine, so its ngs is 0
-        if m.spinning:
-            s.nmspinning -= 1
-        if unbind(m.nextp, m.id):
-            pidleput(s, m.nextp)
-        s.nmstartfailed += 1
-        s.unlock()
-        if s.nmstartfailed == 1:
-            why: object = str(e) or type(e).__name__
-            say(
-                f"gort: cannot start another thread ({why}); going on with {len(s.allm)}, and trying again. "
-                "Goroutines that block their threads now hold up others: see `ulimit -u`, and `ulimit -v` for memory\n"
-            )
+        unlaunch(m, e)
+
+
+def unlaunch(m, exc):
+    """Takes back an M whose thread the system has refused, or had no memory to begin (newosproc.Thread).  The existing Ms
+    carry on.  One of them takes the P from the idle list, or sysmon starts a thread for it (see stranded)."""
+    s: Sched = m.sched
+    s.lock()
+    s.allm.remove(m)  # it has made no goroutine, so its ngs is 0
+    if m.spinning:
+        s.nmspinning -= 1
+    if unbind(m.nextp, m.id):
+        pidleput(s, m.nextp)
+    s.nmstartfailed += 1
+    s.unlock()
+    s.sysmonnote.wakeup()
+    if s.nmstartfailed == 1:
+        why: object = str(exc) or type(exc).__name__
+        say(
+            f"gort: cannot start another thread ({why}); going on with {len(s.allm)}, and trying again. "
+            "Goroutines that block their threads now hold up others: see `ulimit -u`, and `ulimit -v` for memory\n"
+        )
 
 
 def checkmcount(s):

@@ -21,6 +21,7 @@ from gort._runtime.core.mistakes import say
 
 TYPE_CHECKING = False  # typing itself takes longer to import than this whole package
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
 if not cython.compiled:
@@ -57,16 +58,37 @@ def wanted() -> bool:
 _dying = threading.RLock()  # never released
 
 
-def throw(message: str, *stacks: str, first: str = "") -> NoReturn:
-    """Prints `first`, the message and the stacks, and ends the process with status 2, as Go's throw does.  The runtime
-    is broken, so nothing is unwound.  If several threads throw at once, only the first one prints."""
+def trace_of_error() -> str:
+    """The traceback of the exception that is being handled, for throw."""
+    import traceback
+
+    return traceback.format_exc()
+
+
+def throw(message: str, *stacks: str | Callable[[], str], first: str = "") -> NoReturn:
+    """Prints `first`, the message and the stacks, and ends the process with status 2, as Go's throw does.  A stack may be
+    a function that returns it: what finds no memory for it still says the message.  The runtime is broken, so nothing is
+    unwound.  If several threads throw at once, only the first one prints."""
     _dying.acquire()
+    said = False
     try:
-        sys.stdout.flush()
-    except BaseException:  # it may be closed, or an object of the user's
-        pass
-    say(f"{first}fatal error: {message}\n" + "".join(stack.rstrip("\n") + "\n" for stack in stacks))
-    os._exit(2)
+        try:
+            sys.stdout.flush()
+        except BaseException:  # it may be closed, or an object of the user's
+            pass
+        text = f"{first}fatal error: {message}\n"
+        try:
+            whole = [stack if isinstance(stack, str) else stack() for stack in stacks]
+            text += "".join(stack.rstrip("\n") + "\n" for stack in whole)
+        except MemoryError:
+            pass
+        said = say(text)
+    finally:
+        try:
+            if not said and sys.stderr is sys.__stderr__ and sys.stderr is not None:
+                os.write(2, b"fatal error: out of memory, and so no more can be told (MemoryError)\n")
+        finally:
+            os._exit(2)
 
 
 def order_violation(held: int, rank: int, here: str, there: str) -> NoReturn:

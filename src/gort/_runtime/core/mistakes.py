@@ -25,14 +25,15 @@ MIGRATES = "goroutines may continue on another thread after an await."
 LOCK_TEXTS = {"cannot release un-acquired lock", "cannot wait on un-acquired lock", "cannot notify on un-acquired lock"}
 
 
-def say(text: str) -> None:
-    """Writes text to stderr at once.  Never raises: the process may have no stderr, and sys.stderr may be an object of
-    the user's.  The scheduler and sysmon must survive that."""
+def say(text: str) -> bool:
+    """Writes text to stderr at once; False when it could not.  Never raises: the process may have no stderr, and
+    sys.stderr may be an object of the user's.  The scheduler and sysmon must survive that."""
     try:
         sys.stderr.write(text)
         sys.stderr.flush()
     except BaseException:
-        pass  # nothing is left to say it with
+        return False  # nothing is left to say it with
+    return True
 
 
 def explain(exc: BaseException) -> None:

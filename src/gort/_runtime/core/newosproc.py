@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+LOOK_S = 0.05  # how often join looks whether a thread that has not started never will
+
+
 class Unawaited(threading.Event):
     """Replaces the event that Thread.start waits for, so that start returns at once.  On a busy machine without the GIL
     that wait takes a tenth of a second (see the notes in gort_rt.h); sysmon, which starts threads, would wait while
@@ -25,12 +28,47 @@ class Unawaited(threading.Event):
         return True
 
 
-def newosproc(name: str, mstart: Callable[[Any], None], m: Any) -> threading.Thread:
+class Thread(threading.Thread):
+    """The thread of an M.  It may find no memory for what threading does before it calls mstart, or for what mstart does
+    before it takes the P (m.nextp).  Nobody waits for the start, so nobody would know: the P would be lost and the
+    program hang.  So the thread itself then calls unlaunch(m, exc)."""
+
+    failed = False  # it has never run the M; its ident may be set, and it may count as started
+
+    def __init__(self, m: Any, unlaunch: Callable[[Any, BaseException], None], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._m = m
+        self._unlaunch = unlaunch
+
+    def _bootstrap(self) -> None:
+        """What a new thread calls first."""
+        exc: BaseException | None = None
+        try:
+            threading.Thread._bootstrap(self)  # type: ignore[attr-defined]
+        except BaseException as e:
+            if self._m.nextp is None:
+                raise
+            exc = e
+            while exc.__context__ is not None:  # threading's own clean-up may fail too
+                exc = exc.__context__
+        if self._m.nextp is not None:
+            self.failed = True
+            for names in ("_limbo", "_active"):  # threading would go on to count it
+                known = getattr(threading, names, {})
+                for key, thread in list(known.items()):
+                    if thread is self:
+                        known.pop(key, None)
+            self._unlaunch(self._m, exc or MemoryError())
+
+
+def newosproc(
+    name: str, mstart: Callable[[Any], None], m: Any, unlaunch: Callable[[Any, BaseException], None]
+) -> threading.Thread:
     """Starts a daemon thread that calls mstart(m), and returns without waiting for it.  thread.ident is None until the
-    thread runs.
+    thread runs.  If it does not come so far as to take m.nextp, it calls unlaunch(m, exc).
 
     Raises RuntimeError or MemoryError when the system refuses another thread."""
-    m.thread = thread = threading.Thread(target=mstart, args=(m,), name=name, daemon=True)
+    m.thread = thread = Thread(m, unlaunch, target=mstart, args=(m,), name=name, daemon=True)
     if isinstance(getattr(thread, "_started", None), threading.Event):  # a Python without it: start waits
         thread._started = Unawaited()  # type: ignore[attr-defined]
     thread.start()
@@ -40,9 +78,12 @@ def newosproc(name: str, mstart: Callable[[Any], None], m: Any) -> threading.Thr
 def join(thread: threading.Thread, deadline: int) -> None:
     """Waits until the thread has ended or until `deadline`, a time of time.monotonic_ns()."""
     started = getattr(thread, "_started", None)
-    if isinstance(started, Unawaited) and not threading.Event.wait(started, left(deadline)):
-        return
-    thread.join(left(deadline))
+    if isinstance(started, Unawaited):
+        while not threading.Event.wait(started, min(LOOK_S, left(deadline))):
+            if getattr(thread, "failed", False) or not left(deadline):
+                return
+    if not getattr(thread, "failed", False):
+        thread.join(left(deadline))
 
 
 def left(deadline: int) -> float:

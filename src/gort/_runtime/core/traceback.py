@@ -22,7 +22,7 @@ from _thread import get_ident
 from threading import Thread
 from types import CodeType, FrameType, GetSetDescriptorType, MemberDescriptorType, MethodType
 
-from gort._runtime.core import runtime2
+from gort._runtime.core import newosproc, runtime2
 from gort._runtime.core.debugvars import gil_enabled
 from gort._runtime.core.errors import traceback_of
 from gort._runtime.core.runtime2 import GSTATUS, _Gdead, _Gidle, _Grunning, _Gsyscall, _Gwaiting, peek
@@ -43,7 +43,9 @@ PACKAGE = __file__[: -len(os.path.join("_runtime", "core", "traceback.py"))]
 HIDDEN = os.path.abspath(PACKAGE) + os.sep  # a frame is gort's own if its code's file is below this folder
 COMPILED = "gort."  # or if its function's name begins so: Cython puts the module's name before it
 # Where a thread's own frames begin, outermost first.  The compiled core has no frame between them and the user's.
-THREAD = [Thread._bootstrap.__code__, Thread._bootstrap_inner.__code__, Thread.run.__code__]  # type: ignore[attr-defined]
+_threads: Any = Thread  # the type checker does not know its private functions
+THREAD = [newosproc.Thread._bootstrap.__code__, _threads._bootstrap.__code__]
+THREAD += [_threads._bootstrap_inner.__code__, _threads.run.__code__]
 COROUTINES = (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom"), ("ag_frame", "ag_await"))
 IN_C = (GetSetDescriptorType, MemberDescriptorType)
 _variables = type.__dict__["__dict__"].__get__  # a metaclass may have its own __dict__

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.gort._runtime.c.rt import nanotime, rt_import, rt_usleep
-from cython.cimports.gort._runtime.core.handoff import acquire_idle, bind, pidleget, pidleput, stopm, unbind
+from cython.cimports.gort._runtime.core.handoff import MASK64, acquire_idle, bind, pidleget, pidleput, stopm, unbind
 from cython.cimports.gort._runtime.core.runq import globrunqget, kick, runqget, runqsteal
 from cython.cimports.gort._runtime.core.runtime2 import SLICE_NS, G, M, P, Sched
 from cython.cimports.gort._runtime.sched.timers import checktimers, timesleepuntil
@@ -27,10 +27,10 @@ if not cython.compiled:  # the .pxd defines the same names for C
 
 def cheaprand(m):
     """A fast pseudo-random number of low quality, for scheduling decisions (xorshift64).  Each M has its own seed."""
-    x = m.rand
-    x ^= (x << 13) & 0xFFFFFFFFFFFFFFFF
+    x: cython.ulonglong = m.rand
+    x ^= (x << 13) & MASK64
     x ^= x >> 7
-    x ^= (x << 17) & 0xFFFFFFFFFFFFFFFF
+    x ^= (x << 17) & MASK64
     m.rand = x
     return x
 

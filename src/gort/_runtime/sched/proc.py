@@ -67,7 +67,7 @@ from cython.cimports.gort._runtime.sched.findrunnable import (
 from cython.cimports.gort._runtime.sched.newproc import forget, gfput
 
 from gort._runtime.core import mistakes
-from gort._runtime.core.lockrank import throw
+from gort._runtime.core.lockrank import throw, trace_of_error
 from gort._runtime.core.op import drop_swallowed
 from gort._runtime.core.runtime2 import bind_thread
 from gort._runtime.sched.blocking import call, coroutine_of, stays_free
@@ -505,21 +505,23 @@ def loop(m):
 
 def mstart(m):
     """The function of an M's thread: binds the thread to m, schedules, and takes m out of the runtime.  An exception in
-    the scheduler itself ends the process."""
+    the scheduler itself ends the process.
+
+    If there is no memory for the first steps it raises MemoryError and leaves the P in m.nextp (newosproc.Thread)."""
     s: Sched = m.sched
     m.ident = threading.get_ident()
     m.procid = threading.get_native_id()
-    bind_thread(m)
     hooks = sys.get_asyncgen_hooks()
     sys.set_asyncgen_hooks(*s.agenhooks)
+    bind_thread(m)
     try:
         m.p = m.nextp
         m.nextp = None
         loop(m)
+    except MemoryError:
+        throw("runtime: out of memory", trace_of_error)  # the scheduler cannot tell what it has not done
     except BaseException:
-        import traceback
-
-        throw("scheduler failed", traceback.format_exc())
+        throw("scheduler failed", trace_of_error)
     finally:
         sys.set_asyncgen_hooks(*hooks)
         mexit(m)

@@ -45,6 +45,7 @@ MIN_DELAY_NS = 20_000
 MAX_DELAY_NS = 10_000_000
 QUIET_ROUNDS = 50  # after so many rounds without work the delay doubles
 BLOCKED_NS = 1_000_000  # a thread that uses no CPU for this long is blocked
+MEMORY_S = 0.001  # seconds until sysmon, which found no memory to begin, tries again
 AGAIN_NS = 1_100_000  # the time from a look to the second look
 IDLE_NS = 100_000_000  # the length of a deep sleep, after which the deadlock check is repeated
 QUICK_SWITCH_S = 0.001  # see quicken
@@ -93,8 +94,12 @@ class Watch:
     def live(self, s: Any) -> None:
         """The thread's function: runs sysmon until the runtime exits."""
         try:
-            self.procid = get_native_id()
-            sysmon(s)
+            while True:
+                try:
+                    self.procid = get_native_id()
+                    return sysmon(s)
+                except MemoryError:  # before its first round; it may find some later, as in the others
+                    time.sleep(MEMORY_S)
         finally:
             self.over.release()
 
@@ -194,11 +199,9 @@ def sysmon(s: Any) -> None:
         unquicken(s)
         wait_for_m0(s)
     except Exception:
-        import traceback
+        from gort._runtime.core.lockrank import throw, trace_of_error
 
-        from gort._runtime.core.lockrank import throw
-
-        throw("sysmon failed", traceback.format_exc())
+        throw("sysmon failed", trace_of_error)
 
 
 def reporting() -> Any:
