@@ -315,6 +315,49 @@ def test_custom_awaitables(run: Run) -> None:
     assert run(main) == (3, 4)
 
 
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_what_an_awaitable_yields_is_nobodys_result(run: Run, cancelled: bool) -> None:
+    """An awaitable may suspend on an operation and yield an object of its own.  No goroutine gets that as its result."""
+
+    class Own:
+        """Suspends on an operation by hand, twice, if the first one is cancelled."""
+
+        def __await__(self) -> Generator[Any, Any, None]:
+            for ch in (gort.Chan[int](), gort.Chan[int]()):
+                steps = iter(ch.recv())
+                next(steps)
+                chans.append(ch)
+                try:
+                    yield self
+                    next(steps, None)
+                except gort.Cancelled:
+                    continue
+                return
+
+    chans: list[gort.Chan[int]] = []
+
+    async def waits() -> None:
+        await Own()
+
+    async def nothing() -> None:
+        pass
+
+    async def main() -> tuple[object, object]:
+        async with gort.Group() as group:
+            first = group.go(waits)
+            await parked(1, "chan receive")
+            if cancelled:
+                first.cancel()
+                await until(lambda: len(chans) == 2)
+                await parked(1, "chan receive")
+            last = group.go(nothing)
+            await until(lambda: last.done)
+            await chans[-1].send(1)
+        return first.result(), last.result()
+
+    assert run(main) == (None, None)
+
+
 def test_deep_awaits(run: Run) -> None:
     """An operation under two hundred coroutines suspends and resumes them all."""
 

@@ -298,8 +298,17 @@ static inline PyObject *rt_copy_context_object(void) {
     return PyContext_CopyCurrent();
 }
 
+/* The state of a thread that is in the scheduler's loop, so that no switch has to look it up.  rt_begin_loop stores it: a
+ * thread may have another one in its next run. */
+GORT_TLS PyThreadState *gort_tls_ts;
+static inline void rt_begin_loop(void) { gort_tls_ts = PyThreadState_GET(); }
+
+/* True while this thread, which is in the loop, has a trace function (sys.settrace). */
+static inline int rt_traced(void) { return gort_tls_ts->c_tracefunc != NULL; }
+
+/* Resumes coro, on a thread that is in the loop.  *result stays NULL where the result is None. */
 static inline int rt_resume(PyObject *coro, PyObject **ctx, PyObject **result) {
-    PyThreadState *ts = PyThreadState_GET();
+    PyThreadState *ts = gort_tls_ts;
     PySendResult r;
     rt_swap_context_of(ts, ctx);
     if (__builtin_expect(PyCoro_CheckExact(coro), 1))
@@ -307,6 +316,10 @@ static inline int rt_resume(PyObject *coro, PyObject **ctx, PyObject **result) {
     else
         r = PyIter_Send(coro, Py_None, result);
     rt_swap_context_of(ts, ctx);
+    if (__builtin_expect(*result == Py_None, 1)) {
+        Py_DECREF(Py_None);
+        *result = NULL;
+    }
     return (int)r;                                        /* PYGEN_ERROR is -1, RETURN 0, NEXT 1 */
 }
 
@@ -337,12 +350,6 @@ static inline int rt_throw_in(PyObject *coro, PyObject *exc, PyObject **ctx, PyO
     rt_swap_context_of(ts, ctx);
     return *result == NULL ? -1 : 1;
 }
-
-/* rt_traced: true while this thread has a trace function (sys.settrace).  Every switch asks, so the thread state is not
- * looked up each time.  rt_begin_loop stores it: a thread may have another one in its next run. */
-GORT_TLS PyThreadState *gort_tls_ts;
-static inline void rt_begin_loop(void) { gort_tls_ts = PyThreadState_GET(); }
-static inline int rt_traced(void) { return gort_tls_ts->c_tracefunc != NULL; }
 
 /* ---- objects that the cyclic collector need not visit ----------------------------------------------------------
  * An object that the runtime itself holds is alive, and so is everything it refers to: a goroutine's coroutine from the

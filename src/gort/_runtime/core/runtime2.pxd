@@ -101,11 +101,11 @@ cdef class G:
     cdef public object throw
     cdef public object trace
     cdef public object timer
-    cdef public object lockedm
+    cdef public M lockedm
     cdef public int64_t mid
     cdef public G schedlink
     cdef public int64_t goid
-    cdef public object sched
+    cdef public Sched sched
     cdef public int64_t parentgoid
     cdef public object gocode
     cdef public int golasti
@@ -287,7 +287,11 @@ cdef class Sched:
 
 
 cdef inline M getm():
-    return <M>rt_getm() if rt_getm() != NULL else None
+    # Two returns: at each call Cython would check the type of a conditional expression.
+    cdef PyObject *m = rt_getm()
+    if m == NULL:
+        return None
+    return <M>m
 
 cpdef M current_m()
 cpdef G getg()

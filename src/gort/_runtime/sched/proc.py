@@ -42,7 +42,7 @@ from cython.cimports.gort._runtime.core.handoff import (
     wakep,
     bind,
 )
-from cython.cimports.gort._runtime.core.runq import globrunqput, runqget, runqput
+from cython.cimports.gort._runtime.core.runq import globrunqget, globrunqput, runqget, runqput
 from cython.cimports.gort._runtime.core.runtime2 import (
     MCALL_NONE,
     MCALL_PARK,
@@ -80,7 +80,8 @@ if not cython.compiled:
 if cython.compiled:
 
     def resume(m, g):
-        """Runs g's coroutine to its next suspension.  Returns 1: suspended, 0: returned m.retval, -1: raised m.exc."""
+        """Runs g's coroutine to its next suspension.  Returns 1: suspended, 0: returned m.retval, -1: raised m.exc.
+        m.retval is None before, and is stored only where it becomes another object."""
         res: cython.pointer(PyObject) = cython.NULL
         r: cython.int = rt_resume(
             cython.cast(cython.pointer(PyObject), g.coro),
@@ -90,7 +91,8 @@ if cython.compiled:
         if r < 0:
             m.exc = rt_fetch_exc()
         elif res != cython.NULL:
-            m.retval = cython.cast(object, res)
+            if r == 0 or m.mcall == MCALL_NONE:  # else the user's code yields an object of its own, for an operation
+                m.retval = cython.cast(object, res)
             Py_XDECREF(res)
         return r
 
@@ -123,7 +125,8 @@ if cython.compiled:
             cython.address(res),
         )
         if r > 0:
-            m.retval = cython.cast(object, res)
+            if m.mcall == MCALL_NONE:  # as in resume
+                m.retval = cython.cast(object, res)
             Py_XDECREF(res)
             return 1
         m.exc = rt_fetch_exc()
@@ -402,21 +405,14 @@ def resetspinning(m):
 
 
 def schedule(m):
-    """Returns the next goroutine for m, None when the runtime is exiting.  Passes one that belongs to another M on to
-    it."""
+    """Returns the next goroutine for m, None when the runtime is exiting."""
     g: G
     if m.lockedg is not None:
         return schedule_locked(m)
-    while True:
-        g = findrunnable(m)
-        if m.spinning:
-            resetspinning(m)
-        if g is None:
-            return None
-        if g.lockedm is not None and g.lockedm is not m:
-            startlockedm(m, g)
-            continue
-        return g
+    g = findrunnable(m)
+    if m.spinning:
+        resetspinning(m)
+    return g
 
 
 def startlockedm(m, g):
@@ -479,28 +475,41 @@ def schedule_locked(m):
 def loop(m):
     """Schedules until the runtime exits (Go's mstart1).
 
-    The most frequent case of schedule and findrunnable is repeated here: take a goroutine from the P's own queue, when
-    nothing else is due (a timer, a preemption, the turn of the global queue or of the poller)."""
+    The most frequent cases of findrunnable are repeated here: take a goroutine from the P's own queue, or else from the
+    global one, when nothing else is due (a timer, a preemption, the turn of the global queue or of the poller)."""
     s: Sched = m.sched
     p: P
     g: G
     turn: cython.longlong
     rt_begin_loop()
     while True:
-        g = None
         p = m.p
-        if p is not None and not (p.preempt or m.spinning or s.exiting or p.timer0when != 0 or m.lockedg is not None):
-            turn = p.schedtick % CHECK_GLOBAL
-            if turn != 0 and turn != CHECK_NETPOLL and p.switchtick & LOOK_AT_SLICE != 0:
-                g = runqget(p, m.id)
-        if g is None:
+        if (
+            p is None
+            or p.preempt
+            or m.spinning
+            or s.exiting
+            or p.timer0when != 0
+            or m.lockedg is not None
+            or p.switchtick & LOOK_AT_SLICE == 0
+            or (turn := p.schedtick % CHECK_GLOBAL) == 0
+            or turn == CHECK_NETPOLL
+        ):
             g = schedule(m)
+        else:
+            g = runqget(p, m.id)
+            if g is None and s.runqsize > 0 and p.mid == m.id:
+                g = globrunqget(s, p, m.id, 0)
+                if g is not None:
+                    p.schedtick += 1
             if g is None:
-                return
-        elif g.lockedm is not None and g.lockedm is not m:
+                g = schedule(m)
+        if g is None:
+            return
+        if g.lockedm is not None and g.lockedm is not m:
             startlockedm(m, g)
-            continue
-        execute(m, g)
+        else:
+            execute(m, g)
 
 
 def mstart(m):

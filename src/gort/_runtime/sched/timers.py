@@ -14,6 +14,7 @@ What does not live here: the timers and tickers that users hold (wait/timechan.p
 from __future__ import annotations
 
 import cython
+from cython.cimports.cpython.long import PyLong_AsLongLongAndOverflow
 from cython.cimports.gort._runtime.c.rt import nanotime, rt_gc_hide, rt_gc_show, rt_import, rt_load_once
 from cython.cimports.gort._runtime.core.handoff import ready, wake_poller, wakep
 from cython.cimports.gort._runtime.core.runtime2 import PARK, READY, G, M, Op, P, Sched, _Pdead, getm
@@ -37,8 +38,13 @@ def to_ns(seconds):
 
     Raises TypeError if `seconds` is not a number, ValueError if it is NaN."""
     d: cython.double
+    big: cython.int = 0
     if type(seconds) is float:
         d = seconds
+    elif cython.compiled and type(seconds) is int:  # without the cost of a try block
+        d = PyLong_AsLongLongAndOverflow(seconds, cython.address(big))
+        if big != 0:
+            return MAX_WHEN if big > 0 else -MAX_WHEN
     else:
         if type(seconds) is not int and isinstance(seconds, (bool, str, bytes, bytearray)):
             raise TypeError(f"a duration is a number of seconds, not {type(seconds).__name__}")
