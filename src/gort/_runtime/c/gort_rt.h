@@ -388,6 +388,13 @@ static inline PyObject *rt_fetch_exc(void) {
 #endif
 }
 
+/* Raises exc without a traceback, for a caller that then returns its error value.  `raise` would add Cython's entry for
+ * each function on the way. */
+static inline void rt_raise(PyObject *exc) {
+    PyException_SetTraceback(exc, Py_None);
+    PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
+}
+
 /* Marks an operation, whose state has just been OP_NEW, as used.  0 when another thread has done so in between. */
 static inline int rt_claim(int *state) {
 #ifdef Py_GIL_DISABLED
@@ -528,22 +535,8 @@ static inline int rt_op_check(PyObject *op) {
 
 static inline void rt_set_never(void (*never)(PyObject *)) { gort_op_never = never; }
 
-/* An exception that the scheduler has raised at the await (op.raise_thrown) is not the operation's own.  Its traceback ends
- * in the user's code: Cython's entries for am_send and what that calls are dropped. */
-static int gort_op_sent(PyObject *self, int r) {
-    if (__builtin_expect(r < 0, 0) && ((gort_op *)self)->state == 3) {    /* OP_THROWN */
-        PyObject *type, *value, *tb;
-        PyErr_Fetch(&type, &value, &tb);
-        PyErr_NormalizeException(&type, &value, &tb);
-        Py_XDECREF(tb);
-        PyException_SetTraceback(value, Py_None);
-        PyErr_Restore(type, value, NULL);
-    }
-    return r;
-}
-
 static PySendResult rt_op_am_send(PyObject *self, PyObject *arg, PyObject **result) {
-    return (PySendResult)gort_op_sent(self, gort_sh->op_send(self, arg, result));
+    return (PySendResult)gort_sh->op_send(self, arg, result);
 }
 
 /* The exception that carries a result where there is no am_send.  We keep one object and reuse it, because an ordinary
@@ -620,7 +613,7 @@ static int rt_stop_ready(void) { return 0; }
 
 static PyObject *rt_op_iternext(PyObject *self) {
     PyObject *result = NULL;
-    int r = gort_op_sent(self, gort_sh->op_send(self, Py_None, &result));
+    int r = gort_sh->op_send(self, Py_None, &result);
     if (r == PYGEN_NEXT) return result;
     if (r == PYGEN_ERROR) return NULL;
     if (result == Py_None) { Py_DECREF(result); return NULL; }

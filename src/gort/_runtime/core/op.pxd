@@ -3,6 +3,9 @@ from libc.stdint cimport int64_t
 from cpython.ref cimport PyObject
 from gort._runtime.core.runtime2 cimport G, M, Op, Scope
 
+cdef enum:
+    THROWN = 2
+
 cpdef bint claim(Op op) except -1
 cdef int refuse(Op op, M m) except -1
 cdef inline int start(Op op) except -1
@@ -18,7 +21,7 @@ cdef bint request(G g, int64_t goid, Scope scope, object exc, bint force) except
 cpdef enter_scope(G g, Scope scope)
 cpdef leave_scope(Scope scope)
 cpdef bint rearm(G g, object exc)
-cdef inline object resumed(Op op)
+cdef inline int resumed(Op op) except -1
 cdef int am_send(PyObject *self, PyObject *arg, PyObject **result) except -1
 cdef class GoschedOp(Op):
     pass

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.cpython.ref import PyObject, Py_INCREF
-from cython.cimports.gort._runtime.c.rt import FREE_THREADED, rt_claim, rt_import, rt_set_op_send, rt_usleep
+from cython.cimports.gort._runtime.c.rt import FREE_THREADED, rt_claim, rt_import, rt_raise, rt_set_op_send, rt_usleep
 from cython.cimports.gort._runtime.core.runtime2 import (
     MCALL_EXIT,
     MCALL_NONE,
@@ -29,7 +29,6 @@ from cython.cimports.gort._runtime.core.runtime2 import (
     OP_DONE,
     OP_NEW,
     OP_PARKED,
-    OP_THROWN,
     PARK,
     READY,
     SCOPE_LEFT,
@@ -47,6 +46,9 @@ from gort._runtime.core.errors import Cancelled, Stopping
 from gort._runtime.core.runtime2 import describe
 
 rt_import()
+
+if not cython.compiled:  # the .pxd defines the same name for C
+    THROWN = 2  # what start and resumed return, beside READY and PARK: the exception is set (raise_thrown)
 
 # Why a goroutine waits: Go's waitReason (runtime/runtime2.go).  Op.reason() returns one of these numbers.
 WAIT_CHAN_RECEIVE = 1
@@ -119,7 +121,8 @@ def claim(op):
 
 
 def refuse(op, m):
-    """The rare paths of start: raises its errors, or a pending cancellation.  Kept apart, so that start stays short."""
+    """The rare paths of start: raises its errors, or a pending cancellation.  Kept apart, so that start stays short.
+    Returns THROWN, or READY if the operation goes on after all."""
     if op.state != OP_NEW:
         raise awaited_twice(op)
     op.state = OP_DONE
@@ -129,19 +132,21 @@ def refuse(op, m):
         m.mcall = MCALL_NONE
         raise GeneratorExit
     if m.mcall == MCALL_THROW:
-        raise_thrown(op, m)
+        return raise_thrown(op, m)
     if m.mcall != MCALL_NONE:
         drop_swallowed(m)
         raise swallowed(op)
     take_cancel(m.curg)
-    op.state = OP_NEW  # the cancellation was withdrawn in the meantime, so the operation goes on
+    op.state = OP_NEW  # the cancellation was withdrawn in the meantime
+    return READY
 
 
 def start(op):
-    """The operation's first step.  READY when it is done, PARK when the goroutine must suspend."""
+    """The operation's first step.  READY when it is done, PARK when the goroutine must suspend, THROWN."""
     m: M = getm()
     if op.state != OP_NEW or m is None or m.curg is None or m.mcall != MCALL_NONE or m.curg.cancelflag:
-        refuse(op, m)
+        if refuse(op, m) == THROWN:
+            return THROWN
     if not claim(op):
         raise awaited_twice(op)
     # From now on only this goroutine changes op.state, and it stays on this thread until the suspension reaches the M.
@@ -228,7 +233,7 @@ def lost(op, m):
         op.state = OP_DONE
         raise GeneratorExit
     if m is not None and m.mcall == MCALL_THROW:
-        raise_thrown(op, m)
+        return raise_thrown(op, m)
     if m is not None and m.mcall == MCALL_NONE:
         raise awaited_twice(op)
     op.state = OP_DONE
@@ -238,12 +243,18 @@ def lost(op, m):
 
 
 def raise_thrown(op, m):
-    """Raises the exception with which the scheduler has resumed the running goroutine at op (proc.throw_in)."""
+    """Raises the exception with which the scheduler has resumed the running goroutine at op (proc.throw_in).
+
+    In C it only sets the exception and returns THROWN.  So the traceback ends in the user's code: a `raise` would add
+    entries for this function and for those that have called it."""
     g: G = m.curg
     exc = g.throw
     g.throw = None
-    op.state = OP_THROWN
+    op.state = OP_DONE
     m.mcall = MCALL_NONE
+    if cython.compiled:
+        rt_raise(exc)
+        return THROWN
     try:
         raise exc
     finally:
@@ -251,14 +262,12 @@ def raise_thrown(op, m):
 
 
 def resumed(op):
-    """The operation's second step, when its goroutine runs again.  Returns the result or raises its error."""
+    """The operation's second step, when its goroutine runs again: READY, then am_send finishes it, or THROWN."""
     m: M = getm()
     if m is None or m.mcall != MCALL_NONE or (op.g is not m.curg and type(op) is not GoschedOp):
-        lost(op, m)
+        return lost(op, m)
     op.state = OP_DONE
-    if type(op) is GoschedOp:
-        return None
-    return op.finish()
+    return READY
 
 
 # ---- cancellation -----------------------------------------------------------------------------------------------------
@@ -423,18 +432,24 @@ if cython.compiled:
         """tp_as_async->am_send: PYGEN_RETURN (0) with the result, PYGEN_NEXT (1), or -1 with an exception."""
         op = cython.cast(Op, self)
         value: object
+        began: cython.int
         result[0] = cython.NULL  # the protocol wants NULL there after an error
         if op.state == OP_PARKED:
-            value = resumed(op)
+            if resumed(op) == THROWN:
+                return -1
+            value = None if type(op) is GoschedOp else op.finish()
             if op.state != OP_DONE:  # park_again
                 Py_INCREF(None)
                 result[0] = cython.cast(cython.pointer(PyObject), None)
                 return 1
-        elif start(op) == PARK:
-            Py_INCREF(None)
-            result[0] = cython.cast(cython.pointer(PyObject), None)
-            return 1
         else:
+            began = start(op)
+            if began == PARK:
+                Py_INCREF(None)
+                result[0] = cython.cast(cython.pointer(PyObject), None)
+                return 1
+            if began == THROWN:
+                return -1
             value = op.finish()
         Py_INCREF(value)
         result[0] = cython.cast(cython.pointer(PyObject), value)

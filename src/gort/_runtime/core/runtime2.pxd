@@ -32,7 +32,6 @@ cpdef enum:
     OP_NEW = 0
     OP_PARKED = 1
     OP_DONE = 2
-    OP_THROWN = 3
 
 cpdef enum:
     READY = 0

@@ -93,7 +93,6 @@ else:  # the .pxd defines the same names for C
     OP_NEW = 0  # made and not awaited yet -> OP_DONE, by claim
     OP_PARKED = 1  # its goroutine has suspended on it -> OP_DONE
     OP_DONE = 2  # begun, or over; a second await is an error
-    OP_THROWN = 3  # over, as OP_DONE; what was raised at the await is not its own error (op.raise_thrown)
 
     READY = 0  # Op.begin: done, the goroutine need not wait
     PARK = 1  # Op.begin: enqueued, the goroutine must suspend
