@@ -162,6 +162,35 @@ def test_rlock_and_wait_group(run: Run) -> None:
     run(main)
 
 
+def test_a_try_for_the_writers_lock_holds_back_no_reader(run: Run) -> None:
+    """A select tries its locks before it waits; the try has no effect, not even for a moment."""
+    readers: list[bool] = []
+
+    class Spied(sync.RWMutex):
+        def enter(self, op: Any) -> int:
+            state: int = super().enter(op)
+            if self.looks:
+                readers.append(self.try_rlock())  # as another thread might, at this moment
+            return state
+
+        looks = False
+
+    async def main() -> None:
+        rw = Spied()
+        await rw.rlock()
+        rw.looks = True
+        assert await gort.select(w=rw.lock(), default=True) == (-1, None, False)
+        assert rw.try_rlock()
+        rw.looks = False
+        rw.runlock()
+        rw.runlock()
+        assert await gort.select(w=rw.lock(), default=True) == ("w", None, True)
+        rw.unlock()
+
+    run(main)
+    assert False not in readers
+
+
 def test_a_select_waits_for_a_lock_in_its_turn(run1: Run) -> None:
     """First come, first served: it overtakes nobody and nobody overtakes it."""
     order: list[str] = []

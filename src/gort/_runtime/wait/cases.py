@@ -197,7 +197,10 @@ class OpArm(HelpedArm):
 
 class LockArm(OpArm):
     """A lock, permits of a semaphore, a wait group.  The helper waits for the thing itself and holds it until the select
-    takes it over, or passes it on."""
+    takes it over, or passes it on.
+
+    Before there is a helper a lock is tried by its own try method.  An operation that is begun and taken back would do
+    the same, but a writer's holds back readers in between."""
 
     def __init__(self, op: Any) -> None:
         super().__init__(op)
@@ -217,6 +220,16 @@ class LockArm(OpArm):
             return lambda: lock.unlock()
         return lambda: None
 
+    def _take(self, g: Any) -> bool:
+        kind, lock, permits, _ = self.fields
+        if kind == WAIT_RWMUTEX_R:
+            return bool(lock.try_rlock())
+        if kind == WAIT_SEMACQUIRE:
+            return bool(lock.try_acquire(permits))
+        if kind in (WAIT_MUTEX, WAIT_RWMUTEX_W):
+            return bool(lock.try_lock())
+        return super().attempt(g) is not None
+
     def _claim(self) -> Callable[[], None] | None:
         try:
             return self.claims.pop()
@@ -225,8 +238,10 @@ class LockArm(OpArm):
 
     def attempt(self, g: Any) -> Outcome | None:
         if self.helper is None:
-            return super().attempt(g)
-        return (None, True) if self.granted and self._claim() is not None else None
+            taken = self._take(g)
+        else:
+            taken = self.granted and self._claim() is not None
+        return (None, True) if taken else None
 
     async def wait(self) -> None:
         op = type(self.first)()
