@@ -76,8 +76,7 @@ def walk(body: list[ast.stmt], held: Held) -> Iterator[tuple[ast.AST, Held]]:
             inside = yield from walk(node.body, held)
             for handler in node.handlers:
                 yield from walk(handler.body, held)
-            yield from walk(node.finalbody, held)
-            held = inside
+            held = yield from walk(node.finalbody, inside)
         elif isinstance(node, ast.With):
             held = yield from walk(node.body, held)
         elif not isinstance(node, ast.FunctionDef | ast.ClassDef):

@@ -337,13 +337,15 @@ def unlaunch(m, exc):
     carry on.  One of them takes the P from the idle list, or sysmon starts a thread for it (see stranded)."""
     s: Sched = m.sched
     s.lock()
-    s.allm.remove(m)  # it has made no goroutine, so its ngs is 0
-    if m.spinning:
-        s.nmspinning -= 1
-    if unbind(m.nextp, m.id):
-        pidleput(s, m.nextp)
-    s.nmstartfailed += 1
-    s.unlock()
+    try:
+        if m.spinning:
+            s.nmspinning -= 1
+        if unbind(m.nextp, m.id):
+            pidleput(s, m.nextp)
+        s.nmstartfailed += 1
+        s.allm.remove(m)  # it has made no goroutine, so its ngs is 0
+    finally:  # there may be no memory for the call
+        s.unlock()
     s.sysmonnote.wakeup()
     if s.nmstartfailed == 1:
         why: object = str(exc) or type(exc).__name__

@@ -13,6 +13,7 @@ from _collections_abc import Awaitable, Callable
 from gort._runtime.core import handoff, runtime2
 from gort._runtime.core.runtime2 import MCALL_PASS, MCALL_YIELD, OP_PARKED, PARK, READY
 from gort._runtime.core.op import WAIT_BLOCKING
+from gort._runtime.sched.newproc import stays_free
 from gort._start import hints as t
 
 TYPE_CHECKING = False
@@ -43,16 +44,6 @@ def coroutine_of(value: Any, args: None, kwargs: None) -> Any:
     from gort._runtime.sched import awaited
 
     return awaited.coroutine_of(value)
-
-
-def stays_free(m: Any, g: Any) -> bool:
-    """True when another thread than m0 must run the goroutine g, which is about to block its thread.
-
-    If gort.run was called in a thread of the program's, no signal handler runs in m0, so a call that blocks it cannot be
-    ended.  m0's thread is also gort.run's caller, so the program's end would wait for that call; for other Ms it waits no
-    longer than GRACE (boot/main.py).  Where the system gives no more threads, m0 has to do."""
-    s = m.sched
-    return m is s.m0 and not s.caninterrupt and not s.nmstartfailed and g.lockedm is None
 
 
 class BlockingOp(runtime2.Op):

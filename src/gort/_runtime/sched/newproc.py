@@ -396,6 +396,16 @@ def newproc_from(s, fn, args, kwargs, done, code, lasti):
     return g, goid
 
 
+def stays_free(m, g):
+    """True when another thread than m0 must run the goroutine g, which is about to block its thread.
+
+    If gort.run was called in a thread of the program's, no signal handler runs in m0, so a call that blocks it cannot be
+    ended.  m0's thread is also gort.run's caller, so the program's end would wait for that call; for other Ms it waits no
+    longer than GRACE (boot/main.py).  Where the system gives no more threads, m0 has to do."""
+    s: Sched = m.sched
+    return m is s.m0 and not s.caninterrupt and s.nmstartfailed == 0 and g.lockedm is None
+
+
 def forget(g):
     """Clears the fields of a goroutine that has ended.  A dump on another thread may be reading it (runtime2.peek), so
     the fields that peek reads are cleared under the lock, and their objects are freed after it.  What is None as a rule

@@ -64,13 +64,13 @@ from cython.cimports.gort._runtime.sched.findrunnable import (
     LOOK_AT_SLICE,
     findrunnable,
 )
-from cython.cimports.gort._runtime.sched.newproc import forget, gfput
+from cython.cimports.gort._runtime.sched.newproc import forget, gfput, stays_free
 
 from gort._runtime.core import mistakes
 from gort._runtime.core.lockrank import throw, trace_of_error
 from gort._runtime.core.op import drop_swallowed
 from gort._runtime.core.runtime2 import bind_thread
-from gort._runtime.sched.blocking import call, coroutine_of, stays_free
+from gort._runtime.sched.blocking import call, coroutine_of
 
 rt_import()
 
@@ -273,7 +273,7 @@ def execute(m, g):
 
 
 def pass_on(m, g):
-    """Leaves the runnable goroutine g, which is about to block its thread, to another M (stays_free in blocking.py)."""
+    """Leaves the runnable goroutine g, which is about to block its thread, to another M (newproc.stays_free)."""
     s: Sched = m.sched
     p: P = m.p
     m.curg = None
