@@ -15,7 +15,7 @@ import pytest
 
 import gort
 from gort import context
-from support import until
+from support import until, wait_reasons
 
 Run = Callable[..., Any]
 
@@ -369,3 +369,90 @@ def test_done_is_one_channel_and_err_comes_first() -> None:
     assert not context.background().done().closed
     assert context.background() is context.background()
     assert repr(context.todo()) == "context.todo"
+
+
+# ---- done() is receive-only, as Go's <-chan struct{} ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("which", ["never", "open", "cancelled before it was asked for", "cancelled"])
+def test_the_channel_of_a_context_is_receive_only(run: Run, which: str) -> None:
+    async def main() -> None:
+        ctx, cancel = context.with_cancel(context.background())
+        if which == "never":
+            ctx = context.background()  # type: ignore[assignment]
+        if which == "cancelled before it was asked for":
+            cancel()
+        ch = ctx.done()
+        if which == "cancelled":
+            cancel()
+        for attempt in (
+            lambda: ch.try_send(None),
+            ch.close,
+            lambda: ch.send_many([None]),
+            lambda: gort.select(ch.send(None)),
+            lambda: gort.select(ch.send(None), gort.sleep(1)),
+        ):
+            with pytest.raises(
+                TypeError, match=r"the channel of a context: it is receive-only; .* cancels the context"
+            ):
+                await attempt()  # type: ignore[misc]
+        with pytest.raises(TypeError, match="cannot send to the channel of a context"):
+            await ch.send(None)
+        assert ctx.done() is ch
+        assert ch.closed is which.startswith("cancelled")
+        assert ch.try_recv() == (None, False)
+
+    run(main)
+
+
+def test_the_channel_of_a_context_is_received_from_in_every_way(run: Run) -> None:
+    async def waits(how: str, ctx: context.Context) -> Any:
+        done = ctx.done()
+        if how == "recv_ok":
+            return await done.recv_ok()
+        if how == "for":
+            return [x async for x in done]
+        if how == "recv_many":
+            return await done.recv_many(3)
+        if how == "select":
+            return await gort.select(done.recv(), gort.Chan[None]().recv())
+        if how == "timer":
+            return await gort.select(done.recv(), gort.after(3600).recv())
+        if how == "thread":
+            return await gort.blocking(gort.wait, done.recv_ok())
+        return await gort.select(done=done.recv(), never=gort.sleep(3600))
+
+    ways = ["recv_ok", "for", "recv_many", "select", "timer", "thread", "named"]
+
+    async def main() -> list[Any]:
+        ctx, cancel = context.with_cancel(context.background())
+        async with gort.Group() as group:
+            hs = [group.go(waits, how, ctx) for how in ways]
+            # The dump of the one in the thread does not say that it waits.
+            await until(lambda: sum(wait_reasons().values()) - wait_reasons()["running"] >= len(ways))
+            cancel()
+        return [h.result() for h in hs]
+
+    assert run(main) == [
+        (None, False),
+        [],
+        [],
+        (0, None, False),
+        (0, None, False),
+        (None, False),
+        ("done", None, False),
+    ]
+
+
+def test_a_context_that_nobody_cancels_is_a_deadlock(run: Run) -> None:
+    """What its channel has in place of a timer never fires."""
+
+    async def main() -> None:
+        ctx, cancel = context.with_cancel(context.background())
+        try:
+            await ctx.done().recv_ok()
+        finally:
+            cancel()
+
+    with pytest.raises(gort.Deadlock):
+        run(main)

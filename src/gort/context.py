@@ -36,6 +36,8 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Generic, NamedTuple, TypeVar, TypeVarTuple
 
+from gort._done import close_chan as _close
+from gort._done import new_done as _new_done
 from gort._runtime.boot import main as _main
 from gort._runtime.core import runtime2 as _runtime2
 from gort._runtime.core.mistakes import Shared as _Shared
@@ -94,7 +96,8 @@ class Context(_Shared):
         return None
 
     def done(self) -> Chan[None]:
-        """A channel that is closed when the context is cancelled: always the same one.
+        """A channel that is closed when the context is cancelled: always the same one.  It is receive-only: to send to it
+        or to close it raises TypeError.
 
         `await ctx.done().recv_ok()` waits for it, `gort.select(ctx.done().recv(), …)` has it as a case."""
         return _never
@@ -108,9 +111,9 @@ class Context(_Shared):
         return None
 
 
-_never: Chan[None] = Chan()  # done() of all contexts that are never cancelled
-_closed: Chan[None] = Chan()  # done() of all contexts whose channel nobody had asked for when they were cancelled
-_closed.close()
+_never: Chan[None] = _new_done()  # done() of all contexts that are never cancelled
+_closed: Chan[None] = _new_done()  # done() of all contexts whose channel nobody had asked for when they were cancelled
+_close(_closed)
 _SELF = object()  # the key under which a cancellable context finds itself, through contexts of other classes too
 
 
@@ -210,7 +213,7 @@ class _Cancel(_Derived):
     def done(self) -> Chan[None]:
         done = self._done
         if done is None:
-            fresh: Chan[None] = Chan()
+            fresh = _new_done()
             with self._lock:
                 if self._done is None:
                     self._done = fresh
@@ -254,7 +257,7 @@ class _Cancel(_Derived):
                 timer, ctx._timer = ctx._timer, None
                 start, ctx._run = ctx._run, None
             if done is not None:
-                done.close()
+                _close(done)
             if timer is not None:
                 timer.stop()
             if start is not None:

@@ -67,7 +67,7 @@ class SendManyOp(ChanOp):
         chain: Op = None
         last: Op = None
         if c.timer is not None:
-            raise receive_only("send to")
+            raise receive_only("send to", c)
         c.lock()
         while i < n and not c.isclosed:
             if c.recvfirst is not None:

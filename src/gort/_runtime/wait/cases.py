@@ -343,7 +343,7 @@ def arms_of(case: Any) -> list[Arm]:
         if case.kind == SEND_MANY:
             raise refuse(case, "it may send some of its values and then wait")
         if case.c.timer is not None and case.kind == SEND:
-            raise receive_only("send to")
+            raise receive_only("send to", case.c)
         return [ChanArm(case)]
     if isinstance(case, SleepOp):
         case.state = OP_DONE

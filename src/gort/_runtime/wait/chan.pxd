@@ -46,6 +46,7 @@ cdef inline ChanOp new_op(Chan c, int kind)
 cdef inline object give(Op w)
 cdef inline void put(Chan c, object value)
 cdef wake(Op chain)
+cpdef close_chan(Chan c)
 cdef bint attempt(Chan c, Op op) except -1
 cdef bint drain(Chan c)
 cdef Op deliver(Chan c, object value)

@@ -86,7 +86,7 @@ class Chan:
         """`await ch.send(v)` sends v, and waits while the channel is full (Go's `ch <- v`).
 
         Raises ChannelClosed when the channel is closed, before or during the wait; then v has not been sent.  Raises
-        TypeError for a timer's channel, which is receive-only."""
+        TypeError for the channel of a timer or a context, which is receive-only."""
         op: ChanOp = new_op(self, SEND)
         op.elem = value
         return op
@@ -131,7 +131,7 @@ class Chan:
         """Sends without waiting.  True when the value was sent, False when the send would have to wait.  Any thread may
         call it.
 
-        Raises ChannelClosed on a closed channel, TypeError for a timer's channel."""
+        Raises ChannelClosed on a closed channel, TypeError for the channel of a timer or a context."""
         op: ChanOp = new_op(self, SEND)
         op.elem = value
         if attempt(self, op):
@@ -150,31 +150,11 @@ class Chan:
         """Closes the channel and wakes its waiters.  Senders get ChannelClosed, receivers what a receive from a closed
         channel gives.  Any thread may call it.
 
-        Raises ChannelClosed when the channel is closed already ("close of closed channel"), TypeError for a timer's
-        channel."""
-        op: Op
-        chain: Op = None
+        Raises ChannelClosed when the channel is closed already ("close of closed channel"), TypeError for the channel
+        of a timer or a context."""
         if self.timer is not None:
-            raise receive_only("close")
-        self.lock()
-        if self.isclosed:
-            self.unlock()
-            raise ChannelClosed("close of closed channel")
-        self.isclosed = True
-        while True:
-            op = dequeue_recv(self)
-            if op is None:
-                op = dequeue_send(self)
-            if op is None:
-                break
-            if op.index == QUEUED:  # a send_many with more than one value left
-                unlink(self, op)
-            # A stack, as in Go: the first waiter is made ready last, so it is in runnext and runs first.
-            op.success = 0
-            op.next = chain
-            chain = op
-        self.unlock()
-        wake(chain)
+            raise receive_only("close", self)
+        close_chan(self)
 
     @property
     def closed(self):
@@ -214,7 +194,7 @@ class ChanOp(Op):
         w: Op
         if c.timer is not None:
             if self.kind == SEND:
-                raise receive_only("send to")
+                raise receive_only("send to", c)
             c.timer.look()
         c.lock()
         if try_op(c, self) == READY:
@@ -259,6 +239,31 @@ class ChanOp(Op):
         return WAIT_CHAN_SEND if self.kind >= SEND else WAIT_CHAN_RECEIVE
 
 
+def close_chan(c):
+    """Chan.close, for the owner of a receive-only channel too."""
+    op: Op
+    chain: Op = None
+    c.lock()
+    if c.isclosed:
+        c.unlock()
+        raise ChannelClosed("close of closed channel")
+    c.isclosed = True
+    while True:
+        op = dequeue_recv(c)
+        if op is None:
+            op = dequeue_send(c)
+        if op is None:
+            break
+        if op.index == QUEUED:  # a send_many with more than one value left
+            unlink(c, op)
+        # A stack, as in Go: the first waiter is made ready last, so it is in runnext and runs first.
+        op.success = 0
+        op.next = chain
+        chain = op
+    c.unlock()
+    wake(chain)
+
+
 def new_op(c, kind):
     """Makes an operation of this kind on c."""
     op: ChanOp = ChanOp.__new__(ChanOp) if cython.compiled else ChanOp()
@@ -267,11 +272,10 @@ def new_op(c, kind):
     return op
 
 
-def receive_only(verb):
-    """The error for a send to, or a close of, a timer's channel.  Go's compiler refuses both."""
-    return TypeError(
-        f"cannot {verb} the channel of a timer: it is receive-only; t.stop() and t.reset() control the timer"
-    )
+def receive_only(verb, c):
+    """The error for a send to, or a close of, a channel that is receive-only: a timer's, a context's.  Go's compiler
+    refuses both."""
+    return TypeError(f"cannot {verb} {c.timer.owner}")
 
 
 def outcome(op):
@@ -321,7 +325,7 @@ def attempt(c, op):
     op.state = OP_DONE
     if c.timer is not None:
         if op.kind == SEND:
-            raise receive_only("send to")
+            raise receive_only("send to", c)
         c.timer.look()
     c.lock()
     r = try_op(c, op)

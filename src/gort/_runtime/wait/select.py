@@ -351,6 +351,14 @@ def of_all_kinds(cases, named, default):
     return Select(cases, named, default)
 
 
+def drop_all(cases):
+    """Marks the cases of a select that is refused as used, so that nothing says that they were never awaited."""
+    from gort._runtime.wait.cases import drop
+
+    for case in cases:
+        drop(case)
+
+
 def choose(cases, default):
     """The operation of a select without names."""
     op: Op
@@ -381,15 +389,11 @@ def choose(cases, default):
             break
         if cython.cast(Chan, op.c).timer is not None:
             if op.kind >= SEND:
-                bad = receive_only("send to")
+                bad = receive_only("send to", op.c)
                 break
             kind |= TIMED
     if bad is not None:
-        for case in cases:
-            if isinstance(case, ChanOp):
-                op = case
-                if op.state == OP_NEW:  # else another goroutine may be waiting on it
-                    op.state = OP_DONE
+        drop_all(cases)
         raise bad
     sel = SelectOp.__new__(SelectOp)
     sel.c = cases

@@ -38,6 +38,8 @@ class Timer(HeapTimer):
 
     Zero or less fires at once.  Raises TypeError if the duration is not a number, ValueError if it is NaN."""
 
+    owner = "the channel of a timer: it is receive-only; t.stop() and t.reset() control the timer"
+
     if not cython.compiled:
         expires = 0
         period = 0
