@@ -24,7 +24,6 @@ What does not live here: the core's select (select.py); what is tried (chan.py, 
 
 from __future__ import annotations
 
-import random
 from _collections_abc import Awaitable, Callable, Coroutine, Generator
 from types import CoroutineType
 
@@ -398,12 +397,10 @@ async def _run(arms: list[Arm], default: bool) -> tuple[Any, Any, bool]:
     s = runtime2.current_m().sched
     standin = handoff.thread_g(s)
     wake: Chan[None] = Chan(1)
-    order = list(range(len(arms)))
     won: Arm | None = None
     try:
         while True:
-            random.shuffle(order)
-            for i in order:
+            for i in core.shuffled(len(arms), runtime2.current_m()):
                 arm = arms[i]
                 op = arm.op()
                 if op is not None:

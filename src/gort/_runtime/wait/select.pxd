@@ -16,7 +16,7 @@ cdef void lockorder(Op sel) noexcept
 cdef inline void sellock(Op sel) noexcept
 cdef inline void selunlock(Op sel) noexcept
 cdef inline int cheaprandn(M m, int n) noexcept
-cdef list shuffled(int n, M m)
+cpdef list shuffled(int n, M m)
 cdef inline Op pass1(tuple cases, M m)
 cdef inline bint open_for(Chan c, int kind) noexcept
 cdef look(tuple cases)
