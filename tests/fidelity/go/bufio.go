@@ -98,6 +98,27 @@ func init() {
 		}
 	})
 
+	add("scan_calls_of_the_function", func() {
+		for _, step := range steps {
+			var calls []string
+			s := bufio.NewScanner(&slow{"abc,d,,efg", step})
+			s.Split(func(data []byte, atEOF bool) (int, []byte, error) {
+				calls = append(calls, fmt.Sprintf("%d", len(data)))
+				if i := bytes.IndexByte(data, ','); i >= 0 {
+					return i + 1, data[:i], nil
+				}
+				if atEOF && len(data) > 0 {
+					return len(data), data, nil
+				}
+				return 0, nil, nil
+			})
+			for s.Scan() {
+				calls = append(calls, "token")
+			}
+			say(strings.Join(calls, " "))
+		}
+	})
+
 	add("scan_functions_that_go_wrong", func() {
 		for _, advance := range []int{-1, 100} {
 			s := bufio.NewScanner(strings.NewReader("abc"))

@@ -90,6 +90,23 @@ async def scan_by_function() -> None:
 
 
 @scenario(any_procs=True)
+async def scan_calls_of_the_function() -> None:
+    for step in STEPS:
+        calls: list[str] = []
+
+        def commas(data: bytes, start: int, at_end: bool, calls: list[str] = calls) -> tuple[int, bytes | None] | None:
+            calls.append(str(len(data) - start))
+            end = data.find(b",", start)
+            if end >= 0:
+                return end + 1, data[start:end]
+            return (len(data), data[start:]) if at_end and len(data) > start else None
+
+        async for _ in bufio.Scanner(Slow(b"abc,d,,efg", step), commas):
+            calls.append("token")
+        say(" ".join(calls))
+
+
+@scenario(any_procs=True)
 async def scan_functions_that_go_wrong() -> None:
     for advance in (-1, 100):
         s = bufio.Scanner(Slow(b"abc", 3), lambda data, start, at_end, n=advance: (n, b"x"))
