@@ -193,7 +193,12 @@ class IOOp(NetOp):
         """Why the operation cannot be a case of select; empty if it can."""
         if self.kind == READ or self.kind == READINTO or self.kind == ACCEPT:
             return ""
-        return "a write may be half done when another case runs" if self.kind & 1 else "it is no read"
+        if self.kind & 1:
+            return (
+                "a write may be half done when another case runs; start it in a gort.Group, and select on h, or give it "
+                "its time with gort.move_on_after"
+            )
+        return "it is no read"
 
     def readiness(self):
         """The operation that waits until this read or accept may succeed, and takes nothing: for select."""

@@ -321,7 +321,10 @@ def arms_of(case: Any) -> list[Arm]:
             raise TypeError("a case of gort.select is an operation: write ch.recv() or ch.send(value), not the channel")
         if isinstance(case, (CoroutineType, Coroutine)):
             name = getattr(case, "__qualname__", type(case).__name__)
-            why = "a coroutine may have had an effect when another case runs; start it in a gort.Group, and select on h"
+            why = (
+                "a coroutine may have had an effect when another case runs; start it in a gort.Group, and select on h, "
+                "or give it its time with gort.move_on_after"
+            )
             raise refuse(name, why)
         what = type(case).__name__
         raise TypeError(f"a case of gort.select is an operation such as ch.recv() or gort.sleep(1), not a {what}")
@@ -360,7 +363,7 @@ def arms_of(case: Any) -> list[Arm]:
             raise refuse(case, why)
         case.state = OP_DONE
         return [OpArm(case)]
-    raise refuse(case, "it has an effect before it is over")
+    raise refuse(case, "it has an effect before it is over; start it in a gort.Group, and select on h")
 
 
 class Select(Selectable["tuple[t.T, Any, bool]"]):
