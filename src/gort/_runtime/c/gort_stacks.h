@@ -86,6 +86,26 @@ static PyObject *rt_awaited_attr(PyObject *coro, const char *of_coro, const char
 
 #define RT_AWAITS_MAX 1000
 
+static int rt_first_visit(PyObject *object, void *first) {
+    *(PyObject **)first = object;
+    return 1;                                             /* no further ones */
+}
+
+/* What an object of CPython's own awaits that has no attribute for it (traceback.WRAPPERS): the first object to which it
+ * refers.  NULL for all others. */
+static PyObject *rt_wrapped(PyObject *object) {
+    static const char *const wrappers[] = {
+        "async_generator_asend", "async_generator_athrow", "anext_awaitable", "coroutine_wrapper"
+    };
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject *first = NULL;
+    if (type->tp_flags & Py_TPFLAGS_HEAPTYPE || type->tp_traverse == NULL) return NULL;
+    for (size_t i = 0; i < sizeof wrappers / sizeof *wrappers && first == NULL; i++)
+        if (strcmp(type->tp_name, wrappers[i]) == 0) type->tp_traverse(object, rt_first_visit, &first);
+    Py_XINCREF(first);
+    return first;
+}
+
 /* The frames of a suspended coroutine, the innermost first. */
 static PyObject *rt_awaited_frames(PyObject *coro) {
     PyObject *list = PyList_New(0);
@@ -96,6 +116,7 @@ static PyObject *rt_awaited_frames(PyObject *coro) {
         int failed = frame != NULL && PyFrame_Check(frame) && rt_append_frame(list, (PyFrameObject *)frame);
         Py_XDECREF(frame);                                /* not the last: the coroutine holds a reference */
         PyObject *next = failed ? NULL : rt_awaited_attr(coro, "cr_await", "gi_yieldfrom", "ag_await");
+        if (next == NULL && !failed) next = rt_wrapped(coro);
         Py_DECREF(coro);
         if (failed) { Py_DECREF(list); return NULL; }
         coro = next;

@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 import sys
 from _thread import get_ident
+from gc import get_referents
 from threading import Thread
 from types import CodeType, FrameType, GetSetDescriptorType, MemberDescriptorType, MethodType
 
@@ -47,7 +48,12 @@ _threads: Any = Thread  # the type checker does not know its private functions
 THREAD = [newosproc.Thread._bootstrap.__code__, _threads._bootstrap.__code__]
 THREAD += [_threads._bootstrap_inner.__code__, _threads.run.__code__]
 COROUTINES = (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom"), ("ag_frame", "ag_await"))
+# What CPython puts between two of them, without an attribute for what it awaits: `async for`, `anext`, and the aclose of
+# an async generator; the __await__ of a coroutine.  Each refers first to what it awaits.
+WRAPPERS = frozenset(("async_generator_asend", "async_generator_athrow", "anext_awaitable", "coroutine_wrapper"))
+MADE_IN_PYTHON = 1 << 9  # Py_TPFLAGS_HEAPTYPE, in a type's flags
 IN_C = (GetSetDescriptorType, MemberDescriptorType)
+_flags, _name = type.__dict__["__flags__"].__get__, type.__dict__["__name__"].__get__
 _variables = type.__dict__["__dict__"].__get__  # a metaclass may have its own __dict__
 WITHOUT_GIL = not gil_enabled()
 STOPS_WORLD = WITHOUT_GIL and runtime2.COMPILED
@@ -72,6 +78,15 @@ def field(obj: object, name: str) -> Any:
     whatever its `__getattr__` would say."""
     found = _variables(type(obj)).get(name)
     return found.__get__(obj) if type(found) in IN_C else None
+
+
+def wrapped(obj: object) -> object:
+    """What one of WRAPPERS awaits; None for any other object."""
+    kind = type(obj)
+    if _flags(kind) & MADE_IN_PYTHON or _name(kind) not in WRAPPERS:
+        return None
+    refers = get_referents(obj)
+    return refers[0] if refers else None
 
 
 def hidden(code: CodeType) -> bool:
@@ -131,7 +146,7 @@ def awaited(coro: Any) -> list[Entry]:
             inner = field(coro, kind[1]) if inner is None else inner
         if type(frame) is FrameType and not hidden(frame.f_code):
             frames.append(_entry(*_read(frame)))
-        coro = inner
+        coro = wrapped(coro) if inner is None else inner
     frames.reverse()
     return frames
 
