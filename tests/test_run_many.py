@@ -228,6 +228,29 @@ def test_never_started_goroutines_make_no_noise(run1: Run) -> None:
     gc.collect()  # warnings are errors here
 
 
+@pytest.mark.skipif(not GIL, reason="without the GIL what another thread drops is freed later")
+def test_a_program_with_several_threads_leaves_the_collector_nothing() -> None:
+    """A thread and its M refer to each other while it runs, and no longer."""
+
+    def left() -> list[str]:
+        return [type(o).__name__ for o in gc.get_objects() if type(o).__name__ in ("M", "P", "Sched")]
+
+    async def main() -> None:
+        both = threading.Barrier(2)
+        async with gort.Group() as group:
+            for _ in range(2):
+                group.go(gort.blocking, both.wait)
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = left()
+        gort.run(main)
+        assert left() == before
+    finally:
+        gc.enable()
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it is told on, rightly
 def test_stubborn_goroutine_cannot_keep_the_program_alive(run: Run) -> None:
     """A goroutine that swallows everything and waits again while it is closed does not hang the end."""

@@ -37,28 +37,29 @@ class Thread(threading.Thread):
 
     def __init__(self, m: Any, unlaunch: Callable[[Any, BaseException], None], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._m = m
+        self._m = m  # until the thread ends: m refers to the thread
         self._unlaunch = unlaunch
 
     def _bootstrap(self) -> None:
         """What a new thread calls first."""
         exc: BaseException | None = None
+        m, self._m = self._m, None
         try:
             threading.Thread._bootstrap(self)  # type: ignore[attr-defined]
         except BaseException as e:
-            if self._m.nextp is None:
+            if m.nextp is None:
                 raise
             exc = e
             while exc.__context__ is not None:  # threading's own clean-up may fail too
                 exc = exc.__context__
-        if self._m.nextp is not None:
+        if m.nextp is not None:
             self.failed = True
             for names in ("_limbo", "_active"):  # threading would go on to count it
                 known = getattr(threading, names, {})
                 for key, thread in list(known.items()):
                     if thread is self:
                         known.pop(key, None)
-            self._unlaunch(self._m, exc or MemoryError())
+            self._unlaunch(m, exc or MemoryError())
 
 
 def newosproc(
