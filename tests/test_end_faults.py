@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import gort
-from support import PATIENCE_S, environment
+from support import PATIENCE_S, environment, parked
 
 CALLS = {
     "os.read": "gort.go(os.read, r, 1)",
@@ -164,6 +164,27 @@ def test_g1_a_locked_goroutine_keeps_its_thread() -> None:
     thread.start()
     thread.join(PATIENCE_S)
     assert seen == [thread.ident, thread.ident]
+
+
+def test_g1_a_finally_block_makes_its_call_at_the_end_too() -> None:
+    """No other M is left then, so the calling thread makes it, as the main thread does in a program of its own."""
+    called: list[str] = []
+
+    async def member() -> None:
+        try:
+            await gort.sleep(3600)
+        finally:
+            called.append("begins")
+            await gort.blocking(called.append, "called")
+
+    async def main() -> None:
+        gort.go(member)
+        await parked(1, "sleep")
+
+    thread = threading.Thread(target=gort.run, args=(main,))
+    thread.start()
+    thread.join(PATIENCE_S)
+    assert called == ["begins", "called"]
 
 
 @pytest.mark.parametrize("end", ENDS)

@@ -401,9 +401,10 @@ def stays_free(m, g):
 
     If gort.run was called in a thread of the program's, no signal handler runs in m0, so a call that blocks it cannot be
     ended.  m0's thread is also gort.run's caller, so the program's end would wait for that call; for other Ms it waits no
-    longer than GRACE (boot/main.py).  Where the system gives no more threads, m0 has to do."""
+    longer than GRACE (boot/main.py).  m0 has to do where the system gives no more threads; and at the end, when m0 closes
+    the goroutines: no other M is left, and what a `finally` block calls is to be called."""
     s: Sched = m.sched
-    return m is s.m0 and not s.caninterrupt and s.nmstartfailed == 0 and g.lockedm is None
+    return m is s.m0 and not s.caninterrupt and not s.ending and s.nmstartfailed == 0 and g.lockedm is None
 
 
 def forget(g):
