@@ -220,7 +220,7 @@ def shutdown(s: Any, agens: AsyncGenerators) -> None:
     s.ending = True
     if m0.p is None or m0.p.mid != m0.id:
         m0.p = None
-        handoff.acquire_idle_p(s, m0)
+        handoff.acquire_idle(s, m0)
     # Goroutines on threads that did not leave.  Reads m.curg once, because those threads may change it.
     stuck = {g.goid for m in list(s.allm) if m is not m0 and (g := m.curg) is not None}
     for g in list(s.allgs):

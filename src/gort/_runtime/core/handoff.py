@@ -524,11 +524,6 @@ def found_dead(s):
         fatal(s, Deadlock())
 
 
-def acquire_idle_p(s, m):
-    """acquire_idle for the modules that are never compiled."""
-    return acquire_idle(s, m)
-
-
 # ---- foreign threads --------------------------------------------------------------------------------------------------
 
 
