@@ -234,10 +234,6 @@ def test_a_second_cancel_of_a_member_interrupts_its_cleanup(run: Run) -> None:
 # ---- C9: finalizers and handlers ------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(
-    not gort.runtime.compiled,
-    reason="the uncompiled core's sections are Python: a finalizer may run while a lock is held",
-)
 @pytest.mark.parametrize("procs", [1, 4])
 def test_c9_a_finalizer_may_cancel_while_members_end(procs: int) -> None:
     """The collector runs finalizers in the middle of the group's own work, again and again."""

@@ -333,8 +333,7 @@ def launch(s, m):
 
 
 def unlaunch(m, exc):
-    """Takes back an M whose thread the system has refused, or had no memory to begin (newosproc.Thread).  The existing Ms
-    carry on.  One of them takes the P from the idle list, or sysmon starts a thread for it (see stranded)."""
+    """Takes back m, whose thread was refused or found no memory to begin.  Others or sysmon take the P (stranded)."""
     s: Sched = m.sched
     s.lock()
     try:
@@ -503,7 +502,8 @@ def stranded(s):
         return False
     if s.runqsize != 0:
         return True
-    for p in s.allp:
+    for i in range(len(s.allp)):  # not over the list: see stop_the_world
+        p = s.allp[i]
         if p.mid == 0 and (p.runqsize != 0 or p.runnext is not None or (p.timer0when != 0 and s.npolling == 0)):
             return True
     return False

@@ -122,7 +122,7 @@ class RankedLock:
     def __init__(self, rank: int, key: int = 0) -> None:
         self.rank = rank
         self.key = key or id(self)  # orders locks of the same rank: the address of the structure that has the lock
-        self._lock = threading.Lock()
+        self._lock = gcheld.Lock() if HELD else threading.Lock()
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Acquires the lock after checking its rank against every lock that this thread holds."""
@@ -147,9 +147,15 @@ class RankedLock:
 
 
 CHECKED = wanted()
+# Where a collection may begin in a section of the uncompiled core: gcheld.py says why.
+HELD = not cython.compiled and (CHECKED or sys.version_info[:2] == (3, 12))
+if HELD:
+    from gort._runtime.core import gcheld
 
 
-def make_lock(rank: int, owner: object = None) -> threading.Lock | RankedLock:
+def make_lock(rank: int, owner: object = None) -> threading.Lock | RankedLock | gcheld.Lock:
     """Makes a lock of the given rank for the uncompiled core: a plain one, or a checked one under
     GODEBUG=lockrank=1."""
-    return RankedLock(rank, id(owner) if owner is not None else 0) if CHECKED else threading.Lock()
+    if CHECKED:
+        return RankedLock(rank, id(owner) if owner is not None else 0)
+    return gcheld.Lock() if HELD else threading.Lock()

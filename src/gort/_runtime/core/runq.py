@@ -279,7 +279,8 @@ def release_queues(s):
     """Empties every queue and free list of goroutines.  Takes the locks, because a thread that has not left yet may
     still use them."""
     p: P
-    for p in s.allp:
+    for i in range(len(s.allp)):
+        p = s.allp[i]
         p.lock()
         unlink(p.runqhead)
         p.runqhead = None

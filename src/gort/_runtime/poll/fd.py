@@ -390,7 +390,9 @@ class FD(PollDesc):
             data = bytes(memoryview(data)[start:])
             start = 0
             if old is not None:
-                data += old[self.pushedat :]
+                data = b"".join(
+                    (data, old[self.pushedat :])
+                )  # a call: a collection that is due begins here (gcheld.py)
         self.lock()
         self.pushed = data
         self.pushedat = start

@@ -61,7 +61,9 @@ class Netpoll(Poller):
         self.inwait = 0
         self.wakesig = 0
         self.descs = []
-        self.mu = threading.Lock()  # guards descs
+        # Guards descs.  Re-entrant: a collection in the middle of register may find a PollDesc that nobody has closed,
+        # whose __del__ calls unregister.  Each step below leaves descs as the other functions expect it.
+        self.mu = threading.RLock()
         if not cython.compiled:
             lock = make_lock(LOCK_RANK_NETPOLL, self)
             self.countlock = lock.acquire
@@ -164,10 +166,11 @@ class Netpoll(Poller):
 
     def register(self, pd):
         """Adds pd to the table and to epoll.  Raises OSError if the system cannot poll it."""
+        ref: object = weakref.ref(pd)
         with self.mu:
             while len(self.descs) <= pd.fd:
                 self.descs.append(None)
-            self.descs[pd.fd] = weakref.ref(pd)
+            self.descs[pd.fd] = ref
         try:
             net_epoll_add(self.epfd, pd.fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
         except OSError:

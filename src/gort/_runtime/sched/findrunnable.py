@@ -113,6 +113,7 @@ def findrunnable_slow(m, now):
     s: Sched = m.sched
     p: P = m.p
     p2: P
+    i: cython.Py_ssize_t
     g: G
     found: cython.bint
     if s.netpoll is not None and s.netpoll.waiters() and not s.npolling:
@@ -145,7 +146,8 @@ def findrunnable_slow(m, now):
     s.unlock()
     # The check after m has stopped spinning; handoff.py says why it is needed.
     found = False
-    for p2 in s.allp:
+    for i in range(len(s.allp)):
+        p2 = s.allp[i]
         p2.lock()
         found = p2.runqhead is not None or p2.runnext is not None
         p2.unlock()

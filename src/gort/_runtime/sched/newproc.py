@@ -327,9 +327,11 @@ def gcount(s):
     would count."""
     n: cython.longlong
     m: M
+    i: cython.Py_ssize_t
     s.lock()
     n = s.ngs
-    for m in s.allm:
+    for i in range(len(s.allm)):
+        m = s.allm[i]
         n += m.ngs
     s.unlock()
     return n

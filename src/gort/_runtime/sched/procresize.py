@@ -59,13 +59,14 @@ def procresize(s, n, m):
         s.allp = grown
     for q in s.allp[n:]:
         destroy(s, q)
+    work: list = []
     s.gomaxprocs = n
     s.stealorder = _stealorders.setdefault(n, coprimes(n))
     p: P
-    work: list = []
-    backwards: list = s.allp[n - 1 :: -1]  # made here, because the section below must not allocate
+    i: cython.Py_ssize_t
     s.lock()
-    for p in backwards:
+    for i in range(n - 1, -1, -1):
+        p = s.allp[i]
         p.status = _Pidle
         if p is s.allp[0] and m is not None:
             continue
@@ -95,9 +96,11 @@ def stop_the_world(s, m):
     starts.  Follows Go's stopTheWorld (proc.go), except that it need not wait for running goroutines, because here a
     P's queue is guarded by its lock and not by its owner."""
     p: P
+    i: cython.Py_ssize_t
     s.lock()
     s.gcwaiting = True
-    for p in s.allp:
+    for i in range(len(s.allp)):  # by index: uncompiled, the iterator of a list is an object that the collector tracks
+        p = s.allp[i]
         p.lock()
         if p.status != _Pdead:
             p.mid = 0
@@ -114,9 +117,11 @@ def start_the_world(s, work):
     """Lets the Ps run again: starts an M for each P in `work` and one more to look around.  Follows Go's
     startTheWorld."""
     p: P
+    i: cython.Py_ssize_t
     s.lock()
     s.gcwaiting = False
-    for p in work:
+    for i in range(len(work)):
+        p = work[i]
         pidleput(s, p)
     s.unlock()
     for _ in range(len(work) + 1):

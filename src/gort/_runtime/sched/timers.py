@@ -296,7 +296,9 @@ def timesleepuntil(s):
     until: cython.longlong = 0
     when: cython.longlong
     p: P
-    for p in s.allp:
+    i: cython.Py_ssize_t
+    for i in range(len(s.allp)):
+        p = s.allp[i]
         p.lock_timers()
         when = p.timer0when
         p.unlock_timers()
@@ -313,15 +315,23 @@ def earliest(s):
 def cleartimers(p):
     """Disarms every timer of a P whose runtime has ended, because users may still stop and reset them."""
     t: Timer
+    i: cython.Py_ssize_t
+    old: list
+    empty: list = []
+    i = len(empty)  # a call: a collection that is due begins here, and not at that of the lock (gcheld.py)
     p.lock_timers()
-    for t in p.timers:
+    old = p.timers
+    for i in range(len(old)):
+        t = old[i]
         t.pid = -1
         t.heapidx = -1
         if cython.compiled:
             rt_gc_show(t)
-    p.timers.clear()
+    p.timers = empty
     p.timer0when = 0
     p.unlock_timers()
+    t = None
+    old.clear()  # after the section, because it may drop the last references to functions of the user's
 
 
 def movetimers(src, dst):
@@ -329,6 +339,7 @@ def movetimers(src, dst):
     thread without a P may stop or reset one of the timers meanwhile.  So this locks both heaps, and at no time is a
     timer in neither: deltimer always finds it."""
     t: Timer
+    i: cython.Py_ssize_t
     moved: list = src.timers
     empty: list = []
     first: P = src
@@ -340,7 +351,8 @@ def movetimers(src, dst):
     second.lock_timers()
     src.timers = empty
     src.timer0when = 0
-    for t in moved:
+    for i in range(len(moved)):
+        t = moved[i]
         t.pid = dst.id
         dst.timers.append(t)
         siftup(dst.timers, len(dst.timers) - 1)

@@ -133,6 +133,7 @@ def collect(op):
     if n > op.when:
         n = op.when
     out = [None] * n
+    n = len(out)  # a call: a collection that is due begins here, and not at that of the lock (gcheld.py)
     out[0] = op.elem
     op.elem = None
     c.lock()
