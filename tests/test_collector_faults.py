@@ -1,5 +1,5 @@
 """C9: a finalizer may call what any thread may call, wherever the collector or a last reference runs it.  In the
-uncompiled core, whose sections are Python, none runs where its own thread holds a lock of the runtime (core/gcheld.py)."""
+uncompiled core, whose sections are Python, none runs where its thread holds a lock of the runtime (core/gcheld.py)."""
 
 from __future__ import annotations
 
