@@ -184,6 +184,27 @@ def test_the_traceback_ends_in_the_users_code(run: Run) -> None:
         assert names[-1] == "waits"
 
 
+def test_the_traceback_ends_there_when_the_goroutine_did_not_wait(run: Run) -> None:
+    """The cancellation has come before the operation begins."""
+
+    async def waits(own: list[Any]) -> None:
+        own[0].cancel()
+        await gort.sleep(3600)
+
+    async def main() -> list[str]:
+        own: list[Any] = []
+        async with gort.Group() as group:
+            own.append(group.go(waits, own))
+        exc = own[0].exception()
+        assert isinstance(exc, gort.Cancelled)
+        return [frame.name for frame in traceback.extract_tb(exc.__traceback__)]
+
+    names = run(main)
+    assert names[0] == "waits"
+    if runtime.compiled:
+        assert names == ["waits"]
+
+
 def test_an_awaitable_that_keeps_its_operation_from_being_resumed_is_thrown_into(run: Run) -> None:
     """It yields what the operation has yielded, and would go on without the operation's second step."""
     told: list[str] = []
@@ -206,6 +227,90 @@ def test_an_awaitable_that_keeps_its_operation_from_being_resumed_is_thrown_into
 
     assert run(main)
     assert told == ["thrown"]
+
+
+class Forgets:
+    """An awaitable that does not resume its operation, but returns when it is resumed."""
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        next(iter(gort.sleep(3600).__await__()))
+        yield
+
+
+def test_what_an_awaitable_keeps_is_not_raised_outside_its_scope(run: Run) -> None:
+    class Foreign:
+        def __await__(self) -> Generator[Any, Any, None]:
+            yield 42
+
+    async def main() -> str:
+        async with gort.move_on_after(0.001):
+            await Forgets()
+        await gort.gosched()
+        async with gort.move_on_after(0.001):
+            await Forgets()
+        with pytest.raises(TypeError, match="only gort's operations can suspend"):
+            await Foreign()
+        return "goes on"
+
+    assert run(main) == "goes on"
+
+
+def test_what_an_awaitable_keeps_is_held_off_by_a_shield(run: Run) -> None:
+    async def main() -> list[str]:
+        told = []
+        async with gort.move_on_after(0.001) as scope:
+            await Forgets()
+            async with gort.shield():
+                await gort.gosched()
+                told.append("shielded")
+            await gort.gosched()
+            told.append("not reached")
+        assert scope.cancelled_caught
+        return told
+
+    assert run(main) == ["shielded"]
+
+
+def test_another_goroutines_operation_does_not_get_the_cancellation(run: Run) -> None:
+    ch: gort.Chan[int] = gort.Chan()
+    iterators: list[Any] = []
+
+    class Shares:
+        def __await__(self) -> Generator[Any, Any, int]:
+            iterators.append(iter(ch.recv().__await__()))
+            return (yield from iterators[0])  # type: ignore[no-any-return]
+
+    class Disturbs:
+        def __await__(self) -> Generator[Any, Any, None]:
+            operation = iter(gort.sleep(3600).__await__())
+            next(operation)
+            yield
+            with pytest.raises(RuntimeError, match="already awaited"):
+                next(iterators[0])
+            next(operation)
+
+    async def shares() -> int:
+        return await Shares()
+
+    async def disturbs() -> None:
+        await Disturbs()
+
+    async def main() -> tuple[int | None, BaseException | None]:
+        async with gort.Group() as group:
+            receiver = group.go(shares)
+            await parked(1, "chan receive")
+            disturber = group.go(disturbs)
+            await parked(1, "sleep")
+            disturber.cancel()
+            with pytest.raises(gort.Cancelled):
+                await disturber
+            await ch.send(3)
+        return receiver.result(), disturber.exception()
+
+    got, exc = run(main)
+    assert isinstance(exc, gort.Cancelled)
+    if runtime.compiled:  # else the error has ended the shared generator
+        assert got == 3
 
 
 def test_the_error_for_a_foreign_await_is_raised_there(run: Run) -> None:

@@ -13,6 +13,7 @@ cdef int stopping(Op op, M m) except -1
 cdef int park_again(Op op) except -1
 cdef int unready(G g) except -1
 cdef int raise_thrown(Op op, M m) except -1
+cdef int put_back(G g) except -1
 cdef int lost(Op op, M m) except -1
 cdef int pick(G g) except -1
 cdef object taken(G g)

@@ -131,12 +131,21 @@ def refuse(op, m):
     if m.mcall == MCALL_EXIT:  # an awaitable of the user's that awaits anew whenever it is resumed
         m.mcall = MCALL_NONE
         raise GeneratorExit
-    if m.mcall == MCALL_THROW:
-        return raise_thrown(op, m)
+    if m.mcall == MCALL_THROW:  # an awaitable of the user's has not resumed the operation that was to raise g.throw
+        m.mcall = MCALL_NONE
+        put_back(m.curg)
     if m.mcall != MCALL_NONE:
         drop_swallowed(m)
         raise swallowed(op)
-    take_cancel(m.curg)
+    if not cython.compiled:
+        take_cancel(m.curg)
+    else:
+        m.curg.lock()
+        exc: object = taken(m.curg)
+        m.curg.unlock()
+        if exc is not None:
+            rt_raise(exc)
+            return THROWN
     op.state = OP_NEW  # the cancellation was withdrawn in the meantime
     return READY
 
@@ -233,7 +242,9 @@ def lost(op, m):
         op.state = OP_DONE
         raise GeneratorExit
     if m is not None and m.mcall == MCALL_THROW:
-        return raise_thrown(op, m)
+        if op.g is m.curg and m.curg.throw is not None:
+            return raise_thrown(op, m)
+        raise awaited_twice(op)  # op is another goroutine's, or the scope of the cancellation has been left
     if m is not None and m.mcall == MCALL_NONE:
         raise awaited_twice(op)
     op.state = OP_DONE
@@ -248,10 +259,10 @@ def raise_thrown(op, m):
     In C it only sets the exception and returns THROWN.  So the traceback ends in the user's code: a `raise` would add
     entries for this function and for those that have called it."""
     g: G = m.curg
+    m.mcall = MCALL_NONE
+    op.state = OP_DONE
     exc = g.throw
     g.throw = None
-    op.state = OP_DONE
-    m.mcall = MCALL_NONE
     if cython.compiled:
         rt_raise(exc)
         return THROWN
@@ -324,6 +335,23 @@ def take_cancel(g):
             del exc  # else this frame, which is in its traceback, would refer to it: a circle
 
 
+def put_back(g):
+    """Makes the cancellation pending again with which the running goroutine g was resumed, if its scope has not been
+    left: it was not raised at the await, so the next one is asked anew what holds it off."""
+    scope: Scope
+    exc: object
+    g.lock()
+    exc = g.throw
+    g.throw = None
+    scope = g.scope
+    while scope is not None:
+        if scope.state == SCOPE_RAISED and scope.exc is exc:
+            scope.state = SCOPE_PENDING
+        scope = scope.outer
+    pick(g)
+    g.unlock()
+
+
 def request(g, goid, scope, exc, force):
     """Makes exc the pending cancellation of a scope of goroutine `goid`, unless an earlier one has not been raised yet.
     False when the goroutine has ended or has left the scope.  A new root scope is entered here, if there is none.
@@ -387,6 +415,8 @@ def leave_scope(scope):
             if inner is not None:
                 inner.outer = scope.outer
         scope.state = SCOPE_LEFT
+        if g.throw is not None and g.throw is scope.exc:
+            g.throw = None  # the operation that was to raise it has not been resumed (proc.throw_in)
         pick(g)
     g.unlock()
 

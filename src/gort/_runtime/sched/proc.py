@@ -204,18 +204,18 @@ def throw_in(m, g):
     then enters only the innermost of g's coroutines: in an inner function sys.exc_info(), a bare `raise` and
     `__context__` would know nothing of the exception that an outer one handles."""
     r: cython.int
-    exc: object = g.throw
-    if (
-        g.coro.cr_suspended and type(exc) is not TypeError
-    ):  # else it has not begun, or awaits what is not gort's (foreign)
+    exc: object
+    # A coroutine that has not begun awaits nothing, and one that gets a TypeError awaits what is not gort's (foreign).
+    if g.coro.cr_suspended and type(g.throw) is not TypeError:
         m.mcall = MCALL_THROW
         r = resume(m, g)
         if m.mcall != MCALL_THROW:
             return r
         m.mcall = MCALL_NONE  # an awaitable of the user's has kept that from the operation
-        if r != 1:
+        if r != 1 or g.throw is None:  # None: its scope has been left since
             return r
         m.retval = None
+    exc = g.throw
     g.throw = None
     if cython.compiled:
         return throw_in_c(m, g, exc)
