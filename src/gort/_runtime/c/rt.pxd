@@ -43,6 +43,7 @@ cdef extern from "gort_rt.h":
     int rt_note_sleep(int *note, int64_t ns) noexcept
     void rt_note_wakeup(int *note) noexcept
     void rt_note_clear(int *note) noexcept
+    object rt_list_pop(object items) noexcept
     void rt_gc_hide(object o) noexcept
     void rt_gc_show(object o) noexcept
     void rt_gc_hide_coro(object o) noexcept

@@ -105,6 +105,9 @@ def rt_set_public(cls: Any, home: str, signature: str | None) -> None:
     cls.__module__ = home
 
 
+rt_list_pop = list.pop
+
+
 def _compiled_only(*args: Any) -> Any:
     raise NotImplementedError("only the compiled core calls this; see gort_rt.h")
 

@@ -218,9 +218,7 @@ def wakep(s):
     """Wakes or starts one more M to look for work, if a P is idle and no M spins."""
     m: M
     p: P
-    spare: M = None
-    if s.midle is None and not s.npolling:
-        spare = allocm(s)
+    spare: M = allocm(s) if s.midle is None and not s.npolling else None
     s.lock()
     if s.nmspinning != 0 or s.npidle == 0 or s.exiting or s.gcwaiting:
         s.unlock()
@@ -315,7 +313,11 @@ def takem(s, spare):
         s.nmidle -= 1
         return m
     if spare is not None:
-        linkm(s, spare)
+        try:
+            linkm(s, spare)
+        except MemoryError:
+            s.nmstartfailed += 1  # sysmon starts one (stranded)
+            return None
     return spare
 
 

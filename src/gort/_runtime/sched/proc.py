@@ -547,8 +547,11 @@ def mexit(m):
     s.lock()
     if p is not None and unbind(p, m.id):
         pidleput(s, p)
-    if m in s.allm:
-        s.allm.remove(m)
+    try:
+        if m in s.allm:
+            s.allm.remove(m)
+    except MemoryError:
+        pass  # a list that shrinks may need some; m now counts as running, so no deadlock is found any more
     s.ngs += m.ngs
     m.ngs = 0
     s.nmfreed += 1

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.cpython.long import PyLong_AsLongLongAndOverflow
-from cython.cimports.gort._runtime.c.rt import nanotime, rt_gc_hide, rt_gc_show, rt_import, rt_load_once
+from cython.cimports.gort._runtime.c.rt import nanotime, rt_gc_hide, rt_gc_show, rt_import, rt_list_pop, rt_load_once
 from cython.cimports.gort._runtime.core.handoff import ready, wake_poller, wakep
 from cython.cimports.gort._runtime.core.runtime2 import PARK, READY, G, M, Op, P, Sched, _Pdead, getm
 from cython.cimports.libc.math import llround
@@ -175,7 +175,7 @@ def push(p, t):
 def remove(p, i):
     """Removes heap[i] from p's heap.  The timers lock is held; the caller holds a reference to the timer."""
     heap: list = p.timers
-    last: Timer = heap.pop()
+    last: Timer = rt_list_pop(heap)
     n: cython.int = len(heap)
     t: Timer
     if i < n:
