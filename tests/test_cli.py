@@ -216,7 +216,7 @@ async def main():
 
 
 @pytest.mark.parametrize("how", ["panic", "main", "deadlock"])
-def test_the_dump_comes_before_the_finally_blocks(write: Write, how: str) -> None:
+def test_g11_the_dump_comes_before_the_finally_blocks(write: Write, how: str) -> None:
     """Go runs no deferred function of another goroutine; gort does, but not before the dump. When main itself fails, its
     own finally comes first, as in Go."""
     done = gort_cli("run", write(ENDS), how)
@@ -340,7 +340,7 @@ def test_ctrl_c_runs_finally(write: Write) -> None:
     assert sorted(out.split()) == ["main", "waiter"]
 
 
-def test_ctrl_c_ends_a_shell_loop(write: Write) -> None:
+def test_g3_ctrl_c_ends_a_shell_loop(write: Write) -> None:
     """A shell goes on after a child that exits, with whatever status; it ends with one that dies of SIGINT."""
     file = write(HEAD + "async def main():\n    print('ready', flush=True)\n    await gort.sleep(3600)\n")
     loop = 'for i in 1 2 3; do "$@"; done; echo goes on'

@@ -242,7 +242,7 @@ def test_c8_a_callback_for_blocked_calls_that_raises() -> None:
 
 @pytest.mark.parametrize("start", ["gort.go(leaves)", "gort.sync.WaitGroup().go(leaves)", "gort.after_func(0, leaves)"])
 @pytest.mark.parametrize("status", [0, 7])
-def test_c16_sys_exit_in_a_goroutine(start: str, status: int) -> None:
+def test_c16_g2_sys_exit_in_a_goroutine(start: str, status: int) -> None:
     done = program(f"""
         def leaves(): sys.exit({status})
         async def main():

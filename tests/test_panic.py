@@ -279,7 +279,7 @@ def test_self_deadlock_of_a_mutex_in_one_of_many(run: Run) -> None:
     assert run(main) == "main goes on"
 
 
-def test_a_dump_shows_the_users_frames_alone(run: Run) -> None:
+def test_g4_a_dump_shows_the_users_frames_alone(run: Run) -> None:
     """Frames of the scheduler and of the library (Group, Once, …) between the user's are left out."""
 
     async def main() -> str:
@@ -330,7 +330,7 @@ def plain() -> None:
 
 
 @pytest.mark.parametrize("fails", [closes_and_sends, selects, unlocks, divides, plain])
-def test_a_panic_shows_the_users_frames_alone(run: Run, fails: Callable[..., Any]) -> None:
+def test_g4_a_panic_shows_the_users_frames_alone(run: Run, fails: Callable[..., Any]) -> None:
     """gort's own are left out: those of the compiled core too, which Cython makes up for the traceback."""
 
     async def main() -> None:

@@ -569,7 +569,7 @@ def entries(exc: BaseException) -> list[str]:
     return [frame.name for frame in traceback.extract_tb(exc.__traceback__)]
 
 
-def test_a_result_raises_the_same_traceback_each_time(run: Run) -> None:
+def test_c20_a_result_raises_the_same_traceback_each_time(run: Run) -> None:
     """The tenth `await h` or h.result() shows no more than the first: the caller, and where the member failed."""
 
     async def fails() -> None:
@@ -594,7 +594,7 @@ def test_a_result_raises_the_same_traceback_each_time(run: Run) -> None:
     run(main)
 
 
-def test_a_members_traceback_begins_at_the_member(run: Run) -> None:
+def test_c20_a_members_traceback_begins_at_the_member(run: Run) -> None:
     """Of the scheduler's frames it has none, however the member was resumed."""
 
     async def fails_cancelled() -> None:
@@ -628,7 +628,7 @@ def text_of(exc: BaseException) -> str:
 
 
 @pytest.mark.parametrize("waits", [False, True], ids=["body ends", "body waits"])
-def test_the_traceback_of_nested_groups_is_linear(run: Run, waits: bool) -> None:
+def test_c20_the_traceback_of_nested_groups_is_linear(run: Run, waits: bool) -> None:
     """One level adds three frames at any depth, and tells of no cancellation: that was the group's own."""
 
     async def level(n: int) -> None:

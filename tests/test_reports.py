@@ -39,7 +39,7 @@ async def nothing() -> None:
     pass
 
 
-def test_schedtrace_counts_as_go_does(capfd: pytest.CaptureFixture[str]) -> None:
+def test_g8_schedtrace_counts_as_go_does(capfd: pytest.CaptureFixture[str]) -> None:
     """The goroutine in runnext is not in the queue; sysmon's thread is a thread. The form is real Go's:
     tests/fidelity holds it."""
 
@@ -52,7 +52,7 @@ def test_schedtrace_counts_as_go_does(capfd: pytest.CaptureFixture[str]) -> None
     assert re.fullmatch(line + r"\[ 0 \] schedticks=\[ \d+ \]\n", trace_of(capfd, 0, lambda: gort.go(nothing)))
 
 
-def test_scheddetail_tells_who_runs_where(capfd: pytest.CaptureFixture[str]) -> None:
+def test_g8_scheddetail_tells_who_runs_where(capfd: pytest.CaptureFixture[str]) -> None:
     """P, M and G refer to each other; nil where there is none."""
 
     def locks() -> None:

@@ -133,7 +133,7 @@ async def main():
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
 @pytest.mark.parametrize("how", ["gort run", "guarded", "gort run -m"])
-def test_multiprocessing(write: Write, tmp_path: Path, method: str, how: str) -> None:
+def test_c13_multiprocessing(write: Write, tmp_path: Path, method: str, how: str) -> None:
     """A child that multiprocessing starts finds the program's functions and classes."""
     file = write(POOL + ("if __name__ == '__main__':\n    gort.run(main)\n" if how == "guarded" else ""))
     program = ["-m", "prog"] if how == "gort run -m" else [file]
@@ -141,7 +141,7 @@ def test_multiprocessing(write: Write, tmp_path: Path, method: str, how: str) ->
     assert (done.stdout, done.returncode) == ("[0, 2, 4, 6, 8]\n", 0), done.stderr
 
 
-def test_pickles_load_under_python(write: Write, tmp_path: Path) -> None:
+def test_c13_pickles_load_under_python(write: Write, tmp_path: Path) -> None:
     """What was pickled under `gort run FILE` loads under `python FILE`, and the other way round."""
     text = (
         "import pickle, sys\nclass Thing: pass\n"
@@ -156,7 +156,7 @@ def test_pickles_load_under_python(write: Write, tmp_path: Path) -> None:
     assert gort_cli("run", file, "load", "b", cwd=tmp_path).stdout == "True\n"
 
 
-def test_messages_name_the_program_as_python_does(write: Write) -> None:
+def test_c13_messages_name_the_program_as_python_does(write: Write) -> None:
     file = write("class MyError(Exception): pass\nasync def main():\n    raise MyError('text')\n")
     done = gort_cli("run", file)
     assert done.stderr.splitlines()[0] == "panic: MyError: text"
@@ -181,7 +181,7 @@ ONCE = {
 
 
 @pytest.mark.parametrize("how", list(ONCE))
-def test_main_runs_once(write: Write, how: str) -> None:
+def test_c13_main_runs_once(write: Write, how: str) -> None:
     """Whether the file calls gort.run itself, and how, or leaves it to `gort run`."""
     done = gort_cli("run", write(MAIN + ONCE[how]))
     assert (done.stdout, done.stderr, done.returncode) == ("main\n", "", 0)

@@ -200,7 +200,7 @@ func init() {
 		wg.Wait()
 	})
 
-	add("rwmutex_readers_in_order", func() { // in which order they run, with and without a writer behind them
+	add("g9_rwmutex_readers_in_order", func() { // in which order they run, with and without a writer behind them
 		for _, second := range []bool{true, false} {
 			var rw sync.RWMutex
 			var wg sync.WaitGroup

@@ -194,7 +194,7 @@ async def rwmutex_readers_after_writer() -> None:
 
 
 @scenario
-async def rwmutex_readers_in_order() -> None:
+async def g9_rwmutex_readers_in_order() -> None:
     for second_writer in (True, False):
         rw, wg = RWMutex(), WaitGroup()
 
