@@ -162,7 +162,7 @@ BUGS = {
         ),
         Bug(
             "left_block_still_cancels", op, "leave_scope",
-            "        scope.state = SCOPE_LEFT\n        pick(g)\n", "        scope.state = SCOPE_LEFT\n",
+            "(proc.throw_in)\n        pick(g)\n", "(proc.throw_in)\n",
             ("cancels_scope_inner_fails",),
         ),
         Bug(

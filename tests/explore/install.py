@@ -25,7 +25,7 @@ from explore import check, control, standins
 from gort._runtime.boot import main
 from gort._runtime.c import net as _purenet
 from gort._runtime.c import rt as _pure
-from gort._runtime.core import debugvars, lockrank, machine, runtime2
+from gort._runtime.core import debugvars, lockrank, machine, newosproc, runtime2
 from gort._runtime.watch import sysmon
 from gort._start.cython import lent
 
@@ -124,6 +124,7 @@ def replacements() -> dict[int, Any]:
         id(_thread.allocate_lock): standins.Lock,
         id(_thread.start_new_thread): standins.start_new_thread,
         id(_pure.nanotime): standins.nanotime,
+        id(newosproc.Thread): standins.ThreadOfM,
         id(lockrank.make_lock): make_lock,
         id(lockrank.throw): throw,
         id(_purenet.net_epoll_wait): epoll_wait,

@@ -178,6 +178,15 @@ class Thread:
         c.block("the end of", self.name, lambda: not self.is_alive(), deadline)
 
 
+class ThreadOfM(Thread):
+    """newosproc.Thread, which is derived from the real one as it is imported.  Here it always has memory to begin."""
+
+    failed = False
+
+    def __init__(self, m: Any, unlaunch: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+
+
 def current_thread() -> Any:
     if control.active is None or control.active.current is None:
         return threading.current_thread()
