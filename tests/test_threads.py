@@ -14,6 +14,7 @@ import pytest
 
 import gort
 from gort import runtime
+from gort._runtime.core import newosproc
 from support import PATIENCE_S, gort_cli, python, until
 
 Run = Callable[..., Any]
@@ -284,3 +285,23 @@ def test_blocked_goroutines_use_the_same_threads(run: Run, procs: int) -> None:
         return threads_ever() - first
 
     assert run(main) <= 6 + procs
+
+
+def test_a_thread_that_has_run_its_m_is_not_taken_back() -> None:
+    """At the end of a program an M that is leaving may be handed one more P.  Its thread took itself for one that had
+    found no memory to begin."""
+    taken_back: list[BaseException] = []
+
+    class LeavingM:
+        nextp: object = "a P"
+        thread: Any = None
+
+    def mstart(m: LeavingM) -> None:
+        m.nextp = None
+        m.thread.began = True
+        m.nextp = "another P"
+
+    m = LeavingM()
+    newosproc.newosproc("gort-leaving", mstart, m, lambda m, exc: taken_back.append(exc))
+    newosproc.join(m.thread, time.monotonic_ns() + int(PATIENCE_S * 1e9))
+    assert taken_back == []

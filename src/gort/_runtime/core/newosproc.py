@@ -39,6 +39,7 @@ class Thread(threading.Thread):
         super().__init__(**kwargs)
         self._m = m  # until the thread ends: m refers to the thread
         self._unlaunch = unlaunch
+        self.began = False  # mstart has taken the P; m.nextp does not tell: at the end of a program m may get one more
 
     def _bootstrap(self) -> None:
         """What a new thread calls first."""
@@ -47,12 +48,12 @@ class Thread(threading.Thread):
         try:
             threading.Thread._bootstrap(self)  # type: ignore[attr-defined]
         except BaseException as e:
-            if m.nextp is None:
+            if self.began:
                 raise
             exc = e
             while exc.__context__ is not None:  # threading's own clean-up may fail too
                 exc = exc.__context__
-        if m.nextp is not None:
+        if not self.began:
             self.failed = True
             for names in ("_limbo", "_active"):  # threading would go on to count it
                 known = getattr(threading, names, {})

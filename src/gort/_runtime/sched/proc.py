@@ -526,6 +526,7 @@ def mstart(m):
     try:
         m.p = m.nextp
         m.nextp = None
+        m.thread.began = True
         loop(m)
     except MemoryError:
         throw("runtime: out of memory", trace_of_error)  # the scheduler cannot tell what it has not done
