@@ -48,6 +48,7 @@ OPTIONS: dict[str, Option] = {
     "--cpus": Option("cpus", "number", low=1, high=1024),
     "--argv": Option("argv", "texts", default=()),
     "--env": Option("env", "texts", default=()),
+    "--go-version": Option("go_version", "text", default=""),
     "--disasm": Option("disasm", "flag", default=False),
     "--full": Option("full", "flag", default=False),
     "--json": Option("as_json", "flag", default=False),
@@ -257,6 +258,7 @@ def run(
     cpus: int | None,
     argv: tuple[str, ...],
     env: tuple[str, ...],
+    go_version: str,
     disasm: bool,
     full: bool,
     as_json: bool,
@@ -283,6 +285,7 @@ def run(
             env=list(env),
             cpus=cpus,
             memory=memory << 20,
+            go_version=go_version,
             progress=progress,
         )
         report = xray(file, options, static_only=static_only)

@@ -52,6 +52,12 @@ from gort.cli._xray import run
 @click.option(
     "--env", multiple=True, metavar="NAME=VALUE", help="Its environment (repeatable); nothing of yours is passed on."
 )
+@click.option(
+    "--go-version",
+    default="",
+    metavar="1.N",
+    help="The Go that built the file, where the file does not say it; as 1.16 or go1.16.2.",
+)
 @click.option("--disasm", is_flag=True, help="Show the code of each station.")
 @click.option("--full", is_flag=True, help="Show the small calls (locks, allocation) as stations of their own.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")

@@ -16,7 +16,7 @@ from gort.xray.emulate.machine import Machine
 from gort.xray.emulate.native import preload
 from gort.xray.emulate.process import Ended, Process
 from gort.xray.errors import XrayError
-from gort.xray.file.gobuild import BuildInfo, read_buildinfo, why_not_go
+from gort.xray.file.gobuild import BuildInfo, find_version, read_buildinfo, why_not_go
 from gort.xray.file.image import Image
 from gort.xray.file.open import load
 from gort.xray.file.symbols import Symbols
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 DEFAULT_STEPS = 200_000_000
 DEFAULT_MEMORY = 512 << 20
 EMULATED = ("linux", "darwin", "windows")
+OLDEST_GO = 15
+"""The oldest release (1.N) whose files are read."""
 _MAX_CPUS = 1024
 
 
@@ -55,6 +57,8 @@ class Options:
     """The number of processors that it sees; None: as many as this process may use."""
     memory: int = DEFAULT_MEMORY
     """Bytes of memory that it may touch."""
+    go_version: str = ""
+    """The Go version that built the file, as go1.16.2, where the file does not say it; it also overrides the file's."""
     progress: Callable[[int, str], None] | None = None
     """Called now and then with the instructions done and the name of the last station."""
 
@@ -127,10 +131,10 @@ class Report:
         self.close()
 
 
-def examine(path: str | os.PathLike[str], bias: int | None = None) -> Static:
-    """Read the static facts. `bias` places a position-independent ELF file.
+def examine(path: str | os.PathLike[str], bias: int | None = None, go_version: str = "") -> Static:
+    """Read the static facts. `bias` places a position-independent ELF file. `go_version` counts for more than the file.
 
-    Raises `XrayError` for what is not a 64-bit Go executable.
+    Raises `XrayError` for what is not a 64-bit Go executable, and for a Go older than 1.15.
     """
     image = load(path, bias)
     try:
@@ -144,12 +148,25 @@ def examine(path: str | os.PathLike[str], bias: int | None = None) -> Static:
                 ) from None
             raise
         func = symbols.at(image.entry)
-        if func is None and build is None:
+        if func is None and build is None and symbols.func("runtime.rt0_go") is None:
             raise XrayError(why_not_go(image))
+        build = _version(image, build or find_version(image), go_version)
         return Static(image, build, symbols, func.name if func else "")
     except BaseException:
         image.close()
         raise
+
+
+def _version(image: Image, build: BuildInfo | None, go_version: str) -> BuildInfo | None:
+    """Returns the build information with the version that the user gave. Raises `XrayError` for one that is too old."""
+    if go_version:
+        given = BuildInfo(version="go" + go_version.removeprefix("go"), source="--go-version")
+        if given.minor is None:
+            raise XrayError(f"--go-version {go_version}: give a release, as 1.16 or go1.16.2")
+        build = build.with_version(given) if build else given
+    if build is not None and build.minor is not None and build.minor < OLDEST_GO:
+        raise XrayError(f"{image.path}: built by {build.version}: gort xray reads Go 1.{OLDEST_GO} and newer")
+    return build
 
 
 def follow(static: Static, options: Options) -> Boot:
@@ -161,6 +178,10 @@ def follow(static: Static, options: Options) -> Boot:
     disasm = Disassembler(symbols)
     layouts = find_layouts(image, static.build)
     found = find_globals(symbols, layouts, disasm)
+    if layouts.source != "DWARF":
+        from gort.xray.layout.learn import checked  # here, because files with DWARF need none of it
+
+        layouts = checked(layouts, symbols, disasm, found)
     clock = Clock()
     machine = Machine(image.arch, options.memory, clock)
     process = Process(machine, symbols, _cpus(options))
@@ -229,7 +250,7 @@ def xray(path: str | os.PathLike[str], options: Options | None = None, static_on
     """Examine a file and follow its boot. Raises `XrayError`, whose text is one line, for files that cannot be read."""
     if not static_only:
         preload()
-    static = examine(path)
+    static = examine(path, go_version=options.go_version if options else "")
     report = Report(static)
     if static_only:
         return report

@@ -12,6 +12,7 @@ from __future__ import annotations
 from gort.xray.boot.chains import Chains, Open
 from gort.xray.boot.pieces import Mark, find_pieces
 from gort.xray.boot.stations import Event, Journal, Station
+from gort.xray.boot.story import STORY, goroutine_story
 from gort.xray.boot.watchlist import EXPANDED, WatchList, stop_at
 from gort.xray.emulate.disasm import Disassembler
 from gort.xray.emulate.process import Process
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 _REPEATS = 200
 """Entries into a function that are followed; a program may make a million."""
+
+_MAX_NOTE = 400
+"""Characters after which a station's note gets no more goroutines."""
 
 
 class Recorder(Observer):
@@ -81,7 +85,32 @@ class Recorder(Observer):
         if hits > _REPEATS:
             m.unwatch(address)
         elif caller != name:  # an ABI wrapper that calls the function itself is no station
-            self._begin(name, address, back, self._state.current_g())
+            station = self._begin(name, address, back, self._state.current_g())
+            if station is not None and name == "runtime.newproc":
+                self._goroutine(station)
+
+    def _goroutine(self, station: Station) -> None:
+        """Say which function's goroutine newproc makes.
+
+        Its argument points at a variable that holds the function's address, for the first goroutine runtime.mainPC. It
+        is the first argument since Go 1.18, the second before, on the stack or in a register.
+        """
+        m = self._machine
+        sp = m.reg(m.arch.sp)
+        for pointer in (m.u64(sp + 8), m.u64(sp + 16), m.reg(m.arch.first_argument)):
+            pc = m.u64(pointer) if pointer else None
+            func = self._symbols.at(pc) if pc else None
+            if func is None or func.entry != pc:
+                continue
+            known = self._symbols.data_name(pointer or 0)
+            where = f"{known or hex(pointer or 0)}, which holds {pc:#x} ({func.name})"
+            if station.times == 1:
+                station.story = goroutine_story(func.name)
+                station.note = f"its argument is {where}"
+            elif func.name not in station.note and len(station.note) < _MAX_NOTE:
+                station.story = STORY["runtime.newproc"]
+                station.note += f"; {where}"
+            return
 
     def _return(self, address: int) -> None:
         """The block at a return address is entered: the station that returns there ends."""
@@ -132,8 +161,8 @@ class Recorder(Observer):
         """Returns whose chain of calls this is: the goroutine's, also while its thread runs on g0 for it."""
         return self._state.goroutine(g) or self._process.current.tid
 
-    def _begin(self, name: str, address: int, back: int, g: int, function: bool = True) -> None:
-        """A station begins."""
+    def _begin(self, name: str, address: int, back: int, g: int, function: bool = True) -> Station | None:
+        """A station begins. Returns it, None for a recursion and where there are too many."""
         m = self._machine
         sp = m.reg(m.arch.sp)
         owner, thread = self._owner(g), self._process.current.tid
@@ -142,15 +171,16 @@ class Recorder(Observer):
                 self._journal.end(call.station, call.began, returned=False)
         parent = self._chains.parent(owner, thread)
         if parent is not None and self._chains.depth(owner, name) > 1:
-            return  # a recursion
+            return None  # a recursion
         station = self._journal.begin(name, address, parent, function, function and name in EXPANDED)
         if station is None:
-            return
+            return None
         self._chains.push(owner, Open(station, back, g, sp, m.instructions))
         if back and back not in self._backs:
             self._backs.add(back)
             if m.watched_at(back) is None:
                 m.watch_at(back, self._return)
+        return station
 
     def _here(self, thread: int) -> Station | None:
         """Returns the innermost open station of the goroutine that runs, else of the thread."""

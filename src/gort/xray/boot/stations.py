@@ -22,6 +22,8 @@ MAX_STATIONS = 1500
 _MAX_CALLS = 64
 """System calls that one station keeps."""
 
+_RANDOM = ("m0.fastrand", "m0.fastrand[0]", "m0.fastrand[1]", "m0.cheaprand")
+
 Change = tuple[int | None, int | None]
 """(before, after); None for what was not there."""
 
@@ -114,7 +116,7 @@ class Journal:
             before=self._state.snapshot(),
             registers=m.registers(),
             where=self._symbols.where(address),
-            story=story(name),
+            story=story(name, self._symbols.image.os, address == self._symbols.image.entry),
             function=function,
         )
         if list_inlined:
@@ -162,5 +164,12 @@ class Journal:
 
 
 def _difference(before: Snapshot, after: Snapshot) -> dict[str, Change]:
-    """Returns what differs. The base of thread-local storage is left out: it is a register, and shown as one."""
-    return {k: (before.get(k), v) for k, v in after.items() if before.get(k) != v and k != "tls base"}
+    """Returns what differs. The base of thread-local storage is left out: it is a register, and shown as one.
+
+    Random numbers are new at each use, so only their first value counts.
+    """
+    return {
+        k: (before.get(k), v)
+        for k, v in after.items()
+        if before.get(k) != v and k != "tls base" and not (k in _RANDOM and before.get(k))
+    }

@@ -1,13 +1,14 @@
 """A sentence for each station of the boot, which says what it is for. The report shows it below the station's name.
 
+What a function does can depend on the system, and on where it stands. `STORY` has what holds everywhere, `story` the
+rest.
+
 The words are ours, the names are Go's. A station without a sentence is shown with its name alone.
 """
 
 from __future__ import annotations
 
 STORY: dict[str, str] = {
-    "_rt0_amd64_linux": "the first instruction: the kernel jumps here, with argc and argv on the stack",
-    "_rt0_arm64_linux": "the first instruction: the kernel jumps here, with argc and argv on the stack",
     "_rt0_amd64": "puts argc and argv into registers, as a C main would get them",
     "runtime.rt0_go": "builds the first g and m by hand, then calls the runtime's initialization in order",
     "g0 stack": "g0 takes 64 KiB of the kernel's stack as its own: lo, hi and both guards are set",
@@ -15,7 +16,7 @@ STORY: dict[str, str] = {
     "runtime.settls": "tells the kernel where this thread's local storage is: 8 bytes behind m0.tls, where g will lie",
     "tls check": "stores 0x123 through thread-local storage and checks that it arrived in m0.tls",
     "bind g0 and m0": "from here on getg() works: thread-local storage holds g0, m0.g0 = g0, g0.m = m0",
-    "runtime.save_g": "would store g into thread-local storage; without cgo R28 is enough",
+    "runtime.save_g": "stores g into thread-local storage where the program uses cgo; without cgo R28 is enough",
     "runtime.check": "checks that integers, pointers and atomic operations behave as the compiler believes",
     "runtime.args": "keeps argc and argv, and reads the auxiliary vector behind the environment",
     "runtime.osinit": "asks the system how many processors there are and how large a huge page is",
@@ -55,7 +56,7 @@ STORY: dict[str, str] = {
     "runtime.(*randomOrder).reset": "prepares the order in which Ms steal work (steps coprime to the number of Ps)",
     "runtime.pidleput": "puts a P on the idle list",
     "runtime.runqempty": "checks whether a P has work",
-    "runtime.newproc": "makes the first goroutine, whose function is runtime.main",
+    "runtime.newproc": "makes a goroutine and puts it into the queue of this M's P",
     "runtime.newproc1": "takes or makes a g, and writes its first registers: pc at the function, goexit as its caller",
     "runtime.malg": "allocates a g and its stack",
     "runtime.allgadd": "enters the goroutine into allgs",
@@ -91,9 +92,27 @@ STORY: dict[str, str] = {
 }
 
 
-def story(name: str) -> str:
-    """Returns the sentence about a station; empty when there is none."""
-    got = STORY.get(name)
-    if got is None and name.startswith("_rt0_"):
-        return "the first instruction of the program"
+_ON: dict[tuple[str, str], str] = {
+    ("runtime.settls", "windows"): "stores the address of m0.tls in this thread's block (TEB), by which g is found",
+    ("runtime.save_g", "darwin"): "stores g in a slot of this thread's own, which signal handlers and C code read",
+}
+"""(station, system) -> what it does there, where that differs."""
+_ENTRY = "the first instruction"
+_FIRST_GOROUTINE = "makes the first goroutine, whose function is runtime.main"
+
+
+def story(name: str, system: str, at_entry: bool) -> str:
+    """Returns the sentence about a station; empty when there is none. `at_entry`: it is where the program begins."""
+    got = _ON.get((name, system)) or STORY.get(name)
+    if got is None and (at_entry or name.startswith("_rt0_")):
+        if not at_entry:
+            return "the way into Go's own code"
+        if system == "linux":
+            return f"{_ENTRY}: the kernel jumps here, with argc and argv on the stack"
+        return f"{_ENTRY} of the program"
     return got or ""
+
+
+def goroutine_story(function: str) -> str:
+    """Returns the sentence about a call of newproc that starts this function."""
+    return _FIRST_GOROUTINE if function == "runtime.main" else f"makes a goroutine, whose function is {function}"

@@ -32,6 +32,8 @@ class Arch:
     """Holds a call's return address; empty where it is on the stack."""
     call_args: tuple[str, ...]
     """C's registers for arguments."""
+    first_argument: str
+    """Go's register for the first argument (ABIInternal)."""
 
 
 AMD64 = Arch(
@@ -71,6 +73,7 @@ AMD64 = Arch(
     g="",
     link="",
     call_args=("rdi", "rsi", "rdx", "rcx", "r8", "r9"),
+    first_argument="rax",
 )
 ARM64 = Arch(
     name="arm64",
@@ -88,5 +91,6 @@ ARM64 = Arch(
     g="x28",
     link="x30",
     call_args=tuple(f"x{i}" for i in range(8)),
+    first_argument="x0",
 )
 ARCHES: dict[str, Arch] = {"amd64": AMD64, "arm64": ARM64}

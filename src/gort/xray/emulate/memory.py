@@ -26,6 +26,7 @@ TOP = 1 << 47
 NONE, READ, WRITE, EXEC = 0, 1, 2, 4
 """Protections, as mmap has them."""
 ANY = READ | WRITE | EXEC
+_PHYSICAL = (1 << 52) - 1
 _MAX_AREAS = 65536
 _MAX_READ = 64 << 20
 _BUFFER = 65536
@@ -224,6 +225,12 @@ class AddressSpace:
     def store(self, address: int, data: bytes) -> None:
         """Write to memory that is there, as that of `load`."""
         self._uc.write(address, data)
+
+    def load_above(self, address: int, contents: bytes) -> None:
+        """Map a page of code that the kernel has above the program's memory. It is no area, and nothing unmaps it."""
+        place = address & _PHYSICAL  # the emulator looks memory up by these bits
+        self._uc.map(place, PAGE, READ | EXEC)
+        self._uc.write(place, contents)
 
     # -- access for the emulated kernel: protections do not hold for it ---------------------------------------
 

@@ -317,6 +317,11 @@ class Dwarf:
             offset = base + (location if isinstance(location, int) else _location(location))
             kind = self._type(child)
             out[field] = (offset, self._size(kind))
+            if kind is not None and kind.tag == _TAG_ARRAY:
+                one = self._size(self._type(kind))
+                for i in range(min(out[field][1] // max(one, 1), _MAX_FIELDS)):
+                    if f"{field}[{i}]" in wanted:
+                        out[f"{field}[{i}]"] = (offset + one * i, one)
             if deeper and kind is not None and kind.tag == _TAG_STRUCT and depth < _MAX_DEPTH:
                 out.update(self._members(kind, wanted, field + ".", offset, depth + 1))
         return out
@@ -329,12 +334,17 @@ def _location(expression: bytes | None) -> int:
     return 0
 
 
+def has_dwarf(image: Image) -> bool:
+    """True when the file has debugging information, of Go or of another language."""
+    return _section(image, "info") is not None
+
+
 def read_layouts(image: Image, wanted: dict[str, tuple[str, ...]]) -> dict[str, Layout]:
     """Returns the layouts of the structs named in `wanted`, each limited to the given fields; empty without DWARF.
 
     Raises `XrayError` when there is DWARF that cannot be read.
     """
-    if _section(image, "info") is None:
+    if not has_dwarf(image):
         return {}
     try:
         dwarf = Dwarf(image)

@@ -1,12 +1,19 @@
 """The build information that Go's linker puts into every executable: Go version, module, build settings.
 
 Follows debug/buildinfo: a 32-byte header "\\xff Go buildinf:" on a 16-byte boundary, then, since Go 1.18, two strings
-with their lengths before them. Older files hold pointers to the strings; they are refused.
+with their lengths before them. In older files the header has the addresses of two string variables.
+
+Where a tool dropped it, the version is still there: the linker sets runtime.buildVersion, a string variable, and the
+runtime cannot do without it. `find_version` finds the text together with the variable that points at it. A text alone
+proves nothing: programs name Go versions in their messages.
 
 Rejected: `go version -m`. It needs Go, and it would run a program on an untrusted file.
 """
 
 from __future__ import annotations
+
+import itertools
+import struct
 
 from gort.xray.errors import XrayError
 from gort.xray.file.image import Image
@@ -15,11 +22,17 @@ from gort.xray.record import field, frozen
 MAGIC = b"\xff Go buildinf:"
 _HEADER_SIZE = 32
 _POINTER_SIZE_AT, _FLAGS_AT = 14, 15
+_POINTERS_AT = 16
 _INLINE_STRINGS = 2
 """Flag: the strings follow the header."""
 _MARK = 16
 """Bytes of the marks around the module information, by which other tools find it."""
 _MAX_STRING = 1 << 20
+_VERSION = rb"go1\.\d{1,2}(?:\.\d{1,2}|rc\d{1,2}|beta\d{1,2})?"
+_SHORTEST_VERSION = 5
+"""Bytes: go1.9."""
+_MAX_VERSIONS = 2000
+"""Texts in a segment that are looked at."""
 _PACKERS = ((b"UPX!", "UPX", "unpack it with `upx -d`"), (b"MPRESS", "MPRESS", "unpack it first"))
 
 
@@ -33,6 +46,12 @@ class BuildInfo:
     module: str = ""
     dependencies: tuple[str, ...] = ()
     settings: dict[str, str] = field(default_factory=dict)
+    source: str = ""
+    """The source of the version where it is not the build information."""
+
+    def with_version(self, given: BuildInfo) -> BuildInfo:
+        """Returns the same information with the version of `given`."""
+        return BuildInfo(given.version, self.path, self.module, self.dependencies, self.settings, given.source)
 
     @property
     def minor(self) -> int | None:
@@ -67,7 +86,7 @@ def _varint_string(data: bytes, at: int) -> tuple[str, int]:
 def read_buildinfo(image: Image) -> BuildInfo | None:
     """Returns the build information, or None when the file has none: it is no Go program, or a tool dropped it.
 
-    Raises `XrayError` when it is corrupt, or of Go 1.17 or older.
+    Raises `XrayError` when it is corrupt.
     """
     section = image.section(".go.buildinfo", "__go_buildinfo")
     spans = [(section.offset, section.offset + section.file_size)] if section else []
@@ -88,9 +107,74 @@ def read_buildinfo(image: Image) -> BuildInfo | None:
                     raise XrayError(f"{image.path}: the Go build information is corrupt")
                 return _parse(version, modinfo)
             if flags in (0, 1) and image.data[at + _POINTER_SIZE_AT] in (4, 8):
-                raise XrayError(f"{image.path}: built by Go 1.17 or older: gort xray reads Go 1.18 and newer")
+                found = _by_pointers(image, at)
+                if found is not None:
+                    return found
             at = image.data.find(MAGIC, at + 1, end)
     return None
+
+
+def _by_pointers(image: Image, at: int) -> BuildInfo | None:
+    """Read the information of Go 1.17 and older. Returns None when the header at this offset leads nowhere."""
+    version_at, modinfo_at = struct.unpack_from("<QQ", image.data, at + _POINTERS_AT)
+    header = next((s.address + at - s.offset for s in image.segments if s.offset <= at < s.offset + s.file_size), None)
+    if image.relocations is not None and header is not None:
+        version_at, modinfo_at = image.u64(header + _POINTERS_AT), image.u64(header + _POINTERS_AT + 8)
+    version = _go_string(image, version_at)
+    if version is None or not version.startswith(("go", "devel")):
+        return None
+    return _parse(version, _go_string(image, modinfo_at) or "")
+
+
+def _go_string(image: Image, variable: int) -> str | None:
+    """Returns the value of a string variable, None when it has none in the file."""
+    try:
+        address, length = image.u64(variable), image.u64(variable + 8)
+        return image.read(address, length).decode("utf-8", "replace") if length <= _MAX_STRING else None
+    except XrayError:
+        return None
+
+
+def find_version(image: Image) -> BuildInfo | None:
+    """Returns the version that runtime.buildVersion has, for files without build information; None when it is not found.
+
+    Different versions in several such variables tell nothing: then it is None as well.
+    """
+    import re  # here, because few files need it
+
+    found: set[str] = set()
+    pattern = re.compile(_VERSION)
+    for seg in image.segments:
+        if "w" in seg.perms and "x" in seg.perms:
+            continue
+        for m in itertools.islice(pattern.finditer(image.data, seg.offset, seg.offset + seg.file_size), _MAX_VERSIONS):
+            address = seg.address + m.start() - seg.offset
+            # Strings follow each other without a mark between them, so the digits may go on into the next one.
+            for length in range(_SHORTEST_VERSION, m.end() - m.start() + 1):
+                if _is_string_variable(image, address, length):
+                    found.add(m[0][:length].decode())
+    if len(found) != 1:
+        return None
+    return BuildInfo(version=found.pop(), source="runtime.buildVersion")
+
+
+def _is_string_variable(image: Image, address: int, length: int) -> bool:
+    """True when a variable of type string has this address and length."""
+    if image.find_relocated is not None:
+        for where in image.find_relocated(address):
+            try:
+                if image.u64(where + 8) == length:
+                    return True
+            except XrayError:
+                continue  # the relocation is at the end of its segment
+    needle = struct.pack("<QQ", address, length)
+    for seg in image.segments:
+        if "w" not in seg.perms:
+            continue
+        at = image.data.find(needle, seg.offset, seg.offset + seg.file_size)
+        if at >= 0 and (at - seg.offset) % 8 == 0:
+            return True
+    return False
 
 
 def _parse(version: str, modinfo: str) -> BuildInfo:

@@ -193,6 +193,19 @@ class Image:
                 return value
         return int(struct.unpack("<Q", self.read(address, 8))[0])
 
+    def read_loaded(self, address: int, n: int) -> bytes:
+        """Returns `n` bytes as they are after loading, with relocations applied. Raises `XrayError` as `read` does."""
+        raw = self.read(address, n)
+        if self.relocations is None:
+            return raw
+        if self._relocated is None:
+            self._relocated = dict(self.relocations())
+        patched = bytearray(raw)
+        for where, value in self._relocated.items():
+            if address <= where <= address + n - 8:
+                struct.pack_into("<Q", patched, where - address, value)
+        return bytes(patched)
+
     def cstring(self, address: int, limit: int = 4096) -> str:
         """Returns the text up to the first zero byte, at most `limit` bytes; empty where no segment is."""
         seg = self.segment_at(address)

@@ -1,7 +1,7 @@
 """Go's own table of functions: names, addresses, source lines, inlined calls. Stripped files have it too.
 
-Follows runtime/symtab.go, internal/abi/symtab.go and cmd/link/internal/ld/pcln.go, for the layouts of Go 1.18 to 1.27
-(magic 0xfffffff0 and 0xfffffff1). Go 1.27 no longer stores the start of the text in the table; it is taken from the
+Follows runtime/symtab.go, internal/abi/symtab.go and cmd/link/internal/ld/pcln.go, for Go 1.15 to 1.27. Where things
+lie in which release is in pclnshape.py. Go 1.27 no longer stores the start of the text in the table; it is taken from the
 moduledata structure that points at the table.
 
 Invariants: every offset is checked against the table's length before it is used. The functions' addresses must rise.
@@ -19,35 +19,26 @@ from bisect import bisect_right
 
 from gort.xray.errors import XrayError
 from gort.xray.file.image import Image
+from gort.xray.file.pclnshape import SHAPES, Shape
 from gort.xray.record import frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_MAGICS = {0xFFFFFFF0: 18, 0xFFFFFFF1: 20}
-_OLD_MAGICS = {0xFFFFFFFB: "1.15 or older", 0xFFFFFFFA: "1.16 or 1.17"}
 _MAX_FUNCS = 4_000_000
 _MAX_NAME = 8192
 _MAX_CACHED = 200_000
 _MAX_INLINED = 100_000
 _MAX_INLINE_DEPTH = 64
 _HEADER_SIZE = 72
-_FUNC_SIZE = {18: 40, 20: 44}
-"""Layout -> bytes of a function's record (runtime._func) before its tables."""
-_NAME, _PCFILE, _NPCDATA, _CU = 4, 20, 28, 32
-"""Offsets of fields in the record; the line table's offset follows that of the files."""
 _PCDATA_INLTREE = 2
-_FUNCDATA_INLTREE = 3
 _NO_FUNCDATA = 0xFFFFFFFF
-_INLINED_SIZE = {18: 20, 20: 16}
-"""Layout -> bytes of a node of the inline tree."""
-_INLINED_NAME = {18: 12, 20: 4}
-"""Layout -> offset of the name in a node; the parent's pc follows it."""
+_FTAB_OF_ONE_TABLE = 16
+"""Where the list of functions begins in a table without parts: behind the magic number and the number of functions."""
 
-_MD_FTAB_LEN, _MD_MINPC, _MD_MAXPC, _MD_TEXT, _MD_ETEXT = 17, 20, 21, 22, 23
-"""Words of runtime.moduledata that are the same from Go 1.18 on."""
-_MD_GOFUNC, _MD_PCLNTAB_GOFUNC, _MD_PCLNTAB_END = 40, 43, 44
+_MD_PCLNTAB_GOFUNC, _MD_PCLNTAB_END = 43, 44
+"""Words of runtime.moduledata since Go 1.27."""
 _MD_WORDS = 45
 
 
@@ -76,16 +67,13 @@ class ModuleData:
 
 
 class PclnTab:
-    """The table of one image. `layout` is the Go release (1.N) that brought its layout: 18 or 20.
+    """The table of one image. Raises `XrayError` for a table whose counts or offsets cannot be."""
 
-    Raises `XrayError` for a table whose counts or offsets cannot be.
-    """
-
-    def __init__(self, image: Image, address: int, module: ModuleData, layout: int) -> None:
+    def __init__(self, image: Image, address: int, module: ModuleData, shape: Shape) -> None:
         self.address: int = address
         self.module: ModuleData = module
+        self.shape: Shape = shape
         self._image = image
-        self._layout = layout
         offset = image.file_offset(address)
         seg = image.segment_at(address)
         assert offset is not None
@@ -96,21 +84,38 @@ class PclnTab:
         image.views += [self._view, whole]
         v = self._view
         self._quantum = v[6]
-        n, nfiles, _, names, cus, files, pctab, funcs = struct.unpack_from("<8Q", v, 8)
-        for where in (names, cus, files, pctab, funcs):
-            if where >= self._limit:
-                raise XrayError(f"{image.path}: the pclntab points beyond itself: corrupt")
-        if n == 0 or n > _MAX_FUNCS or funcs + 8 * n + 4 > self._limit:
+        (n,) = struct.unpack_from("<Q", v, 8)
+        if shape.parts is not None:
+            (nfiles,) = struct.unpack_from("<Q", v, 16)
+            names, cus, files, pctab, funcs = struct.unpack_from("<5Q", v, shape.parts)
+            ftab_at, names_end = funcs, cus
+            for where in (names, cus, files, pctab, funcs):
+                if where >= self._limit:
+                    raise XrayError(f"{image.path}: the pclntab points beyond itself: corrupt")
+        else:
+            names = cus = files = pctab = funcs = nfiles = 0
+            ftab_at, names_end = _FTAB_OF_ONE_TABLE, self._limit
+        width = 8 if shape.pointers else 4
+        end = ftab_at + (2 * n + 1) * width
+        if n == 0 or n > _MAX_FUNCS or end + 4 > self._limit:
             raise XrayError(f"{image.path}: the pclntab announces {n} functions: corrupt")
+        if shape.parts is None:
+            (files,) = struct.unpack_from("<I", v, end)
+            if files + 4 > self._limit:
+                raise XrayError(f"{image.path}: the pclntab points beyond itself: corrupt")
+            (nfiles,) = struct.unpack_from("<I", v, files)
         self.nfuncs: int = n
         self.nfiles: int = nfiles
-        self._names, self._cus, self._files, self._pctab, self._funcs = names, cus, files, pctab, funcs
-        ftab = array("I")
-        ftab.frombytes(v[funcs : funcs + 8 * n + 4])
+        self._names, self._names_end, self._pctab, self._funcs = names, max(names, names_end), pctab, funcs
+        self._cus, self._files = cus, files
+        ftab = array("Q" if shape.pointers else "I")
+        ftab.frombytes(image.read_loaded(address + ftab_at, end - ftab_at) if shape.pointers else v[ftab_at:end])
+        self._base = 0 if shape.pointers else module.text
+        """The address from which the functions' addresses count."""
         self._entries = ftab[0::2]
         self._offsets = ftab[1::2]
         self._end = self._entries[n]
-        """The end of the last function, counted from the start of the text."""
+        """The end of the last function."""
         if any(a > b for a, b in zip(self._entries, self._entries[1:], strict=False)):
             raise XrayError(f"{image.path}: the pclntab's functions are not in order: corrupt")
         self._by_name: dict[str, list[int]] = {}
@@ -124,10 +129,10 @@ class PclnTab:
         if got is not None:
             return got
         at = self._funcs + self._offsets[i]
-        if at + _FUNC_SIZE[self._layout] > self._limit:
+        if at + self.shape.record > self._limit:
             raise XrayError(f"{self._image.path}: function {i} of the pclntab lies beyond it: corrupt")
-        name_off = struct.unpack_from("<i", self._view, at + _NAME)[0]
-        base = self.module.text
+        name_off = struct.unpack_from("<i", self._view, at + self.shape.name)[0]
+        base = self._base
         func = Func(self._name(name_off), base + self._entries[i], base + self._entries[i + 1], at)
         if len(self._cache) < _MAX_CACHED:
             self._cache[i] = func
@@ -142,8 +147,8 @@ class PclnTab:
 
     def at(self, pc: int) -> Func | None:
         """The function that holds `pc`."""
-        rel = pc - self.module.text
-        if rel < 0 or rel >= self._end:
+        rel = pc - self._base
+        if not self._entries[0] <= rel < self._end:
             return None
         return self._func(bisect_right(self._entries, rel, 0, self.nfuncs) - 1)
 
@@ -159,11 +164,11 @@ class PclnTab:
         if self._name_index is None:
             # One pass over all records for their name offsets: 0.1 s for 200,000 functions. It makes no strings.
             words = memoryview(self._view[: self._limit & ~3]).cast("I")
-            base = self._funcs
+            base, name = self._funcs, self.shape.name
             index: dict[int, list[int]] = {}
             top = len(words)
             for i, off in enumerate(self._offsets[: self.nfuncs]):
-                w = ((base + off) >> 2) + 1
+                w = (base + off + name) >> 2
                 if w < top:
                     index.setdefault(words[w], []).append(i)
             self._name_index = index
@@ -174,13 +179,12 @@ class PclnTab:
         wanted = name.encode() + b"\0"
         data = self._image.data
         start = (self._image.file_offset(self.address) or 0) + self._names
-        end = start + max(0, self._cus - self._names)
+        end = start + self._names_end - self._names
         at = data.find(wanted, start, end)
         while at >= 0:
-            if at == start or data[at - 1] == 0:
-                found = index.get(at - start)
-                if found is not None:
-                    return found
+            found = index.get(at - start)  # none where the name is the end of a longer one
+            if found is not None:
+                return found
             at = data.find(wanted, at + 1, end)
         return []
 
@@ -243,38 +247,50 @@ class PclnTab:
         func = self.at(pc)
         if func is None:
             return "", 0
-        pcfile, pcln = struct.unpack_from("<II", self._view, func.offset + _PCFILE)
+        pcfile, pcln = struct.unpack_from("<II", self._view, func.offset + self.shape.pcfile)
         line = self._value(func, pcln, pc)
         number = self._value(func, pcfile, pc)
-        cu = struct.unpack_from("<I", self._view, func.offset + _CU)[0]
         if number < 0 or line < 0:
             return "", max(line, 0)
-        at = self._cus + 4 * (cu + number)
+        if self.shape.parts is None:
+            at, files = self._files + 4 * number, 0
+        else:
+            (cu,) = struct.unpack_from("<I", self._view, func.offset + self.shape.unit)
+            at, files = self._cus + 4 * (cu + number), self._files
         if at + 4 > self._limit:
             return "", line
-        start = self._files + struct.unpack_from("<I", self._view, at)[0]
+        start = files + struct.unpack_from("<I", self._view, at)[0]
         if start >= self._limit:
             return "", line
         raw = bytes(self._view[start : min(start + 4096, self._limit)])
         return raw.partition(b"\0")[0].decode("utf-8", "replace"), line
 
+    def _own_data(self, at: int, number: int) -> int:
+        """Returns the address of a function's own data of that number, 0 for none. The list of them begins at `at`."""
+        if self.shape.pointers:
+            try:
+                return self._image.u64(-(-(self.address + at) // 8) * 8 + 8 * number)
+            except XrayError:
+                return 0
+        (offset,) = struct.unpack_from("<I", self._view, at + 4 * number)
+        return 0 if offset == _NO_FUNCDATA or not self.module.gofunc else self.module.gofunc + offset
+
     def inlined(self, func: Func) -> list[tuple[str, int]]:
         """Returns the functions that the compiler inlined directly into `func`: (name, address of the first code)."""
-        size = _FUNC_SIZE[self._layout]
-        npcdata = struct.unpack_from("<I", self._view, func.offset + _NPCDATA)[0]
-        nfuncdata = self._view[func.offset + size - 1]
-        tail = func.offset + size
-        if npcdata > 64 or nfuncdata <= _FUNCDATA_INLTREE or npcdata <= _PCDATA_INLTREE or not self.module.gofunc:
+        shape = self.shape
+        (npcdata,) = struct.unpack_from("<I", self._view, func.offset + shape.npcdata)
+        nfuncdata = self._view[func.offset + shape.record - 1]
+        tail = func.offset + shape.record
+        if npcdata > 64 or nfuncdata <= shape.inline_tree or npcdata <= _PCDATA_INLTREE:
             return []
-        if tail + 4 * (npcdata + nfuncdata) > self._limit:
+        if tail + 8 + 4 * npcdata + 8 * nfuncdata > self._limit:
             return []
-        table_off = struct.unpack_from("<I", self._view, tail + 4 * _PCDATA_INLTREE)[0]
-        tree_off = struct.unpack_from("<I", self._view, tail + 4 * (npcdata + _FUNCDATA_INLTREE))[0]
-        if not table_off or tree_off == _NO_FUNCDATA:
+        (table_off,) = struct.unpack_from("<I", self._view, tail + 4 * _PCDATA_INLTREE)
+        tree = self._own_data(tail + 4 * npcdata, shape.inline_tree)
+        if not table_off or not tree:
             return []
         ranges = self._table(func, table_off)
-        tree = self.module.gofunc + tree_off
-        node_size, name_at = _INLINED_SIZE[self._layout], _INLINED_NAME[self._layout]
+        node_size, name_at = shape.node, shape.node_name
         ends = [end for end, _ in ranges]
 
         def node(i: int) -> tuple[int, int]:
@@ -312,7 +328,7 @@ class PclnTab:
 def find_pclntab(image: Image) -> PclnTab | None:
     """Find and open the table. Returns None when the file has none.
 
-    Raises `XrayError` for a table that is corrupt, or of a Go release before 1.18.
+    Raises `XrayError` for a table that is corrupt.
     """
     named = image.section(".gopclntab", "__gopclntab", ".data.rel.ro.gopclntab")
     if named is not None and named.file_size >= _HEADER_SIZE:
@@ -320,7 +336,7 @@ def find_pclntab(image: Image) -> PclnTab | None:
         if got is not None:
             return got
     tried = 0
-    for magic in reversed(_MAGICS):
+    for magic in SHAPES:
         needle = struct.pack("<IBB", magic, 0, 0)
         for seg in image.segments:
             at = image.data.find(needle, seg.offset, seg.offset + seg.file_size)
@@ -342,47 +358,48 @@ def _try(image: Image, address: int, strict: bool) -> PclnTab | None:
     except XrayError:
         return None
     magic, pad, minlc, ptrsize = struct.unpack_from("<IHBB", head)
-    if magic in _OLD_MAGICS and strict:
-        raise XrayError(f"{image.path}: built by Go {_OLD_MAGICS[magic]}: gort xray reads Go 1.18 and newer")
-    if magic not in _MAGICS or pad or minlc not in (1, 4) or ptrsize != 8:
+    if magic not in SHAPES or pad or minlc not in (1, 4) or ptrsize != 8:
         if strict:
             raise XrayError(
                 f"{image.path}: its pclntab has an unknown magic {magic:#x}: corrupt, obfuscated or too new"
             )
         return None
     try:
-        module = _moduledata(image, address, head)
+        module = _moduledata(image, address, head, SHAPES[magic])
         if module is None:
             if strict:
                 raise XrayError(
                     f"{image.path}: nothing points at its pclntab (no runtime.moduledata): the file is corrupt"
                 )
             return None
-        return PclnTab(image, address, module, _MAGICS[magic])
+        return PclnTab(image, address, module, SHAPES[magic])
     except XrayError:
         if strict:
             raise
         return None
 
 
-def _moduledata(image: Image, table: int, head: bytes) -> ModuleData | None:
-    """Find the structure whose first word is the table's address and whose second is its list of names."""
+def _moduledata(image: Image, table: int, head: bytes, shape: Shape) -> ModuleData | None:
+    """Find the structure that points at the table, at its list of functions or names, and at the text."""
     (nfunc,) = struct.unpack_from("<Q", head, 8)
-    (name_off,) = struct.unpack_from("<Q", head, 32)
+    if shape.parts is None:  # the whole table as a slice, then the list of functions
+        words = {0: table, 3: table + _FTAB_OF_ONE_TABLE}
+    else:
+        words = {0: table, 1: (table + struct.unpack_from("<Q", head, shape.parts)[0]) & (2**64 - 1)}
     for address in _candidates(image, table):
         try:
-            if image.u64(address) != table or image.u64(address + 8) != (table + name_off) & (2**64 - 1):
+            if any(image.u64(address + 8 * i) != word for i, word in words.items()):
                 continue
             w = [image.u64(address + 8 * i) for i in range(_MD_WORDS)]
         except XrayError:
             continue  # it would not fit its segment
-        start, end = w[_MD_TEXT], w[_MD_ETEXT]
-        if w[_MD_FTAB_LEN] not in (nfunc, nfunc + 1) or not start <= w[_MD_MINPC] < w[_MD_MAXPC] <= end:
+        minpc, maxpc, start, end = w[shape.module_minpc : shape.module_minpc + 4]
+        if w[shape.module_length] not in (nfunc, nfunc + 1) or not start <= minpc < maxpc <= end:
             continue
         text = image.segment_at(start)
         if text is None or "x" not in text.perms:
             continue
-        return ModuleData(address, start, end, _gofunc(image, table, w))
+        return ModuleData(address, start, end, _gofunc(image, table, w, shape))
     return None
 
 
@@ -406,8 +423,11 @@ def _candidates(image: Image, table: int) -> Iterator[int]:
             at = image.data.find(needle, at + 1, seg.offset + seg.file_size)
 
 
-def _gofunc(image: Image, table: int, words: list[int]) -> int:
+def _gofunc(image: Image, table: int, words: list[int], shape: Shape) -> int:
     """Returns where the functions' own data begins. Since Go 1.27 it is inside the pclntab, and the word moved."""
-    if table < words[_MD_PCLNTAB_GOFUNC] <= words[_MD_PCLNTAB_END]:
+    if shape.module_gofunc is None:
+        return 0
+    if shape.newest is None and table < words[_MD_PCLNTAB_GOFUNC] <= words[_MD_PCLNTAB_END]:
         return words[_MD_PCLNTAB_GOFUNC]
-    return words[_MD_GOFUNC] if image.segment_at(words[_MD_GOFUNC]) else 0
+    found = words[shape.module_gofunc]
+    return found if image.segment_at(found) else 0

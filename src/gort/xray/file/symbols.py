@@ -22,6 +22,7 @@ class Symbols:
             raise XrayError(why_not_go(image))
         self.tab: PclnTab = tab
         self._data: SymbolTable | None = None
+        self._data_names: dict[int, str] | None = None
 
     @property
     def stripped(self) -> bool:
@@ -66,6 +67,13 @@ class Symbols:
             if i >= 0:
                 return f"{file[i + 5 :]}:{line}"
         return f"{file.rsplit('/', 1)[-1]}:{line}"
+
+    def data_name(self, address: int) -> str:
+        """Returns `&runtime.mainPC` for the address of a variable that the file names; empty for all others."""
+        if self._data_names is None:
+            self._data_names = {where: name for name, (where, _) in self.data.items()}
+        name = self._data_names.get(address)
+        return f"&{name}" if name else ""
 
     def address(self, name: str) -> int | None:
         """Returns the address of a data symbol, None when the file does not name it."""

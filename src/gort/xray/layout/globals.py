@@ -18,6 +18,9 @@ from gort.xray.record import field, record
 _MAXMCOUNT = "0x2710"
 """10000, as schedinit stores it."""
 
+_PROCESSOR = {"isIntel": 1, "lfenceBeforeRdtsc": 1, "processorVersionInfo": 4}
+"""Name in package runtime -> size; in the order in which rt0_go stores them."""
+
 
 @record
 class Globals:
@@ -30,6 +33,8 @@ class Globals:
     ncpu: int | None = None
     allp: list[int] = field(default_factory=list)
     """Candidates: one when the symbol table names it."""
+    processor: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """What rt0_go notes of the processor on amd64: name -> (address, size). Which of them there are depends on the Go."""
     source: str = "the symbol table"
     """The source of the addresses, for the report."""
 
@@ -45,10 +50,15 @@ def find_globals(symbols: Symbols, layouts: Layouts, disasm: Disassembler) -> Gl
         found.ncpu = symbols.address("runtime.ncpu") or symbols.address("runtime.numCPUStartup")
         allp = symbols.address("runtime.allp")
         found.allp = [allp] if allp else []
+        for name, size in _PROCESSOR.items():
+            address = symbols.address(f"runtime.{name}")
+            if address:
+                found.processor[name] = (address, size)
         if found.g0 and found.m0:
             return found
     found.source = "the code (the file has no symbols for data)"
     _rt0(found, symbols, disasm)
+    _processor(found, symbols, disasm)
     _sched(found, symbols, layouts, disasm)
     _osinit(found, symbols, disasm)
     _procresize(found, symbols, disasm)
@@ -76,12 +86,41 @@ def _rt0(found: Globals, symbols: Symbols, disasm: Disassembler) -> None:
         if last and last + 1 < len(targets):
             found.m0 = targets[last + 1]
         return
-    # R28 is g, so its address is that of g0; the next other variable is m0.
-    for i, ref in enumerate(taken):
-        if ref.operands.startswith("x28,"):
-            found.g0 = ref.target
-            found.m0 = next((t for t in targets[i:] if t != ref.target), None)
-            return
+    # R28 is g, so its address is that of g0. m0 is where g is stored: m0.g0 = g0.
+    held: dict[str, int] = {}
+    """Register -> the variable whose address it holds."""
+    taken_at = {r.address: r.target for r in taken}
+    for address, _, mnemonic, ops in disasm.code(func):
+        if address in taken_at:
+            register = ops.split(",")[0]
+            held[register] = taken_at[address]
+            if register == "x28":
+                found.g0 = found.g0 or taken_at[address]
+        elif mnemonic == "str" and ops.startswith("x28, [x") and found.g0 is not None:
+            found.m0 = held.get(ops[5:].strip("[]").split(",")[0])
+            if found.m0 is not None:
+                return
+
+
+def _processor(found: Globals, symbols: Symbols, disasm: Disassembler) -> None:
+    """Find what rt0_go stores behind CPUID: one byte or two where the vendor is Intel, then the version in EAX.
+
+    lfenceBeforeRdtsc is the second byte; Go 1.15 to 1.17 have it.
+    """
+    func = symbols.func("runtime.rt0_go")
+    if func is None or disasm.arch != "amd64":
+        return
+    flags: list[int] = []
+    for ref in disasm.refs(func):
+        if not _is_data(symbols, ref.target):
+            continue
+        if ref.mnemonic == "mov" and ref.operands.startswith("byte ptr") and ref.operands.endswith(", 1"):
+            flags.append(ref.target)
+        elif ref.mnemonic == "mov" and ref.operands.startswith("dword ptr") and ref.operands.endswith(", eax"):
+            found.processor["processorVersionInfo"] = (ref.target, _PROCESSOR["processorVersionInfo"])
+            break
+    for name, address in zip(_PROCESSOR, flags, strict=False):
+        found.processor[name] = (address, _PROCESSOR[name])
 
 
 def _sched(found: Globals, symbols: Symbols, layouts: Layouts, disasm: Disassembler) -> None:

@@ -3,8 +3,10 @@
 `FIELDS` names the fields that the boot sets: runtime/runtime2.go's g, m, p and schedt. There are three sources, and the
 report says which one was used:
 - DWARF, where the file has it; it also covers development versions and experiments.
-- known_layouts.py, for stripped files of a known release. It was made from the DWARF of the releases' own programs.
-- None: the structures are then left out of the report, which says so.
+- known_layouts.py, for stripped files of a known release. It was made from the DWARF of the releases' own programs;
+  layouts_tool.py says what it has for releases of which there were only stripped ones.
+- What rt0_go itself does, where neither helps: it stores g0's stack and guards, g0.m and m0.g0, and takes the address
+  of m0.tls. learn.py reads that off the code. The other fields are then left out of the report, which says so.
 
 A field that a Go release does not have is absent from its layout. Nothing here guesses an offset.
 """
@@ -12,7 +14,7 @@ A field that a Go release does not have is absent from its layout. Nothing here 
 from __future__ import annotations
 
 from gort.xray.errors import XrayError
-from gort.xray.file.dwarf import Layout, read_layouts
+from gort.xray.file.dwarf import Layout, has_dwarf, read_layouts
 from gort.xray.file.gobuild import BuildInfo
 from gort.xray.file.image import Image
 from gort.xray.record import frozen
@@ -50,6 +52,10 @@ FIELDS: dict[str, tuple[str, ...]] = {
         "locks",
         "spinning",
         "blocked",
+        "fastrand",
+        "fastrand[0]",
+        "fastrand[1]",
+        "cheaprand",
         "alllink",
         "schedlink",
         "mstartfn",
@@ -144,6 +150,8 @@ def clean(structs: dict[str, Layout]) -> dict[str, Layout]:
         kept = {f: v for f, v in fields.items() if (name, f) not in _AGGREGATES and v[0] < _HIGHEST_OFFSET}
         if name == "runtime.schedt" and "runq.size" in kept:  # Go 1.26 moved it into the queue
             kept["runqsize"] = kept.pop("runq.size")
+        if "fastrand[0]" in kept:  # two words to Go 1.17, one number to 1.21, called cheaprand since
+            del kept["fastrand"]
         out[name] = kept
     return out
 
@@ -155,6 +163,8 @@ def find_layouts(image: Image, build: BuildInfo | None) -> Layouts:
         found = clean(read_layouts(image, FIELDS))
         if {"runtime.g", "runtime.m"} <= found.keys():
             return Layouts(found, "DWARF")
+        if has_dwarf(image):
+            why = "its DWARF does not describe runtime.g"
     except XrayError as exc:
         why = str(exc).removeprefix(f"{image.path}: ")
     from gort.xray.layout.known_layouts import KNOWN  # here, because only stripped files need the table
@@ -165,7 +175,7 @@ def find_layouts(image: Image, build: BuildInfo | None) -> Layouts:
     if known is not None and not _is_devel(build) and "staticlockranking" not in experiment:
         return Layouts(known, f"what Go 1.{minor} on {image.os} is known to use ({why})")
     name = build.version if build and build.version else "an unknown Go version"
-    return Layouts({}, f"none: {why}, and the layout of {name} is not known: the runtime's structures are left out")
+    return Layouts({}, f"none: {why}, and the layout of {name} is not known")
 
 
 def _is_devel(build: BuildInfo | None) -> bool:

@@ -147,6 +147,10 @@ class StateReader:
                 raw = m.read(address, 4)
                 if raw is not None:
                     out[name] = struct.unpack("<i", raw)[0]
+        for name, (address, size) in g.processor.items():
+            raw = m.read(address, size)
+            if raw is not None:
+                out[name] = int.from_bytes(raw, "little")
         self._ps(out)
         if self._process.current is self._process.threads[0]:
             self._tls = m.reg(m.arch.tls)

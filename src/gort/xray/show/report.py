@@ -116,7 +116,10 @@ def static_text(static: Static, console: Paper) -> None:
 
 def _facts(static: Static) -> list[tuple[str, str]]:
     image, build, tab = static.image, static.build, static.symbols.tab
-    version = build.version if build else "version unknown"
+    if build is None:
+        version = f"{tab.shape.releases}, by its pclntab; --go-version says which"
+    else:
+        version = build.version + (f" (from {build.source})" if build.source else "")
     rows = [
         ("file", f"{image.path}, {_size(image.size)}"),
         ("format", f"{image.format}, {image.os}/{image.arch}" + (", position-independent" if image.pie else "")),

@@ -27,6 +27,7 @@ def static_data(static: Static, calls: bool = True) -> dict[str, Any]:
         "arch": image.arch,
         "os": image.os,
         "go_version": build.version if build else None,
+        "go_version_source": (build.source or "build information") if build else None,
         "path": build.path if build else None,
         "module": build.module if build else None,
         "dependencies": list(build.dependencies) if build else [],

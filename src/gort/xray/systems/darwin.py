@@ -172,6 +172,9 @@ class Darwin(LibrarySystem):
         self.process.end("exit", status & 0xFF, "exit")
         return 0
 
+    def c_exit(self, status: int, *_: int) -> int:  # Go to 1.16 ends by exit, later ones by _exit
+        return self.c__exit(status)
+
     def c_mach_absolute_time(self, *_: int) -> int:
         return self.clock.now
 

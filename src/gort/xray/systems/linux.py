@@ -34,6 +34,11 @@ _MAX_CALLS = 1_000_000
 _TRAMPOLINE = 0x7FFFF7FFE000
 _RT_SIGRETURN = bytes.fromhex("681180d2010000d4")
 """arm64: mov x8, #139; svc #0. Handlers return to it; amd64's programs bring their own."""
+_VSYSCALL = 0xFFFFFFFFFF600000
+"""The page above user memory that older programs call on amd64; Go to 1.15 does where it finds no vDSO."""
+_VSYSCALL_STEP = 1024
+_VSYSCALL_CODE = (bytes.fromhex("48c7c0600000000f05c3"), bytes.fromhex("48c7c0c90000000f05c3"))
+"""gettimeofday and time: mov rax, number; syscall; ret."""
 _MAX_STRINGS = 128 << 10
 
 _AT_NULL, _AT_PHDR, _AT_PHENT, _AT_PHNUM, _AT_PAGESZ, _AT_BASE, _AT_FLAGS, _AT_ENTRY = 0, 3, 4, 5, 6, 7, 8, 9
@@ -79,6 +84,8 @@ class Linux(System):
         if not self.is_amd64:
             m.memory.load(_TRAMPOLINE, PAGE, READ | EXEC, _RT_SIGRETURN)
             self.process.signals.trampoline = _TRAMPOLINE
+        else:
+            m.memory.load_above(_VSYSCALL, b"".join(code.ljust(_VSYSCALL_STEP, b"\xcc") for code in _VSYSCALL_CODE))
         if image.imports:
             from gort.xray.systems.imports import Libc  # here, because only cgo programs need it
 

@@ -241,6 +241,9 @@ class Windows(LibrarySystem):
     def w_LoadLibraryExW(self, *_: int) -> int:
         return _LIBRARY
 
+    def w_LoadLibraryExA(self, *_: int) -> int:
+        return _LIBRARY
+
     def w_LoadLibraryW(self, *_: int) -> int:
         return _LIBRARY
 
@@ -261,6 +264,10 @@ class Windows(LibrarySystem):
     def w_GetSystemDirectoryA(self, buf: int, size: int, *_: int) -> int:
         text = b"C:\\Windows\\System32"
         return len(text) if size > len(text) and self.machine.write(buf, text + b"\0") else 0
+
+    def w_GetSystemDirectoryW(self, buf: int, size: int, *_: int) -> int:
+        text = "C:\\Windows\\System32"
+        return len(text) if size > len(text) and self.machine.write(buf, (text + "\0").encode("utf-16-le")) else 0
 
     def w_GetProcessAffinityMask(self, _process: int, mine: int, system: int, *_: int) -> int:
         mask = (1 << min(self.process.cpus, _MAX_CPUS)) - 1
@@ -315,6 +322,9 @@ class Windows(LibrarySystem):
 
     def w_ProcessPrng(self, buf: int, n: int, *_: int) -> int:
         return int(self.machine.write(buf, self.process.files.random_bytes(min(n, 1 << 16))))
+
+    def w_SystemFunction036(self, *args: int) -> int:  # RtlGenRandom, which Go to 1.21 calls
+        return self.w_ProcessPrng(*args)
 
     def w_QueryPerformanceCounter(self, out: int, *_: int) -> int:
         return int(self.machine.write_u64(out, self.clock.now // _TICK))
