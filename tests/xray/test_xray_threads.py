@@ -49,6 +49,11 @@ def test_a_spinning_goroutine_is_preempted(build: Callable[..., Path]) -> None:
     assert found.output == b"main runs beside a spinning goroutine\n"
 
 
+def test_a_thread_that_gets_a_signal_in_every_turn_goes_on(build: Callable[..., Path]) -> None:
+    found = run(build, "signaled")
+    assert (found.how, found.output) == ("exit", b"counted\n"), found.detail
+
+
 def test_time_is_virtual(build: Callable[..., Path]) -> None:
     found = run(build, "sleep")
     assert found.skipped_ns > 3 * 3600 * 10**9 * 0.99

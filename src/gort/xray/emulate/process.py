@@ -226,21 +226,28 @@ class Process:
     def _slice(self, kernel: Kernel, thread: Thread, limit: int) -> None:
         """Run a thread until its slice is over, it waits, or another thread's timeout has come."""
         m = self.machine
-        self.current, self._replaced = thread, False
+        self.current = thread
         kernel.before_slice()
         until = m.instructions + QUANTUM
         for t in self.threads:
             if t.wake_at is not None:
                 until = min(until, m.instructions + max(1, (t.wake_at - self.clock.now) // NS_PER_INSTRUCTION))
-        m.restore(thread.context)
-        try:
-            m.run(m.reg(m.arch.pc), min(until, limit), kernel.syscall)
-        except Fault as fault:
-            self._keep(thread)
-            self._fault(thread, fault)
-            return
-        if not self._replaced:
-            self._keep(thread)
+        while True:
+            self._replaced = False
+            m.restore(thread.context)
+            try:
+                m.run(m.reg(m.arch.pc), min(until, limit), kernel.syscall)
+            except Fault as fault:
+                self._keep(thread)
+                self._fault(thread, fault)
+                return
+            if not self._replaced:
+                self._keep(thread)
+                return
+            # It has left a signal handler. The slice goes on, else a thread that is signaled in each turn of another
+            # one would never come further than its handler: Go's suspendG sends again until the goroutine stops.
+            if self.ended is not None or thread.state != "runnable" or m.instructions >= min(until, limit):
+                return
 
     def _keep(self, thread: Thread) -> None:
         if thread.state != "dead":

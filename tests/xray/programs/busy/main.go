@@ -6,6 +6,7 @@ import (
 	"os/signal"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -64,6 +65,23 @@ func main() {
 		runtime.Gosched()
 		time.Sleep(20 * time.Millisecond)
 		fmt.Println("main runs beside a spinning goroutine")
+	case "signaled":
+		// A thread counts, while main sends it a signal in each of its own turns.
+		var n, tid int64
+		go func() {
+			runtime.LockOSThread()
+			atomic.StoreInt64(&tid, int64(syscall.Gettid()))
+			for {
+				atomic.AddInt64(&n, 1)
+			}
+		}()
+		for atomic.LoadInt64(&tid) == 0 {
+			runtime.Gosched()
+		}
+		for atomic.LoadInt64(&n) < 100000 {
+			syscall.RawSyscall(syscall.SYS_TGKILL, uintptr(syscall.Getpid()), uintptr(tid), uintptr(syscall.SIGURG))
+		}
+		fmt.Println("counted")
 	case "forever":
 		spin(new(bool))
 	case "nil":
