@@ -118,6 +118,34 @@ def test_the_boot_from_the_code_alone(build: Callable[..., Path], variant: str) 
 
 
 @pytest.mark.go
+@pytest.mark.parametrize("variant", ["solaris-amd64", "android-arm64", "freebsd-amd64-stripped"])
+def test_other_systems_are_told_apart(build: Callable[..., Path], variant: str) -> None:
+    system = variant.split("-")[0]
+    with xray(build("hello", variant)) as report:
+        assert report.static.image.os == system
+        assert report.why_no_boot == f"{system} programs are not emulated"
+        assert report.boot is None
+
+
+@pytest.mark.go
+def test_a_program_that_begins_in_c(build: Callable[..., Path], tmp_path: Path) -> None:
+    raw = bytearray(build("hello", "stripped").read_bytes())
+    with examine(build("hello", "stripped")) as static:
+        code = next(s for s in static.image.segments if "x" in s.perms)
+        outside = code.address + 0x80  # the ELF header's own page: executable, and no function of Go
+        assert static.symbols.at(outside) is None
+    struct.pack_into("<Q", raw, 24, outside)
+    (tmp_path / "c").write_bytes(raw)
+    with examine(tmp_path / "c") as static:
+        assert static.entry_name == "C's startup code"
+        assert static.image.os == "linux"
+        tree = call_tree(static.symbols, Disassembler(static.symbols))
+    assert tree is not None
+    assert tree.name == "runtime.rt0_go"
+    assert "runtime.schedinit" in flat(tree)
+
+
+@pytest.mark.go
 def test_inlined_calls_are_found_in_pclntab(hello: Path) -> None:
     with examine(hello) as static:
         func = static.symbols.func("runtime.schedinit")

@@ -20,6 +20,9 @@ VARIANTS: dict[str, tuple[dict[str, str], list[str]]] = {
     "darwin-arm64": ({"GOOS": "darwin", "GOARCH": "arm64"}, []),
     "darwin-amd64": ({"GOOS": "darwin", "GOARCH": "amd64"}, []),
     "windows-amd64": ({"GOOS": "windows", "GOARCH": "amd64"}, []),
+    "solaris-amd64": ({"GOOS": "solaris", "GOARCH": "amd64"}, []),
+    "android-arm64": ({"GOOS": "android", "GOARCH": "arm64"}, []),
+    "freebsd-amd64-stripped": ({"GOOS": "freebsd", "GOARCH": "amd64"}, ["-ldflags", "-s -w"]),
     "386": ({"GOARCH": "386"}, []),
 }
 

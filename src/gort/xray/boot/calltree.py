@@ -67,8 +67,11 @@ class Node:
 
 
 def call_tree(symbols: Symbols, disasm: Disassembler, root: Func | None = None) -> Node | None:
-    """Returns the tree below `root`, or below the entry point; None when no function is there. Raises `XrayError`."""
-    func = root or symbols.at(symbols.image.entry)
+    """Returns the tree below `root`, or below the entry point; None when no function is there. Raises `XrayError`.
+
+    Where C's startup code is the entry, the tree begins with rt0_go, to which that code comes.
+    """
+    func = root or symbols.at(symbols.image.entry) or symbols.func("runtime.rt0_go")
     if func is None:
         return None
     opened: set[str] = set()

@@ -147,14 +147,21 @@ def examine(path: str | os.PathLike[str], bias: int | None = None, go_version: s
                     f"{image.path}: built by {build.version}, but its pclntab is missing: obfuscated or damaged"
                 ) from None
             raise
+        if image.format == "ELF":  # the other formats have one system each
+            image.os = symbols.system() or image.os
         func = symbols.at(image.entry)
         if func is None and build is None and symbols.func("runtime.rt0_go") is None:
             raise XrayError(why_not_go(image))
         build = _version(image, build or find_version(image), go_version)
-        return Static(image, build, symbols, func.name if func else "")
+        return Static(image, build, symbols, func.name if func else _foreign_entry(symbols))
     except BaseException:
         image.close()
         raise
+
+
+def _foreign_entry(symbols: Symbols) -> str:
+    """Returns the name of an entry that is not Go's: C's startup code, as in every program that is linked to libc."""
+    return symbols.data_name(symbols.image.entry).removeprefix("&") or "C's startup code"
 
 
 def _version(image: Image, build: BuildInfo | None, go_version: str) -> BuildInfo | None:

@@ -46,6 +46,16 @@ _MACHINES = {
     258: "loong64",
     8: "mips",
 }
+_INTERPRETERS = (
+    ("/system/bin/linker", "android"),
+    ("/lib/amd64/ld.so", "solaris"),
+    ("/usr/lib/amd64/ld.so", "solaris"),
+    ("/libexec/ld-elf.so", "freebsd"),
+    ("/usr/libexec/ld-elf.so", "freebsd"),
+    ("/usr/libexec/ld.so", "openbsd"),
+    ("/libexec/ld.elf_so", "netbsd"),
+)
+"""The beginnings of the paths of dynamic loaders."""
 _OSABI = {0: "linux", 3: "linux", 2: "netbsd", 6: "solaris", 9: "freebsd", 12: "openbsd"}
 _PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_TLS = 1, 2, 3, 7
 _PERMS = (("r", 4), ("w", 2), ("x", 1))
@@ -131,7 +141,7 @@ def read_elf(path: str, data: mmap.mmap, size: int, pie_bias: int) -> Image:
         size=size,
         format="ELF",
         arch=arch,
-        os=_os(data, sections),
+        os=_os(data, sections, loaded.interpreter),
         entry=entry + bias,
         sections=sections,
         segments=loaded.segments,
@@ -200,10 +210,14 @@ def _machine(data: mmap.mmap) -> str:
     return _MACHINES.get(machine, f"machine {machine}")
 
 
-def _os(data: mmap.mmap, sections: list[Section]) -> str:
+def _os(data: mmap.mmap, sections: list[Section], interpreter: str) -> str:
+    """Returns the system as the headers tell it. They do not always: symbols.py knows Go's own name for it."""
     names = {s.name for s in sections}
     for os_name in ("netbsd", "openbsd"):
         if f".note.{os_name}.ident" in names:
+            return os_name
+    for beginning, os_name in _INTERPRETERS:
+        if interpreter.startswith(beginning):
             return os_name
     return _OSABI.get(data[_EI_OSABI], "linux")
 

@@ -11,6 +11,8 @@ from gort.xray.file.gobuild import why_not_go
 from gort.xray.file.image import Image, SymbolTable
 from gort.xray.file.pclntab import Func, PclnTab, find_pclntab
 
+_ELF_SYSTEMS = ("linux", "android", "freebsd", "netbsd", "openbsd", "dragonfly", "solaris", "illumos")
+
 
 class Symbols:
     """The names of one image. Raises `XrayError` when it has no pclntab: it is packed, or no Go executable."""
@@ -49,6 +51,19 @@ class Symbols:
     def at(self, pc: int) -> Func | None:
         """Returns the function that holds `pc`."""
         return self.tab.at(pc)
+
+    def system(self) -> str:
+        """Returns an ELF file's GOOS as the name of its entry function has it, as in _rt0_amd64_solaris; "" without one.
+
+        Where C's startup code is the entry, Go's entry function is in the file all the same.
+        """
+        entry = self.tab.at(self.image.entry)
+        names = [f.name for f in (*([entry] if entry is not None else []), *self.tab.names("_rt0_"))]
+        for name in names:
+            parts = name.split("_")  # the name begins with an underscore; `_lib` may follow the system
+            if len(parts) == 4 and parts[1] == "rt0" and parts[3] in _ELF_SYSTEMS:
+                return parts[3]
+        return ""
 
     def describe(self, pc: int) -> str:
         """Returns `runtime.schedinit+0x40`, or the plain address where there is no function."""
