@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gort.xray.boot.chains import Chains, Open
-from gort.xray.boot.stations import Station
+from gort.xray.boot.stations import Station, Visit
 
 THREAD, G = 1000, 0xC000
 
@@ -15,7 +15,7 @@ def station(name: str, function: bool = True) -> Station:
 
 
 def call(name: str, back: int = 0, g: int = 1, sp: int = 0, function: bool = True) -> Open:
-    return Open(station(name, function), back, g, sp, 0)
+    return Open(Visit(station(name, function), number=1, thread=THREAD, owner=THREAD, began=0), back, g, sp)
 
 
 def names(closed: list[Open]) -> list[str]:

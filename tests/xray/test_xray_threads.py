@@ -54,6 +54,43 @@ def test_a_thread_that_gets_a_signal_in_every_turn_goes_on(build: Callable[..., 
     assert (found.how, found.output) == ("exit", b"counted\n"), found.detail
 
 
+def test_a_change_belongs_to_the_thread_that_made_it(build: Callable[..., Path]) -> None:
+    found = run(build, "workers")
+    first = found.stations[0].thread
+    others = [s for s in found.stations if s.thread != first]
+    assert others
+    # Only m0's own thread takes its locks and runs its goroutines. Another one hands it a P and links it into lists.
+    own = {"m0.locks", "m0.mallocing", "m0.curg", "m0.p", "m0.blocked", "m0.tls[0]", "m0.spinning"}
+    blamed = [
+        (s.name, s.thread, key)
+        for s in others
+        for changed in (s.changed, s.early, *(v.changed for v in s.repeats if v.thread != first))
+        for key in changed
+        if key in own or key.startswith("g0.")
+    ]
+    assert blamed == []
+
+
+def test_every_call_keeps_what_it_changed(build: Callable[..., Path]) -> None:
+    found = run(build, "resize")
+    above = next(s.index for s in found.stations if s.name == "main.main")
+    for name, times in (("runtime.GOMAXPROCS", 3), ("runtime.procresize", 2)):  # the third call changes nothing
+        s = next(s for s in found.stations if s.name == name and s.parent == above)
+        above = s.index
+        assert s.times == times
+        assert s.changed["gomaxprocs"] == (3, 6)
+        assert s.changed["len(allp)"] == (3, 6)
+        assert [v.changed["gomaxprocs"] for v in s.repeats] == [(6, 2)]
+        assert s.repeats[0].number == 2
+    assert [s.repeats[0].changed[f"allp[{i}].status"][1] for i in (2, 3, 4, 5)] == [4] * 4  # _Pdead
+    assert sum(s.name == "main.main" for s in found.stations) == 1  # its stack grows, so it is entered twice
+
+
+def test_all_calls_are_counted(build: Callable[..., Path]) -> None:
+    found = run(build, "many")
+    assert next(s for s in found.stations if s.name == "main.nothing").times == 1000
+
+
 def test_time_is_virtual(build: Callable[..., Path]) -> None:
     found = run(build, "sleep")
     assert found.skipped_ns > 3 * 3600 * 10**9 * 0.99

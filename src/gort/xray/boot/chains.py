@@ -10,7 +10,7 @@ Rejected: matching calls by stack pointer alone. Go moves stacks.
 
 from __future__ import annotations
 
-from gort.xray.boot.stations import Station
+from gort.xray.boot.stations import Station, Visit
 from gort.xray.record import frozen
 
 
@@ -18,13 +18,16 @@ from gort.xray.record import frozen
 class Open:
     """A call that has not returned."""
 
-    station: Station
+    visit: Visit
     back: int
     """Its return address; 0 for a piece of rt0_go."""
     g: int
     sp: int
-    began: int
-    """Instructions that the process had executed when it was entered."""
+
+    @property
+    def station(self) -> Station:
+        """The station that was called."""
+        return self.visit.station
 
 
 class Chains:
@@ -43,6 +46,11 @@ class Chains:
     def depth(self, owner: int, name: str) -> int:
         """Returns how often a station of that name is open."""
         return sum(c.station.name == name for c in self._chains.get(owner, ()))
+
+    def is_same_call(self, owner: int, name: str, back: int) -> bool:
+        """True when the innermost open call is of that name and returns there."""
+        chain = self._chains.get(owner)
+        return chain is not None and chain != [] and chain[-1].station.name == name and chain[-1].back == back
 
     def parent(self, owner: int, thread: int) -> Station | None:
         """Returns the station below which a new one hangs."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _REPEATS = 200
-"""Entries into a function that are followed; a program may make a million."""
+"""Entries into a function that are followed; a program may make a million. The others are only counted."""
 
 _MAX_NOTE = 400
 """Characters after which a station's note gets no more goroutines."""
@@ -49,9 +49,12 @@ class Recorder(Observer):
         self._chains = Chains()
         self._hits: dict[int, int] = {}
         """First address of a function -> how often it was entered."""
+        self._counted: dict[tuple[int, int], Station] = {}
+        """(first address of a function, return address) -> the station of that call"""
         self._backs: set[int] = set()
         """Return addresses at which a station may end."""
         self._list = WatchList(symbols, disasm)
+        process.before_switch = self.switched
         for address in self._list.names:
             self._machine.watch_at(address, self._enter)
         if until not in ("exit", ""):
@@ -83,9 +86,13 @@ class Recorder(Observer):
         hits = self._hits.get(address, 0) + 1
         self._hits[address] = hits
         if hits > _REPEATS:
-            m.unwatch(address)
+            counted = self._counted.get((address, back))
+            if counted is not None:
+                counted.times += 1
         elif caller != name:  # an ABI wrapper that calls the function itself is no station
             station = self._begin(name, address, back, self._state.current_g())
+            if station is not None:
+                self._counted[address, back] = station
             if station is not None and name == "runtime.newproc":
                 self._goroutine(station)
 
@@ -114,9 +121,10 @@ class Recorder(Observer):
 
     def _return(self, address: int) -> None:
         """The block at a return address is entered: the station that returns there ends."""
-        closed = self._chains.pop_to(self._owner(self._state.current_g()), address)
+        owner = self._owner(self._state.current_g())
+        closed = self._chains.pop_to(owner, address)
         for call in closed:
-            self._journal.end(call.station, call.began, returned=call is closed[-1])
+            self._journal.end(call.visit, returned=call is closed[-1], owner=owner)
 
     def _stopper(self, watcher: Callable[[int], None] | None) -> Callable[[int], None]:
         """Returns what is called where the run is to stop, after what watches the address already."""
@@ -139,9 +147,10 @@ class Recorder(Observer):
         def reached() -> None:
             self._state.forget()  # in the middle of a block: the count of instructions has not moved
             g = self._state.current_g()
-            ended = self._chains.pop_piece(self._owner(g))
+            owner = self._owner(g)
+            ended = self._chains.pop_piece(owner)
             if ended is not None:
-                self._journal.end(ended.station, ended.began, returned=True)
+                self._journal.end(ended.visit, returned=True, owner=owner)
             if mark.name is not None:
                 self._begin(mark.name, mark.address, 0, g, function=False)
 
@@ -168,23 +177,29 @@ class Recorder(Observer):
         owner, thread = self._owner(g), self._process.current.tid
         if function:
             for call in self._chains.leave(owner, thread, self._list.returns.get(back, ""), g, sp):
-                self._journal.end(call.station, call.began, returned=False)
+                self._journal.end(call.visit, returned=False, owner=owner)
         parent = self._chains.parent(owner, thread)
         if parent is not None and self._chains.depth(owner, name) > 1:
             return None  # a recursion
-        station = self._journal.begin(name, address, parent, function, function and name in EXPANDED)
-        if station is None:
+        if back and self._chains.is_same_call(owner, name, back):
+            return None  # entered once more by the same call: morestack has given it a larger stack
+        visit = self._journal.begin(name, address, parent, function, function and name in EXPANDED, owner)
+        if visit is None:
             return None
-        self._chains.push(owner, Open(station, back, g, sp, m.instructions))
+        self._chains.push(owner, Open(visit, back, g, sp))
         if back and back not in self._backs:
             self._backs.add(back)
             if m.watched_at(back) is None:
                 m.watch_at(back, self._return)
-        return station
+        return visit.station
 
     def _here(self, thread: int) -> Station | None:
         """Returns the innermost open station of the goroutine that runs, else of the thread."""
         return self._chains.last(self._owner(self._state.current_g())) or self._chains.last(thread)
+
+    def switched(self) -> None:
+        """Another thread's turn is about to begin: what has changed is the running one's."""
+        self._journal.cut(self._owner(self._state.current_g()))
 
     def syscall(self, name: str, args: tuple[int, ...], result: int) -> None:
         """Note the call in the station that made it."""
@@ -201,5 +216,6 @@ class Recorder(Observer):
 
     def finish(self) -> None:
         """End what is open when the emulation ends: these functions had not returned."""
+        owner = self._owner(self._state.current_g())
         for call in self._chains.pop_all():
-            self._journal.end(call.station, call.began, returned=False)
+            self._journal.end(call.visit, returned=False, owner=owner)

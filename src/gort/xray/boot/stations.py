@@ -1,13 +1,18 @@
 """The stations of a boot, and the journal in which they are written down.
 
 A station is one function call that a reader of the boot wants to see, or a piece of rt0_go between two of its
-instructions. It holds what the processor and the runtime's structures were when it was entered, and what was different
-when it was left.
+instructions. It holds what the processor and the runtime's structures were when it was entered, and what it changed.
+
+A change belongs to who made it. The structures are compared where a station begins or ends and where another thread's
+turn begins (`cut`), so each difference was made by one thread. It counts for the visits that are open on that thread,
+or for the goroutine that it worked for, and for no others.
 
 Invariants: `stations` is in the order in which they were entered, so a parent comes before its children. A name occurs
-once per parent; repeats are counted in `times`. At most `MAX_STATIONS` are kept.
+once per parent; repeats are counted in `times`, and those that changed something are in `repeats`. At most
+`MAX_STATIONS` stations and `_MAX_REPEATS` repeats of each are kept.
 
-Rejected: a station for every function. A hello world enters 60,000.
+Rejected: a station for every function. A hello world enters 60,000. Hooks for writes to the structures: every store of
+the program becomes slower by them.
 """
 
 from __future__ import annotations
@@ -21,6 +26,8 @@ from gort.xray.record import field, frozen, record
 MAX_STATIONS = 1500
 _MAX_CALLS = 64
 """System calls that one station keeps."""
+_MAX_REPEATS = 50
+"""Further calls that one station keeps."""
 
 _RANDOM = ("m0.fastrand", "m0.fastrand[0]", "m0.fastrand[1]", "m0.cheaprand")
 
@@ -53,6 +60,10 @@ class Station:
     returned: bool = False
     times: int = 1
     """The number of times that its parent called it."""
+    repeats: list[Visit] = field(default_factory=list)
+    """Its further calls that changed something, the first of them; `changed` is the first call's."""
+    repeats_left_out: int = 0
+    """Its further calls that changed something and are not in `repeats`."""
     instructions: int = 0
     """Instructions that all threads executed while it was open, in all its `times`."""
     changed: dict[str, Change] = field(default_factory=dict)
@@ -66,6 +77,22 @@ class Station:
     note: str = ""
     children: dict[str, int] = field(default_factory=dict)
     """Name -> index of the stations that were called in it."""
+
+
+@record
+class Visit:
+    """One call of a station, from when it is entered to when it is left."""
+
+    station: Station
+    number: int
+    """1 for the first call."""
+    thread: int
+    owner: int
+    """The goroutine for which it was entered (its g), else the thread."""
+    began: int
+    """Instructions that the process had executed when it was entered."""
+    changed: dict[str, Change] = field(default_factory=dict)
+    """What it has changed so far."""
 
 
 @frozen
@@ -90,16 +117,39 @@ class Journal:
         self._machine = process.machine
         self._symbols = symbols
         self._state = state
+        self._open: list[Visit] = []
+        """The visits that have not ended."""
+        self._last: Snapshot | None = None
+        """The structures at the last cut."""
+
+    def cut(self, owner: int) -> Snapshot:
+        """Give what changed since the last cut to the visits whose it is. Returns the structures.
+
+        The running thread made the changes, working for `owner`.
+        """
+        now = self._state.snapshot()
+        if self._last is not None and now is not self._last:
+            made = _difference(self._last, now)
+            if made:
+                tid = self._process.current.tid
+                for visit in self._open:
+                    if visit.owner == owner or (visit.owner == visit.thread == tid):
+                        mine = visit.changed
+                        for key, (old, new) in made.items():
+                            mine[key] = (mine[key][0] if key in mine else old, new)
+        self._last = now
+        return now
 
     def begin(
-        self, name: str, address: int, parent: Station | None, function: bool, list_inlined: bool
-    ) -> Station | None:
-        """Enter a station. Returns it, or None when there are too many."""
+        self, name: str, address: int, parent: Station | None, function: bool, list_inlined: bool, owner: int
+    ) -> Visit | None:
+        """Enter a station. Returns the visit, or None when there are too many stations."""
+        before = self.cut(owner)
         seen = parent.children.get(name) if parent is not None else None
         if seen is not None:
             station = self.stations[seen]
             station.times += 1
-            return station
+            return self._visit(station, owner)
         if len(self.stations) >= MAX_STATIONS:
             return None
         body = self._symbols.func(name) if function else None
@@ -113,7 +163,7 @@ class Journal:
             parent=parent.index if parent else None,
             thread=self._process.current.tid,
             start=m.instructions,
-            before=self._state.snapshot(),
+            before=before,
             registers=m.registers(),
             where=self._symbols.where(address),
             story=story(name, self._symbols.image.os, address == self._symbols.image.entry),
@@ -126,22 +176,32 @@ class Journal:
         self.stations.append(station)
         if parent is not None:
             if not parent.children and parent.end is None:
-                parent.early = _difference(parent.before, station.before)
+                parent.early = next((_kept(v.changed) for v in reversed(self._open) if v.station is parent), {})
             parent.children[name] = station.index
-        self._event(station, True, station.before)
-        return station
+        self._event(station, True, before)
+        return self._visit(station, owner)
 
-    def end(self, station: Station, began: int, returned: bool) -> None:
-        """Leave a station that was entered when `began` instructions had been executed."""
-        m = self._machine
-        station.instructions += m.instructions - began
+    def _visit(self, station: Station, owner: int) -> Visit:
+        visit = Visit(station, station.times, self._process.current.tid, owner, self._machine.instructions)
+        self._open.append(visit)
+        return visit
+
+    def end(self, visit: Visit, returned: bool, owner: int) -> None:
+        """Leave a station. `owner` is whom the running thread works for."""
+        m, station = self._machine, visit.station
+        after = self.cut(owner)
+        self._open.remove(visit)
+        station.instructions += m.instructions - visit.began
         station.end = m.instructions
         station.returned = station.returned or returned
-        if station.times > 1:
+        changed = visit.changed = _kept(visit.changed)
+        if visit.number > 1:
+            if changed and len(station.repeats) < _MAX_REPEATS:
+                station.repeats.append(visit)
+            elif changed:
+                station.repeats_left_out += 1
             return
-        after = self._state.snapshot()
         self._event(station, False, after)
-        changed = _difference(station.before, after)
         # Registers say something about the station only while its own thread runs.
         here = m.registers() if self._process.current.tid == station.thread else {}
         for key, value in here.items():
@@ -161,6 +221,11 @@ class Journal:
         self.events.append(
             Event(station=station.index, begins=begins, instructions=m.instructions, sp=m.reg(m.arch.sp), state=state)
         )
+
+
+def _kept(changed: dict[str, Change]) -> dict[str, Change]:
+    """Returns the changes without those that were undone."""
+    return {key: change for key, change in changed.items() if change[0] != change[1]}
 
 
 def _difference(before: Snapshot, after: Snapshot) -> dict[str, Change]:

@@ -51,6 +51,8 @@ STORY: dict[str, str] = {
     "runtime.sigsave": "keeps the signal mask the program was started with",
     "runtime.procresize": "makes the Ps: grows allp, initializes each, gives allp[0] to this M, the rest are idle",
     "runtime.(*p).init": "gives a P its number, caches and queues",
+    "runtime.(*p).destroy": "takes a P away: its goroutines, timers and caches go to others",
+    "runtime.GOMAXPROCS": "changes the number of Ps, while the world is stopped",
     "runtime.acquirep": "this M takes its P: m.p and p.m point at each other",
     "runtime.wirep": "this M takes its P: m.p and p.m point at each other",
     "runtime.(*randomOrder).reset": "prepares the order in which Ms steal work (steps coprime to the number of Ps)",

@@ -42,12 +42,14 @@ _ENTERED = (
     "runtime.sysmon",
     "runtime.mstart",
     "runtime.exit",
+    "runtime.procresize",
     "main.main",
     "runtime.bgsweep",
     "runtime.bgscavenge",
     "runtime.forcegchelper",
 )
-"""Stations that nothing calls: goroutines and threads begin in them, or a jump leads to them."""
+"""Stations whoever calls them. Mostly nobody does: goroutines and threads begin in them, or a jump leads to them.
+procresize makes and takes away Ps wherever GOMAXPROCS changes."""
 
 _SKIPPED = (
     "runtime.morestack",

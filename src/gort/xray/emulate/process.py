@@ -80,6 +80,8 @@ class Process:
         self.current: Thread
         """The thread whose registers are in the processor; there is none before the first `add_thread`."""
         self.ended: Ended | None = None
+        self.before_switch: Callable[[], None] | None = None
+        """Called before another thread than `current` has its turn, with the registers of `current` in the processor."""
         self._symbols = symbols
         self._replaced = False
         """True when the current thread's context was replaced while it ran: its registers must not be kept."""
@@ -183,6 +185,8 @@ class Process:
             if thread is None:
                 self._idle()
                 continue
+            if self.before_switch is not None and thread is not self.current:
+                self.before_switch()
             if thread.pending:
                 self._deliver(thread)
             if m.instructions >= limit:

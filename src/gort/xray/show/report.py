@@ -16,6 +16,9 @@ from gort.xray.show.paper import Paper, Tree, blue, bold, cyan, dim, green, ital
 from gort.xray.systems.calls import BLOCKED, REPLACED
 
 _MAX_CHANGES = 12
+_MAX_REPEATS = 6
+"""Further calls of a station that are shown."""
+_MAX_CHANGES_OF_REPEAT = 6
 _MAX_SYSCALLS = 3
 _MAX_DEPENDENCIES = 8
 _MAX_OUTPUT = 4000
@@ -178,12 +181,13 @@ def _label(s: Station) -> str:
     return head + ("\n" + italic(plain(s.story)) if s.story else "")
 
 
-def _details(s: Station, namer: Namer, leaf: bool) -> list[str]:
-    """Returns the lines below a station; a `leaf` has no station below it."""
+def _details(s: Station, namer: Namer, leaf: bool, full: bool) -> list[str]:
+    """Returns the lines below a station; a `leaf` has no station below it. `full` leaves no change out."""
     out = []
     if s.note:
         out.append(yellow(plain(s.note)))
-    out += _changes(s, namer, leaf)
+    out += _changes(s, namer, leaf, full)
+    out += _repeats(s, namer, full)
     for call in s.syscalls[:_MAX_SYSCALLS]:
         out.append(cyan(plain(syscall_text(*call))))
     if s.syscall_count > _MAX_SYSCALLS:
@@ -197,7 +201,22 @@ def _details(s: Station, namer: Namer, leaf: bool) -> list[str]:
     return out
 
 
-def _changes(s: Station, namer: Namer, leaf: bool) -> list[str]:
+def _repeats(s: Station, namer: Namer, full: bool) -> list[str]:
+    """Returns a line for each further call that changed something."""
+    shown = s.repeats if full else s.repeats[:_MAX_REPEATS]
+    out = []
+    for visit in shown:
+        fields = [f"{k}: {namer.value(k, old)} → {namer.value(k, new)}" for k, (old, new) in visit.changed.items()]
+        kept = fields if full else fields[:_MAX_CHANGES_OF_REPEAT]
+        more = f", and {len(fields) - len(kept)} more" if len(fields) > len(kept) else ""
+        out.append(green(f"call {visit.number}: ") + plain(", ".join(kept) + more))
+    left = len(s.repeats) - len(shown) + s.repeats_left_out
+    if left:
+        out.append(dim(f"and {left} further calls that changed something"))
+    return out
+
+
+def _changes(s: Station, namer: Namer, leaf: bool, full: bool) -> list[str]:
     # A function that did not return counts all changes since as its own; the stations below it show them.
     told = s.changed if s.returned or leaf else s.early
     fields = [(k, v) for k, v in told.items() if not k.startswith(_REGISTER)]
@@ -206,10 +225,11 @@ def _changes(s: Station, namer: Namer, leaf: bool) -> list[str]:
         registers = [(k, (old, new)) for k, (old, new) in registers if k != "register rsp" or new != (old or 0) + 8]
     changes = fields + registers
     out = []
-    for key, (old, new) in changes[:_MAX_CHANGES]:
+    limit = len(changes) if full else _MAX_CHANGES
+    for key, (old, new) in changes[:limit]:
         out.append(f"{green(plain(key))}: {plain(namer.value(key, old))} → {plain(namer.value(key, new))}")
-    if len(changes) > _MAX_CHANGES:
-        out.append(dim(f"and {len(changes) - _MAX_CHANGES} changes more"))
+    if len(changes) > limit:
+        out.append(dim(f"and {len(changes) - limit} changes more (--full shows them)"))
     return out
 
 
@@ -266,7 +286,7 @@ class _BootTree:
     def _fill(self, node: Tree, s: Station, code: bool = False) -> None:
         """Hang below a station's node what there is to say about it, and the stations below it."""
         children = self._children.get(s.index, [])
-        for line in _details(s, self._namer, not children):
+        for line in _details(s, self._namer, not children, self._full):
             node.add(line)
         func = self._symbols.at(s.address) if code and self._code is not None and s.function else None
         if func is not None and self._code is not None:

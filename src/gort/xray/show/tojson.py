@@ -98,6 +98,10 @@ def _station_data(s: Station, stations: list[Station]) -> dict[str, Any]:
         "returned": s.returned,
         "registers": s.registers,
         "changed": {k: list(v) for k, v in s.changed.items()},
+        "repeats": [
+            {"call": v.number, "thread": v.thread, "changed": {k: list(c) for k, c in v.changed.items()}}
+            for v in s.repeats
+        ],
         "changed_before_calls": {k: list(v) for k, v in s.early.items()},
         "syscalls": [{"name": n, "args": list(a), "result": r} for n, a, r in s.syscalls],
         "syscall_count": s.syscall_count,

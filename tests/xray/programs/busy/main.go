@@ -19,6 +19,9 @@ func spin(stop *bool) int {
 	return n
 }
 
+//go:noinline
+func nothing() {}
+
 func main() {
 	switch os.Args[1] {
 	case "sleep":
@@ -65,6 +68,14 @@ func main() {
 		runtime.Gosched()
 		time.Sleep(20 * time.Millisecond)
 		fmt.Println("main runs beside a spinning goroutine")
+	case "resize":
+		runtime.GOMAXPROCS(6)
+		runtime.GOMAXPROCS(2)
+		runtime.GOMAXPROCS(2)
+	case "many":
+		for i := 0; i < 1000; i++ {
+			nothing()
+		}
 	case "signaled":
 		// A thread counts, while main sends it a signal in each of its own turns.
 		var n, tid int64
