@@ -130,6 +130,14 @@ def test_other_systems_boot_likewise(build: Callable[..., Path], variant: str) -
     assert sysmon.thread != found.stations[0].thread
 
 
+@pytest.mark.parametrize("variant", ["default", "darwin-arm64", "windows-amd64"])
+def test_a_program_reads_its_environment(build: Callable[..., Path], variant: str) -> None:
+    env = ["SHORT=word", "LONG=" + "x" * 1000]
+    with xray(build("env", variant), Options(until="exit", argv=["env"], env=env)) as report:
+        assert report.boot is not None
+        assert (report.boot.how, report.boot.output) == ("exit", b"word true false 1000\n"), report.boot.detail
+
+
 def test_a_library_function_that_is_not_emulated_is_named(
     build: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,6 +45,8 @@ _CLOCK_REALTIME = 0
 _MAP_FIXED = 0x10
 _LARGEST_MAPPING = 1 << 46
 _KQUEUE_FD = 5
+_CF_OBJECTS = 0x7FFFF4000000
+"""The handles of CoreFoundation's objects; no memory is there."""
 _LIMITS = (1024, 4096)
 """Soft and hard limit of everything that is limited."""
 _CTL_KERN, _CTL_HW = 1, 6
@@ -103,6 +105,7 @@ class Darwin(LibrarySystem):
         super().__init__(process, observer, _CONVENTION)
         self._owners: dict[int, int] = {}
         """Mutex -> the thread that holds it."""
+        self._cf_objects = 0
 
     def _functions(self) -> dict[str, Handler]:
         found = {**dict.fromkeys(_ACCEPTED, self._accept), **dict.fromkeys(_NO_SUCH_FILE, self._no_such_file)}
@@ -171,6 +174,11 @@ class Darwin(LibrarySystem):
     def c__exit(self, status: int, *_: int) -> int:
         self.process.end("exit", status & 0xFF, "exit")
         return 0
+
+    def c_CFStringCreateWithBytes(self, *_: int) -> int:
+        """Returns a handle: crypto/x509 of Go 1.16 and 1.17 makes strings at its init, and nothing looks into them."""
+        self._cf_objects += 1
+        return _CF_OBJECTS + 16 * self._cf_objects
 
     def c_exit(self, status: int, *_: int) -> int:  # Go to 1.16 ends by exit, later ones by _exit
         return self.c__exit(status)

@@ -49,6 +49,7 @@ _STRINGS = FIRST_BLOCK + _CONVENTION.block_size
 """Address of environment and command line."""
 _STRINGS_SIZE = 262144
 _MAX_STRINGS = 250_000
+_MAX_NAME = 256
 
 # The page that the kernel shares with every process (KUSER_SHARED_DATA).
 _SHARED = 0x7FFE0000
@@ -73,6 +74,7 @@ _LIBRARY = 0x7FF800000000
 
 # Error numbers, and results with a meaning.
 _FILE_NOT_FOUND, _INVALID_HANDLE, _NOT_ENOUGH_MEMORY, _INVALID_PARAMETER = 2, 6, 8, 87
+_ENVVAR_NOT_FOUND = 203
 _PROC_NOT_FOUND, _INVALID_ADDRESS, _WSASYSNOTREADY = 127, 487, 10091
 _WAIT_TIMEOUT = 258
 _INFINITE = 0xFFFFFFFF
@@ -156,6 +158,8 @@ class Windows(LibrarySystem):
         self._next_handle = _FIRST_HANDLE
         self._slots = 0
         """Thread-local slots in use."""
+        self._variables: dict[str, str] = {}
+        """The environment, by upper-case names: windows does not tell cases apart."""
         self._env = 0
         self._command = 0
 
@@ -188,6 +192,9 @@ class Windows(LibrarySystem):
         m.set_reg(m.arch.sp, sp)
 
     def _write_strings(self, argv: list[str], env: list[str]) -> None:
+        for item in env:
+            name, _, value = item.partition("=")
+            self._variables[name.upper()] = value
         environment = ("\0".join(env) + "\0\0").encode("utf-16-le", "replace")
         command = (" ".join(argv) + "\0").encode("utf-16-le", "replace")
         if len(environment) + len(command) > _MAX_STRINGS:
@@ -229,6 +236,13 @@ class Windows(LibrarySystem):
         if index < registers:
             return args[index]
         return self.imports.stack_argument(index - registers, _SHADOW_SPACE if self.is_amd64 else 0)
+
+    def _wide(self, address: int) -> str:
+        """Returns the text in 16-bit characters at an address, of at most 256 bytes."""
+        raw = b""
+        while len(raw) < _MAX_NAME and (pair := self.machine.read(address + len(raw), 2)) not in (None, b"\0\0"):
+            raw += pair or b""
+        return raw.decode("utf-16-le", "replace")
 
     def _one(self, *_: int) -> int:
         return 1
@@ -306,6 +320,15 @@ class Windows(LibrarySystem):
 
     def w_GetEnvironmentStringsW(self, *_: int) -> int:
         return self._env
+
+    def w_GetEnvironmentVariableW(self, name: int, buf: int, size: int, *_: int) -> int:
+        value = self._variables.get(self._wide(name).upper())
+        if value is None:
+            return self._fail(_ENVVAR_NOT_FOUND)
+        raw = (value + "\0").encode("utf-16-le", "replace")
+        if len(raw) // 2 > size & 0xFFFFFFFF:
+            return len(raw) // 2  # the room that is needed, with the zero at the end
+        return len(raw) // 2 - 1 if self.machine.write(buf, raw) else 0
 
     def w_GetCommandLineW(self, *_: int) -> int:
         return self._command
