@@ -15,6 +15,7 @@ from gort.xray.file.gobuild import read_buildinfo
 from gort.xray.file.open import load
 from gort.xray.layout.known_layouts import KNOWN
 from gort.xray.layout.layout import FIELDS, clean
+from gort.xray.layout.layouts_tool import between
 
 pytestmark = pytest.mark.go
 
@@ -59,3 +60,20 @@ def test_the_table_holds_for_a_fresh_build(build: Callable[..., Path], variant: 
             assert found[struct][field] == place, (struct, field)
     assert {"stack.lo", "stack.hi", "m"} <= known["runtime.g"].keys()
     assert {"g0", "curg", "p", "tls"} <= known["runtime.m"].keys()
+
+
+def test_the_releases_between_are_made_from_their_neighbours() -> None:
+    made = between(KNOWN)
+    assert sorted({minor for minor, _ in made}) == [16, 17, 18, 20]
+    assert made == {key: KNOWN[key] for key in made}
+    for system in ("linux", "darwin", "windows"):
+        older, newer = KNOWN[15, system]["runtime.m"], KNOWN[16, system]["runtime.m"]
+        assert {f: newer[f][0] - older[f][0] for f in older if newer[f] != older[f]} == {
+            "alllink": 8,
+            "schedlink": 8,
+            "lockedg": 8,
+        }
+
+
+def test_every_release_has_every_system() -> None:
+    assert sorted(KNOWN) == [(n, system) for n in range(15, 28) for system in ("darwin", "linux", "windows")]

@@ -19,6 +19,10 @@ from gort.xray.errors import XrayError
 from gort.xray.file.image import Image
 from gort.xray.record import field, frozen
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator
+
 MAGIC = b"\xff Go buildinf:"
 _HEADER_SIZE = 32
 _POINTER_SIZE_AT, _FLAGS_AT = 14, 15
@@ -32,7 +36,9 @@ _VERSION = rb"go1\.\d{1,2}(?:\.\d{1,2}|rc\d{1,2}|beta\d{1,2})?"
 _SHORTEST_VERSION = 5
 """Bytes: go1.9."""
 _MAX_VERSIONS = 2000
-"""Texts in a segment that are looked at."""
+"""Texts in a segment that are looked at, and variables."""
+_MAX_DATA = 64 << 20
+"""Bytes of a writable segment in which variables are looked for."""
 _PACKERS = ((b"UPX!", "UPX", "unpack it with `upx -d`"), (b"MPRESS", "MPRESS", "unpack it first"))
 
 
@@ -142,39 +148,42 @@ def find_version(image: Image) -> BuildInfo | None:
     """
     import re  # here, because few files need it
 
-    found: set[str] = set()
     pattern = re.compile(_VERSION)
+    texts: dict[int, bytes] = {}
+    """Address -> the longest version that the text there can be."""
     for seg in image.segments:
         if "w" in seg.perms and "x" in seg.perms:
             continue
+        # Strings follow each other without a mark between them, so the digits may go on into the next one.
         for m in itertools.islice(pattern.finditer(image.data, seg.offset, seg.offset + seg.file_size), _MAX_VERSIONS):
-            address = seg.address + m.start() - seg.offset
-            # Strings follow each other without a mark between them, so the digits may go on into the next one.
-            for length in range(_SHORTEST_VERSION, m.end() - m.start() + 1):
-                if _is_string_variable(image, address, length):
-                    found.add(m[0][:length].decode())
+            texts[seg.address + m.start() - seg.offset] = m[0]
+    found = {texts[address][:length] for address, length in _strings_at(image, texts) if length <= len(texts[address])}
     if len(found) != 1:
         return None
-    return BuildInfo(version=found.pop(), source="runtime.buildVersion")
+    return BuildInfo(version=found.pop().decode(), source="runtime.buildVersion")
 
 
-def _is_string_variable(image: Image, address: int, length: int) -> bool:
-    """True when a variable of type string has this address and length."""
-    if image.find_relocated is not None:
-        for where in image.find_relocated(address):
-            try:
-                if image.u64(where + 8) == length:
-                    return True
-            except XrayError:
-                continue  # the relocation is at the end of its segment
-    needle = struct.pack("<QQ", address, length)
+def _strings_at(image: Image, addresses: Container[int]) -> Iterator[tuple[int, int]]:
+    """Yields (address, length) of the string variables whose text is at one of these addresses.
+
+    One pass over the relocations and one over the writable words: the texts may be many.
+    """
+    places: list[tuple[int, int]] = []
+    if image.relocations is not None:
+        places += [(where, value) for where, value in image.relocations() if value in addresses]
     for seg in image.segments:
         if "w" not in seg.perms:
             continue
-        at = image.data.find(needle, seg.offset, seg.offset + seg.file_size)
-        if at >= 0 and (at - seg.offset) % 8 == 0:
-            return True
-    return False
+        size = min(seg.file_size, _MAX_DATA) & ~7
+        with memoryview(image.data) as whole, whole[seg.offset : seg.offset + size] as part, part.cast("Q") as words:
+            places += [(seg.address + 8 * i, word) for i, word in enumerate(words) if word in addresses]
+    for where, address in places[:_MAX_VERSIONS]:
+        try:
+            length = image.u64(where + 8)
+        except XrayError:
+            continue  # the word is the last of its segment
+        if length >= _SHORTEST_VERSION:
+            yield address, length
 
 
 def _parse(version: str, modinfo: str) -> BuildInfo:
