@@ -214,6 +214,20 @@ def test_headers_that_lie(hello: Path, tmp_path: Path, where: int, code: str, va
 
 
 @pytest.mark.go
+def test_a_refused_pclntab_names_the_version(hello: Path, tmp_path: Path) -> None:
+    raw = bytearray(hello.read_bytes())
+    with examine(hello) as static:
+        assert static.build is not None
+        version = static.build.version
+        table = static.image.file_offset(static.symbols.tab.address)
+        assert table is not None
+    struct.pack_into("<I", raw, table, 0xFFFFFFE0)
+    (tmp_path / "new").write_bytes(raw)
+    with pytest.raises(XrayError, match=rf"unknown magic 0xffffffe0: .*too new \(built by {version}\)$"):
+        examine(tmp_path / "new")
+
+
+@pytest.mark.go
 def test_hostile_segments(hello: Path, tmp_path: Path) -> None:
     original = hello.read_bytes()
     phoff = struct.unpack_from("<Q", original, 32)[0]

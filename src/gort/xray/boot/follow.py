@@ -146,6 +146,8 @@ def examine(path: str | os.PathLike[str], bias: int | None = None, go_version: s
                 raise XrayError(
                     f"{image.path}: built by {build.version}, but its pclntab is missing: obfuscated or damaged"
                 ) from None
+            if build is not None:
+                raise XrayError(f"{exc} (built by {build.version})") from None
             raise
         if image.format == "ELF":  # the other formats have one system each
             image.os = symbols.system() or image.os
