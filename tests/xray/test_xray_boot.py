@@ -270,6 +270,11 @@ def test_a_stripped_file_tells_the_same(build: Callable[..., Path]) -> None:
     assert sorted(p["status_name"] for p in bare.state["allp"]) == sorted(p["status_name"] for p in full.state["allp"])
 
 
+def test_a_function_that_was_not_reached_is_named(hello: Path) -> None:
+    assert boot(hello, "runtime.Gosched").detail == "exit_group; runtime.Gosched was not reached"
+    assert boot(hello, "exit").detail == "exit_group"
+
+
 def test_two_runs_are_the_same(hello: Path) -> None:
     one, two = boot(hello, "exit"), boot(hello, "exit")
     assert [(s.name, s.instructions, s.thread) for s in one.stations] == [

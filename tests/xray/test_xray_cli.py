@@ -114,6 +114,22 @@ def test_wrong_options_get_one_line(hello: Path, args: list[str], says: str) -> 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+@pytest.mark.parametrize("options", [[], ["--json"], ["--static"]])
+def test_a_report_that_cannot_be_written_is_one_line(hello: Path, options: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "gort", "xray", str(hello), *options],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+    assert done.returncode == 2
+    assert done.stderr == "gort xray: the report cannot be written: No space left on device\n"
+
+
 def test_wrong_files_get_one_line(tmp_path: Path) -> None:
     for path in (tmp_path / "missing", tmp_path, Path(sys.prefix) / "pyvenv.cfg", Path(__file__)):
         if path.exists() or path.name == "missing":

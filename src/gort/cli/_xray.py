@@ -182,6 +182,14 @@ def _report(work: Callable[[], None]) -> int:
         return 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has gone, as with `| head`
+    except OSError as exc:
+        import errno
+
+        if exc.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still to be written would fail in the same way
+        _say(f"gort xray: the report cannot be written: {exc.strerror or exc}")
+        return 2
     return 0
 
 

@@ -203,6 +203,8 @@ def follow(static: Static, options: Options) -> Boot:
         ended = process.run(system, options.steps, _progress(options, clock, recorder))
     except XrayError as exc:
         ended = Ended("bound", 0, str(exc))
+    if ended.how == "exit" and options.until not in ("exit", ""):
+        ended = Ended(ended.how, ended.status, f"{ended.detail}; {options.until} was not reached")
     recorder.finish()
     snapshot = state.snapshot()
     return Boot(
