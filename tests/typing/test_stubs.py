@@ -53,7 +53,7 @@ def test_stubs_and_code_agree() -> None:
         capture_output=True,
         text=True,
         cwd=HERE,
-        env={**os.environ, "MYPYPATH": str(SOURCE.parent), "MYPY_CACHE_DIR": os.devnull},
+        env={**os.environ, "MYPYPATH": str(SOURCE.parent)},
         timeout=250,
         check=False,
     )

@@ -30,9 +30,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _enable, _disable, _isenabled = gc.enable, gc.disable, gc.isenabled
-_guard = (
-    threading.RLock()
-)  # guards the next two; re-entrant, because a finalizer may run until _disable has been called
+# Guards the next two.  Re-entrant, because a finalizer may run until _disable has been called.
+_guard = threading.RLock()
 _held = 0  # how many of these locks are held or waited for, by all threads
 _wanted = False  # while _held is not 0: whether the program wants collections
 
