@@ -375,3 +375,27 @@ gc.disable()
 print(gort.run(main))
 """)
     assert (done.returncode, done.stdout) == (0, "ends\n"), done.stderr
+
+
+def test_c9_an_import_by_the_collector_while_a_dump_looks_for_a_module() -> None:
+    """A dump names the module of the code that began a goroutine.  `list(sys.modules.items())` may collect in the middle,
+    and what a finalizer imports there made the dump fail."""
+    done = python("""
+import gc, itertools, sys
+import gort
+numbers = itertools.count()
+def imports(phase, info): sys.modules[f"imported{next(numbers)}"] = sys
+async def waits(): await gort.sleep(60)
+async def main():
+    for i in range(20):
+        space = {"gort": gort, "waits": waits}
+        exec(compile("gort.go(waits)", f"/nowhere/{i}.py", "exec"), space)
+    gc.callbacks.append(imports)
+    gc.set_threshold(1, 0)
+    text = gort.runtime.stack(all=True)
+    gc.callbacks.remove(imports)
+    assert text.count("created by") == 20, text
+    print("ends")
+gort.run(main, procs=1)
+""")
+    assert (done.returncode, done.stdout) == (0, "ends\n"), done.stderr

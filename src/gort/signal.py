@@ -274,7 +274,7 @@ def _wanted() -> set[int]:
 def _forget(numbers: set[int]) -> None:
     """No target is told of these any more."""
     with _mu:
-        for key, target in list(_targets.items()):
+        for key, target in _targets.copy().items():
             target.signals -= numbers
             if not target.signals:
                 del _targets[key]
@@ -291,10 +291,10 @@ def _ended(s: Any) -> None:
     what = "gort.run"
     with _admin:
         with _mu:
-            gone = [t for t in _targets.values() if t.owner is s]
+            gone = [t for t in list(_targets.values()) if t.owner is s]
             for t in gone:
                 del _targets[id(t.key)]
-        for n in [n for n, owner in _ignored.items() if owner is s]:
+        for n in [n for n, owner in _ignored.copy().items() if owner is s]:
             del _ignored[n]
         idle = set(_signals.before) - _wanted() - set(_ignored)
         _users.discard(s)

@@ -48,7 +48,7 @@ def install() -> None:
 
     Raises RuntimeError if a compiled module of gort has been loaded already.  A second call does nothing.
     """
-    for name, module in list(sys.modules.items()):
+    for name, module in sys.modules.copy().items():
         file = getattr(module, "__file__", None) or ".py"
         if name.startswith(PACKAGE + ".") and not file.endswith(".py"):
             raise RuntimeError(

@@ -57,7 +57,7 @@ class Thread(threading.Thread):
             self.failed = True
             for names in ("_limbo", "_active"):  # threading would go on to count it
                 known = getattr(threading, names, {})
-                for key, thread in list(known.items()):
+                for key, thread in known.copy().items():
                     if thread is self:
                         known.pop(key, None)
             self._unlaunch(m, exc or MemoryError())

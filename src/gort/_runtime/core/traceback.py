@@ -122,7 +122,8 @@ def module_of(code: CodeType) -> str | None:
     if file not in _modules:
         kind: Any = ModuleType
         variables = kind.__dict__["__dict__"].__get__  # not vars(): a module may be lazy, and that would import it
-        for name, module in list(sys.modules.items()):
+        # A copy: list(items()) makes tuples, so a collection may begin in it, and a finalizer may import something.
+        for name, module in sys.modules.copy().items():
             if not issubclass(type(module), ModuleType) or not issubclass(type(name), str):
                 continue
             its = variables(module).get("__file__")

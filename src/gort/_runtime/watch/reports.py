@@ -110,7 +110,7 @@ def settle(s: Any, clock: Callable[[Any], int | None]) -> None:
     """Reports the recorded calls that are over, on stderr (GODEBUG=blocked=1) and to on_blocked's callback.  clock(m)
     gives the CPU time of m's thread."""
     found: Blocked = s.blockedcalls
-    for mid, call in list(found.calls.items()):
+    for mid, call in found.calls.copy().items():
         if call.is_over(clock(call.m)):
             del found.calls[mid]
             over(s, call)
