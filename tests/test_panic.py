@@ -475,3 +475,35 @@ def test_a_thread_that_schedules_runs_no_goroutine() -> None:
 
     home = threading.get_ident()
     assert gort.run(main, procs=1) == []
+
+
+@pytest.mark.parametrize("main_raises", [False, True])
+def test_main_returns_while_another_goroutine_panics(main_raises: bool) -> None:
+    """As in Go: the dump of a panic takes a while, here because of the exception's text, and main returns meanwhile.
+    The program ended without the panic."""
+    panicking, returned = threading.Event(), threading.Event()
+
+    class Slow(Exception):
+        def __str__(self) -> str:
+            panicking.set()
+            assert returned.wait(PATIENCE_S)
+            return "slow"
+
+    async def panics() -> None:
+        raise Slow
+
+    async def main() -> None:
+        gort.go(panics)
+        while not panicking.is_set():
+            await gort.gosched()
+        gort.go(returns)  # runs at the earliest when main has returned, or at the same time
+        if main_raises:
+            raise ValueError("of main")
+
+    async def returns() -> None:
+        for _ in range(100):
+            await gort.gosched()
+        returned.set()
+
+    with pytest.raises(gort.Panic, match="slow"):
+        gort.run(main, procs=4)

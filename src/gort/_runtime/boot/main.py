@@ -58,6 +58,8 @@ class MainDone(Done):
             s.maingone = True
             return
         s.result, s.exc = value, exc
+        if s.panicking and not s.exiting:
+            return  # another goroutine has panicked, and its M ends the program when it has made the dump, as in Go
         if exc is not None and s.report is not None and not s.exiting:
             from gort._runtime.core import panic
 

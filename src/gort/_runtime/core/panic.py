@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 
 from gort._runtime.core import handoff, traceback
-from gort._runtime.core.errors import Cancelled, Deadlock, Goexit, Panic, is_a, traceback_of
+from gort._runtime.core.errors import Deadlock, Panic, is_a, traceback_of
 from gort._runtime.core.traceback import COMPILED, HIDDEN
 
 TYPE_CHECKING = False
@@ -93,7 +93,7 @@ def shown(exc: BaseException) -> str:
 
 def uncaught(s: Any, g: Any, exc: BaseException) -> None:
     """Goroutine g has ended with the uncaught exception exc: ends the program.  Runs on g0."""
-    if not is_a(exc, Goexit, Cancelled) and not (s.ending and is_a(exc, GeneratorExit)):
+    if not (s.ending and is_a(exc, GeneratorExit)):
         error = goroutine_panic(g, exc)
         if handoff.fatal(s, error):
             report(s, error)

@@ -255,6 +255,7 @@ cdef class Sched:
     cdef public list stealorder
     cdef public object netpoll
     cdef public int64_t lastpoll
+    cdef public bint panicking
     cdef public object result
     cdef public object exc
     cdef public bint ending

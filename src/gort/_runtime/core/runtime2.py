@@ -529,6 +529,7 @@ class Sched:
         # Each of these is read and written as a whole, without a lock.
         netpoll = None  # the poller; made once, under lock(); closed by release()
         lastpoll = 0  # when a thread last polled it, ns
+        panicking = False  # a goroutine has panicked: when main returns, it does not end the program any more
 
         # Only m0 writes these, while a program ends; others may rely on `ending` only after every M has left.
         result = None  # the value that main returned

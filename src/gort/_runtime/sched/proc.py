@@ -67,6 +67,7 @@ from cython.cimports.gort._runtime.sched.findrunnable import (
 from cython.cimports.gort._runtime.sched.newproc import forget, gfput, stays_free
 
 from gort._runtime.core import mistakes
+from gort._runtime.core.errors import Cancelled, Goexit, is_a
 from gort._runtime.core.lockrank import throw, trace_of_error
 from gort._runtime.core.op import drop_swallowed
 from gort._runtime.core.runtime2 import bind_thread
@@ -355,7 +356,11 @@ def park(m, g):
 
 
 def uncaught(s, g, exc):
-    """Ends the program with the exception that nobody has caught in g."""
+    """Ends the program with the exception that nobody has caught in g; Goexit and Cancelled end g only.  To make the
+    dump takes a while, and main may return in it."""
+    if is_a(exc, Goexit, Cancelled):
+        return
+    s.panicking = True
     try:  # the import may fail: perhaps no descriptor is left
         from gort._runtime.core import panic
 
