@@ -99,35 +99,40 @@ def test_g1_nor_in_another_thread_than_the_main_one(call: str, end: str) -> None
     assert err in errors
 
 
+# The signal must come when the main thread is in its `try`: so it is that thread which says "ready".  It waits for locks,
+# because in 3.11 an exception in Thread.is_alive or Thread.join can mark a thread that runs as ended.
 IN_A_THREAD = """
-    import os, signal, threading, time
+    import os, signal, threading
     import gort
     from gort import context
 
     ctx, cancel = context.with_cancel(context.background())
     r, w = os.pipe()
+    waits, over = threading.Lock(), threading.Lock()
+    waits.acquire()
+    over.acquire()
 
     async def main():
         gort.go(os.read, r, 1)
         async with gort.Group() as g:
             member = g.go(gort.sleep, 3600)
-            print("ready", flush=True)
+            waits.release()
             await ctx.done().recv_ok()
             member.cancel()
         return "cancelled"
 
     def run():
         print(gort.run(main), flush=True)
+        over.release()
 
-    t = threading.Thread(target=run, daemon=True)
-    t.start()
+    threading.Thread(target=run, daemon=True).start()
     try:
-        while t.is_alive():
-            time.sleep(0.01)
+        waits.acquire()
+        print("ready", flush=True)
+        over.acquire()
     except KeyboardInterrupt:
         cancel()
-    while t.is_alive():
-        time.sleep(0.01)
+    over.acquire()
 """
 
 
