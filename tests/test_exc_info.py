@@ -17,6 +17,7 @@ import pytest
 
 import gort
 from gort import runtime
+from gort._runtime.core.op import leave_scope
 from support import parked
 
 Run = Callable[..., Any]
@@ -311,6 +312,96 @@ def test_another_goroutines_operation_does_not_get_the_cancellation(run: Run) ->
     assert isinstance(exc, gort.Cancelled)
     if runtime.compiled:  # else the error has ended the shared generator
         assert got == 3
+
+
+class GoesOn:
+    """An awaitable that catches the cancellation of its operation where that is not resumed, and then resumes it."""
+
+    def __init__(self, operation: Any, another: bool) -> None:
+        self.operation = operation
+        self.another = another  # whether the cancellation is raised at another operation
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        waits = iter(self.operation.__await__())
+        next(waits)
+        yield
+        try:
+            if self.another:
+                next(iter(gort.sleep(3600).__await__()))
+            yield
+        except gort.Cancelled:
+            pass
+        return (yield from waits)
+
+
+def locked() -> gort.sync.Mutex:
+    mu = gort.sync.Mutex()
+    assert mu.try_lock()
+    return mu
+
+
+RESUMED: dict[str, tuple[str, Callable[[], Any]]] = {
+    "recv": ("chan receive", lambda: gort.Chan[int]().recv()),
+    "recv_ok": ("chan receive", lambda: gort.Chan[int]().recv_ok()),
+    "recv_many": ("chan receive", lambda: gort.Chan[int]().recv_many(2)),
+    "send": ("chan send", lambda: gort.Chan[int]().send(1)),
+    "send_many": ("chan send", lambda: gort.Chan[int]().send_many([1, 2])),
+    "sleep": ("sleep", lambda: gort.sleep(3600)),
+    "select": ("select", lambda: gort.select(gort.Chan[int]().recv(), gort.Chan[int]().send(1))),
+    "Mutex.lock": ("sync.Mutex.Lock", lambda: locked().lock()),
+}
+
+
+@pytest.mark.parametrize("another", [False, True], ids=["thrown", "at another operation"])
+@pytest.mark.parametrize("what", RESUMED)
+def test_an_operation_that_was_cancelled_cannot_be_resumed(run: Run, what: str, another: bool) -> None:
+    """It has left its queue and has no result.  It ended as if it had one: with None, or a lock that it did not hold."""
+    ended: list[str] = []
+
+    async def member(operation: Any) -> None:
+        try:
+            ended.append(f"result {await GoesOn(operation, another)}")
+        except RuntimeError as e:
+            ended.append(str(e))
+        await gort.gosched()  # the goroutine can wait again
+
+    reason, operation = RESUMED[what]
+
+    async def main() -> None:
+        async with gort.Group() as group:
+            h = group.go(member, operation())
+            await parked(1, reason)
+            h.cancel()
+
+    run(main)
+    assert len(ended) == 1
+    assert "was cancelled while it waited" in ended[0]
+
+
+def test_an_operation_that_was_cancelled_cannot_be_resumed_after_its_scope(run: Run) -> None:
+    """Nor where the scheduler was to raise the cancellation, which is withdrawn as its scope is left."""
+
+    class Leaves:
+        def __init__(self, scope: Any) -> None:
+            self.scope = scope
+
+        def __await__(self) -> Generator[Any, Any, Any]:
+            waits = iter(gort.Chan[int]().recv().__await__())
+            next(waits)
+            yield
+            leave_scope(self.scope)
+            return (yield from waits)
+
+    async def main() -> str:
+        scope = gort.move_on_after(0.001)
+        async with scope:
+            try:
+                await Leaves(scope._scope)
+            except RuntimeError as e:
+                return str(e)
+        return "no error"
+
+    assert "was cancelled while it waited" in run(main)
 
 
 def test_the_error_for_a_foreign_await_is_raised_there(run: Run) -> None:

@@ -140,6 +140,7 @@ def deliver_cancel(g, op):
         exc: object = taken(g)
         g.throw = exc
         g.unlock()
+        op.g = None  # it has no result: who resumes it gets the cancellation or an error (op.lost)
         op.cancelled(exc)
         ready(g)
 

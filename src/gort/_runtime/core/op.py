@@ -108,6 +108,14 @@ def awaited_twice(op):
     )
 
 
+def was_cancelled(op):
+    """The error for an operation that is resumed although a cancellation has taken it out of its queue."""
+    return RuntimeError(
+        f"{describe(op)} was cancelled while it waited, and has had no effect: an awaitable that catches the "
+        "cancellation cannot go on with it; call the method again for another operation"
+    )
+
+
 def claim(op):
     """Marks op, which is OP_NEW, as used.  False when another thread has just done so."""
     if cython.compiled:
@@ -234,19 +242,24 @@ def unready(g):
 
 
 def lost(op, m):
-    """Raises resumed's errors: op belongs to another goroutine that waits on it, or something other than the scheduler
-    has resumed this goroutine.  And what the scheduler wants raised: GeneratorExit at the end of the program, and the
-    cancellation of the goroutine."""
+    """Raises resumed's errors: op belongs to another goroutine that waits on it, a cancellation has aborted it (op.g is
+    None) and was raised elsewhere, or something other than the scheduler has resumed this goroutine.  And what the
+    scheduler wants raised: GeneratorExit at the end of the program, and the cancellation of the goroutine."""
     if m is not None and m.mcall == MCALL_EXIT:
         m.mcall = MCALL_NONE
         op.state = OP_DONE
         raise GeneratorExit
     if m is not None and m.mcall == MCALL_THROW:
-        if op.g is m.curg and m.curg.throw is not None:
+        if op.g is None and m.curg.throw is not None:
             return raise_thrown(op, m)
-        raise awaited_twice(op)  # op is another goroutine's, or the scope of the cancellation has been left
+        if op.g is not None:
+            raise awaited_twice(op)  # it is another goroutine's
+        m.mcall = MCALL_NONE  # the scope of the cancellation has been left
     if m is not None and m.mcall == MCALL_NONE:
-        raise awaited_twice(op)
+        if op.g is not None:
+            raise awaited_twice(op)
+        op.state = OP_DONE
+        raise was_cancelled(op)
     op.state = OP_DONE
     if m is not None:
         drop_swallowed(m)

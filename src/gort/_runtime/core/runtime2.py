@@ -215,7 +215,7 @@ class Op:
     | heapidx | next case in lock order | first case in lock order | | | | |
 
     next, prev (L): the neighbours in the queue.  In a dequeued operation, next is the next operation to make ready.
-    g: the goroutine that waits; set in begin().
+    g: the goroutine that waits; set in begin().  None once a cancellation has aborted the operation (deliver_cancel).
     """
 
     __reduce_ex__ = shared
