@@ -44,6 +44,9 @@ def _sched() -> Any:
     return main._running[0] if len(main._running) == 1 else None
 
 
+_wanted: dict[Any, int] = {}  # what gomaxprocs has to do; guarded by each runtime's stoplock
+
+
 def gomaxprocs(n: int = 0) -> int:
     """The number of Ps; with n > 0 changes it to n, while everything runs, and returns what it was before.
 
@@ -64,9 +67,13 @@ def gomaxprocs(n: int = 0) -> int:
     check_procs(n, "gomaxprocs(n)")
     with s.stoplock:
         before = int(s.gomaxprocs)
-        procresize.stop_the_world(s, m)
-        work = procresize.procresize(s, n, m)
-        procresize.start_the_world(s, work)
+        _wanted[s] = n
+        if s.gcwaiting:
+            return before  # a finalizer or a signal handler, in the middle of the loop below, which goes on with its n
+        while n := _wanted.pop(s, 0):
+            procresize.stop_the_world(s, m)
+            work = procresize.procresize(s, n, m)
+            procresize.start_the_world(s, work)
     return before
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import threading
 from _collections_abc import Callable
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
@@ -85,36 +84,36 @@ class Source:
                 poll.poll()
 
 
+def _over() -> int:
+    """The part after the last one."""
+    return 0
+
+
 class _Parts:
-    """The attempt of the operation: sends the parts that it is given.  `lock` guards them: another thread may be giving
-    the next one."""
+    """The attempt of the operation: sends the parts that it is given.  Another thread may give the next one meanwhile, or
+    a finalizer in the middle of a method here: so `part` is read once and written once, without a lock."""
 
     def __init__(self, conn: Conn) -> None:
         self.conn = conn
-        self.lock = threading.Lock()
         self.sent = 0
         self.part: Callable[[], int] | None = None  # sends some of it, and gives how much; 0: it is sent
-        self.over = False
         self.taken: Chan[None] = Chan(1)  # a part has been sent
 
     def give(self, part: Callable[[], int] | None) -> None:
-        """The next part, or the end."""
-        with self.lock:
-            self.part = part
-            self.over = part is None
+        """The next part, or the end.  The one before has been taken."""
+        self.part = part or _over
 
     def __call__(self) -> None:
         while True:
-            with self.lock:
-                part, over = self.part, self.over
+            part = self.part
+            if part is _over:
+                return
             if part is None:
-                if over:
-                    return
                 raise BlockingIOError  # give, and then retry_writes, go on
             n = part()  # BlockingIOError: the peer is slow
             self.sent += n
             if n == 0:
-                with self.lock:
+                if self.part is part:  # else it was the only one (_Then)
                     self.part = None
                 self.taken.try_send(None)
 
@@ -176,7 +175,7 @@ class _Then:
     def __call__(self) -> int:
         n = self.part()
         if n == 0:
-            self.parts.over = True
+            self.parts.give(None)
         return n
 
 

@@ -2,7 +2,9 @@
 through memory buffers, so no thread ever waits inside it.
 
 One goroutine may read while another writes: the ssl object and its buffers are used under one short lock that is never
-held across an await, and what it has to send goes out in order under another that is.
+held across an await, and what it has to send goes out in order under another that is.  The short one is an RLock, because
+code of the program may run while it is held, on the same thread: a callback of the ssl.SSLContext, a finalizer, a signal
+handler.  Each section makes one call of the ssl object or of a buffer, so such code finds nothing half done.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ class TLSConn(Kept, Shared):
         self._in = ssl.MemoryBIO()
         self._out = ssl.MemoryBIO()
         self._name = server_name
-        self._mu = threading.Lock()  # guards ssl and its two buffers, and _fed
+        self._mu = threading.RLock()  # guards ssl and its two buffers, and _fed
         self._writing = Mutex()  # a write goes whole
         self._sending = Mutex()  # records go in the order in which they were made
         self._reading = Mutex()

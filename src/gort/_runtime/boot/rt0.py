@@ -294,7 +294,7 @@ def mcommoninit(s: Any, m0: Any) -> None:
     s.oldallps = []
     s.allgs = []
     s.waiters = set()
-    s.stoplock = threading.Lock()
+    s.stoplock = threading.RLock()
     s.stealorder = [1]
     s.pollnote = runtime2.Note()
     s.sysmonnote = runtime2.Note()
