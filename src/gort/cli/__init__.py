@@ -3,8 +3,9 @@
 Ctrl-C ends a command by SIGINT, as it ends python and Go programs: a shell ends its loop only if it sees its child die of
 the signal.
 
-All but one: an ordinary `gort xray` is run without click (_xray.py), whose import is a tenth of the time that the whole
-command may take. Whatever is not ordinary there (help, a mistake, a rare option) goes the way of all commands.
+All but two. `gort run FILE …` without options is run without click (_run.py), whose import takes longer than the rest of
+a program that says hello. So is an ordinary `gort xray` (_xray.py). Whatever is not ordinary there (help, a mistake, a
+rare option) goes the way of all commands.
 
 Invariant: nothing here imports gort's runtime; `gort run` decides itself when the runtime is booted.
 """
@@ -33,13 +34,21 @@ def main(args: list[str] | None = None) -> None:
         options = _xray.ordinary(given[1:])
         if options is not None:
             _xray.run(**options)
-    from gort.cli._group import group
-
     interrupted = False
     try:
-        group.main(args=args, prog_name="gort")
+        if given[:1] == ["run"] and len(given) > 1 and given[1][:1] not in ("", "-") and os.name == "posix":
+            from gort.cli import _run
+
+            _run.program(given[1], tuple(given[2:]))  # all that follows FILE is the program's own
+        else:
+            from gort.cli._group import group
+
+            group.main(args=args, prog_name="gort")
     except Interrupted:
         interrupted = True  # not there: the exception would keep the program's frames, and all that they refer to
+    except KeyboardInterrupt as e:
+        e.__traceback__ = None  # its frames hold it, and what the program held
+        interrupted = True
     if interrupted:
         die_interrupted()
 

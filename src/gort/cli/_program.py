@@ -15,12 +15,14 @@ What does not live here: how main is run, and how the process ends (run.py).
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from importlib.machinery import SourceFileLoader
 from types import CodeType, FrameType, ModuleType
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Unusable(Exception):
@@ -75,6 +77,8 @@ def from_file(path: str) -> Program:
 def from_module(name: str) -> Program:
     """The program that is a module, or a package's __main__.  Raises Unusable, SyntaxError, or what a package raises that
     is imported on the way."""
+    import importlib.util
+
     if not sys.flags.safe_path:
         sys.path[0] = os.getcwd()
     try:
