@@ -110,6 +110,8 @@ def tests(session: nox.Session, version: str, core: str) -> None:
     # `go`, which the tests of fidelity need, is in the main environment alone: it is large.
     path = os.pathsep.join([str(Path(python).parent), str(Path(python_in(MAIN)).parent), os.environ["PATH"]])
     env = {"GORT_PURE": "" if core == "compiled" else "1", "PATH": path, "PYTHON": None}
+    # The tests start a thousand processes. Each would compile gort's files again if none might leave its bytecode.
+    env["PYTHONDONTWRITEBYTECODE"] = None
     ask = "import gort, sys; print(gort.runtime.compiled, getattr(sys, '_is_gil_enabled', lambda: True)())"
     found = str(session.run(python, "-c", ask, env=env, external=True, silent=True)).split()
     if found != [str(core == "compiled"), str(not version.endswith("t"))]:
