@@ -65,9 +65,9 @@ bench: $(VENV)/.bench build
 lint: $(VENV)/.nox
 	@$(NOX) --session lint
 
-# A run keeps one processor busy, so two go side by side. Any failure ends the whole; the last lines are the summary of
-# the main interpreter's compiled core.
-test: lint
+# A session keeps one processor busy, so two go side by side: lint beside the first tests. Any failure fails the whole; the
+# last lines are the summary of the main interpreter's compiled core.
+test: $(VENV)/.nox
 	@rm -f .nox/*.log
 	@$(NOX) --tags test --parallel 2 -- $(TESTS) $(PYTEST_ARGS); status=$$?; tail -n 15 .nox/$(MAIN)-compiled.log; exit $$status
 

@@ -132,6 +132,18 @@ for _version, _python in PYTHONS.items():
         environment(session, version)
 
 
+@nox.session(venv_backend="none", requires=[f"{MAIN}-env"], tags=["test"], allow_parallel=True)
+def lint(session: nox.Session) -> None:
+    """ruff, mypy and pyright, in the main environment."""
+    python = python_in(MAIN)
+    files = ("src", "tests", "examples", "scripts", "setup.py", "noxfile.py")
+    session.run(python, "-m", "ruff", "check", "--quiet", *files, external=True)
+    session.run(python, "-m", "ruff", "format", "--check", "--quiet", *files, external=True)
+    session.run(python, "-m", "mypy", external=True)
+    session.run(python, "-m", "pyright", "--pythonpath", python, external=True)
+    session.run(python, "scripts/verifytypes.py", external=True)
+
+
 for _version in PYTHONS:
     for _core in CORES:
 
@@ -162,18 +174,6 @@ def freethreaded_env(session: nox.Session) -> None:
 def freethreaded(session: nox.Session) -> None:
     """The tests of both cores on the free-threaded interpreter."""
     need_free(session)
-
-
-@nox.session(venv_backend="none", requires=[f"{MAIN}-env"])
-def lint(session: nox.Session) -> None:
-    """ruff, mypy and pyright, in the main environment."""
-    python = python_in(MAIN)
-    files = ("src", "tests", "examples", "scripts", "setup.py", "noxfile.py")
-    session.run(python, "-m", "ruff", "check", "--quiet", *files, external=True)
-    session.run(python, "-m", "ruff", "format", "--check", "--quiet", *files, external=True)
-    session.run(python, "-m", "mypy", external=True)
-    session.run(python, "-m", "pyright", "--pythonpath", python, external=True)
-    session.run(python, "scripts/verifytypes.py", external=True)
 
 
 @nox.session(venv_backend="none", requires=[f"{version}-env" for version in (MAIN, *FREE[:1])])
