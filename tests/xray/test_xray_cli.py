@@ -45,6 +45,11 @@ def gort(*args: str, status: int = 0, env: dict[str, str] | None = None) -> subp
 
 
 @pytest.mark.go
+def said(stderr: str) -> list[str]:
+    """Its lines without those that tell of the progress of a run that takes longer than a second: a busy machine's."""
+    return [line for line in stderr.splitlines() if not line.startswith("xray: ")]
+
+
 def test_json_keeps_the_contract(hello: Path) -> None:
     data = json.loads(gort(str(hello), "--json", "--env", "GOMAXPROCS=3").stdout)
     assert {"static", "stations", "state"} <= data.keys()
@@ -127,7 +132,7 @@ def test_a_report_that_cannot_be_written_is_one_line(hello: Path, options: list[
             timeout=120,
         )
     assert done.returncode == 2
-    assert done.stderr == "gort xray: the report cannot be written: No space left on device\n"
+    assert said(done.stderr) == ["gort xray: the report cannot be written: No space left on device"]
 
 
 def test_wrong_files_get_one_line(tmp_path: Path) -> None:
@@ -244,7 +249,7 @@ def test_a_crash_of_the_emulator_is_a_message(hello: Path, tmp_path: Path) -> No
     (tmp_path / "unicorn" / "__init__.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
     done = gort(str(hello), status=2, env={"PYTHONPATH": f"{tmp_path}{os.pathsep}{SOURCES}"})
     assert "the emulator itself ended with SIGSEGV" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    assert len(said(done.stderr)) == 1
 
 
 @pytest.mark.go
@@ -370,7 +375,7 @@ def test_the_boot_needs_no_large_module(hello: Path) -> None:
         timeout=50,
         check=False,
     )
-    assert done.stderr == "[]\n"
+    assert said(done.stderr) == ["[]"]
     assert "runtime.main was reached" in done.stdout
 
 
