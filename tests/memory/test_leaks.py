@@ -3,7 +3,7 @@
 Each case of leakcases.py runs within one `gort.run`: twice to warm up, then the measured time. What is compared: the
 references to the sentinel that went through (not one more), the interpreter's allocated blocks, and resident memory.
 
-By default some thousands of operations, which finds what is kept per operation in blocks; GORT_MEMORY_OPS=1000000
+By default a thousand operations or more, which finds what is kept per operation in blocks; GORT_MEMORY_OPS=1000000
 makes it a million of each (those of a dearer kind: that divided by what leakcases.py says), which finds single bytes.
 """
 
@@ -20,16 +20,17 @@ import gort
 from gort._runtime.core import runtime2
 from support import GIL, resident_bytes
 
-OPERATIONS = int(os.environ.get("GORT_MEMORY_OPS", "4000"))
+OPERATIONS = int(os.environ.get("GORT_MEMORY_OPS", "4000" if gort.runtime.compiled else "1000"))
 PROCS = [int(p) for p in os.environ.get("GORT_MEMORY_PROCS", "1,4").split(",")]
 # What comes and goes by itself: free lists, caches; without the GIL also what threads owe each other, and the pages of
 # their heaps, some MB now and then (test_run_many.py). LEAST: so many operations that one block kept by each is more.
 BLOCK_NOISE, MEMORY_NOISE, LEAST = (150, 1 << 20, 400) if GIL else (1200, 8 << 20, 1500)
-if not gort.runtime.compiled:  # a dead G on a free list is a dozen blocks there, and each P keeps up to 64
-    BLOCK_NOISE, LEAST = 2000, 3000
 # What the runtime keeps for good, and makes more of on a busy machine, where more threads get in each other's way: an M
-# with its thread is 35 blocks, a G two to four.
+# with its thread is 35 blocks, a G two to four; uncompiled it is a dozen, also when it is dead and on a free list.
 M_BLOCKS, G_BLOCKS = 40, 4
+if not gort.runtime.compiled:
+    G_BLOCKS = 12
+    BLOCK_NOISE, LEAST = (600, 1000) if GIL else (2000, 3000)
 PIECE = 20_000  # operations between two collections
 
 
