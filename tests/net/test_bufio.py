@@ -18,10 +18,14 @@ from netkit import go_result, pair, tls_pair
 import gort
 import gort.exec
 from gort import bufio, net
-from support import parked, until
+from support import GIL, parked, until
 
+# The bodies are Python's on every core. What awaits beneath them is not, but a part of the examples shows that.
+EXAMPLES = 200 if gort.runtime.compiled and GIL else 60
 QUICK = settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 ALPHABET = b"ab\n\r-"
 
