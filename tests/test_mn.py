@@ -13,7 +13,7 @@ import gort
 from gort import runtime
 from gort._runtime.watch import sysmon
 from gort.sync import WaitGroup
-from support import PATIENCE_S, python, until
+from support import GIL, PATIENCE_S, python, until
 
 Run = Callable[..., Any]
 
@@ -392,6 +392,7 @@ print("whole")
 
 def test_a_dump_leaves_goroutines_whole_that_run_meanwhile() -> None:
     """Without the GIL a look at a coroutine that starts at this moment freed what it awaits a second time.  In a process
-    of its own: it ended by a signal, or with an operation that two goroutines had, or never."""
-    done = python(DUMPS, "4000" if runtime.compiled else "400")
+    of its own: it ended by a signal, or with an operation that two goroutines had, or never. With the GIL, where that
+    cannot be, a tenth of the dumps shows that they disturb nobody."""
+    done = python(DUMPS, "4000" if runtime.compiled and not GIL else "400")
     assert (done.returncode, done.stdout, done.stderr) == (0, "whole\n", "")
