@@ -24,7 +24,7 @@ import hostile_library  # noqa: F401  (they fill hostile.PLACES)
 import hostile_places  # noqa: F401
 from support import PATIENCE_S, environment
 
-SECONDS = float(os.environ.get("GORT_HOSTILE_SECONDS", "6"))
+SECONDS = float(os.environ.get("GORT_HOSTILE_SECONDS", "3"))
 SEED = int(os.environ.get("GORT_HOSTILE_SEED", "1"))
 BATCH = 60  # cases in one process: few enough that one which ends it is soon found
 SHARDS = 4

@@ -28,7 +28,7 @@ import gort
 from gort import net
 from support import PATIENCE_S
 
-SECONDS = float(os.environ.get("GORT_LOAD_S", "6"))
+SECONDS = float(os.environ.get("GORT_LOAD_S", "3"))
 BLOCK = 1 << 16
 
 
@@ -158,7 +158,7 @@ async def client(address: str, key: int, rng: random.Random, tally: Tally) -> No
 
 
 async def load(seconds: float, connections: int, seed: int) -> Tally:
-    """Keeps `connections` of them going for so long."""
+    """Keeps `connections` of them going for so long, and until each fate has been one's."""
     rng = random.Random(seed)
     tally = Tally()
     async with pair():
@@ -183,7 +183,7 @@ async def load(seconds: float, connections: int, seed: int) -> Tally:
             finally:
                 slots.release()
 
-        while time.monotonic() < end:
+        while (now := time.monotonic()) < end or (len(tally.ends) < len(set(FATES)) and now < end + PATIENCE_S):
             await slots.acquire()
             n += 1
             group.go(one, n, random.Random(rng.random()))

@@ -3,7 +3,7 @@ blocking calls, sockets, failing groups.
 
 What goroutines do and what must hold is in world.py. Each program runs with a fixed seed and with a random one, which
 is printed with a failure (GORT_STRESS_SEED repeats it: the choices, not the interleaving). GORT_STRESS_SECONDS
-(default 2, per program) makes it longer; soak.py runs for minutes.
+(default 1, per program) makes it longer; soak.py runs for minutes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gort import Cancelled, runtime
 from gort._runtime.core import runtime2
 from support import PATIENCE_S, environment, until
 
-SECONDS = float(os.environ.get("GORT_STRESS_SECONDS", "2"))
+SECONDS = float(os.environ.get("GORT_STRESS_SECONDS", "1"))
 SEEDS = ["fixed", "random"]
 LIMIT = pytest.mark.timeout(int(SECONDS * 3 + 900))
 
@@ -59,10 +59,10 @@ def test_mixed_while_gomaxprocs_changes(kind: str) -> None:
 
 @LIMIT
 def test_soak() -> None:
-    """The soak, as it is started by hand, for ten seconds: it says what it did, and that the books balance."""
+    """The soak, as it is started by hand, for four short rounds: it says what it did, and that the books balance."""
     seed = seed_of("random")
     script = str(Path(__file__).with_name("soak.py"))
-    command = [sys.executable, script, "--minutes", str(1 / 6), "--seed", str(seed)]
+    command = [sys.executable, script, "--minutes", str(1 / 30), "--round-seconds", "0.5", "--seed", str(seed)]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "nothing lost" in done.stdout
