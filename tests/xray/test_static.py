@@ -121,7 +121,7 @@ def test_the_boot_from_the_code_alone(build: Callable[..., Path], variant: str) 
 @pytest.mark.parametrize("variant", ["solaris-amd64", "android-arm64", "freebsd-amd64-stripped"])
 def test_other_systems_are_told_apart(build: Callable[..., Path], variant: str) -> None:
     system = variant.split("-")[0]
-    with xray(build("hello", variant)) as report:
+    with xray(build("bare", variant)) as report:
         assert report.static.image.os == system
         assert report.why_no_boot == f"{system} programs are not emulated"
         assert report.boot is None
@@ -164,7 +164,7 @@ def refused(path: Path) -> str:
 
 @pytest.mark.go
 def test_32_bit_files_are_refused(build: Callable[..., Path]) -> None:
-    assert "32-bit" in refused(build("hello", "386"))
+    assert "32-bit" in refused(build("bare", "386"))
 
 
 def test_what_is_no_executable(tmp_path: Path) -> None:
