@@ -307,7 +307,7 @@ def program(n):
         gc.collect()
 
 threading.stack_size(256 * 1024)
-thread = threading.Thread(target=program, args=(50_000,))
+thread = threading.Thread(target=program, args=(10_000,))
 thread.start()
 thread.join()
 print("over")
