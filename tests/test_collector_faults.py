@@ -399,3 +399,34 @@ async def main():
 gort.run(main, procs=1)
 """)
     assert (done.returncode, done.stdout) == (0, "ends\n"), done.stderr
+
+
+@pytest.mark.skipif(FREE_THREADED, reason="there the world stops, or no frame of another thread is read")
+def test_no_collection_begins_while_a_dump_reads_the_frames_of_another_thread() -> None:
+    """On CPython 3.11 a finalizer in the middle gave the GIL away, the thread left a frame whose object was just being
+    made, and the dump ended with a segmentation fault (one of 1,200 runs of the audit)."""
+    done = python("""
+import gc, sys, threading
+import gort
+enough, found = threading.Event(), []
+def begins(phase, info):
+    frame, names = sys._getframe(1), set()
+    while frame is not None:
+        names.add(frame.f_code.co_name)
+        frame = frame.f_back
+    if "_walk" in names and "here" not in names: found.append(names)
+def waits(n):  # CPython makes an object for a frame when somebody first looks at it
+    if n: waits(n - 1)
+    else: enough.wait()
+async def main():
+    gc.callbacks.append(begins)
+    gc.set_threshold(1)
+    for i in range(10):
+        gort.go(waits, 50)
+        while gort.runtime.stack(all=True).count("main.waits") <= i * 51: await gort.gosched()
+    gc.callbacks.remove(begins)
+    enough.set()
+gort.run(main, procs=1)
+print(found)
+""")
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stdout + done.stderr

@@ -1,4 +1,5 @@
-"""Locks under which no collection runs, for where the uncompiled core's sections alone do not keep the collector away.
+"""Holds the collector off.  Locks under which no collection runs, for where the uncompiled core's sections alone do not
+keep it away; and `hold`, for a dump on CPython 3.11 (traceback.py).
 
 A finalizer that runs in the middle of a section, on the thread that holds the lock, and then uses gort (h.cancel,
 ch.close, ch.try_send, timer.stop) waits for that lock for ever.  Nothing can be put off there, as such a call has a
@@ -46,22 +47,23 @@ class Lock:
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Acquires the lock, as threading.Lock does."""
-        _hold()
+        hold()
         taken = False
         try:
             taken = self._lock.acquire(blocking, timeout)
         finally:
             if not taken:
-                _let_go()
+                let_go()
         return taken
 
     def release(self) -> None:
         """Releases the lock."""
         self._lock.release()
-        _let_go()
+        let_go()
 
 
-def _hold() -> None:
+def hold() -> None:
+    """No collection begins from now on, until let_go() has been called as often as this."""
     global _held, _wanted
     with _guard:
         if _held == 0:
@@ -70,7 +72,8 @@ def _hold() -> None:
         _disable()
 
 
-def _let_go() -> None:
+def let_go() -> None:
+    """Takes one call of hold() back."""
     global _held
     with _guard:
         _held -= 1

@@ -198,7 +198,17 @@ def running(ident: int) -> list[Entry]:
     GIL cannot stop that thread, so call this there only while the thread is in a blocking call."""
     if STOPS_WORLD:
         return _to_scheduler(_named(runtime2.thread_frames(ident)))
-    return _to_scheduler(_walk(sys._current_frames().get(ident)))
+    if sys.version_info >= (3, 12):
+        return _to_scheduler(_walk(sys._current_frames().get(ident)))
+    # CPython 3.11 makes the object of the next frame in f_back.  That may begin a collection, a finalizer gives the GIL
+    # away, the other thread leaves the frame, and f_back returns an object of a frame that is gone.
+    from gort._runtime.core import gcheld
+
+    gcheld.hold()
+    try:
+        return _to_scheduler(_walk(sys._current_frames().get(ident)))
+    finally:
+        gcheld.let_go()
 
 
 def stacks(gs: list[Any]) -> list[list[Entry]]:
