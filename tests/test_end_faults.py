@@ -168,7 +168,8 @@ def test_g1_a_locked_goroutine_keeps_its_thread() -> None:
     thread = threading.Thread(target=gort.run, args=(main,))
     thread.start()
     thread.join(PATIENCE_S)
-    assert len(seen) == 2 and seen[0] == seen[1]  # not thread.ident: another M may have stolen main before it began
+    assert len(seen) == 2
+    assert seen[0] == seen[1]  # not thread.ident: another M may have stolen main before it began
 
 
 def test_g1_a_finally_block_makes_its_call_at_the_end_too() -> None:

@@ -206,7 +206,14 @@ def running(ident: int) -> list[Entry]:
 
     gcheld.hold()
     try:
-        return _to_scheduler(_walk(sys._current_frames().get(ident)))
+        frames = sys._current_frames()
+        if not runtime2.COMPILED:
+            # Each thread's innermost frame has an object now.  When that frame returns, its caller's frame gets one.  In
+            # a section that must not begin a collection, so all get theirs here.
+            for frame in frames.values():
+                for _ in _walk(frame):
+                    pass
+        return _to_scheduler(_walk(frames.get(ident)))
     finally:
         gcheld.let_go()
 
