@@ -206,6 +206,30 @@ def test_the_traceback_ends_there_when_the_goroutine_did_not_wait(run: Run) -> N
         assert names == ["waits"]
 
 
+@pytest.mark.parametrize("before", [False, True], ids=["while it waits", "before"])
+def test_the_traceback_of_a_wait_shows_who_waits(run: Run, before: bool) -> None:
+    """And not how gort.wait learns of the cancellation."""
+
+    def waits(own: list[Any]) -> None:
+        if before:
+            own[0].cancel()
+        gort.wait(gort.sleep(3600))
+
+    async def main() -> list[str]:
+        own: list[Any] = []
+        async with gort.Group() as group:
+            own.append(group.go(waits, own))
+            if not before:
+                await parked(1, "syscall")
+                own[0].cancel()
+        exc = own[0].exception()
+        assert isinstance(exc, gort.Cancelled)
+        return [frame.name for frame in traceback.extract_tb(exc.__traceback__)]
+
+    names = run(main)
+    assert names[names.index("waits") :] == ["waits", "wait", "_wait_op"]
+
+
 def test_an_awaitable_that_keeps_its_operation_from_being_resumed_is_thrown_into(run: Run) -> None:
     """It yields what the operation has yielded, and would go on without the operation's second step."""
     told: list[str] = []

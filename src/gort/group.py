@@ -343,8 +343,10 @@ class Group(Shared):
                 raise _together(errors) from None  # what it replaces is in it, or is the group's own
             if outer and (len(outer) > 1 or body is None):
                 _rearm(g, outer)
-                op.take_cancel(g)  # raises that of the outermost scope; leaving the other scopes withdraws theirs
-                raise outer[-1]  # none of a scope: somebody has raised it by hand
+                # That of the outermost scope; leaving the other scopes withdraws theirs.  If there is none, somebody has
+                # raised one by hand.
+                end = op.take_cancel(g)
+                raise outer[-1] if end is None else end
             return True if own else None
         finally:
             del body, end, errors, outer, stop  # this frame is in the traceback of what it raises: no circle

@@ -108,7 +108,10 @@ def _wait_op(op: Any, limit: int | None, m: Any) -> Any:
         return op.finish()
     except _GoroutineCancelled as e:
         exc = e.exc
-    raise exc
+    try:
+        raise exc
+    finally:
+        del exc  # this frame is in its traceback: no circle
 
 
 def _deadline(limit: int | None) -> int | None:
@@ -126,11 +129,8 @@ def _do(op: Any, what: str, deadline: int | None, m: Any, s: Any) -> None:
     try:
         if g is not None:
             before = handoff.stand_in(g, w)
-            if g.cancelflag:  # it came before; from now on w gets them
-                try:
-                    take_cancel(g)
-                except BaseException as e:
-                    raise _GoroutineCancelled(e) from None
+            if g.cancelflag and (exc := take_cancel(g)) is not None:  # it came before; from now on w gets them
+                raise _GoroutineCancelled(exc)
         try:
             if op.begin(w) == PARK and handoff.thread_park(w, op):
                 _sleep(op, what, w, s, m, deadline, _timers(op) if m is None else [])
@@ -141,16 +141,15 @@ def _do(op: Any, what: str, deadline: int | None, m: Any, s: Any) -> None:
     finally:
         if g is not None:
             handoff.stand_in(g, before)
-    exc = w.throw
-    if exc is not None:
+    woken = w.throw
+    if woken is not None:
         w.throw = None
-        try:
-            take_cancel(g)  # that of g's outermost scope: it may have come after the one that has woken us
-        except BaseException as e:
-            if e is not exc and hasattr(exc, "written"):
-                e.written = exc.written  # type: ignore[attr-defined]
-            raise _GoroutineCancelled(e) from None
-        raise AssertionError("a goroutine left a scope while its thread waited")
+        exc = take_cancel(g)  # that of g's outermost scope: it may have come after the one that has woken us
+        if exc is None:
+            raise AssertionError("a goroutine left a scope while its thread waited")
+        if exc is not woken and hasattr(woken, "written"):
+            exc.written = woken.written  # type: ignore[attr-defined]
+        raise _GoroutineCancelled(exc)
 
 
 def _sleep(op: Any, what: str, w: Any, s: Any, m: Any, deadline: int | None, timers: list[Any]) -> None:

@@ -145,15 +145,9 @@ def refuse(op, m):
     if m.mcall != MCALL_NONE:
         drop_swallowed(m)
         raise swallowed(op)
-    if not cython.compiled:
-        take_cancel(m.curg)
-    else:
-        m.curg.lock()
-        exc: object = taken(m.curg)
-        m.curg.unlock()
-        if exc is not None:
-            rt_raise(exc)
-            return THROWN
+    m.curg.throw = take_cancel(m.curg)
+    if m.curg.throw is not None:
+        return raise_thrown(op, m)
     op.state = OP_NEW  # the cancellation was withdrawn in the meantime
     return READY
 
@@ -267,7 +261,8 @@ def lost(op, m):
 
 
 def raise_thrown(op, m):
-    """Raises the exception with which the scheduler has resumed the running goroutine at op (proc.throw_in).
+    """Raises g.throw at op: the scheduler has resumed the running goroutine with it (proc.throw_in), or it was pending
+    before the operation began.
 
     In C it only sets the exception and returns THROWN.  So the traceback ends in the user's code: a `raise` would add
     entries for this function and for those that have called it."""
@@ -337,15 +332,12 @@ def taken(g):
 
 
 def take_cancel(g):
-    """Raises the cancellation that is pending on the running goroutine g, if there is one that no shield holds off."""
+    """Takes the cancellation that is pending on the running goroutine g, if there is one that no shield holds off.
+    Returns its exception, which the caller raises, or None."""
     g.lock()
     exc = taken(g)
     g.unlock()
-    if exc is not None:
-        try:
-            raise exc
-        finally:
-            del exc  # else this frame, which is in its traceback, would refer to it: a circle
+    return exc
 
 
 def put_back(g):
