@@ -543,3 +543,35 @@ print(gort.run(main), *map(repr, told))
 """)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"went on {exc}\n"
+
+
+@pytest.mark.parametrize("procs", [1, 4])
+def test_c9_an_audit_hook_that_refuses_a_thread_its_hooks_ends_the_program(procs: int) -> None:
+    """Its exception comes out of gort.run.  The runtime started one thread after the other, for ever, and counted those
+    that ended as still there."""
+    done = python(
+        """
+import sys, threading, time
+import gort
+main_thread = threading.get_ident()
+began = []
+def hook(event, args):
+    if event.startswith("sys.set_asyncgen") and threading.get_ident() != main_thread and armed:
+        began.append(event)
+        raise ValueError("refused")
+armed = True
+sys.addaudithook(hook)
+async def main():
+    while True:
+        await gort.blocking(time.sleep, 0.001)
+try: gort.run(main, procs=int(sys.argv[1]))
+except ValueError as e: print(e, len(began) < 100)
+armed = False
+async def again():
+    await gort.blocking(time.sleep, 0.001)
+    return "ends"
+print(gort.run(again, procs=4))
+""",
+        str(procs),
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "refused True\nends\n", "")

@@ -526,20 +526,33 @@ def mstart(m):
     m.ident = threading.get_ident()
     m.procid = threading.get_native_id()
     hooks = sys.get_asyncgen_hooks()
-    sys.set_asyncgen_hooks(*s.agenhooks)
+    refused: object = set_agenhooks(s.agenhooks)
+    if type(refused) is MemoryError:
+        raise refused
     bind_thread(m)
     try:
         m.p = m.nextp
         m.nextp = None
         m.thread.began = True
+        if refused is not None:
+            fatal(s, refused)  # the program ends with it, as where the main thread's hooks are refused
         loop(m)
     except MemoryError:
         throw("runtime: out of memory", trace_of_error)  # the scheduler cannot tell what it has not done
     except BaseException:
         throw("scheduler failed", trace_of_error)
     finally:
-        sys.set_asyncgen_hooks(*hooks)
+        set_agenhooks(hooks)  # if that fails, the thread ends all the same
         mexit(m)
+
+
+def set_agenhooks(hooks):
+    """Sets this thread's hooks for async generators.  Returns what an audit hook of the program's raises, or None."""
+    try:
+        sys.set_asyncgen_hooks(*hooks)
+    except BaseException as e:
+        return e
+    return None
 
 
 def mexit(m):
