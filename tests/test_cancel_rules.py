@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import gort
-from gort import Cancelled
+from gort import Cancelled, sync
 from support import ended, fail, for_ever, parked, program, until
 
 Run = Callable[..., Any]
@@ -522,3 +522,31 @@ def test_c11_after_func_of_a_context_sees_the_values_of_where_it_was_registered(
 
     run(main)
     assert seen == ["registered"]
+
+
+@pytest.mark.parametrize(
+    "lock",
+    [sync.Mutex, sync.Semaphore, lambda: sync.RWMutex().reader(), lambda: sync.RWMutex().writer()],
+    ids=["Mutex", "Semaphore", "reader", "writer"],
+)
+def test_leaving_a_lock_raises_no_cancellation(run1: Run, lock: Callable[[], Any]) -> None:
+    """What the block has read would be lost: a timeout that came between the read and the end of the block took bytes of
+    a TLS connection along.  The next operation raises it."""
+    got: list[str] = []
+
+    async def member() -> None:
+        async with lock():
+            got.append("cancelled")
+            h.cancel()
+        got.append("read")
+        await gort.gosched()
+        got.append("not here")
+
+    async def main() -> None:
+        nonlocal h
+        async with gort.Group() as group:
+            h = group.go(member)
+
+    h: Any = None
+    run1(main)
+    assert got == ["cancelled", "read"]

@@ -19,10 +19,10 @@ from cython.cimports.gort._runtime.core.handoff import ready
 from cython.cimports.gort._runtime.core.op import park_again
 from cython.cimports.gort._runtime.core.runtime2 import DEQUEUED, PARK, QUEUED, READY, Op
 from cython.cimports.gort._runtime.wait.chan import wake
-from cython.cimports.gort._runtime.wait.sema import DoneOp, WaitOp, Waitq, new_wait
+from cython.cimports.gort._runtime.wait.sema import WaitOp, Waitq, new_wait
 
 from gort._runtime.core.op import WAIT_MUTEX, WAIT_RWMUTEX_R, WAIT_RWMUTEX_W
-from gort._runtime.wait.sema import not_locked
+from gort._runtime.wait.sema import LEFT, not_locked
 
 rt_import()
 
@@ -257,7 +257,7 @@ class RWMutex(Waitq):
 
     def __aexit__(self, exc_type, exc, tb):
         self.unlock()
-        return DoneOp.__new__(DoneOp)
+        return LEFT
 
 
 class Reader:
@@ -279,4 +279,4 @@ class Reader:
 
     def __aexit__(self, exc_type, exc, tb):
         self.rw.runlock()
-        return DoneOp.__new__(DoneOp)
+        return LEFT

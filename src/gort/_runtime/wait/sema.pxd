@@ -23,7 +23,7 @@ cdef class Waitq:
 
 cdef class WaitOp(Op):
     pass
-cdef class DoneOp(Op):
+cdef class Left:
     pass
 cdef WaitOp new_wait(Waitq q, int kind)
 

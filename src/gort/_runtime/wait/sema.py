@@ -177,19 +177,16 @@ WHAT = {
 }
 
 
-class DoneOp(Op):
-    """An operation that never waits.  `async with` awaits it on leaving."""
+class Left:
+    """What `async with` awaits when it has unlocked: nothing.  It is no operation, because a pending cancellation would
+    be raised there, and what the block had read or returned would be lost."""
 
-    what = "the end of an async with"
+    def __await__(self):
+        return NOTHING
 
-    def begin(self, g):
-        """Always READY."""
-        self.success = 1
-        return READY
 
-    def finish(self):
-        """Returns None, so that `async with` does not swallow an exception of its block."""
-        return None
+NOTHING = iter(())
+LEFT = Left()
 
 
 def new_wait(q, kind):
@@ -269,7 +266,7 @@ class Mutex(Waitq):
 
     def __aexit__(self, exc_type, exc, tb):
         self.unlock()
-        return DoneOp.__new__(DoneOp)
+        return LEFT
 
     def __enter__(self):
         raise TypeError("a gort Mutex is taken with `async with mu:` (waiting suspends the goroutine)")
@@ -448,7 +445,7 @@ class Semaphore(Waitq):
 
     def __aexit__(self, exc_type, exc, tb):
         self.release(1)
-        return DoneOp.__new__(DoneOp)
+        return LEFT
 
 
 class Notify(Waitq):
