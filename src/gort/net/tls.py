@@ -12,19 +12,25 @@ from __future__ import annotations
 import ssl
 import threading
 import time
-from _collections_abc import Callable, Iterable
+from _collections_abc import Callable, Coroutine, Iterable
 from types import TracebackType
 
 from gort._compound import Kept
 from gort._runtime.core.mistakes import Shared
 from gort._runtime.poll.neterrors import Closed, DeadlineExceeded
+from gort._runtime.wait.cases import Selectable
 from gort._start.hints import Buffer
 from gort.net.addr import Addr, check_address, split_host_port
 from gort.net.conn import Conn
 from gort.net.dial import Dialer
 from gort.net.listen import Listener, listen
 from gort.net.sendfile import Sendable, Source
+from gort.net.tlscase import ReadCase
 from gort.sync import Mutex
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 CHUNK = 16384  # a TLS record's payload
 GOODBYE_S = 5.0  # for the close_notify of a block that is left, as in Go
@@ -113,13 +119,16 @@ class TLSConn(Kept, Shared):
         async with self._feeding:
             if self._fed != fed:
                 return
-            data = await self.conn.read(CHUNK * 4)
-            with self._mu:
-                self._fed += 1
-                if data:
-                    self._in.write(data)
-                else:
-                    self._in.write_eof()
+            self._take(await self.conn.read(CHUNK * 4))
+
+    def _take(self, data: bytes) -> None:
+        """Gives the ssl object what the peer has sent.  `_feeding` is held."""
+        with self._mu:
+            self._fed += 1
+            if data:
+                self._in.write(data)
+            else:
+                self._in.write_eof()
 
     async def handshake(self) -> None:
         """Completes the handshake.  ssl.SSLCertVerificationError names what is wrong with the certificate and whose it
@@ -165,22 +174,34 @@ class TLSConn(Kept, Shared):
         except OSError:
             pass  # there is nobody to tell
 
-    async def read(self, n: int = CHUNK) -> bytes:
-        """Up to n bytes; b"" when the peer has said that it is done.  read(0) does the handshake only.  Raises as
-        Conn.read does, and ssl.SSLEOFError when the stream was cut off without that (somebody may have truncated
-        it)."""
+    def read(self, n: int = CHUNK) -> Coroutine[Any, Any, bytes]:
+        """`data = await conn.read()`: up to n bytes; b"" when the peer has said that it is done.  read(0) does the
+        handshake only.  A case of gort.select, too, once the handshake is done.
+
+        Raises as Conn.read does, and ssl.SSLEOFError when the stream was cut off without that (somebody may have
+        truncated it)."""
         if n < 0:
             raise ValueError(f"read(n) takes a number of bytes, not {n}")
+        return Selectable(self._read_some(n), lambda: ReadCase(self, n))
+
+    def readinto(self, buffer: Buffer) -> Coroutine[Any, Any, int]:
+        """As Conn.readinto, and as read."""
+        return Selectable(super().readinto(buffer), lambda: ReadCase(self, memoryview(buffer).nbytes, buffer))
+
+    async def _read_some(self, n: int) -> bytes:
         if not self._ready:
             await self.handshake()
         if n == 0:
             return await self.conn.read(0)  # no bytes, or Closed
         async with self._reading:
-            if self.conn.closed:
-                raise Closed(f"read {self.describe()}: use of closed network connection")
-            if self.refuses_reads():  # what is here already comes no more, either
-                raise DeadlineExceeded(f"read {self.describe()}: deadline exceeded")
+            self._check_reads()
             return await self._read(n)
+
+    def _check_reads(self) -> None:
+        if self.conn.closed:
+            raise Closed(f"read {self.describe()}: use of closed network connection")
+        if self.refuses_reads():  # what is here already comes no more, either
+            raise DeadlineExceeded(f"read {self.describe()}: deadline exceeded")
 
     def refuses_reads(self) -> bool:
         """Whether a read would fail now: it is closed, or its deadline has passed."""
