@@ -25,7 +25,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from _common import check, emit, fail
+from _common import emit, fail
 
 TICKERS = 1000
 TICK_S = 0.01
@@ -107,11 +107,15 @@ class Ticks:
     """What the tickers note."""
 
     def __init__(self) -> None:
-        self.end = monotonic() + RUN_S
+        self._end = monotonic() + RUN_S
         self.late: list[float] = []
 
+    @property
+    def end(self) -> float:
+        """When the run is over.  Not before a ticker has come to run: on a busy machine a short run would have none."""
+        return self._end if self.late else float("inf")
+
     def report(self, who: str, job: str) -> None:
-        check(len(self.late) > 0, "no ticker ever came to run")
         late = sorted(self.late)
         emit(
             who=who,
