@@ -48,7 +48,7 @@ def build(request: pytest.FixtureRequest) -> Callable[..., Path]:
         if not out.exists():
             env, flags = VARIANTS[variant]
             environment = {k: v for k, v in os.environ.items() if not k.startswith("GO")}
-            environment.update(CGO_ENABLED="0", GOTOOLCHAIN="local", GOFLAGS="-p=2", **env)
+            environment.update({"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-p=2", **env})
             partial = out.with_suffix(".partial")
             done = subprocess.run(
                 [go, "build", *flags, "-o", str(partial), "."],

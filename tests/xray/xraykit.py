@@ -23,6 +23,9 @@ VARIANTS: dict[str, tuple[dict[str, str], list[str]]] = {
     "solaris-amd64": ({"GOOS": "solaris", "GOARCH": "amd64"}, []),
     "android-arm64": ({"GOOS": "android", "GOARCH": "arm64"}, []),
     "freebsd-amd64-stripped": ({"GOOS": "freebsd", "GOARCH": "amd64"}, ["-ldflags", "-s -w"]),
+    "cgo": ({"CGO_ENABLED": "1"}, []),
+    "cgo-stripped": ({"CGO_ENABLED": "1"}, ["-ldflags", "-s -w"]),
+    "cgo-pie": ({"CGO_ENABLED": "1"}, ["-buildmode=pie"]),
     "386": ({"GOARCH": "386"}, []),
 }
 

@@ -43,9 +43,10 @@ class Option:
 OPTIONS: dict[str, Option] = {
     "--static": Option("static_only", "flag", default=False),
     "--until": Option("until", "text", default="main.main"),
-    "--steps": Option("steps", "number", default=200_000_000, low=1),
+    "--steps": Option("steps", "number", default=1_000_000_000, low=1),
     "--memory": Option("memory", "number", default=512, low=16, high=65536),
     "--cpus": Option("cpus", "number", low=1, high=1024),
+    "--sysroot": Option("sysroot", "text", default="/"),
     "--argv": Option("argv", "texts", default=()),
     "--env": Option("env", "texts", default=()),
     "--go-version": Option("go_version", "text", default=""),
@@ -264,6 +265,7 @@ def run(
     steps: int,
     memory: int,
     cpus: int | None,
+    sysroot: str,
     argv: tuple[str, ...],
     env: tuple[str, ...],
     go_version: str,
@@ -282,6 +284,8 @@ def run(
         for item in env:
             if "=" not in item or item.startswith("="):
                 raise XrayError(f"--env {item}: give NAME=VALUE, as GOMAXPROCS=3")
+        if not os.path.isdir(sysroot):
+            raise XrayError(f"--sysroot {sysroot}: no such directory")
         if static_only and (vs_gort or html_path):
             raise XrayError("--static emulates nothing: there is no boot for --html or --vs-gort")
         progress = _Progress()
@@ -294,6 +298,7 @@ def run(
             cpus=cpus,
             memory=memory << 20,
             go_version=go_version,
+            sysroot=sysroot,
             progress=progress,
         )
         report = xray(file, options, static_only=static_only)

@@ -25,7 +25,7 @@ from gort.cli._xray import run
 )
 @click.option(
     "--steps",
-    default=200_000_000,
+    default=1_000_000_000,
     show_default=True,
     type=click.IntRange(1),
     metavar="N",
@@ -45,6 +45,13 @@ from gort.cli._xray import run
     type=click.IntRange(1, 1024),
     metavar="N",
     help="Processors the program sees.  [default: as many as this process may use]",
+)
+@click.option(
+    "--sysroot",
+    default="/",
+    show_default=True,
+    metavar="DIR",
+    help="Where the libraries of a program linked to libc are: below DIR/lib and DIR/usr/lib.",
 )
 @click.option(
     "--argv", multiple=True, metavar="ARG", help="An argument for the program (repeatable); the first is not its name."

@@ -24,6 +24,7 @@ from gort.xray.layout.globals import Globals, find_globals
 from gort.xray.layout.layout import Layouts, find_layouts
 from gort.xray.layout.state import Snapshot, StateReader
 from gort.xray.record import field, record
+from gort.xray.systems.sysroot import Sysroot
 from gort.xray.systems.system import System
 
 TYPE_CHECKING = False
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from gort.xray.emulate.process import How
 
-DEFAULT_STEPS = 200_000_000
+DEFAULT_STEPS = 1_000_000_000
 DEFAULT_MEMORY = 512 << 20
 EMULATED = ("linux", "darwin", "windows")
 OLDEST_GO = 15
@@ -59,6 +60,8 @@ class Options:
     """Bytes of memory that it may touch."""
     go_version: str = ""
     """The Go version that built the file, as go1.16.2, where the file does not say it; it also overrides the file's."""
+    sysroot: str = "/"
+    """The folder whose lib and usr/lib have the libraries of a program that is linked to libc."""
     progress: Callable[[int, str], None] | None = None
     """Called now and then with the instructions done and the name of the last station."""
 
@@ -107,6 +110,8 @@ class Boot:
     """Nanoseconds in which every thread waited."""
     memory: int
     """Bytes of memory that the program touched."""
+    libraries: list[tuple[str, int]]
+    """(path, size) of each library that was read for the program: its loader, libc, and what else it is linked to."""
     layouts: Layouts
     globals: Globals
 
@@ -196,14 +201,21 @@ def follow(static: Static, options: Options) -> Boot:
     process = Process(machine, symbols, _cpus(options))
     state = StateReader(process, found, layouts)
     recorder = Recorder(process, symbols, disasm, state, options.until)
-    system = _system(image, process, recorder)
-    name = os.path.basename(image.path)
-    system.setup(image, options.argv if options.argv is not None else [name], options.env)
+    sysroot = Sysroot(options.sysroot, image.arch)
     try:
-        ended = process.run(system, options.steps, _progress(options, clock, recorder))
-    except XrayError as exc:
-        ended = Ended("bound", 0, str(exc))
-    if ended.how == "exit" and options.until not in ("exit", ""):
+        system = _system(image, process, recorder, sysroot)
+        name = os.path.basename(image.path)
+        system.setup(image, options.argv if options.argv is not None else [name], options.env)
+        try:
+            ended = process.run(system, options.steps, _progress(options, clock, recorder))
+        except XrayError as exc:
+            ended = Ended("bound", 0, str(exc))
+        libraries = [(library.host_path, library.size) for library in sysroot.libraries()]
+    finally:
+        sysroot.close()
+    if ended.how == "exit" and not recorder.entered:
+        ended = _not_loaded(image, process, ended)
+    elif ended.how == "exit" and options.until not in ("exit", ""):
         ended = Ended(ended.how, ended.status, f"{ended.detail}; {options.until} was not reached")
     recorder.finish()
     snapshot = state.snapshot()
@@ -222,12 +234,21 @@ def follow(static: Static, options: Options) -> Boot:
         unknown_syscalls=system.unknown,
         skipped_ns=clock.skipped,
         memory=machine.memory.used,
+        libraries=libraries,
         layouts=layouts,
         globals=found,
     )
 
 
-def _system(image: Image, process: Process, recorder: Recorder) -> System:
+def _not_loaded(image: Image, process: Process, ended: Ended) -> Ended:
+    """Returns the end of a program that its loader gave up, with the loader's words."""
+    words = bytes(process.files.output).decode("utf-8", "replace").strip()
+    said = f": {words.splitlines()[0]}" if words else ""
+    detail = f"{image.interpreter} did not load the program{said} (--sysroot DIR names a system that has its libraries)"
+    return Ended("unsupported", ended.status, detail)
+
+
+def _system(image: Image, process: Process, recorder: Recorder, sysroot: Sysroot) -> System:
     """Returns the file's operating system; a run needs one of them, so one is imported."""
     if image.os == "darwin":
         from gort.xray.systems.darwin import Darwin
@@ -239,7 +260,7 @@ def _system(image: Image, process: Process, recorder: Recorder) -> System:
         return Windows(process, recorder)
     from gort.xray.systems.linux import Linux
 
-    return Linux(process, "/" + os.path.basename(image.path), recorder)
+    return Linux(process, "/" + os.path.basename(image.path), recorder, sysroot)
 
 
 def _progress(options: Options, clock: Clock, recorder: Recorder) -> Callable[[], None] | None:

@@ -1,8 +1,9 @@
 """The pieces of rt0_go that are stations and no calls: found by their instructions.
 
 rt0_go makes the first g and m by hand, in assembly, between its calls: it sets g0's stack, asks the processor who it is,
-tests thread-local storage and ties g0 and m0 together. Each piece begins at an instruction that only it has, and ends
-where the next one begins or at a mark without a name.
+tests thread-local storage and ties g0 and m0 together. Where the program has C code (cgo), it calls `_cgo_init` through
+a pointer instead of making thread-local storage. Each piece begins at an instruction that only it has, and ends where
+the next one begins or at a mark without a name. The two ways meet at "bind g0 and m0".
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from gort.xray.emulate.native import Insn
 
 G0_STACK, CPUID, TLS_CHECK, BIND = "g0 stack", "cpuid", "tls check", "bind g0 and m0"
+CGO_INIT = "_cgo_init"
 _CPUID_SIZE = 2
+_REGISTERS = ("rax", "rbx", "rcx", "rdx")
+"""amd64: a call through one of them, before settls, is that of _cgo_init."""
 _TLS_MAGIC = ", 0x123"
 """The operand of the comparison that tests thread-local storage."""
 
@@ -41,11 +45,15 @@ def find_pieces(symbols: Symbols, disasm: Disassembler) -> list[Mark]:
     if func is None:
         return []
     calls = {symbols.describe(c.target): c for c in disasm.calls(func) if c.target is not None}
+    code = disasm.code(func)
     marks = [Mark(func.entry, G0_STACK)]
     if disasm.arch == "amd64":
-        marks += _amd64(disasm.code(func), calls, symbols.image.os)
+        marks += _amd64(code, calls, symbols.image.os)
     else:
-        marks += _arm64(calls)
+        tlsinit = calls.get("runtime.tlsinit")
+        if tlsinit is not None:  # darwin: it is called before g0's stack is made
+            marks = [Mark(tlsinit.back, G0_STACK)]
+        marks += _arm64(code, calls)
     return sorted(marks, key=lambda m: m.address)
 
 
@@ -59,10 +67,15 @@ def _amd64(code: list[Insn], calls: dict[str, Call], system: str) -> list[Mark]:
     settls = calls.get("runtime.settls") if system != "darwin" else None
     if settls is not None:
         marks.append(Mark(settls.address))
-        for (_, _, mnemonic, operands), (behind, _, _, _) in pairwise(code):
+        for (_, _, mnemonic, operands), (behind, _, _, target) in pairwise(code):
             if mnemonic == "cmp" and operands.endswith(_TLS_MAGIC):
-                marks += [Mark(settls.back, TLS_CHECK), Mark(behind, BIND)]
+                # The jump behind the comparison leads over abort, to where the way through _cgo_init arrives as well.
+                meet = int(target, 16) if target.startswith("0x") else behind
+                marks += [Mark(settls.back, TLS_CHECK), Mark(behind), Mark(meet, BIND)]
                 break
+        init = next((a for a, _, mn, ops in code if a < settls.address and mn == "call" and ops in _REGISTERS), None)
+        if init is not None:
+            marks.append(Mark(init, CGO_INIT))
     elif cld is not None:
         stores = [a for a, _, mn, ops in code if a < cld and mn == "mov" and ("gs:" in ops or "fs:" in ops)]
         if stores:
@@ -72,11 +85,12 @@ def _amd64(code: list[Insn], calls: dict[str, Call], system: str) -> list[Mark]:
     return marks
 
 
-def _arm64(calls: dict[str, Call]) -> list[Mark]:
+def _arm64(code: list[Insn], calls: dict[str, Call]) -> list[Mark]:
     save, check = calls.get("runtime.save_g"), calls.get("runtime.check")
     if save is None:
         return []
     marks = [Mark(save.address)]
+    marks += [Mark(a, CGO_INIT) for a, _, mnemonic, _ in code if a < save.address and mnemonic == "blr"]
     if check is not None:
         marks += [Mark(save.back, BIND), Mark(check.address)]
     return marks

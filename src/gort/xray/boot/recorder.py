@@ -10,7 +10,8 @@ A station ends when the block at its return address is entered.
 from __future__ import annotations
 
 from gort.xray.boot.chains import Chains, Open
-from gort.xray.boot.pieces import Mark, find_pieces
+from gort.xray.boot.libc import LibcCalls
+from gort.xray.boot.pieces import CGO_INIT, Mark, find_pieces
 from gort.xray.boot.stations import Event, Journal, Station
 from gort.xray.boot.story import STORY, goroutine_story
 from gort.xray.boot.watchlist import EXPANDED, WatchList, stop_at
@@ -51,12 +52,17 @@ class Recorder(Observer):
         """First address of a function -> how often it was entered."""
         self._counted: dict[tuple[int, int], Station] = {}
         """(first address of a function, return address) -> the station of that call"""
+        self._libc: LibcCalls | None = None
+        """Set while _cgo_init runs."""
+        self.entered: bool = False
+        """True once the program's own entry point was reached."""
         self._backs: set[int] = set()
         """Return addresses at which a station may end."""
         self._list = WatchList(symbols, disasm)
         process.before_switch = self.switched
         for address in self._list.names:
             self._machine.watch_at(address, self._enter)
+        self._machine.watch_at(symbols.image.entry, self._arrive)
         if until not in ("exit", ""):
             stop = stop_at(symbols, until).entry
             self._machine.watch_at(stop, self._stopper(self._machine.watched_at(stop)))
@@ -74,6 +80,19 @@ class Recorder(Observer):
         return self._journal.events
 
     # -- what the processor meets ----------------------------------------------------------------------------------
+
+    def loading(self, name: str, address: int) -> None:
+        """The first station is the program's loader; it ends at the program's entry point."""
+        self._begin(name, address, 0, 0, function=False)
+
+    def _arrive(self, address: int) -> None:
+        """The program's entry point is reached, from the system or from the loader."""
+        if not self.entered:
+            self.entered = True
+            loader = self._chains.pop_piece(self._process.current.tid)
+            if loader is not None:
+                self._journal.end(loader.visit, returned=True, owner=self._process.current.tid)
+        self._enter(address)
 
     def _enter(self, address: int) -> None:
         """A watched function is entered."""
@@ -151,8 +170,13 @@ class Recorder(Observer):
             ended = self._chains.pop_piece(owner)
             if ended is not None:
                 self._journal.end(ended.visit, returned=True, owner=owner)
+            if self._libc is not None:
+                self._libc.leave()
+                self._libc = None
             if mark.name is not None:
                 self._begin(mark.name, mark.address, 0, g, function=False)
+            if mark.name == CGO_INIT and self.stations:
+                self._libc = LibcCalls(self._machine, self._symbols.image, self.stations[-1])
 
         return reached
 

@@ -13,6 +13,9 @@ STORY: dict[str, str] = {
     "runtime.rt0_go": "builds the first g and m by hand, then calls the runtime's initialization in order",
     "g0 stack": "g0 takes 64 KiB of the kernel's stack as its own: lo, hi and both guards are set",
     "cpuid": "asks the processor who it is",
+    "_start": "C's first instruction: it calls __libc_start_main, which calls main; Go's main jumps to rt0_go",
+    "_cgo_init": "C code of runtime/cgo: asks libc how large the stack is and moves g0.stack.lo there; rt0_go then sets"
+    " both guards anew",
     "runtime.settls": "tells the kernel where this thread's local storage is: 8 bytes behind m0.tls, where g will lie",
     "tls check": "stores 0x123 through thread-local storage and checks that it arrived in m0.tls",
     "bind g0 and m0": "from here on getg() works: thread-local storage holds g0, m0.g0 = g0, g0.m = m0",

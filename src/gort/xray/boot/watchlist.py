@@ -63,6 +63,9 @@ _SKIPPED = (
 )
 """Prefixes of callees that are no stations."""
 
+C_START = "_start"
+"""The name of the first instruction where it belongs to no function of Go."""
+
 _MAX_MAINS = 200
 _MAX_SUGGESTED = 5000
 
@@ -82,6 +85,9 @@ class WatchList:
         entry = symbols.at(symbols.image.entry)
         if entry is not None:
             self._watch(entry, always=True)
+        else:  # a program that the system's linker made begins in C
+            self.names[symbols.image.entry] = C_START
+            self.always.add(symbols.image.entry)
         for func in symbols.tab.names("main.")[:_MAX_MAINS]:
             self._expand(func)
         for name in (*((entry.name,) if entry is not None else ()), *EXPANDED):

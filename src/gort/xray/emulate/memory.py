@@ -76,6 +76,10 @@ class AddressSpace:
             return self._areas[i]
         return None
 
+    def areas(self) -> list[Area]:
+        """Returns what is reserved, in the order of addresses."""
+        return list(self._areas)
+
     def is_free(self, start: int, size: int) -> bool:
         """True when nothing is reserved in [start, start+size)."""
         i = bisect_right(self._starts, start) - 1

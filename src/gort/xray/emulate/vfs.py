@@ -1,8 +1,9 @@
-"""The files that an emulated program sees. Nothing here touches the host: every byte is made in this file.
+"""The files that an emulated program sees. Nothing here touches the host.
 
 There are the files for which a Go runtime looks when it boots on Linux (transparent huge pages, cgroups), an empty
-standard input, and standard output and error, which are kept. No other path exists, nothing can be opened for writing,
-and there is no network.
+standard input, and standard output and error, which are kept. A program that is linked to libc also finds libraries
+(`libraries`), which systems/sysroot.py reads. No other path exists, nothing can be opened for writing, and there is no
+network.
 
 Invariant: what a program can make this module hold is bounded: output by `_MAX_OUTPUT`, descriptors by `_MAX_FDS`,
 pipes by `_MAX_PIPE`.
@@ -17,10 +18,37 @@ from gort.xray.record import field, frozen, record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Literal
+    import mmap
+    from collections.abc import Callable
+    from typing import Literal, Protocol
+
+    class Library(Protocol):
+        """A library's contents, and a number that no other file has."""
+
+        @property
+        def data(self) -> mmap.mmap: ...
+        @property
+        def number(self) -> int: ...
+
+    class Libraries(Protocol):
+        """Where the libraries come from."""
+
+        def kind(self, path: str) -> Literal["folder", "library", ""]: ...
+        def open(self, path: str) -> Library | None: ...
 
     Kind = Literal[
-        "stdin", "stdout", "stderr", "null", "zero", "random", "file", "pipe_r", "pipe_w", "eventfd", "epoll"
+        "stdin",
+        "stdout",
+        "stderr",
+        "null",
+        "zero",
+        "random",
+        "file",
+        "folder",
+        "pipe_r",
+        "pipe_w",
+        "eventfd",
+        "epoll",
     ]
 
 _MAX_OUTPUT = 1 << 20
@@ -39,6 +67,8 @@ FILES: dict[str, bytes] = {
     "/proc/self/cgroup": b"0::/\n",
     "/proc/sys/net/core/somaxconn": b"4096\n",
     "/proc/sys/kernel/osrelease": b"6.1.0\n",
+    "/proc/self/uid_map": b"         0          0 4294967295\n",
+    "/proc/self/gid_map": b"         0          0 4294967295\n",
     "/etc/hosts": b"127.0.0.1 localhost\n",
 }
 _DEVICES: dict[str, Kind] = {
@@ -71,8 +101,10 @@ class File:
     """An open file, to which descriptors lead."""
 
     kind: Kind
-    data: bytes = b""
+    data: bytes | mmap.mmap = b""
     pos: int = 0
+    number: int = 1
+    """Its inode's number."""
     counter: int = 0
     """eventfd."""
     pipe: Pipe | None = None
@@ -89,6 +121,10 @@ class Files:
         self.table: dict[int, File] = {0: File("stdin"), 1: File("stdout"), 2: File("stderr")}
         self.output: bytearray = bytearray()
         """Standard output and error, as a terminal would show them."""
+        self.libraries: Libraries | None = None
+        """Set for a program that is linked to libc."""
+        self.made: dict[str, Callable[[], bytes]] = {}
+        """Path of a file whose contents are made when it is opened -> what makes them."""
         self._random = _random.Random(seed)  # the same bytes in every run: boots can be compared
 
     def random_bytes(self, n: int) -> bytes:
@@ -113,12 +149,29 @@ class Files:
         device = _DEVICES.get(path)
         if device is not None:
             return self.add(File(device))
-        data = FILES.get(path)
-        if data is None:
+        file = self._find(path)
+        if file is None:
             return -ENOENT if not flags & _O_CREAT else -EROFS
         if flags & _O_ACCMODE:
             return -EROFS
-        return self.add(File("file", data))
+        return self.add(file)
+
+    def _find(self, path: str) -> File | None:
+        make = self.made.get(path)
+        data = FILES.get(path) if make is None else make()
+        if data is not None:
+            return File("file", data)
+        library = self.libraries.open(path) if self.libraries is not None else None
+        return File("file", library.data, number=library.number) if library is not None else None
+
+    def look(self, path: str) -> File | None:
+        """Returns what is at a path, without opening it for the program: for its facts. None for nothing."""
+        device = _DEVICES.get(path)
+        if device is not None:
+            return File(device)
+        if self.libraries is not None and self.libraries.kind(path) == "folder":
+            return File("folder")
+        return self._find(path)
 
     def read(self, fd: int, n: int) -> bytes | int:
         """Returns at most `n` bytes, or a negative error number."""

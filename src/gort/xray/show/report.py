@@ -322,6 +322,8 @@ def _summary(boot: Boot, console: Paper) -> None:
         + (f", {boot.skipped_ns / 1e6:.3f} ms of waiting skipped" if boot.skipped_ns else ""),
         wrap=False,
     )
+    if boot.libraries:
+        console.print(dim(f"libraries that were read: {plain(', '.join(path for path, _ in boot.libraries))}"))
     if boot.unknown_syscalls:
         console.print(
             yellow(f"system calls that were refused (ENOSYS): {plain(', '.join(boot.unknown_syscalls))}"),

@@ -124,6 +124,7 @@ def boot_data(boot: Boot) -> dict[str, Any]:
         "unknown_syscalls": boot.unknown_syscalls,
         "idle_ns": boot.skipped_ns,
         "memory": boot.memory,
+        "libraries_read": [{"path": path, "size": size} for path, size in boot.libraries],
         "layouts": boot.layouts.source,
         "globals": boot.globals.source,
     }

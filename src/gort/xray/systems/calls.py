@@ -45,6 +45,9 @@ class Observer:
     def cloned(self, parent: int, child: int) -> None:
         """The thread `parent` made the thread `child`."""
 
+    def loading(self, name: str, address: int) -> None:
+        """The first thread begins in the program's loader, not in the program; it will jump to the program's entry."""
+
 
 class Calls:
     """A group of handlers, and what they have in common."""

@@ -1,9 +1,9 @@
 """Functions of the system's libraries: each has an address, and a call that arrives there is answered.
 
-Programs for darwin and windows, and cgo programs on every system, reach their system through functions of libraries.
-The libraries are the host's and are never opened. Instead, each import is bound to an address of its own on pages of
-return instructions. When a block begins there, the function's name is looked up among the emulated ones. A function that
-is not emulated ends the run with its name, so the report says how far the program came.
+Programs for darwin and windows, and cgo programs for Linux whose loader is not here, reach their system through
+functions of libraries that are not opened. Instead, each import is bound to an address of its own on pages of return
+instructions. When a block begins there, the function's name is looked up among the emulated ones. A function that is not
+emulated ends the run with its name, so the report says how far the program came.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Imports:
         name = self._names[address]
         handler = self._table.get(name)
         if handler is None:
-            self._process.end("unsupported", 0, f"{name} of {self._library} was called, which is not emulated")
+            self._process.end("unsupported", 0, self._refusal(name))
             return
         m = self._machine
         r = m.registers()
@@ -86,6 +86,9 @@ class Imports:
             return
         m.set_reg(m.arch.result, result)
 
+    def _refusal(self, name: str) -> str:
+        return f"{name} of {self._library} was called, which is not emulated"
+
     def stack_argument(self, index: int, skip: int = 0) -> int:
         """Returns an argument that is on the stack, behind the return address (amd64) and `skip` bytes."""
         m = self._machine
@@ -93,15 +96,21 @@ class Imports:
 
 
 class Libc(Imports):
-    """The C library of a cgo program, of which only the way in is emulated: __libc_start_main calls main.
+    """Takes the place of libc where the program's loader is not to be had (linux_loader.py): on another system, say.
 
-    From there Go's own code runs, up to its first call into the library: in _cgo_init, right after g0's stack is made.
+    Only the way in is emulated: __libc_start_main calls main. From there Go's own code runs, up to its first call into
+    the library: in _cgo_init, right after g0's stack is made.
     """
 
     def __init__(self, process: Process, image: Image) -> None:
         names = ", ".join(image.libraries) or "a library"
+        self._loader = image.interpreter
         table: dict[str, Handler] = {"__libc_start_main": self._start}
         super().__init__(process, names, table, process.machine.arch.call_args, Observer())
+
+    def _refusal(self, name: str) -> str:
+        there = f"; {self._loader} is not here: --sysroot DIR names a system that has it" if self._loader else ""
+        return super()._refusal(name) + there
 
     def _start(self, main: int, argc: int, argv: int, *_: int) -> int:
         m = self._machine

@@ -1,8 +1,9 @@
 """Linux: what it does before a program's first instruction, and how its system calls are answered.
 
 Follows fs/binfmt_elf.c: the stack gets the arguments, the environment and the auxiliary vector. A position-independent
-program is relocated here, as its dynamic loader would do first. A program that really needs libraries (cgo) has its
-imports bound to addresses at which it stops with the name of the function that it calls (imports.py).
+program is relocated here, as its dynamic loader would do first. A program that really needs libraries (cgo) is started
+through its own loader, which runs in the emulator (linux_loader.py). Where that loader is not to be had, the imports are
+bound to addresses at which the program stops with the name of the function that it calls (imports.py).
 
 The calls themselves are in linux_memory.py, linux_threads.py and linux_files.py; what fits none of them is here. A call
 that is nowhere gets ENOSYS, as from an older kernel, and is counted in `unknown` for the report.
@@ -10,19 +11,23 @@ that is nowhere gets ENOSYS, as from an older kernel, and is counted in `unknown
 
 from __future__ import annotations
 
+import os
 import struct
 
 from gort.xray.emulate.clock import SECOND
-from gort.xray.emulate.errno import EAFNOSUPPORT, EFAULT, ENOSYS, EPERM
+from gort.xray.emulate.errno import EAFNOSUPPORT, EFAULT, EINVAL, ENOSYS, EPERM
 from gort.xray.emulate.memory import EXEC, PAGE, READ
 from gort.xray.emulate.process import Process
+from gort.xray.emulate.thread import Thread
 from gort.xray.errors import XrayError
 from gort.xray.file.image import Image, ProgramHeaders
 from gort.xray.systems.calls import BLOCKED, REPLACED, Observer
 from gort.xray.systems.linux_files import FileCalls
+from gort.xray.systems.linux_loader import BASE, MAPS, find_interpreter, maps
 from gort.xray.systems.linux_memory import MemoryCalls
 from gort.xray.systems.linux_numbers import SYSCALLS
 from gort.xray.systems.linux_threads import SYSCALL_SIZE, ThreadCalls
+from gort.xray.systems.sysroot import Sysroot
 from gort.xray.systems.system import STACK_TOP, System
 
 TYPE_CHECKING = False
@@ -54,6 +59,9 @@ _RLIMIT_STACK, _RLIMIT_NOFILE = 3, 7
 _RLIM_INFINITY = 2**64 - 1
 _LIMITS = {_RLIMIT_NOFILE: (1024, 4096), _RLIMIT_STACK: (8 << 20, _RLIM_INFINITY)}
 """Soft and hard limits; all others are unlimited."""
+_CAPABILITY_VERSION = 0x20080522
+_CAPABILITIES = (1 << 41) - 1
+"""Root has all of them."""
 _UTSNAME_FIELD = 65
 _RUSAGE_SIZE = 144
 _RETURN_0 = ("getuid", "geteuid", "getgid", "getegid", "setrlimit")
@@ -62,10 +70,15 @@ _REFUSED = ("fork", "vfork", "execve", "wait4", "sched_setaffinity")
 
 
 class Linux(System):
-    """Linux. `exe` is the program's path as the program itself sees it."""
+    """Linux. `exe` is the program's path as the program itself sees it; `sysroot` has the libraries that it may load."""
 
-    def __init__(self, process: Process, exe: str, observer: Observer | None = None) -> None:
+    def __init__(
+        self, process: Process, exe: str, observer: Observer | None = None, sysroot: Sysroot | None = None
+    ) -> None:
         super().__init__(process, observer)
+        self._sysroot = sysroot
+        self._interpreter: Image | None = None
+        """The program's loader, which is started in its place."""
         self.handlers: dict[str, Handler] = {
             **dict.fromkeys(_RETURN_0, self._zero),
             **dict.fromkeys(_REFUSED, self._refuse),
@@ -79,6 +92,29 @@ class Linux(System):
 
     # -- before the first instruction --------------------------------------------------------------------------
 
+    def setup(self, image: Image, argv: list[str], env: list[str]) -> Thread:
+        """As `System.setup`. The observer is told when the first thread begins in the program's loader."""
+        thread = super().setup(image, argv, env)
+        if self._interpreter is not None:
+            self.observer.loading(os.path.basename(image.interpreter), self._interpreter.entry)
+        return thread
+
+    def _load(self, image: Image, relocate: bool = True) -> None:
+        if self._sysroot is not None:
+            self._interpreter = find_interpreter(image, self._sysroot)
+        if self._interpreter is None:
+            super()._load(image, relocate)
+            return
+        super()._load(image, relocate=False)
+        with self._interpreter as interpreter:
+            super()._load(interpreter, relocate=False)
+        files, memory = self.process.files, self.machine.memory
+        files.libraries = self._sysroot
+        files.made[MAPS] = lambda: maps(memory)
+
+    def _start(self, image: Image) -> int:
+        return image.entry if self._interpreter is None else self._interpreter.entry
+
     def _prepare(self, image: Image, argv: list[str], env: list[str]) -> None:
         m = self.machine
         if not self.is_amd64:
@@ -86,7 +122,7 @@ class Linux(System):
             self.process.signals.trampoline = _TRAMPOLINE
         else:
             m.memory.load_above(_VSYSCALL, b"".join(code.ljust(_VSYSCALL_STEP, b"\xcc") for code in _VSYSCALL_CODE))
-        if image.imports:
+        if image.imports and self._interpreter is None:
             from gort.xray.systems.imports import Libc  # here, because only cgo programs need it
 
             Libc(self.process, image).bind(image)
@@ -122,7 +158,7 @@ class Linux(System):
             (_AT_PHDR, headers.address),
             (_AT_PHENT, headers.entry_size),
             (_AT_PHNUM, headers.count),
-            (_AT_BASE, 0),
+            (_AT_BASE, BASE if self._interpreter is not None else 0),
             (_AT_FLAGS, 0),
             (_AT_ENTRY, image.entry),
             (_AT_UID, 0),
@@ -176,6 +212,17 @@ class Linux(System):
 
     def sys_socket(self, *_: int) -> int:
         return -EAFNOSUPPORT
+
+    def sys_capget(self, header: int, data: int, *_: int) -> int:
+        raw = self.machine.read(header, 4)
+        if raw is None:
+            return -EFAULT
+        if int.from_bytes(raw, "little") != _CAPABILITY_VERSION:  # the kernel writes its own version there
+            known = self.machine.write_u32(header, _CAPABILITY_VERSION)
+            return (0 if not data else -EINVAL) if known else -EFAULT
+        low, high = _CAPABILITIES & 0xFFFFFFFF, _CAPABILITIES >> 32
+        sets = struct.pack("<6I", low, low, 0, high, high, 0)  # effective, permitted, inheritable
+        return 0 if self.machine.write(data, sets) else -EFAULT
 
     def sys_getrandom(self, buf: int, n: int, *_: int) -> int:
         n = min(n, 1 << 16)

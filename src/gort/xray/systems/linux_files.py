@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from gort.xray.emulate.errno import EBADF, EFAULT, EINVAL, ENOENT, ENOTTY, EPERM, ERANGE, ESPIPE
+from gort.xray.emulate.errno import EACCES, EBADF, EFAULT, EINVAL, ENOENT, ENOTTY, EPERM, ERANGE, EROFS, ESPIPE
 from gort.xray.emulate.process import Process
 from gort.xray.emulate.thread import Wait
 from gort.xray.emulate.vfs import File, Interest
@@ -15,8 +15,11 @@ _PATH_STEP = 64
 """Paths are read in pieces that end where such a block ends, so that a short path before unmapped memory is found."""
 _MAX_VECTORS = 64
 _SEEK_SET, _SEEK_CUR = 0, 1
-_S_IFREG, _S_IFCHR = 0o100444, 0o020620
-"""Modes, with permissions: a file to be read, a terminal."""
+_W_OK = 2
+_UMASK = 0o022
+_MODES = {"file": 0o100444, "folder": 0o040555}
+_TERMINAL = 0o020620
+"""Kind -> mode, with permissions; all others are character devices."""
 _BLOCK_SIZE = 4096
 _STAT_SIZES = {"amd64": 144, "arm64": 128}
 _AT_EMPTY_PATH = 0x1000
@@ -61,11 +64,22 @@ class FileCalls(Calls):
     def sys_open(self, path: int, flags: int, *_: int) -> int:
         return self.sys_openat(0, path, flags)
 
-    def sys_access(self, *_: int) -> int:
-        return -ENOENT
+    def sys_faccessat(self, _dir: int, path: int, mode: int, *_: int) -> int:
+        if self.process.files.look(self._path(path) or "") is None:
+            return -ENOENT
+        return -EACCES if mode & _W_OK else 0
 
-    def sys_faccessat(self, *_: int) -> int:
-        return -ENOENT
+    def sys_access(self, path: int, mode: int, *_: int) -> int:
+        return self.sys_faccessat(0, path, mode)
+
+    def sys_mkdirat(self, *_: int) -> int:
+        return -EROFS
+
+    def sys_mkdir(self, *_: int) -> int:
+        return -EROFS
+
+    def sys_umask(self, *_: int) -> int:
+        return _UMASK
 
     def sys_readlinkat(self, _dir: int, path: int, buf: int, size: int, *_: int) -> int:
         if self._path(path) != "/proc/self/exe":
@@ -131,11 +145,11 @@ class FileCalls(Calls):
     # -- facts -----------------------------------------------------------------------------------------------
 
     def _stat(self, buf: int, file: File) -> int:
-        mode, size = (_S_IFREG, len(file.data)) if file.kind == "file" else (_S_IFCHR, 0)
+        mode, size, number = _MODES.get(file.kind, _TERMINAL), len(file.data), file.number
         if self.is_amd64:
-            raw = struct.pack("<QQQIIIIQqqq", 1, 1, 1, mode, 0, 0, 0, 0, size, _BLOCK_SIZE, 0)
+            raw = struct.pack("<QQQIIIIQqqq", 1, number, 1, mode, 0, 0, 0, 0, size, _BLOCK_SIZE, 0)
         else:
-            raw = struct.pack("<QQIIIIQQqiiq", 1, 1, mode, 1, 0, 0, 0, 0, size, _BLOCK_SIZE, 0, 0)
+            raw = struct.pack("<QQIIIIQQqiiq", 1, number, mode, 1, 0, 0, 0, 0, size, _BLOCK_SIZE, 0, 0)
         return 0 if self.machine.write(buf, raw.ljust(_STAT_SIZES[self.machine.arch.name], b"\0")) else -EFAULT
 
     def sys_fstat(self, fd: int, buf: int, *_: int) -> int:
@@ -145,10 +159,14 @@ class FileCalls(Calls):
     def sys_newfstatat(self, fd: int, path: int, buf: int, flags: int, *_: int) -> int:
         if flags & _AT_EMPTY_PATH and not self._path(path):
             return self.sys_fstat(fd, buf)
-        opened = self.process.files.open(self._path(path) or "", 0)
-        if opened < 0:
-            return opened
-        return self._stat(buf, self.process.files.table.pop(opened))
+        file = self.process.files.look(self._path(path) or "")
+        return -ENOENT if file is None else self._stat(buf, file)
+
+    def sys_stat(self, path: int, buf: int, *_: int) -> int:
+        return self.sys_newfstatat(0, path, buf, 0)
+
+    def sys_lstat(self, path: int, buf: int, *_: int) -> int:
+        return self.sys_newfstatat(0, path, buf, 0)
 
     def sys_ioctl(self, *_: int) -> int:
         return -ENOTTY

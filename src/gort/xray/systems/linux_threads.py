@@ -6,7 +6,7 @@ import struct
 
 from gort.xray.emulate.clock import SECOND
 from gort.xray.emulate.errno import EAGAIN, EFAULT, EINVAL, ENOSYS, EPERM, ESRCH, ETIMEDOUT
-from gort.xray.emulate.memory import TOP
+from gort.xray.emulate.memory import PAGE, TOP
 from gort.xray.emulate.signals import HIGHEST, SIGKILL, SIGSTOP, Action
 from gort.xray.emulate.thread import Signal, Wait
 from gort.xray.systems.calls import BLOCKED, REPLACED, Calls
@@ -17,6 +17,9 @@ SYSCALL_SIZE = 2
 """Bytes of amd64's SYSCALL instruction."""
 _FUTEX_COMMAND, _FUTEX_CLOCK_REALTIME = 0x7F, 0x100
 _FUTEX_WAIT, _FUTEX_WAKE, _FUTEX_WAIT_BITSET, _FUTEX_WAKE_BITSET = 0, 1, 9, 10
+_CLONE_ARGS = struct.Struct("<8Q")
+"""struct clone_args, as far as its first version goes."""
+_RSEQ_SIZE = 32
 _ARCH_SET = {0x1001: "gs_base", 0x1002: "fs_base"}
 _ARCH_GET = {0x1003: "fs_base", 0x1004: "gs_base"}
 _CLOCK_REALTIME, _CLOCK_REALTIME_COARSE = 0, 5
@@ -57,6 +60,16 @@ class ThreadCalls(Calls):
             child.clear_tid = child_tid
         return child.tid
 
+    def sys_clone3(self, args: int, size: int, *_: int) -> int:
+        if not _CLONE_ARGS.size <= size <= PAGE:
+            return -EINVAL
+        raw = self.machine.read(args, _CLONE_ARGS.size)
+        if raw is None:
+            return -EFAULT
+        flags, _pidfd, child_tid, parent_tid, _signal, stack, stack_size, tls = _CLONE_ARGS.unpack(raw)
+        last = (child_tid, tls) if self.is_amd64 else (tls, child_tid)
+        return self.sys_clone(flags, (stack + stack_size) % TOP if stack else 0, parent_tid, *last)
+
     def sys_exit(self, status: int, *_: int) -> int:
         t = self.process.current
         t.state = "dead"
@@ -96,6 +109,11 @@ class ThreadCalls(Calls):
     def sys_set_tid_address(self, addr: int, *_: int) -> int:
         self.process.current.clear_tid = addr
         return self.process.current.tid
+
+    def sys_rseq(self, area: int, size: int, flags: int, *_: int) -> int:
+        if flags or size < _RSEQ_SIZE:
+            return -EINVAL
+        return 0 if self.machine.write_u64(area, 0) else -EFAULT  # cpu_id_start and cpu_id: it runs on processor 0
 
     def sys_set_robust_list(self, *_: int) -> int:
         return 0

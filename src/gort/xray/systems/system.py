@@ -40,8 +40,12 @@ class System(Calls, Kernel):
         if not m.memory.map(STACK_TOP - STACK_SIZE, STACK_SIZE, READ | WRITE):
             raise XrayError(f"{image.path}: no room for a stack")
         self._prepare(image, argv, env)
-        m.set_reg(m.arch.pc, image.entry)
+        m.set_reg(m.arch.pc, self._start(image))
         return self.process.add_thread(m.context())
+
+    def _start(self, image: Image) -> int:
+        """Returns the address of the first instruction."""
+        return image.entry
 
     def _count_call(self) -> int:
         """Count a system call. Returns the number of calls so far."""
@@ -52,13 +56,13 @@ class System(Calls, Kernel):
         """Put into memory and registers what a program finds on this system when it starts."""
         raise NotImplementedError
 
-    def _load(self, image: Image) -> None:
-        """Map the segments, and apply the relocations that a loader would apply first."""
+    def _load(self, image: Image, relocate: bool = True) -> None:
+        """Map the segments; with `relocate` also apply the relocations that a loader would apply first."""
         memory = self.machine.memory
         for seg in image.segments:
             protection = sum(bit for c, bit in _PROTECTIONS if c in seg.perms)
             memory.load(seg.address, seg.size, protection, image.data[seg.offset : seg.offset + seg.file_size])
-        if image.relocations is not None:
+        if relocate and image.relocations is not None:
             for address, value in image.relocations():
                 holder = image.segment_at(address)
                 if holder is None or address + 8 > holder.end:

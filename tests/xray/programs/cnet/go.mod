@@ -1,0 +1,3 @@
+module cnet
+
+go 1.21
