@@ -105,6 +105,16 @@ def test_without_cgo_the_check_of_tls_ends_before_bind(hello: Path) -> None:
     assert found.libraries == []
 
 
+def test_libc_finds_the_facts_of_the_process(build_c: Callable[..., Path]) -> None:
+    """What C code reads below /proc/self: its own command line, and the mappings, with the first thread's stack."""
+    path = build_c("proc", "cgo")
+    with xray(path, Options(until="exit", argv=["proc", "one two", "three"])) as report:
+        assert report.boot is not None
+        found = report.boot
+    assert (found.how, found.status) == ("exit", 0), found.detail
+    assert found.output == b"proc|one two|three|\nthe stack is mapped\n"
+
+
 def test_two_runs_are_the_same(build_c: Callable[..., Path]) -> None:
     path = build_c("cgo", "cgo")
     one, two = follow(path), follow(path)

@@ -134,6 +134,7 @@ class Linux(System):
         strings = [s.encode("utf-8", "surrogateescape") + b"\0" for s in (*argv, *env)]
         if sum(map(len, strings)) > _MAX_STRINGS or any(b"\0" in s[:-1] for s in strings):
             raise XrayError("the arguments and environment are longer than 128 KiB or hold zero bytes")
+        self.process.files.made["/proc/self/cmdline"] = lambda: b"".join(strings[: len(argv)])
         name = strings[0] if argv else b"\0"
         at = STACK_TOP - 8 - len(name)
         execfn = at

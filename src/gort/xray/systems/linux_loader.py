@@ -37,7 +37,7 @@ def find_interpreter(image: Image, sysroot: Sysroot) -> Image | None:
 
 def maps(memory: AddressSpace) -> bytes:
     """Returns the address space as /proc/self/maps shows it, without the names of files."""
-    lines = []
+    lines: list[str] = []
     for area in memory.areas():
         letters = "".join(c if area.protection & bit else "-" for c, bit in (("r", READ), ("w", WRITE), ("x", EXEC)))
         lines.append(f"{area.start:08x}-{area.end:08x} {letters}p 00000000 00:00 0\n")

@@ -1,0 +1,3 @@
+module proc
+
+go 1.21
