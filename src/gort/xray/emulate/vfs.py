@@ -67,6 +67,10 @@ FILES: dict[str, bytes] = {
     "/proc/self/cgroup": b"0::/\n",
     "/proc/sys/net/core/somaxconn": b"4096\n",
     "/proc/sys/kernel/osrelease": b"6.1.0\n",
+    "/proc/sys/kernel/cap_last_cap": b"40\n",
+    "/proc/self/status": b"Name:\tgo\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\n"
+    b"CapInh:\t0000000000000000\nCapPrm:\t000001ffffffffff\nCapEff:\t000001ffffffffff\n"
+    b"CapBnd:\t000001ffffffffff\nCapAmb:\t0000000000000000\n",
     "/proc/self/uid_map": b"         0          0 4294967295\n",
     "/proc/self/gid_map": b"         0          0 4294967295\n",
     "/etc/hosts": b"127.0.0.1 localhost\n",
