@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,11 @@ from pathlib import Path
 import pytest
 
 from gort.xray.boot.follow import Boot, Options, xray
+from gort.xray.boot.libc import LibcCalls
 from gort.xray.boot.stations import Station
+from gort.xray.emulate.clock import Clock
+from gort.xray.emulate.machine import Machine
+from gort.xray.file.image import Import
 from gort.xray.file.open import load
 from gort.xray.systems.sysroot import Sysroot
 
@@ -164,6 +169,38 @@ def test_without_the_loader_the_run_stops_at_the_first_function_of_libc(
     assert "was called, which is not emulated" in found.detail
     assert "--sysroot" in found.detail
     assert station(found, "_cgo_init").note
+
+
+@pytest.mark.parametrize(
+    ("arch", "note"),
+    [
+        ("arm64", "calls malloc, free"),
+        (
+            "amd64",
+            "calls pthread_attr_init; runtime.settls and its check are skipped: libc has set up thread-local storage",
+        ),
+    ],
+)
+def test_slots_that_share_an_address(hello: Path, arch: str, note: str) -> None:
+    """arm64: slots that are not filled lead to one stub, and X16 tells which it is. amd64: two names of a function."""
+    machine = Machine(arch, 1 << 20, Clock())
+    machine.memory.load(0x10000, 0x1000, 3, struct.pack("<3Q", 0x5000, 0x5000, 0x5000))
+    found = Station(
+        index=0, name="_cgo_init", address=0, parent=None, thread=1, start=0, before={}, registers={}, function=False
+    )
+    with load(hello) as image:
+        image.arch = arch
+        image.imports = [Import(0x10000 + 8 * i, n, "") for i, n in enumerate(("pthread_attr_init", "malloc", "free"))]
+        calls = LibcCalls(machine, image, found)
+    arrive = machine.watched_at(0x5000)
+    assert arrive is not None
+    for slot in (0x10008, 0x10010, 0x10008, 0x10100):
+        if arch == "arm64":
+            machine.set_reg("x16", slot)
+        arrive(0x5000)
+    calls.leave()
+    assert found.note == note
+    assert machine.watched_at(0x5000) is None
 
 
 # -- the sysroot: what a hostile program may have it open ----------------------------------------------------------

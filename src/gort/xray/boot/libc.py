@@ -1,8 +1,8 @@
 """The functions of libc that `_cgo_init` calls: they become its station's note.
 
 The program reaches a library's function through a slot (of its GOT), which the loader fills. A slot that is not filled
-yet leads to the program's own stub for it, which has the loader do so at the first call. Either way a call arrives at
-the address that the slot holds, so that is watched.
+yet leads to a stub of the program, which has the loader do so at the first call. Either way a call arrives at the
+address that the slot holds, so that is watched. On arm64 all slots lead to one stub, and X16 holds the slot's address.
 """
 
 from __future__ import annotations
@@ -21,16 +21,26 @@ class LibcCalls:
         self._machine = machine
         self._station = station
         self._called: dict[str, None] = {}
-        self._watched: dict[int, str] = {}
+        self._watched: dict[int, dict[int, str]] = {}
+        """Address -> (slot that holds it -> name)."""
+        self._slot_register = "x16" if image.arch == "arm64" else ""
         station.note = _SKIPS_SETTLS if image.arch == "amd64" else ""
         for item in image.imports:
             address = machine.u64(item.slot)
-            if address and address not in self._watched and machine.watched_at(address) is None:
-                self._watched[address] = item.name
+            if address in self._watched:
+                self._watched[address][item.slot] = item.name
+            elif address and machine.watched_at(address) is None:
+                self._watched[address] = {item.slot: item.name}
                 machine.watch_at(address, self._arrive)
 
     def _arrive(self, address: int) -> None:
-        self._called.setdefault(self._watched[address])
+        names = self._watched[address]
+        if self._slot_register:
+            name = names.get(self._machine.reg(self._slot_register))
+        else:  # two names at one address are two names of one function
+            name = next(iter(names.values()))
+        if name is not None:
+            self._called.setdefault(name)
 
     def leave(self) -> None:
         """Watch no more, and complete the note."""
