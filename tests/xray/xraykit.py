@@ -25,6 +25,7 @@ VARIANTS: dict[str, tuple[dict[str, str], list[str]]] = {
     "freebsd-amd64-stripped": ({"GOOS": "freebsd", "GOARCH": "amd64"}, ["-ldflags", "-s -w"]),
     "cgo": ({"CGO_ENABLED": "1"}, []),
     "cgo-stripped": ({"CGO_ENABLED": "1"}, ["-ldflags", "-s -w"]),
+    "cgo-static": ({"CGO_ENABLED": "1"}, ["-ldflags", "-linkmode external -extldflags -static"]),
     "cgo-pie": ({"CGO_ENABLED": "1"}, ["-buildmode=pie"]),
     "386": ({"GOARCH": "386"}, []),
 }

@@ -100,6 +100,8 @@ class Linux(System):
         return thread
 
     def _load(self, image: Image, relocate: bool = True) -> None:
+        memory = self.machine.memory
+        self.process.files.made[MAPS] = lambda: maps(memory)
         if self._sysroot is not None:
             self._interpreter = find_interpreter(image, self._sysroot)
         if self._interpreter is None:
@@ -108,9 +110,7 @@ class Linux(System):
         super()._load(image, relocate=False)
         with self._interpreter as interpreter:
             super()._load(interpreter, relocate=False)
-        files, memory = self.process.files, self.machine.memory
-        files.libraries = self._sysroot
-        files.made[MAPS] = lambda: maps(memory)
+        self.process.files.libraries = self._sysroot
 
     def _start(self, image: Image) -> int:
         return image.entry if self._interpreter is None else self._interpreter.entry
