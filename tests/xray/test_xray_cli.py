@@ -103,9 +103,19 @@ def test_disasm_and_arguments(hello: Path) -> None:
 
 
 @pytest.mark.go
+def test_arguments_behind_two_dashes_are_the_programs(build: Callable[..., Path]) -> None:
+    program = build("echo", "default")
+    ours = gort(str(program), "--until", "exit", "--", "--json", "-x", "two words").stdout
+    same = gort(str(program), "--until", "exit", "--argv=--json", "--argv=-x", "--argv", "two words").stdout
+    assert ours == same
+    assert "--json -x two words" in ours
+
+
+@pytest.mark.go
 @pytest.mark.parametrize(
     ("args", "says"),
     [
+        (["--arch", "riscv64"], "--arch riscv64: the file is for amd64"),
         (["--until", "main.mian"], "did you mean main.main"),
         (["--env", "GOMAXPROCS"], "NAME=VALUE"),
         (["--static", "--html", "x.html"], "--static"),
@@ -156,7 +166,8 @@ def test_a_missing_library_is_named(hello: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 2
-    assert "pip install 'gort[xray]'" in done.stderr
+    assert done.stderr.startswith("gort xray: the 'unicorn' library is missing: pip install 'gort[xray]'")
+    assert done.stderr.count("gort xray") == 1
 
 
 @pytest.mark.go

@@ -27,6 +27,8 @@ VARIANTS: dict[str, tuple[dict[str, str], list[str]]] = {
     "cgo-stripped": ({"CGO_ENABLED": "1"}, ["-ldflags", "-s -w"]),
     "cgo-static": ({"CGO_ENABLED": "1"}, ["-ldflags", "-linkmode external -extldflags -static"]),
     "cgo-pie": ({"CGO_ENABLED": "1"}, ["-buildmode=pie"]),
+    "shared": ({"CGO_ENABLED": "1"}, ["-buildmode=c-shared"]),
+    "plugin": ({"CGO_ENABLED": "1"}, ["-buildmode=plugin"]),
     "386": ({"GOARCH": "386"}, []),
 }
 

@@ -50,12 +50,16 @@ OPTIONS: dict[str, Option] = {
     "--argv": Option("argv", "texts", default=()),
     "--env": Option("env", "texts", default=()),
     "--go-version": Option("go_version", "text", default=""),
+    "--arch": Option("arch", "text", default=""),
     "--disasm": Option("disasm", "flag", default=False),
     "--full": Option("full", "flag", default=False),
     "--json": Option("as_json", "flag", default=False),
     "--vs-gort": Option("vs_gort", "flag", default=False),
 }
-"""All but `--html`, whose path click looks at."""
+"""All but `--html`, whose path click looks at, and those in `RARE`."""
+
+RARE: dict[str, Any] = {"arguments": (), "html_path": None}
+"""Parameters whose arguments only click understands -> their defaults."""
 
 _MAX_DIGITS = 15
 
@@ -95,7 +99,7 @@ def ordinary(args: list[str]) -> dict[str, Any] | None:
             found[option.parameter] = number
     if len(files) != 1:
         return None
-    return {"file": files[0], "html_path": None, **found}
+    return {"file": files[0], **RARE, **found}
 
 
 def _say(text: str) -> None:
@@ -269,11 +273,13 @@ def run(
     argv: tuple[str, ...],
     env: tuple[str, ...],
     go_version: str,
+    arch: str,
     disasm: bool,
     full: bool,
     as_json: bool,
     vs_gort: bool,
     html_path: str | None,
+    arguments: tuple[str, ...],
 ) -> NoReturn:
     """Examine the file, print what was asked for, and end the process with the exit status. `memory` is in MiB."""
 
@@ -293,11 +299,12 @@ def run(
         options = Options(
             until=until,
             steps=steps,
-            argv=[name, *argv],
+            argv=[name, *argv, *arguments],
             env=list(env),
             cpus=cpus,
             memory=memory << 20,
             go_version=go_version,
+            arch=arch,
             sysroot=sysroot,
             progress=progress,
         )

@@ -15,6 +15,7 @@ from gort.cli._xray import run
 
 @click.command("xray")
 @click.argument("file", type=click.Path(path_type=str))
+@click.argument("arguments", nargs=-1, metavar="[-- ARGUMENT...]")
 @click.option("--static", "static_only", is_flag=True, help="Read the file only; emulate nothing.")
 @click.option(
     "--until",
@@ -54,7 +55,13 @@ from gort.cli._xray import run
     help="Where the libraries of a program linked to libc are: below DIR/lib and DIR/usr/lib.",
 )
 @click.option(
-    "--argv", multiple=True, metavar="ARG", help="An argument for the program (repeatable); the first is not its name."
+    "--arch",
+    default="",
+    metavar="NAME",
+    help="The processor whose part of a universal Mach-O file is read: amd64 or arm64.",
+)
+@click.option(
+    "--argv", multiple=True, metavar="ARG", help="An argument for the program (repeatable), as those behind `--`."
 )
 @click.option(
     "--env", multiple=True, metavar="NAME=VALUE", help="Its environment (repeatable); nothing of yours is passed on."

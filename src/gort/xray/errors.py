@@ -38,4 +38,4 @@ def require(module: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as exc:
         top = module.partition(".")[0]
-        raise XrayError(f"gort xray needs the {top!r} library: pip install 'gort[xray]' ({exc})") from exc
+        raise XrayError(f"the {top!r} library is missing: pip install 'gort[xray]' ({exc})") from exc

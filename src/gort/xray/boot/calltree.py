@@ -48,6 +48,8 @@ _OPENED = (
     "runtime.wintls",
     "runtime.libpreinit",
     "runtime.mstart_stub",
+    "runtime.libInit",
+    "runtime.rt0_lib_go",
 )
 """Functions whose calls are shown."""
 
@@ -93,9 +95,11 @@ def _node(func: Func, symbols: Symbols, disasm: Disassembler, opened: set[str], 
                 continue
             items.append((call.address, _node(callee, symbols, disasm, opened, depth + 1)))
         for ref in disasm.refs(candidate):
-            # newproc hands its work to systemstack as a closure: the closure's code belongs into the tree.
+            # newproc hands its work to systemstack as a closure: the closure's code belongs into the tree. So does the
+            # function in which a shared library's own thread begins.
             closure = symbols.at(ref.target) if ref.mnemonic == "lea" else None
-            if closure is not None and closure.entry == ref.target and closure.name.startswith(func.name + ".func"):
+            started = ("_rt0_", "runtime.rt0_lib_go", func.name + ".func")
+            if closure is not None and closure.entry == ref.target and closure.name.startswith(started):
                 items.append((ref.address, _node(closure, symbols, disasm, opened, depth + 1)))
     for name, address in symbols.tab.inlined(body):
         items.append((address, Node(name, address, inlined=True)))

@@ -60,6 +60,8 @@ class Options:
     """Bytes of memory that it may touch."""
     go_version: str = ""
     """The Go version that built the file, as go1.16.2, where the file does not say it; it also overrides the file's."""
+    arch: str = ""
+    """The part of a universal Mach-O file; empty for the first that can be read."""
     sysroot: str = "/"
     """The folder whose lib and usr/lib have the libraries of a program that is linked to libc."""
     progress: Callable[[int, str], None] | None = None
@@ -136,12 +138,13 @@ class Report:
         self.close()
 
 
-def examine(path: str | os.PathLike[str], bias: int | None = None, go_version: str = "") -> Static:
+def examine(path: str | os.PathLike[str], bias: int | None = None, go_version: str = "", arch: str = "") -> Static:
     """Read the static facts. `bias` places a position-independent ELF file. `go_version` counts for more than the file.
+    `arch` chooses a part of a universal file.
 
     Raises `XrayError` for what is not a 64-bit Go executable, and for a Go older than 1.15.
     """
-    image = load(path, bias)
+    image = load(path, bias, arch)
     try:
         build = read_buildinfo(image)
         try:
@@ -156,6 +159,9 @@ def examine(path: str | os.PathLike[str], bias: int | None = None, go_version: s
             raise
         if image.format == "ELF":  # the other formats have one system each
             image.os = symbols.system() or image.os
+        if image.library:
+            start = symbols.library_start()
+            image.entry = start.entry if start is not None else 0
         func = symbols.at(image.entry)
         if func is None and build is None and symbols.func("runtime.rt0_go") is None:
             raise XrayError(why_not_go(image))
@@ -168,6 +174,8 @@ def examine(path: str | os.PathLike[str], bias: int | None = None, go_version: s
 
 def _foreign_entry(symbols: Symbols) -> str:
     """Returns the name of an entry that is not Go's: C's startup code, as in every program that is linked to libc."""
+    if symbols.image.library:
+        return "none: a plugin, whose packages are begun by the program that opens it"
     return symbols.data_name(symbols.image.entry).removeprefix("&") or "C's startup code"
 
 
@@ -282,15 +290,19 @@ def xray(path: str | os.PathLike[str], options: Options | None = None, static_on
     """Examine a file and follow its boot. Raises `XrayError`, whose text is one line, for files that cannot be read."""
     if not static_only:
         preload()
-    static = examine(path, go_version=options.go_version if options else "")
+    asked = options or Options()
+    static = examine(path, go_version=asked.go_version, arch=asked.arch)
     report = Report(static)
     if static_only:
+        return report
+    if static.image.library:
+        report.why_no_boot = "a shared library does not start by itself: whoever loads it calls its entry function"
         return report
     if static.image.os not in EMULATED:
         report.why_no_boot = f"{static.image.os} programs are not emulated"
         return report
     try:
-        report.boot = follow(static, options or Options())
+        report.boot = follow(static, asked)
     except BaseException:
         report.close()
         raise

@@ -111,14 +111,14 @@ def _open(package: str) -> ctypes.CDLL:
         try:
             return ctypes.CDLL(path)
         except OSError as exc:
-            raise XrayError(f"gort xray cannot load {path} ({exc}): pip install -U {package}") from exc
+            raise XrayError(f"{path} cannot be loaded ({exc}): pip install -U {package}") from exc
     module = require(package)
     try:
         if package == "capstone":
             return ctypes.CDLL(module._cs._name)
         return ctypes.CDLL(require("unicorn.unicorn_py3.unicorn").uclib._name)
     except (AttributeError, OSError) as exc:
-        raise XrayError(f"gort xray finds no library in the {package!r} package: pip install -U {package}") from exc
+        raise XrayError(f"there is no library in the {package!r} package: pip install -U {package}") from exc
 
 
 def _library(package: str) -> ctypes.CDLL:
@@ -169,7 +169,7 @@ class Engine:
         major, minor = _int(), _int()
         library.uc_version(ctypes.byref(major), ctypes.byref(minor))
         if (major.value, minor.value) < (2, 1) or major.value > 2:
-            raise XrayError(f"gort xray needs unicorn 2.1, not {major.value}.{minor.value}: pip install -U unicorn")
+            raise XrayError(f"it needs unicorn 2.1, not {major.value}.{minor.value}: pip install -U unicorn")
         handle = ctypes.c_void_p()
         self.library: ctypes.CDLL = library
         """For callers that cannot afford a method's call."""

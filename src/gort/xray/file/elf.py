@@ -147,6 +147,7 @@ def read_elf(path: str, data: mmap.mmap, size: int, pie_bias: int) -> Image:
         segments=loaded.segments,
         bias=bias,
         pie=kind == _ET_DYN,
+        library=kind == _ET_DYN and not entry,
         interpreter=loaded.interpreter,
         program_headers=ProgramHeaders(address=loaded.headers_at, entry_size=_PHDR_SIZE, count=phnum),
     )

@@ -123,6 +123,10 @@ class Image:
     """ELF only."""
     base: int = 0
     """PE only: the address of the file's headers in memory."""
+    library: bool = False
+    """True for a file that other programs load, a shared library or a plugin: it need not have an entry point."""
+    others: list[str] = field(default_factory=list)
+    """The processors of a universal Mach-O file's other parts."""
     views: list[memoryview] = field(default_factory=list)
     """Views of the mapping that tables hold. `close` releases them, because a mapping with views cannot be closed."""
     _starts: list[int] = field(default_factory=list)

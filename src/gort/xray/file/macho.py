@@ -5,6 +5,9 @@ writer is cmd/link/internal/ld/macho.go. Go's own linker writes the imports as b
 files name them through the indirect symbol table. Apple's linker, which links cgo programs, writes chained fixups:
 `_chained` follows the chains, so that pointers in data read as plain addresses.
 
+A universal file is several such files, one for each processor, behind a big-endian list (<mach-o/fat.h>). Here the list
+is read (`universal_parts`); open.py maps one of the parts as a file of its own.
+
 Invariant: every load command lies inside `sizeofcmds`, and a walk over opcodes or fixups ends at its table's end.
 """
 
@@ -25,7 +28,12 @@ _BIG_ENDIAN = (b"\xfe\xed\xfa\xcf", b"\xfe\xed\xfa\xce")
 _MAGIC_32 = 0xCE
 """First byte of a little-endian 32-bit file."""
 _CPUS = {0x01000007: "amd64", 0x0100000C: "arm64", 7: "386", 12: "arm", 0x01000012: "ppc64"}
+_FAT_64_MAGIC = 0xBF
+"""Last byte of the universal header whose offsets have 64 bits."""
+_MAX_PARTS = 32
 _MH_EXECUTE = 2
+_MH_LIBRARIES = (6, 8)
+"""MH_DYLIB, MH_BUNDLE."""
 _HEADER_SIZE = 32
 _LC_REQ_DYLD = 0x80000000
 _LC_SYMTAB, _LC_UNIXTHREAD, _LC_DYSYMTAB, _LC_SEGMENT_64 = 0x2, 0x5, 0xB, 0x19
@@ -105,6 +113,24 @@ class _Commands:
     """Offset and size of the chained fixups."""
 
 
+def universal_parts(path: str, data: mmap.mmap, size: int) -> list[tuple[str, int, int]]:
+    """Returns (processor, offset, size) of each program in a universal file. Raises `XrayError`."""
+    wide = data[3] == _FAT_64_MAGIC
+    (count,) = struct.unpack_from(">I", data, 4)
+    form = struct.Struct(">IIQQII" if wide else ">IIIII")
+    if not 0 < count <= _MAX_PARTS or 8 + form.size * count > size:
+        raise XrayError(
+            f"{path}: a universal Mach-O file of {count} programs (or a Java class): corrupt, or no program"
+        )
+    out = []
+    for i in range(count):
+        cpu, _, offset, length, *_ = form.unpack_from(data, 8 + form.size * i)
+        if not length or offset + length > size:
+            raise XrayError(f"{path}: a universal Mach-O file whose program {i + 1} lies beyond its end: truncated")
+        out.append((_CPUS.get(cpu, f"cpu {cpu:#x}"), offset, length))
+    return out
+
+
 def read_macho(path: str, data: mmap.mmap, size: int) -> Image:
     """Read the load commands. Raises `XrayError`."""
     if data[:4] in _BIG_ENDIAN:
@@ -115,13 +141,13 @@ def read_macho(path: str, data: mmap.mmap, size: int) -> Image:
         raise XrayError(f"{path}: a 32-bit Mach-O file ({arch}): gort xray reads 64-bit Go executables (amd64, arm64)")
     if arch not in _THREAD_PC:
         raise XrayError(f"{path}: built for {arch}: gort xray reads amd64 and arm64")
-    if kind != _MH_EXECUTE:
+    if kind != _MH_EXECUTE and kind not in _MH_LIBRARIES:
         raise XrayError(f"{path}: Mach-O type {kind}, not an executable")
     if _HEADER_SIZE + cmdsize > size or ncmds * 8 > cmdsize:
         raise XrayError(f"{path}: the load commands lie outside of the file: truncated or corrupt")
     found = _commands(path, data, size, arch, ncmds, _HEADER_SIZE + cmdsize)
     base = next((s.address for s in found.segments if s.offset == 0 and s.file_size), 0)
-    entry = found.entry
+    entry = 0 if kind in _MH_LIBRARIES else found.entry
     if entry is None:
         if found.entry_offset is None:
             raise XrayError(f"{path}: no LC_MAIN and no LC_UNIXTHREAD: it has no entry point")
@@ -138,6 +164,7 @@ def read_macho(path: str, data: mmap.mmap, size: int) -> Image:
         segments=found.segments,
         libraries=found.libraries,
         pie=True,
+        library=kind in _MH_LIBRARIES,
     )
     symtab = found.symtab
     if symtab is not None:

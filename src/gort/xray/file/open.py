@@ -13,13 +13,15 @@ import struct
 from gort.xray.errors import XrayError
 from gort.xray.file.elf import read_elf
 from gort.xray.file.image import Image, check_entry, check_segments
-from gort.xray.file.macho import read_macho
+from gort.xray.file.macho import read_macho, universal_parts
 from gort.xray.file.pe import read_pe
 
 _ELF = b"\x7fELF"
 _MACHO = (b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xfe\xed\xfa\xcf", b"\xfe\xed\xfa\xce")
 """64-bit and 32-bit, little-endian and big-endian."""
 _UNIVERSAL = (b"\xca\xfe\xba\xbe", b"\xca\xfe\xba\xbf")
+_READ = ("arm64", "amd64")
+"""Processors whose part of a universal file is read where nobody asked for one."""
 _SMALLEST = 64
 """Bytes: no format has a shorter header."""
 
@@ -27,17 +29,27 @@ PIE_BIAS = 0x555555554000
 """Linux puts a position-independent program there under gdb, which turns randomization off: so addresses compare."""
 
 
-def load(path: str | os.PathLike[str], bias: int | None = None) -> Image:
+def load(path: str | os.PathLike[str], bias: int | None = None, arch: str = "") -> Image:
     """Read an executable's headers. `bias` places a position-independent ELF file; None stands for `PIE_BIAS`.
 
-    Raises `XrayError` for everything that is not a sound 64-bit executable of a known format.
+    `arch` chooses a part of a universal file; without it, it is the first part that can be read. Raises `XrayError` for
+    everything that is not a sound 64-bit executable of a known format, and where `arch` is not in the file.
     """
     name = os.fspath(path)
     data, size = _map(name)
+    others: list[str] = []
     try:
+        if data[:4] in _UNIVERSAL:
+            whole, parts = data, universal_parts(name, data, size)
+            data, size, others = _part(name, whole, parts, arch)
+            whole.close()
         image = _read(name, data, size, PIE_BIAS if bias is None else bias)
+        image.others = others
+        if arch and image.arch != arch:
+            raise XrayError(f"{name}: --arch {arch}: the file is for {image.arch}, and for no other processor")
         check_segments(name, image.segments)
-        check_entry(image)
+        if not image.library:
+            check_entry(image)
     except (struct.error, IndexError, OverflowError) as exc:
         data.close()
         raise XrayError(f"{name}: truncated or corrupt headers ({exc})") from exc
@@ -45,6 +57,22 @@ def load(path: str | os.PathLike[str], bias: int | None = None) -> Image:
         data.close()
         raise
     return image
+
+
+def _part(
+    path: str, whole: mmap.mmap, parts: list[tuple[str, int, int]], arch: str
+) -> tuple[mmap.mmap, int, list[str]]:
+    """Map one program of a universal file by itself. Returns the mapping, its size, and the other processors."""
+    names = [name for name, _, _ in parts]
+    found = next((p for p in parts if p[0] == arch or (not arch and p[0] in _READ)), None)
+    if found is None:
+        what = f"--arch {arch}: " if arch else ""
+        raise XrayError(f"{path}: {what}a universal Mach-O file for {', '.join(names)}")
+    name, offset, size = found
+    part = mmap.mmap(-1, size)  # a copy: a mapping of the file itself would have to begin at a page
+    part.write(whole[offset : offset + size])
+    names.remove(name)
+    return part, size, names
 
 
 def _map(path: str) -> tuple[mmap.mmap, int]:
@@ -77,8 +105,6 @@ def _read(path: str, data: mmap.mmap, size: int, bias: int) -> Image:
         return read_elf(path, data, size, bias)
     if head in _MACHO:
         return read_macho(path, data, size)
-    if head in _UNIVERSAL:
-        raise XrayError(f"{path}: a universal Mach-O file: pick one architecture with `lipo -thin arm64`")
     if head[:2] == b"MZ":
         return read_pe(path, data, size)
     what = "a script" if head[:2] == b"#!" else "a WebAssembly file" if head == b"\0asm" else "unknown contents"

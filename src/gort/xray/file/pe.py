@@ -17,7 +17,7 @@ from gort.xray.record import frozen
 
 _MACHINES = {0x8664: "amd64", 0xAA64: "arm64", 0x14C: "386", 0x1C4: "arm"}
 _PE_OFFSET_AT = 60
-_FILE_EXECUTABLE_IMAGE = 0x2
+_FILE_EXECUTABLE_IMAGE, _FILE_DLL = 0x2, 0x2000
 _PE32_MAGIC, _PE32_PLUS_MAGIC = 0x10B, 0x20B
 _FILE_HEADER_SIZE, _SECTION_SIZE, _SYMBOL_SIZE, _IMPORT_SIZE = 24, 40, 18, 20
 _ENTRY_AT, _IMAGE_BASE_AT, _DIRECTORIES_AT = 16, 24, 108
@@ -79,6 +79,7 @@ def read_pe(path: str, data: mmap.mmap, size: int) -> Image:
         sections=sections,
         segments=segments,
         base=base,
+        library=bool(chars & _FILE_DLL),
     )
     if symtab is not None:
         image.symbol_source = lambda: _symbols(data, size, symtab, sections)

@@ -65,6 +65,10 @@ class Symbols:
                 return parts[3]
         return ""
 
+    def library_start(self) -> Func | None:
+        """Returns Go's function that the loader of a shared library calls, as _rt0_amd64_linux_lib; a plugin has none."""
+        return next((f for f in self.tab.names("_rt0_") if f.name.endswith("_lib") and f.name.count("_") == 4), None)
+
     def describe(self, pc: int) -> str:
         """Returns `runtime.schedinit+0x40`, or the plain address where there is no function."""
         func = self.tab.at(pc)

@@ -108,7 +108,7 @@ def static_text(static: Static, console: Paper) -> None:
     for key, value in _facts(static):
         console.print(f"{bold(f'{key:>11}')}  {plain(value)}", wrap=False)
     console.print(
-        f"{bold('      entry')}  {image.entry - image.bias:#x} {plain(static.entry_name)}"
+        f"{bold('      entry')}  {f'{image.entry - image.bias:#x} ' if image.entry else ''}{plain(static.entry_name)}"
         + (f" (loaded {image.bias:#x} higher)" if image.bias else ""),
     )
     for s in image.sections:
@@ -137,6 +137,8 @@ def _facts(static: Static) -> list[tuple[str, str]]:
         rows.append(("loaded by", ", ".join(filter(None, (image.interpreter, *image.libraries)))))
     table = "no symbol table (stripped)" if static.symbols.stripped else "symbol table"
     dwarf = "DWARF" if any("debug_info" in s.name for s in image.sections) else "no DWARF"
+    if image.others:
+        rows.append(("also for", f"{', '.join(image.others)} (--arch)"))
     rows.append(("functions", f"{tab.nfuncs:,} in pclntab at {tab.address - image.bias:#x}; {table}, {dwarf}"))
     return rows
 
@@ -145,7 +147,11 @@ def calls_text(static: Static, console: Paper) -> None:
     """Print the boot's calls as the code has them. Raises `XrayError` when the code cannot be read."""
     root = call_tree(static.symbols, Disassembler(static.symbols))
     if root is None:
-        console.print(f"no function is known at the entry point {static.image.entry:#x}")
+        console.print(
+            "nothing in it starts a program"
+            if static.image.library
+            else f"no function is known at the entry point {static.image.entry:#x}"
+        )
         return
 
     def add(tree: Tree, node: Node) -> None:
