@@ -38,6 +38,7 @@ XRAY: list[list[str]] = [
     ["gort.xray.file"],
     ["gort.xray.emulate"],
     ["gort.xray.systems", "gort.xray.layout"],
+    ["gort.xray.ask"],
     ["gort.xray.boot"],
     ["gort.xray.show"],
 ]

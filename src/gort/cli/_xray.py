@@ -58,7 +58,7 @@ OPTIONS: dict[str, Option] = {
 }
 """All but `--html`, whose path click looks at, and those in `RARE`."""
 
-RARE: dict[str, Any] = {"arguments": (), "html_path": None}
+RARE: dict[str, Any] = {"arguments": (), "prints": (), "watches": (), "html_path": None}
 """Parameters whose arguments only click understands -> their defaults."""
 
 _MAX_DIGITS = 15
@@ -280,6 +280,8 @@ def run(
     vs_gort: bool,
     html_path: str | None,
     arguments: tuple[str, ...],
+    prints: tuple[str, ...],
+    watches: tuple[str, ...],
 ) -> NoReturn:
     """Examine the file, print what was asked for, and end the process with the exit status. `memory` is in MiB."""
 
@@ -292,13 +294,15 @@ def run(
                 raise XrayError(f"--env {item}: give NAME=VALUE, as GOMAXPROCS=3")
         if not os.path.isdir(sysroot):
             raise XrayError(f"--sysroot {sysroot}: no such directory")
-        if static_only and (vs_gort or html_path):
-            raise XrayError("--static emulates nothing: there is no boot for --html or --vs-gort")
+        if static_only and (vs_gort or html_path or prints or watches):
+            raise XrayError("--static emulates nothing: there is no boot for --html, --vs-gort, --print or --watch")
         progress = _Progress()
         name = os.path.basename(file)
         options = Options(
             until=until,
             steps=steps,
+            prints=list(prints),
+            watches=list(watches),
             argv=[name, *argv, *arguments],
             env=list(env),
             cpus=cpus,

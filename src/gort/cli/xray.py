@@ -21,8 +21,22 @@ from gort.cli._xray import run
     "--until",
     default="main.main",
     show_default=True,
-    metavar="NAME",
-    help="Stop when this function is entered; `exit` runs to the end.",
+    metavar="PLACE",
+    help="Stop at a function, an address (0x47f7a0) or a line (hello.go:10); `exit` runs to the end.",
+)
+@click.option(
+    "--print",
+    "prints",
+    multiple=True,
+    metavar="EXPR",
+    help="Print a value where it stops, as runtime.sched.maxmcount (repeatable).",
+)
+@click.option(
+    "--watch",
+    "watches",
+    multiple=True,
+    metavar="VAR",
+    help="List every change of a variable, and who made it (repeatable).",
 )
 @click.option(
     "--steps",

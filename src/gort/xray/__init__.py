@@ -8,6 +8,7 @@ From the file to the report, room by room; a room uses only those before it:
   vfs).
 - systems: what a program sees of Linux, darwin and windows; `system` is their base. layout: where the runtime's
   structures lie (layout, known_layouts, globals), and their contents (state).
+- ask: questions of a user: places, expressions, watched variables (places, expression, watch, frames, tabletypes).
 - boot: what is watched, and the stations that come of it (watchlist, pieces, chains, stations, recorder); calltree is
   the boot as the code alone tells it. `follow.xray` puts everything together.
 - show: the report as text, JSON and a page, beside gort's own boot, and how long it takes.

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+from gort.xray.ask.expression import Expression, Scope, show
+from gort.xray.ask.watch import Watched, watch
 from gort.xray.boot.recorder import Recorder
 from gort.xray.boot.stations import Event, Station
 from gort.xray.emulate.clock import Clock
@@ -23,7 +25,7 @@ from gort.xray.file.symbols import Symbols
 from gort.xray.layout.globals import Globals, find_globals
 from gort.xray.layout.layout import Layouts, find_layouts
 from gort.xray.layout.state import Snapshot, StateReader
-from gort.xray.record import field, record
+from gort.xray.record import field, frozen, record
 from gort.xray.systems.sysroot import Sysroot
 from gort.xray.systems.system import System
 
@@ -47,7 +49,11 @@ class Options:
     """Options of `follow`."""
 
     until: str = "main.main"
-    """The function at which to stop; "exit" runs to the end."""
+    """Where to stop: a function, an address (0x…), a line (hello.go:10); "exit" runs to the end."""
+    prints: list[str] = field(default_factory=list)
+    """Expressions whose values are read where the run stops."""
+    watches: list[str] = field(default_factory=list)
+    """Variables of which every change is noted."""
     steps: int = DEFAULT_STEPS
     """The most instructions that may be executed."""
     argv: list[str] | None = None
@@ -85,6 +91,16 @@ class Static:
         self.image.close()
 
 
+@frozen
+class Printed:
+    """A value that somebody asked for, where the run stopped."""
+
+    text: str
+    type: str
+    address: int | None
+    value: str
+
+
 @record
 class Boot:
     """A boot as it was followed. Make it with keywords: there are too many fields to count."""
@@ -116,6 +132,8 @@ class Boot:
     """(path, size) of each library that was read for the program: its loader, libc, and what else it is linked to."""
     layouts: Layouts
     globals: Globals
+    printed: list[Printed]
+    watched: list[Watched]
 
 
 @record
@@ -210,10 +228,22 @@ def follow(static: Static, options: Options) -> Boot:
     state = StateReader(process, found, layouts)
     recorder = Recorder(process, symbols, disasm, state, options.until)
     sysroot = Sysroot(options.sysroot, image.arch)
+    scope, table = Scope(symbols, machine), None
+    if (options.prints or options.watches) and (symbols.stripped or layouts.source != "DWARF"):
+        from gort.xray.ask.tabletypes import TableTypes, known_variables  # here, because few runs need it
+
+        table = TableTypes(layouts)
+        # Of several candidates the run shows which one is allp; until then any of them makes the name known.
+        scope.know(table, known_variables(found, table, next(iter(found.allp), None)))
+    prints = [Expression(text, scope) for text in options.prints]
+    watched: list[Watched] = []
     try:
         system = _system(image, process, recorder, sysroot)
         name = os.path.basename(image.path)
         system.setup(image, options.argv if options.argv is not None else [name], options.env)
+        if table is not None:
+            scope.know(table, known_variables(found, table, state.allp))
+        watched = [watch(Expression(text, scope), scope, process, state, layouts) for text in options.watches]
         try:
             ended = process.run(system, options.steps, _progress(options, clock, recorder))
         except XrayError as exc:
@@ -225,6 +255,8 @@ def follow(static: Static, options: Options) -> Boot:
         ended = _not_loaded(image, process, ended)
     elif ended.how == "exit" and options.until not in ("exit", ""):
         ended = Ended(ended.how, ended.status, f"{ended.detail}; {options.until} was not reached")
+    if table is not None:
+        scope.know(table, known_variables(found, table, state.allp))
     recorder.finish()
     snapshot = state.snapshot()
     return Boot(
@@ -245,7 +277,18 @@ def follow(static: Static, options: Options) -> Boot:
         libraries=libraries,
         layouts=layouts,
         globals=found,
+        printed=[_printed(expression, scope) for expression in prints],
+        watched=watched,
     )
+
+
+def _printed(expression: Expression, scope: Scope) -> Printed:
+    """Returns the value of an expression; where it has none, the reason."""
+    try:
+        value = expression.value()
+    except XrayError as exc:
+        return Printed(expression.text, "", None, str(exc))
+    return Printed(expression.text, value.type.name, value.address, show(scope, value))
 
 
 def _not_loaded(image: Image, process: Process, ended: Ended) -> Ended:

@@ -9,14 +9,16 @@ A station ends when the block at its return address is entered.
 
 from __future__ import annotations
 
+from gort.xray.ask.places import find_place
 from gort.xray.boot.chains import Chains, Open
 from gort.xray.boot.libc import LibcCalls
 from gort.xray.boot.pieces import CGO_INIT, Mark, find_pieces
 from gort.xray.boot.stations import Event, Journal, Station
 from gort.xray.boot.story import STORY, goroutine_story
-from gort.xray.boot.watchlist import EXPANDED, WatchList, stop_at
+from gort.xray.boot.watchlist import EXPANDED, WatchList
 from gort.xray.emulate.disasm import Disassembler
 from gort.xray.emulate.process import Process
+from gort.xray.errors import XrayError
 from gort.xray.file.symbols import Symbols
 from gort.xray.layout.state import StateReader
 from gort.xray.systems.calls import Observer
@@ -33,9 +35,9 @@ _MAX_NOTE = 400
 
 
 class Recorder(Observer):
-    """Follows one process until the function `until` is entered ("exit": to the end).
+    """Follows one process until the place `until` is reached ("exit": to the end).
 
-    Raises `XrayError` when there is no such function.
+    Raises `XrayError` when there is no such place.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Recorder(Observer):
         self._symbols = symbols
         self._state = state
         self._until = until
+        self._disasm = disasm
         self._journal = Journal(process, symbols, state)
         self._chains = Chains()
         self._hits: dict[int, int] = {}
@@ -64,8 +67,7 @@ class Recorder(Observer):
             self._machine.watch_at(address, self._enter)
         self._machine.watch_at(symbols.image.entry, self._arrive)
         if until not in ("exit", ""):
-            stop = stop_at(symbols, until).entry
-            self._machine.watch_at(stop, self._stopper(self._machine.watched_at(stop)))
+            self._stop_at(until)
         for mark in find_pieces(symbols, disasm):
             self._machine.code_hook(self._vendor if mark.vendor else self._marker(mark), mark.address)
 
@@ -157,6 +159,31 @@ class Recorder(Observer):
                 name = self._list.names.get(address) or self._symbols.describe(address)
                 self._begin(name, address, 0, self._state.current_g())
             self._process.end("until", 0, f"{self._until} was reached")
+
+        return stop
+
+    def _stop_at(self, until: str) -> None:
+        """Have the run end at a place. Where a function begins a block is entered; elsewhere it takes a code hook."""
+        place = find_place(until, self._symbols)
+        for address in place.addresses:
+            func = self._symbols.at(address)
+            before = max((a for a, *_ in self._disasm.code(func) if a <= address), default=0) if func else address
+            if before != address:
+                raise XrayError(f"--until {until}: this is within an instruction, which begins at {before:#x}")
+            if place.function:
+                self._machine.watch_at(address, self._stopper(self._machine.watched_at(address)))
+            else:
+                self._machine.code_hook(self._stopper_inside(address), address)
+
+    def _stopper_inside(self, address: int) -> Callable[[], None]:
+        """Returns what is called at an instruction within a function, where the run is to stop."""
+
+        def stop() -> None:
+            if self._process.ended is None:
+                self._state.forget()
+                place = self._symbols.describe(address)
+                self._begin(place, address, 0, self._state.current_g(), function=False)
+                self._process.end("until", 0, f"{self._until} was reached")
 
         return stop
 

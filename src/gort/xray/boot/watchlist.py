@@ -7,7 +7,6 @@ entered, and the return address belongs to a call site of an expanded function.
 from __future__ import annotations
 
 from gort.xray.emulate.disasm import Disassembler
-from gort.xray.errors import XrayError
 from gort.xray.file.pclntab import Func
 from gort.xray.file.symbols import Symbols
 
@@ -67,7 +66,6 @@ C_START = "_start"
 """The name of the first instruction where it belongs to no function of Go."""
 
 _MAX_MAINS = 200
-_MAX_SUGGESTED = 5000
 
 
 class WatchList:
@@ -112,25 +110,3 @@ class WatchList:
             self.returns[call.back] = func.name
             # A jump of _rt0 leaves no return address by which the call could be recognized.
             self._watch(callee, always=call.tail and func.name.startswith("_rt0"))
-
-
-def stop_at(symbols: Symbols, until: str) -> Func:
-    """Returns the function at which `--until` stops. Raises `XrayError`, with suggestions, when there is none.
-
-    Where a function has an ABI wrapper it is the function itself, at which gdb's breakpoint would be.
-    """
-    func = symbols.func(until)
-    if func is None:
-        raise XrayError(f"--until {until}: {_no_such(until, symbols)}")
-    return func
-
-
-def _no_such(name: str, symbols: Symbols) -> str:
-    import difflib
-
-    prefix = name.rpartition(".")[0]
-    known = [f.name for f in symbols.tab.names(prefix + "." if prefix else "main.")[:_MAX_SUGGESTED]]
-    close = difflib.get_close_matches(name, known, 3)
-    if close:
-        return f"no such function in the file; did you mean {', '.join(close)}?"
-    return "no such function in the file (use the full name, as main.main or runtime.schedinit)"

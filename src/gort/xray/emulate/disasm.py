@@ -6,11 +6,14 @@ Invariant: no more than `_MAX_CODE` bytes are decoded for one function. Bytes th
 from __future__ import annotations
 
 from gort.xray.emulate.native import Decoder, Insn
+from gort.xray.file.image import SymbolTable
 from gort.xray.file.pclntab import Func
 from gort.xray.file.symbols import Symbols
 from gort.xray.record import frozen
 
 _MAX_CODE = 64 << 10
+_PADDING = ("int3", "udf")
+"""Instructions between functions."""
 
 # Patterns of operands. They are compiled where they are used: a boot needs none, and importing re takes 3 ms.
 _RIP = r"\[rip ([+-]) (0x[0-9a-f]+|\d+)\]"
@@ -125,14 +128,21 @@ class Disassembler:
                 del pages[parts[0]]  # it holds something else now
         return out
 
-    def text(self, func: Func, limit: int) -> list[tuple[int, str, str]]:
-        """Returns the first `limit` instructions as (address, instruction, name of the function that it calls)."""
+    def text(self, func: Func, limit: int, names: SymbolTable | None = None) -> list[tuple[int, str, str]]:
+        """Returns the first `limit` instructions as (address, instruction, what it calls or which data it uses).
+
+        `names` has names of data for a file that has none.
+        """
         import re
 
         imm = re.compile(_IMM)
+        data = {ref.address: self._data_name(ref.target, names or {}) for ref in self.refs(func)}
         out = []
-        for address, _, mnemonic, ops in self.code(func)[:limit]:
-            comment = ""
+        code = self.code(func)
+        while code and code[-1][2] in _PADDING:
+            code = code[:-1]
+        for address, _, mnemonic, ops in code[:limit]:
+            comment = data.get(address, "")
             m = imm.search(ops)
             if m is not None and (mnemonic in ("call", "bl", "b") or mnemonic.startswith(("j", "b.", "cb", "tb"))):
                 target = int(m[1], 0)
@@ -140,6 +150,14 @@ class Disassembler:
                     comment = self._symbols.describe(target)
             out.append((address, f"{mnemonic} {ops}".strip(), comment))
         return out
+
+    def _data_name(self, address: int, names: SymbolTable) -> str:
+        """Returns the name of the data or the function at an address, with an offset where it is within."""
+        for name, (start, size) in names.items():
+            if start <= address < start + max(size, 1):
+                return name + (f"+{address - start:#x}" if address > start else "")
+        func = self._symbols.at(address)
+        return self._symbols.describe(address) if func is not None else self._symbols.near(address).removeprefix("&")
 
 
 def _immediate(operands: str) -> int | None:

@@ -305,6 +305,17 @@ class Machine:
 
         self._uc.hook(self._u.UC_HOOK_CODE, None, _BLOCK, hook, address, address)
 
+    def store_hook(self, callback: Callable[[int, int, int], None], first: int, last: int) -> None:
+        """Have `callback` called with address, size and value before each store that begins in [first, last]."""
+
+        def hook(_uc: object, _access: int, address: int, size: int, value: int, _data: object) -> None:
+            try:
+                callback(address, size, value)
+            except BaseException as exc:
+                self._fail(exc)
+
+        self._uc.hook(self._u.UC_HOOK_MEM_WRITE, None, _ACCESS, hook, max(first, 0), last)
+
     def run(self, pc: int, until: int, on_syscall: Callable[[], None]) -> None:
         """Run from `pc` until `until` instructions have been executed in total, or a hook stops the processor.
 

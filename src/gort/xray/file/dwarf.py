@@ -230,8 +230,13 @@ class Dwarf:
             raise IndexError(f"form {form:#x}")
         return info[at : at + length], at + length
 
-    def _find(self, name: str) -> Entry | None:
-        """The entry of the struct of that name."""
+    def find(self, name: str, tag: int = _TAG_STRUCT) -> Entry | None:
+        """Returns the entry of that name and tag; the name must be its first attribute, as Go writes it."""
+        at = self.find_at(name, tag)
+        return None if at is None else self.entry(at)
+
+    def find_at(self, name: str, tag: int) -> int | None:
+        """Returns the offset of the entry of that name and tag."""
         needle = name.encode() + b"\0"
         at = self._info.find(needle)
         for _ in range(_MAX_TRIES):
@@ -242,13 +247,13 @@ class Dwarf:
                     got = self.entry(at - back)
                 except (IndexError, KeyError, ValueError):
                     continue  # these bytes are no entry: the name stands here for something else
-                if got is not None and got.tag == _TAG_STRUCT and got.attributes.get(_AT_NAME) == needle[:-1]:
-                    return got
+                if got is not None and got.tag == tag and got.attributes.get(_AT_NAME) == needle[:-1]:
+                    return at - back
             at = self._info.find(needle, at + 1)
         return None
 
-    def _children(self, entry: Entry) -> list[Entry]:
-        """The entry's children. Their own children are skipped; Go's members have none."""
+    def children(self, entry: Entry) -> list[Entry]:
+        """Returns the entry's children. Their own children are skipped; Go's members have none."""
         out: list[Entry] = []
         if not entry.children:
             return out
@@ -279,7 +284,8 @@ class Dwarf:
             entry = got
         return None
 
-    def _size(self, entry: Entry | None, depth: int = 0) -> int:
+    def size(self, entry: Entry | None, depth: int = 0) -> int:
+        """Returns the size of a type in bytes; of one that is not described, that of a pointer."""
         if entry is None or entry.tag == _TAG_POINTER:
             return _POINTER_SIZE
         size = entry.attributes.get(_AT_BYTE_SIZE)
@@ -287,9 +293,9 @@ class Dwarf:
             return size
         if depth >= _MAX_TYPEDEFS:
             return _POINTER_SIZE
-        inner = self._size(self._type(entry), depth + 1)
+        inner = self.size(self._type(entry), depth + 1)
         if entry.tag == _TAG_ARRAY:
-            for child in self._children(entry):
+            for child in self.children(entry):
                 count = child.attributes.get(_AT_COUNT)
                 if isinstance(count, int):
                     return inner * count
@@ -300,12 +306,12 @@ class Dwarf:
 
         `wanted` limits them to these paths. Raises `IndexError`, `KeyError` or `struct.error` for corrupt entries.
         """
-        found = self._find(name)
+        found = self.find(name)
         return {} if found is None else self._members(found, wanted, "", 0, 0)
 
     def _members(self, entry: Entry, wanted: tuple[str, ...], prefix: str, base: int, depth: int) -> Layout:
         out: Layout = {}
-        for child in self._children(entry):
+        for child in self.children(entry):
             raw = child.attributes.get(_AT_NAME)
             if child.tag != _TAG_MEMBER or not isinstance(raw, bytes):
                 continue
@@ -313,12 +319,12 @@ class Dwarf:
             deeper = any(w.startswith(field + ".") for w in wanted)
             if wanted and field not in wanted and not deeper:
                 continue
-            location = child.attributes.get(_AT_LOCATION)
-            offset = base + (location if isinstance(location, int) else _location(location))
+            place = child.attributes.get(_AT_LOCATION)
+            offset = base + (place if isinstance(place, int) else location(place))
             kind = self._type(child)
-            out[field] = (offset, self._size(kind))
+            out[field] = (offset, self.size(kind))
             if kind is not None and kind.tag == _TAG_ARRAY:
-                one = self._size(self._type(kind))
+                one = self.size(self._type(kind))
                 for i in range(min(out[field][1] // max(one, 1), _MAX_FIELDS)):
                     if f"{field}[{i}]" in wanted:
                         out[f"{field}[{i}]"] = (offset + one * i, one)
@@ -327,7 +333,7 @@ class Dwarf:
         return out
 
 
-def _location(expression: bytes | None) -> int:
+def location(expression: bytes | None) -> int:
     """Returns a member's offset where an older Go wrote it as an expression: DW_OP_plus_uconst N."""
     if expression is not None and expression[:1] == _OP_PLUS_UCONST:
         return _uleb(expression, 1)[0]

@@ -242,6 +242,63 @@ class PclnTab:
         found = self._table(func, off, stop=pc)
         return found[-1][1] if found and pc < found[-1][0] else -1
 
+    def frame_size(self, pc: int) -> int | None:
+        """Returns how far the stack pointer is below the return address at `pc`; None where there is no function."""
+        func = self.at(pc)
+        if func is None:
+            return None
+        (table,) = struct.unpack_from("<I", self._view, func.offset + self.shape.pcfile - 4)
+        return self._value(func, table, pc) if table else None
+
+    def line_addresses(self, file: str, line: int) -> tuple[list[int], int, bool]:
+        """Returns where the code of a source line begins in each function that has some, copies by inlining among them.
+
+        The second value is the next line of that file that has code, 0 for none; the third is False where no code comes
+        from a file of that name. The name may leave out the path's beginning.
+        """
+        found: list[int] = []
+        matches: dict[tuple[int, int], bool] = {}
+        behind, known = 0, False
+        for i in range(self.nfuncs):
+            func = self._func(i)
+            pcfile, pcln = struct.unpack_from("<II", self._view, func.offset + self.shape.pcfile)
+            unit = struct.unpack_from("<I", self._view, func.offset + self.shape.unit)[0] if self.shape.parts else 0
+            start = func.entry
+            ranges: list[tuple[int, int]] = []
+            for end, number in self._table(func, pcfile) if pcfile else ():
+                same = matches.get((unit, number))
+                if same is None:
+                    name = self._file(unit, number)
+                    same = matches[unit, number] = name == file or name.endswith("/" + file)
+                if same:
+                    ranges.append((start, end))
+                start = end
+            if not ranges:
+                continue
+            known = True
+            start = func.entry
+            for end, value in self._table(func, pcln):
+                first = next((max(start, a) for a, b in ranges if a < end and start < b), None)
+                if first is not None and value == line and (not found or found[-1] < func.entry):
+                    found.append(first)
+                elif first is not None and value > line:
+                    behind = min(behind or value, value)
+                start = end
+        return found, behind, known
+
+    def _file(self, unit: int, number: int) -> str:
+        """Returns the name of a source file by its number in a compilation unit; empty where there is none."""
+        if number < 0:
+            return ""
+        at = self._files + 4 * number if self.shape.parts is None else self._cus + 4 * (unit + number)
+        if at + 4 > self._limit:
+            return ""
+        start = (0 if self.shape.parts is None else self._files) + struct.unpack_from("<I", self._view, at)[0]
+        if start >= self._limit:
+            return ""
+        raw = bytes(self._view[start : min(start + 4096, self._limit)])
+        return raw.partition(b"\0")[0].decode("utf-8", "replace")
+
     def line(self, pc: int) -> tuple[str, int]:
         """Returns source file and line at `pc`, of the inlined function where the code was inlined; "" and 0 without."""
         func = self.at(pc)
@@ -252,18 +309,8 @@ class PclnTab:
         number = self._value(func, pcfile, pc)
         if number < 0 or line < 0:
             return "", max(line, 0)
-        if self.shape.parts is None:
-            at, files = self._files + 4 * number, 0
-        else:
-            (cu,) = struct.unpack_from("<I", self._view, func.offset + self.shape.unit)
-            at, files = self._cus + 4 * (cu + number), self._files
-        if at + 4 > self._limit:
-            return "", line
-        start = files + struct.unpack_from("<I", self._view, at)[0]
-        if start >= self._limit:
-            return "", line
-        raw = bytes(self._view[start : min(start + 4096, self._limit)])
-        return raw.partition(b"\0")[0].decode("utf-8", "replace"), line
+        unit = 0 if self.shape.parts is None else struct.unpack_from("<I", self._view, func.offset + self.shape.unit)[0]
+        return self._file(unit, number), line
 
     def _own_data(self, at: int, number: int) -> int:
         """Returns the address of a function's own data of that number, 0 for none. The list of them begins at `at`."""

@@ -6,6 +6,8 @@ the one with the code, which is the longer one. A stripped file names no data: g
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 from gort.xray.errors import XrayError
 from gort.xray.file.gobuild import why_not_go
 from gort.xray.file.image import Image, SymbolTable
@@ -24,6 +26,8 @@ class Symbols:
             raise XrayError(why_not_go(image))
         self.tab: PclnTab = tab
         self._data: SymbolTable | None = None
+        self._by_address: list[tuple[int, int, str]] | None = None
+        """(address, size, name) of the variables, in the order of addresses."""
         self._data_names: dict[int, str] | None = None
 
     @property
@@ -93,6 +97,20 @@ class Symbols:
             self._data_names = {where: name for name, (where, _) in self.data.items()}
         name = self._data_names.get(address)
         return f"&{name}" if name else ""
+
+    def near(self, address: int) -> str:
+        """Returns `&runtime.m0+0x88` for an address within a variable that the file names; empty for all others."""
+        if self._by_address is None:
+            code = self.tab.module
+            found = ((at, size, n) for n, (at, size) in self.data.items() if not code.text <= at < code.etext)
+            self._by_address = sorted(found, key=lambda v: (v[0], v[1]))
+        i = bisect_right(self._by_address, address, key=lambda v: v[0]) - 1
+        if i < 0:
+            return ""
+        at, size, name = self._by_address[i]
+        if address == at:
+            return f"&{name}"
+        return f"&{name}+{address - at:#x}" if address < at + size else ""
 
     def address(self, name: str) -> int | None:
         """Returns the address of a data symbol, None when the file does not name it."""

@@ -11,6 +11,7 @@ state.py takes the one whose elements are Ps.
 from __future__ import annotations
 
 from gort.xray.emulate.disasm import Disassembler, Ref
+from gort.xray.file.image import SymbolTable
 from gort.xray.file.symbols import Symbols
 from gort.xray.layout.layout import Layouts
 from gort.xray.record import field, record
@@ -63,6 +64,24 @@ def find_globals(symbols: Symbols, layouts: Layouts, disasm: Disassembler) -> Gl
     _osinit(found, symbols, disasm)
     _procresize(found, symbols, disasm)
     return found
+
+
+def named(found: Globals, layouts: Layouts) -> SymbolTable:
+    """Returns the variables by name, with the sizes as far as they are known: for files that name no data."""
+    out: SymbolTable = {}
+    for name, address, struct in (
+        ("g0", found.g0, "runtime.g"),
+        ("m0", found.m0, "runtime.m"),
+        ("sched", found.sched, "runtime.schedt"),
+        ("gomaxprocs", found.gomaxprocs, ""),
+        ("ncpu", found.ncpu, ""),
+    ):
+        if address:
+            fields = layouts.structs.get(struct, {}).values()
+            out[f"runtime.{name}"] = (address, max((offset + size for offset, size in fields), default=4))
+    for name, place in found.processor.items():
+        out[f"runtime.{name}"] = place
+    return out
 
 
 def _is_data(symbols: Symbols, address: int) -> bool:

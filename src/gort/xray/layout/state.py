@@ -105,6 +105,11 @@ class StateReader:
         """Instructions that had been executed at the last snapshot; it holds until that number changes."""
         self._last: Snapshot = {}
 
+    @property
+    def allp(self) -> int | None:
+        """The address of runtime.allp: known from the start where there is one candidate, else once there are Ps."""
+        return self._allp or (self._globals.allp[0] if len(self._globals.allp) == 1 else None)
+
     def current_g(self) -> int:
         """Returns the g that the running thread works for; 0 before there is one.
 

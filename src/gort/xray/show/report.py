@@ -7,10 +7,12 @@ are gathered in one dim line, so that the tree can be read; `full` shows them al
 
 from __future__ import annotations
 
+from gort.xray.ask.watch import Watched
 from gort.xray.boot.calltree import Node, call_tree
 from gort.xray.boot.follow import Boot, Report, Static
 from gort.xray.boot.stations import Station
 from gort.xray.emulate.disasm import Disassembler
+from gort.xray.layout.globals import named
 from gort.xray.layout.layout import g_status, p_status
 from gort.xray.show.paper import Paper, Tree, blue, bold, cyan, dim, green, italic, magenta, plain, yellow
 from gort.xray.systems.calls import BLOCKED, REPLACED
@@ -22,6 +24,9 @@ _MAX_CHANGES_OF_REPEAT = 6
 _MAX_SYSCALLS = 3
 _MAX_DEPENDENCIES = 8
 _MAX_OUTPUT = 4000
+_WORD = 8
+_MAX_WRITES = 100
+"""Changes of a watched variable that are shown."""
 _REGISTER = "register "
 """Precedes a register's name among a station's changes."""
 _SHOWN_REGISTERS = {_REGISTER + name for name in ("rsp", "sp", "fs_base", "tpidr_el0", "r14", "x28")}
@@ -248,6 +253,7 @@ class _BootTree:
         self._code = Disassembler(self._symbols) if disasm else None
         self._full = full
         self._namer = Namer(boot)
+        self._variables = named(boot.globals, boot.layouts)
         self._children: dict[int | None, list[Station]] = {}
         for s in boot.stations:
             self._children.setdefault(s.parent, []).append(s)
@@ -297,9 +303,15 @@ class _BootTree:
         func = self._symbols.at(s.address) if code and self._code is not None and s.function else None
         if func is not None and self._code is not None:
             limit = _ALL_CODE_LINES if s.name in _ALL_CODE_OF else _CODE_LINES
-            lines = self._code.text(func, limit)
-            text = "\n".join(f"{a:#x}  {insn}" + (f"  ; {name}" if name else "") for a, insn, name in lines)
-            node.add(blue(plain(text)))
+            lines: list[str] = []
+            last = ""
+            for address, instruction, name in self._code.text(func, limit, self._variables):
+                where = self._symbols.where(address)
+                if where and where != last:
+                    lines.append(f"{where}:")
+                last = where
+                lines.append(f"{address:#x}  {instruction}" + (f"  ; {name}" if name else ""))
+            node.add(blue(plain("\n".join(lines))))
         self._add(node, children)
 
 
@@ -356,9 +368,45 @@ def _summary(boot: Boot, console: Paper) -> None:
     ]
     if facts:
         console.print(", ".join(facts))
+    for p in boot.printed:
+        console.print(
+            f"{bold(plain(p.text))} = {plain(p.value)}" + (f" {dim(plain(p.type))}" if p.type else ""), wrap=False
+        )
+    for watched in boot.watched:
+        _writes(watched, Namer(boot), console)
     if boot.output:
         text = boot.output.decode("utf-8", "replace")
         console.print(f"{bold('it wrote')}: {plain(text[:_MAX_OUTPUT].rstrip())}", wrap=False)
+
+
+def _words(w: Watched, namer: Namer, old: int, new: int) -> list[str]:
+    """Returns the change of a watched variable, word by word where it has several."""
+    if w.size <= _WORD:
+        signed = 1 << 8 * w.size - 1 if w.type.startswith("int") else 0
+        values = [v - 2 * signed if signed and v >= signed else v for v in (old, new)]
+        return [f"{namer.value(w.text, values[0])} → {namer.value(w.text, values[1])}"]
+    mask, out = (1 << 8 * _WORD) - 1, []
+    for i in range(0, w.size, _WORD):
+        a, b = old >> 8 * i & mask, new >> 8 * i & mask
+        if a != b:
+            out.append(f"+{i}: {namer.value(w.text, a)} → {namer.value(w.text, b)}")
+    return out
+
+
+def _writes(w: Watched, namer: Namer, console: Paper) -> None:
+    """Print who wrote a watched variable."""
+    title = f"{bold(plain(w.text))} {dim(plain(f'{w.type}, at {w.address:#x}'))}: {w.changes:,} changes"
+    console.print(title + (f", and {w.unchanged:,} writes of what was there" if w.unchanged else ""))
+    for x in w.writes[:_MAX_WRITES]:
+        values = ", ".join(_words(w, namer, x.old, x.new))
+        who = f"goroutine {x.goroutine} on thread {x.thread}" if x.goroutine else f"thread {x.thread}"
+        console.print(
+            f"  {x.instructions:>12,}  {green(plain(values))}  {plain(x.callers[0])} {dim(plain(f'on {who}'))}"
+            + dim("".join(f", called by {c}" if i == 0 else f", {c}" for i, c in enumerate(map(plain, x.callers[1:])))),
+            wrap=False,
+        )
+    if w.changes > _MAX_WRITES:
+        console.print(dim(f"  and {w.changes - _MAX_WRITES:,} changes more"))
 
 
 def print_report(report: Report, console: Paper, disasm: bool = False, full: bool = False) -> None:

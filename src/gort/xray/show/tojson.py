@@ -5,6 +5,7 @@ Addresses are numbers, like all other numbers. A station's `changed` maps flat n
 
 from __future__ import annotations
 
+from gort.xray.ask.watch import Watched
 from gort.xray.boot.calltree import Node, call_tree
 from gort.xray.boot.follow import Boot, Report, Static
 from gort.xray.boot.stations import Station
@@ -113,6 +114,29 @@ def _station_data(s: Station, stations: list[Station]) -> dict[str, Any]:
     }
 
 
+def _watched_data(w: Watched) -> dict[str, Any]:
+    return {
+        "expression": w.text,
+        "type": w.type,
+        "address": w.address,
+        "size": w.size,
+        "changes": w.changes,
+        "unchanged_writes": w.unchanged,
+        "writes": [
+            {
+                "instructions": x.instructions,
+                "thread": x.thread,
+                "goroutine": x.goroutine,
+                "pc": x.pc,
+                "callers": x.callers,
+                "old": x.old,
+                "new": x.new,
+            }
+            for x in w.writes
+        ],
+    }
+
+
 def boot_data(boot: Boot) -> dict[str, Any]:
     """Returns the boot, its end and what it took."""
     return {
@@ -127,6 +151,10 @@ def boot_data(boot: Boot) -> dict[str, Any]:
         "idle_ns": boot.skipped_ns,
         "memory": boot.memory,
         "libraries_read": [{"path": path, "size": size} for path, size in boot.libraries],
+        "printed": [
+            {"expression": p.text, "type": p.type, "address": p.address, "value": p.value} for p in boot.printed
+        ],
+        "watched": [_watched_data(w) for w in boot.watched],
         "layouts": boot.layouts.source,
         "globals": boot.globals.source,
     }
