@@ -42,7 +42,7 @@ def build(request: pytest.FixtureRequest) -> Callable[..., Path]:
         assert go is not None
         source = PROGRAMS / program
         digest = hashlib.sha256(repr([str(Path(go).resolve()), variant, VARIANTS[variant]]).encode())
-        for file in sorted(source.iterdir()):
+        for file in sorted(f for f in source.rglob("*") if f.is_file()):
             digest.update(file.read_bytes())
         out = cache / f"{program}-{variant}-{digest.hexdigest()[:12]}"
         if not out.exists():

@@ -319,7 +319,7 @@ def test_the_ordinary_options_are_clicks() -> None:
     """`gort xray` reads most options without click: they must be the same, with the same defaults and bounds."""
     known = {}
     for param in command.params:
-        if not isinstance(param, click.Option) or param.name == "html_path":
+        if not isinstance(param, click.Option) or param.name in command_module.RARE:
             continue
         kind = "flag" if param.is_flag else "texts" if param.multiple else "text"
         bounds: tuple[float | None, float | None] = (0, None)

@@ -6,8 +6,8 @@ boot record from a process of its own (`gort boot --json`).
 `ordinary` understands the arguments that people and programs mostly give, exactly as click would. For all others it
 returns None, and click reads them (xray.py). A test holds `OPTIONS` equal to click's options.
 
-Exit status: 0 when the report was made, 2 with one line on standard error when the file or an option is no good, 130
-after Ctrl-C.
+Exit status: 0 when the report was made, 1 when a limit of the user's was exceeded, 2 with one line on standard error
+when the file or an option is no good, 130 after Ctrl-C.
 
 Invariant: a module that not every run needs is imported where it is needed.
 """
@@ -58,7 +58,14 @@ OPTIONS: dict[str, Option] = {
 }
 """All but `--html`, whose path click looks at, and those in `RARE`."""
 
-RARE: dict[str, Any] = {"arguments": (), "prints": (), "watches": (), "html_path": None}
+RARE: dict[str, Any] = {
+    "arguments": (),
+    "prints": (),
+    "watches": (),
+    "inits": False,
+    "inits_limit": None,
+    "html_path": None,
+}
 """Parameters whose arguments only click understands -> their defaults."""
 
 _MAX_DIGITS = 15
@@ -174,14 +181,14 @@ def _print_json(data: Any) -> None:
 
 def _report(work: Callable[[], None]) -> int:
     """Do the work. Returns the exit status; a mistake in the file or the options becomes one line and status 2."""
-    from gort.xray.errors import XrayError
+    from gort.xray.errors import LimitError, XrayError
 
     try:
         work()
         sys.stdout.flush()
     except XrayError as exc:
         _say(f"gort xray: {exc}")
-        return 2
+        return 1 if isinstance(exc, LimitError) else 2
     except MemoryError:
         _say("gort xray: out of memory: the file asks for more than this machine has")
         return 2
@@ -282,6 +289,8 @@ def run(
     arguments: tuple[str, ...],
     prints: tuple[str, ...],
     watches: tuple[str, ...],
+    inits: bool,
+    inits_limit: int | None,
 ) -> NoReturn:
     """Examine the file, print what was asked for, and end the process with the exit status. `memory` is in MiB."""
 
@@ -294,8 +303,10 @@ def run(
                 raise XrayError(f"--env {item}: give NAME=VALUE, as GOMAXPROCS=3")
         if not os.path.isdir(sysroot):
             raise XrayError(f"--sysroot {sysroot}: no such directory")
-        if static_only and (vs_gort or html_path or prints or watches):
-            raise XrayError("--static emulates nothing: there is no boot for --html, --vs-gort, --print or --watch")
+        if static_only and (vs_gort or html_path or prints or watches or inits or inits_limit):
+            raise XrayError(
+                "--static emulates nothing: there is no boot for --html, --vs-gort, --print, --watch or --inits"
+            )
         progress = _Progress()
         name = os.path.basename(file)
         options = Options(
@@ -303,6 +314,7 @@ def run(
             steps=steps,
             prints=list(prints),
             watches=list(watches),
+            inits=inits or inits_limit is not None,
             argv=[name, *argv, *arguments],
             env=list(env),
             cpus=cpus,
@@ -334,10 +346,23 @@ def run(
                 from gort.xray.show.tojson import to_data
 
                 _print_json(to_data(report))
+            elif options.inits:
+                from gort.xray.show.listing import print_inits
+                from gort.xray.show.paper import Paper
+                from gort.xray.show.report import summary
+
+                if report.boot is None:
+                    raise XrayError(f"--inits: {report.why_no_boot}")
+                print_inits(report.boot, Paper(), full)
+                summary(report.boot, Paper())
             elif html_path is None:
                 from gort.xray.show.paper import Paper
                 from gort.xray.show.report import print_report
 
                 print_report(report, Paper(), disasm=disasm, full=full)
+            if report.boot is not None:
+                from gort.xray.show.listing import check_limits
+
+                check_limits(report.boot, inits_limit)
 
     _guard(work)

@@ -86,6 +86,14 @@ from gort.cli._xray import run
     metavar="1.N",
     help="The Go that built the file, where the file does not say it; as 1.16 or go1.16.2.",
 )
+@click.option("--inits", is_flag=True, help="Show what each package's init costs, the most expensive first.")
+@click.option(
+    "--inits-limit",
+    default=None,
+    type=click.IntRange(1),
+    metavar="N",
+    help="Fail (status 1) where a package's init takes more than N instructions.",
+)
 @click.option("--disasm", is_flag=True, help="Show the code of each station.")
 @click.option("--full", is_flag=True, help="Show the small calls (locks, allocation) as stations of their own.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")

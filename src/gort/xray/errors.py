@@ -1,4 +1,4 @@
-"""The one exception of xray, and what has to do with it: text that is safe to print, libraries that may be missing.
+"""The exception of xray, and what has to do with it: text that is safe to print, libraries that may be missing.
 
 Everything that reads or emulates a file raises `XrayError`, and nothing else, for bad input. The command turns it into
 one line on standard error and exit status 2. The text names the mistake and, where there is one, the remedy.
@@ -21,6 +21,10 @@ class XrayError(Exception):
 
     def __init__(self, text: str) -> None:
         super().__init__(printable(text))
+
+
+class LimitError(XrayError):
+    """A limit of the user's was exceeded: the report was made, and the exit status is 1."""
 
 
 def printable(text: str, keep: str = "") -> str:

@@ -350,7 +350,8 @@ def _struct(scope: Scope, value: Value, depth: int) -> str:
     wrapped = value.type.name.startswith("internal/runtime/atomic.") or value.type.name.startswith("runtime/internal/")
     real = [f for f in fields if f.name not in ("_", "noCopy") and f.type.size]
     if wrapped and len(real) == 1:  # atomic.Uint32: nobody wants to see its field
-        return show(scope, Value(real[0].type, value.address + real[0].offset), depth)
+        text = show(scope, Value(real[0].type, value.address + real[0].offset), depth)
+        return ("false" if text == "0" else "true") if value.type.name.endswith(".Bool") else text
     if depth >= _MAX_DEPTH:
         return "{…}"
     shown = [f"{f.name}: {_field(scope, value, f, depth)}" for f in fields[:_MAX_FIELDS]]

@@ -10,6 +10,7 @@ import os
 
 from gort.xray.ask.expression import Expression, Scope, show
 from gort.xray.ask.watch import Watched, watch
+from gort.xray.boot.inits import Init, InitMeter, with_inittrace
 from gort.xray.boot.recorder import Recorder
 from gort.xray.boot.stations import Event, Station
 from gort.xray.emulate.clock import Clock
@@ -52,6 +53,8 @@ class Options:
     """Where to stop: a function, an address (0x…), a line (hello.go:10); "exit" runs to the end."""
     prints: list[str] = field(default_factory=list)
     """Expressions whose values are read where the run stops."""
+    inits: bool = False
+    """Measure the packages' inits. The program's runtime then counts what they allocate (GODEBUG=inittrace=1)."""
     watches: list[str] = field(default_factory=list)
     """Variables of which every change is noted."""
     steps: int = DEFAULT_STEPS
@@ -134,6 +137,8 @@ class Boot:
     globals: Globals
     printed: list[Printed]
     watched: list[Watched]
+    inits: list[Init]
+    """The packages' inits in the order in which they ran, where they were measured."""
 
 
 @record
@@ -227,6 +232,8 @@ def follow(static: Static, options: Options) -> Boot:
     process = Process(machine, symbols, _cpus(options))
     state = StateReader(process, found, layouts)
     recorder = Recorder(process, symbols, disasm, state, options.until)
+    meter = recorder.inits = InitMeter(process, symbols) if options.inits else None
+    env = with_inittrace(options.env) if options.inits else options.env
     sysroot = Sysroot(options.sysroot, image.arch)
     scope, table = Scope(symbols, machine), None
     if (options.prints or options.watches) and (symbols.stripped or layouts.source != "DWARF"):
@@ -240,7 +247,7 @@ def follow(static: Static, options: Options) -> Boot:
     try:
         system = _system(image, process, recorder, sysroot)
         name = os.path.basename(image.path)
-        system.setup(image, options.argv if options.argv is not None else [name], options.env)
+        system.setup(image, options.argv if options.argv is not None else [name], env)
         if table is not None:
             scope.know(table, known_variables(found, table, state.allp))
         watched = [watch(Expression(text, scope), scope, process, state, layouts) for text in options.watches]
@@ -259,6 +266,9 @@ def follow(static: Static, options: Options) -> Boot:
         scope.know(table, known_variables(found, table, state.allp))
     recorder.finish()
     snapshot = state.snapshot()
+    output = bytes(process.files.output)
+    if meter is not None:
+        output = meter.finish(output)
     return Boot(
         stations=recorder.stations,
         events=recorder.events,
@@ -267,7 +277,7 @@ def follow(static: Static, options: Options) -> Boot:
         how=ended.how,
         status=ended.status,
         detail=ended.detail,
-        output=bytes(process.files.output),
+        output=output,
         instructions=clock.instructions,
         threads=len(process.threads),
         syscalls=system.calls,
@@ -279,6 +289,7 @@ def follow(static: Static, options: Options) -> Boot:
         globals=found,
         printed=[_printed(expression, scope) for expression in prints],
         watched=watched,
+        inits=meter.inits if meter is not None else [],
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from gort.xray.ask.places import find_place
 from gort.xray.boot.chains import Chains, Open
+from gort.xray.boot.inits import InitMeter
 from gort.xray.boot.libc import LibcCalls
 from gort.xray.boot.pieces import CGO_INIT, Mark, find_pieces
 from gort.xray.boot.stations import Event, Journal, Station
@@ -57,6 +58,8 @@ class Recorder(Observer):
         """(first address of a function, return address) -> the station of that call"""
         self._libc: LibcCalls | None = None
         """Set while _cgo_init runs."""
+        self.inits: InitMeter | None = None
+        """Set where the packages' inits are measured."""
         self.entered: bool = False
         """True once the program's own entry point was reached."""
         self._backs: set[int] = set()
@@ -254,6 +257,8 @@ class Recorder(Observer):
 
     def syscall(self, name: str, args: tuple[int, ...], result: int) -> None:
         """Note the call in the station that made it."""
+        if self.inits is not None:
+            self.inits.syscall()
         station = self._here(self._process.current.tid)
         if station is not None:
             self._journal.syscall(station, name, args, result)

@@ -87,6 +87,8 @@ class Process:
         """True when the current thread's context was replaced while it ran: its registers must not be kept."""
         self._next_tid = _FIRST_TID
         self._turn = 0
+        self._slice_began = 0
+        """Instructions that the process had executed when the running thread's slice began."""
 
     # -- threads ---------------------------------------------------------------------------------------------
 
@@ -103,6 +105,11 @@ class Process:
             self.current = thread
         self.threads.append(thread)
         return thread
+
+    @property
+    def own_instructions(self) -> int:
+        """Instructions that the running thread has executed."""
+        return self.current.instructions + self.machine.instructions - self._slice_began
 
     def thread(self, tid: int) -> Thread | None:
         """Returns the living thread of that number."""
@@ -192,7 +199,10 @@ class Process:
             if m.instructions >= limit:
                 self.end("steps", 0, f"the bound of {steps:,} instructions was reached (--steps)")
             if self._is_running():
+                self._slice_began = m.instructions
                 self._slice(kernel, thread, limit)
+                thread.instructions += m.instructions - self._slice_began
+                self._slice_began = m.instructions
                 if progress is not None:
                     progress()
         return self.ended

@@ -54,6 +54,8 @@ class Thread:
     """The time at which the wait is over, on the virtual clock; None for never."""
     timeout_result: int = 0
     """The result of the system call when it does."""
+    instructions: int = 0
+    """Instructions that it has executed in the slices that are over."""
     sigmask: int = 0
     altstack: tuple[int, int] = (0, 0)
     """Start and size of the stack for signal handlers."""

@@ -16,6 +16,19 @@ from gort.xray.file.pclntab import Func, PclnTab, find_pclntab
 _ELF_SYSTEMS = ("linux", "android", "freebsd", "netbsd", "openbsd", "dragonfly", "solaris", "illumos")
 
 
+def package_of(function: str) -> str:
+    """Returns the path of a function's package, as net/http of net/http.(*Client).Do; empty for a name without one.
+
+    Type arguments may contain paths of their own. A dot in the last part of a path is written %2e.
+    """
+    name = function.partition("[")[0]
+    head, dot, _ = name[name.rfind("/") + 1 :].partition(".")
+    if not dot:
+        return ""
+    path = name[: name.rfind("/") + 1] + head
+    return path.replace("%2e", ".") if "%" in path else path
+
+
 class Symbols:
     """The names of one image. Raises `XrayError` when it has no pclntab: it is packed, or no Go executable."""
 

@@ -329,10 +329,11 @@ def _beginning(s: Station) -> str:
 def boot_text(report: Report, boot: Boot, console: Paper, disasm: bool = False, full: bool = False) -> None:
     """Print the boot: with `disasm` each station's code, with `full` every call as a station of its own."""
     console.tree(_BootTree(report, boot, disasm, full).tree())
-    _summary(boot, console)
+    summary(boot, console)
 
 
-def _summary(boot: Boot, console: Paper) -> None:
+def summary(boot: Boot, console: Paper) -> None:
+    """Print how the run ended, what it took, and what was asked of it."""
     how = f"the program ended with status {boot.status}" if boot.how == "exit" else _ENDS[boot.how]
     console.print(
         f"{bold(how)}: {plain(boot.detail)}; {boot.instructions:,} instructions, {boot.syscalls} system calls, "

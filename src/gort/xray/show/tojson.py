@@ -11,6 +11,7 @@ from gort.xray.boot.follow import Boot, Report, Static
 from gort.xray.boot.stations import Station
 from gort.xray.emulate.disasm import Disassembler
 from gort.xray.errors import XrayError
+from gort.xray.show.listing import inits_data
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -154,6 +155,7 @@ def boot_data(boot: Boot) -> dict[str, Any]:
         "printed": [
             {"expression": p.text, "type": p.type, "address": p.address, "value": p.value} for p in boot.printed
         ],
+        "inits": inits_data(boot),
         "watched": [_watched_data(w) for w in boot.watched],
         "layouts": boot.layouts.source,
         "globals": boot.globals.source,

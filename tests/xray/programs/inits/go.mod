@@ -1,0 +1,3 @@
+module inits
+
+go 1.15
