@@ -1,7 +1,6 @@
 """`gort xray` without click: the ordinary options, progress, the child process, exit status.
 
-The work itself is done by `gort.xray`, which knows nothing of gort's own runtime. For `--vs-gort` this file gets gort's
-boot record from a process of its own (`gort boot --json`).
+The work itself is done by `gort.xray`, which knows nothing of gort's own runtime; _xray_work.py calls it and prints.
 
 `ordinary` understands the arguments that people and programs mostly give, exactly as click would. For all others it
 returns None, and click reads them (xray.py). A test holds `OPTIONS` equal to click's options.
@@ -64,6 +63,9 @@ RARE: dict[str, Any] = {
     "watches": (),
     "inits": False,
     "inits_limit": None,
+    "functions": False,
+    "packages": False,
+    "diff": None,
     "html_path": None,
 }
 """Parameters whose arguments only click understands -> their defaults."""
@@ -142,41 +144,6 @@ class _Progress:
         if self._used and self._terminal:
             sys.stderr.write(" " * self._WIDTH + "\r")
             sys.stderr.flush()
-
-
-def _gort_boot(env: tuple[str, ...]) -> dict[str, Any]:
-    """Returns gort's own boot record, from a process of its own. Raises `XrayError` when that fails."""
-    import json
-    import subprocess
-
-    from gort.xray.errors import XrayError
-
-    environment = dict(os.environ)
-    for item in env:
-        name, _, value = item.partition("=")
-        environment[name] = value
-    done = subprocess.run(
-        [sys.executable, "-m", "gort", "boot", "--json"],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=60,
-        check=False,
-    )
-    try:
-        record = json.loads(done.stdout)
-    except ValueError:
-        record = None
-    if done.returncode != 0 or not isinstance(record, dict):
-        line = (done.stderr.strip().splitlines() or ["it printed no JSON"])[-1]
-        raise XrayError(f"--vs-gort: `gort boot --json` failed with status {done.returncode}: {line}")
-    return record
-
-
-def _print_json(data: Any) -> None:
-    import json
-
-    sys.stdout.write(json.dumps(data, indent=1) + "\n")
 
 
 def _report(work: Callable[[], None]) -> int:
@@ -269,100 +236,15 @@ def _child(work: Callable[[], None], signals: ModuleType, ours: bool) -> NoRetur
         os._exit(status)
 
 
-def run(
-    file: str,
-    static_only: bool,
-    until: str,
-    steps: int,
-    memory: int,
-    cpus: int | None,
-    sysroot: str,
-    argv: tuple[str, ...],
-    env: tuple[str, ...],
-    go_version: str,
-    arch: str,
-    disasm: bool,
-    full: bool,
-    as_json: bool,
-    vs_gort: bool,
-    html_path: str | None,
-    arguments: tuple[str, ...],
-    prints: tuple[str, ...],
-    watches: tuple[str, ...],
-    inits: bool,
-    inits_limit: int | None,
-) -> NoReturn:
-    """Examine the file, print what was asked for, and end the process with the exit status. `memory` is in MiB."""
+def run(**given: Any) -> NoReturn:
+    """Examine the file, print what was asked for, and end the process with the exit status.
 
-    def work() -> None:
-        from gort.xray.boot.follow import Options, xray
-        from gort.xray.errors import XrayError
+    `given` is what `ordinary` or click made of the arguments: the fields of `Asked`.
+    """
 
-        for item in env:
-            if "=" not in item or item.startswith("="):
-                raise XrayError(f"--env {item}: give NAME=VALUE, as GOMAXPROCS=3")
-        if not os.path.isdir(sysroot):
-            raise XrayError(f"--sysroot {sysroot}: no such directory")
-        if static_only and (vs_gort or html_path or prints or watches or inits or inits_limit):
-            raise XrayError(
-                "--static emulates nothing: there is no boot for --html, --vs-gort, --print, --watch or --inits"
-            )
-        progress = _Progress()
-        name = os.path.basename(file)
-        options = Options(
-            until=until,
-            steps=steps,
-            prints=list(prints),
-            watches=list(watches),
-            inits=inits or inits_limit is not None,
-            argv=[name, *argv, *arguments],
-            env=list(env),
-            cpus=cpus,
-            memory=memory << 20,
-            go_version=go_version,
-            arch=arch,
-            sysroot=sysroot,
-            progress=progress,
-        )
-        report = xray(file, options, static_only=static_only)
-        progress.done()
-        with report:
-            if html_path is not None:
-                from gort.xray.show.html import write_html
+    def whole() -> None:
+        from gort.cli._xray_work import Asked, work
 
-                write_html(report, html_path)
-                _say(f"{html_path}: {len(report.boot.stations) if report.boot else 0} stations")
-            if vs_gort:
-                from gort.xray.show.vs_gort import compare, print_comparison
+        work(Asked(**given), _Progress())
 
-                if report.boot is None:
-                    raise XrayError(f"--vs-gort: {report.why_no_boot}")
-                comparison = compare(report.boot, _gort_boot(env))
-                if as_json:
-                    _print_json(comparison)
-                else:
-                    print_comparison(comparison)
-            elif as_json:
-                from gort.xray.show.tojson import to_data
-
-                _print_json(to_data(report))
-            elif options.inits:
-                from gort.xray.show.listing import print_inits
-                from gort.xray.show.paper import Paper
-                from gort.xray.show.report import summary
-
-                if report.boot is None:
-                    raise XrayError(f"--inits: {report.why_no_boot}")
-                print_inits(report.boot, Paper(), full)
-                summary(report.boot, Paper())
-            elif html_path is None:
-                from gort.xray.show.paper import Paper
-                from gort.xray.show.report import print_report
-
-                print_report(report, Paper(), disasm=disasm, full=full)
-            if report.boot is not None:
-                from gort.xray.show.listing import check_limits
-
-                check_limits(report.boot, inits_limit)
-
-    _guard(work)
+    _guard(whole)

@@ -94,6 +94,15 @@ from gort.cli._xray import run
     metavar="N",
     help="Fail (status 1) where a package's init takes more than N instructions.",
 )
+@click.option("--functions", is_flag=True, help="List the functions with their sizes; emulate nothing.")
+@click.option("--packages", is_flag=True, help="List the packages with their sizes; emulate nothing.")
+@click.option(
+    "--diff",
+    default=None,
+    type=click.Path(path_type=str),
+    metavar="FILE",
+    help="Compare with another build: sizes, stations, inits.",
+)
 @click.option("--disasm", is_flag=True, help="Show the code of each station.")
 @click.option("--full", is_flag=True, help="Show the small calls (locks, allocation) as stations of their own.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")

@@ -1,10 +1,14 @@
-"""Tables of one kind of thing: the packages' inits, with what they cost. Each is printed as text or given as data."""
+"""Tables of one kind of thing: the packages' inits with what they cost, functions and packages with their sizes.
+
+Each is printed as text or given as data.
+"""
 
 from __future__ import annotations
 
-from gort.xray.boot.follow import Boot
+from gort.xray.boot.follow import Boot, Static
 from gort.xray.boot.inits import Init
 from gort.xray.errors import LimitError
+from gort.xray.file.sizes import Package, Sized, functions, packages
 from gort.xray.show.paper import Paper, bold, dim, plain, yellow
 
 TYPE_CHECKING = False
@@ -82,3 +86,68 @@ def check_limits(boot: Boot, limit: int | None) -> None:
             " and others" if len(over) > 8 else ""
         )
         raise LimitError(f"--inits-limit {limit}: more instructions in the init of {worst}")
+
+
+def _functions(static: Static) -> list[Sized]:
+    """Returns the functions, the largest first."""
+    return sorted(functions(static.symbols), key=lambda s: (-s.size, s.func.entry))
+
+
+def functions_data(static: Static) -> list[dict[str, Any]]:
+    """Returns the functions, the largest first, each with its address in the file and its first line."""
+    bias, where = static.image.bias, static.symbols.where
+    return [
+        {"name": s.func.name, "address": s.func.entry - bias, "size": s.size, "where": where(s.func.entry)}
+        for s in _functions(static)
+    ]
+
+
+def print_functions(static: Static, console: Paper) -> None:
+    """Print the functions, the largest first."""
+    bias, total, number = static.image.bias, 0, 0
+    console.print(bold(f"{'bytes':>9}  {'address':>14}  function"))
+    for s in _functions(static):
+        where = static.symbols.where(s.func.entry)
+        place = dim(" " + plain(where)) if where else ""
+        console.print(f"{s.size:>9,}  {s.func.entry - bias:>#14x}  {plain(s.func.name)}{place}", wrap=False)
+        total, number = total + s.size, number + 1
+    console.print(f"{bold(f'{number:,} functions')}: {total:,} bytes of code")
+
+
+def packages_of(static: Static) -> dict[str, Package]:
+    """Returns the packages of a file, with the modules that its build information names."""
+    build = static.build
+    return packages(static.symbols, build.dependencies if build else (), build.module if build else "")
+
+
+def _packages(static: Static) -> list[Package]:
+    """Returns the packages, the largest first."""
+    return sorted(packages_of(static).values(), key=lambda p: (-p.code, p.name))
+
+
+def packages_data(static: Static) -> list[dict[str, Any]]:
+    """Returns the packages, the largest first."""
+    return [
+        {"package": p.name, "code": p.code, "functions": p.functions, "data": p.data, "module": p.module}
+        for p in _packages(static)
+    ]
+
+
+def print_packages(static: Static, console: Paper) -> None:
+    """Print the packages, the largest first."""
+    found = _packages(static)
+    total = sum(p.code for p in found)
+    console.print(bold(f"{'code':>11} {'share':>6} {'functions':>9} {'data':>11}  package"))
+    for p in found:
+        share = f"{p.code / total:.1%}" if total else "–"
+        data = f"{p.data:,}" if not static.symbols.stripped else "–"
+        console.print(
+            f"{p.code:>11,} {share:>6} {p.functions:>9,} {data:>11}  {plain(p.name)}"
+            + (dim(f" {plain(p.module)}") if p.module and p.name != "main" else ""),
+            wrap=False,
+        )
+    functions_ = sum(p.functions for p in found)
+    console.print(
+        f"{bold(f'{len(found)} packages')}: {total:,} bytes of code in {functions_:,} functions, "
+        + ("no names of data" if static.symbols.stripped else f"{sum(p.data for p in found):,} bytes of variables")
+    )
