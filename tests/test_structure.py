@@ -41,6 +41,7 @@ XRAY: list[list[str]] = [
     ["gort.xray.ask"],
     ["gort.xray.boot"],
     ["gort.xray.show"],
+    ["gort.xray.step"],
 ]
 ROOMS = {room: floor for floors in (FLOORS, XRAY) for floor, rooms in enumerate(floors) for room in rooms}
 LONG = {

@@ -66,6 +66,7 @@ RARE: dict[str, Any] = {
     "functions": False,
     "packages": False,
     "diff": None,
+    "step": False,
     "html_path": None,
 }
 """Parameters whose arguments only click understands -> their defaults."""

@@ -55,6 +55,7 @@ class Asked:
     functions: bool
     packages: bool
     diff: str | None
+    step: bool
 
 
 def _gort_boot(env: tuple[str, ...]) -> dict[str, Any]:
@@ -130,6 +131,9 @@ def work(asked: Asked, progress: Progress) -> None:
         if static and given:
             which = "--static" if asked.static_only else "--functions" if asked.functions else "--packages"
             raise XrayError(f"{which} emulates nothing: there is no boot for {option}")
+    if asked.step:
+        _debug(asked, options)
+        return
     report = xray(asked.file, options, static_only=static)
     if asked.diff is not None:
         options.argv = [os.path.basename(asked.diff), *asked.argv, *asked.arguments]
@@ -149,6 +153,18 @@ def work(asked: Asked, progress: Progress) -> None:
             from gort.xray.show.listing import check_limits
 
             check_limits(report.boot, asked.inits_limit)
+
+
+def _debug(asked: Asked, options: Options) -> None:
+    """Hand the file to the debugger. `--until` is where it stops first."""
+    from gort.xray.boot.follow import EMULATED, examine
+    from gort.xray.step.prompt import debug
+
+    options.progress = None
+    with examine(asked.file, go_version=asked.go_version, arch=asked.arch) as static:
+        if static.image.library or static.image.os not in EMULATED:
+            raise XrayError(f"--step: {asked.file} is not emulated")
+        debug(static, options, "" if asked.until in ("main.main", "exit") else asked.until)
 
 
 def _print(asked: Asked, report: Report) -> None:

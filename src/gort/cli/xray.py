@@ -103,6 +103,7 @@ from gort.cli._xray import run
     metavar="FILE",
     help="Compare with another build: sizes, stations, inits.",
 )
+@click.option("--step", is_flag=True, help="Debug it: step, break and print, forwards and backwards.")
 @click.option("--disasm", is_flag=True, help="Show the code of each station.")
 @click.option("--full", is_flag=True, help="Show the small calls (locks, allocation) as stations of their own.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")

@@ -73,6 +73,8 @@ class Options:
     """The part of a universal Mach-O file; empty for the first that can be read."""
     sysroot: str = "/"
     """The folder whose lib and usr/lib have the libraries of a program that is linked to libc."""
+    attach: Callable[[Process, StateReader, Layouts, Scope], None] | None = None
+    """Called before the first instruction. The debugger gets hold of the run by it."""
     progress: Callable[[int, str], None] | None = None
     """Called now and then with the instructions done and the name of the last station."""
 
@@ -236,7 +238,7 @@ def follow(static: Static, options: Options) -> Boot:
     env = with_inittrace(options.env) if options.inits else options.env
     sysroot = Sysroot(options.sysroot, image.arch)
     scope, table = Scope(symbols, machine), None
-    if (options.prints or options.watches) and (symbols.stripped or layouts.source != "DWARF"):
+    if (options.prints or options.watches or options.attach) and (symbols.stripped or layouts.source != "DWARF"):
         from gort.xray.ask.tabletypes import TableTypes, known_variables  # here, because few runs need it
 
         table = TableTypes(layouts)
@@ -251,6 +253,8 @@ def follow(static: Static, options: Options) -> Boot:
         if table is not None:
             scope.know(table, known_variables(found, table, state.allp))
         watched = [watch(Expression(text, scope), scope, process, state, layouts) for text in options.watches]
+        if options.attach is not None:
+            options.attach(process, state, layouts, scope)
         try:
             ended = process.run(system, options.steps, _progress(options, clock, recorder))
         except XrayError as exc:

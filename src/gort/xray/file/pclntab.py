@@ -250,6 +250,18 @@ class PclnTab:
         (table,) = struct.unpack_from("<I", self._view, func.offset + self.shape.pcfile - 4)
         return self._value(func, table, pc) if table else None
 
+    def is_inlined(self, pc: int) -> bool:
+        """True where the code at `pc` belongs to a function that the compiler inlined."""
+        func = self.at(pc)
+        if func is None:
+            return False
+        (npcdata,) = struct.unpack_from("<I", self._view, func.offset + self.shape.npcdata)
+        at = func.offset + self.shape.record + 4 * _PCDATA_INLTREE
+        if not _PCDATA_INLTREE < npcdata <= 64 or at + 4 > self._limit:
+            return False
+        (table,) = struct.unpack_from("<I", self._view, at)
+        return bool(table) and self._value(func, table, pc) >= 0
+
     def line_addresses(self, file: str, line: int) -> tuple[list[int], int, bool]:
         """Returns where the code of a source line begins in each function that has some, copies by inlining among them.
 
