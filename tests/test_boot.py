@@ -200,12 +200,14 @@ def test_the_command_crops_nothing_in_a_pipe(columns: str | None) -> None:
             assert f"  {last}=" in line
 
 
-def test_the_command_wraps_in_a_terminal() -> None:
-    """In 60 columns every word is there, and no line is longer."""
+def on_a_terminal(*options: str) -> list[str]:
+    """The lines that the command prints on a terminal of 60 columns."""
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
     env = environment(COLUMNS=None, NO_COLOR="1", TERM="xterm", GOMAXPROCS="3")
-    process = subprocess.Popen(command("boot"), stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=env)
+    process = subprocess.Popen(
+        command("boot", *options), stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=env
+    )
     os.close(theirs)
     with process, open(ours, "rb", buffering=0) as terminal:
         text = b""
@@ -214,13 +216,26 @@ def test_the_command_wraps_in_a_terminal() -> None:
                 text += piece
         except OSError:  # the other side is closed
             pass
-    shown = re.sub(r"\x1b\[[0-9;]*m", "", text.decode()).splitlines()
+    return re.sub(r"\x1b\[[0-9;]*m", "", text.decode()).splitlines()
+
+
+def test_the_command_wraps_in_a_terminal() -> None:
+    """In 60 columns every word is there, and no line is longer."""
+    shown = on_a_terminal()
     assert max(map(len, shown)) <= 60
     words = " ".join(line.lstrip("│├└─ ") for line in shown).split()
     for step in boot_json(GOMAXPROCS="3")["steps"]:
         for word in str(step["detail"].get("reason", step["name"])).split():
             assert word in words
     assert any(word.startswith("AT_RANDOM=") for word in words)
+
+
+def test_wide_lines_stay_whole_on_a_terminal() -> None:
+    shown = on_a_terminal("--wide")
+    lines = {line.lstrip("│├└─ ").partition("  ")[0]: line for line in shown}
+    for step in boot_json(GOMAXPROCS="3")["steps"]:
+        assert step["detail"].get("reason", "") in lines[step["name"]]
+    assert "AT_RANDOM=" in lines["args"]
 
 
 @pytest.mark.parametrize("closed", ["1>&-", "2>&-", "1>&- 2>&-"])

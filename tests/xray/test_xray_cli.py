@@ -197,6 +197,22 @@ def test_vs_gort(hello: Path) -> None:
 
 
 @pytest.mark.go
+def test_gort_boot_compares_itself_with_a_file(hello: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "gort", "boot", "--vs", str(hello), "--json"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(SOURCES)},
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    names = [[r["gort"] and r["gort"]["name"], r["go"] and r["go"]["names"]] for r in json.loads(done.stdout)["rows"]]
+    same = json.loads(gort(str(hello), "--vs-gort", "--json").stdout)["rows"]
+    assert names == [[r["gort"] and r["gort"]["name"], r["go"] and r["go"]["names"]] for r in same]
+
+
+@pytest.mark.go
 def test_comparison_matches_by_name(hello: Path) -> None:
     with xray(hello, Options()) as report:
         assert report.boot is not None

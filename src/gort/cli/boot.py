@@ -25,14 +25,15 @@ def address(x: int) -> str:
     return f"{x:#x}" if x else "unknown on this system"
 
 
-def render(record: dict[str, Any]) -> None:
-    """The boot as a tree and the state after it."""
+def render(record: dict[str, Any], wide: bool = False) -> None:
+    """The boot as a tree and the state after it. With `wide` each step is one line, however wide the terminal is."""
     from rich.console import Console
     from rich.markup import escape
     from rich.tree import Tree
 
     # A terminal wraps long steps inside the tree; into a file or a pipe each goes on one line, whole.
-    console = Console(highlight=False) if sys.stdout and sys.stdout.isatty() else Console(highlight=False, width=WIDE)
+    folds = not wide and sys.stdout and sys.stdout.isatty()
+    console = Console(highlight=False) if folds else Console(highlight=False, width=WIDE)
     root = Tree("[bold]gort boot[/]")
     nodes: dict[str | None, Tree] = {None: root}
     for step in record["steps"]:
@@ -76,8 +77,23 @@ def refuse(why: str) -> int:
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON.")
-def command(as_json: bool) -> None:
+@click.option("--wide", is_flag=True, help="Print each step on one line on a terminal too.")
+@click.option(
+    "--vs",
+    "other",
+    default=None,
+    type=click.Path(path_type=str),
+    metavar="FILE",
+    help="Compare with the boot of this Go executable, as `gort xray FILE --vs-gort`.",
+)
+def command(as_json: bool, wide: bool, other: str | None) -> None:
     """Boot the runtime and print every step, its time, and the state."""
+    if other is not None:
+        from gort.cli import _xray
+
+        options = _xray.ordinary(["--vs-gort", *(["--json"] if as_json else []), "x"])
+        assert options is not None
+        _xray.run(**{**options, "file": other})
     import gort
 
     try:
@@ -87,4 +103,4 @@ def command(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(record, indent=2, default=str))
     else:
-        render(record)
+        render(record, wide)

@@ -11,7 +11,7 @@ From the file to the report, room by room; a room uses only those before it:
 - ask: questions of a user: places, expressions, watched variables (places, expression, watch, frames, tabletypes).
 - boot: what is watched, and the stations that come of it (watchlist, pieces, chains, stations, recorder); calltree is
   the boot as the code alone tells it. `follow.xray` puts everything together.
-- show: the report as text, JSON and a page, beside gort's own boot, and how long it takes; lists, and two builds compared.
+- show: the report as text, JSON and a page, beside gort's own boot, and how long it takes; lists; two builds compared.
 - step: the debugger (session, looks, prompt).
 
 Nothing is imported here, so `gort xray --help` works without the libraries of the extra.
