@@ -1,8 +1,8 @@
 """Fuzzing of `gort xray` over mutated executables: `python tests/xray/fuzz.py SECONDS FILE…`.
 
-Every mutated file is read, its call tree taken and its boot emulated with small bounds, in a child
-process. A finding is anything but a report or an `XrayError` of one line: another exception, a crash of the child,
-more than `LIMIT_S` or `LIMIT_MB`. Mutations know where the structure is: headers, load commands, section tables,
+Every mutated file is read, its call tree and sizes taken, questions asked of it, and its boot emulated with small bounds,
+in a child process. A finding is anything but a report or an `XrayError` of one line: another exception, a crash of the
+child, more than `LIMIT_S` or `LIMIT_MB`. Mutations know where the structure is: headers, load commands, section tables,
 pclntab, moduledata, DWARF, relocations, the code of rt0_go.
 """
 
@@ -16,14 +16,29 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
+from gort.xray.ask.expression import Expression, Scope
+from gort.xray.ask.places import find_place
 from gort.xray.boot.calltree import call_tree
 from gort.xray.boot.follow import Options, examine, follow
 from gort.xray.emulate.disasm import Disassembler
 from gort.xray.errors import XrayError
+from gort.xray.show.listing import functions_data, packages_data
 from gort.xray.show.tojson import boot_data, static_data
 
+WATCHED = ("runtime.sched.maxmcount", "runtime.gomaxprocs", "runtime.allp")
+ASKED = (
+    *WATCHED,
+    "runtime.sched",
+    "*runtime.m0.g0",
+    "*runtime.allp[0]",
+    "runtime.m0.curg.m.p",
+    "runtime.buildVersion",
+    "runtime.memstats",
+    "runtime.g(0x10000).goid",
+)
 LIMIT_S = 20
 LIMIT_MB = 3000
 EVIL = (
@@ -109,13 +124,36 @@ def mutate(data: bytearray, ranges: list[tuple[int, int]], rng: random.Random) -
     return data
 
 
+def _accepted(question: Callable[[], object]) -> bool:
+    """True when the file has an answer; an `XrayError` says that it has none."""
+    try:
+        question()
+    except XrayError:
+        return False
+    return True
+
+
 def examine_all(path: Path, steps: int) -> str:
     """One file, every part of it. Returns what came out; raises what should not have happened."""
     try:
         with examine(path) as static:
             static_data(static)
             call_tree(static.symbols, Disassembler(static.symbols))
-            boot = follow(static, Options(until="exit", steps=steps, memory=64 << 20))
+            functions_data(static)
+            packages_data(static)
+            for place in ("hello.go:11", "proc.go:1", "main.main+0x1"):
+                _accepted(lambda place=place: find_place(place, static.symbols))  # type: ignore[misc]
+            options = Options(until="exit", steps=steps, memory=64 << 20, inits=True)
+            scope = Scope(static.symbols)
+            options.prints = [t for t in ASKED if _accepted(lambda t=t: Expression(t, scope))]  # type: ignore[misc]
+            options.watches = [t for t in WATCHED if t in options.prints]
+            try:
+                boot = follow(static, options)
+            except XrayError:
+                if not options.watches:
+                    raise
+                options.watches = []  # the variable's size is the file's word
+                boot = follow(static, options)
             boot_data(boot)
             return boot.how
     except XrayError as exc:

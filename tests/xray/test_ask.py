@@ -203,3 +203,28 @@ def _func(symbols: Symbols, name: str):  # type: ignore[no-untyped-def]
     func = symbols.func(name)
     assert func is not None
     return func
+
+
+@pytest.mark.go
+@pytest.mark.parametrize("variant", ["default", "arm64"])
+def test_what_the_boot_sets_beside_its_structures(build: Callable[..., Path], variant: str) -> None:
+    with xray(build("hello", variant), Options(argv=["hello", "a", "b"], cpus=6)) as report:
+        assert report.boot is not None
+        boot = report.boot
+        at = {s.name: s for s in reversed(boot.stations)}
+    args, init, resize = at["runtime.args"], at["runtime.mcommoninit"], at["runtime.procresize"]
+    assert args.changed["argc"] == (0, 3)
+    assert args.changed["argv"][1] == boot.stations[0].registers[boot_sp(variant)] + 8
+    assert init.changed["allm"] == (0, boot.globals.m0)
+    lo, hi = (init.changed[f"gsignal.stack.{end}"][1] or 0 for end in ("lo", "hi"))
+    assert hi - lo == 32 << 10
+    assert resize.changed["stealOrder.count"] == (0, 6)
+    coprimes = [v for k, v in boot.snapshot.items() if k.startswith("stealOrder.coprimes")]
+    assert coprimes == [1, 5]  # the numbers below 6 that have no factor in common with it
+    assert "goroutine 1 is _Grunnable, and will begin at runtime.main" in at["runtime.newproc"].note
+    assert boot.state["stealOrder"]["count"] == 6
+    assert boot.state["argc"] == 3
+
+
+def boot_sp(variant: str) -> str:
+    return "sp" if "arm64" in variant else "rsp"

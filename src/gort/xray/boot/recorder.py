@@ -14,7 +14,7 @@ from gort.xray.boot.chains import Chains, Open
 from gort.xray.boot.inits import InitMeter
 from gort.xray.boot.libc import LibcCalls
 from gort.xray.boot.pieces import CGO_INIT, Mark, find_pieces
-from gort.xray.boot.stations import Event, Journal, Station
+from gort.xray.boot.stations import Event, Journal, Station, Visit
 from gort.xray.boot.story import STORY, goroutine_story
 from gort.xray.boot.watchlist import EXPANDED, WatchList
 from gort.xray.emulate.disasm import Disassembler
@@ -149,6 +149,18 @@ class Recorder(Observer):
         closed = self._chains.pop_to(owner, address)
         for call in closed:
             self._journal.end(call.visit, returned=call is closed[-1], owner=owner)
+            if call.station.name == "runtime.newproc":
+                self._made(call.visit)
+
+    def _made(self, visit: Visit) -> None:
+        """Say what the goroutine is like that newproc has made: it is the next of this P's queue."""
+        station = visit.station
+        for key, (_, g) in visit.changed.items():
+            made = self._state.made(g) if key.endswith("].runnext") and g else None
+            if made is not None and len(station.note) < _MAX_NOTE:
+                number, pc, status = made
+                text = f"goroutine {number} is {status}, and will begin at {self._symbols.describe(pc)}"
+                station.note = f"{station.note}; {text}" if station.note else text
 
     def _stopper(self, watcher: Callable[[int], None] | None) -> Callable[[int], None]:
         """Returns what is called where the run is to stop, after what watches the address already."""

@@ -22,6 +22,9 @@ _MAXMCOUNT = "0x2710"
 _PROCESSOR = {"isIntel": 1, "lfenceBeforeRdtsc": 1, "processorVersionInfo": 4}
 """Name in package runtime -> size; in the order in which rt0_go stores them."""
 
+_WORDS = {"argc": 4, "argv": 8, "allm": 8}
+"""Name in package runtime -> size."""
+
 
 @record
 class Globals:
@@ -36,6 +39,10 @@ class Globals:
     """Candidates: one when the symbol table names it."""
     processor: dict[str, tuple[int, int]] = field(default_factory=dict)
     """What rt0_go notes of the processor on amd64: name -> (address, size). Which of them there are depends on the Go."""
+    words: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Other variables that the boot sets: name -> (address, size). Only a symbol table names them."""
+    steal_order: int | None = None
+    """The address of stealOrder: a number, then a slice of numbers."""
     source: str = "the symbol table"
     """The source of the addresses, for the report."""
 
@@ -51,6 +58,11 @@ def find_globals(symbols: Symbols, layouts: Layouts, disasm: Disassembler) -> Gl
         found.ncpu = symbols.address("runtime.ncpu") or symbols.address("runtime.numCPUStartup")
         allp = symbols.address("runtime.allp")
         found.allp = [allp] if allp else []
+        found.steal_order = symbols.address("runtime.stealOrder")
+        for name, size in _WORDS.items():
+            address = symbols.address(f"runtime.{name}")
+            if address:
+                found.words[name] = (address, size)
         for name, size in _PROCESSOR.items():
             address = symbols.address(f"runtime.{name}")
             if address:

@@ -96,6 +96,8 @@ class StateReader:
         self._structs = {n.removeprefix("runtime."): _Struct(n, f) for n, f in layouts.structs.items()}
         self._m_of_g = layouts.offset("runtime.g", "m")
         self._curg_of_m = layouts.offset("runtime.m", "curg")
+        self._stack_of_g = layouts.offset("runtime.g", "stack.lo")
+        self._of_g = tuple(layouts.offset("runtime.g", f) for f in ("goid", "sched.pc", "atomicstatus"))
         self._id_of_p = layouts.offset("runtime.p", "id")
         self._allp: int | None = None
         """The candidate that turned out to be allp."""
@@ -156,12 +158,43 @@ class StateReader:
             raw = m.read(address, size)
             if raw is not None:
                 out[name] = int.from_bytes(raw, "little")
+        for name, (address, size) in g.words.items():
+            raw = m.read(address, size)
+            if raw is not None:
+                out[name] = int.from_bytes(raw, "little")
+        self._more(out)
         self._ps(out)
         if self._process.current is self._process.threads[0]:
             self._tls = m.reg(m.arch.tls)
         out["tls base"] = self._tls
         self._at, self._last = m.instructions, out
         return out
+
+    def _more(self, out: Snapshot) -> None:
+        """The stack of m0's gsignal, and the order in which Ms steal work."""
+        m, gsignal = self._m, out.get("m0.gsignal")
+        if gsignal and self._stack_of_g is not None:
+            raw = m.read(gsignal + self._stack_of_g, 16)
+            if raw is not None:
+                out["gsignal.stack.lo"], out["gsignal.stack.hi"] = struct.unpack("<QQ", raw)
+        if self._globals.steal_order is not None:
+            count = m.read(self._globals.steal_order, 4)
+            if count is not None:
+                out["stealOrder.count"] = struct.unpack("<I", count)[0]
+            coprimes = self._slice(self._globals.steal_order + 8)
+            raw = m.read(m.u64(self._globals.steal_order + 8) or 0, 4 * len(coprimes)) if coprimes else None
+            for i, value in enumerate(struct.unpack(f"<{len(coprimes)}I", raw) if raw else ()):
+                out[f"stealOrder.coprimes[{i}]"] = value
+
+    def made(self, g: int) -> tuple[int, int, str] | None:
+        """Returns a goroutine's number, the address at which it will begin, and its status; None where it has none."""
+        goid, pc, status = self._of_g
+        if goid is None or pc is None or status is None:
+            return None
+        number, start, raw = self._m.u64(g + goid), self._m.u64(g + pc), self._m.read(g + status, 4)
+        if number is None or start is None or raw is None:
+            return None
+        return number, start, g_status(int.from_bytes(raw, "little"))
 
     def _slice(self, address: int) -> list[int]:
         """Returns the pointers in a slice, at most `_MAX_PS`; none when it is not one."""
@@ -235,7 +268,7 @@ class StateReader:
             if not field:
                 out[head] = value
                 continue
-            node = out[head]
+            node = out.setdefault(head, {})
             *path, last = field.split(".")
             for part in path:
                 node = node.setdefault(part, {})
