@@ -13,6 +13,8 @@ from gort.xray.boot.calltree import Node, call_tree
 from gort.xray.boot.follow import examine, xray
 from gort.xray.emulate.disasm import Disassembler
 from gort.xray.errors import XrayError
+from gort.xray.file.pclntab import Func
+from gort.xray.file.symbols import Symbols
 from gort.xray.show.tojson import to_data
 
 FORMATS = {
@@ -118,13 +120,81 @@ def test_the_boot_from_the_code_alone(build: Callable[..., Path], variant: str) 
 
 
 @pytest.mark.go
-@pytest.mark.parametrize("variant", ["solaris-amd64", "android-arm64", "freebsd-amd64-stripped"])
+@pytest.mark.parametrize(
+    "variant",
+    [
+        "solaris-amd64",
+        "android-arm64",
+        "freebsd-amd64-stripped",
+        "openbsd-arm64",
+        "netbsd-amd64",
+        "dragonfly-amd64",
+    ],
+)
 def test_other_systems_are_told_apart(build: Callable[..., Path], variant: str) -> None:
     system = variant.split("-")[0]
     with xray(build("bare", variant)) as report:
         assert report.static.image.os == system
         assert report.why_no_boot == f"{system} programs are not emulated"
         assert report.boot is None
+
+
+@pytest.mark.go
+@pytest.mark.parametrize("variant", ["riscv64", "riscv64-stripped"])
+def test_the_calls_of_riscv64(build: Callable[..., Path], variant: str) -> None:
+    with xray(build("hello", variant)) as report:
+        assert report.why_no_boot == "riscv64 programs are not emulated"
+        symbols = report.static.symbols
+        code = Disassembler(symbols)
+        tree = call_tree(symbols, code)
+        data = to_data(report)["static"]
+        assert tree is not None
+        seen = flat(tree)
+        for name in (
+            "runtime.rt0_go",
+            "runtime.check",
+            "runtime.schedinit",
+            "runtime.mcommoninit",
+            "runtime.procresize",
+            "runtime.newproc.func1",
+            "runtime.newproc1",
+            "runtime.mstart",
+            "runtime.schedule",
+        ):
+            assert name in seen, name
+        # Each direct call leads to the beginning of a function.
+        calls = [
+            c for f in ("runtime.main", "runtime.schedinit", "fmt.Fprintln") for c in code.calls(_func(symbols, f))
+        ]
+        targets = [symbols.at(c.target) for c in calls if c.target is not None]
+        assert len(targets) > 50
+        entries = [c.target for c in calls if c.target is not None]
+        assert [t and t.entry for t in targets] == entries
+        if "stripped" not in variant:
+            named = {symbols.data_name(r.target) for r in code.refs(_func(symbols, "runtime.rt0_go"))}
+            assert {"&runtime.g0", "&runtime.m0"} <= named
+    assert data["entry_name"] == "_rt0_riscv64_linux"
+
+
+def _func(symbols: Symbols, name: str) -> Func:
+    func = symbols.func(name)
+    assert func is not None
+    return func
+
+
+@pytest.mark.go
+@pytest.mark.parametrize("variant", ["loong64", "ppc64le"])
+def test_processors_without_a_disassembler(build: Callable[..., Path], variant: str) -> None:
+    with xray(build("hello", variant)) as report:
+        static = report.static
+        assert report.why_no_boot == f"{variant} programs are not emulated"
+        assert static.entry_name == f"_rt0_{variant}_linux"
+        main = static.symbols.func("main.main")
+        assert main is not None
+        assert static.symbols.where(main.entry) == "hello.go:10"
+        assert to_data(report)["static"]["calls"] is None
+        with pytest.raises(XrayError, match=f"the calls in code for {variant} are not read"):
+            call_tree(static.symbols, Disassembler(static.symbols))
 
 
 @pytest.mark.go
@@ -200,7 +270,7 @@ def test_not_go(tmp_path: Path) -> None:
         (40, "<Q", 1 << 60, "section headers"),  # e_shoff
         (56, "<H", 0, "program headers"),  # e_phnum
         (24, "<Q", 0x1234, "entry point"),  # e_entry
-        (18, "<H", 243, "riscv64"),  # e_machine
+        (18, "<H", 22, "s390x"),  # e_machine
         (16, "<H", 1, "object file"),  # e_type
         (5, "<B", 2, "big-endian"),  # EI_DATA
     ],

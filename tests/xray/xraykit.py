@@ -29,6 +29,13 @@ VARIANTS: dict[str, tuple[dict[str, str], list[str]]] = {
     "cgo-pie": ({"CGO_ENABLED": "1"}, ["-buildmode=pie"]),
     "shared": ({"CGO_ENABLED": "1"}, ["-buildmode=c-shared"]),
     "plugin": ({"CGO_ENABLED": "1"}, ["-buildmode=plugin"]),
+    "riscv64": ({"GOARCH": "riscv64"}, []),
+    "riscv64-stripped": ({"GOARCH": "riscv64"}, ["-ldflags", "-s -w"]),
+    "loong64": ({"GOARCH": "loong64"}, []),
+    "ppc64le": ({"GOARCH": "ppc64le"}, []),
+    "openbsd-arm64": ({"GOOS": "openbsd", "GOARCH": "arm64"}, []),
+    "netbsd-amd64": ({"GOOS": "netbsd", "GOARCH": "amd64"}, []),
+    "dragonfly-amd64": ({"GOOS": "dragonfly", "GOARCH": "amd64"}, []),
     "386": ({"GOARCH": "386"}, []),
 }
 

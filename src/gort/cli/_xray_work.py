@@ -158,11 +158,12 @@ def work(asked: Asked, progress: Progress) -> None:
 def _debug(asked: Asked, options: Options) -> None:
     """Hand the file to the debugger. `--until` is where it stops first."""
     from gort.xray.boot.follow import EMULATED, examine
+    from gort.xray.emulate.arch import ARCHES
     from gort.xray.step.prompt import debug
 
     options.progress = None
     with examine(asked.file, go_version=asked.go_version, arch=asked.arch) as static:
-        if static.image.library or static.image.os not in EMULATED:
+        if static.image.library or static.image.os not in EMULATED or static.image.arch not in ARCHES:
             raise XrayError(f"--step: {asked.file} is not emulated")
         debug(static, options, "" if asked.until in ("main.main", "exit") else asked.until)
 

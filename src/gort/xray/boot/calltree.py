@@ -32,6 +32,8 @@ _NOISE = (
 _OPENED = (
     "_rt0_amd64",
     "_rt0_arm64",
+    "_rt0_riscv64",
+    "main",
     "runtime.rt0_go",
     "runtime.osinit",
     "runtime.schedinit",

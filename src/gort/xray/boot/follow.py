@@ -13,6 +13,7 @@ from gort.xray.ask.watch import Watched, watch
 from gort.xray.boot.inits import Init, InitMeter, with_inittrace
 from gort.xray.boot.recorder import Recorder
 from gort.xray.boot.stations import Event, Station
+from gort.xray.emulate.arch import ARCHES
 from gort.xray.emulate.clock import Clock
 from gort.xray.emulate.disasm import Disassembler
 from gort.xray.emulate.machine import Machine
@@ -355,6 +356,9 @@ def xray(path: str | os.PathLike[str], options: Options | None = None, static_on
         return report
     if static.image.library:
         report.why_no_boot = "a shared library does not start by itself: whoever loads it calls its entry function"
+        return report
+    if static.image.arch not in ARCHES:
+        report.why_no_boot = f"{static.image.arch} programs are not emulated"
         return report
     if static.image.os not in EMULATED:
         report.why_no_boot = f"{static.image.os} programs are not emulated"

@@ -5,6 +5,7 @@ Invariant: no more than `_MAX_CODE` bytes are decoded for one function. Bytes th
 
 from __future__ import annotations
 
+from gort.xray.emulate import riscv
 from gort.xray.emulate.native import Decoder, Insn
 from gort.xray.file.image import SymbolTable
 from gort.xray.file.pclntab import Func
@@ -72,19 +73,31 @@ class Disassembler:
     def calls(self, func: Func) -> list[Call]:
         """Returns every call in the function, in the order of the code, and jumps to the starts of other functions."""
         out = []
+        if self.arch == "riscv64":
+            for address, size, target, jump in riscv.calls(self.code(func)):
+                if not jump:
+                    out.append(Call(address, target, address + size))
+                elif target is not None and self._begins(target, func):
+                    out.append(Call(address, target, address + size, tail=True))
+            return out
         for address, size, mnemonic, ops in self.code(func):
             if mnemonic in ("call", "bl", "blr"):
                 out.append(Call(address, _immediate(ops), address + size))
             elif mnemonic in ("jmp", "b"):
                 target = _immediate(ops)
-                if target is not None and not func.entry <= target < func.end:
-                    callee = self._symbols.at(target)
-                    if callee is not None and callee.entry == target:
-                        out.append(Call(address, target, address + size, tail=True))
+                if target is not None and self._begins(target, func):
+                    out.append(Call(address, target, address + size, tail=True))
         return out
+
+    def _begins(self, target: int, func: Func) -> bool:
+        """True when another function begins at `target`."""
+        callee = None if func.entry <= target < func.end else self._symbols.at(target)
+        return callee is not None and callee.entry == target
 
     def refs(self, func: Func) -> list[Ref]:
         """Returns the function's references to data, in the order of the code."""
+        if self.arch == "riscv64":
+            return [Ref(*found) for found in riscv.refs(self.code(func))]
         return self._refs_amd64(func) if self.arch == "amd64" else self._refs_arm64(func)
 
     def _refs_amd64(self, func: Func) -> list[Ref]:

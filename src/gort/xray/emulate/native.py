@@ -65,9 +65,13 @@ _CAPSTONE = {
     "cs_disasm": (_size, ctypes.c_char_p, _size, _u64, _size, _ptr),
     "cs_free": (_ptr, _size),
 }
-_CS_ARCH_ARM64, _CS_ARCH_X86 = 1, 3
-_CS_MODE_ARM, _CS_MODE_64 = 0, 1 << 3
-_CS_MODES = {"amd64": (_CS_ARCH_X86, _CS_MODE_64), "arm64": (_CS_ARCH_ARM64, _CS_MODE_ARM)}
+_CS_ARCH_ARM64, _CS_ARCH_X86, _CS_ARCH_RISCV = 1, 3, 15
+_CS_MODE_ARM, _CS_MODE_64, _CS_MODE_RISCV64_COMPRESSED = 0, 1 << 3, 1 << 1 | 1 << 2
+_CS_MODES = {
+    "amd64": (_CS_ARCH_X86, _CS_MODE_64),
+    "arm64": (_CS_ARCH_ARM64, _CS_MODE_ARM),
+    "riscv64": (_CS_ARCH_RISCV, _CS_MODE_RISCV64_COMPRESSED),
+}
 _CS_MAJOR = 5
 _CS_INSN = struct.Struct("<4x4xQH24x32s160s14x")
 """struct cs_insn of capstone 5: id, address, size, bytes, mnemonic, operands, details."""
@@ -308,10 +312,21 @@ class Context:
         self._library.uc_context_reg_write(self.handle, number, ctypes.byref(word))
 
 
+def _names(binding: Any, arch: str) -> tuple[int, int]:
+    """Returns capstone's numbers of a processor, as this version of the binding has them."""
+    if arch == "riscv64":
+        return binding.CS_ARCH_RISCV, binding.CS_MODE_RISCV64 | binding.CS_MODE_RISCVC
+    if arch == "arm64":
+        return binding.CS_ARCH_ARM64, binding.CS_MODE_ARM
+    return binding.CS_ARCH_X86, binding.CS_MODE_64
+
+
 class Decoder:
     """Machine code as text, by capstone. Raises `XrayError` when it is not installed or knows no such processor."""
 
     def __init__(self, arch: str) -> None:
+        if arch not in _CS_MODES:
+            raise XrayError(f"the calls in code for {arch} are not read: there is no disassembler for it here")
         self._slow: Any = None
         """The binding's disassembler, where it is used."""
         library = self._library = _library("capstone")
@@ -326,11 +341,7 @@ class Decoder:
         library.cs_version(ctypes.byref(major), ctypes.byref(_int()))
         if major.value != _CS_MAJOR:  # its structures are laid out otherwise: the binding knows how
             binding = require("capstone")
-            self._slow = (
-                binding.Cs(binding.CS_ARCH_X86, binding.CS_MODE_64)
-                if arch == "amd64"
-                else binding.Cs(binding.CS_ARCH_ARM64, binding.CS_MODE_ARM)
-            )
+            self._slow = binding.Cs(*_names(binding, arch))
             return
         status = library.cs_open(*_CS_MODES[arch], ctypes.byref(self._cs))
         if status != 0:

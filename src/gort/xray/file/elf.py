@@ -41,7 +41,7 @@ _MACHINES = {
     3: "386",
     40: "arm",
     243: "riscv64",
-    21: "ppc64",
+    21: "ppc64le",
     22: "s390x",
     258: "loong64",
     8: "mips",
@@ -91,6 +91,10 @@ class _RelocationTypes:
 _RELOCATIONS = {
     "amd64": _RelocationTypes(relative=8, absolute=1, glob_dat=6, jump_slot=7, tpoff=18),
     "arm64": _RelocationTypes(relative=1027, absolute=257, glob_dat=1025, jump_slot=1026, tpoff=1030),
+    # These are read, and not emulated.
+    "riscv64": _RelocationTypes(relative=3, absolute=2, glob_dat=2, jump_slot=5, tpoff=11),
+    "loong64": _RelocationTypes(relative=3, absolute=2, glob_dat=2, jump_slot=5, tpoff=11),
+    "ppc64le": _RelocationTypes(relative=22, absolute=38, glob_dat=20, jump_slot=21, tpoff=73),
 }
 
 
@@ -123,7 +127,7 @@ def read_elf(path: str, data: mmap.mmap, size: int, pie_bias: int) -> Image:
     )
     arch = _MACHINES.get(machine, f"machine {machine}")
     if arch not in _RELOCATIONS:
-        raise XrayError(f"{path}: built for {arch}: gort xray reads amd64 and arm64")
+        raise XrayError(f"{path}: built for {arch}: gort xray reads {', '.join(_RELOCATIONS)}")
     if kind not in (_ET_EXEC, _ET_DYN):
         what = {_ET_REL: "an object file", _ET_CORE: "a core dump"}.get(kind, f"ELF type {kind}")
         raise XrayError(f"{path}: {what}, not an executable")

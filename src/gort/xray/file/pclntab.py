@@ -417,7 +417,7 @@ def _try(image: Image, address: int, strict: bool) -> PclnTab | None:
     except XrayError:
         return None
     magic, pad, minlc, ptrsize = struct.unpack_from("<IHBB", head)
-    if magic not in SHAPES or pad or minlc not in (1, 4) or ptrsize != 8:
+    if magic not in SHAPES or pad or minlc not in (1, 2, 4) or ptrsize != 8:
         if strict:
             raise XrayError(
                 f"{image.path}: its pclntab has an unknown magic {magic:#x}: corrupt, obfuscated or too new"

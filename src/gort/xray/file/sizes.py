@@ -1,8 +1,9 @@
 """How large functions and packages are: from pclntab, which stripped files have too, and from the symbol table for data.
 
 A function's range in pclntab reaches to the next function. On amd64 the padding between them, INT3, is cut off; on arm64
-it is a part of the function. What is left is the size that `go tool nm -size` gives. Data counts where the symbol table
-names it.
+it is a part of the function. What is left is the size that `go tool nm -size` gives. On the processors that are only
+read (riscv64, loong64, ppc64le) up to 15 bytes of padding count for the function before them. Data counts where the
+symbol table names it.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from gort.xray.boot.calltree import Node, call_tree
 from gort.xray.boot.follow import Boot, Report, Static
 from gort.xray.boot.stations import Station
 from gort.xray.emulate.disasm import Disassembler
+from gort.xray.errors import XrayError
 from gort.xray.layout.globals import named
 from gort.xray.layout.layout import g_status, p_status
 from gort.xray.show.paper import Paper, Tree, blue, bold, cyan, dim, green, italic, magenta, plain, yellow
@@ -149,8 +150,12 @@ def _facts(static: Static) -> list[tuple[str, str]]:
 
 
 def calls_text(static: Static, console: Paper) -> None:
-    """Print the boot's calls as the code has them. Raises `XrayError` when the code cannot be read."""
-    root = call_tree(static.symbols, Disassembler(static.symbols))
+    """Print the boot's calls as the code has them; where it cannot be read, the reason."""
+    try:
+        root = call_tree(static.symbols, Disassembler(static.symbols))
+    except XrayError as exc:
+        console.print(yellow(plain(str(exc))))
+        return
     if root is None:
         console.print(
             "nothing in it starts a program"
