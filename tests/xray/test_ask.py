@@ -228,3 +228,35 @@ def test_what_the_boot_sets_beside_its_structures(build: Callable[..., Path], va
 
 def boot_sp(variant: str) -> str:
     return "sp" if "arm64" in variant else "rsp"
+
+
+@pytest.mark.go
+@pytest.mark.parametrize("variant", ["default", "noopt", "pie", "arm64"])
+def test_the_arguments_of_the_stations(build: Callable[..., Path], variant: str) -> None:
+    with xray(build("hello", variant), Options(argv=["hello", "a"], cpus=3, arguments=True)) as report:
+        assert report.boot is not None
+        boot = report.boot
+        got = {s.name: s.arguments for s in reversed(boot.stations)}
+    g0, m0 = boot.globals.g0, boot.globals.m0
+    assert got["runtime.args"] == f"c=2, v={boot.snapshot['argv']:#x}"  # through its wrapper, on the stack
+    assert got["runtime.procresize"] == "nprocs=3"
+    assert got["runtime.mcommoninit"] == f"mp={m0:#x} (&runtime.m0), id=-1"
+    assert got["runtime.newproc"].endswith("(&runtime.mainPC)")
+    assert got["runtime.newproc1"].split(", ")[:2] == [got["runtime.newproc"], f"callergp={g0:#x} (&runtime.g0)"]
+    assert got["runtime.newm"].endswith("(runtime.sysmon), pp=nil, id=-1")
+    assert got["runtime.runqput"].endswith(", next=true")
+    assert got["runtime.execute"].endswith(", inheritTime=true")
+    assert got["runtime.check"] == ""
+    if variant in ("default", "arm64"):
+        assert got["runtime.parseRuntimeDebugVars"] == "godebug=''"
+
+
+@pytest.mark.go
+def test_arguments_in_go_code_of_the_program(build: Callable[..., Path]) -> None:
+    with xray(build("hello", "default"), Options(until="exit", arguments=True)) as report:
+        assert report.boot is not None
+        got = {s.name: s.arguments for s in report.boot.stations}
+    assert got["main.Hello"] == "name='world'"
+    with xray(build("hello", "stripped"), Options(until="exit", arguments=True)) as report:
+        assert report.boot is not None
+        assert {s.arguments for s in report.boot.stations} == {""}

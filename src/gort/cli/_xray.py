@@ -67,6 +67,7 @@ RARE: dict[str, Any] = {
     "packages": False,
     "diff": None,
     "step": False,
+    "call_arguments": False,
     "html_path": None,
 }
 """Parameters whose arguments only click understands -> their defaults."""

@@ -56,6 +56,7 @@ class Asked:
     packages: bool
     diff: str | None
     step: bool
+    call_arguments: bool
 
 
 def _gort_boot(env: tuple[str, ...]) -> dict[str, Any]:
@@ -105,6 +106,7 @@ def _options(asked: Asked, progress: Progress, file: str) -> Options:
         steps=asked.steps,
         prints=list(asked.prints),
         watches=list(asked.watches),
+        arguments=asked.call_arguments,
         inits=asked.inits or asked.inits_limit is not None or asked.diff is not None,
         argv=[os.path.basename(file), *asked.argv, *asked.arguments],
         env=list(asked.env),

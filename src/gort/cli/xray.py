@@ -86,6 +86,7 @@ from gort.cli._xray import run
     metavar="1.N",
     help="The Go that built the file, where the file does not say it; as 1.16 or go1.16.2.",
 )
+@click.option("--args", "call_arguments", is_flag=True, help="Show the arguments with which each station was called.")
 @click.option("--inits", is_flag=True, help="Show what each package's init costs, the most expensive first.")
 @click.option(
     "--inits-limit",

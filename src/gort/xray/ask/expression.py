@@ -302,8 +302,13 @@ def show(scope: Scope, value: Value, depth: int = 0) -> str:
 
 def _show(scope: Scope, value: Value, depth: int) -> str:
     kind, size, at = value.type.kind, value.type.size, value.address
+    if at is None and kind in ("int", "bool"):
+        number = value.number & (1 << 8 * size) - 1
+        if kind == "bool":
+            return "true" if number else "false"
+        return str(number - (1 << 8 * size) if number >> 8 * size - 1 else number)
     if at is None:
-        return _word(scope, value.number, value.type)
+        return _word(scope, value.number & (1 << 8 * min(size, 8)) - 1, value.type)
     if kind == "struct":
         return _struct(scope, value, depth)
     if kind == "array":

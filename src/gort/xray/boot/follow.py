@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from gort.xray.ask.arguments import Arguments
 from gort.xray.ask.expression import Expression, Scope, show
 from gort.xray.ask.watch import Watched, watch
 from gort.xray.boot.inits import Init, InitMeter, with_inittrace
@@ -54,6 +55,8 @@ class Options:
     """Where to stop: a function, an address (0x…), a line (hello.go:10); "exit" runs to the end."""
     prints: list[str] = field(default_factory=list)
     """Expressions whose values are read where the run stops."""
+    arguments: bool = False
+    """Note the arguments of each station. Only files with DWARF tell them."""
     inits: bool = False
     """Measure the packages' inits. The program's runtime then counts what they allocate (GODEBUG=inittrace=1)."""
     watches: list[str] = field(default_factory=list)
@@ -235,10 +238,12 @@ def follow(static: Static, options: Options) -> Boot:
     process = Process(machine, symbols, _cpus(options))
     state = StateReader(process, found, layouts)
     recorder = Recorder(process, symbols, disasm, state, options.until)
+    scope, table = Scope(symbols, machine), None
+    if options.arguments:
+        recorder.arguments = Arguments(scope, static.build.minor if static.build else None)
     meter = recorder.inits = InitMeter(process, symbols) if options.inits else None
     env = with_inittrace(options.env) if options.inits else options.env
     sysroot = Sysroot(options.sysroot, image.arch)
-    scope, table = Scope(symbols, machine), None
     if (options.prints or options.watches or options.attach) and (symbols.stripped or layouts.source != "DWARF"):
         from gort.xray.ask.tabletypes import TableTypes, known_variables  # here, because few runs need it
 

@@ -9,6 +9,7 @@ A station ends when the block at its return address is entered.
 
 from __future__ import annotations
 
+from gort.xray.ask.arguments import Arguments
 from gort.xray.ask.places import find_place
 from gort.xray.boot.chains import Chains, Open
 from gort.xray.boot.inits import InitMeter
@@ -60,6 +61,8 @@ class Recorder(Observer):
         """Set while _cgo_init runs."""
         self.inits: InitMeter | None = None
         """Set where the packages' inits are measured."""
+        self.arguments: Arguments | None = None
+        """Set where arguments are noted."""
         self.entered: bool = False
         """True once the program's own entry point was reached."""
         self._backs: set[int] = set()
@@ -117,6 +120,8 @@ class Recorder(Observer):
             station = self._begin(name, address, back, self._state.current_g())
             if station is not None:
                 self._counted[address, back] = station
+                if self.arguments is not None and station.times == 1:
+                    station.arguments = self.arguments.text(address)
             if station is not None and name == "runtime.newproc":
                 self._goroutine(station)
 

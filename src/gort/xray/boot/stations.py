@@ -54,6 +54,8 @@ class Station:
     where: str = ""
     """Its place in the source."""
     story: str = ""
+    arguments: str = ""
+    """Those of its first call, where they were asked for."""
     function: bool = True
     """False for a piece of rt0_go."""
     end: int | None = None

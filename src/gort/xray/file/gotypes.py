@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     ]  # fmt: skip
 
 _TAG_ARRAY, _TAG_MEMBER, _TAG_POINTER, _TAG_STRUCT, _TAG_SUBROUTINE, _TAG_TYPEDEF = 0x01, 0x0D, 0x0F, 0x13, 0x15, 0x16
-_TAG_BASE, _TAG_VARIABLE = 0x24, 0x34
+_TAG_PARAMETER, _TAG_BASE, _TAG_SUBPROGRAM, _TAG_VARIABLE = 0x05, 0x24, 0x2E, 0x34
+_AT_RESULT = 0x4B
+"""DW_AT_variable_parameter, which Go sets on results."""
 _AT_NAME, _AT_BYTE_SIZE, _AT_COUNT, _AT_LOCATION, _AT_ENCODING, _AT_TYPE = 0x03, 0x0B, 0x37, 0x38, 0x3E, 0x49
 _AT_GO_KIND = 0x2900
 _KIND_MASK = 31
@@ -80,6 +82,16 @@ class Types:
         """Returns the type of a variable in a package, None when the DWARF does not describe it."""
         entry = self._dwarf.find(name, _TAG_VARIABLE)
         return None if entry is None else self._referred(entry)
+
+    def parameters(self, function: str) -> list[tuple[str, Type]]:
+        """Returns name and type of each parameter of a function, without its results; none where it is not described."""
+        entry = self._dwarf.find(function, _TAG_SUBPROGRAM)
+        out = []
+        for child in self._dwarf.children(entry) if entry is not None else ():
+            name = child.attributes.get(_AT_NAME)
+            if child.tag == _TAG_PARAMETER and isinstance(name, bytes) and not child.attributes.get(_AT_RESULT):
+                out.append((name.decode("utf-8", "replace"), self._referred(child)))
+        return out
 
     def named(self, name: str) -> Type | None:
         """Returns the type of that name, as runtime.g."""

@@ -33,6 +33,8 @@ _MAX_INLINED = 100_000
 _MAX_INLINE_DEPTH = 64
 _HEADER_SIZE = 72
 _PCDATA_INLTREE = 2
+_FLAG_ASSEMBLY = 4
+"""abi.FuncFlagAsm."""
 _NO_FUNCDATA = 0xFFFFFFFF
 _FTAB_OF_ONE_TABLE = 16
 """Where the list of functions begins in a table without parts: behind the magic number and the number of functions."""
@@ -249,6 +251,12 @@ class PclnTab:
             return None
         (table,) = struct.unpack_from("<I", self._view, func.offset + self.shape.pcfile - 4)
         return self._value(func, table, pc) if table else None
+
+    def is_assembly(self, func: Func) -> bool:
+        """True for a function that was written in assembly. Known since Go 1.18, False before."""
+        if self.shape.pointers:
+            return False
+        return bool(self._view[func.offset + self.shape.record - 3] & _FLAG_ASSEMBLY)
 
     def is_inlined(self, pc: int) -> bool:
         """True where the code at `pc` belongs to a function that the compiler inlined."""

@@ -200,6 +200,8 @@ def _label(s: Station) -> str:
 def _details(s: Station, namer: Namer, leaf: bool, full: bool) -> list[str]:
     """Returns the lines below a station; a `leaf` has no station below it. `full` leaves no change out."""
     out = []
+    if s.arguments:
+        out.append(cyan(plain(f"({s.arguments})")))
     if s.note:
         out.append(yellow(plain(s.note)))
     out += _changes(s, namer, leaf, full)

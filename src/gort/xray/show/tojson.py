@@ -111,6 +111,7 @@ def _station_data(s: Station, stations: list[Station]) -> dict[str, Any]:
         "syscall_count": s.syscall_count,
         "inlined": s.inlined,
         "note": s.note,
+        "arguments": s.arguments,
         "story": s.story,
     }
 
