@@ -96,9 +96,7 @@ def test_before_the_handshake_it_is_refused(run1: Any, certificates: Any) -> Non
         async with await net.listen_tls("tcp", "127.0.0.1:0", sctx) as ln, gort.Group() as group:
             dialled = group.go(net.dial_tls, "tcp", str(ln.addr), cctx, server_name="localhost")
             async with await ln.accept() as b:
-                with pytest.raises(
-                    TypeError, match=r"TLSConn.read cannot .*; `await conn\.handshake\(\)` first"
-                ):
+                with pytest.raises(TypeError, match=r"TLSConn.read cannot .*; `await conn\.handshake\(\)` first"):
                     gort.select(b.read(), gort.sleep(1))
                 await b.handshake()
                 a = await dialled

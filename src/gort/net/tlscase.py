@@ -34,9 +34,10 @@ class ReadCase(HelpedArm):
         if not tls._ready and tls._failed is None:
             why = "its handshake would have an effect before it is over; `await conn.handshake()` first"
             raise refuse("TLSConn.read", why)
-        self.tls, self.n = tls, n
-        self.into = memoryview(buffer).cast("B") if buffer is not None else None
-        self.fed = -1  # tls._fed, when the last attempt found nothing
+        self.tls: TLSConn = tls
+        self.n: int = n
+        self.into: memoryview | None = memoryview(buffer).cast("B") if buffer is not None else None
+        self.fed: int = -1  # tls._fed, when the last attempt found nothing
         self.error: OSError | None = None  # what the helper's sending ended with
         self.held: list[Mutex] = []  # `_feeding`, while the helper holds it; whoever pops it unlocks it
 

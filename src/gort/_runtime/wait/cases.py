@@ -140,7 +140,7 @@ class HelpedArm(Arm):
 
     def __init__(self) -> None:
         super().__init__()
-        self.waiting = False  # a helper has been started and has not ended
+        self.waiting: bool = False  # a helper has been started and has not ended
         self.helper: Any = None  # (g, goid) of the last one
 
     def begin_wait(self, s: Any, wake: Chan[None]) -> None:
