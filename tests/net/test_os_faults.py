@@ -22,13 +22,15 @@ import gort
 import gort.os
 
 DATA = b"what must not be lost" * 1000
+SMALL = 1 << 24
 
 
 @pytest.fixture
 def small_files() -> Iterator[None]:
-    """No file may grow beyond 64 KiB: writing more fails with EFBIG (CPython ignores SIGXFSZ)."""
+    """No file may grow beyond SMALL: writing more fails with EFBIG (CPython ignores SIGXFSZ).  That is much, because the
+    limit holds for a file too into which the output of the tests goes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
@@ -56,14 +58,14 @@ def test_n1_copy_onto_itself(run1: Any, tmp_path: Path, same: str) -> None:
 def test_n1_a_copy_that_fails_leaves_the_old_target(run1: Any, tmp_path: Path, small_files: None) -> None:
     source = tmp_path / "file"
     with open(source, "wb") as f:
-        os.posix_fallocate(f.fileno(), 0, 1 << 16)
+        os.posix_fallocate(f.fileno(), 0, SMALL)
     with open("/dev/zero", "rb") as zero:
         target = tmp_path / "target"
         target.write_bytes(DATA)
         target.chmod(0o604)
 
         async def main() -> None:
-            assert await gort.os.copy(source, tmp_path / "fits") == 1 << 16
+            assert await gort.os.copy(source, tmp_path / "fits") == SMALL
             with pytest.raises(OSError, match="too large"):
                 await gort.os.copy(f"/proc/self/fd/{zero.fileno()}", target)
             with pytest.raises(OSError, match="too large"):
