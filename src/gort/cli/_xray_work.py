@@ -54,6 +54,7 @@ class Asked:
     inits_limit: int | None
     functions: bool
     packages: bool
+    strings: bool
     diff: str | None
     step: bool
     call_arguments: bool
@@ -122,7 +123,8 @@ def _options(asked: Asked, progress: Progress, file: str) -> Options:
 def work(asked: Asked, progress: Progress) -> None:
     """Examine the file, and print what was asked for. Raises `XrayError`."""
     options = _options(asked, progress, asked.file)
-    static = asked.static_only or asked.functions or asked.packages
+    listing = next((o for o in ("functions", "packages", "strings") if getattr(asked, o)), "")
+    static = asked.static_only or bool(listing)
     for given, option in (
         (asked.html_path, "--html"),
         (asked.vs_gort, "--vs-gort"),
@@ -131,8 +133,7 @@ def work(asked: Asked, progress: Progress) -> None:
         (asked.inits or asked.inits_limit, "--inits"),
     ):
         if static and given:
-            which = "--static" if asked.static_only else "--functions" if asked.functions else "--packages"
-            raise XrayError(f"{which} emulates nothing: there is no boot for {option}")
+            raise XrayError(f"--{listing or 'static'} emulates nothing: there is no boot for {option}")
     if asked.step:
         _debug(asked, options)
         return
@@ -171,7 +172,7 @@ def _debug(asked: Asked, options: Options) -> None:
 
 
 def _print(asked: Asked, report: Report) -> None:
-    if asked.functions or asked.packages:
+    if asked.functions or asked.packages or asked.strings:
         _print_listing(asked, report)
     elif asked.vs_gort:
         from gort.xray.show.vs_gort import compare, print_comparison
@@ -204,22 +205,26 @@ def _print(asked: Asked, report: Report) -> None:
 
 
 def _print_listing(asked: Asked, report: Report) -> None:
-    from gort.xray.show.listing import functions_data, packages_data, print_functions, print_packages
+    from gort.xray.show import listing
     from gort.xray.show.paper import Paper
 
     static = report.static
     if asked.as_json:
         data: dict[str, Any] = {}
         if asked.functions:
-            data["functions"] = functions_data(static)
+            data["functions"] = listing.functions_data(static)
         if asked.packages:
-            data["packages"] = packages_data(static)
+            data["packages"] = listing.packages_data(static)
+        if asked.strings:
+            data["strings"] = listing.strings_data(static)
         _print_json(data)
         return
     if asked.functions:
-        print_functions(static, Paper())
+        listing.print_functions(static, Paper())
     if asked.packages:
-        print_packages(static, Paper())
+        listing.print_packages(static, Paper())
+    if asked.strings:
+        listing.print_strings(static, Paper())
 
 
 def _print_diff(asked: Asked, report: Report, other: Report) -> None:

@@ -226,6 +226,8 @@ def follow(static: Static, options: Options) -> Boot:
     Raises `XrayError` for options that do not fit the file.
     """
     image, symbols = static.image, static.symbols
+    if image.arch not in ARCHES:
+        raise XrayError(f"{image.path}: {image.arch} programs are not emulated")
     disasm = Disassembler(symbols)
     layouts = find_layouts(image, static.build)
     found = find_globals(symbols, layouts, disasm)

@@ -1,4 +1,4 @@
-"""Tables of one kind of thing: the packages' inits with what they cost, functions and packages with their sizes.
+"""Tables of one kind of thing: the packages' inits with what they cost, functions and packages with their sizes, texts.
 
 Each is printed as text or given as data.
 """
@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from gort.xray.boot.follow import Boot, Static
 from gort.xray.boot.inits import Init
-from gort.xray.errors import LimitError
+from gort.xray.errors import LimitError, printable
 from gort.xray.file.sizes import Package, Sized, functions, packages
+from gort.xray.file.strings import strings
 from gort.xray.show.paper import Paper, bold, dim, plain, yellow
 
 TYPE_CHECKING = False
@@ -112,6 +113,22 @@ def print_functions(static: Static, console: Paper) -> None:
         console.print(f"{s.size:>9,}  {s.func.entry - bias:>#14x}  {plain(s.func.name)}{place}", wrap=False)
         total, number = total + s.size, number + 1
     console.print(f"{bold(f'{number:,} functions')}: {total:,} bytes of code")
+
+
+def strings_data(static: Static) -> list[dict[str, Any]]:
+    """Returns the strings that code and data refer to, in the order of addresses."""
+    bias = static.image.bias
+    return [{"address": a - bias, "size": len(t.encode()), "text": t} for a, t in strings(static.image)]
+
+
+def print_strings(static: Static, console: Paper) -> None:
+    """Print the strings that code and data refer to, in the order of addresses."""
+    bias, number, total = static.image.bias, 0, 0
+    for address, text in strings(static.image):
+        size = len(text.encode())
+        console.print(f"{address - bias:>#14x} {size:>6}  {printable(text)}", wrap=False)
+        number, total = number + 1, total + size
+    console.print(f"{bold(f'{number:,} strings')}: {total:,} bytes")
 
 
 def packages_of(static: Static) -> dict[str, Package]:
