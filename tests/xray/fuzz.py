@@ -25,7 +25,7 @@ from gort.xray.boot.calltree import call_tree
 from gort.xray.boot.follow import Options, examine, follow
 from gort.xray.emulate.disasm import Disassembler
 from gort.xray.errors import XrayError
-from gort.xray.show.listing import functions_data, packages_data
+from gort.xray.show.listing import functions_data, packages_data, strings_data
 from gort.xray.show.tojson import boot_data, static_data
 
 WATCHED = ("runtime.sched.maxmcount", "runtime.gomaxprocs", "runtime.allp")
@@ -141,9 +141,10 @@ def examine_all(path: Path, steps: int) -> str:
             call_tree(static.symbols, Disassembler(static.symbols))
             functions_data(static)
             packages_data(static)
+            strings_data(static)
             for place in ("hello.go:11", "proc.go:1", "main.main+0x1"):
                 _accepted(lambda place=place: find_place(place, static.symbols))  # type: ignore[misc]
-            options = Options(until="exit", steps=steps, memory=64 << 20, inits=True)
+            options = Options(until="exit", steps=steps, memory=64 << 20, inits=True, arguments=True)
             scope = Scope(static.symbols)
             options.prints = [t for t in ASKED if _accepted(lambda t=t: Expression(t, scope))]  # type: ignore[misc]
             options.watches = [t for t in WATCHED if t in options.prints]
