@@ -257,6 +257,7 @@ def test_arguments_in_go_code_of_the_program(build: Callable[..., Path]) -> None
         assert report.boot is not None
         got = {s.name: s.arguments for s in report.boot.stations}
     assert got["main.Hello"] == "name='world'"
-    with xray(build("hello", "stripped"), Options(until="exit", arguments=True)) as report:
-        assert report.boot is not None
-        assert {s.arguments for s in report.boot.stations} == {""}
+    for prints in ([], ["runtime.sched"]):  # where something is printed, the types are those of a table
+        with xray(build("hello", "stripped"), Options(until="exit", arguments=True, prints=prints)) as report:
+            assert report.boot is not None
+            assert {s.arguments for s in report.boot.stations} == {""}

@@ -265,7 +265,9 @@ def test_a_stripped_file_tells_the_same(build: Callable[..., Path]) -> None:
     assert "known" in bare.layouts.source
     assert "code" in bare.globals.source
     assert set(names(bare)) == set(names(full))
-    assert bare.snapshot.keys() == full.snapshot.keys()
+    named = {"argc", "argv", "allm", "stealOrder.count", "stealOrder.coprimes[0]", "stealOrder.coprimes[1]"}
+    assert full.snapshot.keys() - bare.snapshot.keys() <= named  # those variables only a symbol table names
+    assert bare.snapshot.keys() <= full.snapshot.keys()
     assert bare.state["gomaxprocs"] == full.state["gomaxprocs"]
     assert sorted(p["status_name"] for p in bare.state["allp"]) == sorted(p["status_name"] for p in full.state["allp"])
 

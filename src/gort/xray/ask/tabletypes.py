@@ -45,6 +45,10 @@ class TableTypes(Types):
         """Returns None: the variables come with their types."""
         return None
 
+    def parameters(self, function: str) -> list[tuple[str, Type]]:
+        """Returns none: no function is described."""
+        return []
+
     def named(self, name: str) -> Type | None:
         """Returns one of the four structures."""
         if name not in _STRUCTS or name not in self._layouts.structs:
