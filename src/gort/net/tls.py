@@ -14,6 +14,7 @@ import threading
 import time
 from _collections_abc import Callable, Coroutine, Iterable
 from types import TracebackType
+from typing import Any
 
 from gort._compound import Kept
 from gort._runtime.core.mistakes import Shared
@@ -27,10 +28,6 @@ from gort.net.listen import Listener, listen
 from gort.net.sendfile import Sendable, Source
 from gort.net.tlscase import ReadCase
 from gort.sync import Mutex
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 CHUNK = 16384  # a TLS record's payload
 GOODBYE_S = 5.0  # for the close_notify of a block that is left, as in Go
