@@ -464,3 +464,19 @@ def test_the_callers_hooks_get_the_callers_generators(run: Run) -> None:
     finally:
         sys.set_asyncgen_hooks(*old)
     assert log == ["first theirs", "last theirs", "theirs closed", "ours closed"]
+
+
+def test_one_that_has_refused_to_close_is_not_reported_at_the_end(run: Run, told: list[Any]) -> None:
+    """The program's end calls aclose() again, which raises StopAsyncIteration on a generator that was closed before."""
+    kept: list[Any] = []
+
+    async def main() -> None:
+        kept.append(refuses())
+        await anext(kept[0])
+        with pytest.raises(RuntimeError, match="ignored GeneratorExit"):
+            await kept[0].aclose()
+
+    run(main)
+    assert told == []
+    kept.clear()
+    gc.collect()

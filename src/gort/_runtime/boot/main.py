@@ -345,7 +345,7 @@ class AsyncGenerators:
                 try:
                     await agen.aclose()
                 except BaseException as e:
-                    if not is_a(e, GeneratorExit, Goexit):
+                    if not is_a(e, GeneratorExit, Goexit, StopAsyncIteration):  # the last: it was closed before
                         unraisable(e, agen, "an async generator raised while the program ended")
             await self.closing.wait()
 
@@ -362,7 +362,7 @@ class AsyncGenerators:
             m.curg = g
             try:
                 agen.aclose().send(None)
-            except StopIteration:
+            except (StopIteration, StopAsyncIteration):  # the second: it was closed before, and would not end
                 pass
             except BaseException as e:
                 unraisable(e, agen, "an async generator raised while the program ended")
