@@ -7,6 +7,7 @@ The tests that are called test_c4_…, c9, c11, c15 and c21 hold faults that use
 from __future__ import annotations
 
 import contextvars
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -550,3 +551,72 @@ def test_leaving_a_lock_raises_no_cancellation(run1: Run, lock: Callable[[], Any
     h: Any = None
     run1(main)
     assert got == ["cancelled", "read"]
+
+
+async def _fail() -> None:
+    raise ValueError
+
+
+@pytest.mark.parametrize(
+    ("block", "own", "ends"),
+    [
+        (gort.Group, lambda group: group.go(_fail), ["ExceptionGroup"]),
+        (gort.Group, lambda group: group.cancel(), []),
+        (lambda: gort.timeout(None), lambda scope: setattr(scope, "deadline", time.monotonic()), ["TimeoutError"]),
+        (lambda: gort.move_on_after(None), lambda scope: scope.cancel(), []),
+    ],
+    ids=["a member fails", "group.cancel", "timeout", "move_on_after"],
+)
+def test_c4_a_blocks_own_cancellation_in_the_middle_of_the_handling_of_an_outer_one(
+    run: Run, block: Callable[[], Any], own: Callable[[Any], Any], ends: list[str]
+) -> None:
+    """The block swallows its own, and nobody raised the outer one again: the goroutine went on as if it had not been
+    cancelled."""
+    log: list[str] = []
+
+    async def member() -> None:
+        try:
+            async with block() as inner:
+                try:
+                    await for_ever()
+                except Cancelled:
+                    own(inner)
+                    await for_ever()
+        except (TimeoutError, BaseExceptionGroup) as e:
+            log.append(type(e).__name__)
+        await gort.gosched()
+        log.append("goes on")
+
+    async def main() -> None:
+        async with gort.Group() as group:
+            h = group.go(member)
+            await parked(1, "chan receive")
+            h.cancel()
+        assert type(h.exception()) is Cancelled
+
+    run(main)
+    assert log == ends
+
+
+def test_c4_a_block_in_the_handling_of_a_cancellation_raises_it_once(run: Run) -> None:
+    """The handler is around the block: it raises the cancellation again by itself."""
+    log: list[str] = []
+
+    async def member() -> None:
+        try:
+            await for_ever()
+        finally:
+            async with gort.move_on_after(0.001):
+                await for_ever()
+            await gort.gosched()
+            log.append("cleaned up")
+
+    async def main() -> None:
+        async with gort.Group() as group:
+            h = group.go(member)
+            await parked(1, "chan receive")
+            h.cancel()
+        assert type(h.exception()) is Cancelled
+
+    run(main)
+    assert log == ["cleaned up"]

@@ -160,6 +160,7 @@ class Group(Shared):
         self._fatal: BaseException | None = None  # KeyboardInterrupt or SystemExit of a member
         self._wg = WaitGroup()
         self._scope = runtime2.Scope()  # the body: from __aenter__ to the end of __aexit__
+        self._handled: BaseException | None = None  # what was being handled when the body began
 
     async def __aenter__(self) -> t.Self:
         if self._state != "new":
@@ -168,6 +169,7 @@ class Group(Shared):
         if m is None or m.curg is None:
             raise RuntimeError("gort.Group outside a running gort runtime: start one with gort.run(main)")
         self._state = "body"
+        self._handled = sys.exception()
         op.enter_scope(m.curg, self._scope)
         return self
 
@@ -308,12 +310,14 @@ class Group(Shared):
             self._actions.run(self._set_state, "ended")
             op.leave_scope(self._scope)
         try:
+            if own and exc is not None:
+                op.rearm_interrupted(self._scope.g, exc, self._handled)
             return self._outcome(body, own, outer, stop)
         finally:
             del body, exc, outer, stop
             self._errors = []
             self._fatal = None
-            self._scope.exc = None  # its traceback has the frames of the body, which refer to the group
+            self._scope.exc = self._handled = None  # their tracebacks have frames that refer to the group
 
     def _outcome(
         self, body: BaseException | None, own: bool, outer: list[BaseException], stop: BaseException | None

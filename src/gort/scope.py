@@ -16,6 +16,7 @@ What does not live here: groups (group.py), what a cancellation is (_runtime/cor
 from __future__ import annotations
 
 import math
+import sys
 import time
 from types import TracebackType
 
@@ -53,6 +54,7 @@ class CancelScope(Shared):
         self._left = False  # the block has ended: nothing is armed any more
         self._called = False  # its cancellation had been requested when it ended
         self._caught = False
+        self._handled: BaseException | None = None  # what was being handled when the block began
 
     def __repr__(self) -> str:
         if self._scope.shield:
@@ -138,6 +140,7 @@ class CancelScope(Shared):
             raise RuntimeError(f"gort.{self._what} outside a running gort runtime: start one with gort.run(main)")
         if self._scope.g is not None:
             raise RuntimeError(f"gort.{self._what}: the block is entered once; make a new one")
+        self._handled = sys.exception()
         op.enter_scope(m.curg, self._scope)
         if self._request is not None:
             handoff.cancel_scope(self._scope, self._request[0])
@@ -159,13 +162,15 @@ class CancelScope(Shared):
         op.leave_scope(scope)
         own = exc is not None and exc is scope.exc
         self._called = self._called or scope.exc is not None
-        # The exception's traceback has the frames of the block, which refer to this object: a circle.
-        scope.exc = None
+        handled = self._handled
+        # The exceptions' tracebacks have the frames of the block, which refer to this object: a circle.
+        scope.exc = self._handled = None
         if self._request is not None:
             self._request = (None, self._request[1])
-        if not own:
+        if not own or exc is None:
             return False
         self._caught = True
+        op.rearm_interrupted(scope.g, exc, handled)
         if self._raises and self.expired():
             try:
                 raise TimeoutError(f"gort.{self._what}: the time is over") from exc

@@ -59,5 +59,6 @@ def is_a(exc: object, *kinds: type[BaseException]) -> bool:
     return issubclass(type(exc), kinds)
 
 
-# An exception's traceback, without what its class may have of that name.
+# An exception's traceback and context, without what its class may have of that name.
 traceback_of = BaseException.__dict__["__traceback__"].__get__
+context_of = BaseException.__dict__["__context__"].__get__

@@ -42,7 +42,7 @@ from cython.cimports.gort._runtime.core.runtime2 import (
     getm,
 )
 
-from gort._runtime.core.errors import Cancelled, Stopping
+from gort._runtime.core.errors import Cancelled, Stopping, context_of, is_a
 from gort._runtime.core.runtime2 import describe
 
 rt_import()
@@ -443,6 +443,19 @@ def rearm(g, exc):
     pick(g)
     g.unlock()
     return found
+
+
+def rearm_interrupted(g, exc, handled):
+    """Rearms the cancellations of outer scopes that the block was handling when its own cancellation exc interrupted it:
+    the block swallows exc, and nobody raises the others again.  handled: the exception that was being handled when the
+    block began.  Whoever handles that one does so after the block too."""
+    outer: object = context_of(exc)
+    seen: list = []
+    while outer is not None and outer is not handled and all(outer is not e for e in seen):
+        if is_a(outer, Cancelled):
+            rearm(g, outer)
+        seen.append(outer)
+        outer = context_of(outer)
 
 
 class GoschedOp(Op):
