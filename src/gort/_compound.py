@@ -227,6 +227,17 @@ class Compound:
             yield data
 
 
+def writable(buffer: Buffer) -> memoryview:
+    """The bytes of a buffer that readinto fills.  Raises TypeError if it is not writable, ValueError if it is not
+    contiguous."""
+    view = memoryview(buffer)
+    if view.readonly:
+        raise TypeError(f"readinto takes a writable buffer such as bytearray, not {type(buffer).__name__}")
+    if not view.c_contiguous:
+        raise ValueError("readinto takes a contiguous buffer")
+    return view.cast("B")
+
+
 class Kept(Compound):
     """Keeps the bytes of a stream that is written in Python.  The stream's `read` begins with `_pop`."""
 
@@ -278,13 +289,9 @@ class Kept(Compound):
 
     async def readinto(self, buffer: Buffer) -> int:
         """As Compound.readinto."""
-        view = memoryview(buffer)
-        if view.readonly:
-            raise TypeError(f"readinto takes a writable buffer such as bytearray, not {type(buffer).__name__}")
-        if not view.c_contiguous:
-            raise ValueError("readinto takes a contiguous buffer")
+        view = writable(buffer)
         data = await self.read(view.nbytes)
-        view.cast("B")[: len(data)] = data
+        view[: len(data)] = data
         return len(data)
 
     def _pop(self, n: int) -> bytes:

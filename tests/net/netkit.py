@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
+import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 import gort
 import gort.net as net
@@ -94,6 +98,20 @@ def contexts(cert: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     s.load_cert_chain(cert, cert.with_suffix(".key"))
     c = ssl.create_default_context(cafile=str(cert))
     return s, c
+
+
+def renegotiating_server(cert: Path) -> tuple[list[str], int, ssl.SSLContext]:
+    """The command of a TLS 1.2 server that asks for a renegotiation when it reads a line "r", its port, and a context
+    for its client.  Skips the test where there is no openssl."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs openssl")
+    _, cctx = contexts(cert)
+    cctx.maximum_version = ssl.TLSVersion.TLSv1_2
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        port = s.getsockname()[1]
+    files = ["-cert", str(cert), "-key", str(cert.with_suffix(".key"))]
+    return [openssl, "s_server", "-accept", f"127.0.0.1:{port}", *files, "-tls1_2", "-legacy_renegotiation"], port, cctx
 
 
 @asynccontextmanager

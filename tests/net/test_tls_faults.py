@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import ssl
 from typing import Any
 
 import pytest
-from netkit import contexts, descriptors, go_result, pair, tls_pair
+from netkit import contexts, descriptors, go_result, pair, renegotiating_server, tls_pair
 
 import gort
 import gort.exec
@@ -138,20 +137,11 @@ class Held:
 def test_n8_a_write_during_a_renegotiation(run: Any, certificates: Any) -> None:
     """The server asks for a renegotiation (TLS 1.2).  While it goes on, a write has to wait for what the peer says; here
     with a goroutine that reads and with none."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("needs openssl")
-    cert = certificates["localhost"]
-    _, cctx = contexts(cert)
-    cctx.maximum_version = ssl.TLSVersion.TLSv1_2
-    port = 0
-    with socket.create_server(("127.0.0.1", 0)) as s:
-        port = s.getsockname()[1]
-    command = [openssl, "s_server", "-accept", f"127.0.0.1:{port}", "-cert", cert, "-key", cert.with_suffix(".key")]
+    command, port, cctx = renegotiating_server(certificates["localhost"])
 
     async def main(reader: bool) -> None:
         options = {"stdin": gort.exec.PIPE, "stdout": gort.exec.PIPE, "stderr": gort.exec.STDOUT}
-        async with await gort.exec.start(*command, "-tls1_2", "-legacy_renegotiation", **options) as server:
+        async with await gort.exec.start(*command, **options) as server:
             said = b""
             while b"ACCEPT" not in said:
                 piece = await server.stdout.read()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import socket
 import ssl
 from typing import Any
 
 import pytest
-from netkit import contexts, pair, tls_pair
+from netkit import contexts, pair, renegotiating_server, tls_pair
 
 import gort
 from gort import net
@@ -34,6 +32,10 @@ def test_read_and_readinto(run: Any, certificates: Any) -> None:
             gort.go(answer)
             assert await gort.select(n=b.readinto(buffer), t=gort.sleep(3600)) == ("n", 3, True)
             assert buffer[:3] == b"two"
+            await a.write(b"three")
+            with pytest.raises(TypeError, match="writable"):
+                gort.select(b.readinto(b"constant"), gort.sleep(3600))
+            assert await b.read() == b"three"  # the refused case has taken nothing
             await a.close_write()
             assert await gort.select(b.read(), gort.sleep(3600)) == (0, b"", True)
             b.close()
@@ -179,19 +181,11 @@ def test_losers_have_no_effect_in_a_storm(run: Any, certificates: Any) -> None:
 
 def test_a_select_answers_a_renegotiation(run: Any, certificates: Any) -> None:
     """The server asks for a renegotiation (TLS 1.2), and the client does nothing but select."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("needs openssl")
-    cert = certificates["localhost"]
-    _, cctx = contexts(cert)
-    cctx.maximum_version = ssl.TLSVersion.TLSv1_2
-    with socket.create_server(("127.0.0.1", 0)) as s:
-        port = s.getsockname()[1]
-    command = [openssl, "s_server", "-accept", f"127.0.0.1:{port}", "-cert", cert, "-key", cert.with_suffix(".key")]
+    command, port, cctx = renegotiating_server(certificates["localhost"])
 
     async def main() -> None:
         options = {"stdin": gort.exec.PIPE, "stdout": gort.exec.PIPE, "stderr": gort.exec.STDOUT}
-        async with await gort.exec.start(*command, "-tls1_2", "-legacy_renegotiation", **options) as server:
+        async with await gort.exec.start(*command, **options) as server:
             said = b""
 
             async def hears(words: bytes) -> None:

@@ -183,7 +183,7 @@ class TLSConn(Kept, Shared):
 
     def readinto(self, buffer: Buffer) -> Coroutine[Any, Any, int]:
         """As Conn.readinto, and as read."""
-        return Selectable(super().readinto(buffer), lambda: ReadCase(self, memoryview(buffer).nbytes, buffer))
+        return Selectable(super().readinto(buffer), lambda: ReadCase(self, 0, buffer))
 
     async def _read_some(self, n: int) -> bytes:
         if not self._ready:

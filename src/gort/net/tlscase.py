@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ssl
 
-from gort._runtime.wait.cases import HelpedArm, arms_of, refuse
+from gort._compound import writable
+from gort._runtime.wait.cases import Arm, HelpedArm, arms_of, refuse
 from gort._start.hints import Buffer
 from gort.scope import shield
 
@@ -35,8 +36,9 @@ class ReadCase(HelpedArm):
             why = "its handshake would have an effect before it is over; `await conn.handshake()` first"
             raise refuse("TLSConn.read", why)
         self.tls: TLSConn = tls
-        self.n: int = n
-        self.into: memoryview | None = memoryview(buffer).cast("B") if buffer is not None else None
+        self.into: memoryview | None = writable(buffer) if buffer is not None else None
+        self.n: int = n if self.into is None else self.into.nbytes
+        self.below: Arm = arms_of(tls.conn.read(ENOUGH))[0]  # the read from the connection beneath
         self.fed: int = -1  # tls._fed, when the last attempt found nothing
         self.error: OSError | None = None  # what the helper's sending ended with
         self.held: list[Mutex] = []  # `_feeding`, while the helper holds it; whoever pops it unlocks it
@@ -86,7 +88,7 @@ class ReadCase(HelpedArm):
             return False
         try:
             if tls._fed == self.fed:
-                found = arms_of(tls.conn.read(ENOUGH))[0].attempt(g)
+                found = self.below.attempt(g)
                 if found is None:
                     return False
                 tls._take(found[0])
@@ -109,7 +111,7 @@ class ReadCase(HelpedArm):
         self.held.append(tls._feeding)
         try:
             if tls._fed == self.fed:
-                await arms_of(tls.conn.read(ENOUGH))[0].wait()
+                await self.below.wait()
         finally:
             self._let_go()
 
