@@ -76,9 +76,14 @@ RARE: dict[str, Any] = {
 _MAX_DIGITS = 15
 
 
+def parameters(file: str, **given: Any) -> dict[str, Any]:
+    """Returns the parameters of `run`: those that are given, and the defaults of the others."""
+    return {"file": file, **RARE, **{option.parameter: option.default for option in OPTIONS.values()}, **given}
+
+
 def ordinary(args: list[str]) -> dict[str, Any] | None:
     """Returns the parameters of `run`, or None where click has to look."""
-    found: dict[str, Any] = {option.parameter: option.default for option in OPTIONS.values()}
+    found: dict[str, Any] = {}
     files = []
     rest = iter(args)
     for arg in rest:
@@ -99,7 +104,7 @@ def ordinary(args: list[str]) -> dict[str, Any] | None:
             if value.startswith("-"):
                 return None
         if option.kind == "texts":
-            found[option.parameter] = (*found[option.parameter], value)
+            found[option.parameter] = (*found.get(option.parameter, option.default), value)
         elif option.kind == "text":
             found[option.parameter] = value
         else:
@@ -111,7 +116,7 @@ def ordinary(args: list[str]) -> dict[str, Any] | None:
             found[option.parameter] = number
     if len(files) != 1:
         return None
-    return {"file": files[0], **RARE, **found}
+    return parameters(files[0], **found)
 
 
 def _say(text: str) -> None:

@@ -91,9 +91,7 @@ def command(as_json: bool, wide: bool, other: str | None) -> None:
     if other is not None:
         from gort.cli import _xray
 
-        options = _xray.ordinary(["--vs-gort", *(["--json"] if as_json else []), "x"])
-        assert options is not None
-        _xray.run(**{**options, "file": other})
+        _xray.run(**_xray.parameters(other, vs_gort=True, as_json=as_json))
     import gort
 
     try:
