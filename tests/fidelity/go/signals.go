@@ -45,12 +45,7 @@ func init() {
 		signal.Notify(ch)
 		for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGUSR1} {
 			hit(sig)
-			for got := range ch {
-				if got == sig { // the runtime's own SIGURG may come in between
-					say(got)
-					break
-				}
-			}
+			say(<-ch)
 		}
 	})
 
