@@ -26,6 +26,10 @@ func init() {
 		say(time.Since(start) >= 30*ms)
 	})
 
+	add("sleeps_until_killed", func() {
+		time.Sleep(time.Hour)
+	})
+
 	add("after_negative", func() {
 		<-time.After(-time.Second)
 		<-time.After(0)

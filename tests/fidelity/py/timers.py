@@ -31,6 +31,11 @@ async def sleep_not_early() -> None:
     say(since(start) >= 30 * MS)
 
 
+@scenario(mode="endless")
+async def sleeps_until_killed() -> None:
+    await gort.sleep(3600)
+
+
 @scenario(any_procs=True)
 async def after_negative() -> None:
     await gort.after(-1).recv()
