@@ -12,7 +12,7 @@ import pytest
 import gort
 from gort._runtime.core.runtime2 import current_m
 from gort.sync import Mutex, WaitGroup
-from support import PATIENCE_S, until
+from support import PATIENCE_S, program, until
 
 Run = Callable[..., Any]
 
@@ -441,3 +441,26 @@ def test_a_wait_that_begins_as_the_program_ends(run: Run, what: str) -> None:
     assert left.wait(PATIENCE_S)
     assert len(raised) == 1
     assert "stop" in raised[0]
+
+
+def test_a_coroutine_that_was_left_before_it_began_makes_no_noise() -> None:
+    """The timeout is over, and then the program, before a P was free for the coroutine: nothing of it is left to tell."""
+    done = program("""
+        async def never():
+            print("began")
+
+        def outside():
+            try:
+                gort.wait(never(), 0)
+            except TimeoutError:
+                print("late")
+
+        async def main():
+            thread = threading.Thread(target=outside)
+            thread.start()
+            while thread.is_alive():  # holds the only P
+                pass
+
+        gort.run(main, procs=1)
+    """)
+    assert (done.stdout, done.stderr, done.returncode) == ("late\n", "", 0)

@@ -230,21 +230,28 @@ def _only_runtime(what: str) -> Any:
 class _Result(Done):
     """The Done of the goroutine that runs the coroutine: keeps the result and closes `over`."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: Any) -> None:
+        self.what = what
         self.over: Chan[None] = Chan()
         self.value: Any = None
         self.exc: BaseException | None = None
         self.left = False  # nobody waits any more
 
     def finished(self, goid: int, value: Any, exc: BaseException | None) -> None:
-        self.value, self.exc = value, exc
+        self.what, self.value, self.exc = None, value, exc
         self.over.close()
         if self.left:
             self.report()
 
     def abandoned(self, goid: int) -> None:
-        if not self.over.closed:
-            self.finished(goid, None, RuntimeError("gort.wait: the runtime stopped before the coroutine was done"))
+        if self.over.closed:
+            return
+        what = self.what
+        if type(what) is CoroutineType and what.cr_frame is not None and not (what.cr_running or what.cr_suspended):
+            what.close()  # it has not begun: without this Python says that it was never awaited
+        # Who has left gets no result, so that there is none is no news.
+        exc = None if self.left else RuntimeError("gort.wait: the runtime stopped before the coroutine was done")
+        self.finished(goid, None, exc)
 
     def leave(self) -> None:
         """The thread waits no more: what the coroutine raises from now on is reported, because nobody gets it."""
@@ -275,7 +282,7 @@ def _wait_coroutine(what: Any, limit: int | None, m: Any) -> Any:
     if s.exiting:
         _drop(what)
         raise RuntimeError("gort.wait: the runtime stopped before the coroutine was done")
-    result = _Result()
+    result = _Result(what)
     deadline = _deadline(limit)
     g = None
     try:
