@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -216,6 +217,24 @@ def test_a_select_waits_for_a_lock_in_its_turn(run1: Run) -> None:
 
     run1(main)
     assert order == ["1", "2", "3", "4"]
+
+
+def test_a_select_that_never_waits_asks_the_system(run: Run) -> None:
+    """What has come since the last look is found, although a loop of such selects lets the poller look at nothing."""
+
+    async def main() -> None:
+        async with await net.listen("tcp", "127.0.0.1:0") as ln:
+            assert (await gort.select(ln.accept(), default=True))[0] == -1
+            with socket.create_connection((ln.addr.host, ln.addr.port)) as client:
+                found, server, _ = await gort.select(ln.accept(), default=True)
+                assert found == 0
+                async with server:
+                    for _ in range(20):
+                        assert (await gort.select(server.read(), default=True))[0] == -1
+                        client.send(b"x")
+                        assert await gort.select(server.read(), default=True) == (0, b"x", True)
+
+    run(main)
 
 
 def test_read_and_accept(run: Run) -> None:

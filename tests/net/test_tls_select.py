@@ -45,6 +45,19 @@ def test_read_and_readinto(run: Any, certificates: Any) -> None:
     run(main)
 
 
+def test_a_select_that_never_waits_asks_the_system(run: Any, certificates: Any) -> None:
+    """What has come since the last look is found, although a loop of such selects lets the poller look at nothing."""
+
+    async def main() -> None:
+        async with tls_pair(certificates["localhost"]) as (a, b):
+            for _ in range(20):
+                assert (await gort.select(b.read(), default=True))[0] == -1
+                await a.write(b"x")
+                assert await gort.select(b.read(), default=True) == (0, b"x", True)
+
+    run(main)
+
+
 def test_close_and_a_deadline_end_a_waiting_select(run: Any, certificates: Any) -> None:
     async def main() -> None:
         async with tls_pair(certificates["localhost"]) as (_, b):

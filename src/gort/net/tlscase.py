@@ -96,6 +96,9 @@ class ReadCase(HelpedArm):
         finally:
             tls._feeding.unlock()
 
+    def ask(self) -> None:
+        self.below.ask()
+
     async def wait(self) -> None:
         tls = self.tls
         if tls._out.pending:

@@ -43,6 +43,7 @@ from cython.cimports.gort._runtime.poll.polldesc import (
     REFUSED,
     NetOp,
     PollDesc,
+    Side,
     wakeside,
 )
 
@@ -359,6 +360,16 @@ class FD(PollDesc):
         poll.register(self.fd, select.POLLIN)
         if not poll.poll(0):
             raise BlockingIOError
+
+    def ask(self, kind):
+        """The next operation of this kind asks the system, although the poller has not seen that it may succeed."""
+        side: Side
+        side = self.w if kind & 1 else self.r
+        self.lock()
+        # Whoever is in the queue waits for the poller, which wakes nobody where it finds ready already set.
+        if not side.busy and side.first is None:
+            side.ready = True
+        self.unlock()
 
     def set_lsock(self, sock):
         """Stores the socket object with which the uncompiled core accepts."""

@@ -101,6 +101,9 @@ class Arm:
         """A fresh channel operation, on which the core's select can wait; None for an arm that is no channel's."""
         return None
 
+    def ask(self) -> None:
+        """The next attempt asks the system, and does not rely on what the poller has seen so far."""
+
     async def wait(self) -> None:
         """Waits until an attempt may succeed, without an effect.  Runs in a helper."""
 
@@ -190,6 +193,9 @@ class OpArm(HelpedArm):
             return None
         return self.outcome(op.finish(), True)
 
+    def ask(self) -> None:
+        self.first.c.ask(self.first.kind)
+
     async def wait(self) -> None:
         await self.first.readiness()
 
@@ -234,6 +240,9 @@ class LockArm(OpArm):
             return self.claims.pop()
         except IndexError:
             return None
+
+    def ask(self) -> None:
+        """A lock needs nobody to be asked."""
 
     def attempt(self, g: Any) -> Outcome | None:
         if self.helper is None:
@@ -402,6 +411,8 @@ async def _run(arms: list[Arm], default: bool) -> tuple[Any, Any, bool]:
     wake: Chan[None] = Chan(1)
     won: Arm | None = None
     try:
+        for arm in arms if default else ():
+            arm.ask()  # a loop that never waits leaves the poller no time to look
         while True:
             for i in core.shuffled(len(arms), runtime2.current_m()):
                 arm = arms[i]
