@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 import sys
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from gort._runtime.core import machine
 from gort._runtime.watch import sysmon
 from support import settles
 
@@ -215,3 +217,36 @@ def test_a_thread_without_a_processor_is_told_from_one_that_is_blocked() -> None
         for t in started:
             t.join()
     assert not sysmon.wants_cpu(threads["blocked"]), "it has ended"
+
+
+def test_the_cpu_clock_of_a_thread_that_has_ended() -> None:
+    """It was read from the thread's stack, which is unmapped when it is a large one: a segmentation fault."""
+    found, end = [], [threading.Event(), threading.Event()]
+
+    def run(end: threading.Event) -> None:
+        found.append((threading.get_ident(), threading.get_native_id()))
+        end.wait()
+
+    before = threading.stack_size(64 << 20)  # more than glibc keeps for the next thread
+    try:
+        threads = [threading.Thread(target=run, args=(e,)) for e in end]
+        for thread in threads:
+            thread.start()
+    finally:
+        threading.stack_size(before)
+    assert settles(lambda: len(found) == 2)
+    for n, thread in enumerate(threads):  # the end of the second one unmaps the first one's stack
+        end[n].set()
+        thread.join()
+        assert settles(lambda n=n: found[n][1] not in (machine.os_threads() or ()))  # type: ignore[misc]
+    for ident, procid in found:
+        assert sysmon.cpu_clock(SimpleNamespace(ident=ident, procid=procid)) is None
+    here = SimpleNamespace(ident=threading.get_ident(), procid=threading.get_native_id())
+    first = sysmon.cpu_clock(here)
+    if sys.platform.startswith("linux"):
+        assert first is not None
+        hashlib.sha256(bytes(1 << 20)).digest()
+        second = sysmon.cpu_clock(here)
+        assert second is not None
+        assert second > first
+        assert second <= time.thread_time_ns()

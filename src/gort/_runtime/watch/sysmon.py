@@ -41,6 +41,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+LINUX = sys.platform.startswith("linux")
+THREAD_CPU = 6  # makes a clock's number of the complement of a thread's: CPUCLOCK_PERTHREAD_MASK | CPUCLOCK_SCHED
 MIN_DELAY_NS = 20_000
 MAX_DELAY_NS = 10_000_000
 QUIET_ROUNDS = 50  # after so many rounds without work the delay doubles
@@ -283,10 +285,15 @@ class Seen:
 
 
 def cpu_clock(m: Any) -> int | None:
-    """The CPU time that m's thread has used, in ns; None where the system does not give it."""
+    """The CPU time that m's thread has used, in ns; None where the system does not give it, or the thread has ended.
+
+    The thread may end at any time, so the kernel is asked by its own number of the thread: it answers that there is none.
+    Rejected: pthread_getcpuclockid, which reads the memory of the thread's stack, and crashes once that is unmapped."""
+    if not LINUX or not m.procid:
+        return None
     try:
-        return time.clock_gettime_ns(time.pthread_getcpuclockid(m.ident))
-    except (AttributeError, OSError, OverflowError):
+        return time.clock_gettime_ns((~m.procid << 3) | THREAD_CPU)
+    except OSError:
         return None
 
 
