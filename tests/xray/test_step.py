@@ -14,6 +14,7 @@ from test_xray_cli import SOURCES, gort
 from gort.xray.boot.follow import Options, examine, xray
 from gort.xray.errors import XrayError
 from gort.xray.show.paper import Paper
+from gort.xray.step import session as session_module
 from gort.xray.step.prompt import _NAMES, _WORDS, Prompt
 from gort.xray.step.session import Session
 
@@ -143,6 +144,25 @@ def test_going_to_a_number_and_back_from_the_end(hello: Path) -> None:
     assert "ended with status 0" in out[7]
     assert "the program has ended: go back" in out[8]
     assert number(out[9]) > 200_000
+
+
+@pytest.mark.go
+def test_a_search_that_looks_near_first_finds_the_same(hello: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    back = [word for command in ("rs", "rn", "rsi", "rni", "rf") for word in (command, "goto 5000")]
+    found = []
+    for near in (1 << 40, 1, 50):
+        monkeypatch.setattr(session_module, "_NEAR", near)
+        found.append([number(out) for out in debug(hello, "goto 5000", *back)[2::2]])
+    assert found[0] == found[1] == found[2]
+    assert all(n < 5000 for n in found[0])
+    assert len(set(found[0])) > 2
+
+
+@pytest.mark.go
+def test_a_change_on_the_way_to_a_number_is_no_reason_to_stop_behind_it(hello: Path) -> None:
+    out = debug(hello, "watch runtime.sched.maxmcount", "goto 200000", "p runtime.sched.maxmcount", "c")
+    assert out[3].startswith("10000")
+    assert "ended with status 0" in out[4]
 
 
 @pytest.mark.go

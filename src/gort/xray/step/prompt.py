@@ -117,7 +117,7 @@ class Prompt:
             position = session.position(pc)
             if not position[1] or position == here.position:
                 return False
-            return session.place(pc).owner == here.owner
+            return session.owner() == here.owner
 
         session.go_on(rule)
         return True
@@ -174,7 +174,7 @@ class Prompt:
         """Go back to where the line before began."""
         session = self._session
         owner = session.place(session.pc).owner if session.ended is None else session.process.current.tid
-        session.back(lambda pc: session.place(pc).owner == owner, segments=True)
+        session.back(lambda _pc: session.owner() == owner, segments=True)
 
     def do_back_next(self, _: str) -> None:
         """Go back to where the line before in this frame began."""
@@ -216,7 +216,7 @@ class Prompt:
 
     def do_back_go_on(self, _: str) -> None:
         """Go back to the last breakpoint."""
-        self._session.back(self._session.at_stop)
+        self._session.back(self._session.at_stop, everywhere=True)
 
     def do_rev(self, rest: str) -> bool:
         """Do a command of dlv's `rev`."""

@@ -5,7 +5,9 @@ from within that call: nothing of the emulator has to be stopped, saved or start
 same instructions as one without, and each has the same number every time.
 
 So to go back is to run again. `back` runs from the beginning to where it is now, notes the last instruction at which the
-run should have stopped, and runs again to that one. Breakpoints belong to the session and outlive a run.
+run should have stopped, and runs again to that one. A rule that has to find out where the run is costs ten times what the
+instruction does, and what it looks for is near as a rule: so it is asked for the last instructions only, and in another
+run for more of them where none of those was the one. Breakpoints belong to the session and outlive a run.
 
 Rejected: snapshots of the emulator. They would have to hold its memory, the threads, the files and the recorder's state,
 and the runs are short. Stopping by `uc_emu_stop`: a block that is entered in its middle is counted twice.
@@ -29,12 +31,16 @@ from gort.xray.record import field, frozen, record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import NoReturn
 
     Rule = Callable[[int], bool]
     """Called with the address of the next instruction: True where the run is to stop."""
 
 _NO_FRAME = 1 << 62
 """A depth below all others."""
+_NEAR = 16_384
+"""Instructions at which a search looks first; in each further run at so many times more."""
+_WIDER = 64
 _POSITIONS = 500_000
 """Addresses whose source position is kept."""
 
@@ -84,10 +90,20 @@ class _Search:
 
     until: int
     rule: Rule
+    first: int
+    """The first instruction at which it looks."""
     found: int = 0
     segments: bool = False
     """True: it is the first of several that follow each other that counts, as those of one line do."""
     before: tuple[object, ...] = ()
+    sure: bool = False
+    """True once nothing before `first` can change what is found. Of a segment that is open there, the beginning is not
+    known."""
+
+    def wider(self) -> _Search:
+        """Returns the search of the next run."""
+        near = (self.until - self.first) * _WIDER
+        return _Search(self.until, self.rule, max(1, self.until - near), segments=self.segments)
 
 
 class Session:
@@ -115,10 +131,14 @@ class Session:
         """The instruction at which the run stops whatever the rules say; 0 for none."""
         self._rule: Rule | None = None
         self._search: _Search | None = None
+        self._quiet = 0
+        """Before this instruction nothing is looked at."""
         self._breaks: dict[int, list[Stop]] = {}
         self._changed: Stop | None = None
         self._positions: dict[int, tuple[str, int]] = {}
         self._frames: dict[int, int] = {}
+        self._place: tuple[int, Place] | None = None
+        """The last answer of `place`, and the number of its instruction: a rule asks, and then the search."""
         self._inlined: dict[int, bool] = {}
 
     # -- the runs ----------------------------------------------------------------------------------------------
@@ -128,7 +148,8 @@ class Session:
         self._options.until = "exit"
         self._options.attach = self._attach
         while True:
-            self.number, self.ended, self._changed = 0, None, None
+            self.number, self.ended, self._changed, self._place = 0, None, None, None
+            self._quiet = self._search.first if self._search is not None else self._target
             try:
                 boot = follow(self.static, self._options)
             except _Again as again:
@@ -147,10 +168,9 @@ class Session:
 
     def _at_end(self, boot: Boot) -> None:
         """The program has ended: show the prompt until the user goes back or leaves."""
-        search, self._search = self._search, None
+        if self._search is not None:
+            self._searched(self._search)
         self.ended, self._rule = boot, None
-        if search is not None:
-            raise _Again(search.found or 1)
         self.why = f"the program ended with status {boot.status}: {boot.detail}" if boot.how == "exit" else boot.detail
         while True:
             self._prompt(self)
@@ -166,6 +186,8 @@ class Session:
     def _instruction(self, address: int) -> None:
         """The program is about to execute this instruction."""
         number = self.number = self.number + 1
+        if number < self._quiet:
+            return
         search = self._search
         if search is not None:
             self._look(search, address, number)
@@ -174,6 +196,7 @@ class Session:
         if why is None:
             return
         self.pc, self.why, self._rule, self._target, self.interrupted = address, why, None, 0, False
+        self._changed = None  # what changed on the way to a number
         self.state.forget()
         self._prompt(self)
 
@@ -199,16 +222,24 @@ class Session:
 
     def _look(self, search: _Search, address: int, number: int) -> None:
         if number >= search.until:
-            self._search = None
-            raise _Again(search.found or 1)
+            self._searched(search)
         if search.rule(address):
             place: tuple[object, ...] = ()
             if search.segments:
                 here = self.place(address)
                 place = (here.position, here.depth, here.g)
             if not search.segments or place != search.before:
+                search.sure = not search.segments or bool(search.before)
                 search.found = number
             search.before = place
+
+    def _searched(self, search: _Search) -> NoReturn:
+        """A search has come to its end: go where it has found something, or look at more instructions."""
+        if search.sure or search.first == 1:
+            self._search = None
+            raise _Again(search.found or 1)
+        self._search = search.wider()
+        raise _Again(0)
 
     # -- where it is -------------------------------------------------------------------------------------------
 
@@ -221,8 +252,17 @@ class Session:
                 self._positions[pc] = got
         return got
 
+    def owner(self) -> int:
+        """Returns whose code runs, as `Place` has it: it is the cheaper question."""
+        return self.state.goroutine(self.state.current_g()) or self.process.current.tid
+
     def place(self, pc: int) -> Place:
         """Returns where the run is. `pc` is the next instruction."""
+        if self._place is None or self._place[0] != self.number:
+            self._place = self.number, self._find_place(pc)
+        return self._place[1]
+
+    def _find_place(self, pc: int) -> Place:
         m = self.process.machine
         frame = self._frames.get(pc)
         if frame is None:
@@ -251,13 +291,17 @@ class Session:
     def go_to(self, number: int) -> None:
         """Go to an instruction by its number, forwards or backwards."""
         if self.ended is None and number > self.number:
-            self._target = number
+            self._target = self._quiet = number
         else:
             raise _Again(max(1, number))
 
-    def back(self, rule: Rule, segments: bool = False) -> None:
-        """Go back to the last instruction at which the rule held; where there is none, to the first."""
-        self._search = _Search(self.number if self.ended is None else self.number + 1, rule, segments=segments)
+    def back(self, rule: Rule, segments: bool = False, everywhere: bool = False) -> None:
+        """Go back to the last instruction at which the rule held; where there is none, to the first.
+
+        `everywhere`: the rule is cheap, or has to see every instruction; it is asked at each in one run."""
+        until = self.number if self.ended is None else self.number + 1
+        first = 1 if everywhere else max(1, until - _NEAR)
+        self._search = _Search(until, rule, first, segments=segments)
         raise _Again(0)
 
     def at_stop(self, address: int) -> bool:
