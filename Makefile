@@ -65,16 +65,20 @@ bench: $(VENV)/.bench build
 lint: $(VENV)/.nox
 	@$(NOX) --session lint
 
-# A session keeps one processor busy, so two go side by side: lint beside the first tests. Any failure fails the whole; the
-# last lines are the summary of the main interpreter's compiled core.
+# A session keeps half a processor to one busy, for many tests wait. So three go side by side on two processors. Any failure
+# fails the whole; the last lines are the summary of the main interpreter's compiled core.
 test: $(VENV)/.nox
 	@rm -f .nox/*.log
-	@$(NOX) --tags test --parallel 2 -- $(TESTS) $(PYTEST_ARGS); status=$$?; tail -n 15 .nox/$(MAIN)-compiled.log; exit $$status
+	@$(NOX) --tags test --parallel 3 -- $(TESTS) $(PYTEST_ARGS); status=$$?; tail -n 15 .nox/$(MAIN)-compiled.log; exit $$status
 
 test-%: $(VENV)/.nox
 	@$(NOX) --session $* -- $(or $(ARGS),$(TESTS) $(PYTEST_ARGS))
 
-test-pure test-compiled: test-%: test-$(MAIN)-%
+test-pure: test-$(MAIN)-pure
+
+# What knows nothing of cores (gort xray, the sources) runs on the compiled one.
+test-compiled: $(VENV)/.nox
+	@$(NOX) --session $(MAIN)-once $(MAIN)-compiled -- $(or $(ARGS),$(TESTS) $(PYTEST_ARGS))
 
 test-tsan: freethreaded
 
