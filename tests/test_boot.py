@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 
 import gort
 from gort import runtime
+from gort._runtime.core import machine
 from support import command, environment, gort_cli
 
 Run = Callable[..., Any]
@@ -155,6 +157,52 @@ def test_g0_bounds_are_the_real_stack(run1: Run) -> None:
     _, high = (int(x, 16) for x in line.split()[0].split("-"))
     assert stack["lo"] < high
     assert abs(stack["hi"] - high) < 1 << 20, "the stack's upper end is not where the kernel put it"
+
+
+def test_what_stays_as_it_is_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The main thread's stack, the processor and the auxiliary vector; another thread's stack is asked for each time."""
+    stack, cpu, auxv = machine.thread_stack(), machine.cpu_identity(), machine.auxv()
+    asked: list[str] = []
+    real = machine._thread_stack
+
+    def spy() -> tuple[int, int]:
+        asked.append(threading.current_thread().name)
+        return real()
+
+    monkeypatch.setattr(machine, "_thread_stack", spy)
+    monkeypatch.setattr(machine, "_cpu_identity", lambda: asked.append("cpu"))
+    monkeypatch.setattr(machine, "_read_auxv", lambda: asked.append("auxv"))
+    assert (machine.thread_stack(), machine.cpu_identity(), machine.auxv()) == (stack, cpu, auxv)
+    assert asked == []
+    others = []
+    for name in ("one", "two"):
+        thread = threading.Thread(target=lambda: others.append(machine.thread_stack()), name=name)
+        thread.start()
+        thread.join()
+    assert asked == ["one", "two"]
+    if sys.platform.startswith("linux"):
+        assert stack not in others
+    assert machine.thread_stack() == stack
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_after_a_fork_the_main_thread_has_the_stack_of_the_one_that_forked() -> None:
+    machine.thread_stack()
+    found: list[int] = []
+
+    def fork() -> None:
+        pid = os.fork()
+        if pid == 0:
+            here = machine._thread_stack()
+            right = [machine.thread_stack(), machine.thread_stack()] == [here, here]
+            os._exit(0 if right else 1)
+        found.append(os.waitpid(pid, 0)[1])
+
+    thread = threading.Thread(target=fork)
+    thread.start()
+    thread.join()
+    assert found == [0]
 
 
 def test_every_run_boots_anew(run: Run) -> None:

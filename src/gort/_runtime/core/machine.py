@@ -2,8 +2,9 @@
 processor, the auxiliary vector, the signal mask.  Follows the machine-dependent parts of Go's runtime (asm_*.s,
 os_linux.go, auxv_linux.go).
 
-If a system does not give a fact, the function returns an empty answer and never a guess.  What does not live here: the
-boot that asks for these facts (boot/rt0.py).
+If a system does not give a fact, the function returns an empty answer and never a guess.  What stays as it is for the
+life of the process is asked once: a program may call gort.run often.  What does not live here: the boot that asks for
+these facts (boot/rt0.py).
 """
 
 from __future__ import annotations
@@ -35,8 +36,26 @@ def set_bounds(m: Any) -> None:
     m.stackguard0 = m.stackguard1 = lo + STACK_GUARD if lo else 0
 
 
+_main_stack = (0, (0, 0))  # the main thread's identity, and the bounds of its stack
+_processor: dict[str, Any] = {}
+_auxv: dict[str, str] = {}
+
+
 def thread_stack() -> tuple[int, int]:
-    """(lo, hi), the bounds of the calling thread's stack; (0, 0) where the system does not give them."""
+    """(lo, hi), the bounds of the calling thread's stack; (0, 0) where the system does not give them.
+
+    Those of the main thread are kept, as they were when it asked first: glibc reads all of /proc/self/maps for them."""
+    global _main_stack
+    ident = threading.get_ident()
+    if _main_stack[0] == ident == threading.main_thread().ident:  # after a fork another thread may be the main one
+        return _main_stack[1]
+    bounds = _thread_stack()
+    if ident == threading.main_thread().ident:
+        _main_stack = ident, bounds
+    return bounds
+
+
+def _thread_stack() -> tuple[int, int]:
     if runtime2.COMPILED:
         lo, hi = runtime2.stack_bounds()
         return lo, hi
@@ -121,6 +140,12 @@ def adopt(m: Any) -> None:
 
 def cpu_identity() -> dict[str, Any]:
     """The processor's vendor, family, model and some features, as the system names them."""
+    if not _processor:
+        _processor.update(_cpu_identity())
+    return _processor.copy()
+
+
+def _cpu_identity() -> dict[str, Any]:
     facts: dict[str, Any] = {"arch": os.uname().machine if hasattr(os, "uname") else sys.platform}
     try:
         with open("/proc/cpuinfo", "rb", buffering=0) as f:
@@ -146,6 +171,12 @@ _AT = {3: "AT_PHDR", 6: "AT_PAGESZ", 9: "AT_ENTRY", 15: "AT_PLATFORM", 16: "AT_H
 
 def auxv() -> dict[str, str]:
     """The entries of the process's auxiliary vector that _AT names; empty where the system does not show it."""
+    if not _auxv:
+        _auxv.update(_read_auxv())
+    return _auxv.copy()
+
+
+def _read_auxv() -> dict[str, str]:
     try:
         with open("/proc/self/auxv", "rb", buffering=0) as f:
             raw = f.read(4096)
