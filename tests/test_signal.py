@@ -13,6 +13,7 @@ import os
 import select
 import signal as system
 import subprocess
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -229,6 +230,31 @@ def test_without_signals_all_that_can_be_caught(run: Run) -> None:
         assert not {system.SIGKILL, system.SIGSTOP, system.SIGSEGV, system.SIGURG} & wanted
 
     run(main)
+
+
+def test_many_signals_that_are_due_together() -> None:
+    """Each handler interrupted the one before, on the small stack that faulthandler makes: a segmentation fault."""
+    text = """
+        import faulthandler, threading, signal as system
+
+        import gort
+        from gort import signal
+
+        async def main():
+            numbers = range(system.SIGRTMIN, system.SIGRTMAX + 1)
+            ch = gort.Chan(len(numbers))
+            signal.notify(ch, *numbers)
+            system.pthread_sigmask(system.SIG_BLOCK, numbers)
+            for number in numbers:
+                system.pthread_kill(threading.get_ident(), number)
+            system.pthread_sigmask(system.SIG_UNBLOCK, numbers)
+            print({await ch.recv() for _ in numbers} == set(numbers))
+
+        faulthandler.enable()
+        gort.run(main, procs=1)
+    """
+    done = python(textwrap.dedent(text))
+    assert (done.stdout, done.stderr, done.returncode) == ("True\n", "", 0)
 
 
 def test_delivery_does_not_wait(run: Run) -> None:

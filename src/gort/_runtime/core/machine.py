@@ -19,6 +19,7 @@ from gort._runtime.core import runtime2
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
+    from collections.abc import Iterable
     from typing import Any
 else:
     import _signal  # the signal module without its enums: importing enum takes as long as importing all structures
@@ -121,6 +122,25 @@ def tls_check(value: int) -> tuple[int, int]:
     own = load()
     store(0)
     return own, seen[0]
+
+
+def one_at_a_time(numbers: Iterable[int]) -> None:
+    """Makes the handlers of these signals run with all other signals blocked, as Go does (setsig, os_linux.go); faults
+    are not.  Without this each of several signals that are due interrupts the handler of the one before, and the sixth
+    leaves the stack that faulthandler makes for handlers: the process ends with a segmentation fault."""
+    if sys.maxsize < 1 << 32:  # the handler's address, then the mask: so it is on every 64-bit system that we know
+        return
+    import ctypes
+
+    libc = _libc()
+    action = _attr()
+    mask = ctypes.byref(action, 8)
+    for n in numbers:
+        if libc.sigaction(n, None, action) == 0:
+            libc.sigfillset(mask)
+            for fault in (_signal.SIGSEGV, _signal.SIGBUS, _signal.SIGFPE, _signal.SIGILL, _signal.SIGABRT):
+                libc.sigdelset(mask, int(fault))
+            libc.sigaction(n, action, None)
 
 
 def os_threads() -> set[int] | None:

@@ -30,7 +30,7 @@ import threading
 from _collections_abc import Callable, Iterable
 from types import FrameType
 
-from gort._runtime.core import panic
+from gort._runtime.core import machine, panic
 from gort._runtime.watch import signals, sigwake
 from gort._runtime.watch.signals import before
 
@@ -136,11 +136,13 @@ def ignore(numbers: Iterable[int], what: str) -> None:
 
 
 def _enable(numbers: Iterable[int]) -> None:
+    numbers = list(numbers)
     for n in numbers:
         wanted.add(n)
         old = signal.signal(n, _caught)
         if old is not _caught:
             before.setdefault(n, old)
+    machine.one_at_a_time(numbers)
     _plug()
 
 
