@@ -65,7 +65,7 @@ bench: $(VENV)/.bench build
 lint: $(VENV)/.nox
 	@$(NOX) --session lint
 
-# A session keeps half a processor to one busy, for many tests wait. So three go side by side on two processors. Any failure
+# A session keeps two thirds of a processor busy, for many tests wait. So three go side by side on two. Any failure
 # fails the whole; the last lines are the summary of the main interpreter's compiled core.
 test: $(VENV)/.nox
 	@rm -f .nox/*.log
@@ -74,11 +74,11 @@ test: $(VENV)/.nox
 test-%: $(VENV)/.nox
 	@$(NOX) --session $* -- $(or $(ARGS),$(TESTS) $(PYTEST_ARGS))
 
-test-pure: test-$(MAIN)-pure
-
-# What knows nothing of cores (gort xray, the sources) runs on the compiled one.
-test-compiled: $(VENV)/.nox
-	@$(NOX) --session $(MAIN)-once $(MAIN)-compiled -- $(or $(ARGS),$(TESTS) $(PYTEST_ARGS))
+# All tests of a core are two sessions (noxfile.py says why). What knows nothing of cores runs on the compiled one.
+test-compiled: SESSIONS := once compiled
+test-pure: SESSIONS := apart pure
+test-compiled test-pure: $(VENV)/.nox
+	@$(NOX) --session $(addprefix $(MAIN)-,$(SESSIONS)) -- $(or $(ARGS),$(TESTS) $(PYTEST_ARGS))
 
 test-tsan: freethreaded
 

@@ -4,8 +4,9 @@
 and what runs on it: `3.11-compiled`, `3.13t-pure`. All sessions of an interpreter share one environment,
 `.nox/3-11-env`, which the session `3.11-env` makes, and brings up to date with the sources each time.
 
-Tests that know nothing of cores (gort xray, the sources; marked `once` or `lint`) are a session of their own, on the
-compiled core: `3.11-once`. It takes about as long as a core's, so three sessions side by side end at about the same time.
+On the main interpreter the tests are four sessions, so that three side by side end at about the same time: tests that
+know nothing of cores (gort xray, the sources; marked `once` or `lint`) are `3.11-once`, on the compiled core, and
+`3.11-apart` has those of the uncompiled core that are marked `apart`.
 
 The *main* interpreter is $PYTHON (python3 where that is not set). Its environment runs the sources in src/, with the
 compiled core beside them, and it alone has the session of what knows nothing of cores, and lint.
@@ -35,7 +36,7 @@ nox.options.sessions = []  # a bare `nox` lists them
 ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 CORES = ("compiled", "pure")
-PARTS = {"compiled": "not lint and not once", "pure": "not lint and not once", "once": "lint or once"}
+OF_CORES = "not lint and not once"
 VERSIONS = ("3.11", "3.12", "3.13", "3.14", "3.13t", "3.14t")
 ASK = "import sys; print('%d.%d' % sys.version_info[:2] + sys.abiflags)"
 FT_PREFIX = os.environ.get("GORT_FT_PREFIX") or "/opt/gort-python3.13t"
@@ -64,6 +65,18 @@ def find_interpreters() -> dict[str, str]:
 PYTHONS = find_interpreters()
 MAIN = next(iter(PYTHONS))
 FREE = [version for version in PYTHONS if version.endswith("t")]
+
+
+def parts(version: str) -> dict[str, tuple[str, str]]:
+    """The sessions of an interpreter: the end of the name, the core, which tests by their marks."""
+    if version != MAIN:
+        return {core: (core, OF_CORES) for core in CORES}
+    return {
+        "compiled": ("compiled", OF_CORES),
+        "pure": ("pure", f"{OF_CORES} and not apart"),
+        "once": ("compiled", "lint or once"),
+        "apart": ("pure", f"{OF_CORES} and apart"),
+    }
 
 
 def python_in(version: str) -> str:
@@ -109,10 +122,8 @@ def environment(session: nox.Session, version: str) -> None:
 
 
 def tests(session: nox.Session, version: str, part: str) -> None:
-    """The tests of a core on one interpreter, or those that know nothing of cores, on the compiled one.
-
-    Arguments go to pytest: `nox -s 3.11-pure -- tests/test_chan.py`."""
-    core = "compiled" if part == "once" else part
+    """The tests of one session. Arguments go to pytest: `nox -s 3.11-pure -- tests/test_chan.py`."""
+    core, marks = parts(version)[part]
     python = python_in(version)
     # `go`, which the tests of fidelity need, is in the main environment alone: it is large.
     path = os.pathsep.join([str(Path(python).parent), str(Path(python_in(MAIN)).parent), os.environ["PATH"]])
@@ -126,7 +137,7 @@ def tests(session: nox.Session, version: str, part: str) -> None:
     # The log, for the last lines of `make test`: sessions that run side by side end in any order.
     log = ROOT / ".nox" / f"{version}-{part}.log"
     tee = 'set -o pipefail; log=$1; shift; "$@" 2>&1 | tee "$log"'
-    pytest = [python, "-m", "pytest", "-q", "-m", PARTS[part], *(session.posargs or ["tests"])]
+    pytest = [python, "-m", "pytest", "-q", "-m", marks, *(session.posargs or ["tests"])]
     # 5: all tests that were named are another session's.
     codes = [0] if session.posargs in ([], ["tests"]) else [0, 5]
     session.run("bash", "-c", tee, "tests", str(log), *pytest, env=env, external=True, success_codes=codes)
@@ -153,7 +164,7 @@ def lint(session: nox.Session) -> None:
 
 
 for _version in PYTHONS:
-    for _part in (*CORES, "once") if _version == MAIN else CORES:
+    for _part in parts(_version):
 
         @nox.session(
             name=f"{_version}-{_part}",
@@ -163,7 +174,7 @@ for _version in PYTHONS:
             allow_parallel=True,
         )
         def _tests(session: nox.Session, version: str = _version, part: str = _part) -> None:
-            """The tests of one core on this interpreter, or those that know nothing of cores."""
+            """The tests of one core on this interpreter, or a part of them (the head of noxfile.py says which)."""
             tests(session, version, part)
 
 
@@ -178,7 +189,7 @@ def freethreaded_env(session: nox.Session) -> None:
     need_free(session)
 
 
-@nox.session(venv_backend="none", requires=[f"{version}-{core}" for version in FREE[:1] for core in CORES])
+@nox.session(venv_backend="none", requires=[f"{version}-{part}" for version in FREE[:1] for part in parts(version)])
 def freethreaded(session: nox.Session) -> None:
     """The tests of both cores on the free-threaded interpreter."""
     need_free(session)

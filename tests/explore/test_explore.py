@@ -35,7 +35,7 @@ SCHEDULES = int(os.environ.get("GORT_EXPLORE_SCHEDULES", DEFAULT))
 SEED = int(os.environ.get("GORT_EXPLORE_SEED", "1"))
 TOKEN = os.environ.get("GORT_EXPLORE_REPLAY", "")
 
-pytestmark = pytest.mark.timeout(900 + SCHEDULES)
+pytestmark = [pytest.mark.timeout(900 + SCHEDULES), pytest.mark.apart]
 exploring = pytest.mark.skipif(bool(TOKEN), reason="GORT_EXPLORE_REPLAY repeats one schedule")
 
 

@@ -34,7 +34,7 @@ HERE = Path(__file__).parent
 GO_DIR, PY_DIR = HERE / "go", HERE / "py"
 NAMES = ["bufio", "chan", "selects", "timers", "sync", "context", "execs", "proc", "signals"]
 
-pytestmark = pytest.mark.go
+pytestmark = [pytest.mark.go, pytest.mark.apart]
 
 
 @dataclass(frozen=True)
