@@ -17,7 +17,7 @@ from support import send, until, wait_reasons
 
 Run = Callable[..., Any]
 
-VERY_MANY = 100_000 if runtime.compiled else 20_000  # the uncompiled core takes as long for these
+VERY_MANY = 100_000 if runtime.compiled else 10_000  # the uncompiled core takes as long for these
 
 
 @pytest.mark.slow

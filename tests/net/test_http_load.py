@@ -30,7 +30,7 @@ from support import PATIENCE_S, ROOT, settles, sockets_of
 
 pytest.importorskip("h11")
 sys.path.insert(0, str(EXAMPLES))
-CONNECTIONS = 10_000 if runtime.compiled else 2_000  # the uncompiled core takes as long for these
+CONNECTIONS = 10_000 if runtime.compiled else 1_000  # the uncompiled core takes as long for these
 BYTES_EACH = 30_000  # 6 KB were measured; a thread for each would be more, and so would a buffer of 64 KiB
 REQUEST = b"GET /ten HTTP/1.1\r\nHost: x\r\n\r\n"
 

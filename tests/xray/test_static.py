@@ -185,13 +185,13 @@ def _func(symbols: Symbols, name: str) -> Func:
 @pytest.mark.go
 @pytest.mark.parametrize("variant", ["loong64", "ppc64le"])
 def test_processors_without_a_disassembler(build: Callable[..., Path], variant: str) -> None:
-    with xray(build("hello", variant)) as report:
+    with xray(build("bare", variant)) as report:
         static = report.static
         assert report.why_no_boot == f"{variant} programs are not emulated"
         assert static.entry_name == f"_rt0_{variant}_linux"
         main = static.symbols.func("main.main")
         assert main is not None
-        assert static.symbols.where(main.entry) == "hello.go:10"
+        assert static.symbols.where(main.entry) == "main.go:3"
         assert to_data(report)["static"]["calls"] is None
         with pytest.raises(XrayError, match=f"the calls in code for {variant} are not read"):
             call_tree(static.symbols, Disassembler(static.symbols))

@@ -249,7 +249,7 @@ def test_the_command_reads_a_script(hello: Path, build: Callable[..., Path]) -> 
     assert done.returncode == 0, done.stderr
     assert "breakpoint 1: hello.go:11" in done.stdout
     assert "(xray) bt\n#0" in done.stdout
-    assert "is not emulated" in gort(str(build("hello", "solaris-amd64")), "--step", status=2).stderr
+    assert "is not emulated" in gort(str(build("bare", "solaris-amd64")), "--step", status=2).stderr
 
 
 @pytest.mark.go
