@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import pytest
 import gort
 from gort import runtime
 from gort._runtime.core import machine
+from gort._runtime.watch import sysmon
 from support import command, environment, gort_cli
 
 Run = Callable[..., Any]
@@ -290,3 +292,18 @@ def test_wide_lines_stay_whole_on_a_terminal() -> None:
 def test_the_command_with_closed_streams(closed: str) -> None:
     done = subprocess.run(["bash", "-c", f'"$@" {closed}', "-", *command("boot")], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_main_begins_on_the_main_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the main thread is late and other Ps have nothing to do."""
+    real = sysmon.start
+
+    def late(s: Any) -> None:
+        real(s)
+        time.sleep(0.1)  # main is on the queue, and m0 has not come to look there
+
+    async def main() -> bool:
+        return threading.current_thread() is threading.main_thread()
+
+    monkeypatch.setattr(sysmon, "start", late)
+    assert gort.run(main, procs=4)

@@ -377,7 +377,12 @@ def test_a_locker_that_always_raises_a_cancellation(run: Run, exc: type[BaseExce
 
     async def main() -> None:
         cond = gort.sync.Cond(Locker())  # type: ignore[arg-type]
-        gort.after_func(0.001, cond.broadcast)
+
+        async def wakes() -> None:
+            await parked(1, "sync.Cond.Wait")
+            cond.broadcast()
+
+        gort.go(wakes)
         await cond.wait()
 
     with pytest.raises(exc):

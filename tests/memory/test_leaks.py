@@ -12,13 +12,14 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import time
 
 import pytest
 from leakcases import CASES
 
 import gort
 from gort._runtime.core import runtime2
-from support import GIL, resident_bytes
+from support import GIL, SETTLES_S, resident_bytes
 
 OPERATIONS = int(os.environ.get("GORT_MEMORY_OPS", "4000" if gort.runtime.compiled else "1000"))
 PROCS = [int(p) for p in os.environ.get("GORT_MEMORY_PROCS", "1,4").split(",")]
@@ -38,14 +39,13 @@ class Sentinel:
     """Goes through everything; its references are counted."""
 
 
-async def measure(sentinel: Sentinel) -> tuple[int, int, int]:
-    """References to the sentinel, allocated blocks without those of Ms and Gs, resident memory."""
-    # Whoever waited for a goroutine may be woken while the thread that ended it still has its exception in hand.
-    seen = 0
-    for _ in range(100):
-        if sys.getrefcount(sentinel) == seen:
-            break
-        seen = sys.getrefcount(sentinel)
+async def measure(sentinel: Sentinel, expected: int) -> tuple[int, int, int]:
+    """References to the sentinel, allocated blocks without those of Ms and Gs, resident memory.
+
+    Waits until there are no more references than expected: whoever waited for a goroutine may be woken while the thread
+    that ended it still has its exception in hand, and a busy machine may leave that thread there for long."""
+    end = time.monotonic() + SETTLES_S
+    while sys.getrefcount(sentinel) > expected and time.monotonic() < end:
         await gort.sleep(0.001)
     # Without the GIL an object's last reference may be dropped by one thread and the object freed by its own, which
     # sleeps: a collection settles that, and what the freed object held needs another.
@@ -60,14 +60,15 @@ async def measured(name: str, n: int) -> tuple[tuple[int, int, int], tuple[int, 
     case, divisor = CASES[name]
     n = max(n // divisor, LEAST)
     sentinel = Sentinel()
+    own, _, _ = await measure(sentinel, sys.maxsize)
     await case(max(n // 10, 100), sentinel)
     await case(max(n // 10, 100), sentinel)
-    before = await measure(sentinel)
+    before = await measure(sentinel, own)
     for done in range(0, n, PIECE):
         await case(min(PIECE, n - done), sentinel)
         gc.collect()  # cycles that wait for the collector are no leak, and without the GIL it lets tens of MB wait
-    after = await measure(sentinel)
-    return before, after
+    after = await measure(sentinel, own)
+    return (own, *before[1:]), after
 
 
 @pytest.mark.timeout(900 + OPERATIONS // 100)

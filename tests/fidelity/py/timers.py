@@ -142,11 +142,11 @@ async def timer_in_select_loop() -> None:
             await ch.send(n)
 
     gort.go(sender)
-    idle = gort.Timer(200 * MS)
+    idle = gort.Timer(3600)
     while True:
         i, v, _ = await gort.select(ch.recv(), idle.c.recv())
         if i == 0:
-            say(v, idle.reset(200 * MS))
+            say(v, idle.reset((3600, 3600, 5 * MS)[v]))
             continue
         say("idle")
         break

@@ -313,7 +313,8 @@ def mcommoninit(s: Any, m0: Any) -> None:
 def newproc_main(s: Any, fn: Any, arguments: tuple[Any, ...], done: Any) -> None:
     """Makes the main goroutine, which runs fn(*arguments) (in Go, runtime.main around the program's main)."""
     with s.record.step("newproc") as d:
-        s.maing, s.maingoid = newproc.newproc_from(s, fn, arguments, None, done, None, -1)
+        s.maing, s.maingoid = newproc.make_from(s, fn, arguments, None, done, None, -1)
+        newproc.start_main(s.maing)
         d.update(goid=s.maingoid, fn=getattr(fn, "__qualname__", repr(fn)))
 
 

@@ -10,6 +10,7 @@ cpdef newproc_in(Sched s, object fn, tuple args, object context, object code, in
 cpdef object current_context()
 cpdef tuple make_from(Sched s, object fn, tuple args, dict kwargs, object done, object code, int lasti)
 cpdef start(G g, object exc)
+cpdef start_main(G g)
 cpdef discard(G g)
 cpdef tuple newproc_from(Sched s, object fn, tuple args, dict kwargs, object done, object code, int lasti)
 cdef inline G new_g(Sched s, M m, object coro, object done, bint system)

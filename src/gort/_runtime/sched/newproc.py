@@ -26,6 +26,7 @@ from cython.cimports.gort._runtime.c.rt import (
     rt_vectorcall,
 )
 from cython.cimports.gort._runtime.core.handoff import enqueue
+from cython.cimports.gort._runtime.core.runq import runqput
 from cython.cimports.gort._runtime.core.runtime2 import G, M, P, Sched, _Gdead, _Grunnable, getm
 
 from gort._runtime.core import mistakes
@@ -378,6 +379,13 @@ def start(g, exc):
     """Puts a goroutine of make_from on this P's queue, to run next.  With an exception it ends with that, unrun."""
     g.throw = exc
     enqueue(g, True)
+
+
+def start_main(g):
+    """start for the main goroutine.  It wakes no other thread, so that main begins on m0, the main thread.  Follows
+    mainStarted in Go's newproc (runtime/proc.go)."""
+    m: M = getm()
+    runqput(g.sched, m.p, m.id, g, True)
 
 
 def discard(g):
