@@ -567,7 +567,8 @@ def hook(event, args):
 armed = True
 sys.addaudithook(hook)
 async def main():
-    while True:
+    while True:  # a goroutine waits while this thread is in the call: another thread is needed
+        gort.go(lambda: None)
         await gort.blocking(time.sleep, 0.001)
 try: gort.run(main, procs=int(sys.argv[1]))
 except ValueError as e: print(e, len(began) < 100)
