@@ -142,8 +142,7 @@ def test_other_systems_are_told_apart(build: Callable[..., Path], variant: str) 
 @pytest.mark.go
 @pytest.mark.parametrize("variant", ["riscv64", "riscv64-stripped"])
 def test_the_calls_of_riscv64(build: Callable[..., Path], variant: str) -> None:
-    with xray(build("hello", variant)) as report:
-        assert report.why_no_boot == "riscv64 programs are not emulated"
+    with xray(build("hello", variant), static_only=True) as report:
         symbols = report.static.symbols
         code = Disassembler(symbols)
         tree = call_tree(symbols, code)

@@ -16,8 +16,9 @@ from gort.xray.file.gotypes import BROKEN, Type
 _REGISTERS = {
     "amd64": ("rax", "rbx", "rcx", "rdi", "rsi", "r8", "r9", "r10", "r11"),
     "arm64": tuple(f"x{i}" for i in range(16)),
+    "riscv64": (*(f"a{i}" for i in range(8)), "s0", "s1", *(f"s{i}" for i in range(2, 8))),
 }
-_SINCE = {"amd64": 17, "arm64": 18}
+_SINCE = {"amd64": 17, "arm64": 18, "riscv64": 19}
 """Processor -> the release (1.N) since which arguments are in registers."""
 _WORDS = {"string": 2, "slice": 3, "interface": 2, "float": 0, "complex": 0}
 """Kind -> registers that a value takes; 0 where it takes another kind of register. All others take one."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 G0_STACK, CPUID, TLS_CHECK, BIND = "g0 stack", "cpuid", "tls check", "bind g0 and m0"
 CGO_INIT = "_cgo_init"
 _CPUID_SIZE = 2
+_AUIPC_SIZE = 4
 _REGISTERS = ("rax", "rbx", "rcx", "rdx")
 """amd64: a call through one of them, before settls, is that of _cgo_init."""
 _TLS_MAGIC = ", 0x123"
@@ -49,12 +50,26 @@ def find_pieces(symbols: Symbols, disasm: Disassembler) -> list[Mark]:
     marks = [Mark(func.entry, G0_STACK)]
     if disasm.arch == "amd64":
         marks += _amd64(code, calls, symbols.image.os)
+    elif disasm.arch == "riscv64":
+        marks += _riscv64(symbols, disasm, calls)
     else:
         tlsinit = calls.get("runtime.tlsinit")
         if tlsinit is not None:  # darwin: it is called before g0's stack is made
             marks = [Mark(tlsinit.back, G0_STACK)]
         marks += _arm64(code, calls)
     return sorted(marks, key=lambda m: m.address)
+
+
+def _riscv64(symbols: Symbols, disasm: Disassembler, calls: dict[str, Call]) -> list[Mark]:
+    """The last address that is taken before the call of check is that of m0: two instructions make it."""
+    func, check = symbols.func("runtime.rt0_go"), calls.get("runtime.check")
+    if func is None or check is None:
+        return []
+    marks = [Mark(c.address, CGO_INIT) for c in disasm.calls(func) if c.target is None and c.address < check.address]
+    m0 = [r.address for r in disasm.refs(func) if r.mnemonic == "lea" and r.address < check.address]
+    if m0:
+        marks += [Mark(m0[-1] - _AUIPC_SIZE, BIND), Mark(check.address)]
+    return marks
 
 
 def _amd64(code: list[Insn], calls: dict[str, Call], system: str) -> list[Mark]:

@@ -18,7 +18,7 @@ STORY: dict[str, str] = {
     " both guards anew",
     "runtime.settls": "tells the kernel where this thread's local storage is: 8 bytes behind m0.tls, where g will lie",
     "tls check": "stores 0x123 through thread-local storage and checks that it arrived in m0.tls",
-    "bind g0 and m0": "from here on getg() works: thread-local storage holds g0, m0.g0 = g0, g0.m = m0",
+    "bind g0 and m0": "from here on getg() works: thread-local storage or a register holds g0, m0.g0 = g0, g0.m = m0",
     "runtime.save_g": "stores g into thread-local storage where the program uses cgo; without cgo R28 is enough",
     "runtime.check": "checks that integers, pointers and atomic operations behave as the compiler believes",
     "runtime.args": "keeps argc and argv, and reads the auxiliary vector behind the environment",

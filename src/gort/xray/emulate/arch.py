@@ -1,4 +1,4 @@
-"""The differences between the two processors: register names, the calling convention, the way into the kernel."""
+"""The differences between the processors: register names, the calling convention, the way into the kernel."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ class Arch:
     """C's registers for arguments."""
     first_argument: str
     """Go's register for the first argument (ABIInternal)."""
+    syscall_exception: int | None
+    """unicorn's number of the exception that the system call's instruction makes; None where it has a hook of its own."""
 
 
 AMD64 = Arch(
@@ -74,6 +76,7 @@ AMD64 = Arch(
     link="",
     call_args=("rdi", "rsi", "rdx", "rcx", "r8", "r9"),
     first_argument="rax",
+    syscall_exception=None,
 )
 ARM64 = Arch(
     name="arm64",
@@ -92,5 +95,31 @@ ARM64 = Arch(
     link="x30",
     call_args=tuple(f"x{i}" for i in range(8)),
     first_argument="x0",
+    syscall_exception=2,
 )
-ARCHES: dict[str, Arch] = {"amd64": AMD64, "arm64": ARM64}
+RISCV64 = Arch(
+    name="riscv64",
+    uc_arch="UC_ARCH_RISCV",
+    uc_mode="UC_MODE_RISCV64",
+    const="unicorn.riscv_const",
+    prefix="UC_RISCV_REG_",
+    registers=(
+        *("pc", "ra", "sp", "gp", "tp", "t0", "t1", "t2", "s0", "s1"),
+        *(f"a{i}" for i in range(8)),
+        *(f"s{i}" for i in range(2, 12)),
+        *("t3", "t4", "t5", "t6"),
+    ),
+    pc="pc",
+    sp="sp",
+    result="a0",
+    syscall_number="a7",
+    syscall_args=("a0", "a1", "a2", "a3", "a4", "a5"),
+    tls="tp",
+    g="s11",
+    link="ra",
+    call_args=tuple(f"a{i}" for i in range(8)),
+    first_argument="a0",
+    syscall_exception=8,
+)
+"""Its registers are in the order in which the kernel puts them into a signal's frame."""
+ARCHES: dict[str, Arch] = {arch.name: arch for arch in (AMD64, ARM64, RISCV64)}

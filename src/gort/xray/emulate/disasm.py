@@ -13,7 +13,7 @@ from gort.xray.file.symbols import Symbols
 from gort.xray.record import frozen
 
 _MAX_CODE = 64 << 10
-_PADDING = ("int3", "udf")
+_PADDING = ("int3", "udf", "c.unimp")
 """Instructions between functions."""
 
 # Patterns of operands. They are compiled where they are used: a boot needs none, and importing re takes 3 ms.
@@ -152,15 +152,17 @@ class Disassembler:
         data = {ref.address: self._data_name(ref.target, names or {}) for ref in self.refs(func)}
         out = []
         code = self.code(func)
+        relative = {} if self.arch != "riscv64" else {a: target for a, _, target, _ in riscv.calls(code)}
         while code and code[-1][2] in _PADDING:
             code = code[:-1]
         for address, _, mnemonic, ops in code[:limit]:
             comment = data.get(address, "")
-            m = imm.search(ops)
+            m = imm.search(ops) if self.arch != "riscv64" else None
+            target = relative.get(address)
             if m is not None and (mnemonic in ("call", "bl", "b") or mnemonic.startswith(("j", "b.", "cb", "tb"))):
                 target = int(m[1], 0)
-                if not func.entry < target < func.end:
-                    comment = self._symbols.describe(target)
+            if target is not None and not func.entry < target < func.end:
+                comment = self._symbols.describe(target)
             out.append((address, f"{mnemonic} {ops}".strip(), comment))
         return out
 

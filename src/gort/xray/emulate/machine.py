@@ -37,8 +37,13 @@ _NOWHERE = 0xFFFFFFFFFFFFFFF0
 """An address at which no program can be: emulation runs until something stops it."""
 _DIVIDE_ERROR = 0
 """amd64's number of the exception."""
-_SUPERVISOR_CALL = 2
-"""unicorn's number of the exception that arm64's SVC instruction makes."""
+_ILLEGAL_INSTRUCTION = 2
+"""riscv64's number of the exception."""
+_MSTATUS_FS = 0x6000
+"""riscv64: the bits of the status register that let a program use floating-point registers. The kernel sets them."""
+_RDTIME, _RDCYCLE = 0xC0102073, 0xC0002073
+"""riscv64: the two instructions, without the register that gets the value. unicorn refuses both."""
+_RD_SHIFT, _RD_MASK = 7, 0x1F
 _TB_REQUEST_CACHE, _TWO_ARGUMENTS, _IN_AND_OUT = 8, 2 << 26, 3 << 30
 _REQUEST_BLOCK = _TB_REQUEST_CACHE | _TWO_ARGUMENTS | _IN_AND_OUT
 """unicorn's request for a translated block."""
@@ -89,6 +94,9 @@ class Machine:
         self._setup_registers()
         self.memory: AddressSpace = AddressSpace(self._uc, memory_limit)
         self._hooks(const)
+        if arch == "riscv64":
+            self._ids["mstatus"] = const.UC_RISCV_REG_MSTATUS
+            self.set_reg("mstatus", _MSTATUS_FS)
 
     # -- registers -------------------------------------------------------------------------------------------
 
@@ -287,12 +295,25 @@ class Machine:
             return 0
 
     def _interrupt(self, _uc: object, number: int, _data: object) -> None:
-        if self.arch.name == "arm64" and number == _SUPERVISOR_CALL:
+        if number == self.arch.syscall_exception:
             self._syscall(_uc, _data)
+            return
+        if self.arch.name == "riscv64" and number == _ILLEGAL_INSTRUCTION and self._read_clock():
             return
         kind: Kind = "division" if number == _DIVIDE_ERROR else "instruction"
         self._fault = (kind, f"processor exception {number}", self.reg(self.arch.pc))
         self._uc.stop()
+
+    def _read_clock(self) -> bool:
+        """Do what RDTIME does, with the virtual clock. False when the instruction before pc is another one."""
+        raw = self.read(self.reg(self.arch.pc) - 4, 4)
+        word = int.from_bytes(raw or b"", "little")
+        if word & ~(_RD_MASK << _RD_SHIFT) not in (_RDTIME, _RDCYCLE):
+            return False
+        number = word >> _RD_SHIFT & _RD_MASK
+        if number:
+            self.set_reg(self.arch.registers[number], self.clock.now)  # pc stands where x0 would
+        return True
 
     def code_hook(self, callback: Callable[[], None], address: int) -> None:
         """Have `callback` called before the instruction at this address."""

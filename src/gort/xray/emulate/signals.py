@@ -1,9 +1,9 @@
 """Signals of the emulated kernel: what the program wants done with each, and the frames that its handlers find.
 
-Follows the kernel's struct rt_sigframe (arch/x86/kernel/signal_64.c, arch/arm64/kernel/signal.c) as far as a Go program
-looks at it: general registers, pc, sp, flags, fault address, mask. Go changes pc and sp in the frame to preempt a
-goroutine, so a return takes the general registers from memory. Floating-point registers are kept in a copy of the
-processor's context.
+Follows the kernel's struct rt_sigframe (arch/x86/kernel/signal_64.c, and signal.c of arch/arm64 and arch/riscv) as far as
+a Go program looks at it: general registers, pc, sp, flags, fault address, mask. Go changes pc and sp in the frame to
+preempt a goroutine, so a return takes the general registers from memory. Floating-point registers are kept in a copy of
+the processor's context.
 
 This module changes threads and their memory. That a signal ends the program is returned, not done here.
 """
@@ -52,13 +52,15 @@ _SIGINFO_SIZE = 128
 _RED_ZONE = 128
 """Bytes below the stack pointer that amd64's code may use; a frame is put below them."""
 
-# Offsets in ucontext_t: on amd64 the registers come before the mask, on arm64 behind it.
+# Offsets in ucontext_t: on amd64 the registers come before the mask, on arm64 and riscv64 behind it.
 _AMD64_MCONTEXT, _AMD64_MCONTEXT_SIZE = 40, 256
 _AMD64_SIGMASK = _AMD64_MCONTEXT + _AMD64_MCONTEXT_SIZE
-_ARM64_SIGMASK, _ARM64_MCONTEXT = 40, 176
+_SIGMASK, _MCONTEXT = 40, 176
 _ARM64_FAULT_ADDRESS_SIZE = 8
 """The fault address comes before the registers."""
 _ARM64_RESERVED = 64
+_RISCV64_FLOATS = 528
+"""Bytes of the floating-point registers, behind the others."""
 _ARM64_FLAGS = 0xF0000000
 _AMD64_CS, _AMD64_SS = 0x33, 0x2B
 _AMD64_PAGE_FAULT = 14
@@ -115,7 +117,7 @@ class Signals:
     def __init__(self, machine: Machine) -> None:
         self.actions: dict[int, Action] = {}
         self.trampoline: int = 0
-        """arm64: where a handler returns to that gave no address itself."""
+        """arm64 and riscv64: where a handler returns to that gave no address itself."""
         self._machine = machine
         self._is_amd64 = machine.arch.name == "amd64"
 
@@ -140,7 +142,7 @@ class Signals:
             sp = base + size
         elif self._is_amd64:
             sp -= _RED_ZONE
-        enter = self._enter_amd64 if self._is_amd64 else self._enter_arm64
+        enter = self._enter_amd64 if self._is_amd64 else self._enter_linked
         entered = enter(thread, signal, action, sp)
         if entered is None:
             return Killed(128 + SIGSEGV, f"{_name(signo)} could not be delivered: no stack for its handler")
@@ -179,31 +181,35 @@ class Signals:
             "rax": 0,
         }
 
-    def _enter_arm64(
+    def _enter_linked(
         self, thread: Thread, signal: Signal, action: Action, sp: int
     ) -> tuple[int, dict[str, int]] | None:
-        """As `_enter_amd64`."""
-        m = self._machine
+        """As `_enter_amd64`, for processors that keep a call's return address in a register."""
+        m, arch = self._machine, self._machine.arch
         base, size = thread.altstack
-        registers = struct.pack(
-            "<Q33QQ",
-            signal.address,
-            *(m.in_context(thread.context, r) for r in _ARM64_REGISTERS),
-            m.in_context(thread.context, "nzcv") & _ARM64_FLAGS,
-        )
-        ucontext = struct.pack("<QQQQQQ", 0, 0, base, 0, size, thread.sigmask).ljust(_ARM64_MCONTEXT, b"\0")
-        ucontext += registers + bytes(_ARM64_RESERVED)
+        ucontext = struct.pack("<QQQQQQ", 0, 0, base, 0, size, thread.sigmask).ljust(_MCONTEXT, b"\0")
+        if arch.name == "arm64":
+            registers = struct.pack(
+                "<Q33QQ",
+                signal.address,
+                *(m.in_context(thread.context, r) for r in _ARM64_REGISTERS),
+                m.in_context(thread.context, "nzcv") & _ARM64_FLAGS,
+            )
+            ucontext += registers + bytes(_ARM64_RESERVED)
+        else:
+            ucontext += struct.pack("<32Q", *(m.in_context(thread.context, r) for r in arch.registers))
+            ucontext += bytes(_RISCV64_FLOATS)
         at = (sp - len(ucontext) - _SIGINFO_SIZE) & ~15
         if not m.write(at, _siginfo(signal) + ucontext):
             return None
         ucontext_at = at + _SIGINFO_SIZE
         return ucontext_at, {
-            "x0": signal.number,
-            "x1": at,
-            "x2": ucontext_at,
-            "sp": at,
-            "pc": action.handler,
-            "x30": action.restorer or self.trampoline,
+            arch.call_args[0]: signal.number,
+            arch.call_args[1]: at,
+            arch.call_args[2]: ucontext_at,
+            arch.sp: at,
+            arch.pc: action.handler,
+            arch.link: action.restorer or self.trampoline,
         }
 
     def sigreturn(self, thread: Thread) -> Killed | None:
@@ -217,8 +223,10 @@ class Signals:
         frame = thread.frames.pop()
         if self._is_amd64:
             names, at, mask_at = _AMD64_REGISTERS, _AMD64_MCONTEXT, _AMD64_SIGMASK
+        elif m.arch.name == "arm64":
+            names, at, mask_at = _ARM64_REGISTERS, _MCONTEXT + _ARM64_FAULT_ADDRESS_SIZE, _SIGMASK
         else:
-            names, at, mask_at = _ARM64_REGISTERS, _ARM64_MCONTEXT + _ARM64_FAULT_ADDRESS_SIZE, _ARM64_SIGMASK
+            names, at, mask_at = m.arch.registers, _MCONTEXT, _SIGMASK
         raw = m.read(frame.ucontext + at, 8 * len(names))
         mask = m.u64(frame.ucontext + mask_at)
         if raw is None or mask is None:

@@ -71,8 +71,8 @@ _MAX_LIBRARIES = 256
 _MAX_IMPORTS = 100_000
 _MAX_RELOCATIONS = 8_000_000
 _MAX_FOUND = 64
-_ARM64_TCB = 16
-"""Bytes between the thread pointer and the program's thread-local storage on arm64."""
+_TCB = {"arm64": 16}
+"""Bytes between the thread pointer and the program's thread-local storage, where it lies above."""
 
 
 @frozen
@@ -91,8 +91,8 @@ class _RelocationTypes:
 _RELOCATIONS = {
     "amd64": _RelocationTypes(relative=8, absolute=1, glob_dat=6, jump_slot=7, tpoff=18),
     "arm64": _RelocationTypes(relative=1027, absolute=257, glob_dat=1025, jump_slot=1026, tpoff=1030),
-    # These are read, and not emulated.
     "riscv64": _RelocationTypes(relative=3, absolute=2, glob_dat=2, jump_slot=5, tpoff=11),
+    # These are read, and not emulated.
     "loong64": _RelocationTypes(relative=3, absolute=2, glob_dat=2, jump_slot=5, tpoff=11),
     "ppc64le": _RelocationTypes(relative=22, absolute=38, glob_dat=20, jump_slot=21, tpoff=73),
 }
@@ -298,7 +298,7 @@ def _dynamic(image: Image, where: tuple[int, int], tls_size: int, tls_align: int
                 if kind == kinds.relative:
                     yield address + bias, (addend + bias) & (2**64 - 1)
                 elif kind == kinds.tpoff:
-                    base = addend - tls_block if image.arch == "amd64" else addend + _ARM64_TCB
+                    base = addend - tls_block if image.arch == "amd64" else addend + _TCB.get(image.arch, 0)
                     yield address + bias, base & (2**64 - 1)
                 elif kind in (kinds.absolute, kinds.glob_dat, kinds.jump_slot):
                     value = _dynsym(image, symtab, info >> 32)

@@ -18,6 +18,8 @@ from gort.xray.record import field, record
 
 _MAXMCOUNT = "0x2710"
 """10000, as schedinit stores it."""
+_MAXMCOUNT_LOW = "0x710"
+"""Its lower bits; riscv64's instructions have no room for the whole number."""
 
 _PROCESSOR = {"isIntel": 1, "lfenceBeforeRdtsc": 1, "processorVersionInfo": 4}
 """Name in package runtime -> size; in the order in which rt0_go stores them."""
@@ -117,7 +119,12 @@ def _rt0(found: Globals, symbols: Symbols, disasm: Disassembler) -> None:
         if last and last + 1 < len(targets):
             found.m0 = targets[last + 1]
         return
-    # R28 is g, so its address is that of g0. m0 is where g is stored: m0.g0 = g0.
+    # One register is g, so its address is that of g0. m0 is where g is stored: m0.g0 = g0.
+    if disasm.arch == "riscv64":
+        found.g0 = next((r.target for r in taken if r.operands.startswith("s11,")), None)
+        stored = (r.target for r in disasm.refs(func) if r.mnemonic == "sd" and r.operands.startswith("s11,"))
+        found.m0 = next(stored, None)
+        return
     held: dict[str, int] = {}
     """Register -> the variable whose address it holds."""
     taken_at = {r.address: r.target for r in taken}
@@ -172,6 +179,11 @@ def _sched(found: Globals, symbols: Symbols, layouts: Layouts, disasm: Disassemb
     for address, _, mnemonic, ops in disasm.code(func):
         if mnemonic in ("mov", "movz", "orr") and ops.endswith(f"#{_MAXMCOUNT}"):
             holders.add(_digits(ops))
+        elif mnemonic == "addiw" and ops.endswith(f", {_MAXMCOUNT_LOW}"):
+            holders.add(ops.split(",")[0])
+        elif address in refs and mnemonic == "sw" and ops.split(",")[0] in holders:
+            found.sched = refs[address].target - offset
+            return
         elif address in refs and mnemonic == "str" and _digits(ops) in holders:
             found.sched = refs[address].target - offset
             return
@@ -190,7 +202,8 @@ def _osinit(found: Globals, symbols: Symbols, disasm: Disassembler) -> None:
     for ref in disasm.refs(func):
         amd64 = ref.mnemonic == "mov" and ref.operands.endswith(", eax")
         arm64 = ref.mnemonic == "str" and ref.operands.startswith("w0,")
-        if (amd64 or arm64) and _is_data(symbols, ref.target):
+        riscv64 = ref.mnemonic == "sw" and ref.operands.startswith("a0,")
+        if (amd64 or arm64 or riscv64) and _is_data(symbols, ref.target):
             found.ncpu = ref.target
             return
 
@@ -208,7 +221,9 @@ def _procresize(found: Globals, symbols: Symbols, disasm: Disassembler) -> None:
         if ref is not None and ref.mnemonic == "lea":
             held[ops.split(",")[0]] = ref.target
         elif found.gomaxprocs is None and (
-            (mnemonic == "xchg" and ops.startswith("dword")) or (mnemonic == "stlr" and ops.startswith("w"))
+            (mnemonic == "xchg" and ops.startswith("dword"))
+            or (mnemonic == "stlr" and ops.startswith("w"))
+            or mnemonic.startswith("amoswap.w")
         ):
             found.gomaxprocs = _stored_at(ops, ref, held)
     targets = [r.target for r in refs.values()]
@@ -220,7 +235,7 @@ def _stored_at(operands: str, ref: Ref | None, held: dict[str, int]) -> int | No
     """Returns the address that an atomic store writes to: it is in a register, or in the instruction."""
     import re  # here, because a file with symbols needs none of this
 
-    m = re.search(r"\[(r\w+|x\d+)\]", operands)
+    m = re.search(r"\[(r\w+|x\d+)\]|\((\w+)\)", operands)
     if m is not None:
-        return held.get(m[1])
+        return held.get(m[1] or m[2])
     return ref.target if ref is not None else None

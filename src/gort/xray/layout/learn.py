@@ -1,9 +1,9 @@
 """What rt0_go tells about g and m: it makes the first ones by hand, so its stores name their fields' offsets.
 
 In the order of the code it stores g0.stackguard0, g0.stackguard1, g0.stack.lo and g0.stack.hi, then m0.g0 and g0.m; on
-amd64 it takes the address of m0.tls before that (runtime/asm_amd64.s, runtime/asm_arm64.s, Go 1.15 to 1.27). So the
-offsets hold for whatever Go built the file: a development version, a fork, a release that no table has. They are also
-the test of a table: one that disagrees with them is not used.
+amd64 it takes the address of m0.tls before that (runtime/asm_*.s, Go 1.15 to 1.27). So the offsets hold for
+whatever Go built the file: a development version, a fork, a release that no table has. They are also the test of a
+table: one that disagrees with them is not used.
 
 Invariant: an offset is learned only from a store through a register that the code itself has just given the address of
 g0 or m0. What is not found is left out.
@@ -28,6 +28,7 @@ _FIRST_STORES = ("stackguard0", "stackguard1", "stack.lo", "stack.hi")
 _TLS_SIZE = 48
 _MAX_TLS_OFFSET = 512
 _AMD64_STORE = re.compile(r"^qword ptr \[(r\w+)(?: \+ (0x[0-9a-f]+|\d+))?\], (r\w+)$")
+_RISCV64_STORE = re.compile(r"^(\w+), (0x[0-9a-f]+|\d+)\((\w+)\)$")
 _ARM64_STORE = re.compile(r"^(x\d+), \[(x\d+)(?:, #(0x[0-9a-f]+|\d+))?\]$")
 
 
@@ -53,7 +54,7 @@ def learn(symbols: Symbols, disasm: Disassembler, found: Globals) -> dict[str, L
         store = _store(instruction, disasm.arch)
         if store is None:
             written = ops.split(",")[0]
-            if not mnemonic.startswith(("cmp", "test", "push", "j", "st", "call", "bl")):
+            if not mnemonic.startswith(("cmp", "test", "push", "j", "st", "call", "b", "c.sdsp")):
                 held.pop(written, None)
             continue
         base, offset, value = store
@@ -76,6 +77,9 @@ def _store(instruction: Insn, arch: str) -> tuple[str, int, str] | None:
     if arch == "amd64":
         m = _AMD64_STORE.match(ops) if mnemonic == "mov" else None
         return None if m is None else (m[1], int(m[2] or "0", 0), m[3])
+    if arch == "riscv64":
+        m = _RISCV64_STORE.match(ops) if mnemonic in ("sd", "c.sd") else None
+        return None if m is None else (m[3], int(m[2], 0), m[1])
     m = _ARM64_STORE.match(ops) if mnemonic == "str" else None
     return None if m is None else (m[2], int(m[3] or "0", 0), m[1])
 

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 _MAX_CALLS = 1_000_000
 """A bound of its own: to answer a call takes as much time as to emulate thousands of instructions."""
 _TRAMPOLINE = 0x7FFFF7FFE000
-_RT_SIGRETURN = bytes.fromhex("681180d2010000d4")
-"""arm64: mov x8, #139; svc #0. Handlers return to it; amd64's programs bring their own."""
+_RT_SIGRETURN = {"arm64": bytes.fromhex("681180d2010000d4"), "riscv64": bytes.fromhex("9308b00873000000")}
+"""mov x8, #139; svc #0. li a7, 139; ecall. Handlers return to it; amd64's programs bring their own."""
 _VSYSCALL = 0xFFFFFFFFFF600000
 """The page above user memory that older programs call on amd64; Go to 1.15 does where it finds no vDSO."""
 _VSYSCALL_STEP = 1024
@@ -49,9 +49,10 @@ _MAX_STRINGS = 128 << 10
 _AT_NULL, _AT_PHDR, _AT_PHENT, _AT_PHNUM, _AT_PAGESZ, _AT_BASE, _AT_FLAGS, _AT_ENTRY = 0, 3, 4, 5, 6, 7, 8, 9
 _AT_UID, _AT_EUID, _AT_GID, _AT_EGID, _AT_PLATFORM, _AT_HWCAP, _AT_CLKTCK = 11, 12, 13, 14, 15, 16, 17
 _AT_SECURE, _AT_RANDOM, _AT_EXECFN = 23, 25, 31
-_HWCAP = {"amd64": 0x178BFBFF, "arm64": 0x3}
-"""Processor features. arm64: FP and ASIMD, no LSE atomics; Go then uses exclusive loads, which the emulator has."""
-_PLATFORMS = {"amd64": "x86_64", "arm64": "aarch64"}
+_HWCAP = {"amd64": 0x178BFBFF, "arm64": 0x3, "riscv64": 0x112D}
+"""Processor features. arm64: FP and ASIMD, no LSE atomics; Go then uses exclusive loads, which the emulator has. riscv64:
+the letters I, M, A, F, D and C."""
+_PLATFORMS = {"amd64": "x86_64", "arm64": "aarch64", "riscv64": "riscv64"}
 _TICKS_PER_SECOND = 100
 _RANDOM_SIZE = 16
 
@@ -118,7 +119,7 @@ class Linux(System):
     def _prepare(self, image: Image, argv: list[str], env: list[str]) -> None:
         m = self.machine
         if not self.is_amd64:
-            m.memory.load(_TRAMPOLINE, PAGE, READ | EXEC, _RT_SIGRETURN)
+            m.memory.load(_TRAMPOLINE, PAGE, READ | EXEC, _RT_SIGRETURN[m.arch.name])
             self.process.signals.trampoline = _TRAMPOLINE
         else:
             m.memory.load_above(_VSYSCALL, b"".join(code.ljust(_VSYSCALL_STEP, b"\xcc") for code in _VSYSCALL_CODE))

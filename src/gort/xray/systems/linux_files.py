@@ -21,13 +21,15 @@ _MODES = {"file": 0o100444, "folder": 0o040555}
 _TERMINAL = 0o020620
 """Kind -> mode, with permissions; all others are character devices."""
 _BLOCK_SIZE = 4096
-_STAT_SIZES = {"amd64": 144, "arm64": 128}
+
+_AMD64_STAT_SIZE, _STAT_SIZE = 144, 128
+"""Bytes of struct stat."""
 _AT_EMPTY_PATH = 0x1000
 _F_DUPFD, _F_GETFL, _F_DUPFD_CLOEXEC = 0, 3, 1030
 _O_RDWR = 2
 _EPOLL_CTL_DEL = 2
 _MAX_EVENTS = 128
-_EPOLL_EVENTS = {"amd64": struct.Struct("<IQ"), "arm64": struct.Struct("<I4xQ")}
+_PACKED_EVENT, _EVENT = struct.Struct("<IQ"), struct.Struct("<I4xQ")
 """struct epoll_event, which is packed on amd64 only."""
 
 
@@ -37,7 +39,8 @@ class FileCalls(Calls):
     def __init__(self, process: Process, observer: Observer, exe: str) -> None:
         super().__init__(process, observer)
         self._exe = exe
-        self._event = _EPOLL_EVENTS[self.machine.arch.name]
+        self._stat_size = _AMD64_STAT_SIZE if self.is_amd64 else _STAT_SIZE
+        self._event = _PACKED_EVENT if self.is_amd64 else _EVENT
 
     def _file(self, fd: int) -> File | None:
         return self.process.files.table.get(fd & 0xFFFFFFFF)
@@ -150,7 +153,7 @@ class FileCalls(Calls):
             raw = struct.pack("<QQQIIIIQqqq", 1, number, 1, mode, 0, 0, 0, 0, size, _BLOCK_SIZE, 0)
         else:
             raw = struct.pack("<QQIIIIQQqiiq", 1, number, mode, 1, 0, 0, 0, 0, size, _BLOCK_SIZE, 0, 0)
-        return 0 if self.machine.write(buf, raw.ljust(_STAT_SIZES[self.machine.arch.name], b"\0")) else -EFAULT
+        return 0 if self.machine.write(buf, raw.ljust(self._stat_size, b"\0")) else -EFAULT
 
     def sys_fstat(self, fd: int, buf: int, *_: int) -> int:
         file = self._file(fd)

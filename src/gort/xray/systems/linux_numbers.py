@@ -1,4 +1,4 @@
-"""The numbers of Linux' system calls on both processors.
+"""The numbers of Linux' system calls on each processor.
 
 They follow the kernel's tables (arch/x86/entry/syscalls, include/uapi/asm-generic/unistd.h). Only the calls that a Go
 program may make have a name here; all others are answered with ENOSYS.
@@ -98,7 +98,7 @@ _AMD64 = {
     334: "rseq",
     435: "clone3",
 }
-_ARM64 = {
+_GENERIC = {
     17: "getcwd",
     19: "eventfd2",
     20: "epoll_create1",
@@ -178,5 +178,9 @@ _ARM64 = {
     435: "clone3",
 }
 
-SYSCALLS: dict[str, dict[int, str]] = {"amd64": _AMD64, "arm64": _ARM64}
+SYSCALLS: dict[str, dict[int, str]] = {
+    "amd64": _AMD64,
+    "arm64": _GENERIC,
+    "riscv64": {**_GENERIC, 258: "riscv_hwprobe"},
+}
 """Processor -> number -> name."""

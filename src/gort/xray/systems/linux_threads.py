@@ -195,16 +195,18 @@ class ThreadCalls(Calls):
     def sys_rt_sigaction(self, signo: int, new: int, old: int, *_: int) -> int:
         if not 1 <= signo <= HIGHEST or (new and signo in (SIGKILL, SIGSTOP)):
             return -EINVAL
+        has_restorer = self.machine.arch.name != "riscv64"
         if old:
             a = self.process.signals.action(signo)
-            if not self.machine.write(old, struct.pack("<4Q", a.handler, a.flags, a.restorer, a.mask)):
+            words = (a.handler, a.flags, *((a.restorer,) if has_restorer else ()), a.mask)
+            if not self.machine.write(old, struct.pack(f"<{len(words)}Q", *words)):
                 return -EFAULT
         if new:
-            raw = self.machine.read(new, 32)
+            raw = self.machine.read(new, 32 if has_restorer else 24)
             if raw is None:
                 return -EFAULT
-            handler, flags, restorer, mask = struct.unpack("<4Q", raw)
-            self.process.signals.actions[signo] = Action(handler, flags, restorer, mask)
+            handler, flags, *restorer, mask = struct.unpack(f"<{len(raw) // 8}Q", raw)
+            self.process.signals.actions[signo] = Action(handler, flags, sum(restorer), mask)
         return 0
 
     def sys_rt_sigprocmask(self, how: int, new: int, old: int, *_: int) -> int:

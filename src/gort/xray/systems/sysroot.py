@@ -33,7 +33,7 @@ _MAX_SIZE = 512 << 20
 _MAX_PATH = 1024
 _MAX_LINKS = 40
 """Symbolic links in one path, as the kernel has it."""
-_MACHINES = {"amd64": 62, "arm64": 183}
+_MACHINES = {"amd64": 62, "arm64": 183, "riscv64": 243}
 """ELF's numbers of the processors."""
 _HEADER = b"\x7fELF\x02\x01"
 """A 64-bit little-endian ELF file."""
