@@ -63,6 +63,8 @@ def places(path: Path) -> list[tuple[int, int]]:
     out = [(0, 64), (0, 1024), (0, 4096)]
     with examine(path) as static:
         image = static.image
+        if image.code_of is not None:  # WebAssembly: offsets are those of its memory
+            return [*out, (0, path.stat().st_size), *((s.offset, s.offset + 512) for s in image.sections)]
         table = image.file_offset(static.symbols.tab.address)
         assert table is not None
         out += [(table, table + 72), (table, table + 4096)]

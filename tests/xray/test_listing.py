@@ -18,7 +18,7 @@ from gort.xray.file.sizes import functions, packages
 from gort.xray.file.strings import strings
 from gort.xray.show.diff import compare
 
-VARIANTS = ("default", "pie", "arm64")
+VARIANTS = ("default", "pie", "arm64", "386")
 
 
 def nm(path: Path) -> dict[str, set[int]]:

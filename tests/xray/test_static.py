@@ -232,8 +232,13 @@ def refused(path: Path) -> str:
 
 
 @pytest.mark.go
-def test_32_bit_files_are_refused(build: Callable[..., Path]) -> None:
-    assert "32-bit" in refused(build("bare", "386"))
+def test_32_bit_files_of_windows_are_refused(build: Callable[..., Path], tmp_path: Path) -> None:
+    data = bytearray(build("hello", "windows-amd64").read_bytes())
+    machine = int.from_bytes(data[60:64], "little") + 4
+    data[machine : machine + 2] = (0x14C).to_bytes(2, "little")
+    path = tmp_path / "386.exe"
+    path.write_bytes(data)
+    assert "32-bit" in refused(path)
 
 
 def test_what_is_no_executable(tmp_path: Path) -> None:

@@ -37,6 +37,9 @@ VARIANTS: dict[str, tuple[dict[str, str], list[str]]] = {
     "netbsd-amd64": ({"GOOS": "netbsd", "GOARCH": "amd64"}, []),
     "dragonfly-amd64": ({"GOOS": "dragonfly", "GOARCH": "amd64"}, []),
     "386": ({"GOARCH": "386"}, []),
+    "386-stripped": ({"GOARCH": "386"}, ["-ldflags", "-s -w"]),
+    "plan9-amd64": ({"GOOS": "plan9", "GOARCH": "amd64"}, []),
+    "js": ({"GOOS": "js", "GOARCH": "wasm"}, []),
 }
 
 

@@ -24,6 +24,7 @@ _NOISE = (
     "runtime.duff",
     "runtime.throw",
     "runtime.deferreturn",
+    "runtime.sigpanic",
     "runtime.fatal",
     "runtime.badsystemstack",
 )
@@ -33,6 +34,7 @@ _OPENED = (
     "_rt0_amd64",
     "_rt0_arm64",
     "_rt0_riscv64",
+    "_rt0_386",
     "main",
     "runtime.rt0_go",
     "runtime.osinit",
@@ -47,6 +49,7 @@ _OPENED = (
     "runtime.mstart1",
     "runtime.main",
     "runtime.main.func1",
+    "wasm_export_run",
     "runtime.wintls",
     "runtime.libpreinit",
     "runtime.mstart_stub",
@@ -100,7 +103,7 @@ def _node(func: Func, symbols: Symbols, disasm: Disassembler, opened: set[str], 
             # newproc hands its work to systemstack as a closure: the closure's code belongs into the tree. So does the
             # function in which a shared library's own thread begins.
             closure = symbols.at(ref.target) if ref.mnemonic == "lea" else None
-            started = ("_rt0_", "runtime.rt0_lib_go", func.name + ".func")
+            started = ("_rt0_", "runtime.rt0_go", "runtime.rt0_lib_go", func.name + ".func")
             if closure is not None and closure.entry == ref.target and closure.name.startswith(started):
                 items.append((ref.address, _node(closure, symbols, disasm, opened, depth + 1)))
     for name, address in symbols.tab.inlined(body):

@@ -186,7 +186,7 @@ def examine(path: str | os.PathLike[str], bias: int | None = None, go_version: s
             if build is not None:
                 raise XrayError(f"{exc} (built by {build.version})") from None
             raise
-        if image.format == "ELF":  # the other formats have one system each
+        if image.format in ("ELF", "WebAssembly"):  # the other formats have one system each
             image.os = symbols.system() or image.os
         if image.library:
             start = symbols.library_start()

@@ -5,7 +5,7 @@ Invariant: no more than `_MAX_CODE` bytes are decoded for one function. Bytes th
 
 from __future__ import annotations
 
-from gort.xray.emulate import riscv
+from gort.xray.emulate import riscv, wasm
 from gort.xray.emulate.native import Decoder, Insn
 from gort.xray.file.image import SymbolTable
 from gort.xray.file.pclntab import Func
@@ -18,6 +18,8 @@ _PADDING = ("int3", "udf", "c.unimp")
 
 # Patterns of operands. They are compiled where they are used: a boot needs none, and importing re takes 3 ms.
 _RIP = r"\[rip ([+-]) (0x[0-9a-f]+|\d+)\]"
+_ABSOLUTE = r"(?:\[|\+ |, |^)(0x[0-9a-f]{4,8})(\])?"
+"""386: an address in an operand; with a bracket behind it where it is memory."""
 _IMM = r"#?(0x[0-9a-f]+|\d+)$"
 _LO = r"\[(x\d+)(?:, #(0x[0-9a-f]+|\d+))?\]"
 
@@ -61,9 +63,12 @@ class Disassembler:
         """Returns the function's instructions. Raises `XrayError` when capstone is missing."""
         got = self._cache.get(func.entry)
         if got is None:
+            image = self._symbols.image
+            if image.code_of is not None:
+                got = self._cache[func.entry] = wasm.instructions(image.code_of(func.entry), func.entry)
+                return got
             if self._decoder is None:
                 self._decoder = Decoder(self.arch)
-            image = self._symbols.image
             n = min(func.end - func.entry, _MAX_CODE)
             seg = image.segment_at(func.entry)
             n = 0 if seg is None else min(n, seg.end - func.entry)
@@ -73,6 +78,8 @@ class Disassembler:
     def calls(self, func: Func) -> list[Call]:
         """Returns every call in the function, in the order of the code, and jumps to the starts of other functions."""
         out = []
+        if self.arch == "wasm":
+            return [Call(a, target, a + size) for a, size, target in wasm.calls(self._symbols.image, self.code(func))]
         if self.arch == "riscv64":
             for address, size, target, jump in riscv.calls(self.code(func)):
                 if not jump:
@@ -98,7 +105,27 @@ class Disassembler:
         """Returns the function's references to data, in the order of the code."""
         if self.arch == "riscv64":
             return [Ref(*found) for found in riscv.refs(self.code(func))]
+        if self.arch == "wasm":
+            return [Ref(*found) for found in wasm.refs(self.code(func))]
+        if self.arch == "386":
+            return self._refs_386(func)
         return self._refs_amd64(func) if self.arch == "amd64" else self._refs_arm64(func)
+
+    def _refs_386(self, func: Func) -> list[Ref]:
+        """Addresses are numbers in the instructions: of memory, in LEA, or as what MOV stores."""
+        import re
+
+        absolute = re.compile(_ABSOLUTE)
+        find = self._symbols.image.segment_at
+        out = []
+        for address, _, mnemonic, ops in self.code(func):
+            if mnemonic == "call" or mnemonic[0] == "j":
+                continue
+            for m in absolute.finditer(ops):
+                target = int(m[1], 16)
+                if find(target) is not None:
+                    out.append(Ref(address, mnemonic if m[2] else "lea", ops, target))
+        return out
 
     def _refs_amd64(self, func: Func) -> list[Ref]:
         import re

@@ -66,9 +66,10 @@ _CAPSTONE = {
     "cs_free": (_ptr, _size),
 }
 _CS_ARCH_ARM64, _CS_ARCH_X86, _CS_ARCH_RISCV = 1, 3, 15
-_CS_MODE_ARM, _CS_MODE_64, _CS_MODE_RISCV64_COMPRESSED = 0, 1 << 3, 1 << 1 | 1 << 2
+_CS_MODE_ARM, _CS_MODE_32, _CS_MODE_64, _CS_MODE_RISCV64_COMPRESSED = 0, 1 << 2, 1 << 3, 1 << 1 | 1 << 2
 _CS_MODES = {
     "amd64": (_CS_ARCH_X86, _CS_MODE_64),
+    "386": (_CS_ARCH_X86, _CS_MODE_32),
     "arm64": (_CS_ARCH_ARM64, _CS_MODE_ARM),
     "riscv64": (_CS_ARCH_RISCV, _CS_MODE_RISCV64_COMPRESSED),
 }
@@ -318,7 +319,7 @@ def _names(binding: Any, arch: str) -> tuple[int, int]:
         return binding.CS_ARCH_RISCV, binding.CS_MODE_RISCV64 | binding.CS_MODE_RISCVC
     if arch == "arm64":
         return binding.CS_ARCH_ARM64, binding.CS_MODE_ARM
-    return binding.CS_ARCH_X86, binding.CS_MODE_64
+    return binding.CS_ARCH_X86, binding.CS_MODE_32 if arch == "386" else binding.CS_MODE_64
 
 
 class Decoder:

@@ -33,16 +33,15 @@ _MAX_TRIES = 200
 _MAX_TYPEDEFS = 8
 _MAX_DEPTH = 4
 """Levels of structs in structs that are read."""
-_POINTER_SIZE = 8
 _ELFCOMPRESS_ZLIB = b"\x01\0\0\0"
 _CHDR_SIZE = 24
 _TAG_ARRAY, _TAG_MEMBER, _TAG_POINTER, _TAG_STRUCT, _TAG_TYPEDEF = 0x01, 0x0D, 0x0F, 0x13, 0x16
 _AT_NAME, _AT_BYTE_SIZE, _AT_COUNT, _AT_LOCATION, _AT_TYPE = 0x03, 0x0B, 0x37, 0x38, 0x49
 _OP_PLUS_UCONST = b"\x23"
+_FORM_ADDR = 0x01
 _FORM_BLOCK2, _FORM_BLOCK4, _FORM_STRING, _FORM_BLOCK, _FORM_BLOCK1 = 0x03, 0x04, 0x08, 0x09, 0x0A
 _FORM_SDATA, _FORM_REF_UDATA, _FORM_EXPRLOC, _FORM_IMPLICIT_CONST = 0x0D, 0x15, 0x18, 0x21
 _FIXED = {
-    0x01: 8,  # addr
     0x05: 2,  # data2
     0x06: 4,  # data4
     0x07: 8,  # data8
@@ -143,6 +142,7 @@ class Dwarf:
             raise XrayError(f"{image.path}: no DWARF")
         self._info = _contents(image, info)
         self._abbrev = _contents(image, abbrev)
+        self._word = image.word
         self._tables: dict[int, dict[int, _Abbreviation]] = {}
         """Offset of a table of abbreviations -> the table."""
         self._starts: list[int] = []
@@ -210,7 +210,7 @@ class Dwarf:
     def _value(self, form: int, at: int, unit: int) -> tuple[int | bytes, int]:
         """Returns the value at `at` and the offset behind it; references to entries as offsets in the section."""
         info = self._info
-        size = _FIXED.get(form)
+        size = self._word if form == _FORM_ADDR else _FIXED.get(form)
         if size is not None:
             number = int.from_bytes(info[at : at + size], "little")
             return number + unit if form in _REF_IN_UNIT else number, at + size
@@ -287,12 +287,12 @@ class Dwarf:
     def size(self, entry: Entry | None, depth: int = 0) -> int:
         """Returns the size of a type in bytes; of one that is not described, that of a pointer."""
         if entry is None or entry.tag == _TAG_POINTER:
-            return _POINTER_SIZE
+            return self._word
         size = entry.attributes.get(_AT_BYTE_SIZE)
         if isinstance(size, int):
             return size
         if depth >= _MAX_TYPEDEFS:
-            return _POINTER_SIZE
+            return self._word
         inner = self.size(self._type(entry), depth + 1)
         if entry.tag == _TAG_ARRAY:
             for child in self.children(entry):

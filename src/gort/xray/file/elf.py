@@ -1,6 +1,7 @@
-"""ELF: Linux' and the BSDs' executables, 64-bit little-endian.
+"""ELF: Linux' and the BSDs' executables, little-endian.
 
-Follows the ELF-64 specification, whose names the constants have; Go's writer is cmd/link/internal/ld/elf.go. Tools that
+Follows the ELF specification, whose names the constants have; elfclass.py has the shapes of its records. Go's writer is
+cmd/link/internal/ld/elf.go. Tools that
 strip a file may remove the section headers. So names and debug information come from the sections, and everything else
 comes from the program headers and the dynamic table.
 
@@ -13,6 +14,7 @@ import mmap
 import struct
 
 from gort.xray.errors import XrayError
+from gort.xray.file.elfclass import CLASS32, CLASS64, ElfClass, ProgramHeader
 from gort.xray.file.image import (
     MAX_SECTIONS,
     MAX_SEGMENTS,
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _EI_CLASS, _EI_DATA, _EI_VERSION, _EI_OSABI = 4, 5, 6, 7
-_ELFCLASS32, _ELFCLASS64 = 1, 2
+_CLASSES = {1: CLASS32, 2: CLASS64}
 _ELFDATA2LSB = 1
 _EV_CURRENT = 1
 _ET_REL, _ET_EXEC, _ET_DYN, _ET_CORE = 1, 2, 3, 4
@@ -46,6 +48,11 @@ _MACHINES = {
     258: "loong64",
     8: "mips",
 }
+_32_BIT = ("386", "arm")
+_TLS_BELOW = ("amd64", "386")
+"""Processors on which a program's thread-local storage lies below the thread pointer."""
+PIE_BIAS_32 = 0x56555000
+"""Where Linux puts a 32-bit position-independent program under gdb."""
 _INTERPRETERS = (
     ("/system/bin/linker", "android"),
     ("/lib/amd64/ld.so", "solaris"),
@@ -65,7 +72,7 @@ _SECTION_FLAGS = (("A", 0x2), ("W", 0x1), ("X", 0x4), ("T", 0x400), ("C", 0x800)
 """SHF_ALLOC, SHF_WRITE, SHF_EXECINSTR, SHF_TLS, SHF_COMPRESSED."""
 _DT_NULL, _DT_NEEDED, _DT_PLTRELSZ, _DT_STRTAB, _DT_SYMTAB = 0, 1, 2, 5, 6
 _DT_RELA, _DT_RELASZ, _DT_JMPREL = 7, 8, 23
-_PHDR_SIZE, _SHDR_SIZE, _DYN_SIZE, _RELA_SIZE, _SYM_SIZE = 56, 64, 16, 24, 24
+_DT_REL, _DT_RELSZ = 17, 18
 _MAX_DYNAMIC = 512
 _MAX_LIBRARIES = 256
 _MAX_IMPORTS = 100_000
@@ -91,8 +98,9 @@ class _RelocationTypes:
 _RELOCATIONS = {
     "amd64": _RelocationTypes(relative=8, absolute=1, glob_dat=6, jump_slot=7, tpoff=18),
     "arm64": _RelocationTypes(relative=1027, absolute=257, glob_dat=1025, jump_slot=1026, tpoff=1030),
+    "386": _RelocationTypes(relative=8, absolute=1, glob_dat=6, jump_slot=7, tpoff=14),
+    "arm": _RelocationTypes(relative=23, absolute=2, glob_dat=21, jump_slot=22, tpoff=19),
     "riscv64": _RelocationTypes(relative=3, absolute=2, glob_dat=2, jump_slot=5, tpoff=11),
-    # These are read, and not emulated.
     "loong64": _RelocationTypes(relative=3, absolute=2, glob_dat=2, jump_slot=5, tpoff=11),
     "ppc64le": _RelocationTypes(relative=22, absolute=38, glob_dat=20, jump_slot=21, tpoff=73),
 }
@@ -114,31 +122,29 @@ class _Loaded:
 
 def read_elf(path: str, data: mmap.mmap, size: int, pie_bias: int) -> Image:
     """Read the headers; `pie_bias` is the first address of a position-independent file. Raises `XrayError`."""
-    if data[_EI_CLASS] == _ELFCLASS32:
-        raise XrayError(
-            f"{path}: a 32-bit ELF file ({_machine(data)}): gort xray reads 64-bit Go executables (amd64, arm64)"
-        )
-    if data[_EI_CLASS] != _ELFCLASS64 or data[_EI_VERSION] != _EV_CURRENT:
+    form = _CLASSES.get(data[_EI_CLASS])
+    if form is None or data[_EI_VERSION] != _EV_CURRENT:
         raise XrayError(f"{path}: broken ELF identification: the file is corrupt")
     if data[_EI_DATA] != _ELFDATA2LSB:
         raise XrayError(f"{path}: a big-endian ELF file: gort xray reads amd64 and arm64")
     kind, machine, _, entry, phoff, shoff, _, _, phsize, phnum, shsize, shnum, shstr = struct.unpack_from(
-        "<HHIQQQIHHHHHH", data, 16
+        form.header, data, 16
     )
     arch = _MACHINES.get(machine, f"machine {machine}")
-    if arch not in _RELOCATIONS:
+    if arch not in _RELOCATIONS or (arch in _32_BIT) != (form.word == 4):
         raise XrayError(f"{path}: built for {arch}: gort xray reads {', '.join(_RELOCATIONS)}")
     if kind not in (_ET_EXEC, _ET_DYN):
         what = {_ET_REL: "an object file", _ET_CORE: "a core dump"}.get(kind, f"ELF type {kind}")
         raise XrayError(f"{path}: {what}, not an executable")
-    if phsize != _PHDR_SIZE or phoff + _PHDR_SIZE * phnum > size or not phnum:
+    if phsize != form.program_size or phoff + phsize * phnum > size or not phnum:
         raise XrayError(f"{path}: the ELF program headers lie outside of the file: truncated or corrupt")
     if phnum > MAX_SEGMENTS:
         raise XrayError(f"{path}: {phnum} program headers: corrupt or hostile")
 
-    bias = _bias(data, phoff, phnum, pie_bias) if kind == _ET_DYN else 0
-    loaded = _program_headers(path, data, size, phoff, phnum, bias)
-    sections = _sections(path, data, size, shoff, shsize, shnum, shstr, bias)
+    headers = [form.program_header(data, phoff + phsize * i) for i in range(phnum)]
+    bias = _bias(headers, pie_bias if form.word == 8 else PIE_BIAS_32) if kind == _ET_DYN and pie_bias else 0
+    loaded = _program_headers(path, data, size, phoff, headers, bias)
+    sections = _sections(path, data, size, form, shoff, shsize, shnum, shstr, bias)
     image = Image(
         path=path,
         data=data,
@@ -153,21 +159,23 @@ def read_elf(path: str, data: mmap.mmap, size: int, pie_bias: int) -> Image:
         pie=kind == _ET_DYN,
         library=kind == _ET_DYN and not entry,
         interpreter=loaded.interpreter,
-        program_headers=ProgramHeaders(address=loaded.headers_at, entry_size=_PHDR_SIZE, count=phnum),
+        program_headers=ProgramHeaders(address=loaded.headers_at, entry_size=phsize, count=phnum),
+        word=form.word,
     )
     if loaded.dynamic is not None and loaded.segments:
-        _dynamic(image, loaded.dynamic, loaded.tls_size, loaded.tls_align)
+        _dynamic(image, form, loaded.dynamic, loaded.tls_size, loaded.tls_align)
     symtab = next((s for s in sections if s.name == ".symtab"), None)
     strtab = next((s for s in sections if s.name == ".strtab"), None)
     if symtab and strtab:
-        image.symbol_source = lambda: _symbols(data, symtab, strtab, bias)
+        image.symbol_source = lambda: _symbols(data, form, symtab, strtab, bias)
     return image
 
 
-def _program_headers(path: str, data: mmap.mmap, size: int, phoff: int, phnum: int, bias: int) -> _Loaded:
+def _program_headers(
+    path: str, data: mmap.mmap, size: int, phoff: int, headers: list[ProgramHeader], bias: int
+) -> _Loaded:
     out = _Loaded([])
-    for i in range(phnum):
-        ptype, flags, off, va, _, filesz, memsz, align = struct.unpack_from("<IIQQQQQQ", data, phoff + _PHDR_SIZE * i)
+    for ptype, flags, off, va, filesz, memsz, align in headers:
         if ptype == _PT_LOAD:
             if memsz == 0:
                 continue
@@ -192,27 +200,10 @@ def _program_headers(path: str, data: mmap.mmap, size: int, phoff: int, phnum: i
     return out
 
 
-def _bias(data: mmap.mmap, phoff: int, phnum: int, wanted: int) -> int:
+def _bias(headers: list[ProgramHeader], wanted: int) -> int:
     """Returns the distance that puts the first segment at `wanted`, as the kernel does (Go links a PIE at 0x400000)."""
-    if not wanted:
-        return 0
-    first = [
-        va
-        for kind, va in (
-            (
-                struct.unpack_from("<I", data, phoff + _PHDR_SIZE * i)[0],
-                struct.unpack_from("<Q", data, phoff + _PHDR_SIZE * i + 16)[0],
-            )
-            for i in range(phnum)
-        )
-        if kind == _PT_LOAD
-    ]
+    first = [va for kind, _, _, va, *_ in headers if kind == _PT_LOAD]
     return wanted - (min(first, default=0) & ~0xFFF)
-
-
-def _machine(data: mmap.mmap) -> str:
-    machine = struct.unpack_from("<H", data, 18)[0]
-    return _MACHINES.get(machine, f"machine {machine}")
 
 
 def _os(data: mmap.mmap, sections: list[Section], interpreter: str) -> str:
@@ -228,16 +219,16 @@ def _os(data: mmap.mmap, sections: list[Section], interpreter: str) -> str:
 
 
 def _sections(
-    path: str, data: mmap.mmap, size: int, shoff: int, shsize: int, shnum: int, shstr: int, bias: int
+    path: str, data: mmap.mmap, size: int, form: ElfClass, shoff: int, shsize: int, shnum: int, shstr: int, bias: int
 ) -> list[Section]:
     """Read the section headers. A file without any, or with entries of another size, counts as stripped of them."""
-    if not shoff or not shnum or shsize != _SHDR_SIZE:
+    if not shoff or not shnum or shsize != form.section_size:
         return []
-    if shoff + _SHDR_SIZE * shnum > size:
+    if shoff + shsize * shnum > size:
         raise XrayError(f"{path}: truncated: the section headers at {shoff:#x} lie beyond the file's {size} bytes")
     if shnum > MAX_SECTIONS:
         raise XrayError(f"{path}: {shnum} section headers: corrupt or hostile")
-    headers = [struct.unpack_from("<IIQQQQIIQQ", data, shoff + _SHDR_SIZE * i) for i in range(shnum)]
+    headers = [struct.unpack_from(form.section, data, shoff + shsize * i) for i in range(shnum)]
     names = b""
     if shstr < shnum:
         _, _, _, _, off, length = headers[shstr][:6]
@@ -261,13 +252,13 @@ def _name(table: bytes, at: int) -> str:
     return table[at:end][:200].decode("utf-8", "replace") if 0 <= at <= end else ""
 
 
-def _dynamic(image: Image, where: tuple[int, int], tls_size: int, tls_align: int) -> None:
+def _dynamic(image: Image, form: ElfClass, where: tuple[int, int], tls_size: int, tls_align: int) -> None:
     """Read the dynamic table: the libraries, the relocations, and the imports that libraries would fill."""
     off, length = where
     tags: dict[int, int] = {}
     needed: list[int] = []
-    for i in range(min(length // _DYN_SIZE, _MAX_DYNAMIC)):
-        tag, value = struct.unpack_from("<QQ", image.data, off + _DYN_SIZE * i)
+    for i in range(min(length // form.dynamic_size, _MAX_DYNAMIC)):
+        tag, value = struct.unpack_from(form.dynamic, image.data, off + form.dynamic_size * i)
         if tag == _DT_NULL:
             break
         if tag == _DT_NEEDED:
@@ -279,10 +270,12 @@ def _dynamic(image: Image, where: tuple[int, int], tls_size: int, tls_align: int
     if needed and image.segment_at(strtab):
         names = (strtab + n for n in needed[:_MAX_LIBRARIES])
         image.libraries = [image.cstring(at, 512) for at in names if image.segment_at(at)]
+    table, nbytes = (_DT_RELA, _DT_RELASZ) if form.word == 8 else (_DT_REL, _DT_RELSZ)
     spans = _relocation_tables(
         image,
+        form.relocation_size,
         [
-            (tags.get(_DT_RELA, 0), tags.get(_DT_RELASZ, 0)),
+            (tags.get(table, 0), tags.get(nbytes, 0)),
             (tags.get(_DT_JMPREL, 0), tags.get(_DT_PLTRELSZ, 0)),
         ],
     )
@@ -293,43 +286,51 @@ def _dynamic(image: Image, where: tuple[int, int], tls_size: int, tls_align: int
 
     def relocations() -> Iterator[tuple[int, int]]:
         for start, count in spans:
-            for address, info, addend in struct.iter_unpack("<QQq", image.data[start : start + _RELA_SIZE * count]):
-                kind = info & 0xFFFFFFFF
+            raw = image.data[start : start + form.relocation_size * count]
+            for address, kind, symbol, stored in form.relocations(raw):
+                addend = stored if stored is not None else _in_place(image, address)
                 if kind == kinds.relative:
-                    yield address + bias, (addend + bias) & (2**64 - 1)
+                    yield address + bias, (addend + bias) & form.mask
                 elif kind == kinds.tpoff:
-                    base = addend - tls_block if image.arch == "amd64" else addend + _TCB.get(image.arch, 0)
-                    yield address + bias, base & (2**64 - 1)
+                    base = addend - tls_block if image.arch in _TLS_BELOW else addend + _TCB.get(image.arch, 0)
+                    yield address + bias, base & form.mask
                 elif kind in (kinds.absolute, kinds.glob_dat, kinds.jump_slot):
-                    value = _dynsym(image, symtab, info >> 32)
+                    value = _dynsym(image, form, symtab, symbol)
                     if value:
-                        yield address + bias, (value + bias + addend) & (2**64 - 1)
+                        yield address + bias, (value + bias + addend) & form.mask
 
     def find_relocated(value: int) -> list[int]:
         wanted = struct.pack("<q", value - bias)
         out: list[int] = []
         for start, count in spans:
-            end = start + _RELA_SIZE * count
+            end = start + form.relocation_size * count
             at = image.data.find(wanted, start, end)
             while at >= 0 and len(out) < _MAX_FOUND:
-                if (at - start) % _RELA_SIZE == 16:  # the addend, behind address and info
+                if (at - start) % form.relocation_size == 16:  # the addend, behind address and info
                     out.append(int(struct.unpack_from("<Q", image.data, at - 16)[0]) + bias)
                 at = image.data.find(wanted, at + 1, end)
         return out
 
     image.relocations = relocations
-    image.find_relocated = find_relocated
+    if form.word == 8:  # else the values lie at the addresses themselves
+        image.find_relocated = find_relocated
     if image.libraries:
-        _imports(image, spans, kinds, symtab, strtab)
+        _imports(image, form, spans, kinds, symtab, strtab)
 
 
-def _relocation_tables(image: Image, tables: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def _in_place(image: Image, address: int) -> int:
+    """Returns what the file has at the address of a relocation without an addend; 0 where it has nothing."""
+    at = image.file_offset(address + image.bias)
+    return 0 if at is None else int.from_bytes(image.data[at : at + image.word], "little")
+
+
+def _relocation_tables(image: Image, each: int, tables: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """Turn (address, bytes) of each table into (file offset, number of relocations). Raises `XrayError`."""
     spans: list[tuple[int, int]] = []
     for where, nbytes in tables:
-        if not where or nbytes < _RELA_SIZE:
+        if not where or nbytes < each:
             continue
-        address, count = where + image.bias, nbytes // _RELA_SIZE
+        address, count = where + image.bias, nbytes // each
         start = image.file_offset(address)
         seg = image.segment_at(address)
         if start is None or seg is None or address + nbytes > seg.address + seg.file_size:
@@ -340,40 +341,42 @@ def _relocation_tables(image: Image, tables: list[tuple[int, int]]) -> list[tupl
     return spans
 
 
-def _imports(image: Image, spans: list[tuple[int, int]], kinds: _RelocationTypes, symtab: int, strtab: int) -> None:
+def _imports(
+    image: Image, form: ElfClass, spans: list[tuple[int, int]], kinds: _RelocationTypes, symtab: int, strtab: int
+) -> None:
     """Collect the relocations whose symbol the file itself does not define."""
     library = ", ".join(image.libraries)
     for start, count in spans:
-        for i in range(min(count, _MAX_IMPORTS)):
-            address, info, _ = struct.unpack_from("<QQq", image.data, start + _RELA_SIZE * i)
-            if info & 0xFFFFFFFF not in (kinds.glob_dat, kinds.jump_slot, kinds.absolute):
+        raw = image.data[start : start + form.relocation_size * min(count, _MAX_IMPORTS)]
+        for address, kind, symbol, _ in form.relocations(raw):
+            if kind not in (kinds.glob_dat, kinds.jump_slot, kinds.absolute):
                 continue
-            if _dynsym(image, symtab, info >> 32):
+            if _dynsym(image, form, symtab, symbol):
                 continue
-            at = symtab + _SYM_SIZE * (info >> 32)
+            at = symtab + form.symbol_size * symbol
             seg = image.segment_at(at)
-            if seg is not None and at + _SYM_SIZE <= seg.end:
+            if seg is not None and at + form.symbol_size <= seg.end:
                 name = image.cstring(strtab + struct.unpack("<I", image.read(at, 4))[0], 256)
                 image.imports.append(Import(slot=address + image.bias, name=name, library=library))
 
 
-def _dynsym(image: Image, symtab: int, index: int) -> int:
+def _dynsym(image: Image, form: ElfClass, symtab: int, index: int) -> int:
     """Returns the value of a dynamic symbol, 0 for one that the file does not define."""
-    at = symtab + _SYM_SIZE * index
+    at = symtab + form.symbol_size * index
     seg = image.segment_at(at)
-    if seg is None or at + _SYM_SIZE > seg.end:
+    if seg is None or at + form.symbol_size > seg.end:
         return 0
-    return int(struct.unpack("<Q", image.read(at + 8, 8))[0])
+    return next(form.symbols(image.read(at, form.symbol_size)))[2]
 
 
-def _symbols(data: mmap.mmap, symtab: Section, strtab: Section, bias: int) -> SymbolTable:
+def _symbols(data: mmap.mmap, form: ElfClass, symtab: Section, strtab: Section, bias: int) -> SymbolTable:
     """Read every defined symbol. Go's own tables hold functions only; variables are found here."""
     strings = data[strtab.offset : strtab.offset + strtab.file_size]
-    table = data[symtab.offset : symtab.offset + symtab.file_size // _SYM_SIZE * _SYM_SIZE]
+    table = data[symtab.offset : symtab.offset + symtab.file_size // form.symbol_size * form.symbol_size]
     out: SymbolTable = {}
     find = strings.find
     limit = len(strings)
-    for name, _info, _, shndx, value, length in struct.iter_unpack("<IBBHQQ", table):
+    for name, shndx, value, length in form.symbols(table):
         if shndx and name < limit:
             end = find(b"\0", name)
             if 0 < end - name < 4096:

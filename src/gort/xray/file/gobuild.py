@@ -22,6 +22,7 @@ from gort.xray.record import field, frozen
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
+    from typing import Literal
 
 MAGIC = b"\xff Go buildinf:"
 _HEADER_SIZE = 32
@@ -122,10 +123,11 @@ def read_buildinfo(image: Image) -> BuildInfo | None:
 
 def _by_pointers(image: Image, at: int) -> BuildInfo | None:
     """Read the information of Go 1.17 and older. Returns None when the header at this offset leads nowhere."""
-    version_at, modinfo_at = struct.unpack_from("<QQ", image.data, at + _POINTERS_AT)
+    word = image.word
+    version_at, modinfo_at = struct.unpack_from("<QQ" if word == 8 else "<II", image.data, at + _POINTERS_AT)
     header = next((s.address + at - s.offset for s in image.segments if s.offset <= at < s.offset + s.file_size), None)
     if image.relocations is not None and header is not None:
-        version_at, modinfo_at = image.u64(header + _POINTERS_AT), image.u64(header + _POINTERS_AT + 8)
+        version_at, modinfo_at = image.pointer(header + _POINTERS_AT), image.pointer(header + _POINTERS_AT + word)
     version = _go_string(image, version_at)
     if version is None or not version.startswith(("go", "devel")):
         return None
@@ -135,7 +137,7 @@ def _by_pointers(image: Image, at: int) -> BuildInfo | None:
 def _go_string(image: Image, variable: int) -> str | None:
     """Returns the value of a string variable, None when it has none in the file."""
     try:
-        address, length = image.u64(variable), image.u64(variable + 8)
+        address, length = image.pointer(variable), image.pointer(variable + image.word)
         return image.read(address, length).decode("utf-8", "replace") if length <= _MAX_STRING else None
     except XrayError:
         return None
@@ -169,17 +171,18 @@ def _strings_at(image: Image, addresses: Container[int]) -> Iterator[tuple[int, 
     One pass over the relocations and one over the writable words: the texts may be many.
     """
     places: list[tuple[int, int]] = []
+    code: Literal["Q", "I"] = "Q" if image.word == 8 else "I"
     if image.relocations is not None:
         places += [(where, value) for where, value in image.relocations() if value in addresses]
     for seg in image.segments:
         if "w" not in seg.perms:
             continue
         size = min(seg.file_size, _MAX_DATA) & ~7
-        with memoryview(image.data) as whole, whole[seg.offset : seg.offset + size] as part, part.cast("Q") as words:
-            places += [(seg.address + 8 * i, word) for i, word in enumerate(words) if word in addresses]
+        with memoryview(image.data) as whole, whole[seg.offset : seg.offset + size] as part, part.cast(code) as words:
+            places += [(seg.address + image.word * i, word) for i, word in enumerate(words) if word in addresses]
     for where, address in places[:_MAX_VERSIONS]:
         try:
-            length = image.u64(where + 8)
+            length = image.pointer(where + image.word)
         except XrayError:
             continue  # the word is the last of its segment
         if length >= _SHORTEST_VERSION:

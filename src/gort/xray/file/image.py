@@ -38,6 +38,9 @@ SymbolTable = dict[str, tuple[int, int]]
 MAX_MEMORY = 1 << 30
 """Bytes that all segments may take together. The largest Go programs that we know take a third of it."""
 
+PC_B_BITS = 16
+"""WebAssembly: bits of an address that are a place within a function."""
+
 MAX_SECTIONS = 4096
 MAX_SEGMENTS = 256
 TOP_OF_USER_MEMORY = 1 << 47
@@ -121,8 +124,16 @@ class Image:
     """Reads the file's own symbol table; None in a stripped file."""
     program_headers: ProgramHeaders | None = None
     """ELF only."""
+    word: int = 8
+    """Bytes of an address in the program's data."""
     base: int = 0
     """PE only: the address of the file's headers in memory."""
+    code_of: Callable[[int], bytes] | None = None
+    """WebAssembly only: returns the code of the function at an address. There it lies in no segment."""
+    imported: int = 0
+    """WebAssembly only: the number of functions that are imported."""
+    file_size: int = 0
+    """Bytes of the file, where `data` is not its mapping."""
     library: bool = False
     """True for a file that other programs load, a shared library or a plugin: it need not have an entry point."""
     others: list[str] = field(default_factory=list)
@@ -187,15 +198,15 @@ class Image:
             return None
         return seg.offset + address - seg.address
 
-    def u64(self, address: int) -> int:
-        """Returns the 64-bit word at `address` as it is after loading, with relocations applied. Raises `XrayError`."""
+    def pointer(self, address: int) -> int:
+        """Returns the word at `address` as it is after loading, with relocations applied. Raises `XrayError`."""
         if self.relocations is not None:
             if self._relocated is None:
                 self._relocated = dict(self.relocations())
             value = self._relocated.get(address)
             if value is not None:
                 return value
-        return int(struct.unpack("<Q", self.read(address, 8))[0])
+        return int.from_bytes(self.read(address, self.word), "little")
 
     def read_loaded(self, address: int, n: int) -> bytes:
         """Returns `n` bytes as they are after loading, with relocations applied. Raises `XrayError` as `read` does."""
@@ -205,9 +216,10 @@ class Image:
         if self._relocated is None:
             self._relocated = dict(self.relocations())
         patched = bytearray(raw)
+        form, word = "<Q" if self.word == 8 else "<I", self.word
         for where, value in self._relocated.items():
-            if address <= where <= address + n - 8:
-                struct.pack_into("<Q", patched, where - address, value)
+            if address <= where <= address + n - word:
+                struct.pack_into(form, patched, where - address, value)
         return bytes(patched)
 
     def cstring(self, address: int, limit: int = 4096) -> str:
@@ -243,6 +255,10 @@ def check_segments(path: str, segments: list[Segment]) -> None:
 
 def check_entry(image: Image) -> None:
     """Raises `XrayError` when the entry point is not in code that the file holds."""
+    if image.code_of is not None:
+        if not image.code_of(image.entry):
+            raise XrayError(f"{image.path}: it exports no function that begins: not a Go executable")
+        return
     seg = image.segment_at(image.entry)
     if seg is None or "x" not in seg.perms or image.entry - seg.address >= seg.file_size:
         raise XrayError(

@@ -19,6 +19,9 @@ from gort.xray.file.pe import read_pe
 _ELF = b"\x7fELF"
 _MACHO = (b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xfe\xed\xfa\xcf", b"\xfe\xed\xfa\xce")
 """64-bit and 32-bit, little-endian and big-endian."""
+_PLAN9 = (b"\0\0\x8a\x97", b"\0\0\x01\xeb", b"\0\0\x06\x47")
+"""amd64, 386, arm."""
+_WASM = b"\0asm"
 _UNIVERSAL = (b"\xca\xfe\xba\xbe", b"\xca\xfe\xba\xbf")
 _READ = ("arm64", "amd64")
 """Processors whose part of a universal file is read where nobody asked for one."""
@@ -107,5 +110,13 @@ def _read(path: str, data: mmap.mmap, size: int, bias: int) -> Image:
         return read_macho(path, data, size)
     if head[:2] == b"MZ":
         return read_pe(path, data, size)
-    what = "a script" if head[:2] == b"#!" else "a WebAssembly file" if head == b"\0asm" else "unknown contents"
-    raise XrayError(f"{path}: {what}: not an ELF, Mach-O or PE executable")
+    if head in _PLAN9:
+        from gort.xray.file.aout import read_aout  # here, as the next one: few files need them
+
+        return read_aout(path, data, size)
+    if head == _WASM:
+        from gort.xray.file.wasm import read_wasm
+
+        return read_wasm(path, data, size)
+    what = "a script" if head[:2] == b"#!" else "unknown contents"
+    raise XrayError(f"{path}: {what}: not an ELF, Mach-O, PE, Plan 9 or WebAssembly executable")

@@ -14,6 +14,11 @@ from __future__ import annotations
 
 from gort.xray.record import frozen
 
+_WORD = 8
+"""Bytes of a word in the numbers below."""
+_MAGIC = 8
+"""Bytes before the header's first word."""
+
 
 @frozen
 class Shape:
@@ -27,7 +32,7 @@ class Shape:
     parts: int | None
     """Offset in the header of the first of five offsets: names, units, files, values, records. None: one table."""
     pointers: bool
-    """True where a function's address and the places of its own data are 8-byte pointers."""
+    """True where a function's address and the places of its own data are pointers."""
     record: int
     """Size of a function's record, without the lists behind it."""
     name: int
@@ -47,6 +52,18 @@ class Shape:
     """The first function's address; maxpc, text and etext follow."""
     module_gofunc: int | None = None
     """Where the functions' own data begins; None where they have pointers to it."""
+
+    def with_word(self, word: int) -> Shape:
+        """Returns the layout for a processor whose words have so many bytes; those below are for 8."""
+        if word == _WORD:
+            return self
+        values = {name: getattr(self, name) for name in self.__annotations__}
+        if self.parts is not None:
+            values["parts"] = _MAGIC + (self.parts - _MAGIC) // _WORD * word
+        if self.pointers:  # a record begins with one
+            for name in ("record", "name", "pcfile", "npcdata", "unit"):
+                values[name] -= _WORD - word
+        return Shape(**values)
 
 
 SHAPES: dict[int, Shape] = {

@@ -18,7 +18,7 @@ from array import array
 from bisect import bisect_right
 
 from gort.xray.errors import XrayError
-from gort.xray.file.image import Image
+from gort.xray.file.image import PC_B_BITS, Image
 from gort.xray.file.pclnshape import SHAPES, Shape
 from gort.xray.record import frozen
 
@@ -36,8 +36,8 @@ _PCDATA_INLTREE = 2
 _FLAG_ASSEMBLY = 4
 """abi.FuncFlagAsm."""
 _NO_FUNCDATA = 0xFFFFFFFF
-_FTAB_OF_ONE_TABLE = 16
-"""Where the list of functions begins in a table without parts: behind the magic number and the number of functions."""
+_CODES = {8: "Q", 4: "I"}
+"""Bytes of a word -> struct's code of it."""
 
 _MD_PCLNTAB_GOFUNC, _MD_PCLNTAB_END = 43, 44
 """Words of runtime.moduledata since Go 1.27."""
@@ -86,18 +86,20 @@ class PclnTab:
         image.views += [self._view, whole]
         v = self._view
         self._quantum = v[6]
-        (n,) = struct.unpack_from("<Q", v, 8)
+        word = image.word
+        code = _CODES[word]
+        (n,) = struct.unpack_from(f"<{code}", v, 8)
         if shape.parts is not None:
-            (nfiles,) = struct.unpack_from("<Q", v, 16)
-            names, cus, files, pctab, funcs = struct.unpack_from("<5Q", v, shape.parts)
+            (nfiles,) = struct.unpack_from(f"<{code}", v, 8 + word)
+            names, cus, files, pctab, funcs = struct.unpack_from(f"<5{code}", v, shape.parts)
             ftab_at, names_end = funcs, cus
             for where in (names, cus, files, pctab, funcs):
                 if where >= self._limit:
                     raise XrayError(f"{image.path}: the pclntab points beyond itself: corrupt")
         else:
             names = cus = files = pctab = funcs = nfiles = 0
-            ftab_at, names_end = _FTAB_OF_ONE_TABLE, self._limit
-        width = 8 if shape.pointers else 4
+            ftab_at, names_end = 8 + word, self._limit
+        width = word if shape.pointers else 4
         end = ftab_at + (2 * n + 1) * width
         if n == 0 or n > _MAX_FUNCS or end + 4 > self._limit:
             raise XrayError(f"{image.path}: the pclntab announces {n} functions: corrupt")
@@ -110,11 +112,15 @@ class PclnTab:
         self.nfiles: int = nfiles
         self._names, self._names_end, self._pctab, self._funcs = names, max(names, names_end), pctab, funcs
         self._cus, self._files = cus, files
-        ftab = array("Q" if shape.pointers else "I")
+        ftab = array(code if shape.pointers else "I")
         ftab.frombytes(image.read_loaded(address + ftab_at, end - ftab_at) if shape.pointers else v[ftab_at:end])
         self._base = 0 if shape.pointers else module.text
         """The address from which the functions' addresses count."""
         self._entries = ftab[0::2]
+        if image.code_of is not None and self._entries[1] - self._entries[0] < 1 << PC_B_BITS:
+            self._entries = array(
+                "Q", (number << PC_B_BITS for number in self._entries)
+            )  # it has the functions' numbers
         self._offsets = ftab[1::2]
         self._end = self._entries[n]
         """The end of the last function."""
@@ -336,7 +342,8 @@ class PclnTab:
         """Returns the address of a function's own data of that number, 0 for none. The list of them begins at `at`."""
         if self.shape.pointers:
             try:
-                return self._image.u64(-(-(self.address + at) // 8) * 8 + 8 * number)
+                word = self._image.word
+                return self._image.pointer(-(-(self.address + at) // word) * word + word * number)
             except XrayError:
                 return 0
         (offset,) = struct.unpack_from("<I", self._view, at + 4 * number)
@@ -409,7 +416,7 @@ def find_pclntab(image: Image) -> PclnTab | None:
             at = image.data.find(needle, seg.offset, seg.offset + seg.file_size)
             while at >= 0 and tried < 64:
                 address = seg.address + at - seg.offset
-                if address % 8 == 0:
+                if address % image.word == 0:
                     tried += 1
                     got = _try(image, address, strict=False)
                     if got is not None:
@@ -425,21 +432,22 @@ def _try(image: Image, address: int, strict: bool) -> PclnTab | None:
     except XrayError:
         return None
     magic, pad, minlc, ptrsize = struct.unpack_from("<IHBB", head)
-    if magic not in SHAPES or pad or minlc not in (1, 2, 4) or ptrsize != 8:
+    if magic not in SHAPES or pad or minlc not in (1, 2, 4) or ptrsize != image.word:
         if strict:
             raise XrayError(
                 f"{image.path}: its pclntab has an unknown magic {magic:#x}: corrupt, obfuscated or too new"
             )
         return None
+    shape = SHAPES[magic].with_word(ptrsize)
     try:
-        module = _moduledata(image, address, head, SHAPES[magic])
+        module = _moduledata(image, address, head, shape)
         if module is None:
             if strict:
                 raise XrayError(
                     f"{image.path}: nothing points at its pclntab (no runtime.moduledata): the file is corrupt"
                 )
             return None
-        return PclnTab(image, address, module, SHAPES[magic])
+        return PclnTab(image, address, module, shape)
     except XrayError:
         if strict:
             raise
@@ -448,23 +456,27 @@ def _try(image: Image, address: int, strict: bool) -> PclnTab | None:
 
 def _moduledata(image: Image, table: int, head: bytes, shape: Shape) -> ModuleData | None:
     """Find the structure that points at the table, at its list of functions or names, and at the text."""
-    (nfunc,) = struct.unpack_from("<Q", head, 8)
+    word = image.word
+    code = _CODES[word]
+    (nfunc,) = struct.unpack_from(f"<{code}", head, 8)
     if shape.parts is None:  # the whole table as a slice, then the list of functions
-        words = {0: table, 3: table + _FTAB_OF_ONE_TABLE}
+        words = {0: table, 3: table + 8 + word}
     else:
-        words = {0: table, 1: (table + struct.unpack_from("<Q", head, shape.parts)[0]) & (2**64 - 1)}
+        words = {0: table, 1: (table + struct.unpack_from(f"<{code}", head, shape.parts)[0]) & (1 << 8 * word) - 1}
     for address in _candidates(image, table):
         try:
-            if any(image.u64(address + 8 * i) != word for i, word in words.items()):
+            if any(image.pointer(address + word * i) != value for i, value in words.items()):
                 continue
-            w = [image.u64(address + 8 * i) for i in range(_MD_WORDS)]
+            w = [image.pointer(address + word * i) for i in range(_MD_WORDS)]
         except XrayError:
             continue  # it would not fit its segment
         minpc, maxpc, start, end = w[shape.module_minpc : shape.module_minpc + 4]
+        if image.code_of is not None:  # WebAssembly: text and etext say where its code lies in the file
+            start, end = start if start == minpc else 0, maxpc
         if w[shape.module_length] not in (nfunc, nfunc + 1) or not start <= minpc < maxpc <= end:
             continue
         text = image.segment_at(start)
-        if text is None or "x" not in text.perms:
+        if image.code_of is None and (text is None or "x" not in text.perms):
             continue
         return ModuleData(address, start, end, _gofunc(image, table, w, shape))
     return None
@@ -477,14 +489,14 @@ def _candidates(image: Image, table: int) -> Iterator[int]:
         yield section.address
     if image.find_relocated is not None:
         yield from image.find_relocated(table)
-    needle = struct.pack("<Q", table)
+    needle = struct.pack(f"<{_CODES[image.word]}", table)
     found = 0
     for seg in sorted(image.segments, key=lambda s: "w" not in s.perms):
         if "x" in seg.perms:
             continue
         at = image.data.find(needle, seg.offset, seg.offset + seg.file_size)
         while at >= 0 and found < 256:
-            if (at - seg.offset) % 8 == 0:
+            if (at - seg.offset) % image.word == 0:
                 found += 1
                 yield seg.address + at - seg.offset
             at = image.data.find(needle, at + 1, seg.offset + seg.file_size)

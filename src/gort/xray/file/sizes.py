@@ -1,9 +1,8 @@
 """How large functions and packages are: from pclntab, which stripped files have too, and from the symbol table for data.
 
-A function's range in pclntab reaches to the next function. On amd64 the padding between them, INT3, is cut off; on arm64
-it is a part of the function. What is left is the size that `go tool nm -size` gives. On the processors that are only
-read (riscv64, loong64, ppc64le) up to 15 bytes of padding count for the function before them. Data counts where the
-symbol table names it.
+A function's range in pclntab reaches to the next function. On amd64 and 386 the padding between them, INT3, is cut off;
+on arm64 it is a part of the function. What is left is the size that `go tool nm -size` gives. On the other processors up
+to 15 bytes of padding count for the function before them. Data counts where the symbol table names it.
 """
 
 from __future__ import annotations
@@ -51,12 +50,15 @@ def functions(symbols: Symbols) -> list[Sized]:
     image = symbols.image
     out = []
     for func in symbols.tab.names(""):
+        if image.code_of is not None:
+            out.append(Sized(func, len(image.code_of(func.entry))))
+            continue
         size = func.end - func.entry
         try:
             tail = image.read(func.end - min(size, _LONGEST_PADDING), min(size, _LONGEST_PADDING))
         except XrayError:
             tail = b""  # its end lies behind the segment: a corrupt file
-        if image.arch == "amd64":
+        if image.arch in ("amd64", "386"):
             code = tail.rstrip(_INT3)
             padding = len(tail) - len(code)
             if code.endswith(_SHORT_JUMP) or not code:

@@ -38,6 +38,8 @@ _ALLOWED = "\n\t\r\x1b"
 def strings(image: Image) -> list[tuple[int, str]]:
     """Returns (address, text) of each string that code or data refers to, in the order of addresses."""
     constants = [s for s in image.segments if "w" not in s.perms and s.file_size]
+    if image.code_of is not None:  # one memory for all
+        constants = image.segments
     found: dict[int, set[int]] = {}
     """Address -> lengths."""
     in_code = {"amd64": _in_amd64, "arm64": _in_arm64}.get(image.arch)
@@ -81,16 +83,16 @@ def _in_data(image: Image, constants: list[Segment]) -> Iterator[tuple[int, int]
     hi = max((s.address + s.file_size for s in constants), default=0)
     if image.relocations is not None:  # the addresses are not in the file
         for where, value in image.relocations():
-            offset = image.file_offset(where + 8)
-            if lo <= value < hi and offset is not None and offset + 8 <= image.size:
-                length = struct.unpack_from("<Q", image.data, offset)[0]
+            offset = image.file_offset(where + image.word)
+            if lo <= value < hi and offset is not None and offset + image.word <= image.size:
+                length = int.from_bytes(image.data[offset : offset + image.word], "little")
                 if _SHORTEST <= length <= _LONGEST and _is_constant(constants, value):
                     yield value, length
     for seg in image.segments:
         size = seg.file_size & ~7
         if "x" in seg.perms or not size:
             continue
-        words = array("Q", image.data[seg.offset : seg.offset + size])
+        words = array("Q" if image.word == 8 else "I", image.data[seg.offset : seg.offset + size])
         for value, length in itertools.pairwise(words):
             if lo <= value < hi and _SHORTEST <= length <= _LONGEST and _is_constant(constants, value):
                 yield value, length

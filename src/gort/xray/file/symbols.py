@@ -13,7 +13,7 @@ from gort.xray.file.gobuild import why_not_go
 from gort.xray.file.image import Image, SymbolTable
 from gort.xray.file.pclntab import Func, PclnTab, find_pclntab
 
-_ELF_SYSTEMS = ("linux", "android", "freebsd", "netbsd", "openbsd", "dragonfly", "solaris", "illumos")
+_SYSTEMS = ("linux", "android", "freebsd", "netbsd", "openbsd", "dragonfly", "solaris", "illumos", "js", "wasip1")
 
 
 def package_of(function: str) -> str:
@@ -70,7 +70,7 @@ class Symbols:
         return self.tab.at(pc)
 
     def system(self) -> str:
-        """Returns an ELF file's GOOS as the name of its entry function has it, as in _rt0_amd64_solaris; "" without one.
+        """Returns GOOS as the name of the entry function has it, as in _rt0_amd64_solaris; "" where none has it.
 
         Where C's startup code is the entry, Go's entry function is in the file all the same.
         """
@@ -78,7 +78,7 @@ class Symbols:
         names = [f.name for f in (*([entry] if entry is not None else []), *self.tab.names("_rt0_"))]
         for name in names:
             parts = name.split("_")  # the name begins with an underscore; `_lib` may follow the system
-            if len(parts) == 4 and parts[1] == "rt0" and parts[3] in _ELF_SYSTEMS:
+            if len(parts) == 4 and parts[1] == "rt0" and parts[3] in _SYSTEMS:
                 return parts[3]
         return ""
 

@@ -30,7 +30,7 @@ def compare(first: Report, second: Report) -> dict[str, Any]:
     out: dict[str, Any] = {
         "files": [a.image.path, b.image.path],
         "build": _pairs(_build(a), _build(b)),
-        "size": [a.image.size, b.image.size],
+        "size": [a.image.file_size or a.image.size, b.image.file_size or b.image.size],
         "functions": [a.symbols.tab.nfuncs, b.symbols.tab.nfuncs],
         "packages": _packages(a, b),
     }

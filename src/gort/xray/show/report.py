@@ -130,7 +130,7 @@ def _facts(static: Static) -> list[tuple[str, str]]:
     else:
         version = build.version + (f" (from {build.source})" if build.source else "")
     rows = [
-        ("file", f"{image.path}, {_size(image.size)}"),
+        ("file", f"{image.path}, {_size(image.file_size or image.size)}"),
         ("format", f"{image.format}, {image.os}/{image.arch}" + (", position-independent" if image.pie else "")),
         ("Go", version + (f", module {build.module}" if build and build.module else "")),
     ]

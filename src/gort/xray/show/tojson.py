@@ -24,7 +24,7 @@ def static_data(static: Static, calls: bool = True) -> dict[str, Any]:
     names = {s.name for s in image.sections}
     out: dict[str, Any] = {
         "file": image.path,
-        "size": image.size,
+        "size": image.file_size or image.size,
         "format": image.format,
         "arch": image.arch,
         "os": image.os,
