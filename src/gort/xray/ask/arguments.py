@@ -19,11 +19,10 @@ _REGISTERS = {
     "riscv64": (*(f"a{i}" for i in range(8)), "s0", "s1", *(f"s{i}" for i in range(2, 8))),
 }
 _SINCE = {"amd64": 17, "arm64": 18, "riscv64": 19}
-"""Processor -> the release (1.N) since which arguments are in registers."""
+"""Processor -> the release (1.N) since which arguments are in registers; on 386 they never are."""
 _WORDS = {"string": 2, "slice": 3, "interface": 2, "float": 0, "complex": 0}
 """Kind -> registers that a value takes; 0 where it takes another kind of register. All others take one."""
 _MAX_TEXT = 200
-_WORD = 8
 
 
 class Arguments:
@@ -32,7 +31,8 @@ class Arguments:
     def __init__(self, scope: Scope, minor: int | None) -> None:
         self._scope = scope
         arch = scope.symbols.image.arch
-        self._registers = _REGISTERS[arch] if minor is None or minor >= _SINCE[arch] else ()
+        self._registers = _REGISTERS.get(arch, ()) if minor is None or minor >= _SINCE.get(arch, 0) else ()
+        self._word = scope.symbols.image.word
         self._parameters: dict[str, list[tuple[str, Type]]] = {}
 
     def text(self, address: int) -> str:
@@ -49,7 +49,9 @@ class Arguments:
             body = symbols.func(func.name)
             in_registers = body is not None and body.entry == address and not symbols.tab.is_assembly(func)
             free = list(self._registers) if in_registers else []
-            at = machine.reg(machine.arch.sp) + _WORD  # behind the return address, or the place for the link register
+            at = (
+                machine.reg(machine.arch.sp) + self._word
+            )  # behind the return address, or the place for the link register
             out = []
             for name, kind in parameters:
                 words = self._count(kind)
@@ -60,7 +62,7 @@ class Arguments:
                 elif words == 0 and free:
                     continue  # a floating-point register
                 else:
-                    align = min(_WORD, max(1, kind.size & -kind.size))
+                    align = min(self._word, max(1, kind.size & -kind.size))
                     at = -(-at // align) * align
                     out.append(f"{name}={show(self._scope, Value(kind, at), 1)}")
                     at += kind.size
@@ -91,4 +93,4 @@ class Arguments:
         return texts[0] if len(texts) == 1 else "{" + ", ".join(texts) + "}"
 
 
-_ANY = Type("uintptr", "uint", _WORD)
+_ANY = Type("uintptr", "uint", 8)

@@ -93,8 +93,8 @@ class Scope:
         return raw
 
     def word(self, address: int) -> int:
-        """Returns the 64-bit word at an address."""
-        return int.from_bytes(self.read(address, 8), "little")
+        """Returns the word at an address, which is as wide as addresses are."""
+        return int.from_bytes(self.read(address, self.symbols.image.word), "little")
 
     def name_of(self, address: int) -> str:
         """Returns the name of what is at an address: a function's, a variable's; empty where there is none."""
@@ -244,7 +244,7 @@ def _apply(scope: Scope, value: Value, how: str, operand: str) -> Value:
     if how == "&":
         if value.address is None:
             raise XrayError("only what is in memory has an address")
-        return Value(Type("*" + value.type.name, "pointer", 8), None, value.address)
+        return Value(Type("*" + value.type.name, "pointer", scope.symbols.image.word), None, value.address)
     if how == "*":
         if kind == "pointer" and value.type.at >= 0:
             return Value(scope.types.element(value.type), _pointer(scope, value))
@@ -269,9 +269,9 @@ _HIDDEN = tuple(_HIDDEN_TYPE)
 
 
 def _element(scope: Scope, value: Value, index: int) -> Value:
-    kind, types = value.type.kind, scope.types
+    kind, types, word = value.type.kind, scope.types, scope.symbols.image.word
     if kind == "slice" and value.address is not None:
-        start, length = scope.word(value.address), scope.word(value.address + 8)
+        start, length = scope.word(value.address), scope.word(value.address + word)
     elif kind == "array" and value.address is not None:
         start, length = value.address, types.length(value.type)
     else:
@@ -302,6 +302,7 @@ def show(scope: Scope, value: Value, depth: int = 0) -> str:
 
 def _show(scope: Scope, value: Value, depth: int) -> str:
     kind, size, at = value.type.kind, value.type.size, value.address
+    word = scope.symbols.image.word
     if at is None and kind in ("int", "bool"):
         number = value.number & (1 << 8 * size) - 1
         if kind == "bool":
@@ -315,17 +316,17 @@ def _show(scope: Scope, value: Value, depth: int) -> str:
         count = scope.types.length(value.type)
         return _list(scope, [Value(scope.types.element(value.type), at)] if count else [], count, depth)
     if kind == "slice":
-        start, count = scope.word(at), scope.word(at + 8)
+        start, count = scope.word(at), scope.word(at + word)
         first = [Value(scope.types.element(value.type), start)] if count and start else []
-        return f"len {count} cap {scope.word(at + 16)} " + _list(scope, first, count if start else 0, depth)
+        return f"len {count} cap {scope.word(at + 2 * word)} " + _list(scope, first, count if start else 0, depth)
     if kind == "string":
-        start, count = scope.word(at), scope.word(at + 8)
+        start, count = scope.word(at), scope.word(at + word)
         text = scope.read(start, min(count, _MAX_TEXT)).decode("utf-8", "replace") if count else ""
         return '"' + printable(text) + '"' + (f" and {count - _MAX_TEXT} bytes more" if count > _MAX_TEXT else "")
     if kind == "interface":
-        of, data = scope.word(at), scope.word(at + 8)
+        of, data = scope.word(at), scope.word(at + word)
         return f"{_word(scope, of, UNKNOWN)}, {_word(scope, data, UNKNOWN)}" if of else "nil"
-    raw = scope.read(at, size if 0 < size <= 16 else 8)
+    raw = scope.read(at, size if 0 < size <= 16 else word)
     if kind == "bool":
         return "true" if raw[0] else "false"
     if kind == "float":
@@ -342,7 +343,7 @@ def _word(scope: Scope, number: int, of: Type) -> str:
     if of.kind in ("pointer", "func", "map", "chan") and not number:
         return "nil"
     if of.kind == "func":
-        code = scope.machine.u64(number) if scope.machine is not None else None
+        code = scope.machine.pointer(number) if scope.machine is not None else None
         name = scope.name_of(code) if code else ""
     else:
         name = scope.name_of(number) if number else ""

@@ -36,8 +36,8 @@ def callers(symbols: Symbols, machine: Machine, layouts: Layouts, g: int, pc: in
                 break
             # The goroutine's stack was left in systemstack_switch, below the function that called it.
             size, g, link = symbols.tab.frame_size(user_pc) or 0, 0, 0
-            pc = machine.u64(user_sp if arch.link else user_sp + size) or 0
-            sp = user_sp + size + (0 if arch.link else 8)
+            pc = machine.pointer(user_sp if arch.link else user_sp + size) or 0
+            sp = user_sp + size + (0 if arch.link else arch.word)
             if symbols.at(pc - 1) is None:
                 break
             out.append(pc)
@@ -46,10 +46,10 @@ def callers(symbols: Symbols, machine: Machine, layouts: Layouts, g: int, pc: in
         if frame is None or not 0 <= frame < _MAX_FRAME_SIZE:
             break
         if not arch.link:
-            pc = machine.u64(sp + frame) or 0
-            sp += frame + 8
+            pc = machine.pointer(sp + frame) or 0
+            sp += frame + arch.word
         else:
-            pc = (machine.u64(sp) or 0) if frame else link
+            pc = (machine.pointer(sp) or 0) if frame else link
             sp, link = sp + frame, 0
         if not pc or symbols.at(pc - 1) is None:
             break
@@ -62,4 +62,4 @@ def _switched(machine: Machine, layouts: Layouts, g: int) -> tuple[int, int]:
     sp, pc = layouts.offset("runtime.g", "sched.sp"), layouts.offset("runtime.g", "sched.pc")
     if sp is None or pc is None:
         return 0, 0
-    return machine.u64(g + sp) or 0, machine.u64(g + pc) or 0
+    return machine.pointer(g + sp) or 0, machine.pointer(g + pc) or 0

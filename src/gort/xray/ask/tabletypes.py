@@ -36,8 +36,10 @@ _INT32 = Type("int32", "int", 4)
 class TableTypes(Types):
     """The types that are known by their layouts. `Type.at` is the number of a structure, or one made of it."""
 
-    def __init__(self, layouts: Layouts) -> None:
+    def __init__(self, layouts: Layouts, word: int = 8) -> None:
         self._layouts = layouts
+        self.word: int = word
+        """Bytes of a pointer."""
         self._parts: list[tuple[str, str]] = [(name, "") for name in _STRUCTS]
         """(structure, the beginning of its fields' names): the structures, then those within them."""
 
@@ -69,7 +71,7 @@ class TableTypes(Types):
                 continue
             head, dot, _ = name[len(prefix) :].partition(".")
             if not dot:
-                out.append(Field(head, offset - base, _field_type(struct, name, size)))
+                out.append(Field(head, offset - base, self._field_type(struct, name, size)))
             elif not out or out[-1].name != head:
                 out.append(Field(head, offset - base, self._part(struct, prefix + head + ".")))
         return out
@@ -88,25 +90,23 @@ class TableTypes(Types):
         if _POINTER_AT <= of.at < _POINTER_AT + len(_STRUCTS):
             return self.named(_STRUCTS[of.at - _POINTER_AT]) or UNKNOWN
         if _SLICE_AT <= of.at < _SLICE_AT + len(_STRUCTS):
-            return _pointer_to(_STRUCTS[of.at - _SLICE_AT])
+            return self._pointer_to(_STRUCTS[of.at - _SLICE_AT])
         return UNKNOWN
 
     def length(self, of: Type) -> int:
         """Returns the number of words in an array."""
-        return of.size // UNKNOWN.size
+        return of.size // self.word
 
+    def _field_type(self, struct: str, name: str, size: int) -> Type:
+        target = _POINTERS.get(f"{struct}.{name}")
+        if target is not None:
+            return self._pointer_to(target)
+        if size > self.word:
+            return Type(f"[{size // self.word}]uintptr", "array", size)
+        return Type("uintptr" if size == self.word else f"uint{8 * size}", "uint", size)
 
-def _field_type(struct: str, name: str, size: int) -> Type:
-    target = _POINTERS.get(f"{struct}.{name}")
-    if target is not None:
-        return _pointer_to(target)
-    if size > UNKNOWN.size:
-        return Type(f"[{size // UNKNOWN.size}]uintptr", "array", size)
-    return Type("uintptr" if size == UNKNOWN.size else f"uint{8 * size}", "uint", size)
-
-
-def _pointer_to(struct: str) -> Type:
-    return Type("*" + struct, "pointer", UNKNOWN.size, _POINTER_AT + _STRUCTS.index(struct))
+    def _pointer_to(self, struct: str) -> Type:
+        return Type("*" + struct, "pointer", self.word, _POINTER_AT + _STRUCTS.index(struct))
 
 
 def known_variables(found: Globals, types: TableTypes, allp: int | None) -> dict[str, Value]:
@@ -124,5 +124,7 @@ def known_variables(found: Globals, types: TableTypes, allp: int | None) -> dict
         if address:
             out[name] = Value(_INT32, address)
     if allp:
-        out["runtime.allp"] = Value(Type("[]*runtime.p", "slice", 24, _SLICE_AT + _STRUCTS.index("runtime.p")), allp)
+        out["runtime.allp"] = Value(
+            Type("[]*runtime.p", "slice", 3 * types.word, _SLICE_AT + _STRUCTS.index("runtime.p")), allp
+        )
     return out

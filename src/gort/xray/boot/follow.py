@@ -249,7 +249,7 @@ def follow(static: Static, options: Options) -> Boot:
     if (options.prints or options.watches or options.attach) and (symbols.stripped or layouts.source != "DWARF"):
         from gort.xray.ask.tabletypes import TableTypes, known_variables  # here, because few runs need it
 
-        table = TableTypes(layouts)
+        table = TableTypes(layouts, image.word)
         # Of several candidates the run shows which one is allp; until then any of them makes the name known.
         scope.know(table, known_variables(found, table, next(iter(found.allp), None)))
     prints = [Expression(text, scope) for text in options.prints]

@@ -116,7 +116,8 @@ class InitMeter:
     def _package(self, _address: int) -> None:
         """doInit is entered: its argument is in a register since Go 1.17 (amd64) or 1.18 (arm64), before on the stack."""
         m = self._machine
-        for task in (m.reg(m.arch.first_argument), m.u64(m.reg(m.arch.sp) + 8)):
+        register = m.arch.first_argument
+        for task in (m.reg(register) if register else 0, m.pointer(m.reg(m.arch.sp) + m.arch.word)):
             functions = self._functions(task) if task else []
             if functions:
                 init = Init(package_of(functions[0].name))
@@ -126,12 +127,13 @@ class InitMeter:
     def _functions(self, task: int) -> list[Func]:
         """Returns the functions in a record; none where there is no record, or where it was initialized before."""
         m = self._machine
+        word = m.arch.word
         raw = m.read(task, 24)
         if raw is None:
             return []
         if self._deps:
-            state, imports, count = (int.from_bytes(raw[i : i + 8], "little") for i in (0, 8, 16))
-            first = task + 24 + 8 * imports
+            state, imports, count = (int.from_bytes(raw[word * i : word * (i + 1)], "little") for i in range(3))
+            first = task + word * (3 + imports)
         else:
             state, count, imports = int.from_bytes(raw[:4], "little"), int.from_bytes(raw[4:8], "little"), 0
             first = task + 8
@@ -139,7 +141,7 @@ class InitMeter:
             return []
         out = []
         for i in range(count):
-            pc = m.u64(first + 8 * i)
+            pc = m.pointer(first + word * i)
             func = self._symbols.at(pc) if pc else None
             if func is None or func.entry != pc:
                 return []
@@ -158,7 +160,7 @@ class InitMeter:
         """An init function is entered. The first entry from doInit counts: its stack may grow, and it may recurse."""
         m = self._machine
         sp = m.reg(m.arch.sp)
-        back = m.reg(m.arch.link) if m.arch.link else m.u64(sp) or 0
+        back = m.reg(m.arch.link) if m.arch.link else m.pointer(sp) or 0
         caller = self._symbols.at(back)
         if of.returned or any(r.of is of for r in self._running) or caller is None:
             return
@@ -167,7 +169,7 @@ class InitMeter:
         if init not in self.inits:
             self.inits.append(init)
         skipped = self._process.clock.skipped
-        top = sp if m.arch.link else sp + 8
+        top = sp if m.arch.link else sp + m.arch.word
         self._running.append(_Running(of, self._process.current.tid, top, self._process.own_instructions, skipped))
         if back not in self._watched:
             self._watched.add(back)

@@ -26,7 +26,7 @@ class LibcCalls:
         self._slot_register = "x16" if image.arch == "arm64" else ""
         station.note = _SKIPS_SETTLS if image.arch == "amd64" else ""
         for item in image.imports:
-            address = machine.u64(item.slot)
+            address = machine.pointer(item.slot)
             if address in self._watched:
                 self._watched[address][item.slot] = item.name
             elif address and machine.watched_at(address) is None:

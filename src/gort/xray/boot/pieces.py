@@ -50,6 +50,8 @@ def find_pieces(symbols: Symbols, disasm: Disassembler) -> list[Mark]:
     marks = [Mark(func.entry, G0_STACK)]
     if disasm.arch == "amd64":
         marks += _amd64(code, calls, symbols.image.os)
+    elif disasm.arch == "386":
+        marks += _386(code, calls)
     elif disasm.arch == "riscv64":
         marks += _riscv64(symbols, disasm, calls)
     else:
@@ -58,6 +60,22 @@ def find_pieces(symbols: Symbols, disasm: Disassembler) -> list[Mark]:
             marks = [Mark(tlsinit.back, G0_STACK)]
         marks += _arm64(code, calls)
     return sorted(marks, key=lambda m: m.address)
+
+
+def _386(code: list[Insn], calls: dict[str, Call]) -> list[Mark]:
+    """ldt0setup stands for settls. The two ways meet where thread-local storage is read last before CLD."""
+    setup = calls.get("ldt0setup")
+    cpuid = next((a for a, _, mnemonic, _ in code if mnemonic == "cpuid"), None)
+    cld = next((a for a, _, mnemonic, _ in code if mnemonic == "cld"), None)
+    marks = [] if cpuid is None else [Mark(cpuid, CPUID), Mark(cpuid + _CPUID_SIZE, vendor=True)]
+    if setup is None or cld is None:
+        return marks
+    marks += [Mark(setup.address), Mark(setup.back, TLS_CHECK), Mark(cld)]
+    marks += [Mark(a, CGO_INIT) for a, _, mn, ops in code if a < setup.address and mn == "call" and ops == "eax"]
+    reads = [a for a, _, mnemonic, ops in code if a < cld and mnemonic == "mov" and ops.endswith("gs:[0]")]
+    if len(reads) > 1:
+        marks.append(Mark(reads[-1], BIND))
+    return marks
 
 
 def _riscv64(symbols: Symbols, disasm: Disassembler, calls: dict[str, Call]) -> list[Mark]:

@@ -105,7 +105,7 @@ class Recorder(Observer):
     def _enter(self, address: int) -> None:
         """A watched function is entered."""
         m = self._machine
-        back = m.reg(m.arch.link) if m.arch.link else m.u64(m.reg(m.arch.sp)) or 0
+        back = m.reg(m.arch.link) if m.arch.link else m.pointer(m.reg(m.arch.sp)) or 0
         caller = self._list.returns.get(back)
         if caller is None and address not in self._list.always:
             return
@@ -133,8 +133,9 @@ class Recorder(Observer):
         """
         m = self._machine
         sp = m.reg(m.arch.sp)
-        for pointer in (m.u64(sp + 8), m.u64(sp + 16), m.reg(m.arch.first_argument)):
-            pc = m.u64(pointer) if pointer else None
+        word, register = m.arch.word, m.arch.first_argument
+        for pointer in (m.pointer(sp + word), m.pointer(sp + 2 * word), m.reg(register) if register else 0):
+            pc = m.pointer(pointer) if pointer else None
             func = self._symbols.at(pc) if pc else None
             if func is None or func.entry != pc:
                 continue
@@ -230,9 +231,12 @@ class Recorder(Observer):
     def _vendor(self) -> None:
         """Note what CPUID said."""
         r = self._machine.registers()
-        words = b"".join((r[n] & 0xFFFFFFFF).to_bytes(4, "little") for n in ("rbx", "rdx", "rcx"))
+        words = b"".join(
+            (r[n] & 0xFFFFFFFF).to_bytes(4, "little")
+            for n in (("rbx", "rdx", "rcx") if "rbx" in r else ("ebx", "edx", "ecx"))
+        )
         if self.stations:
-            vendor, leaf = words.decode("ascii", "replace"), r["rax"] & 0xFFFFFFFF
+            vendor, leaf = words.decode("ascii", "replace"), r["rax" if "rax" in r else "eax"] & 0xFFFFFFFF
             self.stations[-1].note = f"vendor {vendor!r}, highest leaf {leaf:#x}"
 
     # -- what is made of it ----------------------------------------------------------------------------------------

@@ -25,18 +25,28 @@ class Arch:
     syscall_number: str
     syscall_args: tuple[str, ...]
     tls: str
-    """Holds the address of thread-local storage on Linux."""
+    """Holds the address of thread-local storage on Linux; empty where a segment has it."""
     g: str
     """Holds g while Go code runs; empty where only thread-local storage has it at all times."""
     link: str
     """Holds a call's return address; empty where it is on the stack."""
     call_args: tuple[str, ...]
-    """C's registers for arguments."""
+    """C's registers for arguments; none where they are on the stack."""
     first_argument: str
-    """Go's register for the first argument (ABIInternal)."""
+    """Go's register for the first argument (ABIInternal); empty where it is on the stack."""
+    word: int
+    """Bytes of an address."""
+    top: int
+    """The first address that no program can use."""
+    stack_top: int
+    first_place: int
+    """Mappings without a wish are placed from here downwards, as Linux does."""
     syscall_exception: int | None
     """unicorn's number of the exception that the system call's instruction makes; None where it has a hook of its own."""
 
+
+_TOP = {"word": 8, "top": 1 << 47, "stack_top": 0x7FFFFFFFF000, "first_place": 0x7FFFF7E00000}
+_TOP_32 = {"word": 4, "top": 0xC0000000, "stack_top": 0xBFFFF000, "first_place": 0xB7E00000}
 
 AMD64 = Arch(
     name="amd64",
@@ -76,6 +86,7 @@ AMD64 = Arch(
     link="",
     call_args=("rdi", "rsi", "rdx", "rcx", "r8", "r9"),
     first_argument="rax",
+    **_TOP,
     syscall_exception=None,
 )
 ARM64 = Arch(
@@ -95,6 +106,7 @@ ARM64 = Arch(
     link="x30",
     call_args=tuple(f"x{i}" for i in range(8)),
     first_argument="x0",
+    **_TOP,
     syscall_exception=2,
 )
 RISCV64 = Arch(
@@ -119,7 +131,28 @@ RISCV64 = Arch(
     link="ra",
     call_args=tuple(f"a{i}" for i in range(8)),
     first_argument="a0",
+    **_TOP,
     syscall_exception=8,
 )
 """Its registers are in the order in which the kernel puts them into a signal's frame."""
-ARCHES: dict[str, Arch] = {arch.name: arch for arch in (AMD64, ARM64, RISCV64)}
+I386 = Arch(
+    name="386",
+    uc_arch="UC_ARCH_X86",
+    uc_mode="UC_MODE_32",
+    const="unicorn.x86_const",
+    prefix="UC_X86_REG_",
+    registers=("eax", "ebx", "ecx", "edx", "esi", "edi", "ebp", "esp", "eip", "eflags", "gs"),
+    pc="eip",
+    sp="esp",
+    result="eax",
+    syscall_number="eax",
+    syscall_args=("ebx", "ecx", "edx", "esi", "edi", "ebp"),
+    tls="",
+    g="",
+    link="",
+    call_args=(),
+    first_argument="",
+    **_TOP_32,
+    syscall_exception=0x80,
+)
+ARCHES: dict[str, Arch] = {arch.name: arch for arch in (AMD64, ARM64, RISCV64, I386)}

@@ -19,7 +19,7 @@ import struct
 
 from gort.xray.emulate.arch import ARCHES, Arch
 from gort.xray.emulate.clock import Clock
-from gort.xray.emulate.memory import PAGE, TOP, AddressSpace
+from gort.xray.emulate.memory import PAGE, READ, WRITE, AddressSpace
 from gort.xray.emulate.native import Context, Engine, constants
 from gort.xray.errors import XrayError
 
@@ -37,6 +37,12 @@ _NOWHERE = 0xFFFFFFFFFFFFFFF0
 """An address at which no program can be: emulation runs until something stops it."""
 _DIVIDE_ERROR = 0
 """amd64's number of the exception."""
+_GDT, _GDT_ENTRIES = 0xFFFFE000, 16
+"""386: where the table of descriptors is, and how many it has."""
+_DATA_SEGMENT = 0x00CFF200
+"""386: the upper half of a descriptor: data that may be written, for programs, up to 4 GiB."""
+_CODE_FLAT, _DATA_FLAT = 0x00CF9A00, 0x00CF9200
+"""386: the same of code and data. Without them the emulator takes the stack for one of 16 bits once GS is loaded."""
 _ILLEGAL_INSTRUCTION = 2
 """riscv64's number of the exception."""
 _MSTATUS_FS = 0x6000
@@ -84,6 +90,8 @@ class Machine:
         self._error: BaseException | None = None
         self._fault: tuple[Kind, str, int] | None = None
         """Kind, words and address of what the processor refused."""
+        self._last = self.arch.top - 8
+        """The last address of a 64-bit word."""
         self._counts: dict[int, int] = {}
         """Block -> instructions, of the blocks that nothing watches."""
         self._lengths: dict[int, int] = {}
@@ -92,11 +100,13 @@ class Machine:
         self._block_at = ctypes.c_uint64()
         self._to_block = ctypes.byref(self._block)
         self._setup_registers()
-        self.memory: AddressSpace = AddressSpace(self._uc, memory_limit)
+        self.memory: AddressSpace = AddressSpace(self._uc, memory_limit, self.arch.top, self.arch.first_place)
         self._hooks(const)
         if arch == "riscv64":
             self._ids["mstatus"] = const.UC_RISCV_REG_MSTATUS
             self.set_reg("mstatus", _MSTATUS_FS)
+        elif arch == "386":
+            self._setup_segments(const)
 
     # -- registers -------------------------------------------------------------------------------------------
 
@@ -165,9 +175,16 @@ class Machine:
         """Returns `n` bytes of memory, or None when they are not all mapped."""
         return self.memory.read(address, n)
 
+    def pointer(self, address: int) -> int | None:
+        """Returns a word of memory that is as wide as an address, or None when it is not mapped."""
+        if self.arch.word == 8:
+            return self.u64(address)
+        raw = self.memory.read(address, 4)
+        return None if raw is None else int.from_bytes(raw, "little")
+
     def u64(self, address: int) -> int | None:
         """Returns a 64-bit word of memory, or None when it is not mapped."""
-        if 0 <= address <= TOP - 8 and self._mem_read(self._handle, address, self._at_one, 8) == 0:
+        if 0 <= address <= self._last and self._mem_read(self._handle, address, self._at_one, 8) == 0:
             return self._one.value
         raw = self.memory.read(address, 8)  # reserved, but not in the emulator yet
         return None if raw is None else int.from_bytes(raw, "little")
@@ -184,6 +201,36 @@ class Machine:
         """Write a 64-bit word. False when it is not mapped."""
         return self.memory.write(address, (value & (2**64 - 1)).to_bytes(8, "little"))
 
+    # -- 386's segments --------------------------------------------------------------------------------------
+
+    def _setup_segments(self, const: ModuleType) -> None:
+        """Give the processor a table of descriptors (GDT), above the program's memory."""
+        self._uc.map(_GDT, PAGE, READ | WRITE)
+        register = struct.pack("<H6xQIII", 0, _GDT, _GDT_ENTRIES * 8 - 1, 0, 0)
+        self._write_one(self._handle, const.UC_X86_REG_GDTR, ctypes.create_string_buffer(register))
+        for name, entry, kind in (
+            ("cs", 4, _CODE_FLAT),
+            ("ss", 5, _DATA_FLAT),
+            ("ds", 5, _DATA_FLAT),
+            ("es", 5, _DATA_FLAT),
+        ):
+            self._uc.write(_GDT + 8 * entry, struct.pack("<II", 0xFFFF, kind))
+            self._ids[name] = getattr(const, "UC_X86_REG_" + name.upper())
+            self.set_reg(name, 8 * entry)
+
+    def set_segment(self, entry: int, base: int) -> None:
+        """Write a descriptor of the program's data into the table: 4 GiB from `base`."""
+        low, high = 0xFFFF | (base & 0xFFFFFF) << 16, _DATA_SEGMENT | base >> 24 << 24
+        self._uc.write(_GDT + 8 * entry, struct.pack("<II", low & 0xFFFFFFFF, high | (base >> 16 & 0xFF)))
+
+    def tls(self) -> int:
+        """Returns the address of the running thread's thread-local storage; 0 where there is none yet."""
+        if self.arch.tls:
+            return self.reg(self.arch.tls)
+        entry = self.reg("gs") >> 3
+        raw = self._uc.read(_GDT + 8 * entry, 8) if 0 < entry < _GDT_ENTRIES else None
+        return 0 if raw is None else int.from_bytes(raw[2:5], "little") | raw[7] << 24
+
     # -- running ---------------------------------------------------------------------------------------------
 
     def _hooks(self, const: ModuleType) -> None:
@@ -192,6 +239,7 @@ class Machine:
         uc.hook(u.UC_HOOK_MEM_UNMAPPED | u.UC_HOOK_MEM_PROT, ctypes.c_bool, _ACCESS, self._memory_fault)
         if self.arch.name == "amd64":
             uc.hook(u.UC_HOOK_INSN, None, (), self._syscall, 1, 0, const.UC_X86_INS_SYSCALL)
+        if self.arch.name in ("amd64", "386"):
             for instruction in (const.UC_X86_INS_RDTSC, const.UC_X86_INS_RDTSCP):
                 uc.hook(u.UC_HOOK_INSN, ctypes.c_int, (), self._read_ticks, 1, 0, instruction)
         uc.hook(u.UC_HOOK_INTR, None, (ctypes.c_uint32,), self._interrupt)
@@ -287,8 +335,9 @@ class Machine:
         """RDTSC and RDTSCP show the virtual clock; the host's would make each run another. 1: the instruction is done."""
         try:
             now = self.clock.now
-            for name, value in (("rax", now & 0xFFFFFFFF), ("rdx", now >> 32 & 0xFFFFFFFF)):
-                self.set_reg(name, value)
+            low, high = ("rax", "rdx") if self.arch.word == 8 else ("eax", "edx")
+            self.set_reg(low, now & 0xFFFFFFFF)
+            self.set_reg(high, now >> 32 & 0xFFFFFFFF)
             return 1
         except BaseException as exc:
             self._fail(exc)

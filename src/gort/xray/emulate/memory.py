@@ -22,7 +22,7 @@ from gort.xray.record import frozen
 PAGE = 4096
 CHUNK = 256 << 10
 TOP = 1 << 47
-"""The first address that no program can use."""
+"""The first address that no program can use on a 64-bit processor."""
 NONE, READ, WRITE, EXEC = 0, 1, 2, 4
 """Protections, as mmap has them."""
 ANY = READ | WRITE | EXEC
@@ -31,8 +31,6 @@ _MAX_AREAS = 65536
 _MAX_READ = 64 << 20
 _BUFFER = 65536
 _LOWEST_PLACE = 1 << 20
-_FIRST_PLACE = 0x7FFFF7E00000
-"""Mappings without a wish are placed from here downwards, as Linux does."""
 
 
 def whole_pages(size: int) -> int:
@@ -50,9 +48,12 @@ class Area:
 
 
 class AddressSpace:
-    """The memory of an engine, of which `limit` bytes may be touched."""
+    """The memory of an engine, of which `limit` bytes may be touched.
 
-    def __init__(self, engine: Engine, limit: int) -> None:
+    Programs can use addresses below `top`. Mappings without a wish are placed from `first_place` downwards.
+    """
+
+    def __init__(self, engine: Engine, limit: int, top: int, first_place: int) -> None:
         self.limit: int = limit
         self.used: int = 0
         """Bytes that are really there."""
@@ -65,7 +66,8 @@ class AddressSpace:
         self._chunks: dict[int, tuple[int, int]] = {}
         """Start of a chunk -> (end, protection)."""
         self._chunk_starts: list[int] = []
-        self._next = _FIRST_PLACE
+        self._next = first_place
+        self._top = top
 
     # -- areas ---------------------------------------------------------------------------------------------
 
@@ -102,14 +104,14 @@ class AddressSpace:
 
     def place_at(self, wish: int, size: int, fixed: bool) -> int:
         """Returns where mmap puts a mapping: at `wish` when it must (`fixed`) or can be, else anywhere; 0 for nowhere."""
-        if fixed or (wish and wish % PAGE == 0 and wish + size < TOP and self.is_free(wish, size)):
+        if fixed or (wish and wish % PAGE == 0 and wish + size < self._top and self.is_free(wish, size)):
             return wish
         return self.place(size)
 
     def map(self, start: int, size: int, protection: int) -> bool:
         """Reserve [start, start+size) and replace what is there. False when the addresses or the areas run out."""
         size = whole_pages(size)
-        if size <= 0 or start % PAGE or start < PAGE or start + size > TOP or len(self._areas) >= _MAX_AREAS:
+        if size <= 0 or start % PAGE or start < PAGE or start + size > self._top or len(self._areas) >= _MAX_AREAS:
             return False
         self.unmap(start, size)
         i = bisect_right(self._starts, start)
@@ -254,7 +256,7 @@ class AddressSpace:
 
     def read(self, address: int, n: int) -> bytes | None:
         """Returns `n` bytes, or None when they are not all mapped, or more than 64 MiB."""
-        if n < 0 or n > _MAX_READ or address < 0 or address + n > TOP:
+        if n < 0 or n > _MAX_READ or address < 0 or address + n > self._top:
             return None
         # Mostly it is all there, and the emulator finds that out faster than `_present`.
         if n <= _BUFFER and self._mem_read(self._handle, address, self._buffer, n) == 0:
@@ -265,7 +267,7 @@ class AddressSpace:
 
     def write(self, address: int, data: bytes) -> bool:
         """Write to memory. False when it is not all mapped."""
-        if address < 0 or address + len(data) > TOP or not self._present(address, len(data)):
+        if address < 0 or address + len(data) > self._top or not self._present(address, len(data)):
             return False
         self._uc.write(address, data)
         return True

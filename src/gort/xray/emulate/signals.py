@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 
+from gort.xray.emulate import signal386
 from gort.xray.emulate.machine import Machine
 from gort.xray.emulate.thread import Frame, Signal, Thread
 from gort.xray.record import frozen
@@ -142,8 +143,12 @@ class Signals:
             sp = base + size
         elif self._is_amd64:
             sp -= _RED_ZONE
-        enter = self._enter_amd64 if self._is_amd64 else self._enter_linked
-        entered = enter(thread, signal, action, sp)
+        if self._machine.arch.word == 4:
+            trap = _AMD64_PAGE_FAULT if signo == SIGSEGV else 0
+            entered = signal386.enter(self._machine, thread, signal, action.handler, action.restorer, sp, trap)
+        else:
+            enter = self._enter_amd64 if self._is_amd64 else self._enter_linked
+            entered = enter(thread, signal, action, sp)
         if entered is None:
             return Killed(128 + SIGSEGV, f"{_name(signo)} could not be delivered: no stack for its handler")
         if len(thread.frames) >= _MAX_NESTED:
@@ -221,6 +226,8 @@ class Signals:
         if not thread.frames:
             return Killed(128 + SIGSEGV, "rt_sigreturn outside of a signal handler")
         frame = thread.frames.pop()
+        if m.arch.word == 4:
+            return self._sigreturn_386(thread, frame)
         if self._is_amd64:
             names, at, mask_at = _AMD64_REGISTERS, _AMD64_MCONTEXT, _AMD64_SIGMASK
         elif m.arch.name == "arm64":
@@ -233,6 +240,21 @@ class Signals:
             return Killed(128 + SIGSEGV, "the frame of a signal handler is gone")
         for name, value in zip(names, struct.unpack(f"<{len(names)}Q", raw), strict=True):
             m.set_in(frame.context, name, value)
+        thread.context = frame.context
+        thread.sigmask = mask
+        return None
+
+    def _sigreturn_386(self, thread: Thread, frame: Frame) -> Killed | None:
+        m = self._machine
+        raw, mask = m.read(frame.ucontext, signal386.SIGMASK), m.u64(frame.ucontext + signal386.SIGMASK)
+        if raw is None or mask is None:
+            return Killed(128 + SIGSEGV, "the frame of a signal handler is gone")
+        registers = struct.unpack_from(f"<{len(signal386.REGISTERS)}I", raw, signal386.FIRST)
+        for name, value in zip(signal386.REGISTERS, registers, strict=True):
+            m.set_in(frame.context, name, value)
+        eip, _, eflags = struct.unpack_from("<3I", raw, signal386.EIP)
+        m.set_in(frame.context, "eip", eip)
+        m.set_in(frame.context, "eflags", eflags)
         thread.context = frame.context
         thread.sigmask = mask
         return None

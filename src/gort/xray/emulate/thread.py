@@ -61,6 +61,8 @@ class Thread:
     """Start and size of the stack for signal handlers."""
     pending: list[Signal] = field(default_factory=list)
     frames: list[Frame] = field(default_factory=list)
+    tls: int = 0
+    """386: the address of its thread-local storage."""
     clear_tid: int = 0
     """Linux: the address that is set to 0 and woken when the thread ends."""
 

@@ -105,7 +105,8 @@ def _contents(image: Image, section: Section) -> bytes:
     if section.name.startswith((".zdebug", "__zdebug")) and raw[:4] == b"ZLIB":
         size, body = int.from_bytes(raw[4:12], "big"), raw[12:]
     elif "C" in section.flags and len(raw) > _CHDR_SIZE and raw[:4] == _ELFCOMPRESS_ZLIB:
-        size, body = int.from_bytes(raw[8:16], "little"), raw[_CHDR_SIZE:]
+        word = image.word  # a header of type, size and alignment, each a word
+        size, body = int.from_bytes(raw[word : 2 * word], "little"), raw[3 * word :]
     else:
         return raw
     if size > _MAX_DEBUG:

@@ -21,11 +21,12 @@ _MAXMCOUNT = "0x2710"
 _MAXMCOUNT_LOW = "0x710"
 """Its lower bits; riscv64's instructions have no room for the whole number."""
 
+_X86 = ("amd64", "386")
 _PROCESSOR = {"isIntel": 1, "lfenceBeforeRdtsc": 1, "processorVersionInfo": 4}
 """Name in package runtime -> size; in the order in which rt0_go stores them."""
 
-_WORDS = {"argc": 4, "argv": 8, "allm": 8}
-"""Name in package runtime -> size."""
+_WORDS = {"argc": 4, "argv": 0, "allm": 0}
+"""Name in package runtime -> size; 0 for a pointer."""
 
 
 @record
@@ -64,7 +65,7 @@ def find_globals(symbols: Symbols, layouts: Layouts, disasm: Disassembler) -> Gl
         for name, size in _WORDS.items():
             address = symbols.address(f"runtime.{name}")
             if address:
-                found.words[name] = (address, size)
+                found.words[name] = (address, size or symbols.image.word)
         for name, size in _PROCESSOR.items():
             address = symbols.address(f"runtime.{name}")
             if address:
@@ -112,7 +113,7 @@ def _rt0(found: Globals, symbols: Symbols, disasm: Disassembler) -> None:
     if not taken:
         return
     targets = [r.target for r in taken]
-    if disasm.arch == "amd64":
+    if disasm.arch in _X86:
         # The order is: g0 (its stack), g0 (where cgo is used), m0.tls (settls), g0 (once more), m0.
         found.g0 = targets[0]
         last = max(i for i, t in enumerate(targets) if t == found.g0)
@@ -146,7 +147,7 @@ def _processor(found: Globals, symbols: Symbols, disasm: Disassembler) -> None:
     lfenceBeforeRdtsc is the second byte; Go 1.15 to 1.17 have it.
     """
     func = symbols.func("runtime.rt0_go")
-    if func is None or disasm.arch != "amd64":
+    if func is None or disasm.arch not in _X86:
         return
     flags: list[int] = []
     for ref in disasm.refs(func):
@@ -167,7 +168,7 @@ def _sched(found: Globals, symbols: Symbols, layouts: Layouts, disasm: Disassemb
     offset = layouts.offset("runtime.schedt", "maxmcount")
     if func is None or offset is None:
         return
-    if disasm.arch == "amd64":
+    if disasm.arch in _X86:
         for ref in disasm.refs(func):
             if ref.mnemonic == "mov" and ref.operands.endswith(f", {_MAXMCOUNT}"):
                 found.sched = ref.target - offset
@@ -228,14 +229,16 @@ def _procresize(found: Globals, symbols: Symbols, disasm: Disassembler) -> None:
             found.gomaxprocs = _stored_at(ops, ref, held)
     targets = [r.target for r in refs.values()]
     known = set(targets)
-    found.allp = [t for t in dict.fromkeys(targets) if t + 8 in known]  # a slice's length is read as well
+    found.allp = [
+        t for t in dict.fromkeys(targets) if t + symbols.image.word in known
+    ]  # a slice's length is read as well
 
 
 def _stored_at(operands: str, ref: Ref | None, held: dict[str, int]) -> int | None:
     """Returns the address that an atomic store writes to: it is in a register, or in the instruction."""
     import re  # here, because a file with symbols needs none of this
 
-    m = re.search(r"\[(r\w+|x\d+)\]|\((\w+)\)", operands)
+    m = re.search(r"\[([re]\w+|x\d+)\]|\((\w+)\)", operands)
     if m is not None:
         return held.get(m[1] or m[2])
     return ref.target if ref is not None else None

@@ -171,7 +171,7 @@ def find_layouts(image: Image, build: BuildInfo | None) -> Layouts:
 
     minor = build.minor if build else None
     experiment = build.settings.get("GOEXPERIMENT", "") if build else ""
-    known = KNOWN.get((minor or 0, image.os))
+    known = KNOWN.get((minor or 0, image.os)) if image.word == 8 else None
     if known is not None and not _is_devel(build) and "staticlockranking" not in experiment:
         return Layouts(known, f"what Go 1.{minor} on {image.os} is known to use ({why})")
     name = build.version if build and build.version else "an unknown Go version"

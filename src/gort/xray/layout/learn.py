@@ -23,11 +23,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gort.xray.emulate.native import Insn
 
-_WORD = 8
 _FIRST_STORES = ("stackguard0", "stackguard1", "stack.lo", "stack.hi")
-_TLS_SIZE = 48
+_TLS_SLOTS = 6
 _MAX_TLS_OFFSET = 512
 _AMD64_STORE = re.compile(r"^qword ptr \[(r\w+)(?: \+ (0x[0-9a-f]+|\d+))?\], (r\w+)$")
+_386_STORE = re.compile(r"^dword ptr \[(e\w+)(?: \+ (0x[0-9a-f]+|\d+))?\], (e\w+)$")
 _RISCV64_STORE = re.compile(r"^(\w+), (0x[0-9a-f]+|\d+)\((\w+)\)$")
 _ARM64_STORE = re.compile(r"^(x\d+), \[(x\d+)(?:, #(0x[0-9a-f]+|\d+))?\]$")
 
@@ -37,12 +37,14 @@ def learn(symbols: Symbols, disasm: Disassembler, found: Globals) -> dict[str, L
     func = symbols.func("runtime.rt0_go")
     if func is None or not found.g0 or not found.m0:
         return {}
+    word = symbols.image.word
     taken = {r.address: r.target for r in disasm.refs(func) if r.mnemonic == "lea"}
     g: Layout = {}
     m: Layout = {}
-    for target in taken.values():
+    tested = [r.target for r in disasm.refs(func) if disasm.arch == "386" and r.mnemonic == "mov"]
+    for target in (*taken.values(), *tested):  # 386 takes the address of m0.tls elsewhere, and reads it here
         if found.m0 < target < found.m0 + _MAX_TLS_OFFSET and target != found.g0:
-            m["tls"] = (target - found.m0, _TLS_SIZE)
+            m["tls"] = (target - found.m0, word * _TLS_SLOTS)
     held: dict[str, int] = {}
     """Register -> the address that it holds."""
     stores = 0
@@ -60,11 +62,11 @@ def learn(symbols: Symbols, disasm: Disassembler, found: Globals) -> dict[str, L
         base, offset, value = store
         into, what = held.get(base), held.get(value)
         if into == found.g0 and what == found.m0:
-            g["m"] = (offset, _WORD)
+            g["m"] = (offset, word)
         elif into == found.m0 and what == found.g0:
-            m["g0"] = (offset, _WORD)
+            m["g0"] = (offset, word)
         elif into == found.g0 and stores < len(_FIRST_STORES):
-            g[_FIRST_STORES[stores]] = (offset, _WORD)
+            g[_FIRST_STORES[stores]] = (offset, word)
             stores += 1
     if stores < len(_FIRST_STORES):
         g = {name: place for name, place in g.items() if name == "m"}
@@ -74,8 +76,8 @@ def learn(symbols: Symbols, disasm: Disassembler, found: Globals) -> dict[str, L
 def _store(instruction: Insn, arch: str) -> tuple[str, int, str] | None:
     """Returns (base register, offset, stored register) of an instruction that stores a word."""
     _, _, mnemonic, ops = instruction
-    if arch == "amd64":
-        m = _AMD64_STORE.match(ops) if mnemonic == "mov" else None
+    if arch in ("amd64", "386"):
+        m = (_AMD64_STORE if arch == "amd64" else _386_STORE).match(ops) if mnemonic == "mov" else None
         return None if m is None else (m[1], int(m[2] or "0", 0), m[3])
     if arch == "riscv64":
         m = _RISCV64_STORE.match(ops) if mnemonic in ("sd", "c.sd") else None

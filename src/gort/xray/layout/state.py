@@ -71,7 +71,7 @@ class _Struct:
         if group:
             self._plan.append((start, struct.Struct("<" + form), group))
         tls = fields.get("tls")
-        self.tls: int | None = tls[0] if tls is not None and tls[1] >= 8 else None
+        self.tls: int | None = tls[0] if tls is not None and tls[1] >= 4 else None
         """m: where the slots of thread-local storage begin."""
 
     def read(self, machine: Machine, address: int, prefix: str, out: Snapshot) -> None:
@@ -93,6 +93,7 @@ class StateReader:
         self._process = process
         self._m = process.machine
         self._globals = found
+        self._word = process.machine.arch.word
         self._structs = {n.removeprefix("runtime."): _Struct(n, f) for n, f in layouts.structs.items()}
         self._m_of_g = layouts.offset("runtime.g", "m")
         self._curg_of_m = layouts.offset("runtime.m", "curg")
@@ -120,15 +121,15 @@ class StateReader:
         m = self._m
         if m.arch.g:
             return m.reg(m.arch.g)
-        base = m.reg(m.arch.tls)
-        return (m.u64(base - 8) or 0) if base else 0
+        base = m.tls()
+        return (m.pointer(base - m.arch.word) or 0) if base else 0
 
     def goroutine(self, g: int) -> int:
         """Returns the goroutine for which this g's M works: itself, or m.curg when it is a g0; 0 for none."""
         if not g or self._m_of_g is None or self._curg_of_m is None:
             return 0
-        m = self._m.u64(g + self._m_of_g)
-        return (self._m.u64(m + self._curg_of_m) or 0) if m else 0
+        m = self._m.pointer(g + self._m_of_g)
+        return (self._m.pointer(m + self._curg_of_m) or 0) if m else 0
 
     def forget(self) -> None:
         """Have the next snapshot read anew, though no block was entered since the last one."""
@@ -146,7 +147,7 @@ class StateReader:
             s = self._structs["m"]
             s.read(m, g.m0, "m0.", out)
             if s.tls is not None:
-                out["m0.tls[0]"] = m.u64(g.m0 + s.tls) or 0
+                out["m0.tls[0]"] = m.pointer(g.m0 + s.tls) or 0
         if g.sched and "schedt" in self._structs:
             self._structs["schedt"].read(m, g.sched, "sched.", out)
         for name, address in (("gomaxprocs", g.gomaxprocs), ("ncpu", g.ncpu)):
@@ -165,7 +166,7 @@ class StateReader:
         self._more(out)
         self._ps(out)
         if self._process.current is self._process.threads[0]:
-            self._tls = m.reg(m.arch.tls)
+            self._tls = m.tls()
         out["tls base"] = self._tls
         self._at, self._last = m.instructions, out
         return out
@@ -174,15 +175,16 @@ class StateReader:
         """The stack of m0's gsignal, and the order in which Ms steal work."""
         m, gsignal = self._m, out.get("m0.gsignal")
         if gsignal and self._stack_of_g is not None:
-            raw = m.read(gsignal + self._stack_of_g, 16)
+            raw = m.read(gsignal + self._stack_of_g, 2 * self._word)
             if raw is not None:
-                out["gsignal.stack.lo"], out["gsignal.stack.hi"] = struct.unpack("<QQ", raw)
+                out["gsignal.stack.lo"], out["gsignal.stack.hi"] = struct.unpack(f"<2{_CODES[self._word]}", raw)
         if self._globals.steal_order is not None:
             count = m.read(self._globals.steal_order, 4)
             if count is not None:
                 out["stealOrder.count"] = struct.unpack("<I", count)[0]
-            coprimes = self._slice(self._globals.steal_order + 8)
-            raw = m.read(m.u64(self._globals.steal_order + 8) or 0, 4 * len(coprimes)) if coprimes else None
+            at = self._globals.steal_order + self._word
+            coprimes = self._slice(at)
+            raw = m.read(m.pointer(at) or 0, 4 * len(coprimes)) if coprimes else None
             for i, value in enumerate(struct.unpack(f"<{len(coprimes)}I", raw) if raw else ()):
                 out[f"stealOrder.coprimes[{i}]"] = value
 
@@ -191,21 +193,22 @@ class StateReader:
         goid, pc, status = self._of_g
         if goid is None or pc is None or status is None:
             return None
-        number, start, raw = self._m.u64(g + goid), self._m.u64(g + pc), self._m.read(g + status, 4)
+        number, start, raw = self._m.u64(g + goid), self._m.pointer(g + pc), self._m.read(g + status, 4)
         if number is None or start is None or raw is None:
             return None
         return number, start, g_status(int.from_bytes(raw, "little"))
 
     def _slice(self, address: int) -> list[int]:
         """Returns the pointers in a slice, at most `_MAX_PS`; none when it is not one."""
-        raw = self._m.read(address, 24)
+        word, code = self._word, _CODES[self._word]
+        raw = self._m.read(address, 3 * word)
         if raw is None:
             return []
-        ptr, n, cap = struct.unpack("<QQQ", raw)
+        ptr, n, cap = struct.unpack(f"<3{code}", raw)
         if not ptr or not 0 < n <= cap <= _MAX_SLICE:
             return []
-        words = self._m.read(ptr, 8 * min(n, _MAX_PS))
-        return list(struct.unpack(f"<{len(words) // 8}Q", words)) if words else []
+        words = self._m.read(ptr, word * min(n, _MAX_PS))
+        return list(struct.unpack(f"<{len(words) // word}{code}", words)) if words else []
 
     def _are_ps(self, pointers: list[int]) -> bool:
         """True when each element says its own index, as a P does."""
@@ -227,8 +230,8 @@ class StateReader:
                 if len(self._globals.allp) > 1 and not self._are_ps(pointers):
                     continue
                 self._allp = candidate
-            raw = self._m.read(candidate + 8, 8)
-            out["len(allp)"] = struct.unpack("<Q", raw)[0] if raw else len(pointers)
+            count = self._m.pointer(candidate + self._word)
+            out["len(allp)"] = len(pointers) if count is None else count
             for i, p in enumerate(pointers):
                 out[f"allp[{i}]"] = p
                 if p and i < _MAX_PS_IN_DETAIL:

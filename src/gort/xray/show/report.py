@@ -40,10 +40,12 @@ _SMALL = 1 << 16
 _ARGUMENTS = {
     "arch_prctl": 2,
     "mmap": 6,
+    "mmap2": 6,
     "munmap": 2,
     "gettid": 0,
     "getpid": 0,
     "futex": 4,
+    "futex_time64": 4,
     "clone": 5,
     "rt_sigaction": 4,
     "rt_sigprocmask": 4,

@@ -139,15 +139,15 @@ def goroutines(session: Session, paper: Paper) -> None:
     if allgs is None or None in fields:
         raise XrayError("the file does not say where the list of goroutines is (it is stripped)")
     goid, status, start, pc = (f or 0 for f in fields)
-    first, count = m.u64(allgs) or 0, m.u64(allgs + 8) or 0
+    first, count = m.pointer(allgs) or 0, m.pointer(allgs + m.arch.word) or 0
     current = session.state.goroutine(session.state.current_g())
     for i in range(min(count, _MAX_GOROUTINES)):
-        g = m.u64(first + 8 * i)
+        g = m.pointer(first + m.arch.word * i)
         raw = m.read(g + status, 4) if g else None
         if g is None or raw is None:
             continue
-        function = symbols.describe(m.u64(g + start) or 0)
-        at = session.pc if g == current else m.u64(g + pc) or 0
+        function = symbols.describe(m.pointer(g + start) or 0)
+        at = session.pc if g == current else m.pointer(g + pc) or 0
         paper.print(
             f"{'*' if g == current else ' '} goroutine {m.u64(g + goid) or 0}  "
             f"{g_status(int.from_bytes(raw, 'little'))}  {plain(function)}  {dim(plain('at ' + symbols.describe(at)))}",
@@ -156,9 +156,10 @@ def goroutines(session: Session, paper: Paper) -> None:
 
 
 def memory(session: Session, paper: Paper, address: int, count: int) -> None:
-    """Print 64-bit words of memory. Raises `XrayError` where there is none."""
+    """Print words of memory. Raises `XrayError` where there is none."""
+    size = session.process.machine.arch.word
     for i in range(0, count, _WORDS_IN_LINE):
-        words = [session.scope.word(address + 8 * (i + j)) for j in range(min(_WORDS_IN_LINE, count - i))]
-        text = "  ".join(f"{w:#018x}" for w in words)
+        words = [session.scope.word(address + size * (i + j)) for j in range(min(_WORDS_IN_LINE, count - i))]
+        text = "  ".join(f"{w:#0{2 * size + 2}x}" for w in words)
         names = ", ".join(filter(None, (session.scope.name_of(w) for w in words if w)))
-        paper.print(f"{address + 8 * i:#x}: {text}" + (green(plain(f"  {names}")) if names else ""), wrap=False)
+        paper.print(f"{address + size * i:#x}: {text}" + (green(plain(f"  {names}")) if names else ""), wrap=False)

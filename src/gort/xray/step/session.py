@@ -270,8 +270,8 @@ class Session:
         g = self.state.current_g()
         sp = m.reg(m.arch.sp)
         lo, hi = self.layouts.offset("runtime.g", "stack.lo"), self.layouts.offset("runtime.g", "stack.hi")
-        bottom = (m.u64(g + lo) or 0) if g and lo is not None else 0
-        top = (m.u64(g + hi) or 0) if g and hi is not None else 0
+        bottom = (m.pointer(g + lo) or 0) if g and lo is not None else 0
+        top = (m.pointer(g + hi) or 0) if g and hi is not None else 0
         # While systemstack and its like switch, g and the stack pointer are not of one stack: no frame is there.
         depth = top - sp - frame if not top or bottom <= sp <= top else _NO_FRAME
         owner = self.state.goroutine(g) or self.process.current.tid

@@ -57,6 +57,8 @@ class Calls:
         self.machine: Machine = process.machine
         self.clock: Clock = process.clock
         self.observer: Observer = observer
+        self._time: int = process.machine.arch.word
+        """Bytes of each number of a struct timespec."""
         self.is_amd64: bool = process.machine.arch.name == "amd64"
 
     def methods(self, prefix: str) -> dict[str, Handler]:
@@ -65,15 +67,23 @@ class Calls:
 
     def read_timespec(self, address: int) -> int | None:
         """Returns the nanoseconds of a struct timespec, or None when it is not mapped."""
-        raw = self.machine.read(address, 16)
+        raw = self.machine.read(address, 2 * self._time)
         if raw is None:
             return None
-        seconds, ns = struct.unpack("<qq", raw)
+        seconds, ns = struct.unpack("<qq" if self._time == 8 else "<ii", raw)
         return min(max(int(seconds), 0), _MAX_SECONDS) * SECOND + int(ns)
 
     def write_timespec(self, address: int, ns: int) -> bool:
         """Write a struct timespec. False when it is not mapped."""
-        return self.machine.write(address, struct.pack("<qq", *divmod(ns, SECOND)))
+        return self.machine.write(address, struct.pack("<qq" if self._time == 8 else "<ii", *divmod(ns, SECOND)))
+
+    def _with_wide_times(self, call: Handler, *args: int) -> int:
+        """Answer a call whose times have 64 bits on a 32-bit processor."""
+        self._time = 8
+        try:
+            return call(*args)
+        finally:
+            self._time = self.machine.arch.word
 
     def sleep(self, ns: int) -> int:
         """Make the thread wait for this time, after which its call returns 0."""

@@ -19,7 +19,6 @@ from gort.xray.emulate.thread import Wait
 from gort.xray.file.image import Image
 from gort.xray.systems.calls import BLOCKED, MAX_TRANSFER, Observer
 from gort.xray.systems.library import FIRST_BLOCK, Convention, LibrarySystem
-from gort.xray.systems.system import STACK_TOP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,7 +115,7 @@ class Darwin(LibrarySystem):
         m, memory = self.machine, self.machine.memory
         memory.load(FIRST_BLOCK, _FIRST_BLOCK_SIZE, READ | WRITE, struct.pack("<Q", FIRST_BLOCK))
         self.imports.bind(image)
-        at = STACK_TOP - 64
+        at = self.machine.arch.stack_top - 64
         places = []
         for text in (*argv, *env, "executable_path=/" + (argv[0] if argv else "")):
             raw = text.encode("utf-8", "surrogateescape") + b"\0"

@@ -13,7 +13,7 @@ from gort.xray.file.image import Image
 from gort.xray.record import frozen
 from gort.xray.systems.calls import Observer
 from gort.xray.systems.imports import Imports
-from gort.xray.systems.system import STACK_SIZE, STACK_TOP, System
+from gort.xray.systems.system import STACK_SIZE, System
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class LibrarySystem(System):
     def setup(self, image: Image, argv: list[str], env: list[str]) -> Thread:
         """As `System.setup`; the first thread has its block at `FIRST_BLOCK`."""
         thread = super().setup(image, argv, env)
-        self._places[thread.tid] = Place(FIRST_BLOCK, STACK_TOP - STACK_SIZE, STACK_SIZE)
+        self._places[thread.tid] = Place(FIRST_BLOCK, self.machine.arch.stack_top - STACK_SIZE, STACK_SIZE)
         return thread
 
     def _functions(self) -> dict[str, Handler]:

@@ -26,9 +26,9 @@ from gort.xray.systems.linux_files import FileCalls
 from gort.xray.systems.linux_loader import BASE, MAPS, find_interpreter, maps
 from gort.xray.systems.linux_memory import MemoryCalls
 from gort.xray.systems.linux_numbers import SYSCALLS
-from gort.xray.systems.linux_threads import SYSCALL_SIZE, ThreadCalls
+from gort.xray.systems.linux_threads import SYSCALL_SIZE, TLS_ENTRY, ThreadCalls
 from gort.xray.systems.sysroot import Sysroot
-from gort.xray.systems.system import STACK_TOP, System
+from gort.xray.systems.system import System
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,10 +49,10 @@ _MAX_STRINGS = 128 << 10
 _AT_NULL, _AT_PHDR, _AT_PHENT, _AT_PHNUM, _AT_PAGESZ, _AT_BASE, _AT_FLAGS, _AT_ENTRY = 0, 3, 4, 5, 6, 7, 8, 9
 _AT_UID, _AT_EUID, _AT_GID, _AT_EGID, _AT_PLATFORM, _AT_HWCAP, _AT_CLKTCK = 11, 12, 13, 14, 15, 16, 17
 _AT_SECURE, _AT_RANDOM, _AT_EXECFN = 23, 25, 31
-_HWCAP = {"amd64": 0x178BFBFF, "arm64": 0x3, "riscv64": 0x112D}
+_HWCAP = {"amd64": 0x178BFBFF, "arm64": 0x3, "riscv64": 0x112D, "386": 0x178BFBFF}
 """Processor features. arm64: FP and ASIMD, no LSE atomics; Go then uses exclusive loads, which the emulator has. riscv64:
 the letters I, M, A, F, D and C."""
-_PLATFORMS = {"amd64": "x86_64", "arm64": "aarch64", "riscv64": "riscv64"}
+_PLATFORMS = {"amd64": "x86_64", "arm64": "aarch64", "riscv64": "riscv64", "386": "i686"}
 _TICKS_PER_SECOND = 100
 _RANDOM_SIZE = 16
 
@@ -80,12 +80,17 @@ class Linux(System):
         self._sysroot = sysroot
         self._interpreter: Image | None = None
         """The program's loader, which is started in its place."""
+        memory, threads, files = MemoryCalls, ThreadCalls, FileCalls
+        if self.machine.arch.word == 4:
+            from gort.xray.systems.linux386 import Files386, Memory386, Threads386  # here, because few programs need it
+
+            memory, threads, files = Memory386, Threads386, Files386
         self.handlers: dict[str, Handler] = {
             **dict.fromkeys(_RETURN_0, self._zero),
             **dict.fromkeys(_REFUSED, self._refuse),
-            **MemoryCalls(process, self.observer).methods("sys_"),
-            **ThreadCalls(process, self.observer).methods("sys_"),
-            **FileCalls(process, self.observer, exe).methods("sys_"),
+            **memory(process, self.observer).methods("sys_"),
+            **threads(process, self.observer).methods("sys_"),
+            **files(process, self.observer, exe).methods("sys_"),
             **self.methods("sys_"),
         }
         """System call -> what answers it."""
@@ -118,11 +123,13 @@ class Linux(System):
 
     def _prepare(self, image: Image, argv: list[str], env: list[str]) -> None:
         m = self.machine
-        if not self.is_amd64:
+        if m.arch.link:
             m.memory.load(_TRAMPOLINE, PAGE, READ | EXEC, _RT_SIGRETURN[m.arch.name])
             self.process.signals.trampoline = _TRAMPOLINE
-        else:
+        elif self.is_amd64:
             m.memory.load_above(_VSYSCALL, b"".join(code.ljust(_VSYSCALL_STEP, b"\xcc") for code in _VSYSCALL_CODE))
+        if image.imports and image.word == 4:
+            raise XrayError(f"{image.path}: {image.arch} programs that are linked to libc are not emulated")
         if image.imports and self._interpreter is None:
             from gort.xray.systems.imports import Libc  # here, because only cgo programs need it
 
@@ -137,7 +144,7 @@ class Linux(System):
             raise XrayError("the arguments and environment are longer than 128 KiB or hold zero bytes")
         self.process.files.made["/proc/self/cmdline"] = lambda: b"".join(strings[: len(argv)])
         name = strings[0] if argv else b"\0"
-        at = STACK_TOP - 8 - len(name)
+        at = self.machine.arch.stack_top - 8 - len(name)
         execfn = at
         memory.write(at, name)
         places: list[int] = []
@@ -174,9 +181,16 @@ class Linux(System):
             (_AT_NULL, 0),
         ):
             words += pair
-        sp = (random - 8 * len(words)) & ~15
-        memory.write(sp, struct.pack(f"<{len(words)}Q", *words))
+        word = self.machine.arch.word
+        sp = (random - word * len(words)) & ~15
+        memory.write(sp, struct.pack(f"<{len(words)}{'Q' if word == 8 else 'I'}", *words))
         return sp
+
+    def before_slice(self) -> None:
+        """Put the descriptor of the thread whose turn begins into the table."""
+        thread = self.process.current
+        if thread.tls:
+            self.machine.set_segment(TLS_ENTRY, thread.tls)
 
     # -- system calls ------------------------------------------------------------------------------------------
 
@@ -242,6 +256,9 @@ class Linux(System):
         return 0
 
     def sys_getrlimit(self, what: int, old: int, *_: int) -> int:
+        if self.machine.arch.word == 4:
+            limits = (min(limit, 2**32 - 1) for limit in _LIMITS.get(what, (_RLIM_INFINITY, _RLIM_INFINITY)))
+            return 0 if self.machine.write(old, struct.pack("<II", *limits)) else -EFAULT
         return self.sys_prlimit64(0, what, 0, old)
 
     def sys_getrusage(self, _who: int, buf: int, *_: int) -> int:

@@ -30,7 +30,7 @@ _O_RDWR = 2
 _EPOLL_CTL_DEL = 2
 _MAX_EVENTS = 128
 _PACKED_EVENT, _EVENT = struct.Struct("<IQ"), struct.Struct("<I4xQ")
-"""struct epoll_event, which is packed on amd64 only."""
+"""struct epoll_event, which is packed on amd64; on 386 it has no gap."""
 
 
 class FileCalls(Calls):
@@ -40,7 +40,7 @@ class FileCalls(Calls):
         super().__init__(process, observer)
         self._exe = exe
         self._stat_size = _AMD64_STAT_SIZE if self.is_amd64 else _STAT_SIZE
-        self._event = _PACKED_EVENT if self.is_amd64 else _EVENT
+        self._event = _PACKED_EVENT if self.is_amd64 or self.machine.arch.word == 4 else _EVENT
 
     def _file(self, fd: int) -> File | None:
         return self.process.files.table.get(fd & 0xFFFFFFFF)

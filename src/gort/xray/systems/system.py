@@ -6,8 +6,6 @@ system does otherwise than the others is in its own file; what answers calls in 
 
 from __future__ import annotations
 
-import struct
-
 from gort.xray.emulate.memory import EXEC, READ, WRITE
 from gort.xray.emulate.process import Kernel, Process
 from gort.xray.emulate.thread import Thread
@@ -15,7 +13,6 @@ from gort.xray.errors import XrayError
 from gort.xray.file.image import Image
 from gort.xray.systems.calls import Calls, Observer
 
-STACK_TOP = 0x7FFFFFFFF000
 STACK_SIZE = 8 << 20
 _PROTECTIONS = (("r", READ), ("w", WRITE), ("x", EXEC))
 
@@ -37,7 +34,7 @@ class System(Calls, Kernel):
         """
         m = self.machine
         self._load(image)
-        if not m.memory.map(STACK_TOP - STACK_SIZE, STACK_SIZE, READ | WRITE):
+        if not m.memory.map(m.arch.stack_top - STACK_SIZE, STACK_SIZE, READ | WRITE):
             raise XrayError(f"{image.path}: no room for a stack")
         self._prepare(image, argv, env)
         m.set_reg(m.arch.pc, self._start(image))
@@ -65,8 +62,8 @@ class System(Calls, Kernel):
         if relocate and image.relocations is not None:
             for address, value in image.relocations():
                 holder = image.segment_at(address)
-                if holder is None or address + 8 > holder.end:
+                if holder is None or address + image.word > holder.end:
                     raise XrayError(
                         f"{image.path}: a relocation writes to {address:#x}, outside of its segments: corrupt or hostile"
                     )
-                memory.store(address, struct.pack("<Q", value))
+                memory.store(address, value.to_bytes(image.word, "little"))

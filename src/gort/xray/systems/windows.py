@@ -22,7 +22,7 @@ from gort.xray.file.image import Image
 from gort.xray.record import record
 from gort.xray.systems.calls import BLOCKED, MAX_TRANSFER, YIELDED, Observer
 from gort.xray.systems.library import FIRST_BLOCK, Convention, LibrarySystem
-from gort.xray.systems.system import STACK_SIZE, STACK_TOP
+from gort.xray.systems.system import STACK_SIZE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -178,10 +178,10 @@ class Windows(LibrarySystem):
         m.write(_SHARED + _MAJOR_VERSION, struct.pack("<II", *_VERSION))
         m.write_u32(_SHARED + _BUILD_NUMBER, _BUILD)
         self.before_slice()
-        self._make_block(FIRST_BLOCK, STACK_TOP - STACK_SIZE, STACK_SIZE)
+        self._make_block(FIRST_BLOCK, self.machine.arch.stack_top - STACK_SIZE, STACK_SIZE)
         self.imports.bind(image)
         self._write_strings(argv, env)
-        sp = STACK_TOP - 256
+        sp = self.machine.arch.stack_top - 256
         leave = self.imports.place(_CONVENTION.exit)
         if self.is_amd64:
             sp -= 8
