@@ -25,7 +25,7 @@ from gort.xray.boot.calltree import call_tree
 from gort.xray.boot.follow import Options, examine, follow
 from gort.xray.emulate.disasm import Disassembler
 from gort.xray.errors import XrayError
-from gort.xray.show.listing import functions_data, packages_data, strings_data
+from gort.xray.show.listing import functions_data, packages_data, strings_data, types_data
 from gort.xray.show.tojson import boot_data, static_data
 
 WATCHED = ("runtime.sched.maxmcount", "runtime.gomaxprocs", "runtime.allp")
@@ -145,6 +145,7 @@ def examine_all(path: Path, steps: int) -> str:
             functions_data(static)
             packages_data(static)
             strings_data(static)
+            types_data(static)
             for place in ("hello.go:11", "proc.go:1", "main.main+0x1"):
                 _accepted(lambda place=place: find_place(place, static.symbols))  # type: ignore[misc]
             options = Options(until="exit", steps=steps, memory=64 << 20, inits=True, arguments=True)

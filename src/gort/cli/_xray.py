@@ -66,6 +66,7 @@ RARE: dict[str, Any] = {
     "functions": False,
     "packages": False,
     "strings": False,
+    "types": False,
     "diff": None,
     "step": False,
     "call_arguments": False,

@@ -55,6 +55,7 @@ class Asked:
     functions: bool
     packages: bool
     strings: bool
+    types: bool
     diff: str | None
     step: bool
     call_arguments: bool
@@ -123,7 +124,7 @@ def _options(asked: Asked, progress: Progress, file: str) -> Options:
 def work(asked: Asked, progress: Progress) -> None:
     """Examine the file, and print what was asked for. Raises `XrayError`."""
     options = _options(asked, progress, asked.file)
-    listing = next((o for o in ("functions", "packages", "strings") if getattr(asked, o)), "")
+    listing = next((o for o in ("functions", "packages", "strings", "types") if getattr(asked, o)), "")
     static = asked.static_only or bool(listing)
     for given, option in (
         (asked.html_path, "--html"),
@@ -172,7 +173,7 @@ def _debug(asked: Asked, options: Options) -> None:
 
 
 def _print(asked: Asked, report: Report) -> None:
-    if asked.functions or asked.packages or asked.strings:
+    if asked.functions or asked.packages or asked.strings or asked.types:
         _print_listing(asked, report)
     elif asked.vs_gort:
         from gort.xray.show.vs_gort import compare, print_comparison
@@ -217,6 +218,8 @@ def _print_listing(asked: Asked, report: Report) -> None:
             data["packages"] = listing.packages_data(static)
         if asked.strings:
             data["strings"] = listing.strings_data(static)
+        if asked.types:
+            data["types"] = listing.types_data(static)
         _print_json(data)
         return
     if asked.functions:
@@ -225,6 +228,8 @@ def _print_listing(asked: Asked, report: Report) -> None:
         listing.print_packages(static, Paper())
     if asked.strings:
         listing.print_strings(static, Paper())
+    if asked.types:
+        listing.print_types(static, Paper(), asked.full)
 
 
 def _print_diff(asked: Asked, report: Report, other: Report) -> None:

@@ -97,6 +97,7 @@ from gort.cli._xray import run
 )
 @click.option("--functions", is_flag=True, help="List the functions with their sizes; emulate nothing.")
 @click.option("--packages", is_flag=True, help="List the packages with their sizes; emulate nothing.")
+@click.option("--types", is_flag=True, help="List the types with their sizes; --full adds fields; emulate nothing.")
 @click.option("--strings", is_flag=True, help="List the strings that code and data refer to; emulate nothing.")
 @click.option(
     "--diff",

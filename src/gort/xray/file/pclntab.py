@@ -66,6 +66,10 @@ class ModuleData:
     text: int
     etext: int
     gofunc: int
+    types: int = 0
+    """The bounds of the type descriptors, and the bytes of those that follow each other at the beginning (Go 1.27)."""
+    etypes: int = 0
+    typedesc: int = 0
 
 
 class PclnTab:
@@ -478,7 +482,17 @@ def _moduledata(image: Image, table: int, head: bytes, shape: Shape) -> ModuleDa
         text = image.segment_at(start)
         if image.code_of is None and (text is None or "x" not in text.perms):
             continue
-        return ModuleData(address, start, end, _gofunc(image, table, w, shape))
+        newest = shape.newest is None and table < w[_MD_PCLNTAB_GOFUNC] <= w[_MD_PCLNTAB_END]
+        at = shape.module_minpc + (17 if shape.newest is None else 15)  # two words more since Go 1.20
+        return ModuleData(
+            address,
+            start,
+            end,
+            _gofunc(image, table, w, shape),
+            types=w[at],
+            etypes=w[at + 2] if newest else w[at + 1],
+            typedesc=w[at + 1] if newest else 0,
+        )
     return None
 
 

@@ -1,4 +1,5 @@
-"""Tables of one kind of thing: the packages' inits with what they cost, functions and packages with their sizes, texts.
+"""Tables of one kind of thing: the packages' inits with what they cost, functions, packages and types with their sizes,
+texts.
 
 Each is printed as text or given as data.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 from gort.xray.boot.follow import Boot, Static
 from gort.xray.boot.inits import Init
 from gort.xray.errors import LimitError, printable
+from gort.xray.file.rtypes import RType, types
 from gort.xray.file.sizes import Package, Sized, functions, packages
 from gort.xray.file.strings import strings
 from gort.xray.show.paper import Paper, bold, dim, plain, yellow
@@ -168,3 +170,48 @@ def print_packages(static: Static, console: Paper) -> None:
         f"{bold(f'{len(found)} packages')}: {total:,} bytes of code in {functions_:,} functions, "
         + ("no names of data" if static.symbols.stripped else f"{sum(p.data for p in found):,} bytes of variables")
     )
+
+
+def _types(static: Static) -> tuple[list[RType], dict[int, str]]:
+    """Returns the types, the largest first, and the name of each by its address."""
+    found = types(static.symbols, static.build.minor if static.build else None)
+    return sorted(found, key=lambda t: (-t.size, t.full_name, t.address)), {t.address: t.full_name for t in found}
+
+
+def types_data(static: Static) -> list[dict[str, Any]]:
+    """Returns the types, the largest first, with their fields and methods."""
+    bias, symbols = static.image.bias, static.symbols
+    found, names = _types(static)
+    return [
+        {
+            "name": t.full_name,
+            "address": t.address - bias,
+            "kind": t.kind,
+            "size": t.size,
+            "align": t.align,
+            "element": names.get(t.element),
+            "fields": [{"name": n, "type": names.get(of), "offset": offset} for n, of, offset in t.fields],
+            "methods": [
+                {"name": n, "type": names.get(of), "function": symbols.describe(code) if code else None}
+                for n, of, code in t.methods
+            ],
+        }
+        for t in found
+    ]
+
+
+def print_types(static: Static, console: Paper, full: bool = False) -> None:
+    """Print the types, the largest first; with `full` also the fields and methods."""
+    found, names = _types(static)
+    console.print(bold(f"{'bytes':>9}  {'kind':<14} {'methods':>7}  type"))
+    for t in found:
+        methods = f"{len(t.methods):,}" if t.methods else ""
+        console.print(f"{t.size:>9,}  {t.kind:<14} {methods:>7}  {plain(printable(t.full_name))}", wrap=False)
+        for name, of, offset in t.fields if full else ():
+            text = f"{name} {names.get(of, '?')}"
+            console.print(dim(f"{'':>9}  {f'+{offset:#x}':<14} {'':>7}    {plain(printable(text))}"), wrap=False)
+        for name, of, _ in t.methods if full else ():
+            text = f"{name}{names.get(of, '').removeprefix('func')}"  # the linker drops types that nobody asks for
+            console.print(dim(f"{'':>9}  {'method':<14} {'':>7}    {plain(printable(text))}"), wrap=False)
+    named = sum(bool(t.package) for t in found)
+    console.print(f"{bold(f'{len(found):,} types')}: {named:,} with a name of a package")
