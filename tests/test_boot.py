@@ -27,7 +27,7 @@ from support import command, environment, gort_cli
 
 Run = Callable[..., Any]
 
-TOP = ["_rt0", "rt0_go", "settls", "bind", "check", "args", "osinit", "schedinit", "newproc", "mstart"]
+TOP = ["_rt0", "rt0_go", "_cgo_init", "settls", "bind", "check", "args", "osinit", "schedinit", "newproc", "mstart"]
 SCHEDINIT = [
     "lockInit", "raceinit", "maxmcount", "tracebackinit", "moduledataverify", "stackinit", "mallocinit",
     "fastrandinit", "mcommoninit", "cpuinit", "alginit", "modulesinit", "typelinksinit", "itabsinit",
@@ -62,6 +62,15 @@ def test_every_step_is_there_in_order(record: dict[str, Any]) -> None:
     names = [s["name"] for s in record["steps"]]
     assert is_subsequence(TOP, names) is None, names
     assert is_subsequence(SCHEDINIT, names) is None, names
+
+
+def test_what_is_only_recorded_says_so(record: dict[str, Any]) -> None:
+    """Go uses the guards, gsignal and the signal mask; here nothing does."""
+    details = {s["name"]: s["detail"] for s in record["steps"]}
+    assert "for comparison only" in details["rt0_go"]["guards"]
+    assert "never runs" in details["mcommoninit"]["gsignal"]
+    assert "for this record only" in details["msigsave"]["use"]
+    assert "libc" in details["_cgo_init"]["reason"]
 
 
 def test_steps_are_nested_as_in_go(record: dict[str, Any]) -> None:

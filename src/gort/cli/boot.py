@@ -45,7 +45,8 @@ def render(record: dict[str, Any], wide: bool = False) -> None:
             if step["name"] == "rt0_go":
                 g0 = detail["g0"]
                 facts = {"g0.stack.lo": address(g0["stack"]["lo"]), "g0.stack.hi": address(g0["stack"]["hi"]),
-                         "stackguard0": address(g0["stackguard0"]), **detail["cpu"]}  # fmt: skip
+                         "stackguard0": address(g0["stackguard0"]), "guards": detail["guards"],
+                         **detail["cpu"]}  # fmt: skip
             shown = "  ".join(f"[cyan]{k}[/]={escape(value(v))}" for k, v in facts.items())
             text = f"[bold]{step['name']}[/]  [green]{step['ns'] / 1000:.1f} µs[/]  {shown}"
         nodes[step["name"]] = nodes.get(step["parent"], root).add(text)

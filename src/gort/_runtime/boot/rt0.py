@@ -104,6 +104,9 @@ def rt0(procs: int | None = None) -> Any:
     m0 = runtime2.M()
     with rec.step("rt0_go") as d:
         rt0_go(s, m0, rec, d)
+        rec.skip(
+            "_cgo_init", "asking libc for the stack's bounds is a part of rt0_go here: every Python is linked to libc"
+        )
         with rec.step("settls") as t:
             settls(m0, t)
         with rec.step("bind") as t:
@@ -131,6 +134,7 @@ def rt0_go(s: Any, m0: Any, rec: Record, d: dict[str, Any]) -> None:
             "stackguard0": m0.stackguard0,
             "stackguard1": m0.stackguard1,
         },
+        guards="for comparison only: CPython bounds the depth of calls itself",
         cpu=machine.cpu_identity(),
     )
 
@@ -224,7 +228,8 @@ def schedinit(s: Any, m0: Any, rec: Record, debug: dict[str, int], procs: int | 
         d.update(seed=seed if debug["seed"] else "from the system", fixed=bool(debug["seed"]))
     with rec.step("mcommoninit") as d:
         mcommoninit(s, m0)
-        d.update(id=0, procid=m0.procid, gsignal=True, mcount=len(s.allm))
+        d.update(id=0, procid=m0.procid, gsignal="made, never runs: handlers run on the main thread's own stack")
+        d.update(mcount=len(s.allm))
     rec.skip("cpuinit", "no code path of gort depends on a feature of the processor")
     with rec.step("alginit") as d:
         d.update(hash=sys.hash_info.algorithm, randomized=bool(sys.flags.hash_randomization))
@@ -234,7 +239,7 @@ def schedinit(s: Any, m0: Any, rec: Record, debug: dict[str, int], procs: int | 
     with rec.step("msigsave") as d:
         blocked = machine.signal_mask()
         m0.sigmask = blocked
-        d.update(blocked=sorted(int(x) for x in blocked))
+        d.update(blocked=sorted(int(x) for x in blocked), use="for this record only: a new thread inherits the mask")
     with rec.step("goargs") as d:
         d.update(args=list(sys.argv))
     with rec.step("goenvs") as d:

@@ -20,8 +20,15 @@ if TYPE_CHECKING:
 _FIELD = "field "
 """Precedes the name of a field in `_SAME`."""
 _SAME: dict[str, tuple[str, ...]] = {
-    "_rt0": ("_rt0_amd64_linux", "_rt0_arm64_linux", "_rt0_amd64", "_rt0_arm64"),
-    "settls": ("runtime.settls", "runtime.save_g", "tls check"),
+    "_rt0": (
+        "_rt0_amd64_linux",
+        "_rt0_arm64_linux",
+        "_rt0_amd64",
+        "_rt0_arm64",
+        "_rt0_riscv64_linux",
+        "_rt0_386_linux",
+    ),
+    "settls": ("runtime.settls", "ldt0setup", "runtime.save_g", "tls check"),
     "bind": ("bind g0 and m0",),
     "rt0_go": ("runtime.rt0_go", "g0 stack", "cpuid"),
     "maxmcount": ("field sched.maxmcount",),
@@ -42,6 +49,7 @@ _SAME: dict[str, tuple[str, ...]] = {
 }
 """Step of gort -> the stations, inlined calls and fields that stand for it."""
 _WITHOUT = {
+    "_cgo_init": "only in a program that is linked to libc",
     "lockInit": "compiled away: ranks exist only in builds with lock ranking",
     "raceinit": "compiled away: only with -race",
     "tracebackinit": "gone since Go 1.18",
