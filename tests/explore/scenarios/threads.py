@@ -25,6 +25,7 @@ def last_look() -> None:
         async def work() -> None:
             seen.set()
 
+        gort.go(lambda: None)  # wakes the other thread
         gort.go(work)
         seen.wait()  # blocks this thread: only another one can run work
 
@@ -290,6 +291,7 @@ def ctrl_c() -> None:
             s.interrupted = True
             s.sysmonnote.wakeup()
 
+        gort.go(lambda: None)  # wakes the other thread
         thread = Thread(target=signal)
         thread.start()
 
