@@ -45,12 +45,14 @@ async def measure(sentinel: Sentinel, expected: int) -> tuple[int, int, int]:
     Waits until there are no more references than expected: whoever waited for a goroutine may be woken while the thread
     that ended it still has its exception in hand, and a busy machine may leave that thread there for long."""
     end = time.monotonic() + SETTLES_S
-    while sys.getrefcount(sentinel) > expected and time.monotonic() < end:
+    while True:
+        # Without the GIL an object's last reference may be dropped by one thread and the object freed by its own, which
+        # sleeps: a collection settles that, and what the freed object held needs another.
+        for _ in range(1 if GIL else 10):
+            gc.collect()
+        if sys.getrefcount(sentinel) <= expected or time.monotonic() > end:
+            break
         await gort.sleep(0.001)
-    # Without the GIL an object's last reference may be dropped by one thread and the object freed by its own, which
-    # sleeps: a collection settles that, and what the freed object held needs another.
-    for _ in range(1 if GIL else 10):
-        gc.collect()
     s = runtime2.current_m().sched
     kept = M_BLOCKS * len(s.allm) + G_BLOCKS * len(s.allgs)
     return sys.getrefcount(sentinel), sys.getallocatedblocks() - kept, resident_bytes()
