@@ -254,6 +254,10 @@ def test_the_page_is_self_contained_and_draws(hello: Path, tmp_path: Path) -> No
     drawn = json.loads(done.stdout)
     assert drawn["events"] > 200
     assert drawn["rows"] > 100
+    assert drawn["crossed"] == []
+    last = str(drawn["events"])
+    assert drawn["keys"] == ["1", "2", "12", "11", last, f"{last} not taken", "2", "1"]
+    assert "thread 1001" in drawn["graph"]
     assert "maxmcount 10000" in drawn["graph"]
     assert "allp[2]" in drawn["graph"]
     assert "65,536 bytes" in drawn["stack"]

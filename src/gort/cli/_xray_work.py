@@ -109,6 +109,7 @@ def _options(asked: Asked, progress: Progress, file: str) -> Options:
         prints=list(asked.prints),
         watches=list(asked.watches),
         arguments=asked.call_arguments,
+        every_m=asked.html_path is not None,
         inits=asked.inits or asked.inits_limit is not None or asked.diff is not None,
         argv=[os.path.basename(file), *asked.argv, *asked.arguments],
         env=list(asked.env),

@@ -57,6 +57,8 @@ class Options:
     """Expressions whose values are read where the run stops."""
     arguments: bool = False
     """Note the arguments of each station. Only files with DWARF tell them."""
+    every_m: bool = False
+    """Read all Ms where the structures are read, for the page; without it only m0."""
     inits: bool = False
     """Measure the packages' inits. The program's runtime then counts what they allocate (GODEBUG=inittrace=1)."""
     watches: list[str] = field(default_factory=list)
@@ -239,6 +241,7 @@ def follow(static: Static, options: Options) -> Boot:
     machine = Machine(image.arch, options.memory, clock)
     process = Process(machine, symbols, _cpus(options))
     state = StateReader(process, found, layouts)
+    state.every_m = options.every_m
     recorder = Recorder(process, symbols, disasm, state, options.until)
     scope, table = Scope(symbols, machine), None
     if options.arguments:

@@ -26,6 +26,7 @@ Snapshot = dict[str, int]
 
 _MAX_PS = 64
 _MAX_PS_IN_DETAIL = 16
+_MAX_MS = 32
 _MAX_SLICE = 1 << 16
 _MAX_GAP = 512
 """Bytes between two fields that are still read together."""
@@ -100,6 +101,9 @@ class StateReader:
         self._stack_of_g = layouts.offset("runtime.g", "stack.lo")
         self._of_g = tuple(layouts.offset("runtime.g", f) for f in ("goid", "sched.pc", "atomicstatus"))
         self._id_of_p = layouts.offset("runtime.p", "id")
+        self.every_m: bool = False
+        """Set where all Ms are read, as allm[number]; without it only m0 is."""
+        self._fields_of_m = tuple(layouts.offset("runtime.m", f) for f in ("id", "procid", "p", "curg", "alllink"))
         self._allp: int | None = None
         """The candidate that turned out to be allp."""
         self._tls = 0
@@ -165,6 +169,8 @@ class StateReader:
                 out[name] = int.from_bytes(raw, "little")
         self._more(out)
         self._ps(out)
+        if self.every_m:
+            self._ms(out)
         if self._process.current is self._process.threads[0]:
             self._tls = m.tls()
         out["tls base"] = self._tls
@@ -187,6 +193,28 @@ class StateReader:
             raw = m.read(m.pointer(at) or 0, 4 * len(coprimes)) if coprimes else None
             for i, value in enumerate(struct.unpack(f"<{len(coprimes)}I", raw) if raw else ()):
                 out[f"stealOrder.coprimes[{i}]"] = value
+
+    def _ms(self, out: Snapshot) -> None:
+        """Every M of the list allm, and each that a P belongs to."""
+        number_at, thread_at, p_at, curg_at, link_at = self._fields_of_m
+        if None in self._fields_of_m or number_at is None:
+            return
+        m, goid = self._m, self._of_g[0]
+        todo = [out.get("allm", 0), *(v for k, v in out.items() if k.startswith("allp[") and k.endswith("].m"))]
+        seen: set[int] = set()
+        while todo and len(seen) < _MAX_MS:
+            at = todo.pop()
+            raw = m.read(at + number_at, 8) if at and at not in seen else None
+            if raw is None:
+                continue
+            seen.add(at)
+            todo.append(m.pointer(at + (link_at or 0)) or 0)
+            name = f"allm[{int.from_bytes(raw, 'little')}]"
+            out[name] = at
+            out[name + ".procid"] = m.u64(at + (thread_at or 0)) or 0
+            out[name + ".p"] = m.pointer(at + (p_at or 0)) or 0
+            curg = out[name + ".curg"] = m.pointer(at + (curg_at or 0)) or 0
+            out[name + ".goid"] = (m.u64(curg + goid) or 0) if curg and goid is not None else 0
 
     def made(self, g: int) -> tuple[int, int, str] | None:
         """Returns a goroutine's number, the address at which it will begin, and its status; None where it has none."""
@@ -261,6 +289,8 @@ class StateReader:
                     if field == ".status":
                         p["status_name"] = p_status(value)
                 continue
+            if key.startswith("allm["):
+                continue  # the page reads the snapshots themselves
             if key == "len(allp)":
                 out["len_allp"] = value
                 continue
