@@ -557,6 +557,15 @@ async def _fail() -> None:
     raise ValueError
 
 
+async def cancelled_where_it_waits(member: Callable[[], Any]) -> None:
+    """Cancels a goroutine that waits for a channel; it ends with that."""
+    async with gort.Group() as group:
+        h = group.go(member)
+        await parked(1, "chan receive")
+        h.cancel()
+    assert type(h.exception()) is Cancelled
+
+
 @pytest.mark.parametrize(
     ("block", "own", "ends"),
     [
@@ -587,14 +596,7 @@ def test_c4_a_blocks_own_cancellation_in_the_middle_of_the_handling_of_an_outer_
         await gort.gosched()
         log.append("goes on")
 
-    async def main() -> None:
-        async with gort.Group() as group:
-            h = group.go(member)
-            await parked(1, "chan receive")
-            h.cancel()
-        assert type(h.exception()) is Cancelled
-
-    run(main)
+    run(cancelled_where_it_waits, member)
     assert log == ends
 
 
@@ -611,12 +613,5 @@ def test_c4_a_block_in_the_handling_of_a_cancellation_raises_it_once(run: Run) -
             await gort.gosched()
             log.append("cleaned up")
 
-    async def main() -> None:
-        async with gort.Group() as group:
-            h = group.go(member)
-            await parked(1, "chan receive")
-            h.cancel()
-        assert type(h.exception()) is Cancelled
-
-    run(main)
+    run(cancelled_where_it_waits, member)
     assert log == ["cleaned up"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from gort.xray.emulate.native import Insn
 from gort.xray.file.image import PC_B_BITS, Image
+from gort.xray.file.leb128 import uleb
 from gort.xray.file.wasm import address_of
 
 TYPE_CHECKING = False
@@ -41,13 +42,13 @@ def instructions(code: bytes, address: int) -> list[Insn]:
             at += 1
             count = _NUMBERS.get(kind, 0)
             if kind == _MORE:
-                more, at = _number(code, at)
+                more, at = uleb(code, at)
                 found = _NUMBERS_OF_MORE.get(more)
                 if found is None:
                     break
                 count = found
             elif kind in (_BR_TABLE, _SELECT_TYPES):
-                count, at = _number(code, at)
+                count, at = uleb(code, at)
                 count += kind == _BR_TABLE
             elif kind > _LAST:
                 break
@@ -55,7 +56,7 @@ def instructions(code: bytes, address: int) -> list[Insn]:
             operand = 0
             for _ in range(min(count, len(code) - at)):
                 begin = at
-                operand, at = _number(code, at)
+                operand, at = uleb(code, at)
                 if kind in (_I32_CONST, _I64_CONST) and code[at - 1] & 0x40:
                     operand -= 1 << 7 * (at - begin)
             name = _NAMES.get(kind)
@@ -79,15 +80,3 @@ def refs(code: list[Insn]) -> Iterator[tuple[int, str, str, int]]:
             target = int(operand)
             if target > 0 and target % (1 << PC_B_BITS) == 0:
                 yield address, "lea", operand, target
-
-
-def _number(code: bytes, at: int) -> tuple[int, int]:
-    """Returns the number at an offset (LEB128), and the offset behind it. Raises `IndexError` at the end."""
-    value = shift = 0
-    while True:
-        byte = code[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if not byte & 0x80 or shift > 70:
-            return value, at

@@ -20,6 +20,7 @@ from bisect import bisect_right
 
 from gort.xray.errors import XrayError
 from gort.xray.file.image import Image, Section
+from gort.xray.file.leb128 import uleb
 from gort.xray.record import frozen
 
 Layout = dict[str, tuple[int, int]]
@@ -122,18 +123,6 @@ def _section(image: Image, name: str) -> Section | None:
     return image.section(f".debug_{name}", f".zdebug_{name}", f"__debug_{name}"[:16], f"__zdebug_{name}"[:16])
 
 
-def _uleb(data: bytes, at: int) -> tuple[int, int]:
-    """Returns the number at `at` (LEB128, unsigned) and the offset behind it."""
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if not byte & 0x80 or shift > 63:
-            return value, at
-
-
 class Dwarf:
     """The debugging information of one image. Raises `XrayError` when there is none or a section does not unpack."""
 
@@ -166,19 +155,19 @@ class Dwarf:
         table = self._tables[offset] = {}
         at = offset
         while at < len(self._abbrev):
-            code, at = _uleb(self._abbrev, at)
+            code, at = uleb(self._abbrev, at)
             if code == 0:
                 break
-            tag, at = _uleb(self._abbrev, at)
+            tag, at = uleb(self._abbrev, at)
             children = bool(self._abbrev[at])
             at += 1
             fields: list[tuple[int, int, int]] = []
             while True:
-                name, at = _uleb(self._abbrev, at)
-                form, at = _uleb(self._abbrev, at)
+                name, at = uleb(self._abbrev, at)
+                form, at = uleb(self._abbrev, at)
                 const = 0
                 if form == _FORM_IMPLICIT_CONST:
-                    const, at = _uleb(self._abbrev, at)
+                    const, at = uleb(self._abbrev, at)
                 if not name and not form:
                     break
                 fields.append((name, form, const))
@@ -193,7 +182,7 @@ class Dwarf:
         number = bisect_right(self._starts, at) - 1
         if number < 0:
             raise IndexError("no unit")
-        code, at = _uleb(self._info, at)
+        code, at = uleb(self._info, at)
         if code == 0:
             return None
         unit = self._starts[number]
@@ -219,10 +208,10 @@ class Dwarf:
             end = info.index(b"\0", at)
             return info[at:end], end + 1
         if form in _ULEB or form == _FORM_SDATA:
-            number, at = _uleb(info, at)
+            number, at = uleb(info, at)
             return number + unit if form == _FORM_REF_UDATA else number, at
         if form in (_FORM_BLOCK, _FORM_EXPRLOC):
-            length, at = _uleb(info, at)
+            length, at = uleb(info, at)
         elif form in _COUNTED:
             width = _COUNTED[form]
             length = int.from_bytes(info[at : at + width], "little")
@@ -337,7 +326,7 @@ class Dwarf:
 def location(expression: bytes | None) -> int:
     """Returns a member's offset where an older Go wrote it as an expression: DW_OP_plus_uconst N."""
     if expression is not None and expression[:1] == _OP_PLUS_UCONST:
-        return _uleb(expression, 1)[0]
+        return uleb(expression, 1)[0]
     return 0
 
 
