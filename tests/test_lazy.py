@@ -194,21 +194,83 @@ def test_a_module_is_loaded_while_another_thread_imports_collections(name: str, 
     assert run(HALF_A_PACKAGE, name, pure=pure) == ["[]"]
 
 
-def test_the_finder_goes_with_the_last_of_them() -> None:
+@pytest.mark.parametrize("pure", [None, "1"])
+def test_nothing_is_taken_out_of_the_meta_path(pure: str | None) -> None:
+    """The import system walks through that list by position and without a lock: an entry that is taken out before the
+    one it asks makes it pass over the next one, and another thread's import of anything fails."""
     code = """
-import sys, gort
-from gort._start import lazy as _lazy
-print(_lazy.finder in sys.meta_path)
-for name in list(_lazy._waiting):
-    try:
-        package, _, last = name.rpartition('.')
-        dir(vars(sys.modules[package])[last])
-    except ImportError:
-        _lazy._waiting.pop(name)
-gort.sync.Mutex
-print(_lazy.finder in sys.meta_path, _lazy._waiting, _lazy._loading)
+import sys
+
+class Watched(list):
+    def told(self, *args):
+        raise AssertionError(f"taken out: {args}")
+    remove = pop = clear = __delitem__ = __setitem__ = told
+
+sys.meta_path = Watched(sys.meta_path)
+import gort, gort._start.lazy as lazy
+for name in list(lazy._waiting):
+    package, _, last = name.rpartition('.')
+    dir(vars(sys.modules[package])[last])
+print(lazy._waiting, lazy._loading, type(gort.net).__name__, gort.net.listen.__name__)
 """
-    assert run(code) == ["True", "False {} {}"]
+    assert run(code, pure=pure) == ["{} {} module listen"]
+
+
+@pytest.mark.parametrize("pure", [None, "1"])
+@pytest.mark.parametrize("way", ["early.dial", "dir(early)", "early.x = 1", "repr(early)"])
+def test_a_module_that_another_finder_has_loaded(way: str, pure: str | None) -> None:
+    """So it goes if a program takes an entry out of sys.meta_path while another thread imports."""
+    code = f"""
+import sys, gort, gort._start.lazy as lazy
+early = gort.net
+sys.meta_path.remove(lazy.finder)
+from gort.net import dial
+sys.meta_path.insert(0, lazy.finder)
+{way}
+print(early is gort.net, early.dial is gort.net.dial is dial, type(early).__name__, 'gort.net' in lazy._waiting)
+"""
+    assert run(code, pure=pure) == ["False True module False"]
+
+
+@pytest.mark.parametrize("pure", [None, "1"])
+@pytest.mark.parametrize("use", ["gort.net.dial", "import gort.net; gort.net.dial", "from gort.net import dial"])
+def test_who_waited_for_an_import_that_failed_gets_the_error(use: str, pure: str | None) -> None:
+    """Not an AttributeError about a module that is still empty."""
+    code = f"""
+import sys, threading, time
+from importlib import _bootstrap
+import gort
+told, begun = [], threading.Event()
+
+class Linux(str):
+    def __ne__(self, other):  # in the first lines of gort.net, which refuse other systems
+        if threading.current_thread() is first:
+            begun.set()
+            lock = _bootstrap._module_locks['gort.net']()
+            while not lock.waiters:  # until the second waits for this import
+                time.sleep(0.001)
+        return True
+
+def one(wait):
+    if wait:
+        begun.wait()
+    try:
+        {use}
+    except BaseException as e:
+        told.append(type(e).__name__ + ' ' + str(e).split(',')[0])
+
+first = threading.Thread(target=one, args=(False,))
+second = threading.Thread(target=one, args=(True,))
+system, sys.platform = sys.platform, Linux(sys.platform)
+second.start(), first.start()
+second.join(), first.join()
+print(told)
+sys.platform = system
+one(False)
+print(told[2:], callable(gort.net.dial))
+"""
+    error = "ImportError gort.net needs Linux's epoll"
+    assert run(code, pure=pure) == [str([error] * 2), "[] True"]
 
 
 def test_reload_gives_the_same_module() -> None:

@@ -8,7 +8,9 @@ room c, the stand-ins beside the .pxd.  Only compiled code uses cimports from el
 name is found.
 
 Both are in sys.modules only while gort's own modules are imported (see `lent`), so that a program's own `import cython`
-is not affected.
+is not affected.  The finder of the second stays in sys.meta_path, where it finds nothing at other times: the import
+system walks through that list without a lock, and whoever takes an entry out makes other threads' imports fail.  It is
+the last one there, so that it costs only imports that fail.
 
 What does not live here: which core is loaded (loader.py).
 """
@@ -57,8 +59,10 @@ class CImports:
     def find_spec(
         cls, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Returns a spec for cython.cimports and its submodules, None for every other module."""
-        return ModuleSpec(fullname, cls) if fullname.startswith("cython.cimports") else None  # type: ignore[arg-type]
+        """Returns a spec for cython.cimports and its submodules while they are lent, None for every other module."""
+        if _borrowers == 0 or not fullname.startswith("cython.cimports"):
+            return None
+        return ModuleSpec(fullname, cls)  # type: ignore[arg-type]
 
     @classmethod
     def create_module(cls, spec: ModuleSpec) -> ModuleType:
@@ -91,7 +95,7 @@ def _take() -> dict[str, ModuleType]:
     return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "cython"}
 
 
-_mu = allocate_lock()  # guards the two variables below and our entries in sys.modules
+_mu = allocate_lock()  # guards writes of the two variables below and our entries in sys.modules
 _borrowers = 0  # open `with lent()` blocks: several threads may import, and one import starts another
 _before: dict[str, ModuleType] = {}  # the program's own cython modules
 
@@ -105,7 +109,8 @@ class lent:
             if _borrowers == 0:
                 _before = _take()
                 sys.modules["cython"] = _make()
-                sys.meta_path.insert(0, CImports)
+                if CImports not in sys.meta_path:
+                    sys.meta_path.append(CImports)
             _borrowers += 1
 
     def __exit__(self, *exc: object) -> None:
@@ -113,7 +118,6 @@ class lent:
         with _mu:
             _borrowers -= 1
             if _borrowers == 0:
-                sys.meta_path.remove(CImports)
                 _take()
                 sys.modules.update(_before)
                 _before = {}

@@ -13,7 +13,10 @@ Invariants
 - A Lazy module is not in sys.modules before its import has begun, so code that walks through sys.modules does not load
   it.
 - While it is loaded, the loading thread sees the part that has been executed; every other thread waits.
-- The finder handles only modules that have not been loaded, and removes itself after the last of them.
+- The finder handles only modules that have not been loaded.  It stays in sys.meta_path: the import system walks through
+  that list by position and without a lock, so if an entry is taken out meanwhile, it can pass over another one.  If
+  that is this finder, the module is loaded as another object, whose names the Lazy module then takes.
+- Who waited for an import that failed in another thread imports the module itself, and so gets the error.
 
 Rejected: a module-level `__getattr__` in `gort/__init__.py` (the interpreter does not specialise attribute loads from a
 module that has one, and every `gort.go` would pay for that); importlib.util.LazyLoader (importlib.util costs more to
@@ -52,22 +55,36 @@ class Lazy(ModuleType):
             return get(self, name)
         if name == "__spec__" and (spec := get(self, name)) is not None:
             return spec  # the import system reads this to decide if it must wait for another thread
-        _load(get(self, "__name__"))
+        _load(self)
         return get(self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        _load(self.__name__)
+        _load(self)
         ModuleType.__setattr__(self, name, value)
 
     def __delattr__(self, name: str) -> None:
-        _load(self.__name__)
+        _load(self)
         ModuleType.__delattr__(self, name)
 
 
-def _load(name: str) -> None:
-    """Imports the module, or waits for the thread that is importing it.  Does nothing if that is this thread."""
-    if _loading.get(name) != get_ident():
+def _load(module: Lazy) -> None:
+    """Imports the module, or waits for the thread that is importing it.  Does nothing if that is this thread.
+
+    The wait also ends if the other thread's import has failed, and `__import__` does not say so: then this thread tries.
+    And it ends at once if the other thread waits for an import of this one.  Then the module is used as it is, as the
+    import system does: the other thread is still in the import that it was in before the wait, which its spec shows.
+    """
+    get, name = ModuleType.__getattribute__, module.__name__
+    while type(module) is Lazy and _loading.get(name) != get_ident():
+        spec = get(module, "__spec__")
         __import__(name)
+        found = sys.modules.get(name, module)
+        if found is not module:  # not by our finder, which was passed over
+            get(module, "__dict__").update(found.__dict__)
+            ModuleType.__setattr__(module, "__class__", ModuleType)
+            _waiting.pop(name, None)
+        elif spec is not None and get(module, "__spec__") is spec:
+            return
 
 
 class Filling:
@@ -95,8 +112,6 @@ class Filling:
                 self._loader.exec_module(module)
             module.__class__ = ModuleType  # type: ignore[assignment]
             _waiting.pop(name, None)
-            if not _waiting and finder in sys.meta_path:
-                sys.meta_path.remove(finder)
         except BaseException:
             blank = ModuleType(name).__dict__
             module.__dict__.update(blank)
