@@ -477,6 +477,26 @@ def test_a_thread_that_schedules_runs_no_goroutine() -> None:
     assert gort.run(main, procs=1) == []
 
 
+def test_a_thread_that_looks_for_other_threads_runs_no_goroutine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scheduler asks threading whether a thread outside is alive, before it reports a deadlock."""
+    found: list[Any] = []
+    enumerate_threads = threading.enumerate
+
+    def looks() -> list[threading.Thread]:
+        if sys._getframe(1).f_globals["__name__"] == "gort._runtime.watch.external":
+            found.append(traceback.running(threading.get_ident()))
+        return enumerate_threads()
+
+    async def main() -> None:
+        await gort.Chan[None]().recv()
+
+    monkeypatch.setattr(threading, "enumerate", looks)
+    with pytest.raises(gort.Deadlock):
+        gort.run(main, procs=1)
+    assert found
+    assert all(frames == [] for frames in found)
+
+
 @pytest.mark.parametrize("main_raises", [False, True])
 def test_main_returns_while_another_goroutine_panics(main_raises: bool) -> None:
     """As in Go: the dump of a panic takes a while, here because of the exception's text, and main returns meanwhile.

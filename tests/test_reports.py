@@ -21,7 +21,9 @@ from support import environment, python, settles
 # --- GODEBUG=schedtrace -------------------------------------------------------------------------
 
 
-def trace_of(capfd: pytest.CaptureFixture[str], detail: int, prepare: Callable[[], None]) -> str:
+def trace_of(
+    run1: Callable[..., Any], capfd: pytest.CaptureFixture[str], detail: int, prepare: Callable[[], None]
+) -> str:
     """What schedtrace prints in the middle of a program with one P."""
 
     async def main() -> str:
@@ -32,14 +34,14 @@ def trace_of(capfd: pytest.CaptureFixture[str], detail: int, prepare: Callable[[
         reports.schedtrace(m.sched, 7_900_000, 2_000_000)
         return capfd.readouterr().err
 
-    return gort.run(main, procs=1)
+    return run1(main)  # type: ignore[no-any-return]
 
 
 async def nothing() -> None:
     pass
 
 
-def test_g8_schedtrace_counts_as_go_does(capfd: pytest.CaptureFixture[str]) -> None:
+def test_g8_schedtrace_counts_as_go_does(run1: Callable[..., Any], capfd: pytest.CaptureFixture[str]) -> None:
     """The goroutine in runnext is not in the queue; sysmon's thread is a thread. The form is real Go's:
     tests/fidelity holds it."""
 
@@ -48,11 +50,11 @@ def test_g8_schedtrace_counts_as_go_does(capfd: pytest.CaptureFixture[str]) -> N
             gort.go(nothing)
 
     line = r"SCHED 5ms: gomaxprocs=1 idleprocs=0 threads=2 spinningthreads=0 needspinning=0 idlethreads=0 runqueue=0 "
-    assert re.fullmatch(line + r"\[ 2 \] schedticks=\[ \d+ \]\n", trace_of(capfd, 0, three))
-    assert re.fullmatch(line + r"\[ 0 \] schedticks=\[ \d+ \]\n", trace_of(capfd, 0, lambda: gort.go(nothing)))
+    assert re.fullmatch(line + r"\[ 2 \] schedticks=\[ \d+ \]\n", trace_of(run1, capfd, 0, three))
+    assert re.fullmatch(line + r"\[ 0 \] schedticks=\[ \d+ \]\n", trace_of(run1, capfd, 0, lambda: gort.go(nothing)))
 
 
-def test_g8_scheddetail_tells_who_runs_where(capfd: pytest.CaptureFixture[str]) -> None:
+def test_g8_scheddetail_tells_who_runs_where(run1: Callable[..., Any], capfd: pytest.CaptureFixture[str]) -> None:
     """P, M and G refer to each other; nil where there is none."""
 
     def locks() -> None:
@@ -60,7 +62,7 @@ def test_g8_scheddetail_tells_who_runs_where(capfd: pytest.CaptureFixture[str]) 
         gort.go(nothing)
         gort.after_func(3600, nothing)
 
-    text = trace_of(capfd, 1, locks)
+    text = trace_of(run1, capfd, 1, locks)
     assert re.search(r"^  P0: status=1 .* syscalltick=0 m=0 runqsize=0 gfreecnt=0 timerslen=1$", text, re.MULTILINE)
     assert re.search(r"^  M0: p=0 curg=1 .* spinning=false blocked=false lockedg=1$", text, re.MULTILINE)
     assert "\n  G1: status=2() m=0 lockedm=0\n" in text

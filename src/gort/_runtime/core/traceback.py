@@ -181,6 +181,8 @@ def _to_scheduler(frames: Iterable[Read]) -> list[Entry]:
             whole.pop()
     for code, line, module in whole:
         if module is not None and module.startswith("gort._runtime."):
+            if module == "gort._runtime.watch.external":
+                return []  # the scheduler looks for other threads, with functions of threading: it runs no goroutine
             if found or (plain(code.co_name) == "_run" and module == "gort._runtime.boot.main"):
                 break  # what called gort.run is no goroutine's
         elif not hidden(code):
