@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import pytest
 import gort
 from gort import runtime
 from gort._runtime.core import newosproc
+from gort._runtime.core.runtime2 import Note
 from support import PATIENCE_S, gort_cli, python, settles, until
 
 Run = Callable[..., Any]
@@ -147,6 +149,39 @@ def test_without_more_threads_the_program_goes_on(
     assert settles(said)
     assert "gort: cannot start another thread (can't start new thread); going on with 1," in "".join(err)
     assert "".join(err).count("\n") == 1
+
+
+@pytest.mark.skipif(runtime.compiled, reason="asks for the uncompiled core's notes")
+def test_it_is_said_though_two_threads_are_refused_another_at_once(
+    no_threads: NoThreads, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both then saw a count of two, and took themselves for the second."""
+    wakeup = Note.wakeup
+
+    def wakes(note: Note) -> None:
+        caller = sys._getframe(1)
+        if caller.f_code.co_name == "unlaunch" and no_threads.refused == 1:
+            caller.f_locals["s"].nmstartfailed += 1  # the other thread's refusal
+        wakeup(note)
+
+    async def main() -> None:
+        gort.go(blocking_sleep)
+        await until(lambda: no_threads.refused > 0)
+
+    async def blocking_sleep() -> None:
+        time.sleep(0.002)
+
+    monkeypatch.setattr(Note, "wakeup", wakes)
+    no_threads.on = True
+    gort.run(main, procs=2)
+    err: list[str] = []
+
+    def said() -> bool:
+        err.append(capfd.readouterr().err)
+        return "".join(err).endswith("\n")
+
+    assert settles(said)
+    assert "".join(err).count("cannot start another thread") == 1
 
 
 def test_it_is_tried_again(run: Run, no_threads: NoThreads, capfd: pytest.CaptureFixture[str]) -> None:

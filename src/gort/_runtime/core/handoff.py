@@ -338,18 +338,20 @@ def launch(s, m):
 def unlaunch(m, exc):
     """Takes back m, whose thread was refused or found no memory to begin.  Others or sysmon take the P (stranded)."""
     s: Sched = m.sched
+    first: cython.bint = False
     s.lock()
     try:
         if m.spinning:
             s.nmspinning -= 1
         if unbind(m.nextp, m.id):
             pidleput(s, m.nextp)
+        first = s.nmstartfailed == 0  # asked under the lock: two threads may be refused another at once
         s.nmstartfailed += 1
         s.allm.remove(m)  # it has made no goroutine, so its ngs is 0
     finally:  # there may be no memory for the call
         s.unlock()
     s.sysmonnote.wakeup()
-    if s.nmstartfailed == 1:
+    if first:
         why: object = str(exc) or type(exc).__name__
         say(
             f"gort: cannot start another thread ({why}); going on with {len(s.allm)}, and trying again. "
