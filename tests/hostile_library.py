@@ -15,6 +15,7 @@ import threading
 import time
 import types
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import gort
@@ -599,6 +600,15 @@ async def commands(evil: Evil) -> None:
 
 @place(TimeoutError)
 async def command_cancel(evil: Evil) -> None:
-    with context.with_timeout(context.background(), 0.01) as ctx:
-        await caught(evil, lambda: gort.exec.run("sleep", "0.1", ctx=ctx, cancel=evil.boom))
-    assert evil.raised
+    seconds = 0.01
+    while not evil.raised:  # nothing is called where ctx ends before the process has begun
+        r, w = os.pipe()
+        with open(r, "rb"), open(w, "wb") as end, context.with_timeout(context.background(), seconds) as ctx:
+
+            def cancel(cmd: gort.exec.Cmd, end: io.BufferedWriter = end) -> Any:
+                end.close()  # only now the process ends
+                return evil.boom(cmd)
+
+            run = partial(gort.exec.run, "sh", "-c", f"read line <&{r}; exit 0", ctx=ctx, cancel=cancel, pass_fds=(r,))
+            await caught(evil, run)
+        seconds *= 2
