@@ -286,8 +286,7 @@ def allocm(s):
 
 
 def mrandseed(seed, id):
-    """An M's first random number: mixes the runtime's seed and the M's id as splitmix64 does.  Never 0, because
-    xorshift would stay at 0.
+    """An M's first random number: mixes the runtime's seed and the M's id as splitmix64 does.  Never 0: xorshift stays 0.
 
     In the compiled core all of it is C arithmetic: Python runs signal handlers while it multiplies large ints, and a
     handler that raises would raise here, in the scheduler."""
@@ -338,15 +337,14 @@ def launch(s, m):
 def unlaunch(m, exc):
     """Takes back m, whose thread was refused or found no memory to begin.  Others or sysmon take the P (stranded)."""
     s: Sched = m.sched
-    first: cython.bint = False
     s.lock()
     try:
         if m.spinning:
             s.nmspinning -= 1
         if unbind(m.nextp, m.id):
             pidleput(s, m.nextp)
-        first = s.nmstartfailed == 0  # asked under the lock: two threads may be refused another at once
         s.nmstartfailed += 1
+        first = s.nmstartfailed == 1  # asked under the lock: two threads may be refused another at once
         s.allm.remove(m)  # it has made no goroutine, so its ngs is 0
     finally:  # there may be no memory for the call
         s.unlock()
