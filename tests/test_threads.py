@@ -119,6 +119,19 @@ def no_threads(monkeypatch: pytest.MonkeyPatch) -> NoThreads:
     return control
 
 
+def what_is_said(capfd: pytest.CaptureFixture[str]) -> str:
+    """All of stderr, once it ends with a whole line.  The program may end before the thread that was refused another,
+    perhaps sysmon's, has said so."""
+    err: list[str] = []
+
+    def said() -> bool:
+        err.append(capfd.readouterr().err)
+        return "".join(err).endswith("\n")
+
+    assert settles(said)
+    return "".join(err)
+
+
 def test_without_more_threads_the_program_goes_on(
     run: Run, no_threads: NoThreads, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -139,16 +152,9 @@ def test_without_more_threads_the_program_goes_on(
 
     assert sorted(run(main)) == list(range(50))
     assert no_threads.refused > 0
-    err: list[str] = []
-
-    def said() -> bool:
-        """The program may end before the thread that was refused another, sysmon's, has said so."""
-        err.append(capfd.readouterr().err)
-        return "".join(err).endswith("\n")
-
-    assert settles(said)
-    assert "gort: cannot start another thread (can't start new thread); going on with 1," in "".join(err)
-    assert "".join(err).count("\n") == 1
+    err = what_is_said(capfd)
+    assert "gort: cannot start another thread (can't start new thread); going on with 1," in err
+    assert err.count("\n") == 1
 
 
 @pytest.mark.skipif(runtime.compiled, reason="asks for the uncompiled core's notes")
@@ -164,24 +170,17 @@ def test_it_is_said_though_two_threads_are_refused_another_at_once(
             caller.f_locals["s"].nmstartfailed += 1  # the other thread's refusal
         wakeup(note)
 
-    async def main() -> None:
-        gort.go(blocking_sleep)
-        await until(lambda: no_threads.refused > 0)
+    async def other() -> None:
+        pass
 
-    async def blocking_sleep() -> None:
-        time.sleep(0.002)
+    async def main() -> None:
+        gort.go(other)  # wakes a thread for the idle P
+        await until(lambda: no_threads.refused > 0)
 
     monkeypatch.setattr(Note, "wakeup", wakes)
     no_threads.on = True
     gort.run(main, procs=2)
-    err: list[str] = []
-
-    def said() -> bool:
-        err.append(capfd.readouterr().err)
-        return "".join(err).endswith("\n")
-
-    assert settles(said)
-    assert "".join(err).count("cannot start another thread") == 1
+    assert what_is_said(capfd).count("cannot start another thread") == 1
 
 
 def test_it_is_tried_again(run: Run, no_threads: NoThreads, capfd: pytest.CaptureFixture[str]) -> None:
@@ -205,7 +204,7 @@ def test_it_is_tried_again(run: Run, no_threads: NoThreads, capfd: pytest.Captur
         return done.wait(PATIENCE_S)
 
     assert run(main)
-    assert capfd.readouterr().err.count("cannot start another thread") == 1
+    assert what_is_said(capfd).count("cannot start another thread") == 1
 
 
 def test_not_even_sysmon(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:

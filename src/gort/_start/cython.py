@@ -8,9 +8,8 @@ room c, the stand-ins beside the .pxd.  Only compiled code uses cimports from el
 name is found.
 
 Both are in sys.modules only while gort's own modules are imported (see `lent`), so that a program's own `import cython`
-is not affected.  The finder of the second stays in sys.meta_path, where it finds nothing at other times: the import
-system walks through that list without a lock, and whoever takes an entry out makes other threads' imports fail.  It is
-the last one there, so that it costs only imports that fail.
+is not affected.  The finder of the second stays in sys.meta_path, where it finds nothing at other times (lazy.py says
+why).  It is the last one there, so that it costs only imports that fail.
 
 What does not live here: which core is loaded (loader.py).
 """
