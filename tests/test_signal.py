@@ -606,6 +606,47 @@ def test_a_wakeup_descriptor_of_somebody_else(when: str) -> None:
         os.close(w)
 
 
+@pytest.mark.parametrize("by", ["gort.run", "gort.signal"])
+def test_a_signal_while_we_ask_for_the_wakeup_descriptor_reaches_its_owner(
+    monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """A program begins and ends while asyncio waits for a child, say: no second signal would tell of the child's end."""
+    sent = 0
+    put_back = sigwake.put_back
+
+    def hit_and_put_back(fd: int) -> None:
+        nonlocal sent
+        sent += 1
+        hit(system.SIGUSR1)
+        put_back(fd)
+
+    async def main() -> None:
+        if by == "gort.signal":
+            monkeypatch.setattr(sigwake, "put_back", hit_and_put_back)
+            ch: gort.Chan[Any] = gort.Chan(1)
+            signal.notify(ch, system.SIGUSR2)
+            signal.stop(ch)
+            monkeypatch.undo()
+
+    r, w = os.pipe()
+    os.set_blocking(w, False)
+    os.set_blocking(r, False)
+    old = system.signal(system.SIGUSR1, lambda *_: None)
+    try:
+        system.set_wakeup_fd(w)
+        if by == "gort.run":
+            monkeypatch.setattr(sigwake, "put_back", hit_and_put_back)
+        run_in_main_thread(main)
+        monkeypatch.undo()
+        assert sent >= 1
+        assert os.read(r, 100).count(system.SIGUSR1) == sent
+    finally:
+        system.set_wakeup_fd(-1)
+        system.signal(system.SIGUSR1, old)
+        os.close(r)
+        os.close(w)
+
+
 async def answer() -> int:
     return 42
 

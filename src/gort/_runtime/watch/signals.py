@@ -130,16 +130,18 @@ class Interrupts:
 
         If the process has no descriptor left we go without the pipe."""
         try:
+            fresh = None
             if self.pipe is None:
-                self.pipe = sigwake.Pipe()
-            sigwake.claim(self.pipe.w)
+                self.pipe = fresh = sigwake.Pipe()
+            sigwake.claim(self.pipe.w, probe=fresh)
         except (OSError, ValueError):
             pass
 
     def _unlisten(self) -> None:
         pipe = self.pipe
         if pipe is not None:
-            sigwake.give_up(pipe.w)
+            pipe.read()  # so that what is in it afterwards has come meanwhile
+            sigwake.give_up(pipe.w, probe=pipe if pipe.same() else None)
             pipe.close()
             self.pipe = None  # last, because restore repeats all of this if a handler raises in the middle
 

@@ -2,6 +2,8 @@
 
 Invariants
 - The process has one, and others use it too (asyncio, trio).  We never replace a descriptor that is not ours.
+- To ask for the descriptor is to replace it for a moment.  So it is replaced by a pipe, and what comes meanwhile is
+  passed on to its owner: to asyncio it may be the end of a child process, and no second signal would tell of that.
 - Only the main thread sets it.
 - A program may close our descriptors by accident and open others under the same numbers.  So before we read or close a
   pipe, we check that it is still the same one.
@@ -35,25 +37,6 @@ def put_back(fd: int) -> None:
         pass
 
 
-def claim(fd: int, gives_way: Callable[[int], bool] = lambda old: False) -> int:
-    """Makes the interpreter write to fd, unless it writes to a descriptor that is not ours and for which gives_way is
-    false.  Returns the descriptor that it wrote to before."""
-    old = plug(fd)
-    if old not in (-1, fd) and not gives_way(old):
-        put_back(old)
-    return old
-
-
-def give_up(fd: int) -> bool:
-    """Makes the interpreter stop writing to fd.  False when it writes to another descriptor, which is then left
-    alone."""
-    old = plug(-1)
-    if old in (-1, fd):
-        return True
-    put_back(old)
-    return False
-
-
 class Pipe:
     """A pipe that never blocks.  Raises OSError when the process has no descriptors left."""
 
@@ -62,6 +45,10 @@ class Pipe:
         for fd in (self.r, self.w):
             os.set_blocking(fd, False)
         self._same = self._identity(self.r)
+
+    def same(self) -> bool:
+        """Whether both descriptors are still ours."""
+        return self._identity(self.r) == self._same == self._identity(self.w)
 
     def _identity(self, fd: int) -> tuple[int, int] | None:
         try:
@@ -84,3 +71,63 @@ class Pipe:
         for fd in (self.r, self.w):
             if self._identity(fd) == self._same:
                 os.close(fd)
+
+
+def claim(fd: int, gives_way: Callable[[int], bool] = lambda old: False, probe: Pipe | None = None) -> int:
+    """Makes the interpreter write to fd, unless it writes to a descriptor that is not ours and for which gives_way is
+    false.  Returns the descriptor that it wrote to before.
+
+    probe: the pipe that takes its place while we ask; one that is empty.  fd may be its end."""
+    try:
+        meanwhile = probe or Pipe()
+    except OSError:  # no descriptor is left: what comes while we ask is lost to its owner
+        old = plug(fd)
+        if old not in (-1, fd) and not gives_way(old):
+            put_back(old)
+        return old
+    try:
+        old = plug(meanwhile.w)
+        if old in (-1, fd) or gives_way(old):
+            if fd != meanwhile.w:
+                plug(fd)
+                pass_on(meanwhile, fd)
+        else:
+            put_back(old)
+            pass_on(meanwhile, old)
+        return old
+    finally:
+        if probe is None:
+            meanwhile.close()
+
+
+def give_up(fd: int, probe: Pipe | None = None) -> bool:
+    """Makes the interpreter stop writing to fd.  False when it writes to another descriptor, which is then left
+    alone.  probe: as in claim."""
+    try:
+        meanwhile = probe or Pipe()
+    except OSError:  # no descriptor is left, as in claim
+        old = plug(-1)
+        if old not in (-1, fd):
+            put_back(old)
+        return old in (-1, fd)
+    try:
+        old = plug(meanwhile.w)
+        if old in (-1, fd, meanwhile.w):
+            plug(-1)
+            return True
+        put_back(old)
+        pass_on(meanwhile, old)
+        return False
+    finally:
+        if probe is None:
+            meanwhile.close()
+
+
+def pass_on(pipe: Pipe, fd: int) -> None:
+    """Writes to fd the numbers that have come into the pipe."""
+    numbers = pipe.read()
+    if numbers:
+        try:
+            os.write(fd, numbers)
+        except OSError:
+            pass  # it is full, or its owner has closed it: the interpreter, too, would have dropped them
