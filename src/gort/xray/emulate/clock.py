@@ -6,6 +6,8 @@ first: the processor counts on it, and the process and its system read it.
 
 from __future__ import annotations
 
+from array import array
+
 NS_PER_INSTRUCTION = 4
 """Nanoseconds that an instruction takes. A real processor is faster; with 4, a program that computes until some time has
 passed (Go's preemption needs 10 ms) gets there in fewer emulated instructions."""
@@ -20,9 +22,9 @@ class Clock:
     """Instructions and nanoseconds since the start."""
 
     def __init__(self) -> None:
-        self.counter: list[int] = [0, 0]
-        """[instructions executed by all threads, the number at which the time slice ends]. A list, because the hook that
-        runs for every block reads and writes both."""
+        self.counter: array[int] = array("Q", (0, 0))
+        """[instructions executed by all threads, the number at which the time slice ends]. The hook that runs for every
+        block reads both and writes the first, in the memory itself: it must not be replaced."""
         self.skipped: int = 0
         """Nanoseconds in which every thread waited."""
 

@@ -3,7 +3,8 @@
 The block hook is called for every basic block that the program enters. It counts the block's instructions (it asks the
 emulator once for each block how many there are), calls what watches the block's address, and stops the processor when
 the time slice is over. Functions and return addresses are always the start of a block. So calls can be followed without
-another hook, and counts and slices are the same in every run.
+another hook, and counts and slices are the same in every run. For blocks that it has counted before, machine code does
+this (blockhook.py).
 
 Rejected: unicorn's own instruction counter (`count=`), which tells nothing when a run is stopped before its end. One
 code hook for each watched address: each makes the translation of code slower, and a boot has hundreds. The binding's
@@ -18,6 +19,7 @@ import ctypes
 import struct
 
 from gort.xray.emulate.arch import ARCHES, Arch
+from gort.xray.emulate.blockhook import BlockHook
 from gort.xray.emulate.clock import Clock
 from gort.xray.emulate.memory import PAGE, READ, WRITE, AddressSpace
 from gort.xray.emulate.native import Context, Engine, constants
@@ -73,9 +75,12 @@ class Fault(Exception):
 
 
 class Machine:
-    """A processor and its memory, of which the program may touch `memory_limit` bytes. It counts on the clock."""
+    """A processor and its memory, of which the program may touch `memory_limit` bytes. It counts on the clock.
 
-    def __init__(self, arch: str, memory_limit: int, clock: Clock) -> None:
+    Without `counts` there is no block hook: no instruction is counted, no address watched, and no time slice ends.
+    """
+
+    def __init__(self, arch: str, memory_limit: int, clock: Clock, counts: bool = True) -> None:
         self.arch: Arch = ARCHES[arch]
         self.clock: Clock = clock
         self._counter = clock.counter
@@ -96,11 +101,18 @@ class Machine:
         """Block -> instructions, of the blocks that nothing watches."""
         self._lengths: dict[int, int] = {}
         """Block -> instructions, of all blocks."""
+        self._blocks = BlockHook(self._counter)
+        """Knows the same blocks as `_counts`, or fewer."""
         self._block = _TranslatedBlock()
         self._block_at = ctypes.c_uint64()
         self._to_block = ctypes.byref(self._block)
         self._setup_registers()
         self.memory: AddressSpace = AddressSpace(self._uc, memory_limit, self.arch.top, self.arch.first_place)
+        if counts:
+            hook = self._make_block()
+            self._uc.hook(self._u.UC_HOOK_BLOCK, None, (ctypes.c_uint64,), hook, short=True, over=self._blocks.over)
+        self.last_address: int = _NOWHERE
+        """Where the emulator leaves `run` by itself."""
         self._hooks(const)
         if arch == "riscv64":
             self._ids["mstatus"] = const.UC_RISCV_REG_MSTATUS
@@ -235,7 +247,6 @@ class Machine:
 
     def _hooks(self, const: ModuleType) -> None:
         u, uc = self._u, self._uc
-        uc.hook(u.UC_HOOK_BLOCK, None, (ctypes.c_uint64,), self._make_block(), short=True)
         uc.hook(u.UC_HOOK_MEM_UNMAPPED | u.UC_HOOK_MEM_PROT, ctypes.c_bool, _ACCESS, self._memory_fault)
         if self.arch.name == "amd64":
             uc.hook(u.UC_HOOK_INSN, None, (), self._syscall, 1, 0, const.UC_X86_INS_SYSCALL)
@@ -248,6 +259,7 @@ class Machine:
     def _make_block(self) -> Callable[[object, int], None]:
         """Returns the block hook. It is a closure because it runs for every block: its names are found faster."""
         counts, counter, stop, first = self._counts, self._counter, self._uc.stop, self._first
+        remember = self._blocks.remember
 
         def block(_uc: object, address: int) -> None:
             total = counter[0]
@@ -255,9 +267,12 @@ class Machine:
                 stop()  # before this block; it is entered again, and counted then
                 return
             try:
-                counter[0] = total + counts[address]
+                n = counts[address]
             except KeyError:
                 first(address)
+                return
+            counter[0] = total + n
+            remember(address, n)
 
         return block
 
@@ -271,6 +286,7 @@ class Machine:
             callback = self._watched.get(address)
             if callback is None:
                 self._counts[address] = n
+                self._blocks.remember(address, n)
             else:
                 callback(address)
         except BaseException as exc:
@@ -280,6 +296,7 @@ class Machine:
         """Have `callback` called with the address when a block that begins there is entered. It replaces an older one."""
         self._watched[address] = callback
         self._counts.pop(address, None)
+        self._blocks.forget(address)
 
     def watched_at(self, address: int) -> Callable[[int], None] | None:
         """Returns what watches the address."""
@@ -404,7 +421,7 @@ class Machine:
         `on_syscall` is called at every system call. Raises `Fault`, and what was raised in a hook.
         """
         self._reset(until, on_syscall)
-        status = self._uc.start(pc, _NOWHERE)
+        status = self._uc.start(pc, self.last_address)
         if self._error is not None:
             error, self._error = self._error, None
             raise error

@@ -248,21 +248,25 @@ class Engine:
         end: int = 0,
         *more: int,
         short: bool = False,
+        over: Callable[[int], tuple[int, int] | None] | None = None,
     ) -> None:
         """Have `function` called, between addresses `begin` and `end` (begin behind end: everywhere).
 
         `arguments` are the C types between the engine and the user's word, which is the last argument. A `short`
-        function takes no user's word, which saves its conversion.
+        function takes no user's word, which saves its conversion. `over` gets the function's address. It returns the
+        address of machine code that is called in its place, and that code's user's word; or None to have none.
         """
         callback = ctypes.CFUNCTYPE(result, _ptr, *arguments, *(() if short else (_ptr,)))(function)
-        self._callbacks.append(callback)
+        self._callbacks.append((callback, over))
+        called = ctypes.cast(callback, _ptr)
+        instead = over(called.value or 0) if over is not None else None
         made = _size()
         status = self.library.uc_hook_add(
             self.handle,
             ctypes.byref(made),
             kind,
-            ctypes.cast(callback, _ptr),
-            None,
+            called if instead is None else _ptr(instead[0]),
+            None if instead is None else _ptr(instead[1]),
             begin,
             end,
             *(_int(m) for m in more),
