@@ -36,9 +36,10 @@ def command(rows: tuple[str, ...], rounds: int, peers: str, quick: bool, out: Pa
 
     ROW limits the run to some rows; it may be a pattern: 'select-*', 'parallel-*', 'echo-*'.
     A peer that is not installed is left out and named; `pip install "gort[bench]"` brings them.
+    `gort bench xray [FILE]...` measures gort xray, with the FILEs as further Go executables.
     """
-    if rows == ("xray",):
-        _xray(rounds)
+    if rows[:1] == ("xray",):
+        _xray(rounds, list(rows[1:]))
         return
     from rich.console import Console
 
@@ -115,12 +116,12 @@ def show(console: Console, title: str, header: list[str], rows: list[list[str]])
     console.print()
 
 
-def _xray(rounds: int) -> None:
-    """`gort bench xray`: the emulated boot of a hello world and the static part of large files."""
+def _xray(rounds: int, files: list[str]) -> None:
+    """`gort bench xray [FILE]...`: the emulated boot of a hello world, and the boot and static part of large files."""
     from gort.xray.errors import XrayError
     from gort.xray.show.bench import measure, print_rows
 
     try:
-        print_rows(measure(rounds))
+        print_rows(measure(rounds, files))
     except XrayError as error:
         raise click.ClickException(str(error)) from None

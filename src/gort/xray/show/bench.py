@@ -5,6 +5,9 @@ the slowest. The first rows are whole processes, from the start of the interpret
 wait who types the command. Then come the parts, in this process; imports are measured in a new interpreter each time.
 The static part is measured with the memory that it takes, in a process of its own, on the largest Go executables at
 hand: those given, the toolchain's own compiler, and a file that embedded data makes 100 MB large.
+
+The executables that are given on the command line are also run to main.main, each as a whole command, with the memory
+that it takes. Beside it stands plain unicorn on the same file (peer.py), and qiling where it is installed.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +59,14 @@ _LEAST_ROUNDS = 15
 """Of whole processes, whose times vary most."""
 _LARGE_FILE = 90
 """MB from which on the static part has a goal."""
+_STATIC_GOAL = 1.0
+"""Seconds."""
+_BOOT_GOALS = {"terraform": 8.0, "docker-compose": 6.0}
+"""Name of a large executable -> seconds in which it is to reach main.main."""
+_MEMORY_GOAL = 350
+"""MiB that a boot may take."""
+_CPUS = 2
+"""Processors that the large programs see."""
 
 
 @record
@@ -64,6 +76,8 @@ class Times:
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
     """Of the processor; empty where it was not measured."""
+    memory: int = 0
+    """KiB of the largest process; 0 where it was not measured."""
 
 
 def find_go() -> str:
@@ -112,23 +126,33 @@ def _in_this_process(work: Callable[[], Boot], rounds: int) -> tuple[Times, Boot
 
 
 def _as_process(command: list[str], rounds: int) -> Times:
-    """Measure a process from start to end. The first one, which writes the .pyc files, does not count."""
+    """Measure a process from start to end. The first one, which writes the .pyc files, does not count.
+
+    Raises `XrayError` with the process's last line when it fails.
+    """
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     out = Times()
     for i in range(rounds + 1):
-        start, before = time.perf_counter(), os.times()
-        subprocess.run(command, stdout=subprocess.DEVNULL, env=environment, check=True)
-        wall, after = time.perf_counter() - start, os.times()
+        start = time.perf_counter()
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment) as process:
+            assert process.stderr is not None
+            words = process.stderr.read().decode("utf-8", "replace").strip().splitlines()
+            _, status, usage = os.wait4(process.pid, 0)  # with the processes that it has made
+            process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            raise XrayError((words or ["failed"])[-1])
         if i:
-            out.wall.append(wall)
-            out.cpu.append(sum(after[:4]) - sum(before[:4]))  # this process and its children, user and system
+            out.wall.append(time.perf_counter() - start)
+            out.cpu.append(usage.ru_utime + usage.ru_stime)
+            out.memory = max(out.memory, usage.ru_maxrss)
     return out
 
 
 def measure(rounds: int = 7, files: list[str] | None = None) -> list[dict[str, Any]]:
     """Returns rows of {"name", "median", "fastest", "slowest", "cpu", "target", "note"}; times in seconds.
 
-    `files` are further executables for the static part. Raises `XrayError` when Go is missing or a file is no good.
+    `files` are further executables, for the static part and the boot. Raises `XrayError` when Go is missing or a file is
+    no good.
     """
     with tempfile.TemporaryDirectory(prefix="gort-xray-bench-") as temporary:
         directory = Path(temporary)
@@ -137,6 +161,8 @@ def measure(rounds: int = 7, files: list[str] | None = None) -> list[dict[str, A
         rows += _measure_boots(hello, rounds)
         rows.append(_measure_imports(rounds))
         large = [Path(f) for f in files or []]
+        for file in large:
+            rows += _measure_large(file, min(rounds, 3))
         tools = Path(find_go()).resolve().parent.parent / "pkg" / "tool"
         large += sorted(tools.glob("*/compile"))[:1]
         large.append(build(directory, "large", _LARGE, 92 << 20))
@@ -154,6 +180,11 @@ def _row(name: str, times: Times, target: float | None = None, note: str = "") -
         "target": target,
         "note": note,
     }
+
+
+def _failed(name: str, why: str) -> dict[str, Any]:
+    """The row of a peer that cannot run the file."""
+    return dict.fromkeys(("median", "fastest", "slowest", "cpu", "target")) | {"name": name, "note": why}
 
 
 def _measure_commands(hello: Path, rounds: int) -> list[dict[str, Any]]:
@@ -182,6 +213,28 @@ def _measure_boots(hello: Path, rounds: int) -> list[dict[str, Any]]:
     return rows
 
 
+def _measure_large(file: Path, rounds: int) -> list[dict[str, Any]]:
+    """A large executable's boot to main.main by gort, by unicorn alone, and by qiling where that is installed."""
+    command = [sys.executable, "-c", _COMMAND, "xray", str(file), "--cpus", str(_CPUS)]
+    times = _as_process(command, rounds)
+    memory = times.memory >> 10
+    met = "met" if memory < _MEMORY_GOAL else "missed"
+    note = f"the whole process; {memory} MiB, goal {_MEMORY_GOAL}: {met}"
+    rows = [_row(f"gort xray {file.name}", times, _BOOT_GOALS.get(file.name), note)]
+    for peer in ("unicorn", "qiling"):
+        if find_spec(peer) is None:
+            continue
+        command = [sys.executable, "-m", "gort.xray.show.peer", peer, str(file), str(_CPUS)]
+        name = f"{peer} {file.name}"
+        try:
+            times = _as_process(command, rounds)
+        except XrayError as exc:
+            rows.append(_failed(name, str(exc)))
+        else:
+            rows.append(_row(name, times, None, f"without gort's hooks; {times.memory >> 10} MiB"))
+    return rows
+
+
 def _measure_imports(rounds: int) -> dict[str, Any]:
     imports = (
         "import gort.xray.boot.follow, gort.xray.systems.linux, gort.xray.show.report; "
@@ -207,7 +260,7 @@ def _measure_static(file: Path, rounds: int) -> dict[str, Any]:
         memory = max(memory, kib)
     size = file.stat().st_size / 1e6
     note = f"{functions:,} functions, {memory / 1024:.0f} MiB more memory"
-    return _row(f"static part of {file.name}, {size:.0f} MB", out, 2.0 if size >= _LARGE_FILE else None, note)
+    return _row(f"static part of {file.name}, {size:.0f} MB", out, _STATIC_GOAL if size >= _LARGE_FILE else None, note)
 
 
 def print_rows(rows: list[dict[str, Any]]) -> None:
@@ -221,7 +274,7 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
         met = "met" if r["target"] is not None and r["median"] < r["target"] else "missed"
         goal = "" if r["target"] is None else f"{r['target']:g} s: {met}"
         times = ("" if r[k] is None else f"{r[k] * 1000:,.0f} ms" for k in ("median", "fastest", "slowest", "cpu"))
-        table.add_row(escape(r["name"]), *times, goal, r["note"])
+        table.add_row(escape(r["name"]), *times, goal, escape(r["note"]))
     console = make_console()
     console.print(table)
     if hasattr(os, "getloadavg") and os.getloadavg()[0] > 0.5 * (os.cpu_count() or 1):
