@@ -1,7 +1,7 @@
 """The machine code that counts a program's basic blocks: what the emulator calls most, without Python.
 
 A boot enters millions of blocks. The emulator calls a hook for each, and one in Python takes some 0.4 µs, longer than
-the block itself. So the hook is forty bytes of the host's machine code, `_CODE`. It adds the block's instructions to
+the block itself. So the hook is some sixty bytes of the host's machine code, `_CODE`. It adds the block's instructions to
 the counter and returns. Only where the table has no number for the block, or the time slice is over, does it go on to
 the Python function (machine.py), which does the same work and puts the number into the table. What is watched is never
 in the table, so its callback is called each time.
