@@ -53,6 +53,18 @@ _STATIC = (
 )
 
 
+_LAUNCH = (
+    "import json, os, sys, time\n"
+    "start = time.perf_counter()\n"
+    "null = (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)\n"
+    "pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=[null])\n"
+    "_, status, usage = os.wait4(pid, 0)\n"  # with the processes that it has made
+    "took = time.perf_counter() - start\n"
+    "code = os.waitstatus_to_exitcode(status)\n"
+    "print(json.dumps([code, took, usage.ru_utime + usage.ru_stime, usage.ru_maxrss]))\n"
+)
+"""Starts a command and measures it. Linux counts into a process's largest memory also that of the process which started
+it, up to the call of exec, so the one that starts it must be small."""
 _COMMAND = "from gort.cli import main; main()"
 """The installed script does the same."""
 _LEAST_ROUNDS = 15
@@ -133,18 +145,24 @@ def _as_process(command: list[str], rounds: int) -> Times:
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     out = Times()
     for i in range(rounds + 1):
-        start = time.perf_counter()
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment) as process:
-            assert process.stderr is not None
-            words = process.stderr.read().decode("utf-8", "replace").strip().splitlines()
-            _, status, usage = os.wait4(process.pid, 0)  # with the processes that it has made
-            process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode != 0:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", _LAUNCH, *command],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env=environment,
+            check=False,
+        )
+        words = done.stderr.strip().splitlines()
+        if done.returncode != 0:
+            raise XrayError((words or ["failed"])[-1])
+        code, wall, cpu, memory = json.loads(done.stdout)
+        if code != 0:
             raise XrayError((words or ["failed"])[-1])
         if i:
-            out.wall.append(time.perf_counter() - start)
-            out.cpu.append(usage.ru_utime + usage.ru_stime)
-            out.memory = max(out.memory, usage.ru_maxrss)
+            out.wall.append(wall)
+            out.cpu.append(cpu)
+            out.memory = max(out.memory, memory)
     return out
 
 
