@@ -9,7 +9,7 @@ from typing import Any
 
 import gort
 from gort import runtime
-from support import PATIENCE_S, until
+from support import PATIENCE_S, parked, until
 
 Run = Callable[..., Any]
 
@@ -108,7 +108,7 @@ def test_c21_num_goroutine_while_the_program_ends(run: Run) -> None:
     async def main() -> None:
         for _ in range(3):
             gort.go(left)
-        await gort.sleep(0.002)
+        await parked(3, "chan receive")
 
     run(main)
     assert sorted(seen) == [1, 2, 3]

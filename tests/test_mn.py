@@ -396,3 +396,43 @@ def test_a_dump_leaves_goroutines_whole_that_run_meanwhile() -> None:
     cannot be, a tenth of the dumps shows that they disturb nobody."""
     done = python(DUMPS, "4000" if runtime.compiled and not GIL else "400")
     assert (done.returncode, done.stdout, done.stderr) == (0, "whole\n", "")
+
+
+LOOKS_UP = """
+import sys, threading, gort
+
+over = []
+
+def looks_up():
+    i = 0
+    while not over:
+        i += 1
+        getattr(looks_up, f"name{i}", None)  # no cache knows this name: the lock of all types is taken
+
+async def main():
+    ch = gort.Chan()
+    async def waits():
+        await ch.recv_ok()
+    for _ in range(20):
+        gort.go(waits)
+    await gort.gosched()
+    threads = [threading.Thread(target=looks_up) for _ in range(32)]
+    for thread in threads:
+        thread.start()
+    for _ in range(int(sys.argv[1])):
+        assert gort.runtime.stack(all=True).count("[chan receive]") == 20
+    over.append(True)
+    for thread in threads:
+        thread.join()
+    ch.close()
+
+gort.run(main, procs=1)
+print("whole")
+"""
+
+
+def test_a_dump_waits_for_no_lock_of_a_thread_that_it_has_stopped() -> None:
+    """Without the GIL CPython gives a lock on to a thread that waits for it, even to one that is stopped.  A dump that
+    then wanted the lock itself, to look up an attribute, never ended."""
+    done = python(LOOKS_UP, "2000" if runtime.compiled and not GIL else "20")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "whole\n", "")

@@ -218,8 +218,8 @@ func init() {
 	})
 
 	add("ticker_ticks", func() {
-		t := time.NewTicker(10 * ms)
 		start := time.Now()
+		t := time.NewTicker(10 * ms)
 		for i := 0; i < 5; i++ {
 			<-t.C
 		}
@@ -251,8 +251,8 @@ func init() {
 	})
 
 	add("late_receivers_get_the_due_instant", func() {
-		timer, ticker := time.NewTimer(10*ms), time.NewTicker(100*ms)
 		start := time.Now()
+		timer, ticker := time.NewTimer(10*ms), time.NewTicker(100*ms)
 		time.Sleep(400 * ms)
 		now, tick := <-timer.C, <-ticker.C
 		say(now.Before(start.Add(200*ms)), tick.After(start.Add(50*ms)) && tick.Before(start.Add(250*ms)))

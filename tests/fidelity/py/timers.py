@@ -251,8 +251,8 @@ async def after_func_may_block() -> None:
 
 @scenario(any_procs=True)
 async def ticker_ticks() -> None:
-    t = gort.Ticker(10 * MS)
     start = time.monotonic()
+    t = gort.Ticker(10 * MS)
     for _ in range(5):
         await t.c.recv()
     say(since(start) >= 50 * MS)
@@ -275,8 +275,8 @@ async def ticker_drops_for_slow_receiver() -> None:
 
 @scenario(any_procs=True)
 async def late_receivers_get_the_due_instant() -> None:
-    timer, ticker = gort.Timer(10 * MS), gort.Ticker(100 * MS)
     start = time.time()
+    timer, ticker = gort.Timer(10 * MS), gort.Ticker(100 * MS)
     await gort.sleep(400 * MS)
     now, tick = await timer.c.recv(), await ticker.c.recv()
     say(now < start + 200 * MS, start + 50 * MS < tick < start + 250 * MS)

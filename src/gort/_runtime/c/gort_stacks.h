@@ -10,8 +10,10 @@
  * twice, and an operation that is on the free list twice is given to two goroutines.  f_back follows frames that their
  * thread is leaving.
  *
- * Invariants: code that runs while the world is stopped does not wait, calls no Python code, and drops no last
- * reference.
+ * Invariants: code that runs while the world is stopped does not wait, calls no Python code, drops no last reference, and
+ * takes no lock of CPython's.  A thread that has waited for such a lock for a millisecond is given it by whoever unlocks
+ * it, even while it is stopped: who then wants the lock waits for a thread that waits for the world.  To look up an
+ * attribute is to take the lock of all types, so the getters are looked up beforehand.
  * (cr_frame raises an audit event.  A hook of sys.addaudithook is Python code, and must not wait for another thread.)
  *
  * Rejected: the goroutine's lock alone (a runnable goroutine may start at any moment); sys._current_frames, which stops
@@ -35,16 +37,6 @@ static int rt_stopped_visit(PyObject *object, void *arg) {
     return 0;                                             /* no further objects */
 }
 #endif
-
-/* Calls fn(arg) while no other thread runs Python.  The only public function that stops the world is one of the
- * collector's; it calls rt_stopped_visit with the first object that it finds. */
-static PyObject *rt_world_stopped(rt_stoppedfunc fn, PyObject *arg) {
-    rt_stopped stopped = { fn, arg, NULL, 0 };
-#ifdef Py_GIL_DISABLED
-    PyUnstable_GC_VisitObjects(rt_stopped_visit, &stopped);
-#endif
-    return stopped.done ? stopped.result : fn(arg);
-}
 
 /* Appends (code, offset of the instruction, globals) of a frame to list. */
 static int rt_append_frame(PyObject *list, PyFrameObject *frame) {
@@ -72,13 +64,41 @@ static PyObject *rt_thread_frames(long long ident) {
     return list;
 }
 
-/* The named attribute of a coroutine, generator or async generator, whose attributes are C and run no Python code.
- * NULL, without an exception, for other types and at the end of the chain of awaits. */
-static PyObject *rt_awaited_attr(PyObject *coro, const char *of_coro, const char *of_gen, const char *of_agen) {
-    const char *name = PyCoro_CheckExact(coro) ? of_coro : PyGen_CheckExact(coro) ? of_gen
-                       : PyAsyncGen_CheckExact(coro) ? of_agen : NULL;
-    if (name == NULL) return NULL;
-    PyObject *value = PyObject_GetAttrString(coro, name);
+/* Where a suspended coroutine, generator or async generator stands, and what it awaits: the getters of these attributes,
+ * which are C and run no Python code. */
+typedef struct { PyTypeObject *type; const char *frame_name, *awaits_name; PyGetSetDef *frame, *awaits; } rt_suspendable;
+static rt_suspendable rt_suspended[] = {
+    { &PyCoro_Type, "cr_frame", "cr_await", NULL, NULL },
+    { &PyGen_Type, "gi_frame", "gi_yieldfrom", NULL, NULL },
+    { &PyAsyncGen_Type, "ag_frame", "ag_await", NULL, NULL },
+};
+#define RT_SUSPENDED (sizeof rt_suspended / sizeof *rt_suspended)
+
+static PyGetSetDef *rt_find_getter(PyTypeObject *type, const char *name) {
+    PyObject *descriptor = PyObject_GetAttrString((PyObject *)type, name);
+    if (descriptor == NULL) return NULL;
+    PyGetSetDef *getter = NULL;
+    if (Py_IS_TYPE(descriptor, &PyGetSetDescr_Type)) getter = ((PyGetSetDescrObject *)descriptor)->d_getset;
+    else PyErr_Format(PyExc_SystemError, "gort: %s.%s is no getset descriptor", type->tp_name, name);
+    Py_DECREF(descriptor);                                /* the type, which is static, holds it */
+    return getter;
+}
+
+/* Fills the table; runtime2 calls it when it is imported.  -1 with an exception when it cannot. */
+static int rt_getters(void) {
+    for (size_t i = 0; i < RT_SUSPENDED; i++) {
+        rt_suspendable *of = &rt_suspended[i];
+        PyGetSetDef *frame = rt_find_getter(of->type, of->frame_name), *awaits;
+        if (frame == NULL || (awaits = rt_find_getter(of->type, of->awaits_name)) == NULL) return -1;
+        of->frame = frame;
+        of->awaits = awaits;
+    }
+    return 0;
+}
+
+/* The value of a getter; NULL, without an exception, for None and where there is no value. */
+static PyObject *rt_get(PyGetSetDef *getter, PyObject *object) {
+    PyObject *value = getter->get(object, getter->closure);
     if (value == NULL) { PyErr_Clear(); return NULL; }
     if (value == Py_None) { Py_DECREF(value); return NULL; }
     return value;
@@ -112,10 +132,12 @@ static PyObject *rt_awaited_frames(PyObject *coro) {
     if (list == NULL) return NULL;
     Py_INCREF(coro);
     for (int seen = 0; coro != NULL && seen < RT_AWAITS_MAX; seen++) {
-        PyObject *frame = rt_awaited_attr(coro, "cr_frame", "gi_frame", "ag_frame");
+        rt_suspendable *of = NULL;                        /* NULL for other types: the end of the chain, or a wrapper */
+        for (size_t i = 0; i < RT_SUSPENDED && of == NULL; i++) if (Py_IS_TYPE(coro, rt_suspended[i].type)) of = &rt_suspended[i];
+        PyObject *frame = of == NULL ? NULL : rt_get(of->frame, coro);
         int failed = frame != NULL && PyFrame_Check(frame) && rt_append_frame(list, (PyFrameObject *)frame);
         Py_XDECREF(frame);                                /* not the last: the coroutine holds a reference */
-        PyObject *next = failed ? NULL : rt_awaited_attr(coro, "cr_await", "gi_yieldfrom", "ag_await");
+        PyObject *next = failed || of == NULL ? NULL : rt_get(of->awaits, coro);
         if (next == NULL && !failed) next = rt_wrapped(coro);
         Py_DECREF(coro);
         if (failed) { Py_DECREF(list); return NULL; }
@@ -124,6 +146,16 @@ static PyObject *rt_awaited_frames(PyObject *coro) {
     Py_XDECREF(coro);
     if (PyList_Reverse(list) < 0) { Py_DECREF(list); return NULL; }
     return list;
+}
+
+/* Calls fn(arg) while no other thread runs Python.  The only public function that stops the world is one of the
+ * collector's; it calls rt_stopped_visit with the first object that it finds. */
+static PyObject *rt_world_stopped(rt_stoppedfunc fn, PyObject *arg) {
+    rt_stopped stopped = { fn, arg, NULL, 0 };
+#ifdef Py_GIL_DISABLED
+    PyUnstable_GC_VisitObjects(rt_stopped_visit, &stopped);
+#endif
+    return stopped.done ? stopped.result : fn(arg);
 }
 #endif
 #endif

@@ -5,4 +5,4 @@ def _compiled_only(*args: object) -> object:
     raise NotImplementedError("only the compiled core calls this; see gort_stacks.h")
 
 
-rt_world_stopped = rt_thread_frames = rt_awaited_frames = _compiled_only
+rt_getters = rt_world_stopped = rt_thread_frames = rt_awaited_frames = _compiled_only

@@ -48,7 +48,7 @@ from cython.cimports.gort._runtime.c.rt import (
     rt_tls_load,
     rt_tls_store,
 )
-from cython.cimports.gort._runtime.c.stacks import rt_awaited_frames, rt_thread_frames, rt_world_stopped
+from cython.cimports.gort._runtime.c.stacks import rt_awaited_frames, rt_getters, rt_thread_frames, rt_world_stopped
 from cython.cimports.gort._runtime.core.lockrank import (
     LOCK_RANK_ALLG,
     LOCK_RANK_G,
@@ -63,6 +63,7 @@ from gort._runtime.core.mistakes import shared, warn
 
 if cython.compiled:
     _rt = rt_export()  # the C state that every other hot module imports; see gort_rt.h
+    rt_getters()
 else:  # the .pxd defines the same names for C
     getm = rt_getm  # the M of this thread, or None
 
@@ -650,9 +651,8 @@ if cython.compiled:
         return rt_thread_frames(ident)
 
     def stacks(gs, ms):
-        """Returns a pair for each of the goroutines gs: the frames of its thread if one of the Ms runs it, and the
-        frames in which it is suspended.  All are of the same moment.  A frame is (code, offset, globals); the innermost
-        comes first."""
+        """Returns a pair for each of gs, all of one moment: the frames of its thread if one of the Ms runs it, and the
+        frames in which it is suspended.  A frame is (code, offset, globals); the innermost comes first."""
         return rt_world_stopped(gather, (gs, ms))
 
     def thread_frames(ident):
