@@ -391,3 +391,32 @@ def test_handle_done_is_seen_by_a_waiter(run: Run) -> None:
             return handle.result()
 
     assert run(main) == 3
+
+
+def test_a_refused_go_is_no_error_beside_the_failure_that_led_to_it(run: Run) -> None:
+    """On several threads a member can fail before the body has started the next one."""
+    error = ValueError("the failure")
+
+    async def fails() -> None:
+        raise error
+
+    async def starts(group: gort.Group) -> None:
+        try:
+            await gort.Chan[None]().recv()
+        finally:
+            group.go(fails)
+
+    async def main() -> None:
+        with pytest.raises(ExceptionGroup) as told:
+            async with gort.Group() as group:
+                group.go(starts, group)
+                group.go(fails)
+                await starts(group)
+        assert told.value.exceptions == (error,)
+        with pytest.raises(ExceptionGroup) as told:
+            async with gort.Group() as group:
+                group.cancel()
+                group.go(fails)
+        assert [str(e) for e in told.value.exceptions] == ["Group.go: the group has been cancelled"]
+
+    run(main)

@@ -186,7 +186,8 @@ class Group(Shared):
         """Starts fn(*args, **kwargs) as a goroutine of the group.
 
         Raises TypeError as gort.go does, RuntimeError before the group is entered, after its end, or once it has been
-        cancelled."""
+        cancelled.  A member may fail on another thread just before, so where one has, the group's error does not name
+        that RuntimeError."""
         s = main.current("Group.go()")
         check_go(s, fn, "Group.go")
         self._check_open()
@@ -209,7 +210,13 @@ class Group(Shared):
         if self._state == "ended":
             raise RuntimeError("Group.go: the group has ended")
         if self._cancelled:
-            raise RuntimeError("Group.go: the group has been cancelled")
+            refusal = RuntimeError("Group.go: the group has been cancelled")
+            refusal._refused_by = id(self)  # type: ignore[attr-defined]
+            raise refusal
+
+    def _is_refusal(self, exc: BaseException) -> bool:
+        """Whether it is an error of _check_open for this group's cancellation."""
+        return type(exc) is RuntimeError and exc.__dict__.get("_refused_by") == id(self)
 
     def cancel(self) -> None:
         """Cancels the group: every member, those that have not started, and the body, at its next await.
@@ -334,6 +341,9 @@ class Group(Shared):
             end = body
         elif body is not None and (errors or end is not None or is_a(body, Exception)):
             errors = [body, *errors]
+        failures = [e for e in errors if not self._is_refusal(e)]
+        if failures or end is not None:
+            errors = failures  # go refused the others because of them
         try:
             if end is not None:
                 if errors and end.__cause__ is None:
@@ -353,7 +363,7 @@ class Group(Shared):
                 raise outer[-1] if end is None else end
             return True if own else None
         finally:
-            del body, end, errors, outer, stop  # this frame is in the traceback of what it raises: no circle
+            del body, end, errors, failures, outer, stop  # this frame is in the traceback of what it raises: no circle
 
 
 def _rearm(g: Any, outer: list[BaseException]) -> None:
