@@ -584,7 +584,9 @@ async def accept_errors(evil: Evil) -> None:
     while not evil.raised:  # accept has a place where another thread, such as sysmon's, had a file open for a moment
         there = await gort.net.dial("tcp", f"127.0.0.1:{listener.addr.port}")
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(open_files()) + 1, hard))  # accept fails with EMFILE
+        files = open_files()
+        free = min(set(range(len(files) + 1)).difference(files))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))  # accept fails with EMFILE
         try:
             await caught(evil, accept)
         finally:
