@@ -211,12 +211,12 @@ class Group(Shared):
             raise RuntimeError("Group.go: the group has ended")
         if self._cancelled:
             refusal = RuntimeError("Group.go: the group has been cancelled")
-            refusal._refused_by = id(self)  # type: ignore[attr-defined]
+            refusal._refused_by = self._actions  # type: ignore[attr-defined]
             raise refusal
 
     def _is_refusal(self, exc: BaseException) -> bool:
         """Whether it is an error of _check_open for this group's cancellation."""
-        return type(exc) is RuntimeError and exc.__dict__.get("_refused_by") == id(self)
+        return type(exc) is RuntimeError and exc.__dict__.get("_refused_by") is self._actions
 
     def cancel(self) -> None:
         """Cancels the group: every member, those that have not started, and the body, at its next await.

@@ -73,54 +73,44 @@ class Pipe:
                 os.close(fd)
 
 
-def claim(fd: int, gives_way: Callable[[int], bool] = lambda old: False, probe: Pipe | None = None) -> int:
-    """Makes the interpreter write to fd, unless it writes to a descriptor that is not ours and for which gives_way is
-    false.  Returns the descriptor that it wrote to before.
+def exchange(fd: int, may_take: Callable[[int], bool], probe: Pipe | None) -> int:
+    """Makes the interpreter write to fd (-1: nowhere) if may_take is true for the descriptor that it writes to, and
+    leaves it at that descriptor if not.  Returns that descriptor.
 
-    probe: the pipe that takes its place while we ask; one that is empty.  fd may be its end."""
+    probe: the pipe that takes its place while we ask; one that is empty.  None makes one for the time."""
     try:
         meanwhile = probe or Pipe()
     except OSError:  # no descriptor is left: what comes while we ask is lost to its owner
-        old = plug(fd)
-        if old not in (-1, fd) and not gives_way(old):
-            put_back(old)
-        return old
+        meanwhile = None
+    asks = fd if meanwhile is None else meanwhile.w
     try:
-        old = plug(meanwhile.w)
-        if old in (-1, fd) or gives_way(old):
-            if fd != meanwhile.w:
-                plug(fd)
-                pass_on(meanwhile, fd)
-        else:
+        old = plug(asks)
+        if not may_take(old):
+            owner = old
             put_back(old)
-            pass_on(meanwhile, old)
+        else:
+            owner = fd
+            if fd != asks:
+                plug(fd)
+        if meanwhile is not None and owner not in (-1, asks):
+            pass_on(meanwhile, owner)
         return old
     finally:
-        if probe is None:
+        if meanwhile is not None and probe is None:
             meanwhile.close()
+
+
+def claim(fd: int, gives_way: Callable[[int], bool] = lambda old: False, probe: Pipe | None = None) -> int:
+    """Makes the interpreter write to fd, unless it writes to a descriptor that is not ours and for which gives_way is
+    false.  Returns the descriptor that it wrote to before.  probe: as in exchange; fd may be its end."""
+    return exchange(fd, lambda old: old in (-1, fd) or gives_way(old), probe)
 
 
 def give_up(fd: int, probe: Pipe | None = None) -> bool:
     """Makes the interpreter stop writing to fd.  False when it writes to another descriptor, which is then left
-    alone.  probe: as in claim."""
-    try:
-        meanwhile = probe or Pipe()
-    except OSError:  # no descriptor is left, as in claim
-        old = plug(-1)
-        if old not in (-1, fd):
-            put_back(old)
-        return old in (-1, fd)
-    try:
-        old = plug(meanwhile.w)
-        if old in (-1, fd, meanwhile.w):
-            plug(-1)
-            return True
-        put_back(old)
-        pass_on(meanwhile, old)
-        return False
-    finally:
-        if probe is None:
-            meanwhile.close()
+    alone.  probe: as in exchange; the interpreter may be writing to its end."""
+    ours = (-1, fd) if probe is None else (-1, fd, probe.w)
+    return exchange(-1, lambda old: old in ours, probe) in ours
 
 
 def pass_on(pipe: Pipe, fd: int) -> None:

@@ -61,10 +61,11 @@ _LAUNCH = (
     "_, status, usage = os.wait4(pid, 0)\n"  # with the processes that it has made
     "took = time.perf_counter() - start\n"
     "code = os.waitstatus_to_exitcode(status)\n"
-    "print(json.dumps([code, took, usage.ru_utime + usage.ru_stime, usage.ru_maxrss]))\n"
+    "print(json.dumps([took, usage.ru_utime + usage.ru_stime, usage.ru_maxrss]))\n"
+    "sys.exit(code != 0)\n"
 )
-"""Starts a command and measures it. Linux counts into a process's largest memory also that of the process which started
-it, up to the call of exec, so the one that starts it must be small."""
+"""Starts a command, measures it, and fails when it does. Linux counts into a process's largest memory also that of the
+process which started it, up to the call of exec, so the one that starts it must be small."""
 _COMMAND = "from gort.cli import main; main()"
 """The installed script does the same."""
 _LEAST_ROUNDS = 15
@@ -153,12 +154,9 @@ def _as_process(command: list[str], rounds: int) -> Times:
             env=environment,
             check=False,
         )
-        words = done.stderr.strip().splitlines()
         if done.returncode != 0:
-            raise XrayError((words or ["failed"])[-1])
-        code, wall, cpu, memory = json.loads(done.stdout)
-        if code != 0:
-            raise XrayError((words or ["failed"])[-1])
+            raise XrayError((done.stderr.strip().splitlines() or ["failed"])[-1])
+        wall, cpu, memory = json.loads(done.stdout)
         if i:
             out.wall.append(wall)
             out.cpu.append(cpu)
