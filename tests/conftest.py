@@ -141,6 +141,15 @@ def _limited(item: pytest.Item) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Iterator[Any]:
+    """Shows with a deadlock what each goroutine waited for."""
+    report = yield
+    if call.excinfo is not None and (dump := getattr(call.excinfo.value, "dump", "")):
+        report.sections.append(("All goroutines", dump))
+    return report
+
+
 pytest_runtest_setup = pytest_runtest_call = pytest_runtest_teardown = pytest.hookimpl(wrapper=True)(_limited)
 
 
