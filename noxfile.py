@@ -35,7 +35,7 @@ nox.options.sessions = []  # a bare `nox` lists them
 
 ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-CORES = ("compiled", "pure")
+CORES = ("pure", "compiled")  # the one that takes longer goes first
 OF_CORES = "not lint and not once"
 VERSIONS = ("3.11", "3.12", "3.13", "3.14", "3.13t", "3.14t")
 ASK = "import sys; print('%d.%d' % sys.version_info[:2] + sys.abiflags)"
@@ -151,19 +151,9 @@ for _version, _python in PYTHONS.items():
         environment(session, version)
 
 
-@nox.session(venv_backend="none", requires=[f"{MAIN}-env"], tags=["test"], allow_parallel=True)
-def lint(session: nox.Session) -> None:
-    """ruff, mypy and pyright, in the main environment."""
-    python = python_in(MAIN)
-    files = ("src", "tests", "examples", "scripts", "setup.py", "noxfile.py")
-    session.run(python, "-m", "ruff", "check", "--quiet", *files, external=True)
-    session.run(python, "-m", "ruff", "format", "--check", "--quiet", *files, external=True)
-    session.run(python, "-m", "mypy", external=True)
-    session.run(python, "-m", "pyright", "--pythonpath", python, external=True)
-    session.run(python, "scripts/verifytypes.py", external=True)
-
-
-for _version in PYTHONS:
+# Sessions that run side by side start in this order. The longest come first, so that none of them is left over at the
+# end, when it would run alone: those without the GIL take twice as long as the others.
+for _version in (*FREE, *(version for version in PYTHONS if version not in FREE)):
     for _part in parts(_version):
 
         @nox.session(
@@ -176,6 +166,18 @@ for _version in PYTHONS:
         def _tests(session: nox.Session, version: str = _version, part: str = _part) -> None:
             """The tests of one core on this interpreter, or a part of them (the head of noxfile.py says which)."""
             tests(session, version, part)
+
+
+@nox.session(venv_backend="none", requires=[f"{MAIN}-env"], tags=["test"], allow_parallel=True)
+def lint(session: nox.Session) -> None:
+    """ruff, mypy and pyright, in the main environment."""
+    python = python_in(MAIN)
+    files = ("src", "tests", "examples", "scripts", "setup.py", "noxfile.py")
+    session.run(python, "-m", "ruff", "check", "--quiet", *files, external=True)
+    session.run(python, "-m", "ruff", "format", "--check", "--quiet", *files, external=True)
+    session.run(python, "-m", "mypy", external=True)
+    session.run(python, "-m", "pyright", "--pythonpath", python, external=True)
+    session.run(python, "scripts/verifytypes.py", external=True)
 
 
 def need_free(session: nox.Session) -> None:
