@@ -19,7 +19,7 @@ from gort._runtime.core import handoff, op, runtime2
 from gort._runtime.poll import netpoll, polldesc
 from gort._runtime.sched import findrunnable, proc, timers
 from gort._runtime.wait import bulk, chan, rwmutex, select, sema, timechan
-from gort._runtime.watch import sysmon
+from gort._runtime.watch import external, sysmon
 
 
 @dataclass(frozen=True)
@@ -183,6 +183,11 @@ BUGS = {
         Bug(
             "deadlock_not_seen_by_the_thread_that_ends", proc, "mexit",
             "    if dead:\n        found_dead(s)\n", "",
+            ("deadlock_after_a_locked_thread",),
+        ),
+        Bug(
+            "thread_that_ends_counts_as_outside", external.External, "_python_thread",
+            " and not _leaving(t)", "",
             ("deadlock_after_a_locked_thread",),
         ),
         Bug(

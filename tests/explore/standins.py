@@ -182,6 +182,8 @@ class ThreadOfM(Thread):
     """newosproc.Thread, which is derived from the real one as it is imported.  Here it always has memory to begin."""
 
     failed = False
+    left = False
+    native_id = 0
 
     def __init__(self, m: Any, unlaunch: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -34,6 +34,7 @@ class Thread(threading.Thread):
     program hang.  So the thread itself then calls unlaunch(m, exc)."""
 
     failed = False  # it has never run the M; its ident may be set, and it may count as started
+    left = False  # its M has left the runtime (proc.mexit): the thread only has to end
 
     def __init__(self, m: Any, unlaunch: Callable[[Any, BaseException], None], **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -563,6 +563,7 @@ def mexit(m):
     dead: cython.bint
     m.p = None
     m.schedlink = None  # m may have been idle: drops the link to the next idle M, which may hold thousands more
+    m.thread.left = True  # before it leaves allm: no deadlock check may take it for a thread from outside
     s.lock()
     if p is not None and unbind(p, m.id):
         pidleput(s, p)

@@ -25,7 +25,7 @@ from __future__ import annotations
 import sys
 import threading
 
-from gort._runtime.core import machine
+from gort._runtime.core import machine, newosproc
 from gort._runtime.watch import signals
 
 TYPE_CHECKING = False
@@ -38,6 +38,11 @@ harmless: set[int] = set()  # the kernel's numbers of threads that wake no gorou
 def _ident(thread: threading.Thread) -> int | None:
     """The thread's ident, as Thread says and not as a class of the user's: this is g0."""
     return threading.Thread.ident.fget(thread)  # type: ignore[attr-defined, no-any-return]
+
+
+def _leaving(thread: threading.Thread) -> bool:
+    """Whether it is the thread of an M that has left its runtime, so that it only has to end."""
+    return type(thread) is newosproc.Thread and thread.left
 
 
 def _is_alive(thread: threading.Thread) -> bool:
@@ -65,15 +70,19 @@ class External:
         own = {id(self.home)} | {id(m.thread) for m in list(s.allm)}
         # threading lists sysmon's once it has run a user's callback
         idents = (threading.get_ident(), s.sysmon.ident if s.sysmon is not None else None)
-        return any(id(t) not in own and _ident(t) not in idents and _is_alive(t) for t in threading.enumerate())
+        return any(
+            id(t) not in own and _ident(t) not in idents and not _leaving(t) and _is_alive(t)
+            for t in threading.enumerate()
+        )
 
     def _other_thread(self) -> bool:
-        """True while there is a thread that threading does not know.  A thread of ours that is just ending counts too;
-        sysmon asks again."""
+        """True while there is a thread that threading does not know.  A thread of ours counts too in its last moments,
+        when threading has already forgotten it; sysmon asks again."""
         s = self.s
         alive = machine.os_threads()
         if alive is not None:
             own = {m.procid for m in list(s.allm)} | harmless | {threading.get_native_id()}
+            own |= {t.native_id for t in threading.enumerate() if _leaving(t)}
             return bool(alive - own - ({s.sysmon.procid} if s.sysmon is not None else set()))
         # The system does not list its threads: those that are in Python, at least.
         known = {m.ident for m in list(s.allm)} | {threading.get_ident()}
