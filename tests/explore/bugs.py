@@ -15,7 +15,7 @@ from typing import Any
 import gort.net
 import gort.sync  # noqa: F401  (netpoll and rwmutex are imported with these)
 from gort import sync
-from gort._runtime.core import handoff, op, runtime2
+from gort._runtime.core import handoff, op, outside, runtime2
 from gort._runtime.poll import netpoll, polldesc
 from gort._runtime.sched import findrunnable, proc, timers
 from gort._runtime.wait import bulk, chan, rwmutex, select, sema, timechan
@@ -151,7 +151,7 @@ BUGS = {
             ("reset_timer",),
         ),
         Bug(
-            "waiter_woken_before_it_counts", handoff, "count_parked",
+            "waiter_woken_before_it_counts", outside, "count_parked",
             "    if g.parked:\n", "    if True:\n",
             ("plain_goroutine_waits_for_coroutine",),
         ),
@@ -176,7 +176,7 @@ BUGS = {
             ("cancel_plain_wait", "cancel_blocking_wait"),
         ),
         Bug(
-            "cancellation_before_the_thread_parks_lost", handoff, "thread_park",
+            "cancellation_before_the_thread_parks_lost", outside, "thread_park",
             "    if g.cancelflag:\n", "    if False:\n",
             ("cancel_plain_wait", "cancel_blocking_wait"),
         ),

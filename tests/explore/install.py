@@ -33,8 +33,8 @@ from gort._start.cython import lent
 LINES = {
     f"{name}.py"
     for name in (
-        "handoff", "proc", "findrunnable", "procresize", "runq", "chan", "bulk", "select", "sema", "rwmutex", "timers",
-        "timechan", "op", "netpoll", "polldesc", "fd", "runtime2", "blocking", "wait", "sysmon",
+        "handoff", "outside", "proc", "locked", "findrunnable", "procresize", "runq", "chan", "bulk", "select", "sema",
+        "rwmutex", "timers", "timechan", "op", "netpoll", "polldesc", "fd", "runtime2", "blocking", "wait", "sysmon",
     )
 }  # fmt: skip
 

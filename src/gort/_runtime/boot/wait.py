@@ -1,8 +1,8 @@
 """gort.wait: a thread, instead of a goroutine, waits for an operation or a coroutine.
 
 A plain-function goroutine hands its P off before it sleeps; a thread outside the runtime has none, nor has one that is
-in a call of gort.blocking.  In wait queues a G of its own represents the thread (handoff.thread_g), and `ready` wakes
-that G's note.  That G also gets the cancellations of the goroutine whose thread it is (handoff.stand_in).
+in a call of gort.blocking.  In wait queues a G of its own represents the thread (outside.thread_g), and `ready` wakes
+that G's note.  That G also gets the cancellations of the goroutine whose thread it is (outside.stand_in).
 
 Invariant: whatever ends the wait early (a timeout, a cancellation, the exception of a signal handler, the program's end),
 the operation is taken back, and the coroutine is cancelled.  An exception of a handler that comes as the operation
@@ -18,7 +18,7 @@ from _collections_abc import Awaitable
 from types import CoroutineType
 
 from gort._runtime.boot import main
-from gort._runtime.core import handoff, runtime2
+from gort._runtime.core import handoff, outside, runtime2
 from gort._runtime.sched import newproc
 from gort._runtime.sched.blocking import BlockingOp, call, calls_user
 from gort._runtime.wait.chan import Chan, ChanOp
@@ -123,16 +123,16 @@ def _do(op: Any, what: str, deadline: int | None, m: Any, s: Any) -> None:
 
     Raises TimeoutError, RuntimeError (the runtime stops), _GoroutineCancelled, or what a signal handler raises, and takes
     op back first."""
-    w = handoff.thread_g(s)
+    w = outside.thread_g(s)
     g = m.curg if m is not None else None
     before = None
     try:
         if g is not None:
-            before = handoff.stand_in(g, w)
+            before = outside.stand_in(g, w)
             if g.cancelflag and (exc := take_cancel(g)) is not None:  # it came before; from now on w gets them
                 raise _GoroutineCancelled(exc)
         try:
-            if op.begin(w) == PARK and handoff.thread_park(w, op):
+            if op.begin(w) == PARK and outside.thread_park(w, op):
                 _sleep(op, what, w, s, m, deadline, _timers(op) if m is None else [])
         except BaseException:
             if not op.abort():
@@ -140,7 +140,7 @@ def _do(op: Any, what: str, deadline: int | None, m: Any, s: Any) -> None:
             raise
     finally:
         if g is not None:
-            handoff.stand_in(g, before)
+            outside.stand_in(g, before)
     woken = w.throw
     if woken is not None:
         w.throw = None
@@ -164,7 +164,7 @@ def _sleep(op: Any, what: str, w: Any, s: Any, m: Any, deadline: int | None, tim
             if s.exiting:
                 note.wakeup()  # request_exit may have read s.waiters before we were in it
         if m is not None and deadline is None:
-            handoff.count_parked(w)
+            outside.count_parked(w)
         while True:
             until = deadline
             for timer in timers:

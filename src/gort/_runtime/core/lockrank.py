@@ -101,6 +101,15 @@ def order_violation(held: int, rank: int, here: str, there: str) -> NoReturn:
     )
 
 
+def violated(held: int, rank: int) -> None:
+    """order_violation for the compiled core.  There a lock is never held across a switch, so this stack is also the one
+    on which the thread took the lock it holds."""
+    import traceback
+
+    stack = "".join(traceback.format_stack())
+    order_violation(held, rank, stack, stack)
+
+
 def _callers(frame: FrameType | None) -> list[tuple[CodeType, int]]:
     """The stack of an acquisition, unformatted: formatting it each time made the checker twenty times slower."""
     stack: list[tuple[CodeType, int]] = []

@@ -319,7 +319,7 @@ class G:
         done = None  # the Done to call when it ends; None: an uncaught exception is a panic.  Cleared under lock()
         system = False  # the runtime's own: it does not keep the program alive, and dumps leave it out
 
-        # For a G that represents a thread in gort.wait (handoff.thread_g).
+        # For a G that represents a thread in gort.wait (outside.thread_g).
         thread = False
         note = None  # ready() wakes this instead of enqueueing the G
         counted = False  # under sched.lock(): nmidlelocked includes it
@@ -585,12 +585,8 @@ def peek(g):
 
 
 def rank_throw(held, rank, same):
-    """Called by the compiled core's lock checker on an order violation.  A lock is never held across a switch, so this
-    stack is also the one on which the thread took the lock it holds."""
-    import traceback
-
-    stack = "".join(traceback.format_stack())
-    lockrank.order_violation(held, rank, stack, stack)
+    """Called by the compiled core's lock checker on an order violation."""
+    lockrank.violated(held, rank)
 
 
 if cython.compiled:

@@ -17,8 +17,6 @@ cdef int throw_in_c(M m, G g, object exc) noexcept
 cdef inline int park(M m, G g) except -1
 cdef int goexit0(M m, G g, int r) except -1
 cdef int throw_in(M m, G g)
-cdef G schedule_locked(M m)
-cdef int startlockedm(M m, G g) except -1
 cpdef loop(M m)
 cpdef in_context(G g, object fn)
 cpdef mstart(M m)

@@ -7,8 +7,8 @@ enqueues it again, or reports its end.
 
 A goroutine is a coroutine, or a plain function that runs on its M until it returns.
 
-What does not live here: the search for work (findrunnable.py), how goroutines are made (newproc.py), how Ps change
-hands (handoff.py), the queues (runq.py), timers (timers.py), the boot (rt0.py).
+What does not live here: the search for work (findrunnable.py), threads locked to a goroutine (locked.py), how goroutines
+are made (newproc.py), how Ps change hands (handoff.py), the queues (runq.py), timers (timers.py), the boot (rt0.py).
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ from cython.cimports.gort._runtime.sched.findrunnable import (
     LOOK_AT_SLICE,
     findrunnable,
 )
+from cython.cimports.gort._runtime.sched.locked import schedule_locked, startlockedm
 from cython.cimports.gort._runtime.sched.newproc import forget, gfput, stays_free
 
 from gort._runtime.core import mistakes
@@ -386,7 +387,7 @@ def goexit0(m, g, r):
             uncaught(s, g, exc)
     m.curg = None
     if g.lockedm is not None:
-        m.lockedg = m.g0  # g has ended without unlock_os_thread: m runs no goroutine any more (schedule_locked)
+        m.lockedg = m.g0  # g has ended without unlock_os_thread: m runs no goroutine any more (locked.schedule_locked)
     if not g.system:
         m.ngs -= 1
     forget(g)
@@ -418,63 +419,6 @@ def schedule(m):
     if m.spinning:
         resetspinning(m)
     return g
-
-
-def startlockedm(m, g):
-    """Hands g, and m's P with it, to g.lockedm, the only M that may run g.  m then needs another P."""
-    s: Sched = m.sched
-    lm: M = g.lockedm
-    p: P = m.p
-    m.p = None
-    s.lock()
-    if not unbind(p, m.id):
-        p = pidleget(s)
-    if p is None:
-        s.unlock()
-        globrunqput(s, g)
-        return 0
-    lm.nextp = p
-    bind(p, lm)
-    lm.lockednext = g
-    s.nmidlelocked -= 1  # not left to lm, which wakes later: until then the deadlock check would see it as idle
-    s.unlock()
-    lm.park.wakeup()
-
-
-def schedule_locked(m):
-    """schedule for an M that is locked to a goroutine: hands its P off and sleeps until another M hands it that
-    goroutine with a P.  Follows Go's stoplockedm.
-
-    When that goroutine has ended without unlocking, the thread may be in a state that nobody else expects.  It then ends,
-    as in Go: the result is None.  m0 cannot end before the program does, and sleeps."""
-    s: Sched = m.sched
-    p: P = m.p
-    g: G
-    dead: cython.bint
-    m.p = None
-    if p is not None:
-        handoffp(s, p, m.id)
-    if m.lockedg is m.g0 and m is not s.m0:
-        return None
-    while True:
-        s.lock()
-        if s.exiting:
-            s.unlock()
-            return None
-        s.nmidlelocked += 1
-        dead = checkdead(s)
-        s.unlock()
-        if dead:
-            found_dead(s)
-        m.park.sleep()
-        if m.nextp is not None:
-            m.p = m.nextp
-            m.nextp = None
-            g = m.lockednext
-            m.lockednext = None
-            return g
-        if s.exiting:
-            return None
 
 
 def loop(m):

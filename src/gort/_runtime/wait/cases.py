@@ -27,7 +27,7 @@ from __future__ import annotations
 from _collections_abc import Awaitable, Callable, Coroutine, Generator
 from types import CoroutineType
 
-from gort._runtime.core import handoff, runtime2
+from gort._runtime.core import handoff, outside, runtime2
 from gort._runtime.core.errors import Cancelled
 from gort._runtime.core.op import (
     WAIT_COND,
@@ -407,7 +407,7 @@ def drop(case: Any) -> None:
 
 async def _run(arms: list[Arm], default: bool) -> tuple[Any, Any, bool]:
     s = runtime2.current_m().sched
-    standin = handoff.thread_g(s)
+    standin = outside.thread_g(s)
     wake: Chan[None] = Chan(1)
     won: Arm | None = None
     try:
