@@ -26,7 +26,7 @@
 
 typedef PyObject *(*rt_stoppedfunc)(PyObject *);
 
-#ifdef GORT_RT_OWNER                                      /* only runtime2 calls these */
+#ifdef GORT_STACKS_OWNER                                  /* only core/stacks.py calls these */
 typedef struct { rt_stoppedfunc fn; PyObject *arg, *result; int done; } rt_stopped;
 
 #ifdef Py_GIL_DISABLED
@@ -84,7 +84,7 @@ static PyGetSetDef *rt_find_getter(PyTypeObject *type, const char *name) {
     return getter;
 }
 
-/* Fills the table; runtime2 calls it when it is imported.  -1 with an exception when it cannot. */
+/* Fills the table; core/stacks.py calls it when it is imported.  -1 with an exception when it cannot. */
 static int rt_getters(void) {
     for (size_t i = 0; i < RT_SUSPENDED; i++) {
         rt_suspendable *of = &rt_suspended[i];

@@ -296,7 +296,5 @@ cdef inline M getm():
 cpdef M current_m()
 cpdef G getg()
 cpdef tuple peek(G g)
-cdef object gather(object asked)
-cdef object gather_thread(object ident)
 cdef void never(PyObject *op) noexcept
 cdef void rank_throw(int held, int rank, int same) noexcept

@@ -48,7 +48,6 @@ from cython.cimports.gort._runtime.c.rt import (
     rt_tls_load,
     rt_tls_store,
 )
-from cython.cimports.gort._runtime.c.stacks import rt_awaited_frames, rt_getters, rt_thread_frames, rt_world_stopped
 from cython.cimports.gort._runtime.core.lockrank import (
     LOCK_RANK_ALLG,
     LOCK_RANK_G,
@@ -63,7 +62,6 @@ from gort._runtime.core.mistakes import shared, warn
 
 if cython.compiled:
     _rt = rt_export()  # the C state that every other hot module imports; see gort_rt.h
-    rt_getters()
 else:  # the .pxd defines the same names for C
     getm = rt_getm  # the M of this thread, or None
 
@@ -623,37 +621,6 @@ if cython.compiled:
         hi: cython.longlong = 0
         rt_stack_bounds(cython.address(lo), cython.address(hi))
         return (lo, hi)
-
-    def gather(asked):
-        """The part of stacks() that runs while the world is stopped; gort_stacks.h says what it may do."""
-        gs: list = asked[0]
-        ms: list = asked[1]
-        g: G
-        m: M
-        found: list = []
-        frames: object
-        for g in gs:
-            frames = None
-            if g.status == _Grunning or g.status == _Gsyscall:
-                for m in ms:
-                    if m.curg is g:
-                        frames = rt_thread_frames(m.ident)
-                        break
-            found.append((frames, None if g.coro is None else rt_awaited_frames(g.coro)))
-        return found
-
-    def gather_thread(ident):
-        """The part of thread_frames() that runs while the world is stopped."""
-        return rt_thread_frames(ident)
-
-    def stacks(gs, ms):
-        """Returns a pair for each of gs, all of one moment: the frames of its thread if one of the Ms runs it, and the
-        frames in which it is suspended.  A frame is (code, offset, globals); the innermost comes first."""
-        return rt_world_stopped(gather, (gs, ms))
-
-    def thread_frames(ident):
-        """The frames of the thread `ident`, the innermost first."""
-        return rt_world_stopped(gather_thread, ident)
 
     def tls_store(v):
         """Writes this thread's slot for the boot's check of thread-local storage (machine.tls_check)."""

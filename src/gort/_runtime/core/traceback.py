@@ -57,6 +57,8 @@ _flags, _name = type.__dict__["__flags__"].__get__, type.__dict__["__name__"].__
 _variables = type.__dict__["__dict__"].__get__  # a metaclass may have its own __dict__
 WITHOUT_GIL = not gil_enabled()
 STOPS_WORLD = WITHOUT_GIL and runtime2.COMPILED
+if STOPS_WORLD:  # at the start: a dump must not need a descriptor
+    from gort._runtime.core import stacks as reader
 
 
 def plain(text: str) -> str:
@@ -161,7 +163,7 @@ def _read(frame: FrameType) -> Read:
 
 
 def _named(frames: list[tuple[CodeType, int, dict[str, Any]]]) -> Iterator[Read]:
-    """Converts frames of runtime2.stacks to the form that _read returns."""
+    """Converts frames of stacks.stacks to the form that _read returns."""
     for code, lasti, names in frames:
         yield code, line_of(code, lasti), name_in(names)
 
@@ -199,7 +201,7 @@ def running(ident: int) -> list[Entry]:
     """The frames of the goroutine that the thread `ident` runs now, innermost first.  The uncompiled core without the
     GIL cannot stop that thread, so call this there only while the thread is in a blocking call."""
     if STOPS_WORLD:
-        return _to_scheduler(_named(runtime2.thread_frames(ident)))
+        return _to_scheduler(_named(reader.thread_frames(ident)))
     if sys.version_info >= (3, 12):
         return _to_scheduler(_walk(sys._current_frames().get(ident)))
     # CPython 3.11 makes the object of the next frame in f_back.  That may begin a collection, a finalizer gives the GIL
@@ -229,7 +231,7 @@ def stacks(gs: list[Any]) -> list[list[Entry]]:
         return [
             (_to_scheduler(_named(runs)) if runs else [])
             or [_entry(*frame) for frame in _named(waits or []) if not hidden(frame[0])]
-            for runs, waits in runtime2.stacks(gs, list(gs[0].sched.allm))
+            for runs, waits in reader.stacks(gs, list(gs[0].sched.allm))
         ]
     return [_stack(g) for g in gs]
 
