@@ -153,16 +153,19 @@ def goexit() -> t.NoReturn:
     raise Goexit
 
 
-def stack(all: bool = False) -> str:
-    """The stack of the calling goroutine, or of all, in the shape of Go's dumps.  From any thread."""
+def stack(all: bool = False, group: bool = False) -> str:
+    """The stack of the calling goroutine, or of all, in the shape of Go's dumps.  From any thread.
+
+    group: if there are more than 50 goroutines, those in the same state with the same stack are shown once, with their
+    number, the longest wait, and the objects that they wait for.  So does the dump of SIGQUIT."""
     m = runtime2.current_m()
     if m is not None and m.curg is not None:
         here = _running_stack(m)
-        rest = traceback.dump(m.sched, m.curg) if all else ""
+        rest = traceback.dump(m.sched, m.curg, group) if all else ""
         return "\n".join(filter(None, (here, rest)))
     if not all:
         return ""
-    return "\n".join(traceback.dump(s) for s in list(main._running))
+    return "\n".join(traceback.dump(s, None, group) for s in list(main._running))
 
 
 def _running_stack(m: Any) -> str:

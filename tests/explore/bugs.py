@@ -97,9 +97,10 @@ BUGS = {
         Bug(
             "mutex_released_without_lock", sema.Mutex, "unlock",
             "    self.lock_state()\n    held = self.held\n    if held:\n        op = self.pop()\n        if op is None:\n"
-            "            self.held = False\n    self.unlock_state()\n",
+            "            self.held = False\n        else:\n            self.holder = op.g.goid\n"
+            "    self.unlock_state()\n",
             "    held = self.held\n    if held:\n        op = self.pop()\n        if op is None:\n"
-            "            self.held = False\n",
+            "            self.held = False\n        else:\n            self.holder = op.g.goid\n",
             ("mutex",), "lines",
         ),
         # More, one for each mechanism; the last ten were real, found by this explorer.

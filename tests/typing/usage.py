@@ -326,6 +326,7 @@ async def the_runtime() -> None:
     assert_type(runtime.num_cpu(), int)
     assert_type(runtime.num_goroutine(), int)
     assert_type(runtime.stack(all=True), str)
+    assert_type(runtime.stack(all=True, group=True), str)
     assert_type(runtime.stats(), dict[str, int])
     assert_type(runtime.compiled, bool)
     runtime.lock_os_thread()

@@ -392,9 +392,7 @@ def handoffp(s, p, mid):
     """Takes p from the M `mid`, which is blocked or about to block, and hands it to another M, or puts it on the idle
     list when there is no work.  False when that M had lost p already."""
     m: M = None
-    spare: M = None
-    if s.midle is None:
-        spare = allocm(s)
+    spare: M = allocm(s) if s.midle is None else None
     s.lock()
     if not unbind(p, mid):
         s.unlock()
@@ -436,6 +434,7 @@ def entersyscall(m):
     s: Sched = m.sched
     p: P = m.p
     m.curg.status = _Gsyscall
+    m.curg.waitsince = s.coarsetime
     m.insyscall = True
     m.p = None
     if p is not None:

@@ -133,7 +133,7 @@ def _hook_args(exc: BaseException, what: str, obj: Any) -> Any:
 def deadlock(s: Any, exc: Deadlock) -> None:
     """Writes the dump of every goroutine to exc, and reports it.  Called before the goroutines are closed, which ends
     their stacks."""
-    text = traceback.dump(s)
+    text = traceback.dump(s, None, group=True)
     if s.maingone:
         exc.args = ("no goroutines (main called runtime.Goexit) - deadlock!",)
     exc.dump = f"fatal error: {exc.args[0]}\n\n{text}"

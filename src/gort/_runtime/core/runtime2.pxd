@@ -79,6 +79,7 @@ cdef class Op:
     cpdef object cancelled(self, object exc)
     cpdef object undo(self)
     cpdef int reason(self) except -1
+    cpdef int64_t owner(self) except -1
 
 
 @cython.final
@@ -102,6 +103,8 @@ cdef class G:
     cdef public object timer
     cdef public M lockedm
     cdef public int64_t mid
+    cdef public int64_t nrun
+    cdef public int64_t waitsince
     cdef public G schedlink
     cdef public int64_t goid
     cdef public Sched sched

@@ -272,6 +272,14 @@ class Op:
         """The reason why the goroutine waits, one of WAIT_* (op.py)."""
         return 0
 
+    def owner(self):
+        """The number of the goroutine that holds what this one waits for; 0 if none does, or it is unknown."""
+        return 0
+
+    def about(self):
+        """What the operation waits for, in words for a dump; empty where the reason says it all."""
+        return ""
+
 
 class G:
     """A goroutine.  `status` names its owner (table in HACKING.md); only it writes fields that no lock guards."""
@@ -306,6 +314,8 @@ class G:
         timer = None  # its timers.Timer for gort.sleep, kept for the next sleep
         lockedm = None  # lock_os_thread: the only M that may run it
         mid = 0  # the M that ran it last
+        nrun = 0  # how often an M has run it
+        waitsince = 0  # when it last began to wait, by sched.coarsetime
         schedlink = None  # the next G in a run queue or free list; that queue's lock guards it
 
         # newproc writes these before the G is on any queue.

@@ -1,6 +1,13 @@
 # distutils: define_macros=GORT_STACKS_OWNER=1
-"""Reads the stacks of goroutines and threads, all at one moment.  Follows goroutineProfileWithLabels in Go's
-runtime/mprof.go, which stops the world for this, too.
+"""Reads the stacks of goroutines and threads, all at one moment, and counts those that are equal.  Follows
+goroutineProfileWithLabels in Go's runtime/mprof.go, which stops the world for this, too.
+
+A census has two steps.  The first runs while no goroutine does.  It may call no Python code, so it only writes down what
+each goroutine is (rt_record), with a number in place of its stack: equal stacks have the same, and the frames of each are
+kept once.  The second asks the operations why their goroutines wait, and makes the groups.  An operation may have been
+completed between the two; then the goroutine counts as waiting, without a reason.
+
+The uncompiled core cannot stop the world.  It reads one goroutine after another.
 
 What does not live here: the walk along the frames (c/gort_stacks.h), and their text (traceback.py).
 """
@@ -8,11 +15,140 @@ What does not live here: the walk along the frames (c/gort_stacks.h), and their 
 from __future__ import annotations
 
 import cython
+from cython.cimports.cpython.ref import PyObject, Py_XDECREF, Py_XINCREF
 from cython.cimports.gort._runtime.c.rt import rt_import
-from cython.cimports.gort._runtime.c.stacks import rt_awaited_frames, rt_getters, rt_thread_frames, rt_world_stopped
-from cython.cimports.gort._runtime.core.runtime2 import G, M, _Grunning, _Gsyscall
+from cython.cimports.gort._runtime.c.stacks import (
+    rt_awaited_frames,
+    rt_awaited_places,
+    rt_getters,
+    rt_records_new,
+    rt_seqs_free,
+    rt_seqs_new,
+    rt_seqs_number,
+    rt_thread_frames,
+    rt_thread_places,
+    rt_words_new,
+    rt_world_stopped,
+)
+from cython.cimports.gort._runtime.core.runtime2 import G, M, Op, _Gdead, _Gidle, _Grunning, _Gsyscall, _Gwaiting
+from cython.cimports.libc.stdint import uintptr_t
+from cython.cimports.libc.stdlib import free
+
+from gort._runtime.core.op import (
+    WAIT_CHAN_RECEIVE,
+    WAIT_CHAN_SEND,
+    WAIT_COND,
+    WAIT_MUTEX,
+    WAIT_RWMUTEX_R,
+    WAIT_RWMUTEX_W,
+    WAIT_SEMACQUIRE,
+    WAIT_WAITGROUP,
+)
+from gort._runtime.core.runtime2 import peek
 
 rt_import()
+
+GOIDS_MAX = 5  # a group keeps the numbers of so many of its goroutines
+WANTED_MAX = 4  # and so many of the objects that they wait for
+WORDS_MAX = 1001  # two for each frame, and whether the goroutine runs
+# Reasons to wait that have an object: the operation's field c is it.
+HAVE_OBJECT = frozenset((
+    *(WAIT_CHAN_RECEIVE, WAIT_CHAN_SEND, WAIT_SEMACQUIRE, WAIT_MUTEX, WAIT_RWMUTEX_R, WAIT_RWMUTEX_W, WAIT_WAITGROUP),
+    WAIT_COND,
+))  # fmt: skip
+
+
+class Wanted:
+    """An object that goroutines of a group wait for: the operation of the first, the object, and how many they are."""
+
+    def __init__(self, op, c, count):
+        self.op = op
+        self.c = c
+        self.count = count
+
+
+class Group:
+    """Goroutines in the same state, with the same stack, made by the same go statement.
+
+    g: the first of them.  since: when the one that has waited longest began to, ns; 0: they do not wait.  wanted: the
+    first objects that they wait for; others: how many wait for further ones.  runs: `frames` are a thread's.  text: the
+    frames as traceback.py shows them, which writes this field."""
+
+    def __init__(self, g, status, reason, code, lasti):
+        self.count = 0
+        self.g = g
+        self.goids = []
+        self.status = status
+        self.reason = reason
+        self.since = 0
+        self.locked = g.lockedm is not None
+        self.code = code
+        self.lasti = lasti
+        self.parent = g.parentgoid
+        self.runs = False
+        self.frames = None
+        self.text = None
+        self.wanted = []
+        self.others = 0
+
+    def add(self, g, since, op):
+        """Counts the goroutine g, which has waited since `since` on op; op is None where it does not wait."""
+        self.count += 1
+        if len(self.goids) < GOIDS_MAX:
+            self.goids.append(g.goid)
+        if self.status == _Gwaiting and since and (self.since == 0 or since < self.since):
+            self.since = since
+        if op is None or self.reason not in HAVE_OBJECT:
+            return
+        c: object = op.c
+        if c is not None:
+            self.want(op, c, 1)
+
+    def want(self, op, c, count):
+        """Counts `count` goroutines that wait for the object c, one of them on op."""
+        each: Wanted
+        for each in self.wanted:
+            if each.c is c:
+                each.count += count
+                return
+        if len(self.wanted) < WANTED_MAX:
+            self.wanted.append(Wanted(op, c, count))
+        else:
+            self.others += count
+
+    def absorb(self, other):
+        """Takes the goroutines of the group `other`, which has the same text, into this one."""
+        each: Wanted
+        self.count += other.count
+        self.goids = sorted(self.goids + other.goids)[:GOIDS_MAX]
+        self.others += other.others
+        if other.since and (self.since == 0 or other.since < self.since):
+            self.since = other.since
+        for each in other.wanted:
+            self.want(each.op, each.c, each.count)
+
+
+class Census:
+    """What a census has found so far; its owner frees the memory (release)."""
+
+    if not cython.compiled:
+        gs = None  # the goroutines to look at
+        ms = None
+        without = None  # but not at this one
+        samples = None  # (whether a thread's, frames) of each different stack, by its number
+        table = None  # numbers the stacks
+        words = None  # room for one stack, or for what tells one group from another
+        records = None
+        n = 0  # how many there are
+
+
+def reason_of(op):
+    """Why a goroutine waits on op, one of WAIT_*; 0 if op has been completed meanwhile."""
+    try:
+        return op.reason()
+    except Exception:  # it has dropped the fields that reason() reads
+        return 0
+
 
 if cython.compiled:
     rt_getters()
@@ -47,3 +183,148 @@ if cython.compiled:
     def thread_frames(ident):
         """The frames of the thread `ident`, the innermost first."""
         return rt_world_stopped(gather_thread, ident)
+
+    def look(asked):
+        """The first step of a census.  It runs while the world is stopped."""
+        census: Census = asked
+        g: G
+        i: cython.int
+        for i in range(len(census.gs)):
+            g = census.gs[i]
+            if g is not census.without and not g.system and g.status != _Gdead and g.status != _Gidle and g.goid != 0:
+                note(census, g, i)
+        return None
+
+    def note(census, g, i):
+        """Writes down what g is, the i-th of census.gs, while the world is stopped."""
+        words = census.words
+        r = cython.address(census.records[census.n])
+        m: M
+        op: Op = g.waitop
+        runs: M = None
+        frames: object = None
+        n: cython.int = 0
+        if g.status == _Grunning or g.status == _Gsyscall:
+            for m in census.ms:
+                if m.curg is g:
+                    n = rt_thread_places(m.ident, words, WORDS_MAX - 1)
+                    runs = m if n else None
+                    break
+        if n == 0 and g.coro is not None:
+            n = rt_awaited_places(g.coro, words, WORDS_MAX - 1)
+        if n == 0 and g.fn is not None:  # a function that has not begun
+            words[0] = cython.cast(uintptr_t, cython.cast(cython.pointer(PyObject), g.fn))
+            n = 1
+        words[n] = runs is not None
+        r.stack = rt_seqs_number(census.table, words, n + 1)
+        if r.stack == len(census.samples):
+            if runs is not None:
+                frames = rt_thread_frames(runs.ident)
+            elif g.coro is not None:
+                frames = rt_awaited_frames(g.coro)
+            census.samples.append((runs is not None, frames))
+        r.i = i
+        r.status = g.status
+        r.since = g.waitsince
+        r.lasti = g.golasti
+        r.locked = g.lockedm is not None
+        r.op = cython.cast(cython.pointer(PyObject), op) if op is not None else cython.NULL
+        r.code = cython.cast(cython.pointer(PyObject), g.gocode)
+        Py_XINCREF(r.op)
+        Py_XINCREF(r.code)
+        census.n += 1
+        return 0
+
+    def counted(census):
+        """The second step of a census: its groups."""
+        groups = rt_seqs_new()
+        if groups == cython.NULL:
+            raise MemoryError
+        words = census.words
+        g: G
+        op: Op
+        group: Group
+        found: list = []
+        i: cython.int
+        number: cython.int
+        reason: cython.int
+        try:
+            for i in range(census.n):
+                r = cython.address(census.records[i])
+                g = census.gs[r.i]
+                op = cython.cast(Op, r.op) if r.op != cython.NULL else None
+                reason = reason_of(op) if r.status == _Gwaiting and op is not None else 0
+                words[0] = r.stack
+                words[1] = r.status
+                words[2] = reason
+                words[3] = cython.cast(uintptr_t, r.code)
+                words[4] = r.lasti
+                words[5] = r.locked
+                number = rt_seqs_number(groups, words, 6)
+                if number < 0:
+                    raise MemoryError
+                if number == len(found):
+                    group = Group(g, r.status, reason, cython.cast(object, r.code), r.lasti)
+                    if r.stack >= 0:
+                        group.runs, group.frames = census.samples[r.stack]
+                    found.append(group)
+                else:
+                    group = found[number]
+                group.add(g, r.since, op)
+        finally:
+            rt_seqs_free(groups)
+        return found
+
+    def release(census):
+        """Frees what a census has kept."""
+        i: cython.int
+        for i in range(census.n):
+            Py_XDECREF(census.records[i].op)
+            Py_XDECREF(census.records[i].code)
+        census.n = 0
+        free(census.records)
+        free(census.words)
+        rt_seqs_free(census.table)
+        return 0
+
+    def census(gs, ms, without, read):
+        """The groups of the goroutines gs, which are all of one runtime, at one moment; without the runtime's own, dead
+        ones and `without`.  ms: its Ms.  The frames of a group are as stacks() gives them, or None.
+
+        Raises MemoryError."""
+        census: Census = Census()
+        census.gs = gs
+        census.ms = ms
+        census.without = without
+        census.samples = []
+        census.records = rt_records_new(len(gs))
+        census.words = rt_words_new(WORDS_MAX)
+        census.table = rt_seqs_new()
+        try:
+            if census.records == cython.NULL or census.words == cython.NULL or census.table == cython.NULL:
+                raise MemoryError
+            rt_world_stopped(look, census)
+            return counted(census)
+        finally:
+            release(census)
+
+else:
+
+    def census(gs, ms, without, read):
+        """The groups of the goroutines gs, without the runtime's own, dead ones and `without`.  read(g) gives the frames
+        of a goroutine, as the groups then have them."""
+        found = {}
+        for g in gs:
+            status = g.status
+            if g is without or g.system or status in (_Gdead, _Gidle) or g.goid == 0:
+                continue
+            frames = read(g)
+            op, fn, code, _ = peek(g)
+            reason = reason_of(op) if status == _Gwaiting and op is not None else 0
+            key = (tuple(frames) or id(fn), status, reason, code, g.golasti, g.lockedm is not None)
+            group = found.get(key)
+            if group is None:
+                group = found[key] = Group(g, status, reason, code, g.golasti)
+                group.frames = frames
+            group.add(g, g.waitsince, op)
+        return list(found.values())

@@ -11,6 +11,9 @@ Invariant: nothing of the user's runs.  A dump is made on sysmon's thread and on
 a goroutine's lock.  So a name is taken only if it is a str, without its own methods (`plain`, `name_in`), and an object
 is asked only for what its type in C has (`field`).
 
+A dump of many goroutines counts those that are equal (stacks.census): who has a hundred thousand of them wants to know
+of which kinds they are.
+
 What does not live here: when a dump is printed (panic.py, signals.py).
 """
 
@@ -26,6 +29,7 @@ from types import CodeType, FrameType, GetSetDescriptorType, MemberDescriptorTyp
 from gort._runtime.core import newosproc, runtime2
 from gort._runtime.core.debugvars import gil_enabled
 from gort._runtime.core.errors import traceback_of
+from gort._runtime.core.machine import nanotime
 from gort._runtime.core.runtime2 import GSTATUS, _Gdead, _Gidle, _Grunning, _Gsyscall, _Gwaiting, peek
 from gort._runtime.core.op import WAITREASON
 
@@ -57,7 +61,11 @@ _flags, _name = type.__dict__["__flags__"].__get__, type.__dict__["__name__"].__
 _variables = type.__dict__["__dict__"].__get__  # a metaclass may have its own __dict__
 WITHOUT_GIL = not gil_enabled()
 STOPS_WORLD = WITHOUT_GIL and runtime2.COMPILED
-if STOPS_WORLD:  # at the start: a dump must not need a descriptor
+GROUP_ABOVE = 50  # a dump of more goroutines counts those that are equal
+MINUTE_NS = 60_000_000_000
+COARSE_NS = 100_000_000  # sched.coarsetime, by which waits are counted, may be as old as that
+reader: Any = None  # the module stacks
+if STOPS_WORLD or not runtime2.COMPILED:  # at the start: there every dump needs it
     from gort._runtime.core import stacks as reader
 
 
@@ -293,36 +301,143 @@ def created_by(code: CodeType | None, lasti: int, parent: int) -> str:
     return f"created by {name}{by}\n\t{plain(code.co_filename)}:{line_of(code, lasti)}\n"
 
 
+def in_words(reason: int) -> str:
+    """A wait reason in Go's words."""
+    return WAITREASON.get(reason, "waiting") or "waiting"
+
+
 def wait_reason(g: Any, unknown: str) -> str:
     """Why the waiting goroutine g waits, in Go's words; `unknown` if it waits no more."""
     op = peek(g)[0]
     if op is None:
         return unknown
     try:
-        return WAITREASON.get(op.reason(), "waiting") or "waiting"
+        return in_words(op.reason())
     except Exception:  # the operation has completed meanwhile and dropped the fields that reason() reads
         return "waiting"
 
 
-def goroutine(g: Any, frames: list[Entry]) -> str:
-    """The text of one goroutine in a dump: number, state, stack, creator."""
-    status = g.status
-    _, fn, code, done = peek(g)
-    state = GSTATUS.get(status, str(status))
-    if status == _Gwaiting:
-        state = wait_reason(g, state)
-    if g.lockedm is not None:
-        state += ", locked to thread"
+def waited(since: int, now: int) -> str:
+    """`, 5 minutes` for a wait since `since`, as Go writes it; empty below one."""
+    minutes = (now - since) // MINUTE_NS if since else 0
+    return f", {minutes} minutes" if minutes > 0 else ""
+
+
+def about(op: Any) -> str:
+    """What op waits for and who holds it, for a dump; empty if it says nothing."""
+    try:
+        return op.about()  # type: ignore[no-any-return]
+    except Exception:  # as in wait_reason
+        return ""
+
+
+def _begins(fn: Any) -> list[Entry]:
+    """The frame that the plain function fn will have, when it has not begun."""
     if type(fn) is MethodType:
         fn = fn.__func__
-    if not frames and type(its := field(fn, "__code__")) is CodeType:
-        module = name_in(field(fn, "__globals__") or {})  # the name that a frame of fn would have
-        frames = [_entry(its, its.co_firstlineno, module)]
+    if type(its := field(fn, "__code__")) is CodeType:
+        module = name_in(field(fn, "__globals__") or {})
+        return [_entry(its, its.co_firstlineno, module)]
+    return []
+
+
+def goroutine(g: Any, frames: list[Entry]) -> str:
+    """The text of one goroutine in a dump: number, state, what it waits for, stack, creator."""
+    status = g.status
+    op, fn, code, done = peek(g)
+    state = GSTATUS.get(status, str(status))
+    waits = ""
+    if status == _Gwaiting:
+        state = wait_reason(g, state) + waited(g.waitsince, nanotime())
+        waits = about(op) if op is not None and op.owner() else ""
+    elif status == _Gsyscall:
+        state += waited(g.waitsince, nanotime())
+    if g.lockedm is not None:
+        state += ", locked to thread"
+    if not frames:
+        frames = _begins(fn)
     label = f" {label}" if type(label := getattr(done, "label", "")) is str and label else ""
-    return f"goroutine {g.goid} [{state}]{label}:\n{render(frames)}{created_by(code, g.golasti, g.parentgoid)}"
+    head = f"goroutine {g.goid} [{state}]{label}:\n" + (f"waits for {waits}\n" if waits else "")
+    return f"{head}{render(frames)}{created_by(code, g.golasti, g.parentgoid)}"
 
 
-def dump(s: Any, without: Any = None) -> str:
-    """The text of every goroutine of the runtime s except `without`, dead ones and the runtime's own."""
+def dump(s: Any, without: Any = None, group: bool = False) -> str:
+    """The text of every goroutine of the runtime s except `without`, dead ones and the runtime's own.  With `group`,
+    those that are equal are counted, if there are more than GROUP_ABOVE in all."""
+    if group:
+        found = census(s, without)
+        if sum(each.count for each in found) > GROUP_ABOVE:
+            return grouped(found)
     gs = [g for g in list(s.allgs) if g is not without and not g.system and g.status not in (_Gdead, _Gidle)]
     return "\n".join(goroutine(g, frames) for g, frames in zip(gs, stacks(gs), strict=True))
+
+
+def census(s: Any, without: Any = None) -> list[Any]:
+    """The goroutines of the runtime s, without the runtime's own and `without`, as groups (stacks.Group) of equal ones.
+    Empty where there is no memory, or no descriptor to read the module with."""
+    global reader
+    try:
+        if reader is None:
+            from gort._runtime.core import stacks
+
+            reader = stacks
+        found = reader.census(list(s.allgs), list(s.allm), without, _stack)
+    except (ImportError, OSError, MemoryError):
+        return []
+    # An instruction has several places while the interpreter specialises it: what is equal as text is one group.
+    merged: dict[Any, Any] = {}
+    for each in found:
+        frames = each.text = frames_of(each)
+        key = frames and (*frames, each.status, each.reason, each.locked, created_by(each.code, each.lasti, 0))
+        if not key:
+            merged[id(each)] = each
+        elif key in merged:
+            merged[key].absorb(each)
+        else:
+            merged[key] = each
+    return list(merged.values())
+
+
+def grouped(groups: list[Any]) -> str:
+    """The text of the groups of a census: those that run first, then the largest, then those that have waited longest."""
+    now = nanotime()
+    groups.sort(key=lambda each: (each.status == _Gwaiting, -each.count, each.since or now))
+    total = sum(each.count for each in groups)
+    head = f"{total} goroutines of {len(groups)} kinds:\n"
+    return "\n".join([head, *(_group(each, now) for each in groups)])
+
+
+def frames_of(group: Any) -> list[Entry]:
+    """The frames of a census's group, innermost first."""
+    if not runtime2.COMPILED:
+        return list(group.frames)
+    frames = _named(group.frames or [])
+    if group.runs:
+        return _to_scheduler(frames)
+    return [_entry(*frame) for frame in frames if not hidden(frame[0])]
+
+
+def _group(group: Any, now: int) -> str:
+    """The text of one group."""
+    frames = group.text
+    if group.count == 1 and group.g.goid == group.goids[0]:
+        return goroutine(group.g, frames)
+    state = in_words(group.reason) if group.status == _Gwaiting else GSTATUS.get(group.status, str(group.status))
+    if group.status in (_Gwaiting, _Gsyscall):
+        state += waited(group.since, now)
+    if group.locked:
+        state += ", locked to thread"
+    numbers = ", ".join(map(str, group.goids)) + (", …" if group.count > len(group.goids) else "")
+    lines = [f"{group.count} goroutine{'s' * (group.count > 1)} [{state}]: {numbers}\n"]
+    if group.status == _Gwaiting and group.since and now - group.since > COARSE_NS:
+        lines.append(f"the longest has waited for {(now - group.since) / 1e9:.1f} s\n")
+    rest = group.others
+    for wanted in group.wanted:
+        if wanted.count > 1 and wanted.count * 10 >= group.count and (text := about(wanted.op)):
+            lines.append(f"{wanted.count} wait for {text}\n")
+        else:
+            rest += wanted.count
+    if rest:
+        lines.append(f"{rest} wait for various objects\n")
+    by = created_by(group.code, group.lasti, group.parent if group.count == 1 else 0)
+    return "".join(lines) + render(frames or _begins(peek(group.g)[1])) + by

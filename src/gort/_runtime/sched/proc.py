@@ -240,6 +240,7 @@ def execute(m, g):
     r: cython.int
     g.status = _Grunning
     g.mid = m.id
+    g.nrun += 1
     m.p.switchtick += 1  # tells sysmon that another goroutine runs; schedtick counts slices only
     m.curg = g
     m.preempt = False
@@ -349,6 +350,7 @@ def park(m, g):
     g.parked = True
     g.status = _Gwaiting
     g.waitop = op
+    g.waitsince = g.sched.coarsetime
     if g.cancelflag:
         g.unlock()
         deliver_cancel(g, op)

@@ -249,6 +249,8 @@ class LockArm(OpArm):
             taken = self._take(g)
         else:
             taken = self.granted and self._claim() is not None
+            if taken:
+                self.first.c.hold()
         return (None, True) if taken else None
 
     async def wait(self) -> None:

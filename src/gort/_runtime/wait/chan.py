@@ -238,6 +238,13 @@ class ChanOp(Op):
         """WAIT_CHAN_SEND or WAIT_CHAN_RECEIVE."""
         return WAIT_CHAN_SEND if self.kind >= SEND else WAIT_CHAN_RECEIVE
 
+    def about(self):
+        """The channel, and how full it is."""
+        c: Chan = self.c
+        if c is None:
+            return ""
+        return f"channel {id(c):#x}" + (f", {c.qcount} of {c.dataqsiz} values" if c.dataqsiz else "")
+
 
 def close_chan(c):
     """Chan.close, for the owner of a receive-only channel too."""

@@ -19,10 +19,10 @@ from cython.cimports.gort._runtime.core.handoff import ready
 from cython.cimports.gort._runtime.core.op import park_again
 from cython.cimports.gort._runtime.core.runtime2 import DEQUEUED, PARK, QUEUED, READY, Op
 from cython.cimports.gort._runtime.wait.chan import wake
-from cython.cimports.gort._runtime.wait.sema import WaitOp, Waitq, new_wait
+from cython.cimports.gort._runtime.wait.sema import WaitOp, Waitq, caller, new_wait
 
 from gort._runtime.core.op import WAIT_MUTEX, WAIT_RWMUTEX_R, WAIT_RWMUTEX_W
-from gort._runtime.wait.sema import LEFT, not_locked
+from gort._runtime.wait.sema import LEFT, held_by, not_locked
 
 rt_import()
 
@@ -112,6 +112,7 @@ class RWMutex(Waitq):
     def announce(self, op):
         """The writer op, which has the turn, takes the lock.  False when readers hold it: then op is pending.  The state
         is locked."""
+        self.holder = op.g.goid
         if self.count == 0:
             self.writing = True
             op.when = 0
@@ -180,6 +181,19 @@ class RWMutex(Waitq):
         else:
             self.unlock()
 
+    def owner(self):
+        """The writer that has the lock, or holds back readers and other writers."""
+        return self.holder if self.writing or self.pending is not None else 0
+
+    def words(self):
+        """The lock, who has it, and which writer waits for the readers to leave."""
+        text: object = f"RWMutex {id(self):#x}"
+        if self.writing:
+            return f"{text}, {held_by(self.holder)}"
+        if self.count:
+            text += f", held by {self.count} reader{'s' * (self.count > 1)}"
+        return f"{text}, goroutine {self.holder} waits to write" if self.pending is not None else text
+
     def rlock(self):
         """`await rw.rlock()` locks for reading, and waits while a writer has the lock or waits for it."""
         return new_wait(self, WAIT_RWMUTEX_R)
@@ -206,6 +220,7 @@ class RWMutex(Waitq):
         if ok:
             self.turn = True
             self.writing = True
+            self.holder = caller()
         self.unlock_state()
         return ok
 

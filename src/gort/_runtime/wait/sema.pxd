@@ -9,6 +9,7 @@ cdef class Waitq:
     cdef Op first
     cdef Op last
     cdef public int64_t count
+    cdef int64_t holder
     cdef object __weakref__
     cdef inline void lock_state(self) noexcept:
         rt_lock(&self.mu, LOCK_RANK_SEMA)
@@ -19,6 +20,7 @@ cdef class Waitq:
     cdef bint unlink(self, Op op)
     cpdef int enter(self, Op op) except -1
     cpdef object left(self, Op op)
+    cpdef int64_t owner(self) except -1
     cpdef object take_back(self, Op op)
 
 cdef class WaitOp(Op):
@@ -26,6 +28,7 @@ cdef class WaitOp(Op):
 cdef class Left:
     pass
 cdef WaitOp new_wait(Waitq q, int kind)
+cdef int64_t caller() noexcept
 
 cdef class Mutex(Waitq):
     cdef bint held

@@ -62,6 +62,7 @@ class Waitq:
         first = None
         last = None
         count = 0
+        holder = 0  # the goroutine that holds a Mutex; the last writer that took an RWMutex or waits for its readers
 
     def push(self, op):
         """Appends op.  The state is locked."""
@@ -121,6 +122,18 @@ class Waitq:
     def take_back(self, op):
         """Releases what was granted to op, which nobody will use.  The caller holds no lock."""
 
+    def owner(self):
+        """The number of the goroutine for which the waiting ones wait; 0 if there is none, or it is unknown."""
+        return 0
+
+    def hold(self):
+        """The running goroutine takes over what was granted to another."""
+        self.holder = caller()
+
+    def words(self):
+        """The object and its state, for a dump.  Takes no lock: what it says may be a moment old."""
+        return ""
+
 
 class WaitOp(Op):
     """One wait.  `kind`: its wait reason; `c`: the object; `when`: the permits it wants, or its ticket (Notify);
@@ -166,6 +179,16 @@ class WaitOp(Op):
         """`kind`, which is the wait reason."""
         return self.kind
 
+    def owner(self):
+        """As the object says."""
+        q: Waitq = self.c
+        return 0 if q is None else q.owner()
+
+    def about(self):
+        """As the object says."""
+        q: Waitq = self.c
+        return "" if q is None else q.words()
+
 
 WHAT = {
     WAIT_MUTEX: "Mutex.lock()",
@@ -197,6 +220,17 @@ def new_wait(q, kind):
     return op
 
 
+def caller():
+    """The number of the goroutine that runs on this thread; 0 if there is none."""
+    m: M = getm()
+    return 0 if m is None or m.curg is None else m.curg.goid
+
+
+def held_by(holder):
+    """Who holds a lock, for a dump."""
+    return f"held by goroutine {holder}" if holder else "held by a thread"
+
+
 class Mutex(Waitq):
     """A lock for goroutines: `async with mu:`, or `await mu.lock()` … `mu.unlock()`.  Follows Go's sync.Mutex.
 
@@ -213,6 +247,7 @@ class Mutex(Waitq):
         self.lock_state()
         if not self.held:
             self.held = True
+            self.holder = op.g.goid
             op.success = 1
         else:
             self.push(op)
@@ -231,6 +266,7 @@ class Mutex(Waitq):
         taken = not self.held
         if taken:
             self.held = True
+            self.holder = caller()
         self.unlock_state()
         return taken
 
@@ -246,6 +282,8 @@ class Mutex(Waitq):
             op = self.pop()
             if op is None:
                 self.held = False
+            else:
+                self.holder = op.g.goid
         self.unlock_state()
         if not held:
             return not_locked("unlock of unlocked mutex")
@@ -255,6 +293,14 @@ class Mutex(Waitq):
     def take_back(self, op):
         """Unlocks the mutex."""
         self.unlock()
+
+    def owner(self):
+        """The goroutine that holds the mutex."""
+        return self.holder if self.held else 0
+
+    def words(self):
+        """The mutex and its holder."""
+        return f"Mutex {id(self):#x}" + (f", {held_by(self.holder)}" if self.held else "")
 
     @property
     def locked(self):
@@ -337,6 +383,10 @@ class WaitGroup(Waitq):
         """Subtracts 1 from the counter, like add(-1)."""
         self.add(-1)
 
+    def words(self):
+        """The wait group and its counter."""
+        return f"WaitGroup {id(self):#x}, counter {self.count}"
+
     def wait(self):
         """`await wg.wait()` waits until the counter is zero."""
         return new_wait(self, WAIT_WAITGROUP)
@@ -394,6 +444,10 @@ class Semaphore(Waitq):
     def take_back(self, op):
         """Gives the permits back."""
         self.release(op.when)
+
+    def words(self):
+        """The semaphore and its permits."""
+        return f"Semaphore {id(self):#x}, {self.count} of {self.size} permits free"
 
     def check(self, k):
         """Raises TypeError if k is not an int, ValueError if it is negative or more than all permits."""

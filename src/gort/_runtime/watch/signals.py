@@ -105,6 +105,8 @@ class Interrupts:
         self.rest = 0  # looks until the next kick
         self.breaking = False  # the program has ended: SIGURG must interrupt the call that this thread is in
         self.quitting = False  # SIGQUIT has come, and its dump waits for the main thread to leave the runtime
+        self.asked = False  # SIGURG has come, perhaps from another process that asks for a dump (dumps.py)
+        self.answered = 0  # kicks at the last look for that
 
     def install(self) -> None:
         """Installs our handlers for SIGINT, SIGQUIT and SIGURG if this is the main thread.  Leaves a signal alone that
@@ -150,7 +152,9 @@ class Interrupts:
 
         Only two kicks prove that it has.  CPython runs pending handlers in the order of their numbers, and this signal
         may have come when that round was past its number but not yet past SIGURG's."""
-        if number != KICK:
+        if number == KICK:
+            self.asked = True
+        else:
             self.enough = self.kicks + 2
             self.sent = self.rest = 0
 
@@ -161,6 +165,10 @@ class Interrupts:
         if pipe is not None:
             for number in pipe.read():
                 self.came(number)
+        if self.asked or self.answered != self.kicks:
+            self.asked = False
+            self.answered = self.kicks
+            self.answer()
         if deferred():
             kick(self.s.m0.ident)
             return
@@ -172,6 +180,18 @@ class Interrupts:
             self.rest = self.sent
             self.sent += 1
             kick(self.s.m0.ident)
+
+    def answer(self) -> None:
+        """Called by sysmon: makes the dump for which another process may have asked with SIGURG."""
+        try:
+            if os.path.exists(
+                f"/tmp/gort-{os.geteuid()}/{os.getpid()}.ask"
+            ):  # seldom: it is nearly always our own signal
+                from gort._runtime.watch import dumps
+
+                dumps.answer(running)
+        except (ImportError, OSError, MemoryError):
+            pass  # no descriptor is left to read the module with; the command says that nothing came
 
     def _take(self, signum: int, handler: Any, default: Any) -> bool:
         if signum in before:  # gort.signal has it: it installs our handler when no channel wants the signal any more
@@ -252,7 +272,7 @@ class Interrupts:
             self.quitting = sigdefer.put_off(self.dump_and_exit, signum, frame)
             if self.quitting:
                 return
-        text = "\n".join(traceback.dump(s) for s in list(running))
+        text = "\n".join(traceback.dump(s, None, group=True) for s in list(running))
         say(f"SIGQUIT: quit\n\n{text}\n")
         os._exit(2)
 

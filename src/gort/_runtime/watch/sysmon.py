@@ -113,6 +113,7 @@ class Watch:
 def start(s: Any) -> None:
     """Starts sysmon's thread.  Raises RuntimeError when the system refuses one, because without sysmon a call that
     blocks would stop the program."""
+    s.coarsetime = nanotime()
     if s.debug["schedtrace"] > 0:
         reporting()  # now, so that the first line tells of the start
     try:

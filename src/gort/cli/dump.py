@@ -1,0 +1,114 @@
+"""`gort dump PID`: shows the goroutines of a running program, which goes on. How it is asked: watch/dumps.py."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from typing import NoReturn
+
+import click
+
+from gort._runtime.watch import dumps
+
+LOOK_S = 0.02  # seconds between two looks for the answer
+AGAIN_S = 1.0  # and between two signals: the first may have come before the file was seen
+
+
+def fail(message: str) -> NoReturn:
+    """One clear line on stderr, and status 1."""
+    click.echo(f"gort dump: {message}", err=True)
+    sys.exit(1)
+
+
+def catches(pid: int) -> bool:
+    """False when the system tells that the process does not catch SIGURG: then its main thread runs no gort program."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as f:
+            caught = next((line.split()[1] for line in f if line.startswith("SigCgt:")), None)
+    except OSError:
+        return True
+    return caught is None or bool(int(caught, 16) >> (signal.SIGURG - 1) & 1)
+
+
+def owner(pid: int) -> int:
+    """The user of a process, as the system tells; else this user."""
+    try:
+        return os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return os.geteuid()
+
+
+def prepare(uid: int) -> str:
+    """The folder of that user, made where it is not there."""
+    path = dumps.folder(uid)
+    try:
+        os.mkdir(path, 0o700)
+        if uid != os.geteuid():
+            os.chown(path, uid, -1)
+    except FileExistsError:
+        pass
+    if not dumps.is_private(path, uid):
+        fail(f"{path} is not a folder of its user alone (mode 0700): remove it")
+    return path
+
+
+def ask(pid: int, each: bool, patience: float) -> str | None:
+    """Asks the process and returns its answer; None if none comes within `patience` seconds, or the process ends."""
+    uid = owner(pid)
+    path = f"{prepare(uid)}/{pid}.dump"
+    wish = dumps.ask_file(uid, pid)
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    dumps.write(wish, dumps.EACH if each else b"")
+    if uid != os.geteuid():
+        os.chown(wish, uid, -1)
+    end = time.monotonic() + patience
+    again = 0.0
+    try:
+        while (now := time.monotonic()) < end:
+            if now >= again:
+                os.kill(pid, signal.SIGURG)
+                again = now + AGAIN_S
+            try:
+                with open(path, encoding="utf-8", errors="backslashreplace") as f:
+                    return f.read()
+            except FileNotFoundError:
+                time.sleep(LOOK_S)
+    except ProcessLookupError:
+        return None
+    finally:
+        for gone in (wish, path):
+            try:
+                os.unlink(gone)
+            except OSError:
+                pass
+    return None
+
+
+@click.command()
+@click.option("--each", is_flag=True, help="Show every goroutine by itself, however many there are.")
+@click.option("--timeout", type=float, default=10.0, show_default=True, help="Seconds to wait for the answer.")
+@click.argument("pid", type=click.IntRange(min=1))
+def command(pid: int, each: bool, timeout: float) -> None:
+    """Show the goroutines of the running program PID, which goes on.
+
+    Above 50 goroutines those that are equal are shown once, with their number, the longest wait and what they wait
+    for."""
+    try:
+        os.kill(pid, 0)
+        if not catches(pid):
+            fail(f"process {pid} runs no gort program in its main thread")
+        text = ask(pid, each, timeout)
+    except ProcessLookupError:
+        fail(f"there is no process {pid}")
+    except PermissionError:
+        fail(f"process {pid} belongs to another user")
+    except OSError as e:
+        fail(str(e))
+    if text is None:
+        fail(f"process {pid} has not answered in {timeout:g} s: its gort.run is over, or C code holds the GIL")
+    click.echo(text.rstrip("\n"))
