@@ -7,7 +7,8 @@ from typing import Any
 from explore import control
 from gort._runtime.boot import main
 from gort._runtime.core import lockrank
-from gort._runtime.core.runtime2 import GSTATUS, PSTATUS, _Grunnable, _Pdead, _Pgcstop
+from gort._runtime.core.runtime2 import _Grunnable, _Pdead, _Pgcstop
+from gort._runtime.core.traceback import GSTATUS, PSTATUS
 
 GUARDS = (lockrank.LOCK_RANK_SCHED, lockrank.LOCK_RANK_P)
 LONG = 1000

@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 
-from gort._runtime.core import debugvars, handoff, lockrank, machine, runtime2
+from gort._runtime.core import debugvars, handoff, lockrank, machine, runtime2, traceback
 from gort._runtime.sched import newproc, proc, procresize
 from gort._runtime.watch import sysmon
 from gort._runtime.core.debugvars import gil_enabled
@@ -361,7 +361,7 @@ def state(s: Any) -> dict[str, Any]:
         "allp": [
             {
                 "id": p.id,
-                "status": runtime2.PSTATUS[p.status],
+                "status": traceback.PSTATUS[p.status],
                 "m": p.mid - 1 if p.mid else None,
                 "runqsize": p.runqsize,
                 "schedtick": p.schedtick,

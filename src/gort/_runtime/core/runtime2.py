@@ -111,9 +111,6 @@ else:  # the .pxd defines the same names for C
 
 COMPILED = cython.compiled
 
-GSTATUS = {0: "idle", 1: "runnable", 2: "running", 3: "syscall", 4: "waiting", 6: "dead"}
-PSTATUS = {0: "idle", 1: "running", 2: "syscall", 3: "gcstop", 4: "dead"}
-
 
 def describe(op):
     """The operation as a user would write it, for messages."""
@@ -310,7 +307,7 @@ class G:
         kwargs = None
         context = None  # its contextvars
         throw = None  # the exception to raise at its await when it next resumes
-        trace = None  # the debugger's trace function, when one of its frames has one (proc.carry_trace)
+        trace = None  # the debugger's trace function, when one of its frames has one (debugger.py)
         timer = None  # its timers.Timer for gort.sleep, kept for the next sleep
         lockedm = None  # lock_os_thread: the only M that may run it
         mid = 0  # the M that ran it last

@@ -30,7 +30,7 @@ from gort._runtime.core import newosproc, runtime2
 from gort._runtime.core.debugvars import gil_enabled
 from gort._runtime.core.errors import traceback_of
 from gort._runtime.core.machine import nanotime
-from gort._runtime.core.runtime2 import GSTATUS, _Gdead, _Gidle, _Grunning, _Gsyscall, _Gwaiting, peek
+from gort._runtime.core.runtime2 import _Gdead, _Gidle, _Grunning, _Gsyscall, _Gwaiting, peek
 from gort._runtime.core.op import WAITREASON
 
 TYPE_CHECKING = False
@@ -43,6 +43,10 @@ if TYPE_CHECKING:
     Read = tuple[CodeType, int, str | None]  # a frame: its code, line, module
 else:
     ModuleType = type(sys)
+
+# The words for the states of a G and a P in dumps.
+GSTATUS = {0: "idle", 1: "runnable", 2: "running", 3: "syscall", 4: "waiting", 6: "dead"}
+PSTATUS = {0: "idle", 1: "running", 2: "syscall", 3: "gcstop", 4: "dead"}
 
 PACKAGE = __file__[: -len(os.path.join("_runtime", "core", "traceback.py"))]
 HIDDEN = os.path.abspath(PACKAGE) + os.sep  # a frame is gort's own if its code's file is below this folder

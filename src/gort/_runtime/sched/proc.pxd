@@ -5,9 +5,6 @@ cdef G schedule(M m)
 cdef int resetspinning(M m) except -1
 cdef inline int execute(M m, G g) except -1
 cdef int pass_on(M m, G g) except -1
-cdef int lend_trace(M m, G g) except -1
-cdef int carry_trace(M m, G g) except -1
-cdef bint debugged(object coro) except -1
 cdef inline int yielded(Sched s, G g) except -1
 cdef int foreign(M m, G g) except -1
 cdef int run(M m, G g)

@@ -64,6 +64,7 @@ from cython.cimports.gort._runtime.sched.findrunnable import (
     LOOK_AT_SLICE,
     findrunnable,
 )
+from cython.cimports.gort._runtime.sched.debugger import carry_trace, lend_trace
 from cython.cimports.gort._runtime.sched.locked import schedule_locked, startlockedm
 from cython.cimports.gort._runtime.sched.newproc import forget, gfput, stays_free
 
@@ -285,37 +286,6 @@ def pass_on(m, g):
     if not runqput(s, p, m.id, g, True):
         globrunqput(s, g)
     handoffp(s, p, m.id)
-
-
-def lend_trace(m, g):
-    """Gives this thread the trace function of g, which a debugger steps through, unless the thread has one of its own."""
-    if sys.gettrace() is None:
-        sys.settrace(g.trace)
-        m.lent = g.goid
-
-
-def carry_trace(m, g):
-    """Keeps the thread's trace function in g, if a debugger follows g: sys.settrace is a thread's, and g may continue on
-    another one.  Takes back what lend_trace has given.  No Python frame is here in the compiled core: a debugger would
-    step into it."""
-    fn: object = sys.gettrace()
-    if m.lent == g.goid:
-        sys.settrace(None)
-    m.lent = 0
-    g.trace = fn if fn is not None and debugged(g.coro) else None
-
-
-def debugged(coro):
-    """True when one of the frames in which a goroutine is suspended has a trace function (f_trace)."""
-    frame: object
-    while type(coro) is CoroutineType:
-        frame = coro.cr_frame
-        if frame is None:
-            return False  # it has ended
-        if frame.f_trace is not None:
-            return True
-        coro = coro.cr_await
-    return False
 
 
 def yielded(s, g):
