@@ -15,6 +15,7 @@ import pytest
 
 import gort
 from gort._runtime.core import runtime2
+from gort._runtime.sched import predict
 from gort._runtime.watch import reports
 from support import environment, python, settles
 
@@ -139,6 +140,8 @@ class World:
         self.for_gil = False
         self.told: list[str] = []
         self.s = SimpleNamespace(debug={"blocked": 1}, onblocked=None, blockedcalls=None, blockedns=0)
+        self.s.predictor = predict.Predictor(None, 1, True)
+        self.s.predictor.on = False  # it learns nothing: s is no Sched
         self.line = 1
         monkeypatch.setattr(reports, "nanotime", lambda: self.now)
         monkeypatch.setattr(reports, "say", self.told.append)
@@ -151,7 +154,7 @@ class World:
         """The M `number` is found blocked, for 2 ms already."""
         g = SimpleNamespace(goid=number)
         m = SimpleNamespace(id=number, ident=number, curg=g, p=None)
-        reports.blocked(self.s, m, self.now - 2 * MS, self.cpu)
+        reports.blocked(self.s, m, self.now - 2 * MS, self.cpu, 7)
         return m
 
     def look(self, ns: int, cpu: int = 0) -> None:
@@ -212,6 +215,18 @@ def test_one_place_is_told_once_a_second(world: World) -> None:
         "gort: 1 more call blocked a thread here, for 5.0 ms in all and 5.0 ms at most, in\nf("
     )
     assert world.s.blockedns == 301 * 5 * MS + 22 * MS
+
+
+def test_calls_that_were_expected_are_told_as_well(world: World) -> None:
+    """The predictor tells their place only; the text is that of the call that has taught it."""
+    world.call(3 * MS)
+    for ns in (4 * MS, 6 * MS):
+        world.s.predictor.told.append((2, 7, ns, world.now))
+    world.look(2_000 * MS)
+    assert "2 more calls blocked a thread here, for 10.0 ms in all and 6.0 ms at most, in\nf(" in world.told[1]
+    world.s.predictor.told.append((2, 7, 5 * MS, world.now))
+    reports.finish(world.s)
+    assert "1 more call blocked a thread here, for 5.0 ms in all and 5.0 ms at most, in\nf(" in world.told[2]
 
 
 def test_a_place_that_was_quiet_is_told_at_once_again(world: World) -> None:

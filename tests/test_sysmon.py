@@ -54,14 +54,16 @@ class World:
 
     @staticmethod
     def new_m(number: int, p: Any) -> Any:
-        return SimpleNamespace(id=number, ident=number, curg=object(), p=p, insyscall=False, preempt=False)
+        return SimpleNamespace(
+            id=number, ident=number, curg=object(), p=p, insyscall=False, preempt=False, stretch=None
+        )
 
     def handoffp(self, s: Any, p: Any, mid: int) -> bool:
         self.handed_on.append(self.now)
         p.mid = 0  # nobody runs it yet
         return True
 
-    def blocked(self, s: Any, m: Any, since: int, cpu: int | None) -> None:
+    def blocked(self, s: Any, m: Any, since: int, cpu: int | None, place: int) -> None:
         self.reported += 1
 
     def look(self, after: int = 0, cpu: int = 0) -> tuple[int, bool, bool]:

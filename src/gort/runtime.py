@@ -199,18 +199,24 @@ def on_blocked(callback: Callable[[int, float, str], object] | None, threshold: 
     m = _goroutine("on_blocked")
     if callback is not None and not callable(callback):
         raise TypeError(f"on_blocked takes a function, not {type(callback).__name__}")
+    if callback is not None:
+        m.sched.predictor.tell()
     m.sched.onblocked = None if callback is None else (callback, float(threshold))
 
 
 def stats() -> dict[str, int]:
-    """Counters of this runtime: hand-offs from blocked and from computing threads, blocking calls, threads.
+    """Counters of this runtime: hand-offs from blocked and from computing threads, blocking calls, threads; calls that
+    were expected to block their thread, and did (predicted) or did not (mispredicted).
 
     Outside a runtime all are 0."""
     s = _sched()
-    names = ("handoffs", "blocked_ns", "preemptions", "blocking_calls", "threads", "threads_ended", "idle_threads")
+    names = ["handoffs", "blocked_ns", "preemptions", "blocking_calls", "threads", "threads_ended", "idle_threads"]
+    names += ["predicted", "mispredicted"]
     if s is None:
         return dict.fromkeys(names, 0)
-    values = (s.nhandoff, s.blockedns, s.npreempt, s.nsyscall, len(s.allm), s.nmfreed, s.nmidle)
+    seen = s.predictor
+    blocked_ns = s.blockedns + seen.ns
+    values = (s.nhandoff, blocked_ns, s.npreempt, s.nsyscall, len(s.allm), s.nmfreed, s.nmidle, seen.hits, seen.misses)
     return dict(zip(names, (int(v) for v in values), strict=True))
 
 

@@ -17,7 +17,7 @@ import gort.sync  # noqa: F401  (netpoll and rwmutex are imported with these)
 from gort import sync
 from gort._runtime.core import handoff, op, outside, runtime2
 from gort._runtime.poll import netpoll, polldesc
-from gort._runtime.sched import findrunnable, proc, timers
+from gort._runtime.sched import findrunnable, predict, proc, timers
 from gort._runtime.wait import bulk, chan, rwmutex, select, sema, timechan
 from gort._runtime.watch import external, sysmon
 
@@ -205,6 +205,16 @@ BUGS = {
             "sysmon_wakes_unseen", sysmon, "sysmon",
             "                    s.nexternal += 1  # we", "                    pass  # we",
             ("ctrl_c",),
+        ),
+        Bug(
+            "expected_call_keeps_its_p", predict.Predictor, "enter",
+            "    handoffp(s, p, m.id)  # it may start a thread, which takes a while\n", "    m.p = None\n",
+            ("expected_calls_on_two_ps", "calls_that_are_expected"),
+        ),
+        Bug(
+            "expected_call_takes_no_p", predict.Predictor, "leave",
+            "        m.preempt = True\n", "        m.p = s.allp[0]\n        s.allp[0].mid = m.id\n",
+            ("calls_that_are_expected",),
         ),
         Bug(
             "cond_locks_twice", sync.Cond, "wait",

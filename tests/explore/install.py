@@ -34,7 +34,8 @@ LINES = {
     f"{name}.py"
     for name in (
         "handoff", "outside", "proc", "locked", "findrunnable", "procresize", "runq", "chan", "bulk", "select", "sema",
-        "rwmutex", "timers", "timechan", "op", "netpoll", "polldesc", "fd", "runtime2", "blocking", "wait", "sysmon",
+        "rwmutex", "timers", "timechan", "op", "netpoll", "polldesc", "fd", "runtime2", "blocking", "predict", "wait",
+        "sysmon",
     )
 }  # fmt: skip
 
@@ -124,6 +125,7 @@ def replacements() -> dict[int, Any]:
         id(_thread.allocate_lock): standins.Lock,
         id(_thread.start_new_thread): standins.start_new_thread,
         id(_pure.nanotime): standins.nanotime,
+        id(_pure.rt_cputime): standins.rt_cputime,
         id(newosproc.Thread): standins.ThreadOfM,
         id(lockrank.make_lock): make_lock,
         id(lockrank.throw): throw,

@@ -220,7 +220,7 @@ class Threading:
     enumerate = staticmethod(enumerate_threads)
     main_thread = staticmethod(threading.main_thread)
     get_ident = staticmethod(threading.get_ident)
-    get_native_id = staticmethod(lambda: 0)
+    get_native_id = staticmethod(threading.get_ident)
     stack_size = staticmethod(threading.stack_size)
 
 
@@ -255,6 +255,12 @@ class Time:
 
 
 def cpu_clock(m: Any) -> int | None:
-    """The CPU time of an M's thread: all the time that passed while it could run."""
-    task = m.thread.task if isinstance(m.thread, Thread) else None
-    return None if task is None else task.cpu
+    """The CPU time of an M's thread: all the time that passed while it could run.  m: an M, or its Stretch."""
+    tasks = [] if control.active is None else control.active.tasks
+    return next((t.cpu for t in reversed(tasks) if t.worker.thread.ident == m.procid), None)
+
+
+def rt_cputime() -> int:
+    """That of the calling thread."""
+    task = None if control.active is None else control.active.current
+    return 0 if task is None else task.cpu

@@ -11,6 +11,7 @@ import gort.sync
 from explore.scenarios.base import MS, QUICK_SYSMON, WITH_SYSMON, equal, scenario
 from explore.standins import Event, Thread
 from explore.standins import sleep as blocks
+from gort._runtime.core.op import PREEMPT_LOOK
 
 # ---- queues, Ps and threads -----------------------------------------------------------------------------------------
 
@@ -154,6 +155,74 @@ def sysmon_takes_ps() -> None:
             out.append(await ch.recv())
         await wg.wait()
         return sorted(out)
+
+    equal(gort.run(main, procs=2), [0, 1, 2])
+
+
+def expect_calls() -> None:
+    """From now on each stretch hands its P on (GODEBUG=predict=2)."""
+    s = gort._runtime.boot.main._running[-1]
+    s.predictor.always = True
+    s.predicting = PREEMPT_LOOK
+
+
+@scenario(QUICK_SYSMON)
+def calls_that_are_expected() -> None:
+    """One P, which each goroutine hands on before it blocks, and before it does anything else: channels, locks, a call
+    that is announced after all, a plain function that waits."""
+
+    async def main() -> list[int]:
+        expect_calls()
+        ch = gort.Chan[int](1)
+        mutex = gort.sync.Mutex()
+        wg = gort.sync.WaitGroup()
+        out: list[int] = []
+
+        async def work(v: int) -> None:
+            blocks(MS)
+            async with mutex:
+                blocks(MS)
+                await ch.send(v)
+
+        def plain() -> None:
+            blocks(MS)
+            gort.wait(ch.send(2))
+
+        for v in range(2):
+            wg.go(work, v)
+        wg.go(plain)
+        await gort.blocking(blocks, MS)
+        for _ in range(3):
+            out.append(await ch.recv())
+        await wg.wait()
+        return sorted(out)
+
+    equal(gort.run(main, procs=1), [0, 1, 2])
+
+
+@scenario()
+def expected_calls_on_two_ps() -> None:
+    """Without sysmon only the goroutines themselves hand their Ps on: who blocks must not hold up whom it waits for."""
+
+    async def main() -> list[int]:
+        expect_calls()
+        ch = gort.Chan[int]()
+        seen = Event()
+        wg = gort.sync.WaitGroup()
+
+        async def work(v: int) -> None:
+            await gort.gosched()
+            if v == 0:
+                seen.wait()  # a call that blocks until another goroutine has run
+            elif v == 1:
+                seen.set()
+            await ch.send(v)
+
+        for v in range(3):
+            wg.go(work, v)
+        found = [await ch.recv() for _ in range(3)]
+        await wg.wait()
+        return sorted(found)
 
     equal(gort.run(main, procs=2), [0, 1, 2])
 

@@ -14,7 +14,7 @@ import sys
 import threading
 
 from gort._runtime.core import debugvars, handoff, lockrank, machine, runtime2, traceback
-from gort._runtime.sched import newproc, proc, procresize
+from gort._runtime.sched import newproc, predict, proc, procresize
 from gort._runtime.watch import sysmon
 from gort._runtime.core.debugvars import gil_enabled
 from gort._runtime.core.lockrank import throw
@@ -246,6 +246,7 @@ def schedinit(s: Any, m0: Any, rec: Record, debug: dict[str, int], procs: int | 
         d.update(count=len(os.environ), GOMAXPROCS=os.environ.get("GOMAXPROCS"), GODEBUG=os.environ.get("GODEBUG"))
     with rec.step("parsedebugvars") as d:
         s.debug = debug
+        s.predictor = predict.Predictor(s, debug["predict"], debug["blocked"] > 0)
         s.migration = debug["migration"] > 0 and "gort._runtime.sched.migration" in sys.modules  # main.py imports it
         d.update(debug)
     with rec.step("gcinit") as d:

@@ -272,6 +272,15 @@ static inline int64_t rt_nanotime(void) {
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
+/* The CPU time that this thread has used, in ns; 0 where the system does not tell. */
+static inline int64_t rt_cputime(void) {
+#ifdef CLOCK_THREAD_CPUTIME_ID
+    struct timespec ts;
+    if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts) == 0) return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+#endif
+    return 0;
+}
+
 /* ---- resuming a goroutine ----------------------------------------------------------------------------------
  * The coroutine runs in the goroutine's own contextvars context.  We swap the thread state's context pointer (as
  * greenlet does), because Context.run would need a Context object for each goroutine even if no variable is ever set.
@@ -724,6 +733,31 @@ static inline PyObject *rt_caller(int *lasti) {
     if (f == NULL) { *lasti = -1; Py_RETURN_NONE; }
     *lasti = PyFrame_GetLasti(f);
     return (PyObject *)PyFrame_GetCode(f);
+}
+
+/* A place of sched/predict.py as a number other than 0: an instruction of a code object; -1: where it begins. */
+static inline int64_t rt_key(PyObject *code, int lasti) {
+    return (int64_t)((((uint64_t)(uintptr_t)code << 15) ^ (uint64_t)(unsigned int)lasti) & INT64_MAX) | 1;
+}
+
+/* The place at which the running goroutine awaits an operation, in the innermost frame whose file is not below the folder
+ * `own`.  0 where that is none of a coroutine or generator. */
+static inline int64_t rt_place(PyObject *own) {
+    PyFrameObject *frame = PyEval_GetFrame();
+    int64_t place = 0;
+    Py_XINCREF(frame);
+    while (frame != NULL) {
+        PyCodeObject *code = PyFrame_GetCode(frame);
+        int suspends = code->co_flags & (CO_COROUTINE | CO_GENERATOR | CO_ASYNC_GENERATOR);
+        int ours = PyUnicode_Tailmatch(code->co_filename, own, 0, PY_SSIZE_T_MAX, -1) == 1;
+        if (suspends && !ours) place = rt_key((PyObject *)code, PyFrame_GetLasti(frame));
+        Py_DECREF(code);
+        PyFrameObject *back = suspends && ours ? PyFrame_GetBack(frame) : NULL;
+        Py_DECREF(frame);
+        frame = back;
+    }
+    if (PyErr_Occurred()) PyErr_Clear();                  /* there was no memory for a frame's object */
+    return place;
 }
 
 /* Makes a function with slow's name, docstring and signature that gets its arguments on the interpreter's stack; a

@@ -12,6 +12,9 @@ cdef extern from "gort_rt.h":
     PyObject *rt_getm() noexcept
     void rt_setm(PyObject *m) noexcept
     int64_t nanotime "rt_nanotime"() noexcept nogil
+    int64_t rt_cputime() noexcept
+    int64_t rt_key(object code, int lasti) noexcept
+    int64_t rt_place(object own) noexcept
     void rt_swap_context(PyObject **ctx) noexcept
     object copy_context "rt_copy_context_object"()
     bint FREE_THREADED "GORT_FREE_THREADED"

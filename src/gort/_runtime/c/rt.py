@@ -29,10 +29,12 @@ else:
     from _functools import partial  # functools itself imports half a dozen modules
 
 nanotime = time.monotonic_ns
+rt_cputime = time.thread_time_ns
 
 FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
 
 _CO_COROUTINE = 0x80
+_SUSPENDS = 0x80 | 0x20 | 0x200  # and those of generators
 
 _slot = _local()
 
@@ -106,6 +108,23 @@ def rt_set_public(cls: Any, home: str, signature: str | None) -> None:
 
 
 rt_list_pop = list.pop
+
+
+def rt_key(code: Any, lasti: int) -> int:
+    """A place of sched/predict.py as a number other than 0: an instruction of a code object; -1: where it begins."""
+    return (id(code) << 15 ^ lasti & 0xFFFFFFFF) & 0x7FFFFFFFFFFFFFFF | 1
+
+
+def rt_place(own: str) -> int:
+    """The place at which the running goroutine awaits an operation, in the innermost frame whose file is not below the
+    folder `own`.  0 where that is none of a coroutine or generator."""
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        code = frame.f_code
+        if not str.startswith(code.co_filename, own):
+            return rt_key(code, frame.f_lasti) if code.co_flags & _SUSPENDS else 0
+        frame = frame.f_back
+    return 0
 
 
 def _compiled_only(*args: Any) -> Any:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from _thread import allocate_lock, start_new_thread
 
 from gort._runtime.core import runtime2
@@ -28,6 +29,58 @@ STACK_GUARD = 928  # Go's stackGuard on linux: how far above lo a frame must sto
 
 nanotime = runtime2.clock
 TLS_KIND = "a C thread-local (initial-exec)" if runtime2.COMPILED else "threading.local"
+
+LINUX = sys.platform.startswith("linux")
+RUNTIME_BYTES = 1 << 20  # more than CPython's _PyRuntime has, in which its locks are
+THREAD_CPU = 6  # makes a clock's number of the complement of a thread's: CPUCLOCK_PERTHREAD_MASK | CPUCLOCK_SCHED
+
+
+def cpu_clock(m: Any) -> int | None:
+    """The CPU time that m's thread has used, in ns; None where the system does not give it, or the thread has ended.
+
+    The thread may end at any time, so the kernel is asked by its own number of the thread: it answers that there is none.
+    Rejected: pthread_getcpuclockid, which reads the memory of the thread's stack, and crashes once that is unmapped."""
+    if not LINUX or not m.procid:
+        return None
+    try:
+        return time.clock_gettime_ns((~m.procid << 3) | THREAD_CPU)
+    except OSError:
+        return None
+
+
+def waits_for_gil(m: Any) -> bool:
+    """True when m's thread sleeps because another thread has the GIL.  It uses no CPU then, and no call blocks it.
+
+    Linux tells on which futex a thread sleeps; those of the GIL are in CPython's own static data.  False where the system
+    does not tell."""
+    try:
+        with open(f"/proc/self/task/{m.procid}/syscall", "rb", buffering=0) as f:
+            call = f.read(64).split()
+        if len(call) < 2 or call[0] != FUTEX:
+            return False
+        start = _runtime_data()
+        return start != 0 and start <= int(call[1], 16) < start + RUNTIME_BYTES
+    except (AttributeError, OSError, ValueError):
+        return False
+
+
+FUTEX = {"x86_64": b"202", "aarch64": b"98", "riscv64": b"98"}.get(
+    os.uname().machine if hasattr(os, "uname") else "", b""
+)
+_data: int | None = None
+
+
+def _runtime_data() -> int:
+    """The address of CPython's static data, 0 if it cannot be had."""
+    global _data
+    if _data is None:
+        import ctypes
+
+        try:
+            _data = ctypes.addressof(ctypes.c_char.in_dll(ctypes.pythonapi, "_PyRuntime"))
+        except (AttributeError, ValueError):
+            _data = 0
+    return _data
 
 
 def set_bounds(m: Any) -> None:

@@ -6,6 +6,11 @@ from gort._runtime.core.runtime2 cimport G, M, Op, Scope
 cdef enum:
     THROWN = 2
 
+cdef enum:
+    MCALL_LOOK = 6
+    MCALL_AWAY = 7
+    PREEMPT_LOOK = 2
+
 cpdef bint claim(Op op) except -1
 cdef int refuse(Op op, M m) except -1
 cdef inline int start(Op op) except -1
@@ -14,6 +19,7 @@ cdef int park_again(Op op) except -1
 cdef int unready(G g) except -1
 cdef int raise_thrown(Op op, M m) except -1
 cdef int put_back(G g) except -1
+cdef int come_back(M m) except -1
 cdef int lost(Op op, M m) except -1
 cdef int pick(G g) except -1
 cdef object taken(G g)

@@ -50,6 +50,12 @@ rt_import()
 if not cython.compiled:  # the .pxd defines the same name for C
     THROWN = 2  # what start and resumed return, beside READY and PARK: the exception is set (raise_thrown)
 
+    # More values of m.mcall, for the predictor (sched/predict.py).  No suspension has been asked for.
+    MCALL_LOOK = 6  # the goroutine is resumed: its operation asks whether it will block
+    MCALL_AWAY = 7  # the goroutine has handed its P on, because it will block
+
+    PREEMPT_LOOK = 2  # m.preempt: not to yield, but to ask the same of an operation that does not suspend
+
 # Why a goroutine waits: Go's waitReason (runtime/runtime2.go).  Op.reason() returns one of these numbers.
 WAIT_CHAN_RECEIVE = 1
 WAIT_CHAN_SEND = 2
@@ -142,6 +148,8 @@ def refuse(op, m):
     if m.mcall == MCALL_THROW:  # an awaitable of the user's has not resumed the operation that was to raise g.throw
         m.mcall = MCALL_NONE
         put_back(m.curg)
+    if m.mcall >= MCALL_LOOK:
+        come_back(m)
     if m.mcall != MCALL_NONE:
         drop_swallowed(m)
         raise swallowed(op)
@@ -167,7 +175,9 @@ def start(op):
             m.mcall = MCALL_YIELD
             return PARK
     if op.begin(m.curg) == READY:
-        if m.preempt:  # sysmon wants this goroutine to yield; op keeps the result until it runs again
+        if m.preempt == PREEMPT_LOOK:
+            m.sched.predictor.look(m)
+        elif m.preempt:  # sysmon wants this goroutine to yield; op keeps the result until it runs again
             m.preempt = False
             if not m.sched.ending:
                 op.g = m.curg
@@ -214,6 +224,8 @@ def drop_swallowed(m):
     If another thread has completed it already, nobody will take its result: the wake-up is taken back, because the
     goroutine's next wait would end with it, and a lock that was granted goes to the next goroutine."""
     op: Op = m.parkop
+    if m.mcall == MCALL_AWAY:
+        m.sched.predictor.leave(m, False)
     m.mcall = MCALL_NONE
     m.parkop = None
     if op is not None and not op.abort():
@@ -239,6 +251,14 @@ def lost(op, m):
     """Raises resumed's errors: op belongs to another goroutine that waits on it, a cancellation has aborted it (op.g is
     None) and was raised elsewhere, or something other than the scheduler has resumed this goroutine.  And what the
     scheduler wants raised: GeneratorExit at the end of the program, and the cancellation of the goroutine."""
+    if m is not None and m.mcall == MCALL_LOOK:
+        m.mcall = MCALL_NONE
+        if op.g is m.curg or type(op) is GoschedOp:
+            op.state = OP_DONE
+            m.sched.predictor.look(m)
+            return READY
+    elif m is not None and m.mcall == MCALL_AWAY:
+        come_back(m)
     if m is not None and m.mcall == MCALL_EXIT:
         m.mcall = MCALL_NONE
         op.state = OP_DONE
@@ -258,6 +278,13 @@ def lost(op, m):
     if m is not None:
         drop_swallowed(m)
     raise swallowed(op)
+
+
+def come_back(m):
+    """m's goroutine, which the predictor has an eye on, begins an operation: it takes a P if it has handed its own on."""
+    if m.mcall == MCALL_AWAY:
+        m.sched.predictor.leave(m, True)
+    m.mcall = MCALL_NONE
 
 
 def raise_thrown(op, m):
@@ -519,6 +546,9 @@ else:
             self.g = g
             m.mcall = MCALL_YIELD
         elif self.begin(g) == READY:
+            if m.preempt == PREEMPT_LOOK:
+                m.sched.predictor.look(m)
+                return self.finish()
             if not m.preempt or m.sched.ending:
                 return self.finish()
             m.preempt = False

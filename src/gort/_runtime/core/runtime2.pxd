@@ -189,8 +189,9 @@ cdef class M:
     cdef public P p
     cdef public bint spinning
     cdef public bint insyscall
-    cdef public bint preempt
+    cdef public int preempt
     cdef public uint64_t rand
+    cdef public object stretch
     cdef public int64_t lent
     cdef public int64_t ngs
     cdef public int mcall
@@ -225,6 +226,8 @@ cdef class Sched:
     cdef public Note sysmonnote
     cdef public Note m0note
     cdef public object stoplock
+    cdef public object predictor
+    cdef public int predicting
     cdef public object waiters
     cdef public G runqhead
     cdef public G runqtail

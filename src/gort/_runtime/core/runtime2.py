@@ -432,7 +432,8 @@ class M:
         p = None  # the P that it believes it owns; only p.mid proves it
         spinning = False  # it looks for work and nmspinning includes it; another thread sets it only under sched.lock()
         insyscall = False  # it is in a call of gort.blocking or gort.wait, without a P
-        preempt = False  # sysmon sets it: the goroutine must yield at its next operation
+        preempt = False  # sysmon sets it: the goroutine must yield at its next operation; PREEMPT_LOOK: see op.py
+        stretch = None  # predict.Stretch; made by the M, and never replaced
         rand = 0  # cheaprand's state
         lent = 0  # the number of the goroutine whose trace function its thread was given last; 0 if it was taken back
         ngs = 0  # goroutines made on this thread minus those that have ended on it (newproc.gcount)
@@ -492,6 +493,7 @@ class Sched:
         pollnote = None  # the poller sleeps on this before there is a descriptor
         sysmonnote = None
         m0note = None  # woken when m0 has left its loop
+        predictor = None  # predict.Predictor
         stoplock = None  # whoever stops the world holds it; taken before every lock here
         waiters = ()  # notes of threads in gort.wait; a set, whose add and discard are atomic
 
@@ -534,6 +536,7 @@ class Sched:
 
         # Each of these is read and written as a whole, without a lock.
         netpoll = None  # the poller; made once, under lock(); closed by release()
+        predicting = 0  # PREEMPT_LOOK while a place may be known at which goroutines block (predict.py)
         lastpoll = 0  # when a thread last polled it, ns
         panicking = False  # a goroutine has panicked: when main returns, it does not end the program any more
 

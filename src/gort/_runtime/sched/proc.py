@@ -42,6 +42,7 @@ from cython.cimports.gort._runtime.core.handoff import (
     wakep,
     bind,
 )
+from cython.cimports.gort._runtime.core.op import MCALL_LOOK
 from cython.cimports.gort._runtime.core.runq import globrunqget, globrunqput, runqget, runqput
 from cython.cimports.gort._runtime.core.runtime2 import (
     MCALL_NONE,
@@ -67,6 +68,7 @@ from cython.cimports.gort._runtime.sched.findrunnable import (
 from cython.cimports.gort._runtime.sched.debugger import carry_trace, lend_trace
 from cython.cimports.gort._runtime.sched.locked import schedule_locked, startlockedm
 from cython.cimports.gort._runtime.sched.newproc import forget, gfput, stays_free
+from cython.cimports.gort._runtime.sched.predict import lookahead
 
 from gort._runtime.core import mistakes
 from gort._runtime.core.errors import Cancelled, Goexit, is_a
@@ -94,7 +96,9 @@ if cython.compiled:
         if r < 0:
             m.exc = rt_fetch_exc()
         elif res != cython.NULL:
-            if r == 0 or m.mcall == MCALL_NONE:  # else the user's code yields an object of its own, for an operation
+            if (
+                r == 0 or m.mcall == MCALL_NONE or m.mcall >= MCALL_LOOK
+            ):  # else the user's code yields an object of its own, for an operation
                 m.retval = cython.cast(object, res)
             Py_XDECREF(res)
         return r
@@ -128,7 +132,7 @@ if cython.compiled:
             cython.address(res),
         )
         if r > 0:
-            if m.mcall == MCALL_NONE:  # as in resume
+            if m.mcall == MCALL_NONE or m.mcall >= MCALL_LOOK:  # as in resume
                 m.retval = cython.cast(object, res)
             Py_XDECREF(res)
             return 1
@@ -244,7 +248,9 @@ def execute(m, g):
     g.nrun += 1
     m.p.switchtick += 1  # tells sysmon that another goroutine runs; schedtick counts slices only
     m.curg = g
-    m.preempt = False
+    m.preempt = m.sched.predicting
+    if m.preempt:
+        lookahead(m, g)
     if g.trace is not None:
         lend_trace(m, g)
     if g.coro is not None and g.throw is None:

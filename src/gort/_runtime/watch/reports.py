@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from gort._runtime.core import traceback
-from gort._runtime.core.machine import nanotime
+from gort._runtime.core.machine import nanotime, waits_for_gil
 from gort._runtime.core.mistakes import say
 from gort._runtime.core.runtime2 import _Gdead, _Gwaiting, _Pgcstop
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 
 AGAIN_NS = 1_000_000_000  # GODEBUG=blocked=1 tells of one place at most once in this time
-RUNTIME_BYTES = 1 << 20  # more than CPython's _PyRuntime has, in which its locks are
 
 
 class Call:
@@ -83,18 +82,18 @@ class Blocked:
     def __init__(self) -> None:
         self.calls: dict[int, Call] = {}  # by M
         self.places: dict[str, Place] = {}  # by file and line
+        self.texts: dict[int, str] = {}  # by the predictor's place
 
 
-def blocked(s: Any, m: Any, since: int, cpu: int | None) -> None:
-    """Records that m's goroutine has blocked its thread and lost the P.  settle reports it when the call is over.  cpu:
-    the CPU time that the thread has used, in ns."""
+def blocked(s: Any, m: Any, since: int, cpu: int | None, place: int) -> None:
+    """Records that m's goroutine has blocked its thread and lost the P, in the stretch that has begun at `place`.  settle
+    reports it when the call is over.  cpu: the CPU time that the thread has used, in ns."""
     g = m.curg
-    if g is None:
-        return
+    if g is None or waits_for_gil(m):
+        return  # it computes, and would go on if it could
+    s.predictor.learn(s, place)
     text = ""
     if s.debug["blocked"] > 0 or s.onblocked is not None:
-        if waits_for_gil(m):
-            return  # it computes, and would go on if it could
         text = traceback.render(traceback.running(m.ident))
         if not text:
             return  # it has left the user's code since
@@ -104,6 +103,8 @@ def blocked(s: Any, m: Any, since: int, cpu: int | None) -> None:
     if earlier is not None:  # the thread has come to the scheduler since, and is blocked again
         over(s, earlier)
     s.blockedcalls.calls[m.id] = Call(m, g, since, cpu, text)
+    if text:
+        s.blockedcalls.texts[place] = text
 
 
 def settle(s: Any, clock: Callable[[Any], int | None]) -> None:
@@ -114,6 +115,7 @@ def settle(s: Any, clock: Callable[[Any], int | None]) -> None:
         if call.is_over(clock(call.m)):
             del found.calls[mid]
             over(s, call)
+    foretold(s)
     if found.places:
         now = nanotime()
         for place in found.places.values():
@@ -121,73 +123,53 @@ def settle(s: Any, clock: Callable[[Any], int | None]) -> None:
                 place.tell(now)
 
 
+def foretold(s: Any) -> None:
+    """Reports the calls whose goroutines have handed their Ps on by themselves.  Their text is that of an earlier one at
+    the same place."""
+    told = s.predictor.told
+    while told:
+        goid, place, ns, when = told.popleft()
+        report(s, goid, s.blockedcalls.texts.get(place, ""), ns, when)
+
+
 def over(s: Any, call: Call) -> None:
     """Reports a call that is over."""
     ns = call.seen - call.since
     s.blockedns += ns
+    report(s, call.goid, call.text, ns, call.seen)
+
+
+def report(s: Any, goid: int, text: str, ns: int, when: int) -> None:
+    """Tells of a call that has blocked a thread for ns, until `when`, to those who want to know."""
     if s.debug["blocked"] > 0:
-        tell(s.blockedcalls, call, ns)
+        tell(s.blockedcalls, goid, text, ns, when)
     if s.onblocked is not None:
         callback, threshold = s.onblocked
         if ns >= threshold * 1e9:
             try:
-                callback(call.goid, ns / 1e9, call.text)
+                callback(goid, ns / 1e9, text)
             except BaseException as e:
                 from gort._runtime.core import panic
 
                 panic.unraisable(e, callback, "the callback of gort.runtime.on_blocked raised")
 
 
-def tell(found: Blocked, call: Call, ns: int) -> None:
+def tell(found: Blocked, goid: int, text: str, ns: int, when: int) -> None:
     """Tells of a call on stderr: the first at a place at once, those that follow within AGAIN_NS together."""
-    key = call.text.partition("\n\t")[2].partition("\n")[0]
+    key = text.partition("\n\t")[2].partition("\n")[0]
     place = found.places.get(key)
-    if place is None or (not place.count and call.seen >= place.again):
-        found.places[key] = Place(call.seen + AGAIN_NS)
-        say(f"gort: goroutine {call.goid} blocked its thread for {ns / 1e6:.1f} ms in\n{call.text}")
+    if place is None or (not place.count and when >= place.again):
+        found.places[key] = Place(when + AGAIN_NS)
+        say(f"gort: goroutine {goid} blocked its thread for {ns / 1e6:.1f} ms in\n{text}")
     else:
-        place.add(ns, call.text)
+        place.add(ns, text)
 
 
 def finish(s: Any) -> None:
     """Tells what is left, when the program has ended."""
+    foretold(s)
     for place in s.blockedcalls.places.values():
         place.tell(0)
-
-
-def waits_for_gil(m: Any) -> bool:
-    """True when m's thread sleeps because another thread has the GIL.  It uses no CPU then, and no call blocks it.
-
-    Linux tells on which futex a thread sleeps; those of the GIL are in CPython's own static data.  False where the system
-    does not tell."""
-    try:
-        with open(f"/proc/self/task/{m.procid}/syscall", "rb", buffering=0) as f:
-            call = f.read(64).split()
-        if len(call) < 2 or call[0] != FUTEX:
-            return False
-        start = _runtime_data()
-        return start != 0 and start <= int(call[1], 16) < start + RUNTIME_BYTES
-    except (AttributeError, OSError, ValueError):
-        return False
-
-
-FUTEX = {"x86_64": b"202", "aarch64": b"98", "riscv64": b"98"}.get(
-    os.uname().machine if hasattr(os, "uname") else "", b""
-)
-_data: int | None = None
-
-
-def _runtime_data() -> int:
-    """The address of CPython's static data, 0 if it cannot be had."""
-    global _data
-    if _data is None:
-        import ctypes
-
-        try:
-            _data = ctypes.addressof(ctypes.c_char.in_dll(ctypes.pythonapi, "_PyRuntime"))
-        except (AttributeError, ValueError):
-            _data = 0
-    return _data
 
 
 def schedtrace(s: Any, now: int, started: int) -> None:

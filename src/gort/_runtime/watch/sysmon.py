@@ -34,15 +34,13 @@ from gort._runtime.core import handoff
 from gort._runtime.sched import timers
 from gort._runtime.watch import signals
 from gort._runtime.core.debugvars import gil_enabled
-from gort._runtime.core.machine import nanotime
+from gort._runtime.core.machine import cpu_clock, nanotime
 from gort._runtime.core.runtime2 import SLICE_NS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-LINUX = sys.platform.startswith("linux")
-THREAD_CPU = 6  # makes a clock's number of the complement of a thread's: CPUCLOCK_PERTHREAD_MASK | CPUCLOCK_SCHED
 MIN_DELAY_NS = 20_000
 MAX_DELAY_NS = 10_000_000
 QUIET_ROUNDS = 50  # after so many rounds without work the delay doubles
@@ -65,7 +63,9 @@ def computing(s: Any) -> int:
     for m in list(s.allm):
         p = m.p
         if m.curg is not None and not m.insyscall and (p is None or p.mid != m.id):
-            n += 1
+            stretch = m.stretch
+            if stretch is None or not stretch.away or stretch.fresh:  # else it was seen blocked
+                n += 1
     return n
 
 
@@ -172,6 +172,7 @@ def sysmon(s: Any) -> None:
                 if s.caninterrupt and (s.coarsetime - looked >= SLICE_NS or signals.deferred()):
                     looked = s.coarsetime
                     signals.look(s)
+                s.predictor.look_after(s, s.coarsetime)
                 if s.blockedcalls and (reports := reporting()):
                     reports.settle(s, cpu_clock)
                 if trace_every > 0 and s.coarsetime - traced >= trace_every and (reports := reporting()):
@@ -285,19 +286,6 @@ class Seen:
         self.cpu = 0
 
 
-def cpu_clock(m: Any) -> int | None:
-    """The CPU time that m's thread has used, in ns; None where the system does not give it, or the thread has ended.
-
-    The thread may end at any time, so the kernel is asked by its own number of the thread: it answers that there is none.
-    Rejected: pthread_getcpuclockid, which reads the memory of the thread's stack, and crashes once that is unmapped."""
-    if not LINUX or not m.procid:
-        return None
-    try:
-        return time.clock_gettime_ns((~m.procid << 3) | THREAD_CPU)
-    except OSError:
-        return None
-
-
 def wants_cpu(m: Any) -> bool:
     """True when m's thread could run but has no processor.  It uses no CPU then, and is not blocked.
 
@@ -365,11 +353,12 @@ def retake(s: Any, seen: dict[int, Seen]) -> tuple[int, bool, bool]:
                 continue
         blocked = cpu is not None and (cpu - last.cpu) * 10 < now - last.clock
         if blocked and now - last.clock >= BLOCKED_NS and not wants_cpu(m):
+            place = place_of(m)
             if wanted and take(s, p, m, mid, tick):
                 n += 1
                 s.nhandoff += 1
                 if reports := reporting():
-                    reports.blocked(s, m, last.since, cpu)
+                    reports.blocked(s, m, last.since, cpu, place)
         elif age >= SLICE_NS:
             m.preempt = True
             if wanted and computing(s) < computing_max(s) and take(s, p, m, mid, tick):
@@ -379,6 +368,12 @@ def retake(s: Any, seen: dict[int, Seen]) -> tuple[int, bool, bool]:
         if now - (last.clock or now) >= SLICE_NS:
             last.clock, last.cpu = now, cpu or 0
     return n, stuck, fresh
+
+
+def place_of(m: Any) -> int:
+    """Where the stretch of m's goroutine has begun (sched/predict.py); 0 where nobody has asked."""
+    stretch = m.stretch
+    return 0 if stretch is None else int(stretch.place)
 
 
 def waiting_work(s: Any, p: Any) -> bool:
