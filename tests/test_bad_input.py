@@ -824,7 +824,7 @@ def test_what_needs_an_asyncio_loop_says_what_to_use(run: Run, wait: Callable[[]
 
     with pytest.raises((RuntimeError, AttributeError)) as told:
         run(main)
-    assert "gort runs no asyncio code" in told.value.__notes__[0]
+    assert "await gort.aio.run(main())" in told.value.__notes__[0]
 
 
 # --- copies ---------------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
 # The public face for type checkers: what __init__.py re-exports, and the modules that it imports when first used.
+from gort import aio as aio
 from gort import bufio as bufio
 from gort import context as context
 from gort import exec as exec  # noqa: A004  (Go's name)

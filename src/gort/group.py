@@ -170,7 +170,7 @@ class Group(Shared):
             raise RuntimeError("gort.Group outside a running gort runtime: start one with gort.run(main)")
         self._state = "body"
         self._handled = sys.exception()
-        op.enter_scope(m.curg, self._scope)
+        op.enter_scope(op.scopes_of(m), self._scope)
         return self
 
     if TYPE_CHECKING:
@@ -351,7 +351,7 @@ class Group(Shared):
                 if end is body:
                     return None
                 raise end
-            g = runtime2.current_m().curg
+            g = self._scope.g
             if errors:
                 _rearm(g, outer)
                 raise _together(errors) from None  # what it replaces is in it, or is the group's own

@@ -141,7 +141,7 @@ class CancelScope(Shared):
         if self._scope.g is not None:
             raise RuntimeError(f"gort.{self._what}: the block is entered once; make a new one")
         self._handled = sys.exception()
-        op.enter_scope(m.curg, self._scope)
+        op.enter_scope(op.scopes_of(m), self._scope)
         if self._request is not None:
             handoff.cancel_scope(self._scope, self._request[0])
         deadline = self._deadline

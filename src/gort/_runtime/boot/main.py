@@ -263,7 +263,8 @@ def exit_coroutine(m: Any, g: Any, coro: Any) -> None:
 
     coro.close() would raise it too, but not within an async generator that the goroutine iterates: CPython 3.11 leaves
     such a one suspended for ever, and its `finally` blocks would not run."""
-    if coro.cr_suspended and (g.throw is None or isinstance(g.throw, Cancelled)):  # else it awaits what is not gort's
+    asks = g.throw is None or isinstance(g.throw, Cancelled)  # else it awaits what is not gort's
+    if coro.cr_suspended and asks and not g.foreign:
         m.mcall = runtime2.MCALL_EXIT
         try:
             coro.send(None)

@@ -41,6 +41,7 @@ typedef struct gort_shared {
     void (*setm)(PyObject *);
     ptrdiff_t tls_m;                                      /* the M slot's distance from the thread pointer */
     int (*op_send)(PyObject *, PyObject *, PyObject **);  /* op.py's am_send, set when op.py is imported */
+    PyObject *(*op_await)(PyObject *);                    /* op.py's op_await, set when gort.aio is imported; else NULL */
 } gort_shared;
 
 static gort_shared *gort_sh = NULL;
@@ -444,6 +445,10 @@ typedef int (*rt_sendfunc)(PyObject *, PyObject *, PyObject **);
 
 static inline void rt_set_op_send(rt_sendfunc f) { gort_sh->op_send = f; }
 
+typedef PyObject *(*rt_awaitfunc)(PyObject *);
+
+static inline void rt_set_op_await(rt_awaitfunc f) { __atomic_store_n(&gort_sh->op_await, f, __ATOMIC_RELEASE); }
+
 #ifdef GORT_RT_OWNER
 /* The free list of operations.  An operation lives for one await, so it must be cheap to make.  One list serves Op and
  * all its compiled subclasses, which add no field and no __dealloc__ (a subclass made in Python is a heap type and is
@@ -645,7 +650,12 @@ static PyObject *rt_op_iternext(PyObject *self) {
     return NULL;
 }
 
-static PyObject *rt_op_self(PyObject *self, PyObject *ignored) { return Py_NewRef(self); }
+/* An operation is its own iterator, except in an asyncio task of a gort loop. */
+static PyObject *rt_op_await(PyObject *self) {
+    rt_awaitfunc f = __atomic_load_n(&gort_sh->op_await, __ATOMIC_ACQUIRE);
+    return f == NULL ? Py_NewRef(self) : f(self);
+}
+static PyObject *rt_op_self(PyObject *self, PyObject *ignored) { return rt_op_await(self); }
 static PyObject *rt_op_next(PyObject *self, PyObject *ignored) {
     PyObject *r = rt_op_iternext(self);
     if (r == NULL && !PyErr_Occurred()) PyErr_SetNone(PyExc_StopIteration);
@@ -664,10 +674,10 @@ static inline int rt_install_op(PyObject *type) {
     PyTypeObject *t = (PyTypeObject *)type;
     if (rt_stop_ready() < 0) return -1;
     if (t->tp_as_async != NULL) async = *t->tp_as_async;
-    async.am_await = PyObject_SelfIter;
+    async.am_await = rt_op_await;
     async.am_send = rt_op_am_send;
     t->tp_as_async = &async;
-    t->tp_iter = PyObject_SelfIter;
+    t->tp_iter = rt_op_await;
     t->tp_iternext = rt_op_iternext;
     gort_op_cython_new = t->tp_new;
     t->tp_new = rt_op_new;

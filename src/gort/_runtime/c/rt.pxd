@@ -6,6 +6,7 @@ cdef extern from "gort_rt.h":
     ctypedef struct rt_mutex:
         pass
     ctypedef int (*rt_sendfunc)(PyObject *, PyObject *, PyObject **) except -1
+    ctypedef object (*rt_awaitfunc)(PyObject *)
     void rt_lock(rt_mutex *m, int rank) noexcept
     void rt_unlock(rt_mutex *m, int rank) noexcept
     int rt_import() except -1
@@ -26,6 +27,7 @@ cdef extern from "gort_rt.h":
                    PyObject **result) noexcept
     int rt_throw_in(PyObject *coro, PyObject *exc, PyObject **ctx, PyObject **result) noexcept
     void rt_set_op_send(rt_sendfunc send) noexcept
+    void rt_set_op_await(rt_awaitfunc wait) noexcept
     int rt_install_op(object type) except -1
     int rt_op_check(object op) except -1
     int rt_load_once(object o) except -1

@@ -78,7 +78,10 @@ def enqueue(g, next):
     if g.thread:
         if g.counted:
             uncount(g)
-        g.note.wakeup()
+        if g.note is None:
+            g.done.finished(0, None, None)
+        else:
+            g.note.wakeup()
         return 0
     m = getm()
     if m is not None and m.sched is s:

@@ -66,8 +66,8 @@ def _explain(exc: BaseException) -> None:
         kind is AttributeError and text == "'NoneType' object has no attribute 'create_future'"
     ):
         what = (
-            "gort runs no asyncio code: use gort.sleep, gort.Chan, gort.net and so on; what needs an asyncio loop runs "
-            "beside it with `await gort.blocking(asyncio.run, main())`"
+            "a goroutine is no asyncio task: use gort.sleep, gort.Chan, gort.net and so on; what needs an asyncio loop "
+            "runs in one with `await gort.aio.run(main())`"
         )
     else:
         return

@@ -7,8 +7,8 @@ cdef enum:
     THROWN = 2
 
 cdef enum:
-    MCALL_LOOK = 6
-    MCALL_AWAY = 7
+    MCALL_LOOK = 7
+    MCALL_AWAY = 8
     PREEMPT_LOOK = 2
 
 cpdef bint claim(Op op) except -1
@@ -29,6 +29,7 @@ cpdef enter_scope(G g, Scope scope)
 cpdef leave_scope(Scope scope)
 cpdef bint rearm(G g, object exc)
 cdef inline int resumed(Op op) except -1
+cdef object op_await(PyObject *self)
 cdef int am_send(PyObject *self, PyObject *arg, PyObject **result) except -1
 cdef class GoschedOp(Op):
     pass

@@ -19,9 +19,18 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.cpython.ref import PyObject, Py_INCREF
-from cython.cimports.gort._runtime.c.rt import FREE_THREADED, rt_claim, rt_import, rt_raise, rt_set_op_send, rt_usleep
+from cython.cimports.gort._runtime.c.rt import (
+    FREE_THREADED,
+    rt_claim,
+    rt_import,
+    rt_raise,
+    rt_set_op_await,
+    rt_set_op_send,
+    rt_usleep,
+)
 from cython.cimports.gort._runtime.core.runtime2 import (
     MCALL_EXIT,
+    MCALL_LOOP,
     MCALL_NONE,
     MCALL_PARK,
     MCALL_THROW,
@@ -51,8 +60,8 @@ if not cython.compiled:  # the .pxd defines the same name for C
     THROWN = 2  # what start and resumed return, beside READY and PARK: the exception is set (raise_thrown)
 
     # More values of m.mcall, for the predictor (sched/predict.py).  No suspension has been asked for.
-    MCALL_LOOK = 6  # the goroutine is resumed: its operation asks whether it will block
-    MCALL_AWAY = 7  # the goroutine has handed its P on, because it will block
+    MCALL_LOOK = 7  # the goroutine is resumed: its operation asks whether it will block
+    MCALL_AWAY = 8  # the goroutine has handed its P on, because it will block
 
     PREEMPT_LOOK = 2  # m.preempt: not to yield, but to ask the same of an operation that does not suspend
 
@@ -70,6 +79,7 @@ WAIT_WAITGROUP = 10
 WAIT_COND = 11
 WAIT_IO = 12
 WAIT_BLOCKING = 13
+WAIT_ASYNCIO = 14
 
 # The words for them in Go's dumps.
 WAITREASON = {
@@ -87,6 +97,7 @@ WAITREASON = {
     WAIT_COND: "sync.Cond.Wait",
     WAIT_IO: "IO wait",
     WAIT_BLOCKING: "blocking call",
+    WAIT_ASYNCIO: "asyncio",
 }
 
 
@@ -148,6 +159,8 @@ def refuse(op, m):
     if m.mcall == MCALL_THROW:  # an awaitable of the user's has not resumed the operation that was to raise g.throw
         m.mcall = MCALL_NONE
         put_back(m.curg)
+    if m.mcall == MCALL_LOOP:  # in a callback of an asyncio loop, something drives a coroutine itself
+        raise swallowed(op)
     if m.mcall >= MCALL_LOOK:
         come_back(m)
     if m.mcall != MCALL_NONE:
@@ -213,8 +226,9 @@ def park_again(op):
         stopping(op, m)
         return 0
     op.state = OP_PARKED
-    m.mcall = MCALL_PARK
-    m.parkop = op
+    if m.mcall != MCALL_LOOP:  # else it is a task that waits (gort/aio/tasks.py)
+        m.mcall = MCALL_PARK
+        m.parkop = op
     return 0
 
 
@@ -275,7 +289,7 @@ def lost(op, m):
         op.state = OP_DONE
         raise was_cancelled(op)
     op.state = OP_DONE
-    if m is not None:
+    if m is not None and m.mcall != MCALL_LOOP:
         drop_swallowed(m)
     raise swallowed(op)
 
@@ -417,6 +431,11 @@ def request(g, goid, scope, exc, force):
     return True
 
 
+def scopes_of(m):
+    """The G whose scopes the code that runs on m enters: the goroutine, or what stands for the asyncio task."""
+    return g_of_task() if m.mcall == MCALL_LOOP else m.curg
+
+
 def enter_scope(g, scope):
     """Makes scope the innermost scope of the running goroutine g."""
     g.lock()
@@ -501,7 +520,27 @@ class GoschedOp(Op):
         return None
 
 
+task_await = None  # gort.aio's: returns the iterator through which an asyncio task awaits an operation
+g_of_task = None  # and this: the G that stands for the asyncio task that runs on this thread
+
+
+def set_task_await(fn, g_of):
+    """Lets asyncio tasks of gort's loops await operations, from now on.  Until then an await does not even ask."""
+    global task_await, g_of_task
+    task_await = fn
+    g_of_task = g_of
+    if cython.compiled:
+        rt_set_op_await(op_await)
+
+
 if cython.compiled:
+
+    def op_await(self):
+        """What awaits an operation: itself, or in an asyncio task what task_await gives."""
+        m: M = getm()
+        if m is not None and m.mcall == MCALL_LOOP:
+            return task_await(cython.cast(object, self))
+        return cython.cast(object, self)
 
     def am_send(self, arg, result):
         """tp_as_async->am_send: PYGEN_RETURN (0) with the result, PYGEN_NEXT (1), or -1 with an exception."""
@@ -538,6 +577,8 @@ else:
     def _drive(self):
         m = getm()
         if m is None or (g := m.curg) is None or m.mcall != MCALL_NONE or g.cancelflag or self.state != OP_NEW:
+            if m is not None and m.mcall == MCALL_LOOP:
+                return (yield from task_await(self))
             refuse(self, m)
         was, self.state = self.state, OP_DONE
         if was != OP_NEW or (FREE_THREADED and not claim(self)):

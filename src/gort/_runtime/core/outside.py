@@ -1,7 +1,8 @@
-"""Gs that stand for threads outside the scheduler, in the wait queues of what these wait for (boot/wait.py).  `ready`
-finds that such a G is no goroutine, wakes its thread and enqueues nothing (handoff.enqueue).
+"""Gs that stand for what is no goroutine in the wait queues of what it waits for: threads (boot/wait.py) and asyncio
+tasks (gort/aio).  `ready` finds that such a G is no goroutine, wakes its thread or task and enqueues nothing
+(handoff.enqueue).
 
-What does not live here: when a thread waits, and what it does meanwhile (boot/wait.py).
+What does not live here: when a thread or a task waits, and what happens meanwhile.
 """
 
 from __future__ import annotations
@@ -26,6 +27,14 @@ def thread_g(s):
     g.sched = s
     g.note = Note()
     g.status = _Grunning
+    return g
+
+
+def task_g(s, done):
+    """The same for an asyncio task: ready calls done.finished(0, None, None), on any thread, and that must not raise."""
+    g: G = thread_g(s)
+    g.note = None
+    g.done = done
     return g
 
 

@@ -17,6 +17,7 @@ from gort._runtime.core.traceback import COMPILED, HIDDEN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 
@@ -140,6 +141,19 @@ def deadlock(s: Any, exc: Deadlock) -> None:
     report(s, exc)
 
 
+await_future: Callable[[Any, Any], Any] | None = None  # gort.aio's: the operation that waits for an asyncio future
+
+
+def wait_foreign(value: Any, g: Any) -> Any:
+    """The operation on which the goroutine g, which has yielded `value`, waits for it; None where nothing can.  Runs on
+    g0; value may be of a class of the user's."""
+    try:
+        return await_future(value, g) if await_future is not None else None
+    except BaseException as e:
+        unraisable(e, None, "an asyncio future that a goroutine awaited raised")
+        return None
+
+
 def foreign_await(value: Any) -> BaseException:
     """The error for an await, inside a goroutine, of an object that yields to another library's scheduler.  `value` is
     what it yielded."""
@@ -151,8 +165,8 @@ def foreign_await(value: Any) -> BaseException:
         what = f"an object that cannot be looked at ({type(e).__name__})"
     error = TypeError(
         f"a goroutine awaited {what}: only gort's operations can suspend a goroutine. "
-        "Use gort's own (gort.sleep, channels, gort.net), or run the other library's event loop in a thread: "
-        "await gort.blocking(asyncio.run, main())"
+        "Use gort's own (gort.sleep, channels, gort.net), or run asyncio code in an event loop: "
+        "await gort.aio.run(main())"
     )
     error.__cause__ = cause
     return error

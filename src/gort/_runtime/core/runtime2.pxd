@@ -27,6 +27,7 @@ cpdef enum:
     MCALL_PASS = 3
     MCALL_EXIT = 4
     MCALL_THROW = 5
+    MCALL_LOOP = 6
 
 cpdef enum:
     OP_NEW = 0
@@ -101,6 +102,7 @@ cdef class G:
     cdef public object throw
     cdef public object trace
     cdef public object timer
+    cdef public bint foreign
     cdef public M lockedm
     cdef public int64_t mid
     cdef public int64_t nrun

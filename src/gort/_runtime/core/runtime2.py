@@ -87,6 +87,7 @@ else:  # the .pxd defines the same names for C
     MCALL_PASS = 3  # let another thread than m0 run it (blocking.py)
     MCALL_EXIT = 4  # the other way round: the operation raises GeneratorExit, since the program ends (boot/main.py)
     MCALL_THROW = 5  # and this: it raises g.throw (proc.throw_in)
+    MCALL_LOOP = 6  # callbacks of an asyncio loop run: operations wait for tasks, not for this goroutine (gort/aio)
 
     # Op.state
     OP_NEW = 0  # made and not awaited yet -> OP_DONE, by claim
@@ -309,6 +310,7 @@ class G:
         throw = None  # the exception to raise at its await when it next resumes
         trace = None  # the debugger's trace function, when one of its frames has one (debugger.py)
         timer = None  # its timers.Timer for gort.sleep, kept for the next sleep
+        foreign = False  # it awaits an asyncio future, which takes no exception through an operation (proc.throw_in)
         lockedm = None  # lock_os_thread: the only M that may run it
         mid = 0  # the M that ran it last
         nrun = 0  # how often an M has run it
@@ -324,9 +326,9 @@ class G:
         done = None  # the Done to call when it ends; None: an uncaught exception is a panic.  Cleared under lock()
         system = False  # the runtime's own: it does not keep the program alive, and dumps leave it out
 
-        # For a G that represents a thread in gort.wait (outside.thread_g).
+        # For a G that represents a thread in gort.wait, or an asyncio task (outside.py).
         thread = False
-        note = None  # ready() wakes this instead of enqueueing the G
+        note = None  # ready() wakes this instead of enqueueing the G; None for a task: then it calls done
         counted = False  # under sched.lock(): nmidlelocked includes it
 
     if cython.compiled:

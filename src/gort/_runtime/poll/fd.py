@@ -415,6 +415,10 @@ class FD(PollDesc):
         there."""
         wakeside(self, self.w, False)
 
+    def retry_reads(self):
+        """The same for the reading side."""
+        wakeside(self, self.r, False)
+
     def pop(self, n):
         """Takes up to n of the bytes that were pushed back."""
         data = self.pushed

@@ -453,6 +453,8 @@ def forget(g):
     del coro, fn, code, scope, done
     if g.throw is not None:
         g.throw = None
+    if g.foreign:
+        g.foreign = False
     if g.lockedm is not None:
         g.lockedm = None
     if cython.compiled:

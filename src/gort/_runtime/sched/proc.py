@@ -213,7 +213,9 @@ def throw_in(m, g):
     r: cython.int
     exc: object
     # A coroutine that has not begun awaits nothing, and one that gets a TypeError awaits what is not gort's (foreign).
-    if g.coro.cr_suspended and type(g.throw) is not TypeError:
+    if g.foreign:
+        g.foreign = False
+    elif g.coro.cr_suspended and type(g.throw) is not TypeError:
         m.mcall = MCALL_THROW
         r = resume(m, g)
         if m.mcall != MCALL_THROW:
@@ -303,9 +305,16 @@ def yielded(s, g):
 
 
 def foreign(m, g):
-    """Raises a TypeError at g's await, because g has awaited an object that is not gort's."""
+    """g has awaited an object that is not gort's: parks it if that is a future of an asyncio loop that runs.  Else it
+    raises a TypeError at its await."""
     from gort._runtime.core import panic
 
+    op: Op = panic.wait_foreign(m.retval, g)
+    if op is not None:
+        m.retval = None
+        m.parkop = op
+        park(m, g)
+        return 0
     g.throw = panic.foreign_await(m.retval)
     m.retval = None
     g.status = _Grunnable

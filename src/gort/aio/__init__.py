@@ -1,0 +1,19 @@
+"""gort.aio: asyncio's world on gort.  Event loops that are goroutines, and bridges in both directions.
+
+    asyncio.run(main(), loop_factory=gort.aio.Loop)    # an asyncio program, on gort
+    r = await gort.aio.run(main())                     # in a goroutine: a loop of its own
+    async with gort.aio.Service() as loop:             # a loop beside the goroutines
+        r = await gort.aio.call(loop, client.get(url))
+
+In a task of such a loop gort's operations are awaited as they are: `await ch.recv()`.  In a goroutine a task or future
+of a loop that runs is awaited as it is.  docs/guide-asyncio.md says what runs where.
+"""
+
+from gort._runtime.core.public import publish as _publish
+from gort.aio.calls import Service, call
+from gort.aio.loop import Loop
+from gort.aio.running import run
+
+__all__ = ["Loop", "Service", "call", "run"]
+
+_publish(globals())

@@ -1,0 +1,330 @@
+"""Loop, an asyncio event loop that is a goroutine.
+
+It is asyncio's own selector loop.  Its epoll descriptor is watched by gort's poller, so that no thread waits for a loop:
+between two iterations the goroutine that drives it is parked, and is woken by a descriptor, a timer or a callback from
+another thread.  asyncio's transports, add_reader and all that stands on them are unchanged.
+
+Invariants
+- The driving goroutine is locked to its thread (lock_os_thread).  What belongs to a thread (the running loop, the hooks
+  of async generators, signal handlers, a library's greenlets and thread-locals) holds for as long as the loop runs.
+- While callbacks run, m.mcall is MCALL_LOOP: an operation that is awaited then waits for the task that runs, and not for
+  the driving goroutine (tasks.py).
+- `_woken` is set before the wait is ended, and cleared before the callbacks run.  So a callback from another thread is
+  seen by this iteration, or ends the next wait.
+- A loop that waits for nothing but callbacks from other threads waits on a channel, not on its descriptor: where every
+  goroutine waits like that, it is a deadlock, and gort reports it.
+
+Rejected: a goroutine that may change its thread (SQLAlchemy's greenlets and uvicorn's signal handlers break); to watch
+each descriptor with gort's poller (that is edge-triggered, and add_reader is not).
+
+What does not live here: gort.aio.run (running.py); how a task awaits an operation (tasks.py); to_thread (threads.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import os
+import selectors
+import sys
+import threading
+import time
+from asyncio import events
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from gort import runtime
+from gort._runtime.boot import main, wait
+from gort._runtime.core import runtime2
+from gort._runtime.core.op import gosched
+from gort._runtime.core.runtime2 import MCALL_LOOP, OP_DONE
+from gort._runtime.poll.fd import FD
+from gort._runtime.poll.polldesc import AGAIN, CLOSED, FAILED, MORE, NetOp
+from gort._runtime.wait.chan import Chan
+from gort._runtime.watch import signals
+from gort.aio import tasks
+from gort.aio.threads import Goroutines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_DAY_S = 86400.0  # the longest wait for a timer: call_at(inf) is no time of the runtime's
+
+tasks.install()
+
+
+class LoopWait(NetOp):
+    """The wait of a loop: c: the FD of its epoll descriptor, elem: the loop.  It ends when a descriptor is ready, its
+    deadline has come, or the loop was woken."""
+
+    what = "the wait of an asyncio event loop"
+    g: Any
+    elem: Any
+
+    def attempt(self) -> int:
+        """Looks; the thread that has learned of something calls this."""
+        loop: Loop = self.elem
+        return int(MORE if loop._look() else AGAIN)
+
+    def finish(self) -> None:
+        """Nothing, whether there is something to do or the deadline has come."""
+        self.elem = self.g = None
+        if self.success == FAILED:
+            raise self.sel
+        if self.success == CLOSED:
+            raise RuntimeError("the event loop was closed while it waited")
+
+
+class Selector(selectors.EpollSelector):
+    """A selector that never waits: the loop has waited already, and left in `got` what has come."""
+
+    got: list[tuple[int, int]] | None = None
+
+    def poll(self) -> list[tuple[int, int]]:
+        """What is ready now: pairs of a descriptor and epoll's mask."""
+        return self._selector.poll(0, max(len(self._fd_to_key), 1))  # type: ignore[attr-defined, no-any-return]
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """What is ready; `timeout` is not used."""
+        got, self.got = self.got, None
+        if got is None:
+            got = self.poll()
+        keys: dict[int, selectors.SelectorKey] = self._fd_to_key  # type: ignore[attr-defined]
+        ready = []
+        for fd, mask in got:
+            key = keys.get(fd)
+            if key is not None:
+                mask = (mask & ~4 and selectors.EVENT_READ) | (mask & ~1 and selectors.EVENT_WRITE)
+                ready.append((key, mask & key.events))
+        return ready
+
+    def lone(self) -> bool:
+        """Whether the loop's own descriptor is the only one."""
+        return len(self._fd_to_key) <= 1  # type: ignore[attr-defined]
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """An asyncio event loop that is a goroutine, pinned to its thread while it runs.
+
+        asyncio.run(main(), loop_factory=gort.aio.Loop)    # 3.12; asyncio.Runner takes it too, from 3.11 on
+
+    Outside a goroutine run_forever and run_until_complete boot a runtime for as long as they run; its main goroutine
+    drives the loop.  In a goroutine they block its thread and not the others: in an async one write
+    `await gort.aio.run(main())` instead.  run_in_executor(None, fn) and asyncio.to_thread run fn in a plain goroutine,
+    without a limit.
+
+    selector: as asyncio.SelectorEventLoop has it, and not used."""
+
+    def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
+        self._own = Selector()
+        self._fd: FD | None = None
+        self._bell: Chan[None] = Chan(1)
+        self._woken = False
+        self._sched: Any = None  # the runtime in which it runs, or ran last
+        self._deadline = -1  # ns, as _fd has it
+        self._gs: WeakKeyDictionary[Any, Any] = (
+            WeakKeyDictionary()
+        )  # its tasks that are in scopes of gort's -> their Gs
+        self._before: Any = None  # the thread's hooks for async generators
+        super().__init__(self._own)
+
+    # ---- waking it ----------------------------------------------------------------------------------------------------
+
+    def _look(self) -> bool:
+        """Whether there is something to do.  Any thread."""
+        got = self._own.poll()
+        if got:
+            self._own.got = got
+            return True
+        return self._woken
+
+    def _write_to_self(self) -> None:
+        """Ends the wait, or the next one.  Any thread, a signal handler too."""
+        if self._woken:
+            return
+        self._woken = True
+        fd = self._fd
+        if fd is not None:
+            fd.retry_reads()
+            self._bell.try_send(None)
+
+    # ---- an iteration -------------------------------------------------------------------------------------------------
+
+    def _next_wait(self) -> Any:
+        """The operation with which to wait for something to do; None when there is something already."""
+        if self._ready or self._stopping or self._woken:  # type: ignore[attr-defined]
+            return None
+        when = 0
+        timers = self._scheduled  # type: ignore[attr-defined]
+        while timers and timers[0]._cancelled:
+            self._timer_cancelled_count -= 1  # type: ignore[attr-defined]
+            heapq.heappop(timers)._scheduled = False
+        if timers:
+            when = int(min(timers[0]._when, time.monotonic() + _DAY_S) * 1e9) + 1
+            if when <= time.monotonic_ns():
+                return None
+        elif self._own.lone() and not self._signal_handlers:  # type: ignore[attr-defined]
+            return self._bell.recv()
+        self._own.got = None
+        fd = self._fd
+        if fd is None:
+            return None
+        if when != self._deadline:
+            self._deadline = when
+            fd.set_deadlines(True, False, when)
+        op = LoopWait()
+        op.c = fd
+        op.elem = self
+        return op
+
+    def _turn(self, m: Any) -> bool:
+        """One iteration: the callbacks that are due.  True when the loop is to stop."""
+        self._woken = False
+        before = m.mcall  # the predictor may have a word there for the next operation (sched/predict.py)
+        m.mcall = MCALL_LOOP
+        try:
+            self._run_once()  # type: ignore[attr-defined]
+        finally:
+            m.mcall = before
+        return bool(self._stopping)
+
+    def _begin(self, m: Any) -> None:
+        """The loop runs from now on, on this thread."""
+        self._check_closed()  # type: ignore[attr-defined]
+        self._check_running()  # type: ignore[attr-defined]
+        s = m.sched
+        if self._sched is not s or self._fd is None:
+            if self._fd is not None:
+                self._fd.shut()
+            self._fd = FD(os.dup(self._own.fileno()))
+            self._sched = s
+        self._deadline = -1
+        self._set_coroutine_origin_tracking(self._debug)  # type: ignore[attr-defined]
+        self._before = sys.get_asyncgen_hooks()
+        self._thread_id = threading.get_ident()
+        try:
+            sys.set_asyncgen_hooks(
+                firstiter=self._asyncgen_firstiter_hook,  # type: ignore[attr-defined]
+                finalizer=self._asyncgen_finalizer_hook,  # type: ignore[attr-defined]
+            )
+            events._set_running_loop(self)
+        except BaseException:
+            self._end()
+            raise
+
+    def _end(self) -> None:
+        """The loop runs no more.  At the end of a program another thread may call this: that of the loop has ended."""
+        here = self._thread_id == threading.get_ident()
+        self._stopping = False
+        self._thread_id = None  # type: ignore[assignment]
+        if here:
+            events._set_running_loop(None)
+            self._set_coroutine_origin_tracking(False)  # type: ignore[attr-defined]
+            sys.set_asyncgen_hooks(*self._before)
+        self._before = None
+
+    # ---- driving it ---------------------------------------------------------------------------------------------------
+
+    async def drive(self) -> None:
+        """run_forever for an async goroutine: runs until stop() is called.  The goroutine keeps its thread meanwhile."""
+        m = runtime2.current_m()
+        if m is None or m.curg is None:
+            raise RuntimeError("Loop.drive() outside a goroutine: call run_forever()")
+        runtime.lock_os_thread()
+        try:
+            self._begin(m)
+            try:
+                while True:
+                    op = self._next_wait()
+                    if op is not None:
+                        await op
+                    elif m.preempt:
+                        await gosched()
+                    if self._turn(m):
+                        break
+            finally:
+                self._end()
+        finally:
+            runtime.unlock_os_thread()
+
+    def run_forever(self) -> None:
+        """Runs until stop() is called.  Raises RuntimeError if it runs already, or another loop on this thread."""
+        m = runtime2.current_m()
+        if m is None:
+            self._check_closed()  # type: ignore[attr-defined]
+            self._check_running()  # type: ignore[attr-defined]
+            main.run(self.drive)
+        elif m.curg is None:
+            raise RuntimeError("an event loop cannot run in the scheduler (a signal handler, a finalizer)")
+        else:
+            self._drive_here(m)
+
+    def _drive_here(self, m: Any) -> None:
+        """run_forever in a goroutine: its thread waits."""
+        self._begin(m)
+        try:
+            while True:
+                op = self._next_wait()
+                if op is not None:
+                    op.state = OP_DONE
+                    try:
+                        wait._do(op, LoopWait.what, None, m, m.sched)
+                    except wait._GoroutineCancelled as e:
+                        exc: BaseException | None = e.exc
+                    else:
+                        exc = None
+                        op.finish()
+                    if exc is not None:
+                        try:
+                            raise exc
+                        finally:
+                            del exc
+                if self._turn(m):
+                    break
+        finally:
+            self._end()
+
+    def abandon(self) -> None:
+        """The program ends while the loop runs: cancels the tasks, and runs what can run without a wait."""
+        m = runtime2.current_m()
+        if m is None or events._get_running_loop() is not None:
+            return
+        for task in asyncio.all_tasks(self):
+            task.cancel()
+        self._thread_id = threading.get_ident()
+        events._set_running_loop(self)
+        try:
+            for _ in range(1000):  # a task that never ends would keep the program
+                if not self._ready:  # type: ignore[attr-defined]
+                    break
+                self._turn(m)
+        finally:
+            events._set_running_loop(None)
+            self._thread_id = None  # type: ignore[assignment]
+
+    # ---- threads, signals, the end ------------------------------------------------------------------------------------
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
+        """Runs func(*args) in an executor; None: in a plain goroutine."""
+        self._check_closed()  # type: ignore[attr-defined]
+        mine: Any = self
+        if executor is None and mine._default_executor is None and mine._thread_id is not None:
+            self._check_default_executor()  # type: ignore[attr-defined]
+            mine._default_executor = Goroutines(self)
+        return super().run_in_executor(executor, func, *args)
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        """Removes a handler; True when there was one."""
+        removed = super().remove_signal_handler(sig)
+        if removed and not self._signal_handlers:  # type: ignore[attr-defined]
+            for handlers in signals._installed:
+                handlers.listen()  # asyncio has given up the interpreter's wakeup descriptor
+        return removed
+
+    def close(self) -> None:
+        """Closes the loop.  Raises RuntimeError while it runs."""
+        super().close()
+        fd, self._fd = self._fd, None
+        self._sched = None
+        if fd is not None:
+            fd.shut()

@@ -1,0 +1,579 @@
+"""gort.aio.Loop is asyncio's loop, driven by a goroutine: what asyncio programs do, and what is gort's own: threads,
+deadlocks, Ctrl-C, the end of a program."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gort
+import gort.aio
+from support import PATIENCE_S, environment, parked, python
+
+Run = Callable[..., Any]
+
+
+def asyncio_run(main: Coroutine[Any, Any, Any], **kwargs: Any) -> Any:
+    """asyncio.run(main, loop_factory=gort.aio.Loop), on 3.11 too."""
+    with asyncio.Runner(loop_factory=gort.aio.Loop, **kwargs) as runner:
+        return runner.run(main)
+
+
+async def streams() -> bytes:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write((await reader.readline()).upper())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    async with server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(b"hello\n")
+        line = await reader.readline()
+        writer.close()
+        await writer.wait_closed()
+    return line
+
+
+async def unix_streams() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "s")
+
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(await reader.readexactly(3))
+            writer.close()
+
+        async with await asyncio.start_unix_server(handle, path):
+            reader, writer = await asyncio.open_unix_connection(path)
+            writer.write(b"abc")
+            got = await reader.read()
+            writer.close()
+        return got
+
+
+async def datagrams() -> bytes:
+    got: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    class Receiver(asyncio.DatagramProtocol):
+        def datagram_received(self, data: bytes, addr: object) -> None:
+            got.set_result(data)
+
+    loop = asyncio.get_running_loop()
+    there, _ = await loop.create_datagram_endpoint(Receiver, ("127.0.0.1", 0))
+    here, _ = await loop.create_datagram_endpoint(
+        asyncio.DatagramProtocol, remote_addr=there.get_extra_info("sockname")
+    )
+    here.sendto(b"datagram")
+    try:
+        return await got
+    finally:
+        here.close()
+        there.close()
+
+
+async def sock_calls() -> bytes:
+    loop = asyncio.get_running_loop()
+    a, b = socket.socketpair()
+    with a, b:
+        a.setblocking(False)
+        b.setblocking(False)
+        await loop.sock_sendall(a, b"raw")
+        return await loop.sock_recv(b, 10)
+
+
+async def pipes() -> bytes:
+    loop = asyncio.get_running_loop()
+    r, w = os.pipe()
+    reader = asyncio.StreamReader()
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(r, "rb"))
+    writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(w, "wb"))
+    writer.write(b"piped\n")
+    writer.close()
+    try:
+        return await reader.read()
+    finally:
+        transport.close()
+
+
+async def sends_a_file() -> bytes:
+    loop = asyncio.get_running_loop()
+    got = asyncio.StreamReader()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        got.feed_data(await reader.read())
+        got.feed_eof()
+        writer.close()
+
+    async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
+        transport, _ = await loop.create_connection(asyncio.Protocol, *server.sockets[0].getsockname())
+        with tempfile.TemporaryFile() as file:
+            file.write(b"of the file")
+            file.flush()
+            await loop.sendfile(transport, file)
+        transport.close()
+        return await got.read()
+
+
+async def a_subprocess() -> bytes:
+    p = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", "print(input() * 2)", stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    out, _ = await p.communicate(b"ab\n")
+    return out
+
+
+async def names() -> bool:
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo("127.0.0.1", 80, type=socket.SOCK_STREAM)
+    return found[0][4] == ("127.0.0.1", 80)
+
+
+async def a_signal() -> bool:
+    loop = asyncio.get_running_loop()
+    came = asyncio.Event()
+    loop.add_signal_handler(signal.SIGUSR1, came.set)
+    try:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        await came.wait()
+    finally:
+        loop.remove_signal_handler(signal.SIGUSR1)
+    return True
+
+
+PROGRAMS = {
+    streams: b"HELLO\n",
+    unix_streams: b"abc",
+    datagrams: b"datagram",
+    sock_calls: b"raw",
+    pipes: b"piped\n",
+    sends_a_file: b"of the file",
+    a_subprocess: b"abab\n",
+    names: True,
+    a_signal: True,
+}
+
+
+@pytest.mark.parametrize("debug", [False, True], ids=["", "debug"])
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.__name__)
+def test_as_the_loop_of_asyncio_run(program: Callable[[], Coroutine[Any, Any, object]], debug: bool) -> None:
+    assert asyncio_run(program(), debug=debug) == PROGRAMS[program]
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.__name__)
+def test_in_a_goroutine(run: Run, program: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    """With gort.aio.run, in the main goroutine, which is on the main thread."""
+    assert run(in_a_loop(program)) == PROGRAMS[program]
+
+
+def in_a_loop(program: Callable[[], Coroutine[Any, Any, object]]) -> Callable[[], Coroutine[Any, Any, object]]:
+    async def main() -> object:
+        return await gort.aio.run(program())
+
+    return main
+
+
+def test_many_loops_beside_each_other_and_beside_goroutines(run: Run) -> None:
+    async def one(n: int) -> int:
+        for _ in range(20):
+            await asyncio.sleep(0)
+            await asyncio.sleep(0.0001)
+        return n
+
+    async def in_a_loop(n: int) -> int:
+        return await gort.aio.run(one(n))
+
+    async def main() -> list[int]:
+        ticks = 0
+
+        async def ticker() -> None:
+            nonlocal ticks
+            while True:
+                await gort.sleep(0.0001)
+                ticks += 1
+
+        gort.go(ticker)
+        async with gort.Group() as group:
+            handles = [group.go(in_a_loop, n) for n in range(8)]
+        assert ticks > 0
+        return [h.result() for h in handles]
+
+    assert run(main) == list(range(8))
+
+
+def test_a_loop_keeps_its_thread(run: Run) -> None:
+    async def one() -> set[int]:
+        seen = set()
+        for _ in range(50):
+            seen.add(threading.get_ident())
+            await asyncio.sleep(0.0001)
+        return seen
+
+    async def in_a_loop() -> set[int]:
+        return await gort.aio.run(one())
+
+    async def main() -> list[set[int]]:
+        async with gort.Group() as group:
+            handles = [group.go(in_a_loop) for _ in range(4)]
+        return [h.result() for h in handles]
+
+    seen = run(main)
+    assert [len(s) for s in seen] == [1] * 4
+    assert len(set.union(*seen)) == 4
+
+
+def test_a_callback_that_blocks_stalls_its_own_loop_alone(run: Run) -> None:
+    free = threading.Event()
+
+    async def rude() -> None:
+        assert free.wait(PATIENCE_S)
+
+    async def polite() -> None:
+        for _ in range(10):
+            await asyncio.sleep(0.001)
+        free.set()
+
+    async def main() -> None:
+        async with gort.Group() as group:
+            group.go(gort.aio.run, rude())
+            group.go(gort.aio.run, polite())
+
+    run(main)
+
+
+def test_to_thread_has_no_cap() -> None:
+    """More calls at once than asyncio's executor has threads, each waiting for the last."""
+    n = 3 * min(32, (os.cpu_count() or 1) + 4)
+    all_there = threading.Barrier(n)
+
+    async def main() -> int:
+        await asyncio.gather(*(asyncio.to_thread(all_there.wait, PATIENCE_S) for _ in range(n)))
+        return n
+
+    assert asyncio_run(main()) == n
+
+
+def test_to_thread_raises_and_keeps_its_context() -> None:
+    from contextvars import ContextVar
+
+    var: ContextVar[int] = ContextVar("var")
+
+    def fails() -> None:
+        raise KeyError(var.get())
+
+    async def main() -> None:
+        var.set(7)
+        with pytest.raises(KeyError, match="7"):
+            await asyncio.to_thread(fails)
+
+    asyncio_run(main())
+
+
+def test_what_still_runs_in_a_thread_is_awaited_at_the_end() -> None:
+    """As asyncio.run does, whether the call has begun or not."""
+    over = []
+    begun = threading.Event()
+
+    def slow() -> None:
+        begun.set()
+        time.sleep(0.05)
+        over.append(True)
+
+    async def main() -> None:
+        task = asyncio.create_task(asyncio.to_thread(slow))
+        await asyncio.sleep(0)
+        assert not task.done()
+
+    asyncio_run(main())
+    assert begun.is_set()
+    assert over == [True]
+
+
+@pytest.mark.parametrize("kind", ["async", "plain", "blocking"])
+def test_asyncio_run_inside_a_goroutine(run: Run, kind: str) -> None:
+    async def program() -> bytes:
+        return await streams()
+
+    def nested() -> bytes:
+        return asyncio_run(program())  # type: ignore[no-any-return]
+
+    async def main() -> bytes:
+        if kind == "async":
+            return nested()
+        if kind == "blocking":
+            return await gort.blocking(nested)
+        async with gort.Group() as group:
+            h = group.go(nested)
+        return h.result()
+
+    assert run(main) == b"HELLO\n"
+
+
+def test_others_go_on_while_asyncio_run_blocks_a_goroutine(run: Run) -> None:
+    ch = gort.Chan[int]()
+
+    async def program() -> list[int]:
+        return [v async for v in ch]
+
+    async def feed() -> None:
+        for i in range(10):
+            await ch.send(i)
+        ch.close()
+
+    async def main() -> list[int]:
+        gort.go(feed)
+        return asyncio_run(program())  # type: ignore[no-any-return]
+
+    assert run(main) == list(range(10))
+
+
+def test_a_loop_runs_again_and_again() -> None:
+    """In one runtime after another, and in several."""
+    loop = gort.aio.Loop()
+    try:
+
+        async def sleeps(n: int) -> int:
+            await asyncio.sleep(0.001)
+            return n
+
+        assert [loop.run_until_complete(sleeps(n)) for n in range(3)] == [0, 1, 2]
+
+        async def main() -> int:
+            task = loop.create_task(sleeps(7))
+            task.add_done_callback(lambda t: loop.stop())
+            await loop.drive()
+            return task.result()
+
+        assert gort.run(main) == 7
+        assert loop.run_until_complete(sleeps(3)) == 3
+    finally:
+        loop.close()
+
+
+def test_callbacks_from_threads_and_goroutines(run: Run) -> None:
+    async def program() -> int:
+        loop = asyncio.get_running_loop()
+        n = 0
+        done = asyncio.Event()
+
+        def add() -> None:
+            nonlocal n
+            n += 1
+            if n == 400:
+                done.set()
+
+        def thread() -> None:
+            for _ in range(100):
+                loop.call_soon_threadsafe(add)
+
+        async def goroutine() -> None:
+            for _ in range(100):
+                loop.call_soon_threadsafe(add)
+                await gort.gosched()
+
+        threads = [threading.Thread(target=thread) for _ in range(2)]
+        for t in threads:
+            t.start()
+        for _ in range(2):
+            gort.go(goroutine)
+        await done.wait()
+        await asyncio.to_thread(lambda: [t.join() for t in threads])
+        return n
+
+    async def main() -> int:
+        return await gort.aio.run(program())
+
+    assert run(main) == 400
+
+
+def test_a_slow_callback_is_reported_in_debug_mode(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        asyncio.get_running_loop().slow_callback_duration = 0.01
+        await asyncio.sleep(0)
+        time.sleep(0.02)
+        await asyncio.sleep(0)
+
+    asyncio_run(main(), debug=True)
+    assert "took 0.0" in caplog.text
+
+
+def test_a_deadlock_is_found(run: Run) -> None:
+    """A loop that waits for nothing but another goroutine's callback, which will not come."""
+
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        await gort.aio.run(never())
+
+    with pytest.raises(gort.Deadlock):
+        run(main)
+
+
+def test_a_timer_or_a_server_is_no_deadlock(run: Run) -> None:
+    async def program() -> bool:
+        server = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
+        async with server:
+            await asyncio.wait_for(asyncio.shield(asyncio.sleep(0.01)), PATIENCE_S)
+        return True
+
+    async def main() -> bool:
+        return await gort.aio.run(program())
+
+    assert run(main)
+
+
+def test_the_end_of_gort_run_ends_a_loop(run: Run) -> None:
+    """Its tasks are cancelled, and their `finally` blocks run."""
+    ended = []
+
+    async def task() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("task")
+
+    async def program() -> None:
+        other = asyncio.create_task(task())
+        try:
+            await other
+        finally:
+            ended.append("program")
+
+    async def other() -> None:
+        await gort.aio.run(program())
+
+    async def main() -> None:
+        gort.go(other)
+        await parked(1, "chan receive")
+
+    run(main)
+    assert ended == ["task", "program"]
+
+
+def test_an_exception_of_the_program_is_raised(run: Run) -> None:
+    async def fails() -> None:
+        await asyncio.sleep(0)
+        raise ValueError("mine")
+
+    async def main() -> None:
+        await gort.aio.run(fails())
+
+    with pytest.raises(ValueError, match="mine"):
+        run(main)
+    with pytest.raises(ValueError, match="mine"):
+        asyncio_run(fails())
+
+
+def test_cancelling_the_goroutine_cancels_the_program(run: Run) -> None:
+    seen: list[object] = []
+    begun = gort.Chan[None](1)
+
+    async def program() -> None:
+        begun.try_send(None)
+        try:
+            await asyncio.sleep(PATIENCE_S)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.001)  # the clean-up may wait
+            seen.append("cleaned up")
+            raise
+
+    async def main() -> None:
+        async def cancels() -> None:
+            await begun.recv()
+            scope.cancel()
+
+        async with gort.move_on_after(None) as scope:
+            gort.go(cancels)
+            await gort.aio.run(program())
+        seen.append(scope.cancelled_caught)
+
+    run(main)
+    assert seen == ["cleaned up", True]
+
+
+def test_mistakes() -> None:
+    async def program() -> None:
+        with pytest.raises(RuntimeError, match="in a running event loop: await the coroutine"):
+            await gort.aio.run(asyncio.sleep(0))
+
+    async def main() -> None:
+        with pytest.raises(ValueError, match="a coroutine was expected"):
+            await gort.aio.run(program)  # type: ignore[arg-type]
+        await gort.aio.run(program())
+
+    gort.run(main)
+    with pytest.raises(RuntimeError, match="outside a goroutine: use asyncio"):
+        gort.aio.run(asyncio.sleep(0)).send(None)
+
+
+CTRL_C = """
+import asyncio, os, signal, sys, gort.aio
+
+async def main():
+    try:
+        os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+        await asyncio.sleep(60)
+    finally:
+        print("cleaned up", flush=True)
+
+try:
+    with asyncio.Runner(loop_factory=gort.aio.Loop) as runner:
+        runner.run(main())
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c() -> None:
+    """asyncio's own handling: the task is cancelled, then KeyboardInterrupt is raised."""
+    done = python(CTRL_C, "SIGINT")
+    assert (done.stdout, done.returncode) == ("cleaned up\ninterrupted\n", 0), done.stderr
+
+
+def test_sigterm() -> None:
+    done = python(CTRL_C, "SIGTERM")
+    assert (done.stdout, done.returncode) == ("", -signal.SIGTERM), done.stderr
+
+
+def test_import_gort_does_not_import_asyncio() -> None:
+    code = "import sys, gort; print('asyncio' in sys.modules)"
+    assert python(code).stdout == "False\n"
+
+
+def test_a_child_has_a_loop_of_its_own() -> None:
+    """os.fork while a loop runs."""
+    code = """
+        import asyncio, os, gort.aio
+        async def child():
+            await asyncio.sleep(0.001)
+            return 7
+        async def main():
+            pid = os.fork()
+            if pid == 0:
+                asyncio.events._set_running_loop(None)
+                with asyncio.Runner(loop_factory=gort.aio.Loop) as runner:
+                    os._exit(runner.run(child()))
+            await asyncio.sleep(0.001)
+            print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        with asyncio.Runner(loop_factory=gort.aio.Loop) as runner:
+            runner.run(main())
+    """
+    import textwrap
+
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)],
+        capture_output=True, text=True, timeout=PATIENCE_S, env=environment(), check=False,
+    )  # fmt: skip
+    assert done.stdout == "7\n", done.stderr
