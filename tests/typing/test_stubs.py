@@ -105,5 +105,4 @@ PUBLIC = {"Chan", "Timer", "Ticker", "Mutex", "RWMutex", "Reader", "WaitGroup", 
 INTERNAL = {
     "announce", "block", "call", "check", "end_turn", "enter", "fire", "grant", "left", "look", "set", "take_back",
     "unblock", "unlink", "lock_state", "unlock_state",
-    "hold", "owner", "words",
 }  # fmt: skip

@@ -16,6 +16,7 @@ DEFAULTS: dict[str, int] = {
     "schedtrace": 0,  # print the scheduler's state every X milliseconds (sysmon.py)
     "scheddetail": 0,  # 1: schedtrace prints each P, M and G
     "blocked": 0,  # 1: report each call that blocked its thread so long that sysmon took the P (reports.py)
+    "deadlock": 0,  # 1: report goroutines that wait for each other's locks while others run (reports.py)
     "migration": 0,  # 1: report thread-bound objects (a lock, say) held across an await; 2: raise (migration.py)
     "predict": 1,  # 0: nobody hands a P on since a call that blocks is expected; 2: everybody does (sched/predict.py)
     "seed": 0,  # seeds the random choices of select and of stealing; time and threads are not repeated

@@ -30,7 +30,17 @@ from cython.cimports.gort._runtime.c.stacks import (
     rt_words_new,
     rt_world_stopped,
 )
-from cython.cimports.gort._runtime.core.runtime2 import G, M, Op, _Gdead, _Gidle, _Grunning, _Gsyscall, _Gwaiting
+from cython.cimports.gort._runtime.core.runtime2 import (
+    QUEUED,
+    G,
+    M,
+    Op,
+    _Gdead,
+    _Gidle,
+    _Grunning,
+    _Gsyscall,
+    _Gwaiting,
+)
 from cython.cimports.libc.stdint import uintptr_t
 from cython.cimports.libc.stdlib import free
 
@@ -140,6 +150,32 @@ class Census:
         words = None  # room for one stack, or for what tells one group from another
         records = None
         n = 0  # how many there are
+
+
+def holders(gs):
+    """Those of the goroutines gs that wait for what another one holds: (goroutine, its nrun, operation, the other's
+    number).
+
+    Each is right for one moment, but not all for the same."""
+    found: list = []
+    g: G
+    op: Op
+    goid: cython.longlong
+    nrun: cython.longlong
+    for g in gs:
+        if g.status == _Gwaiting and not g.system:
+            g.lock()
+            op = g.waitop
+            nrun = g.nrun
+            g.unlock()
+            if op is not None:
+                try:
+                    goid = op.owner()
+                except Exception:  # a class of the user's has taken the name
+                    continue
+                if goid != 0 and op.index == QUEUED:  # else it has been granted since, and the goroutine will be woken
+                    found.append((g, nrun, op, goid))
+    return found
 
 
 def reason_of(op):

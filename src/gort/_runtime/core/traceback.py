@@ -31,7 +31,7 @@ from gort._runtime.core.debugvars import gil_enabled
 from gort._runtime.core.errors import traceback_of
 from gort._runtime.core.machine import nanotime
 from gort._runtime.core.runtime2 import _Gdead, _Gidle, _Grunning, _Gsyscall, _Gwaiting, peek
-from gort._runtime.core.op import WAITREASON
+from gort._runtime.core.op import WAIT_MUTEX, WAIT_RWMUTEX_R, WAIT_RWMUTEX_W, WAITREASON
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ _flags, _name = type.__dict__["__flags__"].__get__, type.__dict__["__name__"].__
 _variables = type.__dict__["__dict__"].__get__  # a metaclass may have its own __dict__
 WITHOUT_GIL = not gil_enabled()
 STOPS_WORLD = WITHOUT_GIL and runtime2.COMPILED
+LOCKS = (WAIT_MUTEX, WAIT_RWMUTEX_R, WAIT_RWMUTEX_W)
 GROUP_ABOVE = 50  # a dump of more goroutines counts those that are equal
 MINUTE_NS = 60_000_000_000
 COARSE_NS = 100_000_000  # sched.coarsetime, by which waits are counted, may be as old as that
@@ -310,15 +311,26 @@ def in_words(reason: int) -> str:
     return WAITREASON.get(reason, "waiting") or "waiting"
 
 
+def caller_place() -> str:
+    """`file:line` of the innermost frame of this thread that is the user's; `?` if there is none."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and hidden(frame.f_code):
+        frame = frame.f_back
+    return "?" if frame is None else f"{plain(frame.f_code.co_filename)}:{frame.f_lineno}"
+
+
 def wait_reason(g: Any, unknown: str) -> str:
     """Why the waiting goroutine g waits, in Go's words; `unknown` if it waits no more."""
     op = peek(g)[0]
-    if op is None:
-        return unknown
+    return unknown if op is None else in_words(reason_of(op))
+
+
+def reason_of(op: Any) -> int:
+    """Why a goroutine waits on op, one of WAIT_*; 0 if op has been completed meanwhile."""
     try:
-        return in_words(op.reason())
-    except Exception:  # the operation has completed meanwhile and dropped the fields that reason() reads
-        return "waiting"
+        return int(op.reason())
+    except Exception:  # it has dropped the fields that reason() reads
+        return 0
 
 
 def waited(since: int, now: int) -> str:
@@ -331,7 +343,7 @@ def about(op: Any) -> str:
     """What op waits for and who holds it, for a dump; empty if it says nothing."""
     try:
         return op.about()  # type: ignore[no-any-return]
-    except Exception:  # as in wait_reason
+    except Exception:  # as in reason_of; or a class of the user's has taken a name
         return ""
 
 
@@ -353,7 +365,7 @@ def goroutine(g: Any, frames: list[Entry]) -> str:
     waits = ""
     if status == _Gwaiting:
         state = wait_reason(g, state) + waited(g.waitsince, nanotime())
-        waits = about(op) if op is not None and op.owner() else ""
+        waits = about(op) if op is not None and reason_of(op) in LOCKS else ""
     elif status == _Gsyscall:
         state += waited(g.waitsince, nanotime())
     if g.lockedm is not None:
@@ -365,27 +377,84 @@ def goroutine(g: Any, frames: list[Entry]) -> str:
     return f"{head}{render(frames)}{created_by(code, g.golasti, g.parentgoid)}"
 
 
+def loaded() -> Any:
+    """The module stacks.  Raises ImportError, OSError or MemoryError if it cannot be loaded now."""
+    global reader
+    if reader is None:
+        from gort._runtime.core import stacks
+
+        reader = stacks
+    return reader
+
+
+def cycles(s: Any) -> list[list[tuple[Any, Any]]]:
+    """The goroutines of the runtime s that wait for each other: each list has (goroutine, operation), and each goroutine
+    holds what the one before waits for.  Only a lock that one goroutine holds counts: a Mutex, or an RWMutex that a
+    writer has or waits for.
+
+    What is read at different moments may look like a circle that never was.  So it is read twice: if no goroutine has run
+    in between (G.nrun), they wait for each other at the end of the first time."""
+    found = _circles(loaded().holders(list(s.allgs)))
+    if not found:
+        return []
+    again = {g.goid: (g, *rest) for g, *rest in loaded().holders([each[0] for circle in found for each in circle])}
+    return [
+        [(g, op) for g, _, op, _ in circle]
+        for circle in found
+        if all(again.get(each[0].goid) == each for each in circle)
+    ]
+
+
+def _circles(waits: list[tuple[Any, int, Any, int]]) -> list[list[tuple[Any, int, Any, int]]]:
+    """The circles in what stacks.holders has found."""
+    owners = {each[3] for each in waits}
+    after = {each[0].goid: each for each in waits if each[0].goid in owners}
+    found = []
+    done: set[int] = set()
+    for start in sorted(after):
+        path: list[int] = []
+        goid = start
+        while goid in after and goid not in done:
+            done.add(goid)
+            path.append(goid)
+            goid = after[goid][3]
+        if goid in path:
+            found.append([after[member] for member in path[path.index(goid) :]])
+    return found
+
+
+def told(cycle: list[tuple[Any, Any]]) -> str:
+    """A circle of goroutines in words."""
+    lines = "".join(f"goroutine {g.goid} waits for {about(op)}\n" for g, op in cycle)
+    if len(cycle) == 1:
+        return f"deadlock: a goroutine waits for a lock that it holds itself\n{lines}"
+    return f"deadlock: {len(cycle)} goroutines wait for each other\n{lines}"
+
+
+def deadlocks(s: Any) -> str:
+    """What a dump says of goroutines that wait for each other; empty if none do."""
+    try:
+        return "".join(told(cycle) + "\n" for cycle in cycles(s))
+    except (ImportError, OSError, MemoryError):
+        return ""
+
+
 def dump(s: Any, without: Any = None, group: bool = False) -> str:
     """The text of every goroutine of the runtime s except `without`, dead ones and the runtime's own.  With `group`,
     those that are equal are counted, if there are more than GROUP_ABOVE in all."""
     if group:
         found = census(s, without)
         if sum(each.count for each in found) > GROUP_ABOVE:
-            return grouped(found)
+            return deadlocks(s) + grouped(found)
     gs = [g for g in list(s.allgs) if g is not without and not g.system and g.status not in (_Gdead, _Gidle)]
-    return "\n".join(goroutine(g, frames) for g, frames in zip(gs, stacks(gs), strict=True))
+    return deadlocks(s) + "\n".join(goroutine(g, frames) for g, frames in zip(gs, stacks(gs), strict=True))
 
 
 def census(s: Any, without: Any = None) -> list[Any]:
     """The goroutines of the runtime s, without the runtime's own and `without`, as groups (stacks.Group) of equal ones.
     Empty where there is no memory, or no descriptor to read the module with."""
-    global reader
     try:
-        if reader is None:
-            from gort._runtime.core import stacks
-
-            reader = stacks
-        found = reader.census(list(s.allgs), list(s.allm), without, _stack)
+        found = loaded().census(list(s.allgs), list(s.allm), without, _stack)
     except (ImportError, OSError, MemoryError):
         return []
     # An instruction has several places while the interpreter specialises it: what is equal as text is one group.

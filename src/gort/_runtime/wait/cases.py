@@ -250,7 +250,7 @@ class LockArm(OpArm):
         else:
             taken = self.granted and self._claim() is not None
             if taken:
-                self.first.c.hold()
+                self.first.c._hold()
         return (None, True) if taken else None
 
     async def wait(self) -> None:

@@ -19,10 +19,10 @@ from cython.cimports.gort._runtime.core.handoff import ready
 from cython.cimports.gort._runtime.core.op import park_again
 from cython.cimports.gort._runtime.core.runtime2 import DEQUEUED, PARK, QUEUED, READY, Op
 from cython.cimports.gort._runtime.wait.chan import wake
-from cython.cimports.gort._runtime.wait.sema import WaitOp, Waitq, caller, new_wait
+from cython.cimports.gort._runtime.wait.sema import WaitOp, Waitq, caller, held_by, new_wait
 
 from gort._runtime.core.op import WAIT_MUTEX, WAIT_RWMUTEX_R, WAIT_RWMUTEX_W
-from gort._runtime.wait.sema import LEFT, held_by, not_locked
+from gort._runtime.wait.sema import LEFT, not_locked
 
 rt_import()
 
@@ -46,8 +46,7 @@ class WriteOp(WaitOp):
             if parks:
                 park_again(self)
                 return None
-        self.g = None
-        return None
+        return WaitOp.finish(self)
 
     def undo(self):
         """Gives the lock back, or the turn."""
@@ -181,15 +180,15 @@ class RWMutex(Waitq):
         else:
             self.unlock()
 
-    def owner(self):
+    def _owner(self):
         """The writer that has the lock, or holds back readers and other writers."""
         return self.holder if self.writing or self.pending is not None else 0
 
-    def words(self):
+    def _words(self):
         """The lock, who has it, and which writer waits for the readers to leave."""
         text: object = f"RWMutex {id(self):#x}"
         if self.writing:
-            return f"{text}, {held_by(self.holder)}"
+            return f"{text}, {held_by(self)}"
         if self.count:
             text += f", held by {self.count} reader{'s' * (self.count > 1)}"
         return f"{text}, goroutine {self.holder} waits to write" if self.pending is not None else text

@@ -10,6 +10,7 @@ cdef class Waitq:
     cdef Op last
     cdef public int64_t count
     cdef int64_t holder
+    cdef object taken
     cdef object __weakref__
     cdef inline void lock_state(self) noexcept:
         rt_lock(&self.mu, LOCK_RANK_SEMA)
@@ -20,7 +21,7 @@ cdef class Waitq:
     cdef bint unlink(self, Op op)
     cpdef int enter(self, Op op) except -1
     cpdef object left(self, Op op)
-    cpdef int64_t owner(self) except -1
+    cpdef int64_t _owner(self) except -1
     cpdef object take_back(self, Op op)
 
 cdef class WaitOp(Op):
@@ -29,6 +30,8 @@ cdef class Left:
     pass
 cdef WaitOp new_wait(Waitq q, int kind)
 cdef int64_t caller() noexcept
+cdef held_by(Waitq q)
+cdef taken_by(Waitq q)
 
 cdef class Mutex(Waitq):
     cdef bint held

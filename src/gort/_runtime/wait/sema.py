@@ -18,6 +18,7 @@ from cython.cimports.gort._runtime.core.lockrank import LOCK_RANK_SEMA
 from cython.cimports.gort._runtime.core.runtime2 import DEQUEUED, PARK, QUEUED, READY, G, M, Op, getm
 from cython.cimports.gort._runtime.wait.chan import wake
 
+from gort._runtime.core import debugvars
 from gort._runtime.core import op as _op  # noqa: F401  (gives Op its await protocol before it is subclassed)
 from gort._runtime.core.lockrank import make_lock
 from gort._runtime.core.mistakes import shared
@@ -29,11 +30,13 @@ from gort._runtime.core.op import (
     WAIT_SEMACQUIRE,
     WAIT_WAITGROUP,
 )
+from gort._runtime.core.traceback import caller_place
 
 rt_import()
 
 COUNTER_MAX = 2**31 - 1  # the largest count of a WaitGroup, as in Go
 _COUNTER_MAX = cython.declare(cython.longlong, COUNTER_MAX)  # the same for C
+_TRACKED = cython.declare(cython.bint, debugvars.parse()["deadlock"] > 0)  # locks remember where they were taken
 
 
 def not_locked(what):
@@ -63,6 +66,7 @@ class Waitq:
         last = None
         count = 0
         holder = 0  # the goroutine that holds a Mutex; the last writer that took an RWMutex or waits for its readers
+        taken = None  # with GODEBUG=deadlock=1: that goroutine, and the line where it has taken it
 
     def push(self, op):
         """Appends op.  The state is locked."""
@@ -122,15 +126,17 @@ class Waitq:
     def take_back(self, op):
         """Releases what was granted to op, which nobody will use.  The caller holds no lock."""
 
-    def owner(self):
+    # What a dump asks.  Not of a class of the user's: the names are private, and who calls is ready for an exception.
+
+    def _owner(self):
         """The number of the goroutine for which the waiting ones wait; 0 if there is none, or it is unknown."""
         return 0
 
-    def hold(self):
+    def _hold(self):
         """The running goroutine takes over what was granted to another."""
         self.holder = caller()
 
-    def words(self):
+    def _words(self):
         """The object and its state, for a dump.  Takes no lock: what it says may be a moment old."""
         return ""
 
@@ -152,6 +158,8 @@ class WaitOp(Op):
 
     def finish(self):
         """No result."""
+        if _TRACKED:
+            taken_by(self.c)
         self.g = None
         return None
 
@@ -182,12 +190,12 @@ class WaitOp(Op):
     def owner(self):
         """As the object says."""
         q: Waitq = self.c
-        return 0 if q is None else q.owner()
+        return 0 if q is None else q._owner()
 
     def about(self):
         """As the object says."""
         q: Waitq = self.c
-        return "" if q is None else q.words()
+        return "" if q is None else q._words()
 
 
 WHAT = {
@@ -226,9 +234,16 @@ def caller():
     return 0 if m is None or m.curg is None else m.curg.goid
 
 
-def held_by(holder):
-    """Who holds a lock, for a dump."""
-    return f"held by goroutine {holder}" if holder else "held by a thread"
+def held_by(q):
+    """Who holds the lock q, for a dump, and where it was taken, if that is known."""
+    who: object = f"held by goroutine {q.holder}" if q.holder else "held by a thread"
+    taken: object = q.taken
+    return f"{who} since {taken[1]}" if taken is not None and taken[0] == q.holder else who
+
+
+def taken_by(q):
+    """GODEBUG=deadlock=1: writes down where the running goroutine has taken the lock q."""
+    q.taken = (q.holder, caller_place())
 
 
 class Mutex(Waitq):
@@ -268,6 +283,8 @@ class Mutex(Waitq):
             self.held = True
             self.holder = caller()
         self.unlock_state()
+        if taken and _TRACKED:
+            taken_by(self)
         return taken
 
     def unlock(self):
@@ -294,13 +311,13 @@ class Mutex(Waitq):
         """Unlocks the mutex."""
         self.unlock()
 
-    def owner(self):
+    def _owner(self):
         """The goroutine that holds the mutex."""
         return self.holder if self.held else 0
 
-    def words(self):
+    def _words(self):
         """The mutex and its holder."""
-        return f"Mutex {id(self):#x}" + (f", {held_by(self.holder)}" if self.held else "")
+        return f"Mutex {id(self):#x}" + (f", {held_by(self)}" if self.held else "")
 
     @property
     def locked(self):
@@ -383,7 +400,7 @@ class WaitGroup(Waitq):
         """Subtracts 1 from the counter, like add(-1)."""
         self.add(-1)
 
-    def words(self):
+    def _words(self):
         """The wait group and its counter."""
         return f"WaitGroup {id(self):#x}, counter {self.count}"
 
@@ -445,7 +462,7 @@ class Semaphore(Waitq):
         """Gives the permits back."""
         self.release(op.when)
 
-    def words(self):
+    def _words(self):
         """The semaphore and its permits."""
         return f"Semaphore {id(self):#x}, {self.count} of {self.size} permits free"
 

@@ -172,6 +172,27 @@ def finish(s: Any) -> None:
         place.tell(0)
 
 
+class Cycles:
+    """GODEBUG=deadlock=1: tells of goroutines that wait for each other.  Only sysmon's thread uses it."""
+
+    def __init__(self) -> None:
+        self.seen: set[tuple[tuple[int, int], ...]] = set()  # at the last look: (number, G.nrun) of each goroutine
+        self.told: set[tuple[tuple[int, int], ...]] = set()
+
+    def look(self, s: Any) -> None:
+        """Tells once of each circle that was there at the last look and whose goroutines have not run since."""
+        seen = set()
+        for cycle in traceback.cycles(s):
+            key = tuple(sorted((g.goid, g.nrun) for g, _ in cycle))
+            seen.add(key)
+            if key in self.seen and key not in self.told:
+                self.told.add(key)
+                gs = [g for g, _ in cycle]
+                text = "\n".join(map(traceback.goroutine, gs, traceback.stacks(gs)))
+                say(f"gort: {traceback.told(cycle)}\n{text}")
+        self.seen = seen
+
+
 def schedtrace(s: Any, now: int, started: int) -> None:
     """Writes the scheduler's state to stderr, in the format of Go's schedtrace (runtime/proc.go): one line, and with
     scheddetail=1 a line for each P, M and G.  `started`: the time of the first line, ns.

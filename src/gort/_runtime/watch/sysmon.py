@@ -48,6 +48,7 @@ BLOCKED_NS = 1_000_000  # a thread that uses no CPU for this long is blocked
 MEMORY_S = 0.001  # seconds until sysmon, which found no memory to begin, tries again
 AGAIN_NS = 1_100_000  # the time from a look to the second look
 IDLE_NS = 100_000_000  # the length of a deep sleep, after which the deadlock check is repeated
+CYCLES_NS = 500_000_000  # the time between two looks for goroutines that wait for each other
 QUICK_SWITCH_S = 0.001  # see quicken
 EXIT_GRACE_NS = 100_000_000  # the time given to each step of a Ctrl-C, and to m0 when its program has ended
 
@@ -135,8 +136,9 @@ def sysmon(s: Any) -> None:
     seen: dict[int, Seen] = {}
     again = False
     steps = 0
-    started = traced = looked = nanotime()
+    started = traced = looked = checked = nanotime()
     trace_every = s.debug["schedtrace"] * 1_000_000
+    circles = reporting().Cycles() if s.debug["deadlock"] > 0 and reporting() else None
     try:
         if trace_every > 0 and (reports := reporting()):
             reports.schedtrace(s, started, started)
@@ -178,6 +180,9 @@ def sysmon(s: Any) -> None:
                 if trace_every > 0 and s.coarsetime - traced >= trace_every and (reports := reporting()):
                     traced = s.coarsetime
                     reports.schedtrace(s, traced, started)
+                if circles is not None and s.coarsetime - checked >= CYCLES_NS:
+                    checked = s.coarsetime
+                    circles.look(s)
                 netpoll = s.netpoll
                 if (
                     netpoll is not None
