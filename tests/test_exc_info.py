@@ -17,7 +17,7 @@ import pytest
 
 import gort
 from gort import runtime
-from gort._runtime.core.op import leave_scope
+from gort._runtime.core.scopes import leave_scope
 from support import parked
 
 Run = Callable[..., Any]

@@ -20,7 +20,7 @@ from types import TracebackType
 
 from gort._actions import Actions
 from gort._runtime.boot import main
-from gort._runtime.core import handoff, op, runtime2
+from gort._runtime.core import handoff, op, runtime2, scopes
 from gort._runtime.core.errors import Cancelled, Goexit, is_a
 from gort._runtime.core.mistakes import Shared, check_go
 from gort._runtime.core.traceback import trim
@@ -170,7 +170,7 @@ class Group(Shared):
             raise RuntimeError("gort.Group outside a running gort runtime: start one with gort.run(main)")
         self._state = "body"
         self._handled = sys.exception()
-        op.enter_scope(op.scopes_of(m), self._scope)
+        scopes.enter_scope(op.scopes_of(m), self._scope)
         return self
 
     if TYPE_CHECKING:
@@ -315,10 +315,10 @@ class Group(Shared):
                     stop = e
         finally:
             self._actions.run(self._set_state, "ended")
-            op.leave_scope(self._scope)
+            scopes.leave_scope(self._scope)
         try:
             if own and exc is not None:
-                op.rearm_interrupted(self._scope.g, exc, self._handled)
+                scopes.rearm_interrupted(self._scope.g, exc, self._handled)
             return self._outcome(body, own, outer, stop)
         finally:
             del body, exc, outer, stop
@@ -359,7 +359,7 @@ class Group(Shared):
                 _rearm(g, outer)
                 # That of the outermost scope; leaving the other scopes withdraws theirs.  If there is none, somebody has
                 # raised one by hand.
-                end = op.take_cancel(g)
+                end = scopes.take_cancel(g)
                 raise outer[-1] if end is None else end
             return True if own else None
         finally:
@@ -368,7 +368,7 @@ class Group(Shared):
 
 def _rearm(g: Any, outer: list[BaseException]) -> None:
     for e in outer:
-        op.rearm(g, e)
+        scopes.rearm(g, e)
 
 
 def _check_name(name: object) -> str:

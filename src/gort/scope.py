@@ -21,7 +21,7 @@ import time
 from types import TracebackType
 
 from gort._actions import Actions
-from gort._runtime.core import handoff, op, runtime2
+from gort._runtime.core import handoff, op, runtime2, scopes
 from gort._runtime.core.errors import Cancelled
 from gort._runtime.core.mistakes import Shared
 from gort._runtime.sched import timers
@@ -141,7 +141,7 @@ class CancelScope(Shared):
         if self._scope.g is not None:
             raise RuntimeError(f"gort.{self._what}: the block is entered once; make a new one")
         self._handled = sys.exception()
-        op.enter_scope(op.scopes_of(m), self._scope)
+        scopes.enter_scope(op.scopes_of(m), self._scope)
         if self._request is not None:
             handoff.cancel_scope(self._scope, self._request[0])
         deadline = self._deadline
@@ -159,7 +159,7 @@ class CancelScope(Shared):
         timer, self._timer = self._timer, None
         if timer is not None:
             timers.deltimer(timer)
-        op.leave_scope(scope)
+        scopes.leave_scope(scope)
         own = exc is not None and exc is scope.exc
         self._called = self._called or scope.exc is not None
         handled = self._handled
@@ -170,7 +170,7 @@ class CancelScope(Shared):
         if not own or exc is None:
             return False
         self._caught = True
-        op.rearm_interrupted(scope.g, exc, handled)
+        scopes.rearm_interrupted(scope.g, exc, handled)
         if self._raises and self.expired():
             try:
                 raise TimeoutError(f"gort.{self._what}: the time is over") from exc

@@ -15,7 +15,7 @@ from typing import Any
 import gort.net
 import gort.sync  # noqa: F401  (netpoll and rwmutex are imported with these)
 from gort import sync
-from gort._runtime.core import handoff, op, outside, runtime2
+from gort._runtime.core import handoff, outside, runtime2, scopes
 from gort._runtime.poll import netpoll, polldesc
 from gort._runtime.sched import findrunnable, predict, proc, timers
 from gort._runtime.wait import bulk, chan, rwmutex, select, sema, timechan
@@ -157,17 +157,17 @@ BUGS = {
             ("plain_goroutine_waits_for_coroutine",),
         ),
         Bug(
-            "outer_cancellation_lost_in_a_failure", op, "rearm",
+            "outer_cancellation_lost_in_a_failure", scopes, "rearm",
             "            scope.state = SCOPE_PENDING\n", "",
             ("cancels_member_inner_fails", "cancels_outer_fails_inner_fails"),
         ),
         Bug(
-            "left_block_still_cancels", op, "leave_scope",
+            "left_block_still_cancels", scopes, "leave_scope",
             "(proc.throw_in)\n        pick(g)\n", "(proc.throw_in)\n",
             ("cancels_scope_inner_fails",),
         ),
         Bug(
-            "shield_holds_nothing_off", op, "pick",
+            "shield_holds_nothing_off", scopes, "pick",
             "        if scope.shield:\n", "        if False:\n",
             ("cancel_or_shield",),
         ),

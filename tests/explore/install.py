@@ -34,8 +34,8 @@ LINES = {
     f"{name}.py"
     for name in (
         "handoff", "outside", "proc", "locked", "findrunnable", "procresize", "runq", "chan", "bulk", "select", "sema",
-        "rwmutex", "timers", "timechan", "op", "netpoll", "polldesc", "fd", "runtime2", "blocking", "predict", "wait",
-        "sysmon",
+        "rwmutex", "timers", "timechan", "op", "scopes", "netpoll", "polldesc", "fd", "runtime2", "blocking", "predict",
+        "wait", "sysmon",
     )
 }  # fmt: skip
 

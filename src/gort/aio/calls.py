@@ -16,8 +16,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gort._runtime.core import handoff
-from gort._runtime.core.op import WAIT_ASYNCIO, take_cancel
+from gort._runtime.core.op import WAIT_ASYNCIO
 from gort._runtime.core.runtime2 import PARK, Op
+from gort._runtime.core.scopes import take_cancel
 from gort._runtime.sched.newproc import go
 from gort._runtime.wait.chan import Chan
 from gort.aio.loop import Loop

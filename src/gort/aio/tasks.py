@@ -28,8 +28,9 @@ from typing import TYPE_CHECKING, Any
 
 from gort._runtime.core import handoff, op, outside, panic, runtime2
 from gort._runtime.core.errors import Stopping
-from gort._runtime.core.op import GoschedOp, awaited_twice, claim, describe, take_cancel
+from gort._runtime.core.op import GoschedOp, awaited_twice, claim, describe
 from gort._runtime.core.runtime2 import OP_DONE, OP_NEW, PARK, Op
+from gort._runtime.core.scopes import take_cancel
 from gort._runtime.sched.blocking import BlockingOp
 
 if TYPE_CHECKING:

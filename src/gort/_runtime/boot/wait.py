@@ -26,7 +26,8 @@ from gort._runtime.sched.newproc import Done
 from gort._runtime.core.errors import Cancelled, Goexit, is_a
 from gort._runtime.core.machine import nanotime
 from gort._runtime.core.runtime2 import OP_DONE, OP_NEW, PARK
-from gort._runtime.core.op import GoschedOp, awaited_twice, claim, describe, take_cancel
+from gort._runtime.core.op import GoschedOp, awaited_twice, claim, describe
+from gort._runtime.core.scopes import take_cancel
 from gort._runtime.wait.select import SelectOp
 from gort._runtime.sched.timers import SleepOp, to_ns
 from gort._start import hints as t

@@ -20,7 +20,6 @@ import sys
 
 import cython
 from cython.cimports.gort._runtime.c.rt import rt_import
-from cython.cimports.gort._runtime.core.op import request, taken
 from cython.cimports.gort._runtime.core.runq import globrunqput, runqput
 from cython.cimports.gort._runtime.core.runtime2 import (
     G,
@@ -36,6 +35,7 @@ from cython.cimports.gort._runtime.core.runtime2 import (
     _Prunning,
     getm,
 )
+from cython.cimports.gort._runtime.core.scopes import request, taken
 
 from gort._runtime.core import traceback
 from gort._runtime.core.errors import Cancelled, Deadlock

@@ -340,7 +340,7 @@ class G:
 
 
 class Scope:
-    """A block of a goroutine, or all of it, that can be cancelled by itself.  op.py acts on it.
+    """A block of a goroutine, or all of it, that can be cancelled by itself.  scopes.py acts on it.
 
     The lock of g guards all fields but `shield`, which is written before the scope is entered."""
 
