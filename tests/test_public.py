@@ -20,7 +20,17 @@ import gort
 MODULES = [
     importlib.import_module(name)
     for name in (
-        *("gort", "gort.bufio", "gort.context", "gort.exec", "gort.net", "gort.os", "gort.runtime", "gort.signal"),
+        *(
+            "gort",
+            "gort.bufio",
+            "gort.context",
+            "gort.debug",
+            "gort.exec",
+            "gort.net",
+            "gort.os",
+            "gort.runtime",
+            "gort.signal",
+        ),
         "gort.sync",
     )
 ]
@@ -63,7 +73,7 @@ CALLABLES = [pytest.param(v, id=f"{m.__name__}.{n}") for m, n, v in offered()] +
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda m: m.__name__)
 def test_dir_lists_what_is_public(module: ModuleType) -> None:
-    lazy = {"aio", "bufio", "context", "exec", "net", "os", "signal", "sync"} if module is gort else set()
+    lazy = {"aio", "bufio", "context", "debug", "exec", "net", "os", "signal", "sync"} if module is gort else set()
     assert dir(module) == sorted({*module.__all__, *lazy})
     assert [n for n in dir(module) if n.startswith("_")] == (["__version__"] if module is gort else [])
     for name in dir(module):

@@ -19,7 +19,8 @@ NOT_AT_START = [
     "contextlib", "collections", "functools", "random", "signal", "enum", "struct", "weakref", "copyreg",
     "importlib.util", "importlib.machinery",
     # For the library, which is loaded when it is used.
-    "gort.bufio", "gort.context", "gort.exec", "gort.net", "gort.os", "gort.signal", "gort.sync", "gort._runtime.poll.fd",
+    "gort.bufio", "gort.context", "gort.debug", "gort.exec", "gort.net", "gort.os", "gort.signal", "gort.sync",
+    "gort._runtime.poll.fd",
     "gort._runtime.poll.netpoll", "gort._runtime.poll.polldesc", "gort._runtime.watch.sigqueue",
     "datetime", "select", "socket", "ssl", "subprocess", "shutil",
     # For nothing.

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable
 from typing import Any, assert_type
 
 import gort
-from gort import bufio, context, net, os, runtime, signal
+from gort import bufio, context, debug, net, os, runtime, signal
 from gort import exec as processes
 from gort.sync import Cond, Mutex, Once, Pool, Reader, RWMutex, Semaphore, WaitGroup
 
@@ -328,6 +328,10 @@ async def the_runtime() -> None:
     assert_type(runtime.stack(all=True), str)
     assert_type(runtime.stack(all=True, group=True), str)
     assert_type(runtime.stats(), dict[str, int])
+    debug.write_profile("goroutine", "goroutines.pb.gz")
+    with open("cpu.pb.gz", "wb") as file:
+        debug.start_cpu_profile(file)
+        debug.stop_cpu_profile()
     assert_type(runtime.compiled, bool)
     runtime.lock_os_thread()
     runtime.unlock_os_thread()

@@ -13,11 +13,26 @@ from gort.cli import _run
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.option("--procs", type=click.IntRange(min=1), default=None, help="Number of Ps (default: GOMAXPROCS).")
 @click.option("-m", "is_module", is_flag=True, help="FILE is the name of a module, as in python -m.")
+@click.option("--cpuprofile", type=click.Path(), help="Write what has used the processor, for go tool pprof.")
+@click.option("--goroutineprofile", type=click.Path(), help="Write the goroutines that are left when main returns.")
 @click.argument("file", type=click.Path())
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
-def command(file: str, args: tuple[str, ...], procs: int | None, is_module: bool) -> None:
+def command(
+    file: str,
+    args: tuple[str, ...],
+    procs: int | None,
+    is_module: bool,
+    cpuprofile: str | None,
+    goroutineprofile: str | None,
+) -> None:
     """Run FILE's `async def main()` on gort.
 
     ARGS are the program's own: sys.argv[1:]. FILE is executed as `python FILE` executes it. If it calls gort.run itself,
     main is not called again."""
-    _run.program(file, args, procs, is_module)
+    if cpuprofile is None and goroutineprofile is None:
+        _run.program(file, args, procs, is_module)
+        return
+    from gort.cli import _profiled
+
+    with _profiled.profiled(cpuprofile, goroutineprofile):
+        _run.program(file, args, procs, is_module)

@@ -32,6 +32,7 @@ cdef WaitOp new_wait(Waitq q, int kind)
 cdef int64_t caller() noexcept
 cdef held_by(Waitq q)
 cdef taken_by(Waitq q)
+cdef tracked(WaitOp op)
 
 cdef class Mutex(Waitq):
     cdef bint held

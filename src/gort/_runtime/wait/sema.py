@@ -159,7 +159,7 @@ class WaitOp(Op):
     def finish(self):
         """No result."""
         if _TRACKED:
-            taken_by(self.c)
+            return tracked(self)  # a call at the end: the registers need not be saved for it otherwise
         self.g = None
         return None
 
@@ -244,6 +244,13 @@ def held_by(q):
 def taken_by(q):
     """GODEBUG=deadlock=1: writes down where the running goroutine has taken the lock q."""
     q.taken = (q.holder, caller_place())
+
+
+def tracked(op):
+    """WaitOp.finish, with GODEBUG=deadlock=1."""
+    taken_by(op.c)
+    op.g = None
+    return None
 
 
 class Mutex(Waitq):

@@ -1,0 +1,110 @@
+"""Profiles of a running program: its goroutines, and what uses the processor.  Follows Go's runtime/pprof/pprof.go and
+runtime/cpuprof.go.
+
+Go's CPU profile is made by a signal that the kernel sends a thread for each 10 ms of processor time.  CPython runs
+signal handlers in the main thread alone, so here a thread of its own looks at the others every PERIOD_NS.  What it
+counts is not its looks but each thread's CPU clock: what a thread has used since the last look is charged to the stack
+in which it now is.  So the sum is right, and a thread that waits for the GIL is charged nothing.
+
+What does not live here: the format (pprof.py); the names for users (gort/debug.py).
+"""
+
+from __future__ import annotations
+
+import os
+from _thread import allocate_lock, get_native_id, start_new_thread
+
+from gort._runtime.core import runtime2, traceback
+from gort._runtime.core.runtime2 import GSTATUS, _Gwaiting
+from gort._runtime.watch import external, signals, sysmon
+from gort._runtime.watch.pprof import Profile
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from gort._runtime.core.traceback import Entry
+    from gort._runtime.watch.pprof import Label
+
+PERIOD_NS = 10_000_000  # Go's: 100 looks a second
+
+
+def creator(g: Any) -> str:
+    """The go statement that made g, `function file:line`; empty if it is unknown, or gort's own."""
+    _, _, code, _ = runtime2.peek(g)
+    lines = traceback.created_by(code, g.golasti, 0).removeprefix("created by ").split("\n\t")
+    return " ".join(lines).strip()
+
+
+def goroutines(running: list[Any]) -> Profile:
+    """The goroutines of these runtimes, counted by stack, state and creator.  Follows writeGoroutine."""
+    profile = Profile([("goroutine", "count")], ("goroutine", "count"), 1)
+    for s in running:
+        for group in traceback.census(s):
+            waits = group.status == _Gwaiting
+            state = traceback.in_words(group.reason) if waits else GSTATUS.get(group.status, str(group.status))
+            labels: list[Label] = [("state", state)]
+            if by := creator(group.g):
+                labels.append(("created by", by))
+            for wanted in group.wanted:
+                if wanted.count > 1 and wanted.count * 10 >= group.count and (text := traceback.about(wanted.op)):
+                    labels.append(("waits for", text))
+            profile.add(group.text, [group.count], tuple(labels))
+    return profile
+
+
+class CPU:
+    """The thread that makes a CPU profile.  stop() ends it and gives the profile."""
+
+    def __init__(self) -> None:
+        self.profile = Profile([("samples", "count"), ("cpu", "nanoseconds")], ("cpu", "nanoseconds"), PERIOD_NS)
+        self._used: dict[tuple[Any, int], int] = {}  # (M, its thread) -> the CPU time at the last look, ns
+        self._pid = os.getpid()
+        self._stopped = runtime2.Note()
+        self._over = allocate_lock()
+        self._over.acquire()
+        start_new_thread(self._live, ())
+
+    def stop(self) -> Profile | None:
+        """Ends the thread and returns the profile.  May be called once.  None in a forked child: its parent has both."""
+        if os.getpid() != self._pid:
+            return None
+        self._stopped.wakeup()
+        self._over.acquire()
+        return self.profile
+
+    def _live(self) -> None:
+        me = get_native_id()
+        external.harmless.add(me)  # it wakes no goroutine
+        try:
+            self.look(count=False)
+            while not self._stopped.sleep(PERIOD_NS / 1e9):
+                self.look()
+            self.look()
+        finally:
+            external.harmless.discard(me)
+            self._over.release()
+
+    def look(self, count: bool = True) -> None:
+        """Charges what each thread has used since the last look; with count=False only begins to."""
+        for s in list(signals.running):
+            for m in list(s.allm):
+                used = sysmon.cpu_clock(m)
+                if used is None:
+                    continue
+                before = self._used.get((m, m.procid), used if not count else 0)
+                self._used[m, m.procid] = used
+                if count and used > before:
+                    self.charge(m, used - before)
+
+    def charge(self, m: Any, ns: int) -> None:
+        """Charges ns of processor time to what the thread of m does now."""
+        g = m.curg
+        frames: list[Entry] = traceback.running(m.ident) if g is not None else []
+        if g is None or not frames:
+            self.profile.add([("gort.scheduler", "", 0)], [1, ns])
+            return
+        labels: list[Label] = [("goroutine", g.goid, "")]
+        if by := creator(g):
+            labels.append(("created by", by))
+        self.profile.add(frames, [1, ns], tuple(labels))

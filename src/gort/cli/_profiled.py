@@ -1,0 +1,48 @@
+"""The profiles of `gort run`: begins them before the program, and writes them when it has ended, however it ends.
+
+What does not live here: what a profile is (gort/debug.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from gort import debug
+from gort._runtime.core.mistakes import say
+from gort._runtime.watch import signals
+from gort.cli import _run
+
+
+@contextmanager
+def profiled(cpu: str | None, goroutine: str | None) -> Iterator[None]:
+    """Writes the profiles for which there is a path.  Ends the process with status 2 if it cannot begin."""
+
+    def at_end(s: Any) -> None:
+        assert goroutine is not None
+        written(lambda: debug.write_profile("goroutine", goroutine))
+
+    try:
+        for path in filter(None, (cpu, goroutine)):
+            open(path, "wb").close()  # now: a program should not run for an hour and then fail to write
+        if cpu is not None:
+            debug.start_cpu_profile(cpu)
+    except (OSError, RuntimeError) as e:
+        _run.fail(str(e))
+    if goroutine is not None:
+        signals.at_end.append(at_end)
+    try:
+        yield
+    finally:
+        if goroutine is not None:
+            signals.at_end.remove(at_end)
+        written(debug.stop_cpu_profile)
+
+
+def written(write: Any) -> None:
+    """Calls write(), and says what went wrong instead of raising it: the program's own end counts."""
+    try:
+        write()
+    except OSError as e:
+        say(f"gort run: {e}\n")

@@ -1,0 +1,99 @@
+"""gort.debug: profiles of a running program, for `go tool pprof`.  Follows Go's package runtime/pprof (pprof.go).
+
+    gort.debug.write_profile("goroutine", "goroutines.pb.gz")
+
+    gort.debug.start_cpu_profile("cpu.pb.gz")
+    ...
+    gort.debug.stop_cpu_profile()
+
+`gort run --cpuprofile FILE --goroutineprofile FILE` does the same for a whole program.
+
+Invariant: one CPU profile at a time in a process; `_mu` guards which.
+"""
+
+from __future__ import annotations
+
+import os as _os
+import threading as _threading
+from typing import IO
+
+from gort._runtime.core import runtime2 as _runtime2
+from gort._runtime.core import traceback as _traceback
+from gort._runtime.core.public import publish as _publish
+from gort._runtime.watch import profiles as _profiles
+from gort._runtime.watch import signals as _signals
+from gort._runtime.watch.sysmon import LINUX as _LINUX
+
+__all__ = ["start_cpu_profile", "stop_cpu_profile", "write_profile"]
+
+_mu = _threading.RLock()  # reentrant: a finalizer or a signal handler may call these functions, too
+_cpu: tuple[_profiles.CPU, IO[bytes] | None, str] | None = None  # the profile that is being made, and where it goes
+
+
+def _write(content: bytes, file: IO[bytes] | None, path: str) -> None:
+    if file is not None:
+        file.write(content)
+        return
+    with open(path, "wb") as f:
+        f.write(content)
+
+
+def _destination(file: str | _os.PathLike[str] | IO[bytes], what: str) -> tuple[IO[bytes] | None, str]:
+    if isinstance(file, (str, _os.PathLike)):
+        return None, _os.fspath(file)
+    if not callable(getattr(file, "write", None)):
+        raise TypeError(f"{what}: file is a path or a binary file, not {type(file).__name__}")
+    return file, ""
+
+
+def write_profile(kind: str, file: str | _os.PathLike[str] | IO[bytes]) -> None:
+    """Writes a profile of this process's goroutines to a path or a binary file, for `go tool pprof FILE`.  Any thread
+    may call it.  Follows Profile.WriteTo (runtime/pprof).
+
+    kind: "goroutine" counts the goroutines that there are now, by stack; their labels (`-tags`) are the state, the go
+    statement that made them, and what most of them wait for.
+
+    Raises ValueError for another kind, TypeError for a file that is none, and what writing raises."""
+    if kind != "goroutine":
+        raise ValueError(f"write_profile: there is no profile of the kind {kind!r}; there is 'goroutine'")
+    where = _destination(file, "write_profile")
+    _write(_profiles.goroutines(list(_signals.running)).packed(), *where)
+
+
+def start_cpu_profile(file: str | _os.PathLike[str] | IO[bytes]) -> None:
+    """Begins to record what uses the processor; stop_cpu_profile writes it to a path or a binary file, for `go tool pprof
+    FILE`.  Follows StartCPUProfile (runtime/pprof).
+
+    Only threads that run goroutines are looked at, 100 times a second.  The labels of a sample (`-tags`) are its
+    goroutine and the go statement that made it.  Time that a thread spends in the scheduler is charged to
+    gort.scheduler.
+
+    Raises RuntimeError while a profile is being made, where the system does not tell the CPU time of threads (it must be
+    Linux), and on the uncompiled core without the GIL, which cannot read the stack of a running thread; TypeError for a
+    file that is none."""
+    global _cpu
+    where = _destination(file, "start_cpu_profile")
+    if not _LINUX:
+        raise RuntimeError("start_cpu_profile: only Linux tells the CPU time of threads")
+    if _traceback.WITHOUT_GIL and not _runtime2.COMPILED:
+        raise RuntimeError("start_cpu_profile: the uncompiled core without the GIL cannot read running stacks")
+    with _mu:
+        if _cpu is not None:
+            raise RuntimeError("start_cpu_profile: a CPU profile is being made already")
+        _cpu = (_profiles.CPU(), *where)
+
+
+def stop_cpu_profile() -> None:
+    """Ends the CPU profile and writes it; does nothing if none is being made.  Follows StopCPUProfile (runtime/pprof).
+
+    Raises what writing raises."""
+    global _cpu
+    with _mu:
+        made, _cpu = _cpu, None
+    if made is not None:
+        profile = made[0].stop()
+        if profile is not None:
+            _write(profile.packed(), made[1], made[2])
+
+
+_publish(globals())
