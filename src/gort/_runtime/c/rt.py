@@ -21,6 +21,12 @@ import time
 from _thread import _local
 from types import FunctionType
 
+_resource: Any
+try:
+    import resource as _resource
+except ImportError:
+    _resource = None
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from functools import partial
@@ -30,6 +36,12 @@ else:
 
 nanotime = time.monotonic_ns
 rt_cputime = time.thread_time_ns
+
+
+def rt_sleeps() -> int:
+    """How often this thread has gone to sleep by itself; -1 where the system does not tell."""
+    return _resource.getrusage(_resource.RUSAGE_THREAD).ru_nvcsw if hasattr(_resource, "RUSAGE_THREAD") else -1
+
 
 FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
 

@@ -48,6 +48,22 @@ def cpu_clock(m: Any) -> int | None:
         return None
 
 
+def wants_cpu(m: Any) -> bool:
+    """True when m's thread could run but has no processor.  It uses no CPU then, and is not blocked.
+
+    False where the system does not tell.  A thread that waits for the GIL counts as blocked: it sleeps."""
+    try:
+        fd = os.open(f"/proc/self/task/{m.procid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except (AttributeError, OSError):
+        return False
+    try:
+        return os.read(fd, 512).rpartition(b") ")[2][:1] == b"R"
+    except OSError:  # it has ended
+        return False
+    finally:
+        os.close(fd)
+
+
 def waits_for_gil(m: Any) -> bool:
     """True when m's thread sleeps because another thread has the GIL.  It uses no CPU then, and no call blocks it.
 

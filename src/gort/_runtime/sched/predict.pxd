@@ -12,6 +12,7 @@ cdef class Stretch:
     cdef public bint fresh
     cdef public int64_t since
     cdef public int64_t cpu
+    cdef public int64_t sleeps
 
 
 @cython.final
@@ -29,6 +30,7 @@ cdef class Predictor:
     cpdef learn(self, object s, int64_t place)
     cpdef look(self, M m)
     cdef int enter(self, M m, int64_t place) except -1
+    cdef bint may_begin(self, Sched s, int64_t place, object count) except -1
     cpdef int leave(self, M m, bint take) except -1
     cdef int judge(self, M m, Stretch st) except -1
     cdef int settled(self, Stretch st) except -1

@@ -35,12 +35,12 @@ from _collections import deque
 from types import CodeType, CoroutineType, FunctionType, MethodType
 
 import cython
-from cython.cimports.gort._runtime.c.rt import nanotime, rt_cputime, rt_import, rt_key, rt_place
+from cython.cimports.gort._runtime.c.rt import nanotime, rt_cputime, rt_import, rt_key, rt_place, rt_sleeps
 from cython.cimports.gort._runtime.core.handoff import acquire_idle, handoffp
 from cython.cimports.gort._runtime.core.op import MCALL_AWAY, MCALL_LOOK, PREEMPT_LOOK
 from cython.cimports.gort._runtime.core.runtime2 import MCALL_NONE, G, M, P, Sched
 
-from gort._runtime.core.machine import cpu_clock, waits_for_gil
+from gort._runtime.core.machine import cpu_clock, waits_for_gil, wants_cpu
 from gort._runtime.core.traceback import HIDDEN
 
 rt_import()
@@ -72,6 +72,7 @@ class Stretch:
         fresh = False  # nobody has seen its thread blocked yet; it is in Predictor.fresh, or about to leave it
         since = 0  # when the P was handed on, and the CPU time of the thread then, ns
         cpu = 0
+        sleeps = 0  # and how often it had gone to sleep by itself
 
 
 class Predictor:
@@ -141,18 +142,31 @@ class Predictor:
         count = SURE if self.always else self.places.get(place)
         if count is None or count < _LIKELY or s.ending or p is None or p.mid != m.id:
             return 0
-        if self.fresh and not self.always:
-            self.settle(False)
-            if place not in self.places or len(self.fresh) >= s.gomaxprocs + (FRESH_SURE if count == SURE else FRESH):
-                return 0
+        if not self.always and not self.may_begin(s, place, count):
+            return 0
         st.away = True
         m.mcall = MCALL_AWAY
         handoffp(s, p, m.id)  # it may start a thread, which takes a while
         st.since = nanotime()
         st.cpu = rt_cputime()
+        st.sleeps = rt_sleeps()
         st.fresh = True
         self.fresh.append(st)
         return 0
+
+    def may_begin(self, s, place, count):
+        """Whether one more goroutine may hand its P on: not while too many of those that have may compute, and not while
+        the last thread that was made for that does not run yet.  On a machine with too few processors threads would
+        otherwise be made faster than they come to run, and their waiting would look like blocking."""
+        limit: cython.Py_ssize_t = s.gomaxprocs + (FRESH_SURE if count == SURE else FRESH)
+        last: M
+        if s.midle is None:
+            last = s.allm[-1]
+            if last.procid == 0:
+                return False
+        if len(self.fresh) >= limit:
+            self.settle(False)
+        return len(self.fresh) < limit and place in self.places
 
     def leave(self, m, take):
         """The stretch of m's goroutine ends: with its next operation (take: it needs a P), or with the goroutine.  Where
@@ -175,6 +189,8 @@ class Predictor:
         waited: cython.longlong = now - st.since - cpu
         # With the GIL, who computes waits for it, but has computed for a millisecond at least before it must.
         hit: cython.bint = waited >= _BLOCKED_NS and (cpu < _COMPUTES_NS or (waited > cpu and not st.fresh))
+        if hit and st.sleeps >= 0 and rt_sleeps() == st.sleeps:
+            hit = False  # it never slept: it waited for a processor
         self.settled(st)
         s.lock()
         if hit:
@@ -214,8 +230,8 @@ class Predictor:
             pass
 
     def settle(self, asks):
-        """Looks at each fresh stretch, by the CPU clock of its thread: is it blocked, or does it compute?  asks: sysmon
-        calls, which may open the file that tells what a thread waits for."""
+        """Looks at each fresh stretch, by the CPU clock of its thread and by whether that wants to run: is it blocked, or
+        does it compute?  asks: sysmon calls, which takes the time to ask what a thread waits for."""
         st: Stretch
         since: cython.longlong
         age: cython.longlong
@@ -232,7 +248,9 @@ class Predictor:
                 continue  # its thread ends it, or has begun another one
             if used >= _COMPUTES_NS:
                 self.places.pop(st.place, None)
-            elif age >= SEEN_NS and used * 4 < age and (used < FIRST_NS or (asks and not waits_for_gil(st))):
+            elif age < SEEN_NS or used * 4 >= age or wants_cpu(st):
+                continue
+            elif used < FIRST_NS or (asks and not waits_for_gil(st)):
                 self.seen(st)
 
     def look_after(self, s, now):

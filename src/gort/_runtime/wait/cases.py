@@ -162,7 +162,8 @@ class HelpedArm(Arm):
 
     def leave(self, won: bool) -> None:
         if self.helper is not None:
-            handoff.cancel(*self.helper, Cancelled())  # does nothing when it has ended
+            g, goid = self.helper
+            handoff.cancel(g, goid, Cancelled())  # does nothing when it has ended
 
 
 class _Helped(newproc.Done):

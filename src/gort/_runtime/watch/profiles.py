@@ -15,8 +15,10 @@ import os
 from _thread import allocate_lock, get_native_id, start_new_thread
 
 from gort._runtime.core import runtime2, traceback
-from gort._runtime.core.runtime2 import GSTATUS, _Gwaiting
-from gort._runtime.watch import external, signals, sysmon
+from gort._runtime.core.machine import cpu_clock
+from gort._runtime.core.runtime2 import _Gwaiting
+from gort._runtime.core.traceback import GSTATUS
+from gort._runtime.watch import external, signals
 from gort._runtime.watch.pprof import Profile
 
 TYPE_CHECKING = False
@@ -89,7 +91,7 @@ class CPU:
         """Charges what each thread has used since the last look; with count=False only begins to."""
         for s in list(signals.running):
             for m in list(s.allm):
-                used = sysmon.cpu_clock(m)
+                used = cpu_clock(m)
                 if used is None:
                     continue
                 before = self._used.get((m, m.procid), used if not count else 0)

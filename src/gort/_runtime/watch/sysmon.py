@@ -25,7 +25,6 @@ What does not live here: the handoff of a P (core/handoff.py), the signal handle
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from _thread import allocate_lock, get_native_id, start_new_thread
@@ -34,7 +33,7 @@ from gort._runtime.core import handoff
 from gort._runtime.sched import timers
 from gort._runtime.watch import signals
 from gort._runtime.core.debugvars import gil_enabled
-from gort._runtime.core.machine import cpu_clock, nanotime
+from gort._runtime.core.machine import cpu_clock, nanotime, wants_cpu
 from gort._runtime.core.runtime2 import SLICE_NS
 
 TYPE_CHECKING = False
@@ -289,22 +288,6 @@ class Seen:
         self.since = 0
         self.clock: int | None = None
         self.cpu = 0
-
-
-def wants_cpu(m: Any) -> bool:
-    """True when m's thread could run but has no processor.  It uses no CPU then, and is not blocked.
-
-    False where the system does not tell.  A thread that waits for the GIL counts as blocked: it sleeps."""
-    try:
-        fd = os.open(f"/proc/self/task/{m.procid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-    except (AttributeError, OSError):
-        return False
-    try:
-        return os.read(fd, 512).rpartition(b") ")[2][:1] == b"R"
-    except OSError:  # it has ended
-        return False
-    finally:
-        os.close(fd)
 
 
 def watched(s: Any, p: Any, mid: int) -> tuple[Any, int | None]:
