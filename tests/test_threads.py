@@ -221,6 +221,43 @@ def test_not_even_sysmon(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
         gort.run(main, procs=1)
 
 
+@pytest.mark.parametrize("error", ["RuntimeError", "PermissionError", "KeyError"])
+def test_an_audit_hook_that_refuses_threads(error: str) -> None:
+    """Whatever it raises, the program goes on with the threads that it has."""
+    done = python(
+        f"""
+import sys, threading, time, gort
+
+def hook(event, args):
+    if event.startswith("_thread.start_") and refuses:
+        raise {error}("no more")
+
+async def blocks():
+    time.sleep(0.02)
+
+async def main():
+    refuses.append(1)
+    try:
+        threading.Thread(target=print, args=("not asked",)).start()
+    except {error}:
+        pass
+    async with gort.Group() as group:
+        for _ in range(5):
+            group.go(blocks)
+    refuses.clear()
+    print("over")
+
+refuses = []
+sys.addaudithook(hook)
+gort.run(main, procs=1)
+"""
+    )
+    if "not asked" in done.stdout:
+        pytest.skip("this CPython asks no audit hook before it starts a thread")
+    assert (done.returncode, done.stdout) == (0, "over\n"), done.stderr
+    assert done.stderr.startswith("gort: cannot start another thread (")
+
+
 def test_a_real_limit() -> None:
     """The address space is bounded so that no thread's stack fits any more (RLIMIT_NPROC does not bind root)."""
     done = python(

@@ -70,11 +70,19 @@ def newosproc(
     """Starts a daemon thread that calls mstart(m), and returns without waiting for it.  thread.ident is None until the
     thread runs.  If it does not come so far as to take m.nextp, it calls unlaunch(m, exc).
 
-    Raises RuntimeError or MemoryError when the system refuses another thread."""
+    Raises RuntimeError or MemoryError when the system refuses another thread, or an audit hook of the program's does,
+    whatever that raises."""
     m.thread = thread = Thread(m, unlaunch, target=mstart, args=(m,), name=name, daemon=True)
     if isinstance(getattr(thread, "_started", None), threading.Event):  # a Python without it: start waits
         thread._started = Unawaited()  # type: ignore[attr-defined]
-    thread.start()
+    try:
+        thread.start()
+    except (RuntimeError, MemoryError):
+        raise
+    except Exception as e:
+        if thread.ident is not None or thread in getattr(threading, "_limbo", ()):
+            raise  # the thread runs: a signal handler has raised since
+        raise RuntimeError(type(e).__name__) from e
     return thread
 
 
