@@ -421,7 +421,9 @@ def test_a_program_whose_threads_are_busy_answers(how: str) -> None:
     with started(SERVES, "1", how) as process:
         done = gort_cli("dump", "--timeout", str(PATIENCE_S), str(process.pid))
         assert (done.returncode, done.stderr) == (0, "")
-        assert f"main.{'stuck' if how == 'main' else how}(...)" in done.stdout
+        # The uncompiled core cannot stop a thread without the GIL: of a coroutine that runs it knows the function.
+        hidden = how == "main" and not GIL and not gort.runtime.compiled
+        assert f"main.{'main' if hidden else 'stuck' if how == 'main' else how}(...)" in done.stdout
 
 
 def test_another_process_is_left_alone() -> None:

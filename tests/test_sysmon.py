@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import gort
 from gort._runtime.core import machine
 from gort._runtime.watch import sysmon
 from support import settles
@@ -253,3 +254,79 @@ def test_the_cpu_clock_of_a_thread_that_has_ended() -> None:
         assert second is not None
         assert second > first
         assert second <= time.thread_time_ns()
+
+
+# --- what the watcher has found ------------------------------------------------------------------
+
+
+def found(world: World) -> SimpleNamespace:
+    """The watcher, which has found the P's thread blocked."""
+    tick = world.p.schedtick + world.p.switchtick
+    return SimpleNamespace(found=world.p, mid=7, tick=tick, since=world.now)
+
+
+def test_a_p_that_the_watcher_has_found_is_taken_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sysmon, "wants_cpu", lambda m: False)
+    assert sysmon.noticed(world.s, found(world))
+    assert len(world.handed_on) == world.s.nhandoff == world.reported == 1
+
+
+@pytest.mark.parametrize("why", ["nothing found", "no work", "step", "processor", "GIL", "another M"])
+def test_a_p_that_the_watcher_has_found_is_kept(world: World, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    monkeypatch.setattr(sysmon, "wants_cpu", lambda m: why == "processor")
+    monkeypatch.setattr(sysmon, "waits_for_gil", lambda m: why == "GIL")
+    watcher = found(world)
+    if why == "nothing found":
+        watcher.found = None
+    elif why == "no work":
+        world.p.runqsize = 0
+    elif why == "step":
+        world.p.switchtick += 1
+    elif why == "another M":
+        watcher.mid = 8
+    assert not sysmon.noticed(world.s, watcher)
+    assert (world.handed_on, world.s.nhandoff, world.reported) == ([], 0, 0)
+
+
+@pytest.mark.skipif(not gort.runtime.compiled or not sys.platform.startswith("linux"), reason="nobody looks")
+def test_the_watcher_finds_a_blocked_thread_and_none_that_computes() -> None:
+    """A P of our own whose M is a thread that computes, then blocks: the sleep ends, and says since when."""
+    from gort._runtime.core import runtime2
+    from gort._runtime.watch.watcher import Watcher
+
+    s, p = runtime2.Sched(), runtime2.P()
+    s.sysmonnote = runtime2.Note()
+    s.allp = [p]
+    s.runqsize = 1
+    p.mid, p.switchtick = 7, 5
+    compute, over, began = threading.Event(), threading.Event(), threading.Event()
+    compute.set()
+
+    def thread() -> None:
+        p.procid = threading.get_native_id()
+        began.set()
+        while compute.is_set():
+            pass
+        over.wait()
+
+    t = threading.Thread(target=thread)
+    t.start()
+    began.wait()
+    watcher = Watcher()
+    try:
+        p.mid = 0  # nobody runs it
+        watcher.sleep(s, MS)
+        assert watcher.found is None
+        p.mid = 7
+        s.runqsize = 0  # nobody waits
+        compute.clear()
+        watcher.sleep(s, 2 * MS)
+        assert watcher.found is None
+        s.runqsize = 1
+        assert settles(lambda: watcher.sleep(s, 100 * MS) or watcher.found is p)
+        assert (watcher.mid, watcher.tick) == (7, 5)
+        s.sysmonnote.wakeup()  # ends a sleep before anything is looked at twice
+        watcher.sleep(s, 10_000_000 * MS)
+    finally:
+        over.set()
+        t.join()

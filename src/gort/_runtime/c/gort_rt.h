@@ -18,6 +18,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <unistd.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <linux/futex.h>
 #elif !defined(_WIN32)
@@ -265,6 +266,24 @@ static inline void rt_note_wakeup(int *note) {
     pthread_cond_broadcast(&rt_note_cond);
 }
 #endif
+/* Lets the sleeps of this thread end at their time: Linux may let each last 50 us longer. */
+static inline void rt_sharp_sleeps(void) {
+#ifdef __linux__
+    prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL);
+#endif
+}
+/* rt_note_sleep for a thread that does not hold the GIL. */
+static inline int rt_note_doze(int *note, int64_t ns) {
+#ifdef __linux__
+    struct timespec ts = { ns / 1000000000, ns % 1000000000 };
+    if (__atomic_exchange_n(note, 0, __ATOMIC_ACQ_REL)) return 1;
+    syscall(SYS_futex, note, FUTEX_WAIT_PRIVATE, 0, &ts, NULL, 0);
+    return __atomic_exchange_n(note, 0, __ATOMIC_ACQ_REL);
+#else
+    (void)note; (void)ns;
+    return 1;
+#endif
+}
 static inline void rt_note_clear(int *note) { __atomic_store_n(note, 0, __ATOMIC_RELEASE); }
 
 /* ---- clocks and threads ------------------------------------------------------------------------------------ */
@@ -292,6 +311,20 @@ static inline int64_t rt_sleeps(void) {
 #endif
     return -1;
 }
+
+/* The CPU time of the thread with this number of the kernel's; -1 where the system does not tell, or it has ended
+ * (machine.cpu_clock). */
+#ifdef __linux__
+#define GORT_CPU_OF 1
+static inline int64_t rt_cpu_of(int64_t procid) {
+    struct timespec ts;
+    if (procid == 0 || clock_gettime((clockid_t)(((unsigned int)~procid << 3) | 6), &ts) != 0) return -1;
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+#else
+#define GORT_CPU_OF 0
+static inline int64_t rt_cpu_of(int64_t procid) { (void)procid; return -1; }
+#endif
 
 /* ---- resuming a goroutine ----------------------------------------------------------------------------------
  * The coroutine runs in the goroutine's own contextvars context.  We swap the thread state's context pointer (as

@@ -15,11 +15,13 @@ cdef extern from "gort_rt.h":
     int64_t nanotime "rt_nanotime"() noexcept nogil
     int64_t rt_cputime() noexcept
     int64_t rt_sleeps() noexcept
+    int64_t rt_cpu_of(int64_t procid) noexcept nogil
     int64_t rt_key(object code, int lasti) noexcept
     int64_t rt_place(object own) noexcept
     void rt_swap_context(PyObject **ctx) noexcept
     object copy_context "rt_copy_context_object"()
     bint FREE_THREADED "GORT_FREE_THREADED"
+    bint WATCHES "GORT_CPU_OF"
     PyObject *rt_copy_context() except? NULL
     void rt_begin_loop() noexcept
     int rt_traced() noexcept
@@ -48,6 +50,8 @@ cdef extern from "gort_rt.h":
     void rt_usleep(long us) noexcept
     int rt_note_sleep(int *note, int64_t ns) noexcept
     void rt_note_wakeup(int *note) noexcept
+    void rt_sharp_sleeps() noexcept
+    int rt_note_doze(int *note, int64_t ns) noexcept nogil
     void rt_note_clear(int *note) noexcept
     object rt_list_pop(object items) noexcept
     void rt_gc_hide(object o) noexcept

@@ -187,6 +187,7 @@ def bind(p, m):
     taken by stop-the-world, and never between two of these."""
     p.lock()
     p.mid = m.id
+    p.procid = m.procid
     p.status = _Prunning
     p.unlock()
 

@@ -143,6 +143,7 @@ cdef class P:
     cdef public int id
     cdef public int status
     cdef public int64_t mid
+    cdef public int64_t procid
     cdef public G runqhead
     cdef public G runqtail
     cdef public int runqsize

@@ -109,7 +109,6 @@ else:  # the .pxd defines the same names for C
     ATTEMPTING = 3  # removed by the thread that makes its system call at the moment (only in polldesc.py)
 
     SLICE_NS = 10_000_000  # Go's forcePreemptNS: how long a goroutine, or several through runnext, may keep a P
-
 COMPILED = cython.compiled
 
 
@@ -379,6 +378,7 @@ class P:
         status = 0  # _P*; without the lock a hint
         mid = 0  # the M that owns it, 0 for none.  A hint without the lock: an M that sees another number has
         # lost the P; one that sees its own may go on, because each queue operation compares again under the lock
+        procid = 0  # the kernel's number of that M's thread, 0 while it starts; a hint
         runqhead = None
         runqtail = None
         runqsize = 0  # a hint without the lock

@@ -462,6 +462,8 @@ def mstart(m):
         raise refused
     bind_thread(m)
     try:
+        if m.nextp.mid == m.id:
+            m.nextp.procid = m.procid  # whoever bound the P did not know it
         m.p = m.nextp
         m.nextp = None
         m.thread.began = True

@@ -19,6 +19,9 @@ sysmon has three more duties.  It delivers Ctrl-C to the main goroutine, because
 and so only sets a flag.  It makes sure that no signal waits for the end of a call (signals.look).  And it repeats the
 check for a deadlock, which cannot decide while threads outside the runtime are alive.
 
+Between its rounds sysmon sleeps in watcher.py, which may find a blocked thread sooner; then sysmon takes its P at once
+(noticed).
+
 What does not live here: the handoff of a P (core/handoff.py), the signal handlers (signals.py), the reports
 (reports.py).
 """
@@ -33,7 +36,8 @@ from gort._runtime.core import handoff
 from gort._runtime.sched import timers
 from gort._runtime.watch import signals
 from gort._runtime.core.debugvars import gil_enabled
-from gort._runtime.core.machine import cpu_clock, nanotime, wants_cpu
+from gort._runtime.watch.watcher import Watcher
+from gort._runtime.core.machine import cpu_clock, nanotime, waits_for_gil, wants_cpu
 from gort._runtime.core.runtime2 import SLICE_NS
 
 TYPE_CHECKING = False
@@ -133,6 +137,7 @@ def sysmon(s: Any) -> None:
     delay = MIN_DELAY_NS
     floor = 1_000_000 if gil_enabled() else MIN_DELAY_NS  # under the GIL each round costs the others a switch
     seen: dict[int, Seen] = {}
+    watcher = Watcher()
     again = False
     steps = 0
     started = traced = looked = checked = nanotime()
@@ -153,7 +158,7 @@ def sysmon(s: Any) -> None:
                     steps, before = sum(p.schedtick for p in s.allp), steps
                     deep = steps == before and handoff.sysmon_may_sleep(s)  # not in a short pause of a busy program
                 quick = again and not deep
-                s.sysmonnote.sleep((IDLE_NS if deep else AGAIN_NS if quick else delay) / 1e9)
+                watcher.sleep(s, IDLE_NS if deep else AGAIN_NS if quick else delay)
                 s.sysmonwait = False
                 if s.exiting:
                     break
@@ -194,7 +199,7 @@ def sysmon(s: Any) -> None:
                         netpoll.poll(0)
                     finally:
                         s.nexternal -= 1
-                n, stuck, fresh = retake(s, seen)
+                n, stuck, fresh = (1, True, False) if noticed(s, watcher) else retake(s, seen)
                 again = stuck or (fresh and not quick)
                 if n:
                     idle = 0
@@ -356,6 +361,24 @@ def retake(s: Any, seen: dict[int, Seen]) -> tuple[int, bool, bool]:
         if now - (last.clock or now) >= SLICE_NS:
             last.clock, last.cpu = now, cpu or 0
     return n, stuck, fresh
+
+
+def noticed(s: Any, watcher: Any) -> bool:
+    """Hands off the P whose thread the watcher has found blocked.  False when it has not, or the P is not wanted any
+    more, or the thread only waits for a processor or for the GIL."""
+    p = watcher.found
+    if p is None or not waiting_work(s, p):
+        return False
+    m, cpu = watched(s, p, watcher.mid)
+    if m is None or wants_cpu(m) or waits_for_gil(m):
+        return False
+    place = place_of(m)
+    if not take(s, p, m, watcher.mid, watcher.tick):
+        return False
+    s.nhandoff += 1
+    if reports := reporting():
+        reports.blocked(s, m, watcher.since, cpu, place)
+    return True
 
 
 def place_of(m: Any) -> int:

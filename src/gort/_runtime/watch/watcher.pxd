@@ -1,0 +1,36 @@
+# watcher.pxd: the C types of watcher.py, sysmon's sleep.
+cimport cython
+from libc.stdint cimport int64_t
+from cpython.ref cimport PyObject
+from gort._runtime.core.runtime2 cimport P, Sched
+
+cdef enum:
+    WATCHED = 64
+    LOOK_NS = 50000
+    AGAIN_NS = 20000
+    CALM = 50
+    DOUBLED = 3
+    QUIET_NS = 1000000
+    SURE_NS = 50000
+
+
+ctypedef struct Look:
+    PyObject *p
+    int64_t tick
+    int64_t mid
+    int64_t since
+    int64_t clock
+    int64_t cpu
+
+
+@cython.final
+cdef class Watcher:
+    cdef public P found
+    cdef public int64_t tick
+    cdef public int64_t mid
+    cdef public int64_t since
+    cdef public int calm
+    cdef Look looks[64]
+    cpdef sleep(self, Sched s, int64_t ns)
+
+cdef int watch(Look *looks, int n, int *note, int64_t until, PyObject *sched, int *calm) noexcept nogil

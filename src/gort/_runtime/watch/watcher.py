@@ -1,0 +1,144 @@
+# cython: cdivision=True
+"""sysmon's sleep, in which it keeps an eye on the Ps without the GIL.  Follows the loop of sysmon in Go's
+runtime/proc.go, which looks every 20 µs at first.
+
+sysmon's rounds are Python: each takes the GIL from whoever computes, so there are few.  But a goroutine that has blocked
+its thread holds its P for nothing, and while it is blocked nobody needs to be disturbed to find out.  So in the compiled
+core sysmon sleeps in short pieces, and looks in between, in C, at each P: have its ticks changed?  If not, and if work
+waits for a P, has the thread used CPU time?  When it has used none for SURE_NS the sleep ends, and sysmon takes the P.
+While a thread computes, nothing but these looks happens, on sysmon's own thread.  As in Go, the looks become rarer while
+they find nothing: each costs some 9 µs of CPU time, and every 50 µs that would be a tenth of a CPU.
+
+Invariants
+- Without the GIL only fields that are numbers are read, and whether runnext is None; all of them are hints.  sysmon
+  itself compares the ticks again before it takes a P (sysmon.take).
+- The Ps that are watched stay alive: sched.allp and sched.oldallps keep them while the runtime runs.
+
+What does not live here: what sysmon does with a P whose thread is blocked (sysmon.py).  The uncompiled core only sleeps:
+a look there would need the GIL.
+"""
+
+from __future__ import annotations
+
+import cython
+from cython.cimports.cpython.ref import PyObject
+from cython.cimports.gort._runtime.c.rt import WATCHES, nanotime, rt_cpu_of, rt_import, rt_note_doze, rt_sharp_sleeps
+from cython.cimports.gort._runtime.core.runtime2 import Note, P, Sched
+
+rt_import()
+
+if not cython.compiled:  # the .pxd defines the same names for C
+    WATCHED = 64  # so many Ps are watched; where there are more, the first of them
+    LOOK_NS = (
+        50_000  # from one look to the next, while work waits for a P: at first, and after a blocked thread was found
+    )
+    AGAIN_NS = 20_000  # while a P has made no step since the last look
+    CALM = 50  # after so many looks that have found nothing the time between two doubles
+    DOUBLED = 3  # so often at most
+    QUIET_NS = 1_000_000  # while no work waits
+    SURE_NS = 50_000  # whose thread uses no CPU for so long is blocked
+
+
+class Watcher:
+    """What sysmon's thread knows of the Ps while it sleeps."""
+
+    if not cython.compiled:
+        found = None  # the P whose thread is blocked; and its ticks, its M, and since when they have not changed, ns
+        tick = 0
+        mid = 0
+        since = 0
+        calm = 0  # how many looks have found nothing
+
+    def __init__(self):
+        if cython.compiled:
+            rt_sharp_sleeps()  # the thread that makes it is sysmon's
+
+    def sleep(self, s, ns):
+        """Sleeps for ns, or until sysmon is woken, or a thread is found blocked: then `found` says which."""
+        i: cython.int
+        n: cython.int
+        p: P
+        note: Note = s.sysmonnote
+        until: cython.longlong
+        self.found = None
+        if not cython.compiled or not WATCHES:
+            note.sleep(ns / 1e9)
+            return None
+        allp: list = s.allp
+        n = min(len(allp), WATCHED)
+        for i in range(n):
+            p = allp[i]
+            self.looks[i].p = cython.cast(cython.pointer(PyObject), p)
+        until = nanotime() + ns
+        with cython.nogil:
+            i = watch(
+                self.looks,
+                n,
+                cython.address(note.woken),
+                until,
+                cython.cast(cython.pointer(PyObject), s),
+                cython.address(self.calm),
+            )
+        if i >= 0:
+            self.calm = 0
+            self.found = cython.cast(object, self.looks[i].p)
+            self.tick = self.looks[i].tick
+            self.mid = self.looks[i].mid
+            self.since = self.looks[i].since
+        return None
+
+
+def watch(looks, n, note, until, sched, calm):
+    """Looks at the Ps until `until`; calm: how many looks have found nothing.  Returns the number of the look that has
+    found a blocked thread, or -1.  Only the compiled core calls it, without the GIL.
+
+    A P is looked at while it has an owner.  When its ticks have changed, its look begins anew; when they have not, and
+    work waits, the CPU clock of the thread is read, and read again after SURE_NS."""
+    now: cython.longlong
+    tick: cython.longlong
+    mid: cython.longlong
+    cpu: cython.longlong
+    pause: cython.longlong
+    waits: cython.bint
+    i: cython.int
+    while True:
+        now = nanotime()
+        if now >= until:
+            return -1
+        calm[0] = min(calm[0] + 1, CALM * DOUBLED)
+        pause = until - now  # all Ps are idle: whoever takes one wakes sysmon, or its next round is soon
+        for i in range(n):
+            mid = cython.cast(P, looks[i].p).mid
+            if mid == 0:
+                continue
+            waits = (
+                cython.cast(Sched, sched).runqsize != 0
+                or cython.cast(P, looks[i].p).runqsize != 0
+                or cython.cast(P, looks[i].p).runnext is not None
+            )
+            pause = min(pause, LOOK_NS << calm[0] // CALM if waits else QUIET_NS)
+            tick = cython.cast(P, looks[i].p).schedtick + cython.cast(P, looks[i].p).switchtick
+            if tick != looks[i].tick or mid != looks[i].mid:
+                looks[i].tick = tick
+                looks[i].mid = mid
+                looks[i].since = now
+                looks[i].clock = 0
+                continue
+            if not waits:
+                looks[i].clock = 0
+                continue
+            cpu = rt_cpu_of(cython.cast(P, looks[i].p).procid)
+            if cpu < 0:
+                continue
+            if looks[i].clock == 0 or (cpu - looks[i].cpu) * 10 >= now - looks[i].clock:
+                if looks[i].clock == 0:
+                    pause = AGAIN_NS
+                looks[i].clock = now  # it computes, or is looked at for the first time
+                looks[i].cpu = cpu
+            elif now - looks[i].clock >= SURE_NS:
+                looks[i].clock = 0
+                return i
+            else:
+                pause = AGAIN_NS
+        if rt_note_doze(note, min(pause, until - now)):
+            return -1

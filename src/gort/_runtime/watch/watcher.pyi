@@ -1,0 +1,10 @@
+# Types of watcher.py for type checkers; see core/runtime2.pyi.
+from typing import Any, final
+
+@final
+class Watcher:
+    found: Any
+    tick: int
+    mid: int
+    since: int
+    def sleep(self, s: Any, ns: int) -> None: ...
