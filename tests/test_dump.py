@@ -19,7 +19,7 @@ from gort import runtime
 from gort._runtime.core import runtime2, traceback
 from gort._runtime.watch import dumps
 from gort.sync import Mutex, RWMutex, WaitGroup
-from support import PATIENCE_S, environment, gort_cli, parked, python, until
+from support import GIL, PATIENCE_S, environment, gort_cli, parked, python, until
 
 Run = Callable[..., Any]
 

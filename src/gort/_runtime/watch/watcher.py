@@ -29,9 +29,7 @@ rt_import()
 
 if not cython.compiled:  # the .pxd defines the same names for C
     WATCHED = 64  # so many Ps are watched; where there are more, the first of them
-    LOOK_NS = (
-        50_000  # from one look to the next, while work waits for a P: at first, and after a blocked thread was found
-    )
+    LOOK_NS = 50_000  # from one look to the next while work waits for a P, at first and when a blocked thread was found
     AGAIN_NS = 20_000  # while a P has made no step since the last look
     CALM = 50  # after so many looks that have found nothing the time between two doubles
     DOUBLED = 3  # so often at most
