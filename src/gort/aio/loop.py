@@ -48,6 +48,10 @@ from gort.aio.threads import Goroutines
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# asyncio.run ends with these.  As a rule they have nothing to do, and for that no runtime is booted.
+_ENDINGS = frozenset(
+    (asyncio.BaseEventLoop.shutdown_asyncgens.__code__, asyncio.BaseEventLoop.shutdown_default_executor.__code__)
+)
 _DAY_S = 86400.0  # the longest wait for a timer: call_at(inf) is no time of the runtime's
 
 tasks.install()
@@ -120,6 +124,8 @@ class Loop(asyncio.SelectorEventLoop):
         self._fd: FD | None = None
         self._bell: Chan[None] = Chan(1)
         self._woken = False
+        self._turns = False  # callbacks run, on its thread
+        self._bare = False  # what it runs needs no runtime
         self._sched: Any = None  # the runtime in which it runs, or ran last
         self._deadline = -1  # ns, as _fd has it
         self._gs: WeakKeyDictionary[Any, Any] = (
@@ -181,23 +187,24 @@ class Loop(asyncio.SelectorEventLoop):
         """One iteration: the callbacks that are due.  True when the loop is to stop."""
         self._woken = False
         before = m.mcall  # the predictor may have a word there for the next operation (sched/predict.py)
+        self._turns = True
         m.mcall = MCALL_LOOP
         try:
             self._run_once()  # type: ignore[attr-defined]
         finally:
             m.mcall = before
+            self._turns = False
         return bool(self._stopping)
 
     def _begin(self, m: Any) -> None:
         """The loop runs from now on, on this thread."""
         self._check_closed()  # type: ignore[attr-defined]
         self._check_running()  # type: ignore[attr-defined]
-        s = m.sched
-        if self._sched is not s or self._fd is None:
+        if m is not None and (self._sched is not m.sched or self._fd is None):
             if self._fd is not None:
                 self._fd.shut()
             self._fd = FD(os.dup(self._own.fileno()))
-            self._sched = s
+            self._sched = m.sched
         self._deadline = -1
         self._set_coroutine_origin_tracking(self._debug)  # type: ignore[attr-defined]
         self._before = sys.get_asyncgen_hooks()
@@ -250,7 +257,14 @@ class Loop(asyncio.SelectorEventLoop):
     def run_forever(self) -> None:
         """Runs until stop() is called.  Raises RuntimeError if it runs already, or another loop on this thread."""
         m = runtime2.current_m()
-        if m is None:
+        if m is None and self._bare:
+            self._begin(None)
+            try:
+                while not self._stopping:
+                    self._run_once()  # type: ignore[attr-defined]
+            finally:
+                self._end()
+        elif m is None:
             self._check_closed()  # type: ignore[attr-defined]
             self._check_running()  # type: ignore[attr-defined]
             main.run(self.drive)
@@ -258,6 +272,16 @@ class Loop(asyncio.SelectorEventLoop):
             raise RuntimeError("an event loop cannot run in the scheduler (a signal handler, a finalizer)")
         else:
             self._drive_here(m)
+
+    def run_until_complete(self, future: Any) -> Any:
+        """Runs until the future or coroutine is done; returns its result or raises its exception."""
+        mine: Any = self
+        busy = mine._asyncgens or mine._default_executor or mine._ready or mine._scheduled
+        self._bare = not busy and getattr(future, "cr_code", None) in _ENDINGS
+        try:
+            return super().run_until_complete(future)
+        finally:
+            self._bare = False
 
     def _drive_here(self, m: Any) -> None:
         """run_forever in a goroutine: its thread waits."""

@@ -34,7 +34,7 @@ from gort._runtime.core.scopes import take_cancel
 from gort._runtime.sched.blocking import BlockingOp
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop, Task
+    from asyncio import Task
     from collections.abc import Callable, Generator
 
 
@@ -52,8 +52,8 @@ class Waiter:
 
     __slots__ = ("_asyncio_future_blocking", "_loop", "aborted", "callback", "context", "g", "message", "op", "turn")
 
-    def __init__(self, loop: AbstractEventLoop, op: Any) -> None:
-        self._loop = loop
+    def __init__(self, loop: Any, op: Any) -> None:
+        self._loop: Any = loop
         self._asyncio_future_blocking = True
         self.op: Any = op
         self.g: Any = None
@@ -83,10 +83,10 @@ class Waiter:
             return
         loop, callback = self._loop, self.callback
         try:
-            if getattr(loop, "_thread_id", None) == threading.get_ident():
-                loop.call_soon(callback, self, context=self.context)  # type: ignore[arg-type]
+            if loop._turns and loop._thread_id == threading.get_ident():  # else it waits, and must be woken
+                loop.call_soon(callback, self, context=self.context)
             else:
-                loop.call_soon_threadsafe(callback, self, context=self.context)  # type: ignore[arg-type]
+                loop.call_soon_threadsafe(callback, self, context=self.context)
         except RuntimeError:
             pass  # the loop is closed: nobody will ever resume the task
         except BaseException as e:
@@ -117,7 +117,7 @@ class Waiter:
         if self.aborted:
             raise CancelledError() if self.message is None else CancelledError(self.message)
 
-    def get_loop(self) -> AbstractEventLoop:
+    def get_loop(self) -> Any:
         """The loop of the task."""
         return self._loop
 
