@@ -4,6 +4,7 @@
     r = await gort.aio.run(main())                     # in a goroutine: a loop of its own
     async with gort.aio.Service() as loop:             # a loop beside the goroutines
         r = await gort.aio.call(loop, client.get(url))
+    r = await gort.aio.trio(fn)                        # in a goroutine: a trio program
 
 In a task of such a loop gort's operations are awaited as they are: `await ch.recv()`.  In a goroutine a task or future
 of a loop that runs is awaited as it is.  docs/guide-asyncio.md says what runs where.
@@ -11,9 +12,10 @@ of a loop that runs is awaited as it is.  docs/guide-asyncio.md says what runs w
 
 from gort._runtime.core.public import publish as _publish
 from gort.aio.calls import Service, call
+from gort.aio.guest import trio
 from gort.aio.loop import Loop
 from gort.aio.running import run
 
-__all__ = ["Loop", "Service", "call", "run"]
+__all__ = ["Loop", "Service", "call", "run", "trio"]
 
 _publish(globals())
