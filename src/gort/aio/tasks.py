@@ -279,7 +279,11 @@ class FutureOp(Op):
 
 def await_future(value: Any, g: Any) -> Any:
     """The operation on which g waits for the future that it has yielded; None if it is none of a loop that runs."""
-    if not getattr(value, "_asyncio_future_blocking", False):
+    try:
+        blocking = getattr(value, "_asyncio_future_blocking", False)
+    except BaseException:  # what is no future may refuse to be looked at: panic.foreign_await tells why
+        return None
+    if not blocking:
         return None
     loop = value.get_loop()
     if not loop.is_running():
