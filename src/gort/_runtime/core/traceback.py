@@ -450,11 +450,11 @@ def dump(s: Any, without: Any = None, group: bool = False) -> str:
     return deadlocks(s) + "\n".join(goroutine(g, frames) for g, frames in zip(gs, stacks(gs), strict=True))
 
 
-def census(s: Any, without: Any = None) -> list[Any]:
-    """The goroutines of the runtime s, without the runtime's own and `without`, as groups (stacks.Group) of equal ones.
-    Empty where there is no memory, or no descriptor to read the module with."""
+def census(s: Any, without: Any = None, gs: list[Any] | None = None) -> list[Any]:
+    """The goroutines of the runtime s, or those in gs, without the runtime's own and `without`, as groups (stacks.Group)
+    of equal ones.  Empty where there is no memory, or no descriptor to read the module with."""
     try:
-        found = loaded().census(list(s.allgs), list(s.allm), without, _stack)
+        found = loaded().census(list(s.allgs) if gs is None else gs, list(s.allm), without, _stack)
     except (ImportError, OSError, MemoryError):
         return []
     # An instruction has several places while the interpreter specialises it: what is equal as text is one group.

@@ -20,6 +20,7 @@ from gort._runtime.core.runtime2 import _Gwaiting
 from gort._runtime.core.traceback import GSTATUS
 from gort._runtime.watch import external, signals
 from gort._runtime.watch.pprof import Profile
+from gort._start.cython import lent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +32,15 @@ if TYPE_CHECKING:
 PERIOD_NS = 10_000_000  # Go's: 100 looks a second
 
 
+def leaks() -> Any:
+    """The module leaks.  Raises RuntimeError where it cannot find any."""
+    with lent():
+        from gort._runtime.core import leaks
+    if not leaks.POSSIBLE:
+        raise RuntimeError("write_profile('goroutineleak', …) needs the compiled core and the GIL")
+    return leaks
+
+
 def creator(g: Any) -> str:
     """The go statement that made g, `function file:line`; empty if it is unknown, or gort's own."""
     _, _, code, _ = runtime2.peek(g)
@@ -38,11 +48,13 @@ def creator(g: Any) -> str:
     return " ".join(lines).strip()
 
 
-def goroutines(running: list[Any]) -> Profile:
-    """The goroutines of these runtimes, counted by stack, state and creator.  Follows writeGoroutine."""
-    profile = Profile([("goroutine", "count")], ("goroutine", "count"), 1)
+def goroutines(running: list[Any], leaked: bool = False) -> Profile:
+    """The goroutines of these runtimes, or those that nothing can wake, counted by stack, state and creator.  Follows
+    writeGoroutine and writeGoroutineLeak."""
+    kind = "goroutineleak" if leaked else "goroutine"
+    profile = Profile([(kind, "count")], (kind, "count"), 1)
     for s in running:
-        for group in traceback.census(s):
+        for group in traceback.census(s, None, leaks().leaked(s) if leaked else None):
             waits = group.status == _Gwaiting
             state = traceback.in_words(group.reason) if waits else GSTATUS.get(group.status, str(group.status))
             labels: list[Label] = [("state", state)]
