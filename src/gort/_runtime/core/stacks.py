@@ -162,7 +162,9 @@ def holders(gs):
     op: Op
     goid: cython.longlong
     nrun: cython.longlong
-    for g in gs:
+    i: cython.Py_ssize_t
+    for i in range(len(gs)):  # by index: uncompiled, the iterator of a list is an object that the collector tracks
+        g = gs[i]
         if g.status == _Gwaiting and not g.system:
             g.lock()
             op = g.waitop
