@@ -5,6 +5,7 @@ No test here measures a time: each waits until the runtime's own counts show wha
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from textwrap import dedent
@@ -21,6 +22,12 @@ from support import PATIENCE_S, environment, python, until
 
 MS = 0.001
 EVERYWHERE = environment(GODEBUG="predict=2,lockrank=1")  # every stretch is expected to block
+
+
+@pytest.fixture(autouse=True)
+def on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the GIL it is off."""
+    monkeypatch.setenv("GODEBUG", os.environ["GODEBUG"] + ",predict=1")
 
 
 def predictor() -> Any:

@@ -212,11 +212,16 @@ def test_many_loops_beside_each_other_and_beside_goroutines(run: Run) -> None:
 
 
 def test_a_loop_keeps_its_thread(run: Run) -> None:
+    begun = []
+
     async def one() -> set[int]:
         seen = set()
-        for _ in range(50):
+        begun.append(1)
+        rounds = 50
+        while rounds or len(begun) < 4:  # a loop that ends early would leave its thread to another
             seen.add(threading.get_ident())
             await asyncio.sleep(0.0001)
+            rounds = max(0, rounds - 1)
         return seen
 
     async def in_a_loop() -> set[int]:

@@ -14,6 +14,9 @@ computed instead removes its place at once.  Places are numbers, made of address
 object is freed and another one takes its address, a prediction is wrong once.  At most PLACES are kept, and none for
 longer than FORGET_NS after the last call that blocked.
 
+Without the GIL it is off unless GODEBUG=predict=1 asks for it.  Threads that run at the same time wait for each other's
+locks, and that looks like a call that blocks: a server with thousands of connections at once then got a thread for each.
+
 While no place is known, a switch costs one load more, and an operation nothing (sched.predicting).
 
 Invariants
