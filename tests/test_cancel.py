@@ -14,6 +14,8 @@ import pytest
 
 import gort
 from gort import Cancelled
+from gort._runtime.core import handoff, runtime2
+from gort._runtime.sched import newproc
 from gort.sync import Cond, Mutex, RWMutex, Semaphore, WaitGroup
 from support import acquire, ended, lock, parked, recv, send, until
 
@@ -495,3 +497,20 @@ def test_cond_has_its_mutex_whenever_it_is_cancelled(run: Run, when: str) -> Non
         return log
 
     assert run(main) == ["unlocked", "cancelled"]
+
+
+@pytest.mark.skipif(gort.runtime.compiled, reason="the compiled core's locks are in C")
+def test_a_cancellation_that_meets_the_end_stays_not_in_the_g() -> None:
+    """The next goroutine with this G would be in a scope whose cancellation is pending already: its own would be lost."""
+    g: Any = runtime2.G()
+    g.goid, g.status = 7, runtime2._Grunning
+    real = g.lock
+
+    def lock() -> None:
+        g.lock = real
+        assert handoff.cancel(g, 7, Cancelled())
+        real()
+
+    g.lock = lock
+    newproc.forget(g)
+    assert (g.scope, g.cancelflag, g.cancelexc) == (None, False, None)

@@ -424,9 +424,10 @@ def forget(g):
     coro: object = g.coro
     fn: object = g.fn
     code: object = g.gocode
-    scope: object = g.scope
+    scope: object = None
     done: object = g.done
     g.lock()
+    scope = g.scope  # under the lock: g may be cancelled at this moment, which enters a scope
     g.coro = None
     g.gocode = None
     g.status = _Gdead
