@@ -40,6 +40,27 @@ SOURCE = ROOT / "src" / "gort"
 PATIENCE_S = 300.0
 
 
+# How a program begins in which goroutines send and receive while it is looked at.  `main` goes on in the test.
+TRAFFIC = """
+import gort, sys
+
+async def main():
+    over = []
+
+    async def waits(depth, ch):
+        return await (waits(depth - 1, ch) if depth else ch.recv_ok())
+
+    async def receiver(ch):
+        while (await waits(3, ch))[1]:
+            pass
+
+    async def sender(ch):
+        while not over:
+            await ch.send(None)
+        ch.close()
+"""
+
+
 async def until(condition: Callable[[], object], what: str = "", patience: float = PATIENCE_S) -> None:
     """Gives way to other goroutines until `condition()` is true; AssertionError with all stacks if it
     never is."""

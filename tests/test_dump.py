@@ -19,7 +19,7 @@ from gort import runtime
 from gort._runtime.core import runtime2, traceback
 from gort._runtime.watch import dumps
 from gort.sync import Mutex, RWMutex, WaitGroup
-from support import GIL, PATIENCE_S, environment, gort_cli, parked, python, until
+from support import GIL, PATIENCE_S, TRAFFIC, environment, gort_cli, parked, python, until
 
 Run = Callable[..., Any]
 
@@ -315,23 +315,9 @@ def test_a_wait_group_and_a_semaphore_say_their_state(run: Run) -> None:
     assert ", 1 of 3 permits free\n" in text
 
 
-GROUPED = """
-import gort, sys
-
-async def main():
-    over = []
-
-    async def waits(depth, ch):
-        return await (waits(depth - 1, ch) if depth else ch.recv_ok())
-
-    async def receiver(ch):
-        while (await waits(3, ch))[1]:
-            pass
-
-    async def sender(ch):
-        while not over:
-            await ch.send(None)
-        ch.close()
+GROUPED = (
+    TRAFFIC
+    + """
 
     async def locks(mu, rw):
         while not over:
@@ -355,6 +341,7 @@ async def main():
 gort.run(main, procs=4)
 print("whole")
 """
+)
 
 
 def test_a_census_leaves_goroutines_whole_that_run_meanwhile() -> None:

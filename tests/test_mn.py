@@ -13,7 +13,7 @@ import gort
 from gort import runtime
 from gort._runtime.watch import sysmon
 from gort.sync import WaitGroup
-from support import GIL, PATIENCE_S, python, until
+from support import GIL, PATIENCE_S, TRAFFIC, python, until
 
 Run = Callable[..., Any]
 
@@ -351,23 +351,9 @@ def test_stack_shows_every_goroutine(run: Run, size: int) -> None:
     assert text.count("waiter(...)") == size
 
 
-DUMPS = """
-import gort, sys
-
-async def main():
-    over = []
-
-    async def waits(depth, ch):
-        return await (waits(depth - 1, ch) if depth else ch.recv_ok())
-
-    async def receiver(ch):
-        while (await waits(3, ch))[1]:
-            pass
-
-    async def sender(ch):
-        while not over:
-            await ch.send(None)
-        ch.close()
+DUMPS = (
+    TRAFFIC
+    + """
 
     async def yields():
         while not over:
@@ -388,6 +374,7 @@ async def main():
 gort.run(main, procs=4)
 print("whole")
 """
+)
 
 
 def test_a_dump_leaves_goroutines_whole_that_run_meanwhile() -> None:
