@@ -65,18 +65,18 @@ bench: $(VENV)/.bench build
 lint: $(VENV)/.nox
 	@$(NOX) --session lint
 
-# A session keeps two thirds of a processor busy, for many tests wait. So three go side by side on two. Any failure
+# A session keeps two thirds of a processor busy, for many tests wait. So four go side by side on two. Any failure
 # fails the whole; the last lines are the summary of the main interpreter's compiled core.
 test: $(VENV)/.nox
 	@rm -f .nox/*.log
-	@$(NOX) --tags test --parallel 3 -- $(TESTS) $(PYTEST_ARGS); status=$$?; tail -n 15 .nox/$(MAIN)-compiled.log; exit $$status
+	@$(NOX) --tags test --parallel 4 -- $(TESTS) $(PYTEST_ARGS); status=$$?; tail -n 15 .nox/$(MAIN)-compiled.log; exit $$status
 
 test-%: $(VENV)/.nox
 	@$(NOX) --session $* -- $(or $(ARGS),$(TESTS) $(PYTEST_ARGS))
 
-# All tests of a core are two sessions (noxfile.py says why). What knows nothing of cores runs on the compiled one.
-test-compiled: SESSIONS := once compiled
-test-pure: SESSIONS := apart pure
+# All tests of a core are several sessions (noxfile.py says why). What knows nothing of cores runs on the compiled one.
+test-compiled: SESSIONS := once compiled compiled-apart
+test-pure: SESSIONS := pure pure-apart
 test-compiled test-pure: $(VENV)/.nox
 	@$(NOX) --session $(addprefix $(MAIN)-,$(SESSIONS)) -- $(or $(ARGS),$(TESTS) $(PYTEST_ARGS))
 

@@ -120,7 +120,7 @@ def run_once(name: str, args: argparse.Namespace, log: Path) -> tuple[int, list[
         process = subprocess.Popen(
             [*command, *args.paths, *args.pytest_args],
             cwd=ROOT,
-            env={**os.environ, "PATH": PATH, **changes},
+            env={"CI": "1", **os.environ, "PATH": PATH, **changes},  # the tests leave nothing out
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,

@@ -34,6 +34,16 @@ TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 SOURCE = ROOT / "src" / "gort"
 
+# Whether tests do all that they can. By hand they do a fifth of what is only more of the same (connections, rounds, drawn
+# examples), so that `make test` ends within minutes. CI is what hosts of continuous integration set.
+FULL = os.environ.get("CI", "").lower() not in ("", "0", "false")
+
+
+def dose(number: int) -> int:
+    """So many of what more of can only find what is rare."""
+    return number if FULL else max(1, number // 5)
+
+
 # How long anything is waited for before it counts as hanging: a condition, a thread's end, a process of its own. No test
 # measures with it. It only ends what would never end, so it is far longer than anything takes on a machine that is busy
 # with other things.

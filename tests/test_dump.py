@@ -19,7 +19,7 @@ from gort import runtime
 from gort._runtime.core import runtime2, traceback
 from gort._runtime.watch import dumps
 from gort.sync import Mutex, RWMutex, WaitGroup
-from support import GIL, PATIENCE_S, TRAFFIC, environment, gort_cli, parked, python, until
+from support import GIL, PATIENCE_S, TRAFFIC, dose, environment, gort_cli, parked, python, until
 
 Run = Callable[..., Any]
 
@@ -346,7 +346,7 @@ print("whole")
 
 def test_a_census_leaves_goroutines_whole_that_run_meanwhile() -> None:
     """As test_mn has it for the dump of each goroutine: nothing that is read is freed or lost."""
-    done = python(GROUPED, "2000" if runtime.compiled else "100")
+    done = python(GROUPED, str(dose(2000 if runtime.compiled else 100)))
     assert (done.returncode, done.stdout, done.stderr) == (0, "whole\n", "")
 
 

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import contextvars
 import io
-import os
 import re
-import shutil
 import socket
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -19,6 +15,7 @@ from typing import Any
 import pytest
 
 import gort
+from gobuild import GO, tool
 from gort import debug, runtime
 from gort._runtime.core import runtime2, traceback
 from gort.sync import Mutex, RWMutex, Semaphore, WaitGroup
@@ -27,7 +24,6 @@ from support import GIL, PATIENCE_S, parked, until
 Run = Callable[..., Any]
 POSSIBLE = runtime.compiled and GIL
 needs = pytest.mark.skipif(not POSSIBLE, reason="needs the compiled core and the GIL")
-GO = shutil.which("go", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
 
 
 def found() -> Counter[str]:
@@ -221,12 +217,9 @@ def test_the_profile_names_the_forgotten_channel(run: Run, tmp_path: Path) -> No
         debug.write_profile("goroutineleak", file)
 
     run(main)
-    assert GO is not None
-    full = [GO, "tool", "pprof", "-top", str(file)]
-    done = subprocess.run(full, capture_output=True, text=True, timeout=PATIENCE_S)
-    assert done.returncode == 0, done.stderr
-    assert "Type: goroutineleak" in done.stdout
-    assert re.search(r"^ +100 +100% +100% +100 +100% +\S*\.sends$", done.stdout, re.M), done.stdout
+    text = tool("pprof", "-top", file)
+    assert "Type: goroutineleak" in text
+    assert re.search(r"^ +100 +100% +100% +100 +100% +\S*\.sends$", text, re.M), text
 
 
 @needs

@@ -22,9 +22,9 @@ import gort
 import hostile
 import hostile_library  # noqa: F401  (they fill hostile.PLACES)
 import hostile_places  # noqa: F401
-from support import PATIENCE_S, environment
+from support import FULL, PATIENCE_S, environment
 
-SECONDS = float(os.environ.get("GORT_HOSTILE_SECONDS", "3"))
+SECONDS = float(os.environ.get("GORT_HOSTILE_SECONDS", "3" if FULL else "1"))
 SEED = int(os.environ.get("GORT_HOSTILE_SEED", "1"))
 BATCH = 60  # cases in one process: few enough that one which ends it is soon found
 SHARDS = 4

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import gort
 from gort import ChannelClosed
+from support import dose
 
 KINDS = ["send", "recv", "try_send", "try_recv", "close", "select", "send_many", "recv_many", "select_many"]
 STEPS = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 5)), max_size=40)
@@ -188,7 +189,7 @@ async def really(steps: list[tuple[str, int]], capacity: int) -> list[list[Entry
     return per_step
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=dose(300), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, capacity=st.sampled_from([0, 1, 2, 5]))
 def test_channel_does_what_the_model_does(
     run1: Callable[..., Any], steps: list[tuple[str, int]], capacity: int

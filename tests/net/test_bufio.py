@@ -18,10 +18,10 @@ from netkit import go_result, pair, tls_pair
 import gort
 import gort.exec
 from gort import bufio, net
-from support import GIL, parked, until
+from support import GIL, dose, parked, until
 
 # The bodies are Python's on every core. What awaits beneath them is not, but a part of the examples shows that.
-EXAMPLES = 200 if gort.runtime.compiled and GIL else 60
+EXAMPLES = dose(200 if gort.runtime.compiled and GIL else 60)
 QUICK = settings(
     max_examples=EXAMPLES,
     deadline=None,

@@ -32,11 +32,11 @@ from test_net_examples import EXAMPLES, address_in, connect, example, read_all
 
 import gort
 from gort import net
-from support import PATIENCE_S
+from support import PATIENCE_S, dose
 
 h11 = pytest.importorskip("h11")
 sys.path.insert(0, str(EXAMPLES))
-CASES = 600
+CASES = dose(600)
 
 # ---- what is sent -----------------------------------------------------------------------------------------------------
 

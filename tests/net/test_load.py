@@ -26,9 +26,9 @@ from netkit import descriptors, pair
 
 import gort
 from gort import net
-from support import PATIENCE_S
+from support import FULL, PATIENCE_S
 
-SECONDS = float(os.environ.get("GORT_LOAD_S", "3"))
+SECONDS = float(os.environ.get("GORT_LOAD_S", "3" if FULL else "1"))
 BLOCK = 1 << 16
 
 

@@ -3,7 +3,7 @@ blocking calls, sockets, failing groups.
 
 What goroutines do and what must hold is in world.py. Each program runs with a fixed seed and with a random one, which
 is printed with a failure (GORT_STRESS_SEED repeats it: the choices, not the interleaving). GORT_STRESS_SECONDS
-(default 1, per program) makes it longer; soak.py runs for minutes.
+(per program; 1 where CI is set, else 0.3) makes it longer; soak.py runs for minutes.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from world import ACTIONS, WEIGHTS, World, check, mixed
 import gort
 from gort import Cancelled, runtime
 from gort._runtime.core import runtime2
-from support import PATIENCE_S, environment, until
+from support import FULL, PATIENCE_S, environment, until
 
-SECONDS = float(os.environ.get("GORT_STRESS_SECONDS", "1"))
+SECONDS = float(os.environ.get("GORT_STRESS_SECONDS", "1" if FULL else "0.3"))
 SEEDS = ["fixed", "random"]
 LIMIT = pytest.mark.timeout(int(SECONDS * 3 + 900))
 

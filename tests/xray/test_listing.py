@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from test_xray_cli import gort
-from xraykit import default_go
 
+from gobuild import tool
 from gort.xray.boot.follow import Options, examine, xray
 from gort.xray.file.sizes import functions, packages
 from gort.xray.file.strings import strings
@@ -23,13 +22,8 @@ VARIANTS = ("default", "pie", "arm64", "386")
 
 def nm(path: Path) -> dict[str, set[int]]:
     """Returns the sizes of the functions of a name, as Go's own tool has them: an ABI wrapper has the same name."""
-    go = default_go()
-    assert go is not None
-    done = subprocess.run(
-        [go, "tool", "nm", "-size", str(path)], capture_output=True, text=True, check=True, timeout=60
-    )
     out: dict[str, set[int]] = {}
-    for line in done.stdout.splitlines():
+    for line in tool("nm", "-size", path).splitlines():
         _, size, kind, name = line.split(None, 3)
         if kind in "Tt":
             out.setdefault(name.removesuffix(".abi0"), set()).add(int(size))

