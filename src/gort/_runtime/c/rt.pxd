@@ -47,6 +47,7 @@ cdef extern from "gort_rt.h":
     void rt_set_lockrank(bint on) noexcept
     object rt_fetch_exc()
     void rt_raise(object exc) noexcept
+    void rt_share(object op) noexcept
     void rt_usleep(long us) noexcept
     int rt_note_sleep(int *note, int64_t ns) noexcept
     void rt_note_wakeup(int *note) noexcept

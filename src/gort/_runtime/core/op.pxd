@@ -1,6 +1,6 @@
 # op.pxd: the C signatures of op.py, the await protocol of operation objects.
 from cpython.ref cimport PyObject
-from gort._runtime.core.runtime2 cimport G, M, Op
+from gort._runtime.core.runtime2 cimport G, M, Op, Sched
 
 cdef enum:
     THROWN = 2
@@ -22,5 +22,6 @@ cdef int lost(Op op, M m) except -1
 cdef inline int resumed(Op op) except -1
 cdef object op_await(PyObject *self)
 cdef int am_send(PyObject *self, PyObject *arg, PyObject **result) except -1
+cdef void share(Sched s, object what) noexcept
 cdef class GoschedOp(Op):
     pass

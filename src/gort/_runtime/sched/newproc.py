@@ -26,6 +26,7 @@ from cython.cimports.gort._runtime.c.rt import (
     rt_vectorcall,
 )
 from cython.cimports.gort._runtime.core.handoff import enqueue
+from cython.cimports.gort._runtime.core.op import share
 from cython.cimports.gort._runtime.core.runq import runqput
 from cython.cimports.gort._runtime.core.runtime2 import G, M, P, Sched, _Gdead, _Grunnable, getm
 
@@ -137,6 +138,7 @@ def gfget(s, m):
         s.allgs.append(g)
     finally:  # there may be no memory for it to grow
         s.unlock_allg()
+    share(s, g)
     return g
 
 
@@ -297,6 +299,8 @@ def new_g(s, m, coro, done, system):
         g.gocode = rt_caller(cython.address(lasti))
         g.golasti = lasti
         inherit_context(g)
+        if coro is not None:
+            share(s, coro)
     else:
         frame = sys._getframe(3)
         g.gocode = frame.f_code
