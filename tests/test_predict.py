@@ -16,18 +16,18 @@ import pytest
 
 import gort
 from gort import runtime
+from gort._runtime.core import machine
+from gort._runtime.core.debugvars import gil_enabled
 from gort._runtime.core.runtime2 import current_m
 from gort._runtime.sched import predict
-from support import PATIENCE_S, environment, python, until
+from gort._runtime.watch import sysmon
+from support import environment, python, until
 
 MS = 0.001
 EVERYWHERE = environment(GODEBUG="predict=2,lockrank=1")  # every stretch is expected to block
 
 
-@pytest.fixture(autouse=True)
-def on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the GIL it is off."""
-    monkeypatch.setenv("GODEBUG", os.environ["GODEBUG"] + ",predict=1")
+GIL = gil_enabled()
 
 
 def predictor() -> Any:
@@ -127,18 +127,18 @@ def test_an_announced_call_is_none_that_was_expected() -> None:
 def test_goroutines_that_start_where_others_have_blocked() -> None:
     """Each sits down in a call as soon as it starts: the first few have their P taken, the others hand it on."""
     n = 30
-    gate = threading.Event()
+    there, there_too = os.pipe()
 
     async def main() -> None:
         inside = []
 
         async def work() -> None:
             inside.append(1)
-            gate.wait(PATIENCE_S)
+            os.read(there, 1)
 
         def plain() -> None:
             inside.append(1)
-            gate.wait(PATIENCE_S)
+            os.read(there, 1)
 
         async with gort.Group() as group:
             for _ in range(n):
@@ -147,9 +147,78 @@ def test_goroutines_that_start_where_others_have_blocked() -> None:
             for _ in range(n):
                 group.go(plain)
             await until(lambda: len(inside) == 2 * n)
-            assert runtime.stats()["handoffs"] < 2 * n
-            gate.set()
+            handoffs = runtime.stats()["handoffs"]
+            os.write(there_too, bytes(2 * n))
+        assert handoffs < 2 * n
         assert runtime.stats()["predicted"] >= 2
+
+    try:
+        gort.run(main, procs=1)
+    finally:
+        os.close(there)
+        os.close(there_too)
+
+
+@pytest.mark.parametrize("does", [machine.WAITS_INSIDE, machine.WAITS_FOR_LOCK])
+def test_who_waits_for_a_lock_inside_stays_fresh(monkeypatch: pytest.MonkeyPatch, does: int) -> None:
+    """So only a few threads are made for such a place, however many goroutines come to it."""
+    p = predict.Predictor(SimpleNamespace(predicting=0), 1, False)
+    st = predict.Stretch()
+    st.away = st.fresh = True
+    p.fresh.append(st)
+    begun, over = threading.Event(), threading.Event()
+
+    def waits() -> None:
+        st.procid = threading.get_native_id()
+        st.cpu = time.thread_time_ns()
+        st.since = time.monotonic_ns() - 1_000_000_000
+        begun.set()
+        over.wait()
+
+    thread = threading.Thread(target=waits)
+    thread.start()
+    begun.wait()
+    monkeypatch.setattr(predict, "doing", lambda procid: does)
+    p.settle(True)
+    over.set()
+    thread.join()
+    assert (st.fresh, st.locked, p.fresh) == (
+        (False, False, []) if does == machine.WAITS_FOR_LOCK else (True, True, [st])
+    )
+
+
+@pytest.mark.skipif(GIL, reason="there each wait for a lock counts as a call that blocks")
+def test_a_place_that_waits_for_locks_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the GIL threads that run at the same time wait for each other's locks."""
+
+    async def body(worker: Worker) -> None:
+        monkeypatch.setattr(machine, "LOCK_NS", 1 << 60)
+        for module in (predict, sysmon):
+            monkeypatch.setattr(module, "doing", lambda procid: machine.WAITS_INSIDE)
+        await until(lambda: max(predictor().places.values()) < predict.LIKELY)
+
+    with_a_worker(body)
+
+
+def test_no_wait_for_a_lock_is_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "LOCK_NS", 1 << 60)
+    monkeypatch.setattr(sysmon, "doing", lambda procid: machine.WAITS_INSIDE)
+
+    async def main() -> None:
+        calls = 0
+
+        async def work() -> None:
+            nonlocal calls
+            for _ in range(50):
+                await gort.gosched()
+                time.sleep(2 * MS)
+                calls += 1
+
+        async with gort.Group() as group:
+            group.go(work)
+            await until(lambda: calls == 50)
+        stats = runtime.stats()
+        assert (stats["handoffs"], stats["predicted"], stats["mispredicted"]) == (0, 0, 0)
 
     gort.run(main, procs=1)
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import gort
-from gort._runtime.core import runtime2
+from gort._runtime.core import machine, runtime2
 from gort._runtime.sched import predict
 from gort._runtime.watch import reports
 from support import environment, python, settles
@@ -137,7 +137,6 @@ class World:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1_000 * MS
         self.cpu = 0
-        self.for_gil = False
         self.told: list[str] = []
         self.s = SimpleNamespace(debug={"blocked": 1}, onblocked=None, blockedcalls=None, blockedns=0)
         self.s.predictor = predict.Predictor(None, 1, True)
@@ -145,7 +144,6 @@ class World:
         self.line = 1
         monkeypatch.setattr(reports, "nanotime", lambda: self.now)
         monkeypatch.setattr(reports, "say", self.told.append)
-        monkeypatch.setattr(reports, "waits_for_gil", lambda m: self.for_gil)
         monkeypatch.setattr(
             reports.traceback, "running", lambda ident: [("f", "file.py", self.line), ("main", "file.py", 99)]
         )
@@ -237,13 +235,6 @@ def test_a_place_that_was_quiet_is_told_at_once_again(world: World) -> None:
     assert [text.partition(" for ")[0] for text in world.told] == ["gort: goroutine 1 blocked its thread"] * 2
 
 
-def test_a_call_that_computes_is_not_accused(world: World) -> None:
-    """Its thread sleeps because another has the GIL."""
-    world.for_gil = True
-    world.begins()
-    assert world.s.blockedcalls is None
-
-
 def test_what_is_computed_after_a_call_is_not_counted(world: World) -> None:
     """The goroutine goes on without a P and does not come to the scheduler. Its call is over when its thread uses CPU."""
     world.begins()
@@ -298,13 +289,16 @@ def test_a_thread_that_waits_for_the_gil_is_told_from_one_that_is_blocked() -> N
         assert settles(lambda: all(m.procid for m in ms))
         waited = [0] * len(ms)
 
+        def for_gil(m: SimpleNamespace) -> bool:
+            return machine.doing(m.procid) == machine.WAITS_FOR_GIL
+
         def look() -> bool:
             for i, m in enumerate(ms):
-                waited[i] += reports.waits_for_gil(m)
+                waited[i] += for_gil(m)
             return all(waited[3:])
 
         assert settles(look)
-        assert settles(lambda: not any(reports.waits_for_gil(m) for m in ms[:3]))  # each may still be on its way
+        assert settles(lambda: not any(for_gil(m) for m in ms[:3]))  # each may still be on its way
         before = waited[:3]
         for _ in range(50):
             look()

@@ -6,6 +6,7 @@ That it does so in a program that runs is tests/test_never_stalled.py's.
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 import threading
 import time
@@ -16,10 +17,14 @@ import pytest
 
 import gort
 from gort._runtime.core import machine
+from gort._runtime.core.debugvars import gil_enabled
 from gort._runtime.watch import sysmon
 from support import settles
 
 MS = 1_000_000
+LOCK = (
+    machine.WAITS_FOR_LOCK if gil_enabled() else machine.WAITS_INSIDE
+)  # what who waits for a lock of threading's does
 
 
 class World:
@@ -30,6 +35,7 @@ class World:
         self.cpu: int | None = 50 * MS  # of the M's thread
         self.handed_on: list[int] = []  # when
         self.reported = 0
+        self.places: list[int] = []
         self.p = SimpleNamespace(
             id=0, mid=7, schedtick=3, switchtick=5, runqsize=1, runnext=None, timer0when=0, preempt=False
         )
@@ -56,7 +62,14 @@ class World:
     @staticmethod
     def new_m(number: int, p: Any) -> Any:
         return SimpleNamespace(
-            id=number, ident=number, curg=object(), p=p, insyscall=False, preempt=False, stretch=None
+            id=number,
+            ident=number,
+            procid=0,
+            curg=object(),
+            p=p,
+            insyscall=False,
+            preempt=False,
+            stretch=SimpleNamespace(place=9, away=False, fresh=False),
         )
 
     def handoffp(self, s: Any, p: Any, mid: int) -> bool:
@@ -66,6 +79,7 @@ class World:
 
     def blocked(self, s: Any, m: Any, since: int, cpu: int | None, place: int) -> None:
         self.reported += 1
+        self.places.append(place)
 
     def look(self, after: int = 0, cpu: int = 0) -> tuple[int, bool, bool]:
         """sysmon looks, `after` ns later, of which the M's thread has computed for `cpu`."""
@@ -85,6 +99,25 @@ def test_a_blocked_thread_loses_its_p_at_the_second_look(world: World) -> None:
     assert world.look() == (0, False, True)
     assert world.look(sysmon.AGAIN_NS) == (1, True, False)
     assert len(world.handed_on) == world.s.nhandoff == world.reported == 1
+
+
+@pytest.mark.parametrize("does", [machine.RUNS, machine.WAITS_FOR_GIL, machine.WAITS_FOR_LOCK, machine.WAITS_INSIDE])
+def test_a_thread_that_would_go_on_if_it_could_is_not_blocked(
+    world: World, monkeypatch: pytest.MonkeyPatch, does: int
+) -> None:
+    """It uses no CPU either, but waits for a processor, the GIL, or (without the GIL) a lock that is soon free.  So its
+    P is handed on after a slice only, as that of one that computes; for one that waits long for a lock, sooner."""
+    monkeypatch.setattr(sysmon, "doing", lambda procid: does)
+    monkeypatch.setattr(machine, "LOCK_NS", 2 * MS)
+    world.look()
+    start = world.now
+    while not world.handed_on:
+        world.look(MS)
+    if does in (machine.WAITS_FOR_LOCK, machine.WAITS_INSIDE):
+        assert (world.handed_on, world.s.nhandoff, world.reported) == ([start + 2 * MS], 1, 1)
+        assert world.places == [0 if does == machine.WAITS_INSIDE else 9], "what is never learned"
+    else:
+        assert (world.handed_on, world.s.npreempt, world.reported) == ([start + sysmon.SLICE_NS], 1, 0)
 
 
 def test_not_before_a_millisecond(world: World) -> None:
@@ -198,7 +231,8 @@ def test_a_thread_without_a_processor_is_told_from_one_that_is_blocked() -> None
     class Thread:
         procid = 0
 
-    over, threads = threading.Event(), {"computes": Thread(), "blocked": Thread()}
+    over, threads = threading.Event(), {"computes": Thread(), "blocked": Thread(), "reads": Thread()}
+    there, there_too = os.pipe()
 
     def computes() -> None:
         threads["computes"].procid = threading.get_native_id()
@@ -209,18 +243,26 @@ def test_a_thread_without_a_processor_is_told_from_one_that_is_blocked() -> None
         threads["blocked"].procid = threading.get_native_id()
         over.wait()
 
-    started = [threading.Thread(target=f) for f in (computes, blocked)]
+    def reads() -> None:
+        threads["reads"].procid = threading.get_native_id()
+        os.read(there, 1)
+
+    started = [threading.Thread(target=f) for f in (computes, blocked, reads)]
     for t in started:
         t.start()
     try:
-        assert settles(lambda: machine.wants_cpu(threads["computes"]))
-        assert settles(lambda: not machine.wants_cpu(threads["blocked"]))
+        assert settles(lambda: machine.doing(threads["computes"].procid) == machine.RUNS)
+        assert settles(lambda: machine.doing(threads["blocked"].procid) == LOCK)
+        assert settles(lambda: machine.doing(threads["reads"].procid) == machine.IN_CALL)
     finally:
         over.set()
+        os.write(there_too, b"x")
         for t in started:
             t.join()
+        os.close(there)
+        os.close(there_too)
     # join returns before the kernel's thread has run its last instructions.
-    assert settles(lambda: not machine.wants_cpu(threads["blocked"])), "it has ended"
+    assert settles(lambda: machine.doing(threads["blocked"].procid) == machine.UNKNOWN), "it has ended"
 
 
 def test_the_cpu_clock_of_a_thread_that_has_ended() -> None:
@@ -262,19 +304,19 @@ def test_the_cpu_clock_of_a_thread_that_has_ended() -> None:
 def found(world: World) -> SimpleNamespace:
     """The watcher, which has found the P's thread blocked."""
     tick = world.p.schedtick + world.p.switchtick
-    return SimpleNamespace(found=world.p, mid=7, tick=tick, since=world.now)
+    return SimpleNamespace(found=world.p, mid=7, tick=tick, since=world.now, rests=world.now)
 
 
 def test_a_p_that_the_watcher_has_found_is_taken_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sysmon, "wants_cpu", lambda m: False)
     assert sysmon.noticed(world.s, found(world))
     assert len(world.handed_on) == world.s.nhandoff == world.reported == 1
 
 
-@pytest.mark.parametrize("why", ["nothing found", "no work", "step", "processor", "GIL", "another M"])
+@pytest.mark.parametrize("why", ["nothing found", "no work", "step", "processor", "GIL", "lock", "another M"])
 def test_a_p_that_the_watcher_has_found_is_kept(world: World, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
-    monkeypatch.setattr(sysmon, "wants_cpu", lambda m: why == "processor")
-    monkeypatch.setattr(sysmon, "waits_for_gil", lambda m: why == "GIL")
+    does = {"processor": machine.RUNS, "GIL": machine.WAITS_FOR_GIL, "lock": LOCK}
+    monkeypatch.setattr(sysmon, "doing", lambda procid: does.get(why, machine.IN_CALL))
+    monkeypatch.setattr(machine, "LOCK_NS", 2 * MS)  # as without the GIL
     watcher = found(world)
     if why == "nothing found":
         watcher.found = None

@@ -15,8 +15,11 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -324,6 +327,61 @@ static inline int64_t rt_cpu_of(int64_t procid) {
 #else
 #define GORT_CPU_OF 0
 static inline int64_t rt_cpu_of(int64_t procid) { (void)procid; return -1; }
+#endif
+
+/* What the thread with this number does at this moment (machine.py has the same values, with their meanings).  The
+ * kernel's answer is "running", or the number of the system call that the thread sleeps in and its arguments, or -1 where
+ * it sleeps outside of one: for a page of memory.  Needs no GIL.
+ * Rejected: the state in `stat`, which does not tell a lock from a call. */
+enum { GORT_UNKNOWN, GORT_RUNS, GORT_WAITS_FOR_GIL, GORT_WAITS_FOR_LOCK, GORT_IN_CALL, GORT_WAITS_INSIDE };
+#ifdef __linux__
+extern struct pyruntimestate _PyRuntime __attribute__((weak)); /* CPython's static data; the locks of the GIL are in it */
+#define GORT_RUNTIME_BYTES (1 << 20)                      /* more than it has */
+#define GORT_FRAMES 4096                                  /* more than the frames between a semaphore and its system call */
+static inline int gort_for_memory(long call) {            /* the kernel's own lock of the memory map is what these wait for */
+    switch (call) {
+#ifdef SYS_mmap
+    case SYS_mmap:
+#endif
+#ifdef SYS_clone3
+    case SYS_clone3:
+#endif
+#ifdef SYS_membarrier
+    case SYS_membarrier:
+#endif
+    case SYS_munmap: case SYS_mprotect: case SYS_mremap: case SYS_madvise: case SYS_brk: case SYS_clone:
+    case SYS_sched_yield: return 1;
+    default: return 0;
+    }
+}
+static __attribute__((noinline, unused)) int rt_doing(int64_t procid) {
+    char path[64], text[256], *end;
+    if (procid == 0) return GORT_UNKNOWN;
+    snprintf(path, sizeof path, "/proc/self/task/%lld/syscall", (long long)procid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return GORT_UNKNOWN;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (n <= 0) return GORT_UNKNOWN;
+    text[n] = 0;
+    if (text[0] == 'r') return GORT_RUNS;
+    long call = strtol(text, &end, 10);
+    if (end == text) return GORT_UNKNOWN;
+    if (call < 0 || gort_for_memory(call)) return GORT_RUNS;
+    if (call != SYS_futex) return GORT_IN_CALL;
+    uintptr_t args[8] = { 0 }, word, data = (uintptr_t)&_PyRuntime; /* the arguments, then the stack pointer and the pc */
+    for (int i = 0; i < 8; i++) args[i] = (uintptr_t)strtoull(end, &end, 16);
+    word = args[0];
+    if (data != 0 && word >= data && word < data + GORT_RUNTIME_BYTES) return GORT_WAITS_FOR_GIL;
+#ifdef Py_GIL_DISABLED
+    /* CPython's PyMutex and its stop of the world park a thread on a semaphore on that thread's own stack; in gort's locks
+     * 2 says that a thread waits. */
+    if (word - args[6] < GORT_FRAMES || (args[1] == FUTEX_WAIT_PRIVATE && args[2] == 2)) return GORT_WAITS_INSIDE;
+#endif
+    return GORT_WAITS_FOR_LOCK;
+}
+#else
+static inline int rt_doing(int64_t procid) { (void)procid; return GORT_UNKNOWN; }
 #endif
 
 /* ---- resuming a goroutine ----------------------------------------------------------------------------------

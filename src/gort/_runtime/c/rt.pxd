@@ -16,6 +16,12 @@ cdef extern from "gort_rt.h":
     int64_t rt_cputime() noexcept
     int64_t rt_sleeps() noexcept
     int64_t rt_cpu_of(int64_t procid) noexcept nogil
+    int rt_doing(int64_t procid) noexcept nogil
+    int UNKNOWN "GORT_UNKNOWN"
+    int RUNS "GORT_RUNS"
+    int WAITS_FOR_GIL "GORT_WAITS_FOR_GIL"
+    int WAITS_FOR_LOCK "GORT_WAITS_FOR_LOCK"
+    int WAITS_INSIDE "GORT_WAITS_INSIDE"
     int64_t rt_key(object code, int lasti) noexcept
     int64_t rt_place(object own) noexcept
     void rt_swap_context(PyObject **ctx) noexcept

@@ -46,6 +46,7 @@ def rt_sleeps() -> int:
 FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
 
 WATCHES = False  # no look at another thread without the GIL
+UNKNOWN = RUNS = WAITS_FOR_GIL = WAITS_FOR_LOCK = WAITS_INSIDE = 0  # machine.py has their values for this core
 
 _CO_COROUTINE = 0x80
 _SUSPENDS = 0x80 | 0x20 | 0x200  # and those of generators
@@ -154,6 +155,6 @@ rt_export = rt_set_rank_throw = rt_set_lockrank = rt_stack_bounds = rt_tls_store
 rt_install_op = rt_op_check = rt_set_op_send = rt_set_op_await = rt_set_never = rt_claim = rt_load_once = _compiled_only
 rt_resume = rt_call_in = rt_throw_in = rt_swap_context = rt_copy_context = rt_fetch_exc = rt_raise = _compiled_only
 rt_builtin = rt_call = rt_vectorcall = rt_new_none = rt_caller = _compiled_only
-rt_note_sleep = rt_note_wakeup = rt_note_clear = rt_note_doze = rt_cpu_of = _compiled_only
+rt_note_sleep = rt_note_wakeup = rt_note_clear = rt_note_doze = rt_cpu_of = rt_doing = _compiled_only
 rt_sharp_sleeps = _compiled_only
 rt_gc_hide = rt_gc_show = rt_gc_hide_coro = rt_gc_show_coro = _compiled_only

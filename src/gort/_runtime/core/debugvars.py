@@ -18,7 +18,7 @@ DEFAULTS: dict[str, int] = {
     "blocked": 0,  # 1: report each call that blocked its thread so long that sysmon took the P (reports.py)
     "deadlock": 0,  # 1: report goroutines that wait for each other's locks while others run (reports.py)
     "migration": 0,  # 1: report thread-bound objects (a lock, say) held across an await; 2: raise (migration.py)
-    # 0: nobody hands a P on because a call that blocks is expected, 2: everybody does (predict.py).  Without the GIL 0
+    # 0: nobody hands a P on because a call that blocks is expected, 2: everybody does (predict.py)
     "predict": 1,
     "seed": 0,  # seeds the random choices of select and of stealing; time and threads are not repeated
     "inittrace": 0,  # 1: print each step of the boot as it ends (boot/rt0.py).  In Go: of each package's init functions
@@ -28,8 +28,8 @@ DEFAULTS: dict[str, int] = {
 def parse(text: str | None = None) -> dict[str, int]:
     """Returns the debug variables from `text`, or from GODEBUG where text is None; unset ones have their defaults."""
     values = dict(DEFAULTS)
-    if not gil_enabled():
-        values["predict"] = 0
+    if not gil_enabled() and not os.path.exists("/proc/self/syscall"):
+        values["predict"] = 0  # nobody tells a call that blocks from a lock that is held for a moment
     for field in (os.environ.get("GODEBUG", "") if text is None else text).split(","):
         name, sep, value = field.partition("=")
         if sep and name in values:

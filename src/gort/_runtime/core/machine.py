@@ -16,6 +16,7 @@ import time
 from _thread import allocate_lock, start_new_thread
 
 from gort._runtime.core import runtime2
+from gort._runtime.core.debugvars import gil_enabled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ TLS_KIND = "a C thread-local (initial-exec)" if runtime2.COMPILED else "threadin
 
 LINUX = sys.platform.startswith("linux")
 RUNTIME_BYTES = 1 << 20  # more than CPython's _PyRuntime has, in which its locks are
+FRAMES = 4096  # more than the frames between a semaphore of CPython's and its system call
 THREAD_CPU = 6  # makes a clock's number of the complement of a thread's: CPUCLOCK_PERTHREAD_MASK | CPUCLOCK_SCHED
 
 
@@ -48,40 +50,62 @@ def cpu_clock(m: Any) -> int | None:
         return None
 
 
-def wants_cpu(m: Any) -> bool:
-    """True when m's thread could run but has no processor.  It uses no CPU then, and is not blocked.
+# What a thread does at a moment; the numbers are those of gort_rt.h.
+UNKNOWN = 0  # the system does not tell, or the thread has ended
+RUNS = 1  # it runs, or would if it had a processor, or memory
+WAITS_FOR_GIL = 2  # another thread has the GIL
+WAITS_FOR_LOCK = 3  # of the program; without the GIL only those that are none of Python's
+IN_CALL = 4  # it sleeps in a system call
+WAITS_INSIDE = 5  # without the GIL: for a lock of Python's or gort's, or while the collector stops the world
 
-    False where the system does not tell.  A thread that waits for the GIL counts as blocked: it sleeps."""
+# Without the GIL threads wait for each other's locks; who waits no longer than this (ns) is not in a call that blocks.
+LOCK_NS = 0 if gil_enabled() else 200_000
+
+
+def blocks(what: int, ns: int) -> bool:
+    """True when a thread that does `what`, and has used no CPU for ns, is in a call that blocks.  False when it would go
+    on if it had a processor, the GIL, or the lock that another thread holds for a moment.  True where the system does not
+    tell."""
+    return what in (IN_CALL, UNKNOWN) or (what in (WAITS_FOR_LOCK, WAITS_INSIDE) and ns >= LOCK_NS)
+
+
+def _doing(procid: int) -> int:
+    """What the thread with this number of the kernel's does now, by the system call that it sleeps in.  Linux tells on
+    which futex a thread sleeps; those of the GIL are in CPython's own static data."""
     try:
-        fd = os.open(f"/proc/self/task/{m.procid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(f"/proc/self/task/{procid}/syscall", os.O_RDONLY | os.O_CLOEXEC)
     except (AttributeError, OSError):
-        return False
+        return UNKNOWN
     try:
-        return os.read(fd, 512).rpartition(b") ")[2][:1] == b"R"
+        words = os.read(fd, 256).split()
     except OSError:  # it has ended
-        return False
+        return UNKNOWN
     finally:
         os.close(fd)
+    if not words or FUTEX < 0:
+        return UNKNOWN
+    if words[0] == b"running":
+        return RUNS
+    call = int(words[0])
+    if call < 0 or call in FOR_MEMORY:
+        return RUNS  # -1: it waits for a page of memory
+    if call != FUTEX:
+        return IN_CALL
+    start, word = _runtime_data(), int(words[1], 16)
+    if start and start <= word < start + RUNTIME_BYTES:
+        return WAITS_FOR_GIL
+    if LOCK_NS and (0 <= word - int(words[7], 16) < FRAMES or words[2:4] == [b"0x80", b"0x2"]):
+        return WAITS_INSIDE  # gort_rt.h says why
+    return WAITS_FOR_LOCK
 
 
-def waits_for_gil(m: Any) -> bool:
-    """True when m's thread sleeps because another thread has the GIL.  It uses no CPU then, and no call blocks it.
+doing = runtime2.doing if runtime2.COMPILED else _doing
 
-    Linux tells on which futex a thread sleeps; those of the GIL are in CPython's own static data.  False where the system
-    does not tell."""
-    try:
-        with open(f"/proc/self/task/{m.procid}/syscall", "rb", buffering=0) as f:
-            call = f.read(64).split()
-        if len(call) < 2 or call[0] != FUTEX:
-            return False
-        start = _runtime_data()
-        return start != 0 and start <= int(call[1], 16) < start + RUNTIME_BYTES
-    except (AttributeError, OSError, ValueError):
-        return False
-
-
-FUTEX = {"x86_64": b"202", "aarch64": b"98", "riscv64": b"98"}.get(
-    os.uname().machine if hasattr(os, "uname") else "", b""
+# The numbers of system calls: futex, and those that wait for the kernel's lock of the memory map: mmap, munmap, mprotect,
+# mremap, madvise, brk, clone, clone3, membarrier, sched_yield.
+_X86, _OTHERS = (9, 11, 10, 25, 28, 12, 56, 435, 324, 24), (222, 215, 226, 216, 233, 214, 220, 435, 283, 124)
+FUTEX, FOR_MEMORY = {"x86_64": (202, _X86), "aarch64": (98, _OTHERS), "riscv64": (98, _OTHERS)}.get(
+    os.uname().machine if hasattr(os, "uname") else "", (-1, ())
 )
 _data: int | None = None
 

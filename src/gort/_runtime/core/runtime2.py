@@ -30,6 +30,7 @@ from cython.cimports.cpython.ref import PyObject
 from cython.cimports.gort._runtime.c.rt import (
     fields,
     nanotime,
+    rt_doing,
     rt_export,
     rt_gc_show_coro,
     rt_getm,
@@ -626,6 +627,10 @@ if cython.compiled:
     def clock():
         """The runtime's monotonic clock, in ns."""
         return nanotime()
+
+    def doing(procid):
+        """What the thread `procid` does now (machine.doing)."""
+        return rt_doing(procid)
 
     def stack_bounds():
         """(lo, hi) of this thread's stack."""

@@ -10,6 +10,7 @@ cdef class Stretch:
     cdef public int64_t place
     cdef public bint away
     cdef public bint fresh
+    cdef public bint locked
     cdef public int64_t since
     cdef public int64_t cpu
     cdef public int64_t sleeps
@@ -22,6 +23,7 @@ cdef class Predictor:
     cdef public object told
     cdef public bint on
     cdef public bint always
+    cdef public int64_t turn
     cdef public int64_t recent
     cdef public int64_t hits
     cdef public int64_t misses

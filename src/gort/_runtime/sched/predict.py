@@ -14,8 +14,13 @@ computed instead removes its place at once.  Places are numbers, made of address
 object is freed and another one takes its address, a prediction is wrong once.  At most PLACES are kept, and none for
 longer than FORGET_NS after the last call that blocked.
 
-Without the GIL it is off unless GODEBUG=predict=1 asks for it.  Threads that run at the same time wait for each other's
-locks, and that looks like a call that blocks: a server with thousands of connections at once then got a thread for each.
+Without the GIL, threads that run at the same time wait for each other's locks, which looks like a call that blocks: a
+server with thousands of connections at once got a thread for each, and the more there were the longer they waited.  So
+there the system call decides that a thread sleeps in (machine.doing).  Who waits for a lock of the interpreter's or
+gort's stays fresh, for which there is a bound, and a stretch in which nothing else has been seen counts as a miss; only
+one that has been seen blocked makes its place sure.  threading's locks are like the interpreter's own: who waits for one
+loses its P, but that is not learned.  Where the system does not tell (it is not Linux) there is no predictor without the
+GIL, unless GODEBUG=predict=1 asks for it.
 
 While no place is known, a switch costs one load more, and an operation nothing (sched.predicting).
 
@@ -38,12 +43,22 @@ from _collections import deque
 from types import CodeType, CoroutineType, FunctionType, MethodType
 
 import cython
-from cython.cimports.gort._runtime.c.rt import nanotime, rt_cputime, rt_import, rt_key, rt_place, rt_sleeps
+from cython.cimports.gort._runtime.c.rt import (
+    WATCHES,
+    nanotime,
+    rt_cpu_of,
+    rt_cputime,
+    rt_import,
+    rt_key,
+    rt_place,
+    rt_sleeps,
+)
 from cython.cimports.gort._runtime.core.handoff import acquire_idle, handoffp
 from cython.cimports.gort._runtime.core.op import MCALL_AWAY, MCALL_LOOK, PREEMPT_LOOK
 from cython.cimports.gort._runtime.core.runtime2 import MCALL_NONE, G, M, P, Sched
 
-from gort._runtime.core.machine import cpu_clock, waits_for_gil, wants_cpu
+from gort._runtime.core.debugvars import gil_enabled
+from gort._runtime.core.machine import WAITS_FOR_LOCK, WAITS_INSIDE, blocks, cpu_clock, doing
 from gort._runtime.core.traceback import HIDDEN
 
 rt_import()
@@ -54,12 +69,15 @@ SURE = 9
 BLOCKED_NS = 100_000  # a stretch that has waited for so long has blocked
 COMPUTES_NS = 1_000_000  # a stretch that has used so much CPU time, and more than it has waited, computes
 SEEN_NS = 50_000  # whose thread has used little of so much time has been seen blocked
-FIRST_NS = 200_000  # if it has used more than this, sysmon finds out whether the GIL is what it waits for
 FORGET_NS = 10_000_000_000
 TOLD = 10_000  # so many of the stretches that have blocked are kept until sysmon's next round
+FIRST_NS = 200_000  # a stretch at a sure place that has used less than this is taken for blocked
+ASKED = 8  # but of so many of them one is asked
 FRESH = 4  # so many stretches more than there are Ps may be fresh, as many threads as sysmon lets compute
 FRESH_SURE = 16  # before one more begins at a place that is sure
 # The same for C.
+_FIRST_NS = cython.declare(cython.longlong, FIRST_NS)
+_GIL = cython.declare(cython.bint, gil_enabled())
 _LIKELY = cython.declare(cython.int, LIKELY)
 _BLOCKED_NS = cython.declare(cython.longlong, BLOCKED_NS)
 _COMPUTES_NS = cython.declare(cython.longlong, COMPUTES_NS)
@@ -73,6 +91,7 @@ class Stretch:
         place = 0  # where the stretch has begun; 0: unknown
         away = False  # its P was handed on
         fresh = False  # nobody has seen its thread blocked yet; it is in Predictor.fresh, or about to leave it
+        locked = False  # but somebody has seen it wait for a lock
         since = 0  # when the P was handed on, and the CPU time of the thread then, ns
         cpu = 0
         sleeps = 0  # and how often it had gone to sleep by itself
@@ -87,6 +106,7 @@ class Predictor:
         told = None  # (goroutine, place, ns, when) of stretches that have blocked, for reports; None: nobody asks
         on = True  # GODEBUG=predict=0 turns it off
         always = False  # GODEBUG=predict=2: every stretch is expected to block
+        turn = 0  # how many stretches have been looked at, at sure places
         recent = 0  # when a goroutine has blocked last, ns
 
         # Under sched.lock().
@@ -153,6 +173,7 @@ class Predictor:
         st.since = nanotime()
         st.cpu = rt_cputime()
         st.sleeps = rt_sleeps()
+        st.locked = False
         st.fresh = True
         self.fresh.append(st)
         return 0
@@ -194,6 +215,9 @@ class Predictor:
         hit: cython.bint = waited >= _BLOCKED_NS and (cpu < _COMPUTES_NS or (waited > cpu and not st.fresh))
         if hit and st.sleeps >= 0 and rt_sleeps() == st.sleeps:
             hit = False  # it never slept: it waited for a processor
+        seen: cython.bint = _GIL or not st.fresh
+        if hit and not seen and st.locked:
+            hit = False  # it waited for locks
         self.settled(st)
         s.lock()
         if hit:
@@ -204,7 +228,7 @@ class Predictor:
         s.unlock()
         if hit:
             self.recent = now
-            if st.place in self.places:
+            if seen and st.place in self.places:
                 self.places[st.place] = SURE
             if self.told is not None:
                 self.told.append((m.curg.goid, st.place, now - st.since, now))
@@ -233,8 +257,9 @@ class Predictor:
             pass
 
     def settle(self, asks):
-        """Looks at each fresh stretch, by the CPU clock of its thread and by whether that wants to run: is it blocked, or
-        does it compute?  asks: sysmon calls, which takes the time to ask what a thread waits for."""
+        """Looks at each fresh stretch, by the CPU clock of its thread and by what that does: is it blocked, or does it
+        compute?  To ask what a thread does takes 7 µs, which is much for each call, so of those at sure places only some
+        are asked (asks: all of them)."""
         st: Stretch
         since: cython.longlong
         age: cython.longlong
@@ -242,19 +267,38 @@ class Predictor:
         for st in self.fresh.copy():
             since = st.since
             before = st.cpu
-            clock = cpu_clock(st)
-            if clock is None:
-                continue
+            if cython.compiled and WATCHES:
+                used = rt_cpu_of(st.procid)
+                if used < 0:
+                    continue
+            else:
+                clock = cpu_clock(st)
+                if clock is None:
+                    continue
+                used = clock
+            used -= before
             age = nanotime() - since
-            used = clock - before
             if not st.away or st.since != since:
                 continue  # its thread ends it, or has begun another one
             if used >= _COMPUTES_NS:
                 self.places.pop(st.place, None)
-            elif age < SEEN_NS or used * 4 >= age or wants_cpu(st):
+            elif age < SEEN_NS or used * 4 >= age:
                 continue
-            elif used < FIRST_NS or (asks and not waits_for_gil(st)):
-                self.seen(st)
+            else:
+                if not asks and used < _FIRST_NS and self.places.get(st.place) == SURE:
+                    self.turn += 1
+                    if self.turn % ASKED:
+                        self.seen(st)
+                        continue
+                what = doing(st.procid)
+                if not st.away or st.since != since:
+                    continue
+                if what == WAITS_INSIDE:
+                    st.locked = True
+                elif blocks(what, age - used):
+                    self.seen(st)
+                elif what == WAITS_FOR_LOCK:
+                    st.locked = True
 
     def look_after(self, s, now):
         """sysmon's part, in each of its rounds: looks at the fresh stretches, and forgets what is long past."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from gort._runtime.core import traceback
-from gort._runtime.core.machine import nanotime, waits_for_gil
+from gort._runtime.core.machine import nanotime
 from gort._runtime.core.mistakes import say
 from gort._runtime.core.runtime2 import _Gdead, _Gwaiting, _Pgcstop
 
@@ -89,8 +89,8 @@ def blocked(s: Any, m: Any, since: int, cpu: int | None, place: int) -> None:
     """Records that m's goroutine has blocked its thread and lost the P, in the stretch that has begun at `place`.  settle
     reports it when the call is over.  cpu: the CPU time that the thread has used, in ns."""
     g = m.curg
-    if g is None or waits_for_gil(m):
-        return  # it computes, and would go on if it could
+    if g is None:
+        return
     s.predictor.learn(s, place)
     text = ""
     if s.debug["blocked"] > 0 or s.onblocked is not None:

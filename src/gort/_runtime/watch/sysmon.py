@@ -8,7 +8,7 @@ only when it looks twice and sees no step in between.  So when work waits for a 
 AGAIN_NS later, and by more of them until it is clear what that goroutine does.  If an M has run the same goroutine for
 longer than BLOCKED_NS, the CPU clock of its thread decides:
 
-- The thread has used no CPU and asks for none, so it is blocked in a call.  sysmon hands its P to another M at once.
+- The thread has used no CPU and sleeps in a system call, so it is blocked.  sysmon hands its P to another M at once.
 - The thread computes.  sysmon asks the goroutine to yield at its next operation.  If work waits for a P, it also hands
   the P off, unless computing_max threads already compute without one.
 
@@ -36,8 +36,8 @@ from gort._runtime.core import handoff
 from gort._runtime.sched import timers
 from gort._runtime.watch import signals
 from gort._runtime.core.debugvars import gil_enabled
-from gort._runtime.watch.watcher import Watcher
-from gort._runtime.core.machine import cpu_clock, nanotime, waits_for_gil, wants_cpu
+from gort._runtime.watch.watcher import WATCHING, Watcher
+from gort._runtime.core.machine import WAITS_INSIDE, blocks, cpu_clock, doing, nanotime
 from gort._runtime.core.runtime2 import SLICE_NS
 
 TYPE_CHECKING = False
@@ -135,7 +135,8 @@ def sysmon(s: Any) -> None:
     """Watches the Ms of s until the runtime exits, then waits for m0 to leave its loop."""
     idle = 0
     delay = MIN_DELAY_NS
-    floor = 1_000_000 if gil_enabled() else MIN_DELAY_NS  # under the GIL each round costs the others a switch
+    # Under the GIL each round costs the others a switch; and where the watcher looks, rounds need not be frequent.
+    floor = 1_000_000 if gil_enabled() or WATCHING else MIN_DELAY_NS
     seen: dict[int, Seen] = {}
     watcher = Watcher()
     again = False
@@ -345,8 +346,8 @@ def retake(s: Any, seen: dict[int, Seen]) -> tuple[int, bool, bool]:
             if cpu is not None or age < SLICE_NS:
                 continue
         blocked = cpu is not None and (cpu - last.cpu) * 10 < now - last.clock
-        if blocked and now - last.clock >= BLOCKED_NS and not wants_cpu(m):
-            place = place_of(m)
+        if blocked and now - last.clock >= BLOCKED_NS and blocks(does := doing(m.procid), now - last.clock):
+            place = 0 if does == WAITS_INSIDE else place_of(m)
             if wanted and take(s, p, m, mid, tick):
                 n += 1
                 s.nhandoff += 1
@@ -365,14 +366,14 @@ def retake(s: Any, seen: dict[int, Seen]) -> tuple[int, bool, bool]:
 
 def noticed(s: Any, watcher: Any) -> bool:
     """Hands off the P whose thread the watcher has found blocked.  False when it has not, or the P is not wanted any
-    more, or the thread only waits for a processor or for the GIL."""
+    more, or the thread only waits for a processor, the GIL or a lock."""
     p = watcher.found
     if p is None or not waiting_work(s, p):
         return False
     m, cpu = watched(s, p, watcher.mid)
-    if m is None or wants_cpu(m) or waits_for_gil(m):
+    if m is None or not blocks(does := doing(m.procid), nanotime() - watcher.rests):
         return False
-    place = place_of(m)
+    place = 0 if does == WAITS_INSIDE else place_of(m)
     if not take(s, p, m, watcher.mid, watcher.tick):
         return False
     s.nhandoff += 1

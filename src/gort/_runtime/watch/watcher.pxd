@@ -9,9 +9,10 @@ cdef enum:
     LOOK_NS = 50000
     AGAIN_NS = 20000
     CALM = 50
-    DOUBLED = 3
-    QUIET_NS = 1000000
+    DOUBLED = 2
+    QUIET_NS = 500000
     SURE_NS = 50000
+    LOCK_NS = 200000
 
 
 ctypedef struct Look:
@@ -29,6 +30,7 @@ cdef class Watcher:
     cdef public int64_t tick
     cdef public int64_t mid
     cdef public int64_t since
+    cdef public int64_t rests
     cdef public int calm
     cdef Look looks[64]
     cpdef sleep(self, Sched s, int64_t ns)

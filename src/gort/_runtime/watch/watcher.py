@@ -5,7 +5,9 @@ runtime/proc.go, which looks every 20 µs at first.
 sysmon's rounds are Python: each takes the GIL from whoever computes, so there are few.  But a goroutine that has blocked
 its thread holds its P for nothing, and while it is blocked nobody needs to be disturbed to find out.  So in the compiled
 core sysmon sleeps in short pieces, and looks in between, in C, at each P: have its ticks changed?  If not, and if work
-waits for a P, has the thread used CPU time?  When it has used none for SURE_NS the sleep ends, and sysmon takes the P.
+waits for a P (a goroutine, or a timer that is due), has the thread used CPU time?  When it has used none for SURE_NS,
+and sleeps in a system call, the sleep ends, and sysmon takes the P.  A thread that waits for the GIL or for a processor
+would go on if it could, and without the GIL one that waits for a lock often gets it soon.
 While a thread computes, nothing but these looks happens, on sysmon's own thread.  As in Go, the looks become rarer while
 they find nothing: each costs some 9 µs of CPU time, and every 50 µs that would be a tenth of a CPU.
 
@@ -22,7 +24,20 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.cpython.ref import PyObject
-from cython.cimports.gort._runtime.c.rt import WATCHES, nanotime, rt_cpu_of, rt_import, rt_note_doze, rt_sharp_sleeps
+from cython.cimports.gort._runtime.c.rt import (
+    FREE_THREADED,
+    RUNS,
+    WAITS_FOR_GIL,
+    WAITS_FOR_LOCK,
+    WAITS_INSIDE,
+    WATCHES,
+    nanotime,
+    rt_cpu_of,
+    rt_doing,
+    rt_import,
+    rt_note_doze,
+    rt_sharp_sleeps,
+)
 from cython.cimports.gort._runtime.core.runtime2 import Note, P, Sched
 
 rt_import()
@@ -32,9 +47,12 @@ if not cython.compiled:  # the .pxd defines the same names for C
     LOOK_NS = 50_000  # from one look to the next while work waits for a P, at first and when a blocked thread was found
     AGAIN_NS = 20_000  # while a P has made no step since the last look
     CALM = 50  # after so many looks that have found nothing the time between two doubles
-    DOUBLED = 3  # so often at most
-    QUIET_NS = 1_000_000  # while no work waits
-    SURE_NS = 50_000  # whose thread uses no CPU for so long is blocked
+    DOUBLED = 2  # so often at most
+    QUIET_NS = 500_000  # while no work waits
+    SURE_NS = 50_000  # whose thread uses no CPU for so long is blocked, if it sleeps in a call
+    LOCK_NS = 200_000  # or for so long for a lock, without the GIL (machine.LOCK_NS)
+
+WATCHING = bool(cython.compiled and WATCHES)  # only then the sleep is more than a sleep
 
 
 class Watcher:
@@ -45,6 +63,7 @@ class Watcher:
         tick = 0
         mid = 0
         since = 0
+        rests = 0  # since when the thread has used no CPU, ns
         calm = 0  # how many looks have found nothing
 
     def __init__(self):
@@ -83,6 +102,8 @@ class Watcher:
             self.tick = self.looks[i].tick
             self.mid = self.looks[i].mid
             self.since = self.looks[i].since
+            self.rests = self.looks[i].clock
+            self.looks[i].clock = 0  # if sysmon does not take the P, it is looked at anew
         return None
 
 
@@ -90,21 +111,24 @@ def watch(looks, n, note, until, sched, calm):
     """Looks at the Ps until `until`; calm: how many looks have found nothing.  Returns the number of the look that has
     found a blocked thread, or -1.  Only the compiled core calls it, without the GIL.
 
-    A P is looked at while it has an owner.  When its ticks have changed, its look begins anew; when they have not, and
-    work waits, the CPU clock of the thread is read, and read again after SURE_NS."""
+    A P is looked at while it has an owner.  When its ticks have changed, its look begins anew.  When they have not, and
+    work waits, and the CPU clock of the thread has not moved for SURE_NS, the kernel is asked what it sleeps in."""
     now: cython.longlong
     tick: cython.longlong
     mid: cython.longlong
     cpu: cython.longlong
     pause: cython.longlong
     waits: cython.bint
+    busy: cython.bint = False
     i: cython.int
+    what: cython.int
     while True:
         now = nanotime()
         if now >= until:
             return -1
-        calm[0] = min(calm[0] + 1, CALM * DOUBLED)
-        pause = until - now  # all Ps are idle: whoever takes one wakes sysmon, or its next round is soon
+        pause = QUIET_NS
+        calm[0] = min(calm[0] + 1, CALM * DOUBLED) if busy else max(calm[0] - 1, 0)
+        busy = False
         for i in range(n):
             mid = cython.cast(P, looks[i].p).mid
             if mid == 0:
@@ -113,30 +137,35 @@ def watch(looks, n, note, until, sched, calm):
                 cython.cast(Sched, sched).runqsize != 0
                 or cython.cast(P, looks[i].p).runqsize != 0
                 or cython.cast(P, looks[i].p).runnext is not None
+                or 0 < cython.cast(P, looks[i].p).timer0when <= now
             )
-            pause = min(pause, LOOK_NS << calm[0] // CALM if waits else QUIET_NS)
+            if waits:
+                busy = True
+                pause = min(pause, LOOK_NS << calm[0] // CALM)
             tick = cython.cast(P, looks[i].p).schedtick + cython.cast(P, looks[i].p).switchtick
+            cpu = rt_cpu_of(cython.cast(P, looks[i].p).procid) if waits else -1
             if tick != looks[i].tick or mid != looks[i].mid:
+                if cpu >= 0 and mid == looks[i].mid and looks[i].clock != 0:
+                    if (cpu - looks[i].cpu) * 5 < (now - looks[i].clock) * 4:
+                        pause = min(pause, SURE_NS)  # it has rested, and may be in a call that has just begun
+                    if (cpu - looks[i].cpu) * 2 < now - looks[i].clock:
+                        calm[0] = max(calm[0] - 2, 0)  # for half of the time: its goroutines block for short times
                 looks[i].tick = tick
                 looks[i].mid = mid
                 looks[i].since = now
-                looks[i].clock = 0
-                continue
-            if not waits:
-                looks[i].clock = 0
-                continue
-            cpu = rt_cpu_of(cython.cast(P, looks[i].p).procid)
-            if cpu < 0:
-                continue
-            if looks[i].clock == 0 or (cpu - looks[i].cpu) * 10 >= now - looks[i].clock:
-                if looks[i].clock == 0:
-                    pause = AGAIN_NS
-                looks[i].clock = now  # it computes, or is looked at for the first time
-                looks[i].cpu = cpu
-            elif now - looks[i].clock >= SURE_NS:
-                looks[i].clock = 0
-                return i
-            else:
-                pause = AGAIN_NS
+            elif cpu >= 0 and looks[i].clock != 0 and (cpu - looks[i].cpu) * 10 < now - looks[i].clock:
+                if now - looks[i].clock < SURE_NS:
+                    pause = min(pause, AGAIN_NS)
+                    continue
+                what = rt_doing(cython.cast(P, looks[i].p).procid)
+                if FREE_THREADED and what in (WAITS_FOR_LOCK, WAITS_INSIDE) and now - looks[i].clock < LOCK_NS:
+                    pause = min(pause, (now - looks[i].clock) // 2)
+                    continue
+                if what != RUNS and what != WAITS_FOR_GIL:
+                    return i
+            elif looks[i].clock == 0:
+                pause = min(pause, AGAIN_NS)
+            looks[i].clock = now if cpu >= 0 else 0
+            looks[i].cpu = cpu
         if rt_note_doze(note, min(pause, until - now)):
             return -1

@@ -1,10 +1,13 @@
 # Types of watcher.py for type checkers; see core/runtime2.pyi.
 from typing import Any, final
 
+WATCHING: bool
+
 @final
 class Watcher:
     found: Any
     tick: int
     mid: int
     since: int
+    rests: int
     def sleep(self, s: Any, ns: int) -> None: ...
