@@ -199,7 +199,7 @@ def run1(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     import gort
     from gort._runtime.watch import sysmon
 
-    monkeypatch.setattr(sysmon, "retake", lambda s, seen: (0, False, False))
+    monkeypatch.setattr(sysmon, "retake", lambda s, seen, ousted: (0, False, False))
 
     def run(main: Callable[..., Any], *args: Any) -> Any:
         return gort.run(main, *args, procs=1)

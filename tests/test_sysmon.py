@@ -18,7 +18,8 @@ import pytest
 import gort
 from gort._runtime.core import machine
 from gort._runtime.core.debugvars import gil_enabled
-from gort._runtime.watch import sysmon
+from gort._runtime.watch import ousted, sysmon
+from gort._runtime.watch.ousted import Ousted
 from support import settles
 
 MS = 1_000_000
@@ -50,8 +51,10 @@ class World:
             netpoll=None,
             nhandoff=0,
             npreempt=0,
+            predictor=SimpleNamespace(fresh=[]),
         )
         self.seen: dict[int, sysmon.Seen] = {}
+        self.ousted = Ousted()
         reports = SimpleNamespace(blocked=self.blocked)
         monkeypatch.setattr(sysmon, "nanotime", lambda: self.now)
         monkeypatch.setattr(sysmon, "cpu_clock", lambda m: self.cpu)
@@ -65,7 +68,7 @@ class World:
             id=number,
             ident=number,
             procid=0,
-            curg=object(),
+            curg=SimpleNamespace(goid=1),
             p=p,
             insyscall=False,
             preempt=False,
@@ -86,7 +89,7 @@ class World:
         self.now += after
         if self.cpu is not None:
             self.cpu += cpu
-        return sysmon.retake(self.s, self.seen)
+        return sysmon.retake(self.s, self.seen, self.ousted)
 
 
 @pytest.fixture
@@ -164,10 +167,17 @@ def test_a_call_after_some_computing_is_noticed(world: World) -> None:
     assert world.handed_on[0] - start <= sysmon.SLICE_NS + 2 * sysmon.BLOCKED_NS
 
 
+def oust(world: World, how_many: int, blocked: bool) -> list[Any]:
+    """As many Ms from which sysmon has taken the P."""
+    ms = [world.new_m(100 + number, None) for number in range(how_many)]
+    for m in ms:
+        world.ousted.add(m, m.curg, 0, blocked)
+    return ms
+
+
 def test_threads_that_compute_without_a_p_are_few(world: World) -> None:
     """At the limit a computing goroutine is asked to make way, and keeps its P; a blocked one loses it all the same."""
-    for number in range(sysmon.computing_max(world.s)):
-        world.s.allm.append(world.new_m(100 + number, None))
+    oust(world, sysmon.computing_max(world.s), blocked=False)
     world.look()
     for _ in range(50):
         world.look(MS, cpu=MS)
@@ -177,14 +187,76 @@ def test_threads_that_compute_without_a_p_are_few(world: World) -> None:
     assert (len(world.handed_on), world.s.nhandoff, world.s.npreempt) == (1, 1, 0)
 
 
-def test_threads_in_blocking_calls_do_not_count_as_computing(world: World) -> None:
-    for number in range(sysmon.computing_max(world.s)):
-        world.s.allm.append(world.new_m(100 + number, None))
-        world.s.allm[-1].insyscall = True
+def test_stretches_that_may_compute_count_as_computing(world: World) -> None:
+    world.s.predictor.fresh = [object()] * sysmon.computing_max(world.s)
     world.look()
-    for _ in range(11):
+    for _ in range(50):
         world.look(MS, cpu=MS)
-    assert world.s.npreempt == 1
+    assert not world.handed_on
+
+
+def test_blocked_threads_count_as_computing_once_they_compute(world: World) -> None:
+    """Each round looks at a few of them, however many there are."""
+    n = 10 * ousted.LOOKS
+    ms = oust(world, n, blocked=True)
+    looked: list[Any] = []
+
+    def clock(m: Any) -> int:
+        looked.append(m)
+        return ousted.COMPUTES_NS if m.id >= 200 else ousted.COMPUTES_NS - 1
+
+    world.ousted.look(clock)
+    assert looked == ms[: ousted.LOOKS]
+    for _ in range(20):
+        world.ousted.look(clock)
+    assert world.ousted.count() == n - 100
+    ms[-1].curg = None  # its goroutine has come to the scheduler
+    ms[-2].curg.goid += 1  # it runs another one
+    ms[-3].p = SimpleNamespace(mid=ms[-3].id)  # its thread has a P again
+    assert world.ousted.count() == n - 103
+    ms[0].curg = None
+    for _ in range(20):
+        world.ousted.look(clock)
+    assert len(world.ousted.blocked) == 99
+
+
+def test_an_m_is_found_by_its_number_in_a_few_looks() -> None:
+    looks = 0
+
+    class Ms(list[Any]):
+        def __getitem__(self, i: Any) -> Any:
+            nonlocal looks
+            looks += 1
+            return super().__getitem__(i)
+
+    ms = Ms(SimpleNamespace(id=3 * i) for i in range(5_000))
+    for i in range(0, 5_000, 7):
+        assert sysmon.m_of(ms, 3 * i).id == 3 * i
+        assert sysmon.m_of(ms, 3 * i + 1) is None
+    assert looks <= 2 * 5_000 // 7 * 14
+
+
+@pytest.mark.parametrize("seconds", [0, 10])
+def test_threads_that_nothing_needs_end(monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
+    """So many as have been idle all the time, save a few; a few in each round."""
+    s = SimpleNamespace(gomaxprocs=2, debug={"idlethreads": seconds}, coarsetime=0, nmidle=100)
+    ended: list[int] = []
+
+    def endidle(s: Any, most: int) -> int:
+        s.nmidle -= most
+        ended.append(most)
+        return most
+
+    monkeypatch.setattr(sysmon, "handoff", SimpleNamespace(endidle=endidle))
+    idle = sysmon.IdleThreads(s)
+    for now in range(0, 20_000 * MS, 100 * MS):
+        s.nmidle = 30 if now == 12_000 * MS else 100 - sum(ended)  # then seventy are needed, for a moment
+        idle.look(s, now)
+    assert not ended, "in the first ten seconds none was idle all the time, in the next ten thirty were"
+    for now in range(20_000 * MS, 30_000 * MS, 100 * MS):
+        idle.look(s, now)
+    surplus = 30 - 2 - sysmon.KEPT
+    assert ended == ([sysmon.ENDED, surplus - sysmon.ENDED] if seconds else [])
 
 
 def test_without_a_cpu_clock_a_slice_decides(world: World) -> None:
@@ -308,7 +380,7 @@ def found(world: World) -> SimpleNamespace:
 
 
 def test_a_p_that_the_watcher_has_found_is_taken_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert sysmon.noticed(world.s, found(world))
+    assert sysmon.noticed(world.s, found(world), world.ousted)
     assert len(world.handed_on) == world.s.nhandoff == world.reported == 1
 
 
@@ -326,7 +398,7 @@ def test_a_p_that_the_watcher_has_found_is_kept(world: World, monkeypatch: pytes
         world.p.switchtick += 1
     elif why == "another M":
         watcher.mid = 8
-    assert not sysmon.noticed(world.s, watcher)
+    assert not sysmon.noticed(world.s, watcher, world.ousted)
     assert (world.handed_on, world.s.nhandoff, world.reported) == ([], 0, 0)
 
 

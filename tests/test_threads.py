@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import gort
 from gort import runtime
 from gort._runtime.core import newosproc
 from gort._runtime.core.runtime2 import Note
+from gort._runtime.watch import sysmon
 from support import PATIENCE_S, gort_cli, python, settles, until
 
 Run = Callable[..., Any]
@@ -363,6 +365,39 @@ def test_blocked_goroutines_use_the_same_threads(run: Run, procs: int) -> None:
         return threads_ever() - first
 
     assert run(main) <= 6 + procs
+
+
+@pytest.mark.parametrize("procs", [1, 2])
+def test_idle_threads_end_and_new_ones_come(monkeypatch: pytest.MonkeyPatch, procs: int) -> None:
+    """Those of thirty calls end once nothing needs them, m0 does not; later calls get threads; a deadlock is found."""
+    monkeypatch.setenv("GODEBUG", os.environ["GODEBUG"] + ",idlethreads=1")
+    calls = 30
+
+    async def burst() -> None:
+        there, there_too = os.pipe()
+        inside = []
+
+        async def call() -> None:
+            inside.append(1)
+            await gort.blocking(os.read, there, 1)
+
+        async with gort.Group() as group:
+            for _ in range(calls):
+                group.go(call)
+            await until(lambda: len(inside) == calls and runtime.stats()["threads"] >= calls)
+            os.write(there_too, bytes(calls))
+        os.close(there)
+        os.close(there_too)
+
+    async def main() -> None:
+        for again in range(2):
+            await burst()
+            await until(lambda: runtime.stats()["threads"] <= procs + sysmon.KEPT + 2)
+            assert runtime.stats()["threads_ended"] >= (again + 1) * (calls - procs - sysmon.KEPT - 2)
+        await gort.Chan[int]().recv()  # nobody sends
+
+    with pytest.raises(gort.Deadlock):
+        gort.run(main, procs=procs)
 
 
 def test_a_thread_that_has_run_its_m_is_not_taken_back() -> None:

@@ -448,7 +448,7 @@ def test_a_coroutine_that_was_left_before_it_began_makes_no_noise() -> None:
     done = program("""
         from gort._runtime.watch import sysmon
 
-        sysmon.retake = lambda s, seen: (0, False, False)  # on a busy machine main would look blocked
+        sysmon.retake = lambda s, seen, ousted: (0, False, False)  # on a busy machine main would look blocked
 
         async def never():
             print("began")

@@ -21,6 +21,7 @@ cpdef linkm(Sched s, M m)
 cdef M takem(Sched s, M spare)
 cdef launch(Sched s, M m)
 cdef bint stopm(M m)
+cpdef int endidle(Sched s, int most) except -1
 cpdef bint handoffp(Sched s, P p, int64_t mid)
 cpdef bind(P p, M m)
 cdef bint unbind(P p, int64_t mid)

@@ -388,8 +388,39 @@ def stopm(m):
             m.p = m.nextp
             m.nextp = None
             return True
-        if s.exiting:
+        if s.exiting or m.lockedg is m.g0:
             return False
+
+
+def endidle(s, most):
+    """Ends at most `most` idle threads, but never m0, and returns how many.  Go has none of this.
+
+    Such an M is no longer on the idle list, so nobody gives it a P.  It is in allm until it has left (proc.mexit), and
+    counts as busy for the deadlock check."""
+    m: M
+    before: M
+    n: cython.int = 0
+    while n < most:
+        s.lock()
+        before = None
+        m = s.midle
+        if m is s.m0 and m is not None:
+            before = m
+            m = m.schedlink
+        if m is None or s.exiting:
+            s.unlock()
+            break
+        if before is None:
+            s.midle = m.schedlink
+        else:
+            before.schedlink = m.schedlink
+        m.schedlink = None
+        s.nmidle -= 1
+        m.lockedg = m.g0  # it runs no goroutine any more
+        s.unlock()
+        m.park.wakeup()
+        n += 1
+    return n
 
 
 def handoffp(s, p, mid):

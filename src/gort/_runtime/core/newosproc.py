@@ -15,17 +15,33 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-LOOK_S = 0.05  # how often join looks whether a thread that has not started never will
+LOOK_S = 0.001  # how often join looks whether a thread runs, or never will
 
 
-class Unawaited(threading.Event):
+class Unawaited:
     """Replaces the event that Thread.start waits for, so that start returns at once.  On a busy machine without the GIL
     that wait takes a tenth of a second (see the notes in gort_rt.h); sysmon, which starts threads, would wait while
-    other Ps are stuck."""
+    other Ps are stuck.  A program may have thousands of threads, and an Event takes 1.3 KB of each."""
+
+    __slots__ = ("_is_set",)
+
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def set(self) -> None:
+        """The thread runs."""
+        self._is_set = True
+
+    def is_set(self) -> bool:
+        """True once the thread runs."""
+        return self._is_set
 
     def wait(self, timeout: float | None = None) -> bool:
         """Returns at once."""
         return True
+
+    def _at_fork_reinit(self) -> None:
+        """threading calls it in a forked child.  There is no lock in here."""
 
 
 class Thread(threading.Thread):
@@ -90,9 +106,10 @@ def join(thread: threading.Thread, deadline: int) -> None:
     """Waits until the thread has ended or until `deadline`, a time of time.monotonic_ns()."""
     started = getattr(thread, "_started", None)
     if isinstance(started, Unawaited):
-        while not threading.Event.wait(started, min(LOOK_S, left(deadline))):
+        while not started.is_set():
             if getattr(thread, "failed", False) or not left(deadline):
                 return
+            time.sleep(min(LOOK_S, left(deadline)))
     if not getattr(thread, "failed", False):
         thread.join(left(deadline))
 

@@ -453,7 +453,7 @@ class M:
         schedlink = None  # the next idle M
 
         # lock_os_thread.
-        lockedg = None  # the only goroutine that it may run; g0 when that one has ended without unlocking
+        lockedg = None  # the only goroutine that it may run; g0: none any more (locked.py, handoff.endidle)
         lockcount = 0  # how many calls of lock_os_thread are open
 
 

@@ -7,6 +7,7 @@ Everything here runs on sysmon's thread.  What does not live here: how sysmon fi
 from __future__ import annotations
 
 import os
+from itertools import islice
 
 from gort._runtime.core import traceback
 from gort._runtime.core.machine import nanotime
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+LOOKS = 64  # so many calls are looked at in a round; the others in the next ones
 AGAIN_NS = 1_000_000_000  # GODEBUG=blocked=1 tells of one place at most once in this time
 
 
@@ -111,10 +113,12 @@ def settle(s: Any, clock: Callable[[Any], int | None]) -> None:
     """Reports the recorded calls that are over, on stderr (GODEBUG=blocked=1) and to on_blocked's callback.  clock(m)
     gives the CPU time of m's thread."""
     found: Blocked = s.blockedcalls
-    for mid, call in found.calls.copy().items():
+    for mid in list(islice(found.calls, LOOKS)):
+        call = found.calls.pop(mid)
         if call.is_over(clock(call.m)):
-            del found.calls[mid]
             over(s, call)
+        else:
+            found.calls[mid] = call  # behind the others
     foretold(s)
     if found.places:
         now = nanotime()

@@ -36,6 +36,7 @@ from gort._runtime.core import handoff
 from gort._runtime.sched import timers
 from gort._runtime.watch import signals
 from gort._runtime.core.debugvars import gil_enabled
+from gort._runtime.watch.ousted import Ousted
 from gort._runtime.watch.watcher import WATCHING, Watcher
 from gort._runtime.core.machine import WAITS_INSIDE, blocks, cpu_clock, doing, nanotime
 from gort._runtime.core.runtime2 import SLICE_NS
@@ -53,6 +54,8 @@ AGAIN_NS = 1_100_000  # the time from a look to the second look
 IDLE_NS = 100_000_000  # the length of a deep sleep, after which the deadlock check is repeated
 CYCLES_NS = 500_000_000  # the time between two looks for goroutines that wait for each other
 QUICK_SWITCH_S = 0.001  # see quicken
+KEPT = 4  # so many idle threads more than there are Ps are kept
+ENDED = 16  # so many end in a round
 EXIT_GRACE_NS = 100_000_000  # the time given to each step of a Ctrl-C, and to m0 when its program has ended
 
 
@@ -61,16 +64,10 @@ def computing_max(s: Any) -> int:
     return int(s.gomaxprocs) + 4
 
 
-def computing(s: Any) -> int:
-    """The number of threads that run a goroutine without a P and are not in a call of gort.blocking."""
-    n = 0
-    for m in list(s.allm):
-        p = m.p
-        if m.curg is not None and not m.insyscall and (p is None or p.mid != m.id):
-            stretch = m.stretch
-            if stretch is None or not stretch.away or stretch.fresh:  # else it was seen blocked
-                n += 1
-    return n
+def computing(s: Any, ousted: Ousted) -> int:
+    """The number of threads that run a goroutine without a P and may compute: those that sysmon has seen compute, and
+    those that have handed their P on and have not been seen blocked yet."""
+    return ousted.count() + len(s.predictor.fresh)
 
 
 def quicken(s: Any) -> None:
@@ -138,6 +135,8 @@ def sysmon(s: Any) -> None:
     # Under the GIL each round costs the others a switch; and where the watcher looks, rounds need not be frequent.
     floor = 1_000_000 if gil_enabled() or WATCHING else MIN_DELAY_NS
     seen: dict[int, Seen] = {}
+    ousted = Ousted()
+    idle_threads = IdleThreads(s)
     watcher = Watcher()
     again = False
     steps = 0
@@ -180,6 +179,7 @@ def sysmon(s: Any) -> None:
                     looked = s.coarsetime
                     signals.look(s)
                 s.predictor.look_after(s, s.coarsetime)
+                idle_threads.look(s, s.coarsetime)
                 if s.blockedcalls and (reports := reporting()):
                     reports.settle(s, cpu_clock)
                 if trace_every > 0 and s.coarsetime - traced >= trace_every and (reports := reporting()):
@@ -200,7 +200,8 @@ def sysmon(s: Any) -> None:
                         netpoll.poll(0)
                     finally:
                         s.nexternal -= 1
-                n, stuck, fresh = (1, True, False) if noticed(s, watcher) else retake(s, seen)
+                ousted.look(cpu_clock)
+                n, stuck, fresh = (1, True, False) if noticed(s, watcher, ousted) else retake(s, seen, ousted)
                 again = stuck or (fresh and not quick)
                 if n:
                     idle = 0
@@ -281,6 +282,28 @@ def recheck_dead(s: Any) -> None:
         handoff.found_dead(s)
 
 
+class IdleThreads:
+    """Ends threads that nothing has needed for a while (GODEBUG=idlethreads=SECONDS), as Java's pools and tokio's do.  Go
+    keeps its threads."""
+
+    def __init__(self, s: Any) -> None:
+        self.keep = s.gomaxprocs + KEPT
+        self.ns = s.debug["idlethreads"] * 1_000_000_000  # 0: never
+        self.since = s.coarsetime
+        self.least = 0  # the fewest idle threads since then: so many have not been needed
+
+    def look(self, s: Any, now: int) -> None:
+        """sysmon's part in each round: ends a few, once they have been idle for that long."""
+        self.least = min(self.least, s.nmidle)
+        if not self.ns or now - self.since < self.ns:
+            return
+        surplus = self.least - self.keep
+        if surplus > 0:
+            self.least -= handoff.endidle(s, min(surplus, ENDED))
+        else:
+            self.since, self.least = now, s.nmidle
+
+
 class Seen:
     """The state of a P at sysmon's last look."""
 
@@ -298,13 +321,32 @@ class Seen:
 
 def watched(s: Any, p: Any, mid: int) -> tuple[Any, int | None]:
     """Returns the M number `mid`, which owns p, and its CPU time; (None, None) if that M runs no goroutine."""
-    m = next((m for m in list(s.allm) if m.id == mid), None)
+    m = m_of(s.allm, mid)
     if m is None or m.curg is None:
         return None, None
     return m, cpu_clock(m)
 
 
-def retake(s: Any, seen: dict[int, Seen]) -> tuple[int, bool, bool]:
+def m_of(allm: list[Any], mid: int) -> Any:
+    """The M number `mid`, or None.  The list has them in the order of their numbers, so a few looks will do, of however
+    many.  Another thread may take one out meanwhile; then this look may find none, and the next one does."""
+    low, high = 0, len(allm)
+    try:
+        while low < high:
+            middle = (low + high) // 2
+            m = allm[middle]
+            if m.id == mid:
+                return m
+            if m.id < mid:
+                low = middle + 1
+            else:
+                high = middle
+    except IndexError:  # it has become shorter
+        pass
+    return None
+
+
+def retake(s: Any, seen: dict[int, Seen], ousted: Ousted) -> tuple[int, bool, bool]:
     """Looks at each P and hands off those whose threads are blocked or have computed for too long.
 
     Returns (n, stuck, fresh).  n: the number of Ps handed off.  stuck: work waits for a P whose goroutine has made no
@@ -348,23 +390,27 @@ def retake(s: Any, seen: dict[int, Seen]) -> tuple[int, bool, bool]:
         blocked = cpu is not None and (cpu - last.cpu) * 10 < now - last.clock
         if blocked and now - last.clock >= BLOCKED_NS and blocks(does := doing(m.procid), now - last.clock):
             place = 0 if does == WAITS_INSIDE else place_of(m)
+            g = m.curg
             if wanted and take(s, p, m, mid, tick):
                 n += 1
                 s.nhandoff += 1
+                ousted.add(m, g, cpu, True)
                 if reports := reporting():
                     reports.blocked(s, m, last.since, cpu, place)
         elif age >= SLICE_NS:
             m.preempt = True
-            if wanted and computing(s) < computing_max(s) and take(s, p, m, mid, tick):
+            g = m.curg
+            if wanted and computing(s, ousted) < computing_max(s) and take(s, p, m, mid, tick):
                 n += 1
                 s.npreempt += 1
+                ousted.add(m, g, cpu, False)
                 quicken(s)
         if now - (last.clock or now) >= SLICE_NS:
             last.clock, last.cpu = now, cpu or 0
     return n, stuck, fresh
 
 
-def noticed(s: Any, watcher: Any) -> bool:
+def noticed(s: Any, watcher: Any, ousted: Ousted) -> bool:
     """Hands off the P whose thread the watcher has found blocked.  False when it has not, or the P is not wanted any
     more, or the thread only waits for a processor, the GIL or a lock."""
     p = watcher.found
@@ -374,9 +420,11 @@ def noticed(s: Any, watcher: Any) -> bool:
     if m is None or not blocks(does := doing(m.procid), nanotime() - watcher.rests):
         return False
     place = 0 if does == WAITS_INSIDE else place_of(m)
+    g = m.curg
     if not take(s, p, m, watcher.mid, watcher.tick):
         return False
     s.nhandoff += 1
+    ousted.add(m, g, cpu, True)
     if reports := reporting():
         reports.blocked(s, m, watcher.since, cpu, place)
     return True
