@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from gort._runtime.core.traceback import HIDDEN
 from gort.cli._bench import measure, peers, plot, report, rows, targets
 from gort.cli._bench.measure import Result
-from gort.cli._bench.peers import PROGRAMS, Peer
+from gort.cli._bench.peers import Peer
 from support import PATIENCE_S, gort_cli
 
 
@@ -171,6 +172,84 @@ def test_stalls_are_judged() -> None:
     assert free["stall-sleep: p99 at most 15 ms late"] is False
 
 
+@pytest.mark.parametrize(
+    "who",
+    [
+        "gort",
+        "gort.blocking",
+        pytest.param("asyncio", marks=pytest.mark.once),
+        pytest.param("threads", marks=pytest.mark.once),
+    ],
+)
+def test_calls_that_block(who: str) -> None:
+    """Each way of calling runs, calls are counted and ticks beside them.  No rate can exceed what the length of a call
+    allows: so the calls did block, each its own goroutine alone."""
+    answer = json.loads(run_peer("blocking", who, "20", "5", "1").stdout)
+    assert 0 < answer["value"] <= 5 / 0.020
+    assert answer["unit"] == "calls/s"
+    assert 0 <= answer["p999_ms"] <= answer["worst_ms"]
+    assert answer["ticks"] > 0
+
+
+@pytest.mark.once
+def test_go_makes_the_same_calls_that_block() -> None:
+    """The Go program answers in the same form, and its calls block a thread as well."""
+    if (go := peers.find_go()) is None:
+        pytest.skip("no `go` command")
+    done = subprocess.run(
+        [str(peers.build_go(go)), "blocking", "20", "5", "1"],
+        capture_output=True, text=True, timeout=PATIENCE_S, check=False, env={**os.environ, "GOMAXPROCS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert 0 < answer["value"] <= 5 / 0.020
+    assert {*measure.BLOCKING_EXTRA} < {*answer}
+
+
+def test_who_is_measured_with_calls_that_block() -> None:
+    """gort twice, with plain and with announced calls, and the peers that have threads for such calls; a row tells its
+    program how long a call is, how many make it, and for how long."""
+    found = [
+        Peer(key, [sys.executable, "-c", f"print({ANSWER!r})"]) for key in ("gort", "go", "asyncio", "threads", "trio")
+    ]
+    [row] = rows.choose(("blocking-3ms-200",), True)
+    series = measure.series_of(row, found, Result(row))
+    assert list(series) == ["gort", "gort.blocking", "go", "asyncio", "threads"]
+    assert series["go"]() == (9000.0, {"first": 4000.0, "p999_ms": 1.5, "worst_ms": 2.0})
+    assert series["gort.blocking"].args[1:] == ("gort.blocking", "3", "200", "500")  # type: ignore[attr-defined]
+
+
+ANSWER = '{"value": 9000, "first": 4000, "p999_ms": 1.5, "worst_ms": 2}'
+
+
+def test_calls_that_block_are_judged_and_shown() -> None:
+    """A rate is compared with that of announced calls, more being better, and the ticks with a bound."""
+    one = result("blocking-3ms", gort=[6000.0], go=[9000.0])
+    one.values["gort.blocking"] = [10_000.0]
+    for name in one.values:
+        one.extra[name] = [{"first": 4000.0, "p999_ms": 4.5, "worst_ms": 12.0}]
+    assert {v.text: v.met for v in targets.judge([one], compiled=False, gil=True)} == {
+        "blocking-3ms: at least 0.7 × gort.blocking": False,
+        "blocking-3ms: p99.9 at most 5 ms late": True,
+    }
+    [(title, header, lines)] = report.tables([one], [Peer("gort"), Peer("go")])
+    assert (title, len(header)) == ("Calls that block", 7)
+    assert lines[1] == ["blocking-3ms", "go", "9,000 ±0%", "0.67×", "4,000", "4.5", "12"]
+
+
+def test_the_scheduler_does_not_take_the_programs_for_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What blocks in a file of gort's package is not learned, so the programs run as a user's do, from elsewhere.  Of two
+    processes that make the copy at once, the second takes that of the first."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    copied = peers.program.__wrapped__("blocking")
+    assert not copied.startswith(HIDDEN)
+    monkeypatch.setattr(Path, "exists", lambda self: False)
+    assert peers.program.__wrapped__("blocking") == copied
+    assert [path.name for path in (tmp_path / "gort").iterdir()] == [Path(copied).parent.name]
+    done = subprocess.run([sys.executable, copied, "--list"], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["who"] == ["gort", "gort.blocking", "asyncio", "threads"]
+
+
 @cache
 def workloads(peer: str) -> list[str]:
     """The rows that a peer's program has."""
@@ -180,7 +259,7 @@ def workloads(peer: str) -> list[str]:
 
 def run_peer(peer: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, str(PROGRAMS / "peers" / f"{peer}_.py"), *arguments],
+        [sys.executable, peers.program(peer), *arguments],
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,

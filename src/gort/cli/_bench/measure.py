@@ -17,7 +17,7 @@ from time import perf_counter
 
 from gort.cli._bench import network
 from gort.cli._bench.machine import memory_available, processors
-from gort.cli._bench.peers import PROGRAMS, ROUGH_BYTES, BenchError, Peer
+from gort.cli._bench.peers import ROUGH_BYTES, BenchError, Peer, program
 from gort.cli._bench.rows import Row
 
 TIMEOUT = 300.0
@@ -42,7 +42,7 @@ class Result:
     row: Row
     values: dict[str, list[float]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
-    # Network rows: latencies and processor time beside the rate, a dictionary a round.
+    # What was measured beside the value (network rows: latencies and processor time), a dictionary a round.
     extra: dict[str, list[dict[str, float]]] = field(default_factory=dict)
 
     def median(self, peer: str) -> float | None:
@@ -97,6 +97,8 @@ def series_of(row: Row, peers: list[Peer], result: Result) -> Series:
         return parallel_series(row, ready)
     if row.kind == "stall":
         return stall_series(row, ready)
+    if row.kind == "blocking":
+        return blocking_series(row, ready)
     if row.kind == "net":
         return {name: partial(network.measure, server, row) for name, server in network.servers(row, ready).items()}
     series: Series = {}
@@ -133,14 +135,15 @@ def start_series(ready: list[Peer]) -> Series:
     bare = Peer("python").full_environment()
     series: Series = {"python": partial(start, [sys.executable, "-c", START_PROGRAMS["python"]], bare)}
     for peer in ready:
-        program = START_PROGRAMS.get("gort" if peer.key == "gort-pure" else peer.key)
+        code = START_PROGRAMS.get("gort" if peer.key == "gort-pure" else peer.key)
         if peer.key == "go":
             series["go"] = partial(start, [*peer.command, "hello"], peer.full_environment())
-        elif program is not None:
-            series[peer.key] = partial(start, [sys.executable, "-c", program], peer.full_environment())
+        elif code is not None:
+            series[peer.key] = partial(start, [sys.executable, "-c", code], peer.full_environment())
     return series
 
 
+BLOCKING_EXTRA = ("first", "p999_ms", "worst_ms")
 STALLED = ("gort", "gort-pure", "asyncio", "uvloop", "trio", "gevent")
 
 
@@ -150,14 +153,14 @@ def stall_series(row: Row, ready: list[Peer]) -> Series:
     for peer in ready:
         if peer.key in STALLED:
             who = "gort" if peer.key == "gort-pure" else peer.key
-            program = Peer(peer.key, [sys.executable, str(PROGRAMS / "peers" / "stalled_.py")], peer.environment)
-            series[peer.key] = partial(stalled, program, who, row.workload)
+            asked = Peer(peer.key, [sys.executable, program("stalled")], peer.environment)
+            series[peer.key] = partial(stalled, asked, who, row.workload)
     return series
 
 
-def stalled(program: Peer, who: str, job: str) -> tuple[float, dict[str, float]]:
+def stalled(peer: Peer, who: str, job: str) -> tuple[float, dict[str, float]]:
     """The 99th percentile of the lateness in ms; beside it the highest, and the part of the ticks that came about."""
-    printed = program.run(who, job, timeout=TIMEOUT)
+    printed = peer.run(who, job, timeout=TIMEOUT)
     value, worst, ticks = (printed[key] for key in ("value", "worst_ms", "ticks"))
     assert isinstance(value, float)
     assert isinstance(worst, float)
@@ -165,14 +168,38 @@ def stalled(program: Peer, who: str, job: str) -> tuple[float, dict[str, float]]
     return value, {"worst_ms": worst, "ticks": ticks}
 
 
+def blocking_series(row: Row, ready: list[Peer]) -> Series:
+    """gort with a plain call and with an announced one, and the peers that have threads for calls that block."""
+    arguments = (f"{row.call_ms:g}", str(row.goroutines), str(row.n))
+    series: Series = {}
+    for peer in ready:
+        if peer.key == "go":
+            series["go"] = partial(blocking, peer, "blocking", *arguments)
+        elif peer.key in ("gort", "gort-pure", "asyncio", "threads"):
+            who = "gort" if peer.key == "gort-pure" else peer.key
+            asked = Peer(peer.key, [sys.executable, program("blocking")], peer.environment)
+            series[peer.key] = partial(blocking, asked, who, *arguments)
+            if peer.key == "gort":
+                series["gort.blocking"] = partial(blocking, asked, "gort.blocking", *arguments)
+    return series
+
+
+def blocking(peer: Peer, *arguments: str) -> tuple[float, dict[str, float]]:
+    """Calls a second; beside them those of the first calls, and how late the tickers were."""
+    printed = peer.run(*arguments, timeout=TIMEOUT)
+    value, *extra = (printed[key] for key in ("value", *BLOCKING_EXTRA))
+    assert isinstance(value, (int, float))
+    return float(value), {key: float(str(number)) for key, number in zip(BLOCKING_EXTRA, extra, strict=True)}
+
+
 def parallel_series(row: Row, ready: list[Peer]) -> Series:
     """gort, threads and processes on one processor, on two, and on all there are."""
-    program = [sys.executable, str(PROGRAMS / "peers" / "parallel_.py")]
+    command = [sys.executable, program("parallel")]
     counts = sorted({1, min(2, processors()), processors()})
     series: Series = {}
     for who in ("gort", "threads", "processes"):
         environment = {"GORT_PURE": ""} if any(peer.key == "gort-pure" for peer in ready) else {}
-        peer = Peer(who, program, environment)
+        peer = Peer(who, command, environment)
         for count in counts:
             series[f"{who} P={count}"] = partial(once, peer, who, row.workload, str(count))
     return series

@@ -13,7 +13,9 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 # In the order of the report. The key is the program's name without its underscore.
@@ -78,17 +80,48 @@ def find_go() -> str | None:
     return str(here) if here.is_file() else shutil.which("go")
 
 
+def contents(folder: str, *suffixes: str) -> dict[str, bytes]:
+    """The programs of one folder, by their file names."""
+    found = sorted((PROGRAMS / folder).iterdir())
+    return {file.name: file.read_bytes() for file in found if file.suffix in suffixes}
+
+
+def cached(name: str, made_of: Iterable[bytes]) -> Path:
+    """Where in the user's cache a thing is kept that was made of such contents.  Makes the folder that it is to be in."""
+    digest = hashlib.sha256()
+    for content in made_of:
+        digest.update(content)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gort"
+    cache.mkdir(parents=True, exist_ok=True)
+    return cache / f"{name}-{digest.hexdigest()[:16]}"
+
+
+@cache
+def program(name: str) -> str:
+    """A program of the peers, in a copy outside of gort's package.
+
+    In the package the scheduler would take its frames for gort's own, and would learn nothing of where they block: no
+    user's program is like that.
+    """
+    programs = contents("peers", ".py")
+    copy = cached("bench-programs", programs.values())
+    if not copy.exists():
+        part = copy.with_suffix(f".{os.getpid()}")
+        part.mkdir(exist_ok=True)
+        for file, content in programs.items():
+            (part / file).write_bytes(content)
+        try:
+            part.rename(copy)
+        except OSError:  # another process was quicker
+            shutil.rmtree(part)
+    return str(copy / f"{name}_.py")
+
+
 def build_go(go: str) -> Path:
     """Compiles the Go program, into a cache keyed by its sources and the compiler; returns the binary."""
     version = subprocess.run([go, "version"], capture_output=True, text=True, check=True).stdout
-    digest = hashlib.sha256(version.encode())
-    for source in sorted((PROGRAMS / "go").glob("*")):
-        if source.suffix in (".go", ".mod"):
-            digest.update(source.read_bytes())
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gort"
-    binary = cache / f"bench-go-{digest.hexdigest()[:16]}"
+    binary = cached("bench-go", [version.encode(), *contents("go", ".go", ".mod").values()])
     if not binary.exists():
-        cache.mkdir(parents=True, exist_ok=True)
         part = binary.with_suffix(f".{os.getpid()}")
         done = subprocess.run(
             [go, "build", "-buildvcs=false", "-o", str(part), "."],
@@ -105,10 +138,10 @@ def build_go(go: str) -> Path:
 
 
 def gort_peers(compiled: bool) -> list[Peer]:
-    program = [sys.executable, str(PROGRAMS / "peers" / "gort_.py")]
+    command = [sys.executable, program("gort")]
     if not compiled:
-        return [Peer("gort", program, {"GORT_PURE": os.environ.get("GORT_PURE", "")})]
-    return [Peer("gort", program, {"GORT_PURE": ""}), Peer("gort-pure", program, {"GORT_PURE": "1"})]
+        return [Peer("gort", command, {"GORT_PURE": os.environ.get("GORT_PURE", "")})]
+    return [Peer("gort", command, {"GORT_PURE": ""}), Peer("gort-pure", command, {"GORT_PURE": "1"})]
 
 
 def all_peers(wanted: tuple[str, ...]) -> list[Peer]:
@@ -132,7 +165,7 @@ def all_peers(wanted: tuple[str, ...]) -> list[Peer]:
         except (BenchError, OSError, subprocess.SubprocessError) as error:
             peers.append(Peer("go", missing=str(error)))
     for name in PYTHON_PEERS:
-        peers.append(Peer(name, [sys.executable, str(PROGRAMS / "peers" / f"{name}_.py")]))
+        peers.append(Peer(name, [sys.executable, program(name)]))
     if wanted:
         peers = [peer for peer in peers if peer.key == "gort" or peer.key in wanted]
     for peer in peers:

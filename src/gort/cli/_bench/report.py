@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 
-from gort.cli._bench.measure import Result
+from gort.cli._bench.measure import BLOCKING_EXTRA, Result
 from gort.cli._bench.peers import Peer
-from gort.cli._bench.rows import UNITS
+from gort.cli._bench.rows import RATES, UNITS
 from gort.cli._bench.targets import Verdict
 
 
@@ -39,7 +39,7 @@ def ratio(result: Result, name: str, base: str = "gort") -> float | None:
     ours, theirs = result.median(base), result.median(name)
     if not ours or not theirs:
         return None
-    return ours / theirs if result.row.unit == "msg/s" else theirs / ours
+    return ours / theirs if result.row.unit in RATES else theirs / ours
 
 
 def ratio_cell(result: Result, name: str) -> str:
@@ -100,6 +100,17 @@ def stall_table(results: list[Result]) -> tuple[list[str], list[list[str]]]:
     return ["row", "who", "p99 late, ms", "worst, ms", "ticks that came"], rows
 
 
+def blocking_table(results: list[Result]) -> tuple[list[str], list[list[str]]]:
+    rows = []
+    for result in results:
+        if result.row.kind != "blocking":
+            continue
+        for name, extra in result.extra.items():
+            beside = [number(median(e[key] for e in extra)) for key in BLOCKING_EXTRA]
+            rows.append([result.row.key, name, cell(result, name), ratio_cell(result, name), *beside])
+    return ["row", "who", "calls/s", "gort is", "first 40 each, calls/s", "p99.9 late, ms", "worst, ms"], rows
+
+
 def network_table(results: list[Result]) -> tuple[list[str], list[list[str]]]:
     rows = []
     for result in results:
@@ -141,6 +152,7 @@ def tables(results: list[Result], peers: list[Peer]) -> Iterable[tuple[str, list
         ("Start", *start_table(results)),
         ("Parallel work", *parallel_table(results)),
         ("Never stalled", *stall_table(results)),
+        ("Calls that block", *blocking_table(results)),
         ("Network", *network_table(results)),
     ]
     return [entry for entry in made if entry[2]]

@@ -10,20 +10,34 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 # What a program prints for a row, and how the report writes it.
-UNITS = {"ns": "ns per operation", "bytes": "bytes per goroutine", "ms": "ms", "s": "s", "msg/s": "messages a second"}
+UNITS = {
+    "ns": "ns per operation",
+    "bytes": "bytes per goroutine",
+    "ms": "ms",
+    "s": "s",
+    "msg/s": "messages a second",
+    "calls/s": "calls a second",
+}
+RATES = ("msg/s", "calls/s")  # units of which more is better
 
 
 @dataclass(frozen=True)
 class Row:
     key: str  # the row's name on the command line and in the report
     workload: str  # the workload's name in the peers' programs
-    n: int  # operations
-    quick: int  # operations with --quick
+    n: int  # operations; of a row `blocking-*` how long it lasts at least, ms
+    quick: int  # the same with --quick
     text: str  # what a user would recognise
     unit: str = "ns"
-    kind: str = "op"  # op, lines, memory, start, parallel, stall or net
+    kind: str = "op"  # op, lines, memory, start, parallel, stall, blocking or net
     rounds: int = 1000  # at most so many rounds: the big ones take long and vary little
     goroutines: int = 0  # how many are alive at once, for the check that memory suffices
+    call_ms: float = 0.0  # of a row `blocking-*`: how long a call blocks
+
+
+def _blocking(key: str, call_ms: float, goroutines: int) -> Row:
+    text = f"{goroutines} goroutines call time.sleep for {call_ms:g} ms, with an await after each call"
+    return Row(key, "blocking", 2_000, 500, text, "calls/s", "blocking", 3, goroutines, call_ms)
 
 
 ROWS: tuple[Row, ...] = (
@@ -107,6 +121,12 @@ ROWS: tuple[Row, ...] = (
     Row("stall-saturated", "saturated", 1, 1, "… the same, 4 of them on however few processors", "ms", "stall", 5),
     Row("stall-compute", "compute", 1, 1, "… compute in Python", "ms", "stall", 5),
     Row("stall-offload", "offload", 1, 1, "… hand time.sleep to a thread, as the library offers it", "ms", "stall", 5),
+    _blocking("blocking-0.3ms", 0.3, 50),
+    _blocking("blocking-1ms", 1, 50),
+    _blocking("blocking-3ms", 3, 50),
+    _blocking("blocking-20ms", 20, 50),
+    _blocking("blocking-3ms-5", 3, 5),
+    _blocking("blocking-3ms-200", 3, 200),
     Row("echo-1", "echo", 1, 1, "TCP echo of 128 bytes, 1 connection", "msg/s", "net", 3),
     Row("echo-100", "echo", 100, 100, "TCP echo of 128 bytes, 100 connections", "msg/s", "net", 3),
     Row("echo-1000", "echo", 1000, 1000, "TCP echo of 128 bytes, 1,000 connections", "msg/s", "net", 3),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import median
 
 from gort.cli._bench.measure import Result
 
@@ -44,6 +45,9 @@ PARALLEL = 1.9
 BLOCKED = ("sleep", "socket", "subprocess", "sqlite", "extension")
 STALL_MS = {**dict.fromkeys(BLOCKED, 25.0), "compute": 25.0, "offload": 5.0}
 STALL_FREE_MS = {**STALL_MS, **dict.fromkeys(BLOCKED, 15.0)}
+# Calls that block: the rate of plain calls over that of announced ones, and how late tickers may be, p99.9, ms.
+BESIDE_ANNOUNCED = 0.7
+BLOCKING_MS = 5.0
 # Network: gort's rate over the server's.
 BESIDE_SERVERS = {"asyncio": 2.5, "uvloop": 1.0, "go": 0.9}
 
@@ -54,7 +58,7 @@ def judge(results: list[Result], compiled: bool, gil: bool) -> list[Verdict]:
     if compiled:
         verdicts += [*judge_go(by_key), *judge_peers(results), *judge_lines(results)]
         verdicts += [*judge_sizes(by_key), *judge_network(results)]
-    verdicts += judge_stall(results, gil)
+    verdicts += [*judge_stall(results, gil), *judge_blocking(results)]
     if not gil:
         verdicts += judge_parallel(results)
     return verdicts
@@ -147,6 +151,21 @@ def judge_stall(results: list[Result], gil: bool) -> Iterator[Verdict]:
         if result.row.kind == "stall" and ours and result.row.workload in STALL_MS:
             most = (STALL_MS if gil else STALL_FREE_MS)[result.row.workload]
             yield Verdict(f"{result.row.key}: p99 at most {most:g} ms late", f"{ours:.1f} ms", ours <= most)
+
+
+def judge_blocking(results: list[Result]) -> Iterator[Verdict]:
+    for result in results:
+        ours, announced = result.median("gort"), result.median("gort.blocking")
+        if result.row.kind != "blocking" or not ours:
+            continue
+        if announced:
+            yield Verdict(
+                f"{result.row.key}: at least {BESIDE_ANNOUNCED:g} × gort.blocking",
+                f"{ours / announced:.2f} ×",
+                ours >= BESIDE_ANNOUNCED * announced,
+            )
+        late = median(extra["p999_ms"] for extra in result.extra["gort"])
+        yield Verdict(f"{result.row.key}: p99.9 at most {BLOCKING_MS:g} ms late", f"{late:.1f} ms", late <= BLOCKING_MS)
 
 
 def judge_network(results: list[Result]) -> Iterator[Verdict]:

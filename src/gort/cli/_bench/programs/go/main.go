@@ -2,6 +2,7 @@
 //
 //	bench WORKLOAD N      runs it and prints one JSON line
 //	bench --list          prints the version and the workloads
+//	bench blocking …      calls that block, see blocking.go
 //
 // Each workload is the same job, with the same N, as in ../peers/*.py. GOMAXPROCS comes from the
 // environment (the harness sets 1). A workload is run once with N/20 to warm up (skynet with a tree a level lower),
@@ -65,6 +66,10 @@ func main() {
 		fmt.Println("hello")
 		return
 	}
+	if len(os.Args) >= 2 && os.Args[1] == "blocking" {
+		blocking(os.Args[2:])
+		return
+	}
 	if len(os.Args) >= 2 && os.Args[1] == "load" {
 		load(os.Args[2:])
 		return
@@ -74,7 +79,7 @@ func main() {
 		return
 	}
 	if len(os.Args) != 3 {
-		fail("usage: bench WORKLOAD N | bench --list | bench load … | bench serve …")
+		fail("usage: bench WORKLOAD N | bench --list | bench blocking … | bench load … | bench serve …")
 	}
 	name := os.Args[1]
 	n, err := strconv.Atoi(os.Args[2])
