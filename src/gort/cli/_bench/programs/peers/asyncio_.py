@@ -155,10 +155,10 @@ async def fan_in(n: int, k: int) -> float:
 
 
 async def lines(n: int, length: int) -> float:
-    accepted: asyncio.Queue[asyncio.StreamReader] = asyncio.Queue()
-    server = await asyncio.start_server(lambda r, w: accepted.put_nowait(r), "127.0.0.1", 0)
+    accepted: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
+    server = await asyncio.start_server(lambda r, w: accepted.put_nowait((r, w)), "127.0.0.1", 0)
     _, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
-    reader = await accepted.get()
+    reader, accepted_writer = await accepted.get()  # since CPython 3.13 the connection is closed with the last of both
     server.close()
     block, times = block_of_lines(length, n)
 
@@ -178,6 +178,7 @@ async def lines(n: int, length: int) -> float:
     while await reader.read(BLOCK):
         pass  # what the last block has beyond n lines
     await task
+    accepted_writer.close()
     return took
 
 
