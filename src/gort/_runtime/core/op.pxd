@@ -12,16 +12,16 @@ cdef enum:
 
 cpdef bint claim(Op op) except -1
 cdef int refuse(Op op, M m) except -1
-cdef inline int start(Op op) except -1
+cdef inline int start(Op op, M m) except -1
 cdef int stopping(Op op, M m) except -1
 cdef int park_again(Op op) except -1
 cdef int unready(G g) except -1
 cdef int raise_thrown(Op op, M m) except -1
 cdef int come_back(M m) except -1
 cdef int lost(Op op, M m) except -1
-cdef inline int resumed(Op op) except -1
+cdef inline int resumed(Op op, M m) except -1
 cdef object op_await(PyObject *self)
-cdef int am_send(PyObject *self, PyObject *arg, PyObject **result) except -1
+cdef int am_send(Op op, PyObject *arg, PyObject **result) except -1
 cdef void share(Sched s, object what) noexcept
 cdef class GoschedOp(Op):
     pass

@@ -22,8 +22,10 @@ from cython.cimports.cpython.ref import PyObject, Py_INCREF
 from cython.cimports.gort._runtime.c.rt import (
     FREE_THREADED,
     rt_claim,
+    rt_getm,
     rt_import,
     rt_raise,
+    rt_sendfunc,
     rt_set_op_await,
     rt_set_op_send,
     rt_share,
@@ -170,9 +172,8 @@ def refuse(op, m):
     return READY
 
 
-def start(op):
-    """The operation's first step.  READY when it is done, PARK when the goroutine must suspend, THROWN."""
-    m: M = getm()
+def start(op, m):
+    """The operation's first step, on m's thread.  READY when it is done, PARK when the goroutine must suspend, THROWN."""
     if op.state != OP_NEW or m is None or m.curg is None or m.mcall != MCALL_NONE or m.curg.cancelflag:
         if refuse(op, m) == THROWN:
             return THROWN
@@ -184,7 +185,8 @@ def start(op):
             op.state = OP_PARKED
             m.mcall = MCALL_YIELD
             return PARK
-    if op.begin(m.curg) == READY:
+    # A pointer, because C would count one more reference to the G.  This thread runs it, so m.curg stays.
+    if op.begin(cython.cast(G, cython.cast(cython.pointer(PyObject), m.curg))) == READY:
         if m.preempt == PREEMPT_LOOK:
             m.sched.predictor.look(m)
         elif m.preempt:  # sysmon wants this goroutine to yield; op keeps the result until it runs again
@@ -318,9 +320,8 @@ def raise_thrown(op, m):
         del exc
 
 
-def resumed(op):
+def resumed(op, m):
     """The operation's second step, when its goroutine runs again: READY, then am_send finishes it, or THROWN."""
-    m: M = getm()
     if m is None or m.mcall != MCALL_NONE or (op.g is not m.curg and type(op) is not GoschedOp):
         return lost(op, m)
     op.state = OP_DONE
@@ -379,14 +380,17 @@ if cython.compiled:
             return task_await(cython.cast(object, self))
         return cython.cast(object, self)
 
-    def am_send(self, arg, result):
+    def am_send(op, arg, result):
         """tp_as_async->am_send: PYGEN_RETURN (0) with the result, PYGEN_NEXT (1), or -1 with an exception."""
-        op = cython.cast(Op, self)
         value: object
         began: cython.int
+        # A pointer, because C would count a reference to the M, which outlives each step of its goroutine.
+        m: cython.pointer(PyObject) = rt_getm()
+        if m == cython.NULL:
+            m = cython.cast(cython.pointer(PyObject), None)
         result[0] = cython.NULL  # the protocol wants NULL there after an error
         if op.state == OP_PARKED:
-            if resumed(op) == THROWN:
+            if resumed(op, cython.cast(M, m)) == THROWN:
                 return -1
             value = None if type(op) is GoschedOp else op.finish()
             if op.state != OP_DONE:  # park_again
@@ -394,7 +398,7 @@ if cython.compiled:
                 result[0] = cython.cast(cython.pointer(PyObject), None)
                 return 1
         else:
-            began = start(op)
+            began = start(op, cython.cast(M, m))
             if began == PARK:
                 Py_INCREF(None)
                 result[0] = cython.cast(cython.pointer(PyObject), None)
@@ -406,7 +410,7 @@ if cython.compiled:
         result[0] = cython.cast(cython.pointer(PyObject), value)
         return 0
 
-    rt_set_op_send(am_send)
+    rt_set_op_send(cython.cast(rt_sendfunc, am_send))
 
 else:
     # start, claim and resumed, inlined by hand: C inlines these calls, but here each costs as much as ten lines.

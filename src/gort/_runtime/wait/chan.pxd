@@ -2,7 +2,7 @@
 cimport cython
 from gort._runtime.c.rt cimport rt_mutex, rt_lock, rt_unlock
 from gort._runtime.core.lockrank cimport LOCK_RANK_HCHAN
-from gort._runtime.core.runtime2 cimport Op
+from gort._runtime.core.runtime2 cimport G, Op
 
 cpdef enum:
     RECV = 1
@@ -35,14 +35,20 @@ cdef class Chan:
 cdef class ChanOp(Op):
     pass
 
+@cython.final
+cdef class ValueOp(ChanOp):
+    pass
+
 cdef void enqueue_recv(Chan c, Op op)
 cdef void enqueue_send(Chan c, Op op)
 cdef Op dequeue_recv(Chan c)
 cdef Op dequeue_send(Chan c)
 cdef bint win(Op op)
 cdef bint unlink(Chan c, Op op)
+cdef inline int first_step(Op op, G g) except -1
+cdef unblock(Op op)
 cdef int try_op(Chan c, Op op) except -1
-cdef inline ChanOp new_op(Chan c, int kind)
+cdef inline ValueOp new_op(Chan c, int kind)
 cdef inline object give(Op w)
 cdef inline void put(Chan c, object value)
 cdef wake(Op chain)

@@ -87,7 +87,7 @@ class Chan:
 
         Raises ChannelClosed when the channel is closed, before or during the wait; then v has not been sent.  Raises
         TypeError for the channel of a timer or a context, which is receive-only."""
-        op: ChanOp = new_op(self, SEND)
+        op: ValueOp = new_op(self, SEND)
         op.elem = value
         return op
 
@@ -132,7 +132,7 @@ class Chan:
         call it.
 
         Raises ChannelClosed on a closed channel, TypeError for the channel of a timer or a context."""
-        op: ChanOp = new_op(self, SEND)
+        op: ValueOp = new_op(self, SEND)
         op.elem = value
         if attempt(self, op):
             return True
@@ -141,7 +141,7 @@ class Chan:
     def try_recv(self):
         """Receives without waiting.  Returns (value, True), or (None, False) when the receive would have to wait or the
         channel is closed and drained; `ch.closed` tells these two apart.  Any thread may call it."""
-        op: ChanOp = new_op(self, RECV_OK)
+        op: ValueOp = new_op(self, RECV_OK)
         if attempt(self, op):
             return outcome(op)
         return (None, False)
@@ -178,7 +178,7 @@ class Chan:
 
 
 class ChanOp(Op):
-    """A send or a receive.  After it has run, success is 1 if a value passed and 0 if the channel was closed."""
+    """Sends or receives.  After it has run, success is 1 if a value passed and 0 if the channel was closed."""
 
     @property
     def what(self):
@@ -190,38 +190,7 @@ class ChanOp(Op):
 
     def begin(self, g):
         """Sends or receives at once, or enqueues the operation."""
-        c: Chan = self.c
-        w: Op
-        if c.timer is not None:
-            if self.kind == SEND:
-                raise receive_only("send to", c)
-            c.timer.look()
-        c.lock()
-        if try_op(c, self) == READY:
-            c.unlock()
-            w = self.next
-            if w is not None:
-                self.next = None
-                ready(w.g)
-            return READY
-        self.g = g
-        if self.kind == SEND:
-            enqueue_send(c, self)
-        else:
-            enqueue_recv(c, self)
-        c.unlock()
-        if c.timer is not None:
-            c.timer.block()
-        return PARK
-
-    def finish(self):
-        """Returns the received value, None for a send; on a closed channel returns or raises what `kind` asks for."""
-        c: Chan
-        if self.index:  # the operation has waited
-            c = self.c
-            if c.timer is not None:
-                c.timer.unblock()
-        return outcome(self)
+        return first_step(self, g)
 
     def abort(self):
         """Removes the operation from the channel's queue; False when it is no longer there."""
@@ -244,6 +213,60 @@ class ChanOp(Op):
         if c is None:
             return ""
         return f"channel {id(c):#x}" + (f", {c.qcount} of {c.dataqsiz} values" if c.dataqsiz else "")
+
+
+class ValueOp(ChanOp):
+    """A send or a receive of one value.  The class is final, so C calls its methods without looking for a subclass's."""
+
+    def begin(self, g):
+        """ChanOp's."""
+        return first_step(self, g)
+
+    def finish(self):
+        """Returns the received value, None for a send; on a closed channel returns or raises what `kind` asks for."""
+        if self.index:  # the operation has waited
+            unblock(self)
+        if self.success and self.kind != RECV_OK:
+            return None if self.kind == SEND else self.elem
+        return outcome(self)
+
+
+def first_step(op, g):
+    """ChanOp.begin."""
+    c: Chan = cython.cast(Chan, op.c)
+    w: Op
+    if c.timer is not None:
+        if op.kind == SEND:
+            raise receive_only("send to", c)
+        c.timer.look()
+    c.lock()
+    if try_op(c, op) == READY:
+        c.unlock()
+        if op.next is not None:
+            w = op.next
+            op.next = None
+            ready(w.g)
+        return READY
+    op.g = g
+    if op.kind == SEND:
+        enqueue_send(c, op)
+    else:
+        enqueue_recv(c, op)
+    c.unlock()
+    if c.timer is not None:
+        c.timer.block()
+    return PARK
+
+
+if not cython.compiled:  # one Python frame less
+    ChanOp.begin = ValueOp.begin = first_step
+
+
+def unblock(op):
+    """What is to be done when op has waited: the timer of a timer's channel need not be armed for it any more."""
+    c: Chan = op.c
+    if c.timer is not None:
+        c.timer.unblock()
 
 
 def close_chan(c):
@@ -273,7 +296,7 @@ def close_chan(c):
 
 def new_op(c, kind):
     """Makes an operation of this kind on c."""
-    op: ChanOp = ChanOp.__new__(ChanOp) if cython.compiled else ChanOp()
+    op: ValueOp = ValueOp.__new__(ValueOp) if cython.compiled else ValueOp()
     op.c = c
     op.kind = kind
     return op

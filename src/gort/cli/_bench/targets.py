@@ -22,14 +22,16 @@ class Verdict:
 
 
 # Times Go's time that gort may take.
-PING_PONG = 1.0 if sys.version_info < (3, 12) else 1.5
+BUFFERED = 2.5 if sys.version_info < (3, 12) else 3.0
 BESIDE_GO = {
     "yield": 1.0,
     "spawn": 1.0,
-    "ping-pong": PING_PONG,
-    "pipeline-1": 3.0,
+    "ping-pong": 1.0,
+    "pipeline-1": BUFFERED,
     "pipeline-bulk": 1.0,
-    "select-2": 2.0,
+    "select-2": 1.5,
+    "mutex": 1.0,
+    "timers": 1.0,
 }
 # How many times faster than the peer gort must be; 1 is "never behind".
 BESIDE_PEERS = {"asyncio": 8.0, "uvloop": 4.0, "trio": 1.0, "gevent": 1.0, "threads": 1.0}
@@ -39,7 +41,7 @@ SHORT_LINE_NS = 1000.0
 PURE_ROWS = ("yield", "spawn", "ping-pong")
 PARKED_BYTES = 1024
 FLAT = 1.3
-START_MS = 15.0
+START_MS = 12.0
 PARALLEL = 1.9
 # How late tickers of 10 ms may be, p99, in ms, while others block or compute; without the GIL where that differs.
 BLOCKED = ("sleep", "socket", "subprocess", "sqlite", "extension")
