@@ -73,7 +73,11 @@ CALLABLES = [pytest.param(v, id=f"{m.__name__}.{n}") for m, n, v in offered()] +
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda m: m.__name__)
 def test_dir_lists_what_is_public(module: ModuleType) -> None:
-    lazy = {"aio", "bufio", "context", "debug", "exec", "net", "os", "signal", "sync"} if module is gort else set()
+    lazy = (
+        {"aio", "bufio", "context", "debug", "exec", "net", "os", "signal", "sync", "trace"}
+        if module is gort
+        else set()
+    )
     assert dir(module) == sorted({*module.__all__, *lazy})
     assert [n for n in dir(module) if n.startswith("_")] == (["__version__"] if module is gort else [])
     for name in dir(module):

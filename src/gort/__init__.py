@@ -78,7 +78,8 @@ __all__ = [
     "wait",
 ]
 
-_LAZY = ("aio", "bufio", "context", "debug", "exec", "net", "os", "signal", "sync")  # loaded when they are first used
+# Loaded when they are first used.
+_LAZY = ("aio", "bufio", "context", "debug", "exec", "net", "os", "signal", "sync", "trace")
 _lazy.put(_sys.modules[__name__], _LAZY)
 _lazy.begin()
 _publish(globals(), _LAZY)

@@ -1,6 +1,7 @@
-"""The profiles of `gort run`: begins them before the program, and writes them when it has ended, however it ends.
+"""The profiles and the trace of `gort run`: begins them before the program, and writes them when it has ended, however it
+ends.
 
-What does not live here: what a profile is (gort/debug.py).
+What does not live here: what a profile is (gort/debug.py), and a trace (gort/trace.py).
 """
 
 from __future__ import annotations
@@ -9,15 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gort import debug
+from gort import debug, trace
 from gort._runtime.core.mistakes import say
 from gort._runtime.watch import signals
 from gort.cli import _run
 
 
 @contextmanager
-def profiled(cpu: str | None, goroutine: str | None) -> Iterator[None]:
-    """Writes the profiles for which there is a path.  Ends the process with status 2 if it cannot begin."""
+def profiled(cpu: str | None, goroutine: str | None, traced: str | None = None) -> Iterator[None]:
+    """Writes the profiles and the trace for which there is a path.  Ends the process with status 2 if it cannot begin."""
 
     def at_end(s: Any) -> None:
         assert goroutine is not None
@@ -28,6 +29,8 @@ def profiled(cpu: str | None, goroutine: str | None) -> Iterator[None]:
             open(path, "wb").close()  # now: a program should not run for an hour and then fail to write
         if cpu is not None:
             debug.start_cpu_profile(cpu)
+        if traced is not None:
+            trace.start(traced)
     except (OSError, RuntimeError) as e:
         _run.fail(str(e))
     if goroutine is not None:
@@ -38,6 +41,7 @@ def profiled(cpu: str | None, goroutine: str | None) -> Iterator[None]:
         if goroutine is not None:
             signals.at_end.remove(at_end)
         written(debug.stop_cpu_profile)
+        written(trace.stop)
 
 
 def written(write: Any) -> None:

@@ -15,6 +15,7 @@ from gort.cli import _run
 @click.option("-m", "is_module", is_flag=True, help="FILE is the name of a module, as in python -m.")
 @click.option("--cpuprofile", type=click.Path(), help="Write what has used the processor, for go tool pprof.")
 @click.option("--goroutineprofile", type=click.Path(), help="Write the goroutines that are left when main returns.")
+@click.option("--trace", type=click.Path(), help="Write an execution trace, for go tool trace and gort trace.")
 @click.argument("file", type=click.Path())
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 def command(
@@ -24,15 +25,16 @@ def command(
     is_module: bool,
     cpuprofile: str | None,
     goroutineprofile: str | None,
+    trace: str | None,
 ) -> None:
     """Run FILE's `async def main()` on gort.
 
     ARGS are the program's own: sys.argv[1:]. FILE is executed as `python FILE` executes it. If it calls gort.run itself,
     main is not called again."""
-    if cpuprofile is None and goroutineprofile is None:
+    if cpuprofile is None and goroutineprofile is None and trace is None:
         _run.program(file, args, procs, is_module)
         return
     from gort.cli import _profiled
 
-    with _profiled.profiled(cpuprofile, goroutineprofile):
+    with _profiled.profiled(cpuprofile, goroutineprofile, trace):
         _run.program(file, args, procs, is_module)

@@ -21,7 +21,7 @@ from _weakref import ref
 from types import CoroutineType, FunctionType
 
 from gort._runtime.boot import rt0
-from gort._runtime.core import debugvars, handoff, newosproc, runq, runtime2
+from gort._runtime.core import debugvars, handoff, newosproc, runq, runtime2, tracing
 from gort._runtime.sched import newproc, proc, timers
 from gort._runtime.sched.blocking import CO_COROUTINE
 from gort._runtime.watch import signals
@@ -165,6 +165,7 @@ def _run(main: Any, args: tuple[Any, ...], procs: int | None, report: Any) -> An
     try:
         sys.set_asyncgen_hooks(*s.agenhooks)
         _running.append(s)
+        tracing.attach(s)
         interrupts.install()
         rt0.newproc_main(s, main, args, MainDone(s))
         rt0.mstart0(s)
@@ -220,6 +221,7 @@ def shutdown(s: Any, agens: AsyncGenerators) -> None:
 
         panic.deadlock(s, s.fatal)
     s.ending = True
+    s.hooks &= ~tracing.HOOK_TRACE  # the goroutines that are closed now are run by nobody
     if m0.p is None or m0.p.mid != m0.id:
         m0.p = None
         handoff.acquire_idle(s, m0)

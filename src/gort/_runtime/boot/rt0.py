@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 
-from gort._runtime.core import debugvars, handoff, lockrank, machine, runtime2, traceback
+from gort._runtime.core import debugvars, handoff, lockrank, machine, runtime2, traceback, tracing
 from gort._runtime.sched import newproc, predict, proc, procresize
 from gort._runtime.watch import sysmon
 from gort._runtime.core.debugvars import gil_enabled
@@ -247,7 +247,8 @@ def schedinit(s: Any, m0: Any, rec: Record, debug: dict[str, int], procs: int | 
     with rec.step("parsedebugvars") as d:
         s.debug = debug
         s.predictor = predict.Predictor(s, debug["predict"], debug["blocked"] > 0)
-        s.migration = debug["migration"] > 0 and "gort._runtime.sched.migration" in sys.modules  # main.py imports it
+        if debug["migration"] > 0 and "gort._runtime.sched.migration" in sys.modules:  # main.py imports it
+            s.hooks = tracing.HOOK_MIGRATION
         d.update(debug)
     with rec.step("gcinit") as d:
         import gc

@@ -36,6 +36,7 @@ from cython.cimports.gort._runtime.core.runtime2 import (
     getm,
 )
 from cython.cimports.gort._runtime.core.scopes import request, taken
+from cython.cimports.gort._runtime.core.tracing import HOOK_TRACE, entered, exited, readied, taken_from
 
 from gort._runtime.core import traceback
 from gort._runtime.core.errors import Cancelled, Deadlock
@@ -83,6 +84,8 @@ def enqueue(g, next):
         else:
             g.note.wakeup()
         return 0
+    if s.hooks & HOOK_TRACE:
+        readied(g)
     m = getm()
     if m is not None and m.sched is s:
         p = m.p
@@ -429,6 +432,7 @@ def handoffp(s, p, mid):
     m: M = None
     spare: M = allocm(s) if s.midle is None else None
     s.lock()
+    victim: cython.longlong = p.procid
     if not unbind(p, mid):
         s.unlock()
         return False
@@ -439,12 +443,16 @@ def handoffp(s, p, mid):
     if s.exiting or s.gcwaiting or idle:
         pidleput(s, p)
         s.unlock()
+        if s.hooks & HOOK_TRACE:
+            taken_from(s, p, victim)
         return True
     m = takem(s, spare)
     if m is None:
         # Another thread took the idle M that we saw before we held the lock.
         pidleput(s, p)
         s.unlock()
+        if s.hooks & HOOK_TRACE:
+            taken_from(s, p, victim)
         startm(s)
         return True
     if not work:
@@ -453,6 +461,8 @@ def handoffp(s, p, mid):
     m.nextp = p
     bind(p, m)
     s.unlock()
+    if s.hooks & HOOK_TRACE:
+        taken_from(s, p, victim)
     launch(s, m)
     return True
 
@@ -468,6 +478,8 @@ def entersyscall(m):
     """Hands m's P off at once, because the running goroutine is about to block the thread."""
     s: Sched = m.sched
     p: P = m.p
+    if s.hooks & HOOK_TRACE:
+        entered(m)
     m.curg.status = _Gsyscall
     m.curg.waitsince = s.coarsetime
     m.insyscall = True
@@ -484,7 +496,11 @@ def exitsyscall(m):
     """Takes an idle P after a blocking call.  False when there is none: the goroutine must then go to a run queue."""
     m.insyscall = False
     m.curg.status = _Grunning
-    return acquire_idle(m.sched, m)
+    if not acquire_idle(m.sched, m):
+        return False
+    if m.sched.hooks & HOOK_TRACE:
+        exited(m)
+    return True
 
 
 # ---- the end ----------------------------------------------------------------------------------------------------------

@@ -192,6 +192,7 @@ def start(op, m):
         elif m.preempt:  # sysmon wants this goroutine to yield; op keeps the result until it runs again
             m.preempt = False
             if not m.sched.ending:
+                m.preempted = True
                 op.g = m.curg
                 op.state = OP_PARKED
                 m.mcall = MCALL_YIELD
@@ -434,6 +435,7 @@ else:
             if not m.preempt or m.sched.ending:
                 return self.finish()
             m.preempt = False
+            m.preempted = True
             self.g = g
             m.mcall = MCALL_YIELD
         elif m.sched.ending:

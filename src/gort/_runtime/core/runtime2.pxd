@@ -197,6 +197,8 @@ cdef class M:
     cdef public object stretch
     cdef public int64_t lent
     cdef public int64_t ngs
+    cdef void *tracebuf
+    cdef public bint preempted
     cdef public int mcall
     cdef public Op parkop
     cdef public object retval
@@ -214,7 +216,8 @@ cdef class Sched:
     cdef rt_mutex allgmu
     cdef public int ncpu
     cdef public object debug
-    cdef public bint migration
+    cdef public int hooks
+    cdef public int traceid
     cdef public object record
     cdef public int64_t seed
     cdef public M m0

@@ -439,6 +439,8 @@ class M:
         stretch = None  # predict.Stretch; made by the M, and never replaced
         rand = 0  # cheaprand's state
         lent = 0  # the number of the goroutine whose trace function its thread was given last; 0 if it was taken back
+        tracebuf = None  # where its events go, while a trace is on (tracing.py)
+        preempted = False  # its goroutine yields because sysmon has asked for it; for traces only
         ngs = 0  # goroutines made on this thread minus those that have ended on it (newproc.gcount)
 
         # An operation tells the M's loop through these what to do when its goroutine suspends.
@@ -482,7 +484,7 @@ class Sched:
         # The boot (rt0.py) and run (main.py) write these once, before there is a second thread.
         ncpu = 0
         debug = None  # GODEBUG, parsed
-        migration = False  # GODEBUG=migration=1
+        traceid = 0  # its number in traces, from 1; written once (tracing.attach)
         record = None  # the boot record
         seed = 0
         m0 = None
@@ -539,6 +541,7 @@ class Sched:
 
         # Each of these is read and written as a whole, without a lock.
         netpoll = None  # the poller; made once, under lock(); closed by release()
+        hooks = 0  # HOOK_* (tracing.py): what wants to know when goroutines start and stop
         predicting = 0  # PREEMPT_LOOK while a place may be known at which goroutines block (predict.py)
         lastpoll = 0  # when a thread last polled it, ns
         panicking = False  # a goroutine has panicked: when main returns, it does not end the program any more

@@ -15,6 +15,7 @@ from cython.cimports.gort._runtime.c.rt import nanotime, rt_import, rt_usleep
 from cython.cimports.gort._runtime.core.handoff import MASK64, acquire_idle, bind, pidleget, pidleput, stopm, unbind
 from cython.cimports.gort._runtime.core.runq import globrunqget, kick, runqget, runqsteal
 from cython.cimports.gort._runtime.core.runtime2 import SLICE_NS, G, M, P, Sched
+from cython.cimports.gort._runtime.core.tracing import HOOK_TRACE, gave_up
 from cython.cimports.gort._runtime.sched.timers import checktimers, timesleepuntil
 
 rt_import()
@@ -144,6 +145,8 @@ def findrunnable_slow(m, now):
         m.spinning = False
         s.nmspinning -= 1
     s.unlock()
+    if s.hooks & HOOK_TRACE:
+        gave_up(m, p)
     # The check after m has stopped spinning; handoff.py says why it is needed.
     found = False
     for i in range(len(s.allp)):

@@ -29,6 +29,7 @@ from cython.cimports.gort._runtime.core.handoff import enqueue
 from cython.cimports.gort._runtime.core.op import share
 from cython.cimports.gort._runtime.core.runq import runqput
 from cython.cimports.gort._runtime.core.runtime2 import G, M, P, Sched, _Gdead, _Grunnable, getm
+from cython.cimports.gort._runtime.core.tracing import HOOK_TRACE, created, discarded
 
 from gort._runtime.core import mistakes
 
@@ -283,6 +284,8 @@ def make(s, fn, args, kwargs, done, system):
         g.fn = fn
         g.args = args
         g.kwargs = kwargs
+        if s.hooks & HOOK_TRACE:
+            created(m, g)
     return g
 
 
@@ -314,6 +317,8 @@ def new_g(s, m, coro, done, system):
         count_outside(s, system)
     elif not system:
         m.ngs += 1
+    if coro is not None and s.hooks & HOOK_TRACE:
+        created(m, g)
     return g
 
 
@@ -396,6 +401,8 @@ def discard(g):
     """Frees a goroutine of make_from that will not run.  Its Done is not called."""
     m: M = getm()
     coro: object = g.coro
+    if g.sched.hooks & HOOK_TRACE:
+        discarded(m, g)
     forget(g)
     if m is not None and m.sched is g.sched:
         gfput(g.sched, m, g)

@@ -59,6 +59,14 @@ from cython.cimports.gort._runtime.core.runtime2 import (
     _Grunning,
     _Gwaiting,
 )
+from cython.cimports.gort._runtime.core.tracing import (
+    HOOK_MIGRATION,
+    HOOK_TRACE,
+    blocked,
+    ended,
+    started,
+    stopped,
+)
 from cython.cimports.gort._runtime.sched.findrunnable import (
     CHECK_GLOBAL,
     CHECK_NETPOLL,
@@ -250,6 +258,8 @@ def execute(m, g):
     g.nrun += 1
     m.p.switchtick += 1  # tells sysmon that another goroutine runs; schedtick counts slices only
     m.curg = g
+    if m.sched.hooks & HOOK_TRACE:
+        started(m, g)
     m.preempt = m.sched.predicting
     if m.preempt:
         lookahead(m, g)
@@ -258,6 +268,8 @@ def execute(m, g):
     if g.coro is not None and g.throw is None:
         r = resume(m, g)
     elif g.coro is None and m is m.sched.m0 and g.throw is None and stays_free(m, g):
+        if m.sched.hooks & HOOK_TRACE:
+            stopped(m, g)
         pass_on(m, g)
         return 0
     else:
@@ -269,10 +281,8 @@ def execute(m, g):
         goexit0(m, g, r)
         return 0
     m.mcall = MCALL_NONE
-    if m.sched.migration:
-        from gort._runtime.sched import migration
-
-        migration.suspended(g)
+    if m.sched.hooks:
+        tell(m, g, mcall)
     m.curg = None
     if mcall == MCALL_PARK:
         park(m, g)
@@ -282,6 +292,19 @@ def execute(m, g):
         pass_on(m, g)
     else:
         foreign(m, g)
+
+
+def tell(m, g, mcall):
+    """Tells those who want to know (sched.hooks) that g has suspended.  No other thread can run it yet."""
+    if m.sched.hooks & HOOK_MIGRATION:
+        from gort._runtime.sched import migration
+
+        migration.suspended(g)
+    if m.sched.hooks & HOOK_TRACE:
+        if mcall == MCALL_PARK:
+            blocked(m, g, m.parkop)
+        elif mcall in (MCALL_YIELD, MCALL_PASS):
+            stopped(m, g)
 
 
 def pass_on(m, g):
@@ -313,8 +336,12 @@ def foreign(m, g):
     if op is not None:
         m.retval = None
         m.parkop = op
+        if m.sched.hooks & HOOK_TRACE:
+            blocked(m, g, op)
         park(m, g)
         return 0
+    if m.sched.hooks & HOOK_TRACE:
+        stopped(m, g)
     g.throw = panic.foreign_await(m.retval)
     m.retval = None
     g.status = _Grunnable
@@ -377,6 +404,8 @@ def goexit0(m, g, r):
         m.lockedg = m.g0  # g has ended without unlock_os_thread: m runs no goroutine any more (locked.schedule_locked)
     if not g.system:
         m.ngs -= 1
+    if s.hooks & HOOK_TRACE:
+        ended(m, g)
     forget(g)
     gfput(s, m, g)
     if done is not None:

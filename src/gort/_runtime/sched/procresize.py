@@ -11,7 +11,8 @@ import cython
 from cython.cimports.gort._runtime.c.rt import rt_import
 from cython.cimports.gort._runtime.core.handoff import bind, pidleput, startm
 from cython.cimports.gort._runtime.core.runq import drain
-from cython.cimports.gort._runtime.core.runtime2 import M, P, Sched, _Pdead, _Pgcstop, _Pidle
+from cython.cimports.gort._runtime.core.runtime2 import M, P, Sched, _Pdead, _Pgcstop, _Pidle, getm
+from cython.cimports.gort._runtime.core.tracing import HOOK_TRACE, resized, world
 from cython.cimports.gort._runtime.sched.timers import movetimers
 
 rt_import()
@@ -111,6 +112,8 @@ def stop_the_world(s, m):
     s.npidle = 0
     m.p = None
     s.unlock()
+    if s.hooks & HOOK_TRACE:
+        world(m, True)
 
 
 def start_the_world(s, work):
@@ -124,5 +127,8 @@ def start_the_world(s, work):
         p = work[i]
         pidleput(s, p)
     s.unlock()
+    if s.hooks & HOOK_TRACE:
+        resized(getm(), s.gomaxprocs)
+        world(getm(), False)
     for _ in range(len(work) + 1):
         startm(s)
