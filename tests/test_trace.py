@@ -511,7 +511,7 @@ def test_go_reads_whatever_the_events_are(seed: int, tmp_path: Path) -> None:
         buffer.parts[0].append((i + 10, goid, rng.randint(0, 3), stack, rng.randint(-1, 3), kind, 1 + i % 2))
     file = tmp_path / "random.trace"
     with file.open("wb") as out:
-        model = tracemodel.Model(out, buffers, None, {}, 0, 10_000, lambda index: None)
+        model = tracemodel.Model(out, buffers, None, {}, 0, 10_000, (0, 0, 1.0), lambda index: None)
         model.write([], lambda silent: (), 0)
     assert model.repairs > 100
     read_by_go(file)

@@ -24,7 +24,6 @@ from typing import IO, TYPE_CHECKING, Self
 
 from gort._runtime.core import traceback as _traceback
 from gort._runtime.core import tracing as _tracing
-from gort._runtime.core.machine import nanotime as _nanotime
 from gort._runtime.core.mistakes import say as _say
 from gort._runtime.core.public import publish as _publish
 from gort._runtime.core.runtime2 import COMPILED as _COMPILED
@@ -126,7 +125,8 @@ def _write(out: IO[bytes], spool: IO[bytes] | None, since: int, close: bool) -> 
         _tracing.close_spool()
     stacks = _tracing.stacks()
     spooled = _tracing.facts()[2] if spool is not None else 0
-    model = tracemodel.Model(out, tracemodel.buffers(chunks, spool, spooled), spool, stacks, since, until, _said.get)
+    recorded = tracemodel.buffers(chunks, spool, spooled)
+    model = tracemodel.Model(out, recorded, spool, stacks, since, until, _tracing.clock(), _said.get)
     model.write(silent, _frames, _FRAMES_MAX)
     _last = model.repairs, model.seen
 
@@ -215,7 +215,7 @@ def _say_event(*what: Any) -> None:
     if not _tracing.state.live:
         return
     index = next(_ids)
-    _said[index] = (_nanotime(), *what)
+    _said[index] = (_tracing.now(), *what)
     if not _tracing.user(index):
         _said.pop(index, None)
     elif index % _PRUNE == 0 and _trace is None:

@@ -18,6 +18,10 @@
 #ifdef GORT_TRACE_OWNER
 #include "gort_seqs.h"
 #include <errno.h>
+#if defined(__x86_64__) && defined(__linux__)
+#include <x86intrin.h>
+#define GORT_TSC 1
+#endif
 
 /* The frames of a thread and of a suspended coroutine, without objects for them: making one may begin a collection. */
 #if PY_VERSION_HEX < 0x030E0000
@@ -55,7 +59,43 @@ static struct {
     rt_tracebuf *all, *spare;
     rt_chunk *oldest, *newest;
     int64_t ringbytes, maxbytes, minage, cutoff;
-} rt_tr = { 0, 0, 0, 0, 1, 0, 0, 0, -1, NULL, NULL, NULL, NULL, 0, 0, 0, 0 };
+    int ticks;                                            /* times are the processor's and not the system's */
+    int64_t zero, zerons;                                 /* one moment on both clocks */
+} rt_tr = { 0, 0, 0, 0, 1, 0, 0, 0, -1, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0 };
+
+/* The time of an event.  The processor's counter costs a quarter of the system's clock.  It is taken where the kernel itself
+ * goes by it (rt_trace_clock): then it runs evenly, and is the same on all processors.  Without the GIL the fence keeps
+ * it from being read before the lock is held by which the goroutine came here; the GIL's own handover takes longer than
+ * any processor reads ahead. */
+static inline int64_t rt_trace_now(void) {
+#ifdef GORT_TSC
+    if (rt_tr.ticks) {
+#ifdef Py_GIL_DISABLED
+        _mm_lfence();
+#endif
+        return (int64_t)__rdtsc();
+    }
+#endif
+    return rt_nanotime();
+}
+
+/* Chooses the clock, once in a process, before the first event. */
+static void rt_trace_clock(int ticks) {
+    if (rt_tr.zero != 0) return;
+#ifdef GORT_TSC
+    rt_tr.ticks = ticks;
+#endif
+    (void)ticks;
+    rt_tr.zerons = rt_nanotime();
+    rt_tr.zero = rt_trace_now();
+}
+
+/* How many units of rt_trace_now a ns has, as far as it is known by now; at least a millisecond after rt_trace_clock. */
+static double rt_trace_rate(void) {
+    int64_t ns;
+    while ((ns = rt_nanotime() - rt_tr.zerons) < 1000000) { }
+    return rt_tr.ticks ? (double)(rt_trace_now() - rt_tr.zero) / (double)ns : 1.0;
+}
 
 #ifdef Py_GIL_DISABLED
 static void rt_busy(int *flag) { while (__atomic_exchange_n(flag, 1, __ATOMIC_ACQUIRE)) sched_yield(); }
@@ -211,7 +251,7 @@ static void rt_trace_put(void **slot, int64_t tid, int kind, int run, int p, int
     }
     rt_busy(&buf->busy);
     if (!rt_tr.on || buf->session != rt_tr.session) { rt_idle(&buf->busy); return; }
-    if (buf->chunk != NULL && buf->chunk->n == RT_CHUNK_EVENTS) rt_trace_flush(buf, rt_nanotime());
+    if (buf->chunk != NULL && buf->chunk->n == RT_CHUNK_EVENTS) rt_trace_flush(buf, rt_trace_now());
     if (buf->chunk == NULL) {
         buf->chunk = (rt_chunk *)malloc(sizeof *buf->chunk);
         if (buf->chunk == NULL) { rt_tr.lost++; rt_idle(&buf->busy); return; }
@@ -227,7 +267,7 @@ static void rt_trace_put(void **slot, int64_t tid, int kind, int run, int p, int
         words[1] = (uintptr_t)-1;
         arg = words[0] ? rt_trace_number(buf, words, 2) : 0;
     }
-    e->time = rt_nanotime();
+    e->time = rt_trace_now();
     e->goid = goid;
     e->arg = arg;
     e->p = (int16_t)p;
@@ -249,9 +289,9 @@ static void rt_trace_outside(int kind, int run, int p, int64_t goid, int64_t arg
 static int64_t rt_trace_begin(int fd, int64_t maxbytes, int64_t minage, int keep) {
     if (!rt_tr.on) { rt_tr.lost = 0; rt_tr.cutoff = 0; }
     if (fd >= 0) { rt_tr.fd = fd; rt_tr.spooled = 0; rt_tr.error = 0; }
-    if (keep) { rt_tr.maxbytes = maxbytes; rt_tr.minage = minage; rt_tr.cutoff = 0; rt_tr.keep = 1; }
+    if (keep) { rt_tr.maxbytes = maxbytes; rt_tr.minage = (int64_t)((double)minage * rt_trace_rate()); rt_tr.cutoff = 0; rt_tr.keep = 1; }
     rt_tr.on = 1;
-    return rt_nanotime();
+    return rt_trace_now();
 }
 
 static void rt_trace_drop_ring(void) {
@@ -398,6 +438,8 @@ static void rt_trace_forked(void) {
     rt_tr.ringbytes = 0;
 }
 
+static int64_t rt_trace_zero(void) { return rt_tr.zero; }
+static int64_t rt_trace_zerons(void) { return rt_tr.zerons; }
 static void rt_trace_close_spool(void) { rt_tr.fd = -1; }
 static int64_t rt_trace_lost(void) { return rt_tr.lost; }
 static int64_t rt_trace_cutoff(void) { return rt_tr.cutoff; }

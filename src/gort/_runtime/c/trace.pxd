@@ -16,6 +16,11 @@ cdef extern from "gort_trace.h":
     void rt_trace_close_spool() noexcept
     list rt_trace_chunks()
     dict rt_trace_stacks()
+    int64_t rt_trace_now() noexcept
+    void rt_trace_clock(bint ticks) noexcept
+    double rt_trace_rate() noexcept
+    int64_t rt_trace_zero() noexcept
+    int64_t rt_trace_zerons() noexcept
     int64_t rt_trace_lost() noexcept
     int64_t rt_trace_cutoff() noexcept
     int64_t rt_trace_spooled() noexcept

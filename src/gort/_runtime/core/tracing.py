@@ -36,6 +36,7 @@ from cython.cimports.gort._runtime.c.trace import (
     RT_NO_STACK,
     rt_trace_begin,
     rt_trace_chunks,
+    rt_trace_clock,
     rt_trace_close_spool,
     rt_trace_cutoff,
     rt_trace_drop_ring,
@@ -43,10 +44,14 @@ from cython.cimports.gort._runtime.c.trace import (
     rt_trace_error,
     rt_trace_forked,
     rt_trace_lost,
+    rt_trace_now,
     rt_trace_outside,
     rt_trace_put,
+    rt_trace_rate,
     rt_trace_spooled,
     rt_trace_stacks,
+    rt_trace_zero,
+    rt_trace_zerons,
 )
 from cython.cimports.gort._runtime.core.runtime2 import G, M, Op, P, Sched, getm
 
@@ -343,10 +348,34 @@ def user(index):
 # The callers hold state.mu.
 
 
+def kernel_trusts_tsc():
+    """True where the kernel's own clock is the processor's counter."""
+    try:
+        with open("/sys/devices/system/clocksource/clocksource0/current_clocksource", encoding="ascii") as f:
+            return f.read().strip() == "tsc"
+    except (OSError, ValueError):
+        return False
+
+
+def now():
+    """The time, in the unit of events."""
+    if cython.compiled:
+        return rt_trace_now()
+    return nanotime()
+
+
+def clock():
+    """How times become ns: (a time, the same in ns, how many units a ns has)."""
+    if cython.compiled:
+        return rt_trace_zero(), rt_trace_zerons(), rt_trace_rate()
+    return 0, 0, 1.0
+
+
 def begin(running, fd, maxbytes, minage, keep):
     """Begins to record.  fd: a file for full chunks, -1 for none; keep: the newest maxbytes of them are kept in memory,
-    unless older than minage ns.  Returns the time, in ns."""
+    unless older than minage ns.  Returns the time (clock)."""
     if cython.compiled:
+        rt_trace_clock(kernel_trusts_tsc())
         when = rt_trace_begin(fd, maxbytes, minage, keep)
     else:
         when = nanotime()
@@ -387,7 +416,7 @@ def recorded():
     """What is in memory: (the time until which it is whole, [(number of the buffer, thread, events)]).
 
     The events of a buffer are in order, and are bytes (c/gort_trace.h) or, uncompiled, a list of tuples."""
-    until = nanotime()
+    until = now()
     if cython.compiled:
         return until, rt_trace_chunks()
     return until, [(buf.number, buf.tid, list(buf.events)) for buf in list(state.buffers)]

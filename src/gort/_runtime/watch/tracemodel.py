@@ -149,8 +149,8 @@ def buffers(chunks: Iterable[Chunk], file: IO[bytes] | None, size: int) -> dict[
 class Model:
     """Writes the trace of some events.
 
-    since, until: the time to which they belong.  stacks: those of each buffer.  user(index): the task, region or log with
-    that number, as gort/trace.py made it, or None."""
+    since, until: the time to which they belong.  stacks: those of each buffer.  clock: how times become ns
+    (tracing.clock).  user(index): the task, region or log with that number, as gort/trace.py made it, or None."""
 
     def __init__(
         self,
@@ -160,6 +160,7 @@ class Model:
         stacks: dict[int, list[tuple[Any, ...]]],
         since: int,
         until: int,
+        clock: tuple[int, int, float],
         user: Callable[[int], tuple[Any, ...] | None],
     ) -> None:
         self.recorded = recorded
@@ -170,7 +171,9 @@ class Model:
         self.user = user
         self.repairs = 0
         self.seen: Counter[int] = Counter()  # how many events of each kind have been recorded
-        self.w = Writer(out, since)
+        self.zero, self.base, self.rate = clock
+        self.when = self.ns(since)
+        self.w = Writer(out, self.when)
         self.threads: dict[int, Thread] = {}
         self.goroutines: dict[int, int] = {}  # their states
         self.owners: dict[int, Thread] = {}  # of the goroutines that run
@@ -182,6 +185,10 @@ class Model:
         self._entries: dict[tuple[int, int], tuple[Entry, ...]] = {}
         self._places: dict[tuple[CodeType, int], Entry | None] = {}
         self._stopped = 0  # the goroutine that has stopped the world
+
+    def ns(self, when: int) -> int:
+        """A time in ns."""
+        return self.base + int((when - self.zero) / self.rate)
 
     # ---- names --------------------------------------------------------------------------------------------------------
 
@@ -365,7 +372,7 @@ class Model:
     def event(self, event: Event, buffer: int, tid: int) -> None:
         """Writes one event and what must have happened before it."""
         when, goid, arg, number, p, kind, run = event
-        self.when = when
+        self.when = self.ns(when)
         self.seen[kind] += 1
         g = self.g_of(run, goid)
         p = self.p_of(run, p)
@@ -488,7 +495,6 @@ class Model:
         frames reads where such a goroutine is; it is called for so many at most."""
         from heapq import merge
 
-        self.when = self.since
         self.begin(silent, frames, most)
         streams = [b.events(self.file, self.since, self.until) for b in self.recorded.values()]
         for event, number in merge(*streams):
