@@ -22,6 +22,7 @@ import pytest
 import gort
 from gort import context, net, runtime, trace
 from gort._runtime.core import runtime2, tracing
+from gort._runtime.sched import newproc
 from gort._runtime.watch import gotrace, signals, tracemodel
 from gort.cli import _tracefile
 from gort.sync import Mutex
@@ -210,6 +211,92 @@ def test_the_trace_counts_as_the_runtime_does(tmp_path: Path) -> None:
 
 def nothing_plain() -> None:
     pass
+
+
+def test_a_goroutine_that_sysmon_asks_to_yield_is_preempted(tmp_path: Path) -> None:
+    """The trace tells it from one that yields of its own accord."""
+
+    async def main() -> None:
+        m = runtime2.current_m()
+        while not m.preempt:  # sysmon looks at it after 10 ms
+            sum(range(1000))
+        await gort.Chan[int](1).send(1)
+        await gort.gosched()
+
+    trace.start(tmp_path / "preempt.trace")
+    gort.run(main, procs=1)
+    trace.stop()
+    assert written()[tracing.EV_STOP] >= 2
+    why = [
+        generation.strings[args[0]]
+        for _, _, kind, args, generation in _tracefile.events((tmp_path / "preempt.trace").read_bytes())
+        if kind == gotrace.EV_GO_STOP
+    ]
+    assert "preempted" in why
+    assert "runtime.Gosched" in why
+
+
+@needs_go
+def test_a_goroutine_that_is_never_started(run: Run, tmp_path: Path) -> None:
+    """A group that is cancelled at this moment makes it and drops it."""
+    file = tmp_path / "dropped.trace"
+
+    async def main() -> None:
+        s = runtime2.current_m().sched
+        for fn in (nothing, nothing_plain):
+            g, _ = newproc.make_from(s, fn, (), None, None, None, -1)
+            newproc.discard(g)
+        await gort.gosched()
+
+    trace.start(file)
+    run(main)
+    trace.stop()
+    seen = written()
+    read_by_go(file)
+    assert seen[tracing.EV_DISCARD] == 2
+    assert seen[CREATES] == seen[ENDS] + 2
+
+
+@needs_go
+def test_the_profiles_of_go_tool_trace(run: Run, tmp_path: Path) -> None:
+    """What goroutines wait for, with the place: from the reasons and the stacks."""
+    file = tmp_path / "all.trace"
+    trace.start(file)
+    run(all_sorts)
+    trace.stop()
+    assert GO is not None
+    for kind, function in (("net", "test_trace.client"), ("sync", "test_trace.all_sorts"), ("sched", "test_trace.")):
+        profile = tmp_path / kind
+        with profile.open("wb") as out:
+            subprocess.run([GO, "tool", "trace", f"-pprof={kind}", str(file)], stdout=out, check=True)
+        full = [GO, "tool", "pprof", "-top", str(profile)]
+        top = subprocess.run(full, capture_output=True, text=True, timeout=PATIENCE_S, check=True).stdout
+        assert function in top, (kind, top)
+
+
+def test_nobody_begins_a_trace_while_one_is_written(run: Run, tmp_path: Path) -> None:
+    """A handler or a finalizer that runs while the file is written gets an error, or nothing happens."""
+    said: list[str] = []
+
+    class Odd(io.BytesIO):
+        def write(self, data: Any) -> int:
+            if not said:
+                said.append("once")
+                trace.stop()
+                for wrong in (lambda: trace.start(io.BytesIO()), trace.FlightRecorder().start):
+                    try:
+                        wrong()
+                    except RuntimeError as e:
+                        said.append(str(e))
+            return super().write(data)
+
+    out = Odd()
+    trace.start(out)
+    run(nothing)
+    trace.stop()
+    assert len(said) == 3
+    assert out.getvalue().startswith(gotrace.HEADER)
+    assert _tracefile.generations(out.getvalue())
 
 
 @needs_go

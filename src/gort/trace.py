@@ -47,6 +47,7 @@ _current: _contextvars.ContextVar[int] = _contextvars.ContextVar("gort.trace tas
 _said: dict[int, tuple[Any, ...]] = {}  # the tasks, regions and logs of what is recorded, by number
 _left: list[Silent] = []  # the goroutines of programs that have ended meanwhile
 _trace: _Destination | None = None  # the trace that is being made
+_writing = False  # one of the two is being written: a handler or a finalizer that wants another has to wait
 _recorder: FlightRecorder | None = None  # and the flight recorder that is on
 # Of the trace that was written last: how often its events did not fit, and how many there were of each kind; for tests.
 _last: tuple[int, dict[int, int]] = (0, {})
@@ -116,23 +117,29 @@ def _remember(s: Any) -> None:
 
 def _write(out: IO[bytes], spool: IO[bytes] | None, since: int, close: bool) -> None:
     """Writes what has been recorded since then.  close: nothing more goes to the spool."""
-    global _last
-    from gort._runtime.watch import tracemodel
+    global _last, _writing
+    _writing = True
+    try:
+        from gort._runtime.watch import tracemodel
 
-    silent = [*_left, *_silent(list(_signals.running))]
-    until, chunks = _tracing.recorded()
-    if close:
-        _tracing.close_spool()
-    stacks = _tracing.stacks()
-    spooled = _tracing.facts()[2] if spool is not None else 0
-    recorded = tracemodel.buffers(chunks, spool, spooled)
-    model = tracemodel.Model(out, recorded, spool, stacks, since, until, _tracing.clock(), _said.get)
-    model.write(silent, _frames, _FRAMES_MAX)
+        silent = [*_left, *_silent(list(_signals.running))]
+        until, chunks = _tracing.recorded()
+        if close:
+            _tracing.close_spool()
+        stacks = _tracing.stacks()
+        spooled = _tracing.facts()[2] if spool is not None else 0
+        recorded = tracemodel.buffers(chunks, spool, spooled)
+        model = tracemodel.Model(out, recorded, spool, stacks, since, until, _tracing.clock(), _said.get)
+        model.write(silent, _frames, _FRAMES_MAX)
+    finally:
+        _writing = False
     _last = model.repairs, model.seen
 
 
 def _over() -> None:
     """Ends the recording if nothing wants it any more."""
+    if _recorder is None:
+        _tracing.drop_ring()
     if _trace is None and _recorder is None:
         _tracing.end(_signals.running)
         _said.clear()
@@ -157,7 +164,7 @@ def start(file: str | _os.PathLike[str] | IO[bytes]) -> None:
     Raises RuntimeError while a trace is being made, TypeError for a file that is none, and what opening raises."""
     global _trace
     with _tracing.state.mu:
-        if _trace is not None:
+        if _trace is not None or _writing:
             raise RuntimeError("gort.trace.start: a trace is being made already")
         opened, path = _opened(file, "gort.trace.start")
         try:
@@ -186,14 +193,13 @@ def stop() -> None:
     full meanwhile."""
     global _trace
     with _tracing.state.mu:
-        made = _trace
-        if made is None:
+        if _trace is None or _writing:
             return
+        made, _trace = _trace, None
         try:
             _write(made.file, made.spool, made.since, True)
             lost, _, _, error = _tracing.facts()
         finally:
-            _trace = None
             _over()
             made.close()
     if error:
@@ -334,6 +340,8 @@ class FlightRecorder:
         with _tracing.state.mu:
             if _recorder is not None:
                 raise RuntimeError("FlightRecorder.start: a flight recorder is on already")
+            if _writing:
+                raise RuntimeError("FlightRecorder.start: a trace is being written")
             self._since = _begin(-1, self._bytes, self._age, True)
             _recorder = self
 
@@ -343,8 +351,8 @@ class FlightRecorder:
         with _tracing.state.mu:
             if _recorder is self:
                 _recorder = None
-                _tracing.drop_ring()
-                _over()
+                if not _writing:  # else who writes does it
+                    _over()
 
     def write_to(self, file: str | _os.PathLike[str] | IO[bytes]) -> None:
         """Writes what is recorded now, as a trace, to a path or a binary file.  The recording goes on.
@@ -353,17 +361,21 @@ class FlightRecorder:
         with _tracing.state.mu:
             if _recorder is not self:
                 raise RuntimeError("FlightRecorder.write_to: it is not on, call start() before")
+            if _writing:
+                raise RuntimeError("FlightRecorder.write_to: a trace is being written")
             opened, path = _opened(file, "FlightRecorder.write_to")
             try:
                 _write(opened, None, max(self._since, _tracing.facts()[1]), False)
             finally:
+                _over()  # in case that the file's write() has stopped it
                 if path:
                     opened.close()
 
 
 def _forked() -> None:
     """In a forked child nothing is recorded: its parent has it all."""
-    global _trace, _recorder
+    global _trace, _recorder, _writing
+    _writing = False
     _tracing.forked()
     made, _trace, _recorder = _trace, None, None
     _said.clear()

@@ -14,10 +14,10 @@ from typing import Any
 import click
 
 from gort._runtime.watch import gotrace as go
+from gort._runtime.watch.tracemodel import MANY, VIRTUAL
 from gort.cli import _tracefile
 from gort.cli._tracefile import Event
 
-MAIN = "main"  # what a goroutine is called whose beginning is not in the trace
 SWITCH, SWITCH_DESTROY, CREATE_BLOCKED, SYSCALL_END = 45, 46, 47, 23
 ROWS = 10  # of each table
 
@@ -181,7 +181,7 @@ def summary(trace: Trace) -> str:
     length = max(1, trace.ended - trace.begun)
     lines = [f"{in_words(length)}, {trace.events:,} events, {trace.kinds[go.EV_GO_CREATE]:,} goroutines made"]
     for p, busy in sorted(trace.busy.items()):
-        kind = "" if p % 100_000 < 1000 else " (without a P)"
+        kind = " (without a P)" if VIRTUAL <= p < MANY else ""
         lines.append(f"P{p}: runs goroutines for {in_words(busy)}, {busy / length:.0%}{kind}")
     if trace.delays:
         delays = sorted(trace.delays)

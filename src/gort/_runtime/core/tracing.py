@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from _thread import get_native_id
 from types import CodeType, CoroutineType
 
 import cython
@@ -99,8 +100,10 @@ class State:
     live = False
     session = 1  # of the uncompiled core: a new one whenever the last trace ends
     runs = 0  # the number of runtimes that have been traced
-    keep = 0  # of the uncompiled core: so many events are kept in all, 0: all
-    cutoff = 0  # and before this time some have been dropped
+    # Of the uncompiled core:
+    ring = 0  # the flight recorder keeps so many events in all; 0: it is off
+    whole = False  # a trace is on, so nothing is dropped
+    cutoff = 0  # before this time some have been dropped
 
     def __init__(self):
         self.mu = threading.RLock()  # reentrant: a handler or a finalizer may begin or end a trace
@@ -155,7 +158,7 @@ if cython.compiled:
             p,
             goid,
             arg,
-            threading.get_native_id(),
+            get_native_id(),
             cython.cast(cython.pointer(PyObject), begins) if begins is not None else cython.NULL,
         )
         return 0
@@ -214,7 +217,7 @@ else:
             pass
         pid = p.id if p is not None and p.mid == m.id else -1
         buf.events.append((nanotime(), goid, arg, stack, pid, kind, m.sched.traceid))
-        if state.keep and len(buf.events) % TRIM == 0:
+        if state.ring and len(buf.events) % TRIM == 0:
             trim()
         return 0
 
@@ -223,7 +226,7 @@ else:
     def trim():
         """Drops the older half of the fullest buffers until few enough events are left."""
         with state.mu:
-            while state.keep and sum([len(buf.events) for buf in state.buffers]) > state.keep:
+            while state.ring and not state.whole and sum([len(buf.events) for buf in state.buffers]) > state.ring:
                 fullest = max(state.buffers, key=lambda buf: len(buf.events))
                 half = (len(fullest.events) + 1) // 2
                 state.cutoff = max(state.cutoff, fullest.events[half - 1][0])
@@ -239,7 +242,7 @@ else:
                 buf = state.outside = buffer_of(0)
             if begins is not None:
                 arg = number(buf, first_place(begins))
-            buf.events.append((nanotime(), goid, arg, threading.get_native_id(), p, kind, s.traceid))
+            buf.events.append((nanotime(), goid, arg, get_native_id(), p, kind, s.traceid))
         return 0
 
 
@@ -379,8 +382,11 @@ def begin(running, fd, maxbytes, minage, keep):
         when = rt_trace_begin(fd, maxbytes, minage, keep)
     else:
         when = nanotime()
-        state.keep = max(1, maxbytes // 32) if keep and not state.live else 0
-        state.cutoff = 0
+        if keep:
+            state.ring = max(1, maxbytes // 32)
+            state.cutoff = 0
+        else:
+            state.whole = True
     state.live = True
     for s in list(running):
         attach(s)
@@ -404,12 +410,16 @@ def close_spool():
     """From now on no full chunk goes to the file."""
     if cython.compiled:
         rt_trace_close_spool()
+    else:
+        state.whole = False
 
 
 def drop_ring():
     """Keeps no chunks in memory any more."""
     if cython.compiled:
         rt_trace_drop_ring()
+    else:
+        state.ring = 0
 
 
 def recorded():
@@ -436,6 +446,8 @@ def forked():
     state.session += 1
     state.buffers = []
     state.outside = None
+    state.ring = 0
+    state.whole = False
     if cython.compiled:
         rt_trace_forked()
 

@@ -61,10 +61,13 @@ if TYPE_CHECKING:
 
 LAYOUT = Struct("<qqqihBB")  # rt_event in c/gort_trace.h
 HEAD = Struct("<qqqq")  # and what is before the events of a chunk: buffer, thread, count
-VIRTUAL = 1000  # the number of the first P that is not there; those of a second runtime are higher
+# Numbers of Ps.  Those of the first runtime keep theirs, if they are below FURTHER.  `go tool trace` makes an entry for
+# each number up to the highest, so all are small.
+FURTHER = 500  # from here on the Ps of further runtimes
+VIRTUAL = 1000  # and the Ps that are not there
+MANY = 100_000  # and again Ps of further runtimes
 GENERATION_MAX = 16 << 20  # bytes of events in a generation: a reader keeps one in memory
-RUN_P = 100_000  # Ps and goroutines of further runtimes in one trace get numbers from such multiples on
-RUN_G = 1 << 40
+RUN_G = 1 << 40  # goroutines of further runtimes in one trace get numbers from such multiples on
 TAKER = 1  # the thread in whose stream stands what belongs to none: sysmon's, and the states of those that wait
 RUNS = os.path.join("_runtime", "boot", "main.py")
 RAN = frozenset((EV_BLOCK, EV_STOP, EV_END, EV_SYSCALL, EV_USER, EV_PROCS, EV_STW_BEGIN, EV_STW_END))
@@ -180,6 +183,8 @@ class Model:
         self.holders: dict[int, Thread | None] = {}  # of all Ps
         self.regions: dict[int, list[tuple[int, str]]] = {}
         self._runs: dict[int, int] = {}
+        self._further: dict[tuple[int, int], int] = {}
+        self._virtual = 0
         self._pseq: dict[int, int] = {}
         self._gseq: dict[int, int] = {}
         self._entries: dict[tuple[int, int], tuple[Entry, ...]] = {}
@@ -202,7 +207,13 @@ class Model:
 
     def p_of(self, run: int, p: int) -> int:
         """A P's number in the trace; -1 for none."""
-        return p if p < 0 else p + self.run_of(run) * RUN_P
+        if p < 0 or (p < FURTHER and self.run_of(run) == 0):
+            return p
+        found = self._further.get((run, p))
+        if found is None:
+            n = FURTHER + len(self._further)
+            found = self._further[run, p] = n if n < VIRTUAL else MANY + n
+        return found
 
     def thread(self, tid: int) -> Thread:
         """The thread with that number."""
@@ -283,7 +294,8 @@ class Model:
             if m.held >= 0:
                 return  # it has lost its P, but nobody has used that since
             if m.virtual < 0:
-                m.virtual = VIRTUAL + sum(t.virtual >= 0 for t in self.threads.values())
+                m.virtual = VIRTUAL + self._virtual
+                self._virtual += 1
             p = m.virtual
         if m.held == p:
             return
