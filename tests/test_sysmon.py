@@ -444,3 +444,53 @@ def test_the_watcher_finds_a_blocked_thread_and_none_that_computes() -> None:
     finally:
         over.set()
         t.join()
+
+
+@pytest.mark.skipif(not gort.runtime.compiled or not sys.platform.startswith("linux"), reason="nobody looks")
+def test_a_call_is_noticed_within_two_hundred_microseconds() -> None:
+    """After looks that have found nothing for long, too.  What counts is how long the watcher has meant to sleep since it
+    saw the goroutine begin, because on a busy machine all takes longer."""
+    from gort._runtime.core import runtime2
+    from gort._runtime.watch.watcher import Watcher
+
+    s, p = runtime2.Sched(), runtime2.P()
+    s.sysmonnote = runtime2.Note()
+    s.allp = [p]
+    s.runqsize = 1
+    p.mid = 7
+    there, there_too = os.pipe()
+    block, blocked, over = threading.Event(), threading.Event(), threading.Event()
+
+    def thread() -> None:
+        p.procid = threading.get_native_id()
+        while not over.is_set():
+            while not block.is_set():
+                p.switchtick += 1
+            blocked.set()
+            os.read(there, 1)
+
+    watcher = Watcher()
+    t = threading.Thread(target=thread)
+    t.start()
+    asked = []
+    try:
+        for _ in range(25):
+            block.clear()
+            watcher.calm = 1000
+            watcher.sleep(s, 3 * MS)
+            assert watcher.found is None, "it computes"
+            block.set()
+            assert settles(lambda: watcher.sleep(s, 100 * MS) or watcher.found is p)
+            asked.append(watcher.asked)
+            assert blocked.wait(10)
+            blocked.clear()
+            block.clear()
+            os.write(there_too, b"x")
+    finally:
+        over.set()
+        block.set()
+        os.write(there_too, b"xx")
+        t.join()
+        os.close(there)
+        os.close(there_too)
+    assert sorted(asked)[len(asked) // 2] <= 200_000, asked

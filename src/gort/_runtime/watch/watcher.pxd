@@ -12,6 +12,8 @@ cdef enum:
     DOUBLED = 2
     QUIET_NS = 500000
     SURE_NS = 50000
+    LATE_NS = 100000
+    GLANCE_NS = 120000
     LOCK_NS = 200000
 
 
@@ -22,6 +24,7 @@ ctypedef struct Look:
     int64_t since
     int64_t clock
     int64_t cpu
+    int64_t asked
 
 
 @cython.final
@@ -31,6 +34,7 @@ cdef class Watcher:
     cdef public int64_t mid
     cdef public int64_t since
     cdef public int64_t rests
+    cdef public int64_t asked
     cdef public int calm
     cdef Look looks[64]
     cpdef sleep(self, Sched s, int64_t ns)

@@ -50,6 +50,8 @@ if not cython.compiled:  # the .pxd defines the same names for C
     DOUBLED = 2  # so often at most
     QUIET_NS = 500_000  # while no work waits
     SURE_NS = 50_000  # whose thread uses no CPU for so long is blocked, if it sleeps in a call
+    LATE_NS = 100_000  # who has waited for the GIL for longer than this looks once more
+    GLANCE_NS = 120_000  # for so long
     LOCK_NS = 200_000  # or for so long for a lock, without the GIL (machine.LOCK_NS)
 
 WATCHING = bool(cython.compiled and WATCHES)  # only then the sleep is more than a sleep
@@ -64,6 +66,7 @@ class Watcher:
         mid = 0
         since = 0
         rests = 0  # since when the thread has used no CPU, ns
+        asked = 0  # how long the watcher has meant to sleep since its first look at that goroutine, for tests; ns
         calm = 0  # how many looks have found nothing
 
     def __init__(self):
@@ -76,7 +79,7 @@ class Watcher:
         n: cython.int
         p: P
         note: Note = s.sysmonnote
-        until: cython.longlong
+        ended: cython.longlong
         self.found = None
         if not cython.compiled or not WATCHES:
             note.sleep(ns / 1e9)
@@ -86,16 +89,16 @@ class Watcher:
         for i in range(n):
             p = allp[i]
             self.looks[i].p = cython.cast(cython.pointer(PyObject), p)
-        until = nanotime() + ns
+        sched: cython.pointer(PyObject) = cython.cast(cython.pointer(PyObject), s)
         with cython.nogil:
-            i = watch(
-                self.looks,
-                n,
-                cython.address(note.woken),
-                until,
-                cython.cast(cython.pointer(PyObject), s),
-                cython.address(self.calm),
-            )
+            i = watch(self.looks, n, cython.address(note.woken), nanotime() + ns, sched, cython.address(self.calm))
+            ended = nanotime()
+        if i < 0 and nanotime() - ended > LATE_NS:
+            # Somebody had the GIL so long, and may have given it up for a call that blocks: look before the round.
+            with cython.nogil:
+                i = watch(
+                    self.looks, n, cython.address(note.woken), nanotime() + GLANCE_NS, sched, cython.address(self.calm)
+                )
         if i >= 0:
             self.calm = 0
             self.found = cython.cast(object, self.looks[i].p)
@@ -103,6 +106,7 @@ class Watcher:
             self.mid = self.looks[i].mid
             self.since = self.looks[i].since
             self.rests = self.looks[i].clock
+            self.asked = self.looks[i].asked
             self.looks[i].clock = 0  # if sysmon does not take the P, it is looked at anew
         return None
 
@@ -120,6 +124,7 @@ def watch(looks, n, note, until, sched, calm):
     pause: cython.longlong
     waits: cython.bint
     busy: cython.bint = False
+    asked: cython.longlong = 0
     i: cython.int
     what: cython.int
     while True:
@@ -142,6 +147,7 @@ def watch(looks, n, note, until, sched, calm):
             if waits:
                 busy = True
                 pause = min(pause, LOOK_NS << calm[0] // CALM)
+            looks[i].asked += asked
             tick = cython.cast(P, looks[i].p).schedtick + cython.cast(P, looks[i].p).switchtick
             cpu = rt_cpu_of(cython.cast(P, looks[i].p).procid) if waits else -1
             if tick != looks[i].tick or mid != looks[i].mid:
@@ -153,6 +159,7 @@ def watch(looks, n, note, until, sched, calm):
                 looks[i].tick = tick
                 looks[i].mid = mid
                 looks[i].since = now
+                looks[i].asked = 0
             elif cpu >= 0 and looks[i].clock != 0 and (cpu - looks[i].cpu) * 10 < now - looks[i].clock:
                 if now - looks[i].clock < SURE_NS:
                     pause = min(pause, AGAIN_NS)
@@ -167,5 +174,6 @@ def watch(looks, n, note, until, sched, calm):
                 pause = min(pause, AGAIN_NS)
             looks[i].clock = now if cpu >= 0 else 0
             looks[i].cpu = cpu
-        if rt_note_doze(note, min(pause, until - now)):
+        asked = min(pause, until - now)
+        if rt_note_doze(note, asked):
             return -1

@@ -10,4 +10,6 @@ class Watcher:
     mid: int
     since: int
     rests: int
+    asked: int
+    calm: int
     def sleep(self, s: Any, ns: int) -> None: ...
