@@ -183,35 +183,31 @@ def test_a_blocked_call_is_told_when_it_is_over(world: World) -> None:
     assert world.told == []
     m.curg = None
     world.look(MS)
-    assert world.told == [
-        "gort: goroutine 1 blocked its thread for 8.0 ms in\nf(...)\n\tfile.py:1\nmain(...)\n\tfile.py:99\n"
-    ]
+    assert world.told == ["gort: goroutine 1 blocked its thread for 8.0 ms: f (file.py:1), main (file.py:99)\n"]
     assert world.s.blockedns == 8 * MS
 
 
-def test_one_place_is_told_once_a_second(world: World) -> None:
-    """300 calls in 0.9 s: the first at once, the others after a second, together; another place at once."""
+def test_a_place_is_told_at_once_and_at_the_end(world: World) -> None:
+    """Each in one line; at the end with the number of the calls, their time in all, and the longest."""
     for _ in range(300):
         world.call(3 * MS)
-    assert len(world.told) == 1
-    for _ in range(110):
+    for _ in range(2000):
         world.look(MS)
-    assert len(world.told) == 2
-    assert world.told[1].startswith(
-        "gort: 299 more calls blocked a thread here, for 1495.0 ms in all and 5.0 ms at most, in\nf("
-    )
+    assert len(world.told) == 1
     world.line = 2
     world.call(20 * MS)
-    assert len(world.told) == 3
-    assert "file.py:2" in world.told[2]
+    assert len(world.told) == 2
+    assert "file.py:2" in world.told[1]
     world.line = 1
     world.call(3 * MS)
-    assert len(world.told) == 3
+    assert len(world.told) == 2
+    lines = [
+        "gort: 301 calls blocked a thread, for 1505.0 ms in all and 5.0 ms at most: f (file.py:1), main (file.py:99)\n",
+        "gort: 1 call blocked a thread, for 22.0 ms in all and 22.0 ms at most: f (file.py:2), main (file.py:99)\n",
+    ]
+    assert reports.places(world.s) == "".join(lines)  # as `gort dump PID` shows them
     reports.finish(world.s)  # the program ends
-    assert len(world.told) == 4
-    assert world.told[3].startswith(
-        "gort: 1 more call blocked a thread here, for 5.0 ms in all and 5.0 ms at most, in\nf("
-    )
+    assert world.told[2:] == ["".join(lines)]
     assert world.s.blockedns == 301 * 5 * MS + 22 * MS
 
 
@@ -219,20 +215,18 @@ def test_calls_that_were_expected_are_told_as_well(world: World) -> None:
     """The predictor tells their place only; the text is that of the call that has taught it."""
     world.call(3 * MS)
     for ns in (4 * MS, 6 * MS):
-        world.s.predictor.told.append((2, 7, ns, world.now))
+        world.s.predictor.told.append((2, 7, ns))
     world.look(2_000 * MS)
-    assert "2 more calls blocked a thread here, for 10.0 ms in all and 6.0 ms at most, in\nf(" in world.told[1]
-    world.s.predictor.told.append((2, 7, 5 * MS, world.now))
+    world.s.predictor.told.append((2, 7, 5 * MS))
     reports.finish(world.s)
-    assert "1 more call blocked a thread here, for 5.0 ms in all and 5.0 ms at most, in\nf(" in world.told[2]
+    assert len(world.told) == 2
+    assert world.told[1].startswith(
+        "gort: 4 calls blocked a thread, for 20.0 ms in all and 6.0 ms at most: f (file.py:1)"
+    )
 
 
-def test_a_place_that_was_quiet_is_told_at_once_again(world: World) -> None:
-    world.call(MS)
-    for _ in range(30):
-        world.look(100 * MS)
-    world.call(MS)
-    assert [text.partition(" for ")[0] for text in world.told] == ["gort: goroutine 1 blocked its thread"] * 2
+def test_without_blocked_calls_nothing_is_told(world: World) -> None:
+    assert reports.places(world.s) == ""
 
 
 def test_what_is_computed_after_a_call_is_not_counted(world: World) -> None:
@@ -242,7 +236,7 @@ def test_what_is_computed_after_a_call_is_not_counted(world: World) -> None:
     world.look(10 * MS, cpu=9 * MS)
     world.look(500 * MS, cpu=500 * MS)
     assert len(world.told) == 1
-    assert world.told[0].startswith("gort: goroutine 1 blocked its thread for 12.0 ms in")
+    assert world.told[0].startswith("gort: goroutine 1 blocked its thread for 12.0 ms: f ")
 
 
 def test_a_thread_that_is_blocked_again_has_ended_its_call(world: World) -> None:
@@ -324,7 +318,9 @@ def test_blocked_calls_of_a_program() -> None:
     )
     done = python(code, env=environment(GODEBUG="blocked=1", GOMAXPROCS="1"))
     assert done.returncode == 0
-    told = re.findall(r"^gort: (?:goroutine \d+|\d+ more calls?) blocked .*\n(?:.*\n)(.*)\n", done.stderr, re.MULTILINE)
-    assert 2 <= len(told) < 30
-    assert "\t<string>:6" in told
+    first, last = done.stderr.splitlines()
+    assert re.match(
+        r"gort: goroutine 1 blocked its thread for \d+\.\d ms: .*blocks \(<string>:6\), .*main \(<string>:10\)$", first
+    )
+    assert re.match(r"gort: \d+ calls blocked a thread, for .* ms at most: .*blocks \(<string>:6\)", last)
     assert "<module>" not in done.stderr

@@ -21,7 +21,7 @@ class Stretch:
 class Predictor:
     places: dict[int, int]
     fresh: list[Stretch]
-    told: deque[tuple[int, int, int, int]] | None
+    told: deque[tuple[int, int, int]] | None
     on: bool
     always: bool
     recent: int

@@ -20,6 +20,7 @@ import os
 import stat
 
 from gort._runtime.core import traceback
+from gort._runtime.watch import reports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def answer(running: list[Any]) -> None:
         os.unlink(ask)  # of several runtimes in one process, one answers
     except OSError:
         return
-    text = "\n".join(traceback.dump(s, None, group=how != EACH) for s in list(running))
+    text = "\n".join(traceback.dump(s, None, group=how != EACH) + reports.places(s) for s in list(running))
     try:
         write(f"{folder(uid)}/{pid}.dump", text.encode(errors="backslashreplace"))
     except OSError:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 
 LOOKS = 64  # so many calls are looked at in a round; the others in the next ones
-AGAIN_NS = 1_000_000_000  # GODEBUG=blocked=1 tells of one place at most once in this time
 
 
 class Call:
@@ -52,30 +51,27 @@ class Call:
 
 
 class Place:
-    """A place where calls block, and those that have not been told of yet."""
+    """A place where calls block."""
 
-    __slots__ = ("again", "count", "longest", "ns", "text")
+    __slots__ = ("count", "longest", "ns", "text")
 
-    def __init__(self, again: int) -> None:
-        self.again = again  # before this time nothing is told
+    def __init__(self, text: str) -> None:
         self.count = self.ns = self.longest = 0
-        self.text = ""
+        self.text = text
 
-    def add(self, ns: int, text: str) -> None:
+    def add(self, ns: int) -> None:
         """Counts a call."""
         self.count += 1
         self.ns += ns
-        if ns > self.longest:
-            self.longest, self.text = ns, text
+        self.longest = max(self.longest, ns)
 
-    def tell(self, now: int) -> None:
-        """Tells of the calls that have been counted."""
-        if self.count:
-            say(
-                f"gort: {self.count} more call{'s' * (self.count > 1)} blocked a thread here, for {self.ns / 1e6:.1f} ms "
-                f"in all and {self.longest / 1e6:.1f} ms at most, in\n{self.text}"
-            )
-        self.__init__(now + AGAIN_NS)  # type: ignore[misc]
+    def line(self) -> str:
+        """What has been counted, in a line."""
+        calls = f"{self.count} call{'s' * (self.count > 1)}"
+        return (
+            f"gort: {calls} blocked a thread, for {self.ns / 1e6:.1f} ms in all and {self.longest / 1e6:.1f} ms at most: "
+            f"{self.text}\n"
+        )
 
 
 class Blocked:
@@ -105,7 +101,7 @@ def blocked(s: Any, m: Any, since: int, cpu: int | None, place: int) -> None:
     if earlier is not None:  # the thread has come to the scheduler since, and is blocked again
         over(s, earlier)
     s.blockedcalls.calls[m.id] = Call(m, g, since, cpu, text)
-    if text:
+    if text and place:
         s.blockedcalls.texts[place] = text
 
 
@@ -120,11 +116,6 @@ def settle(s: Any, clock: Callable[[Any], int | None]) -> None:
         else:
             found.calls[mid] = call  # behind the others
     foretold(s)
-    if found.places:
-        now = nanotime()
-        for place in found.places.values():
-            if place.count and now >= place.again:
-                place.tell(now)
 
 
 def foretold(s: Any) -> None:
@@ -132,21 +123,21 @@ def foretold(s: Any) -> None:
     the same place."""
     told = s.predictor.told
     while told:
-        goid, place, ns, when = told.popleft()
-        report(s, goid, s.blockedcalls.texts.get(place, ""), ns, when)
+        goid, place, ns = told.popleft()
+        report(s, goid, s.blockedcalls.texts.get(place, ""), ns)
 
 
 def over(s: Any, call: Call) -> None:
     """Reports a call that is over."""
     ns = call.seen - call.since
     s.blockedns += ns
-    report(s, call.goid, call.text, ns, call.seen)
+    report(s, call.goid, call.text, ns)
 
 
-def report(s: Any, goid: int, text: str, ns: int, when: int) -> None:
-    """Tells of a call that has blocked a thread for ns, until `when`, to those who want to know."""
+def report(s: Any, goid: int, text: str, ns: int) -> None:
+    """Tells of a call that has blocked a thread for ns to those who want to know."""
     if s.debug["blocked"] > 0:
-        tell(s.blockedcalls, goid, text, ns, when)
+        tell(s.blockedcalls, goid, text, ns)
     if s.onblocked is not None:
         callback, threshold = s.onblocked
         if ns >= threshold * 1e9:
@@ -158,22 +149,37 @@ def report(s: Any, goid: int, text: str, ns: int, when: int) -> None:
                 panic.unraisable(e, callback, "the callback of gort.runtime.on_blocked raised")
 
 
-def tell(found: Blocked, goid: int, text: str, ns: int, when: int) -> None:
-    """Tells of a call on stderr: the first at a place at once, those that follow within AGAIN_NS together."""
+def tell(found: Blocked, goid: int, text: str, ns: int) -> None:
+    """Counts a call, and tells on stderr of the first one at a place."""
     key = text.partition("\n\t")[2].partition("\n")[0]
     place = found.places.get(key)
-    if place is None or (not place.count and when >= place.again):
-        found.places[key] = Place(when + AGAIN_NS)
-        say(f"gort: goroutine {goid} blocked its thread for {ns / 1e6:.1f} ms in\n{text}")
-    else:
-        place.add(ns, text)
+    if place is None:
+        place = found.places[key] = Place(in_a_line(text))
+        say(f"gort: goroutine {goid} blocked its thread for {ns / 1e6:.1f} ms: {place.text}\n")
+    place.add(ns)
+
+
+def in_a_line(text: str) -> str:
+    """A stack in a line, the innermost frame first."""
+    lines = text.splitlines()
+    return ", ".join(
+        f"{name.removesuffix('(...)')} ({where.strip()})" for name, where in zip(lines[::2], lines[1::2], strict=False)
+    )
+
+
+def places(s: Any) -> str:
+    """A line for each place where calls have blocked threads, the one first that has blocked them longest.  Empty
+    without GODEBUG=blocked=1."""
+    found = s.blockedcalls
+    known = [] if found is None else sorted(found.places.values(), key=lambda place: -place.ns)
+    return "".join(place.line() for place in known)
 
 
 def finish(s: Any) -> None:
-    """Tells what is left, when the program has ended."""
+    """Tells of all places, when the program has ended."""
     foretold(s)
-    for place in s.blockedcalls.places.values():
-        place.tell(0)
+    if text := places(s):
+        say(text)
 
 
 class Cycles:
