@@ -279,6 +279,7 @@ def test_where_there_is_no_cpu_profile_it_says_so(tmp_path: Path) -> None:
 
 
 @needs_cpu
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_leaves_the_profile_to_its_parent(tmp_path: Path) -> None:
     """The thread is the parent's; the child neither waits for it nor writes the file."""
     file = tmp_path / "x"

@@ -39,7 +39,8 @@ def function(x: int) -> "int": pass
 
 class Class: pass
 
-print(__name__, __doc__, __file__, __package__, getattr(__spec__, "name", None), type(__loader__).__name__, __cached__)
+print(__name__, __doc__, __file__, __package__, getattr(__spec__, "name", None), type(__loader__).__name__)
+print(globals().get("__cached__", "3.15 has none"))
 print(sys.argv, sys.path[0], os.path.exists(sys.path[0]), len(sys.path), __builtins__)
 print(sys.modules["__main__"].__dict__ is globals(), function.__module__, Class)
 print(function.__annotations__, inspect.getsource(function), inspect.getsource(Class), inspect.getfile(Class))

@@ -42,7 +42,8 @@ class Program:
         module.__loader__ = loader
         module.__spec__ = spec
         module.__package__ = spec.parent if spec is not None else None
-        module.__cached__ = spec.cached if spec is not None else None  # type: ignore[attr-defined]
+        if sys.version_info < (3, 15):
+            module.__cached__ = spec.cached if spec is not None else None  # type: ignore[attr-defined]
         module.__builtins__ = sys.modules["builtins"]  # type: ignore[attr-defined]
 
     def execute(self, args: tuple[str, ...]) -> None:
