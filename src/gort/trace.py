@@ -189,7 +189,7 @@ def _spool(folder: str | None) -> IO[bytes] | None:
 def stop() -> None:
     """Ends the trace and writes it; does nothing if none is being made.  Follows Stop (runtime/trace).
 
-    It takes some time: about ten seconds for a million events.  Raises what writing raises, and OSError if the disk was
+    It takes some time: about three seconds for a million events.  Raises what writing raises, and OSError if the disk was
     full meanwhile."""
     global _trace
     with _tracing.state.mu:

@@ -182,6 +182,9 @@ static int rt_trace_frame(_PyInterpreterFrame *frame, uintptr_t *words, int n) {
 #else
     PyObject *code = (PyObject *)frame->f_code;
 #endif
+#if PY_VERSION_HEX >= 0x030C0000
+    if (frame->owner == FRAME_OWNED_BY_CSTACK) return n;  /* the same */
+#endif
     words[n] = (uintptr_t)code;
     words[n + 1] = (uintptr_t)(_PyInterpreterFrame_LASTI(frame) * (int)sizeof(_Py_CODEUNIT));
     return n + 2;
