@@ -159,7 +159,7 @@ def start(file: str | _os.PathLike[str] | IO[bytes]) -> None:
     Start (runtime/trace).
 
     Any thread may call it, before gort.run too.  What is recorded meanwhile goes to a file without a name beside `file`,
-    32 bytes an event; the uncompiled core keeps it in memory.
+    32 bytes an event, or one in the folder for temporary files; the uncompiled core keeps it in memory.
 
     Raises RuntimeError while a trace is being made, TypeError for a file that is none, and what opening raises."""
     global _trace
@@ -183,7 +183,12 @@ def _spool(folder: str | None) -> IO[bytes] | None:
         return None
     import tempfile
 
-    return tempfile.TemporaryFile(dir=folder)
+    try:
+        return tempfile.TemporaryFile(dir=folder)
+    except OSError:
+        if folder is None:
+            raise
+        return tempfile.TemporaryFile()  # `file` may be /dev/stdout, or in a folder where nothing can be made
 
 
 def stop() -> None:

@@ -53,7 +53,7 @@ typedef struct rt_tracebuf {
 
 /* `busy` guards the list of buffers and the ring; the rest is written while no session is on, or is a hint. */
 static struct {
-    int on, busy, keep, error;
+    int on, busy, keep, error, outside;
     int64_t session, buffers, lost, spooled;
     int fd;
     rt_tracebuf *all, *spare;
@@ -61,7 +61,7 @@ static struct {
     int64_t ringbytes, maxbytes, minage, cutoff;
     int ticks;                                            /* times are the processor's and not the system's */
     int64_t zero, zerons;                                 /* one moment on both clocks */
-} rt_tr = { 0, 0, 0, 0, 1, 0, 0, 0, -1, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0 };
+} rt_tr = { 0, 0, 0, 0, 0, 1, 0, 0, 0, -1, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0 };
 
 /* The time of an event.  The processor's counter costs a quarter of the system's clock.  It is taken where the kernel itself
  * goes by it (rt_trace_clock): then it runs evenly, and is the same on all processors.  Without the GIL the fence keeps
@@ -283,10 +283,9 @@ static void rt_trace_put(void **slot, int64_t tid, int kind, int run, int p, int
 /* One buffer for all threads that are no Ms: the thread's number is in the event. */
 static void *rt_trace_outside_slot = NULL;
 static void rt_trace_outside(int kind, int run, int p, int64_t goid, int64_t arg, int64_t tid, PyObject *begins) {
-    static int busy = 0;                                  /* so that two of them do not make it at once */
-    rt_busy(&busy);
+    rt_busy(&rt_tr.outside);                              /* so that two of them do not make it at once */
     rt_trace_put(&rt_trace_outside_slot, 0, kind, run, p, goid, arg, RT_NO_STACK, NULL, begins, (int32_t)tid);
-    rt_idle(&busy);
+    rt_idle(&rt_tr.outside);
 }
 
 static int64_t rt_trace_begin(int fd, int64_t maxbytes, int64_t minage, int keep) {
@@ -433,7 +432,7 @@ static PyObject *rt_trace_stacks(void) {
 
 /* In a forked child, where only this thread goes on: another may have left a flag behind.  What was recorded is not freed. */
 static void rt_trace_forked(void) {
-    rt_tr.on = rt_tr.busy = rt_tr.keep = 0;
+    rt_tr.on = rt_tr.busy = rt_tr.keep = rt_tr.outside = 0;
     rt_tr.session++;
     rt_tr.fd = -1;
     rt_tr.all = rt_tr.spare = NULL;

@@ -106,7 +106,9 @@ class State:
     cutoff = 0  # before this time some have been dropped
 
     def __init__(self):
-        self.mu = threading.RLock()  # reentrant: a handler or a finalizer may begin or end a trace
+        # Both are reentrant: a handler or a finalizer may begin or end a trace, or wake a goroutine.
+        self.mu = threading.RLock()  # held while a trace is written
+        self.small = threading.RLock()  # of the uncompiled core: guards the next two; held for moments
         self.buffers = []
         self.outside = None
 
@@ -116,6 +118,8 @@ state = State()
 
 def attach(s):
     """Tells the runtime s whether something is on.  Called for each when that changes, and when s begins."""
+    if not state.live and not s.hooks & HOOK_TRACE:
+        return  # without the lock, under which a trace may be written: who begins one sets live and then tells all
     with state.mu:
         if state.live:
             if s.traceid == 0:
@@ -167,7 +171,7 @@ else:
 
     def buffer_of(tid):
         """A buffer for the thread tid."""
-        with state.mu:
+        with state.small:
             buf = Buffer(state.session, tid, len(state.buffers) + 1)
             state.buffers.append(buf)
         return buf
@@ -225,7 +229,7 @@ else:
 
     def trim():
         """Drops the older half of the fullest buffers until few enough events are left."""
-        with state.mu:
+        with state.small:
             while state.ring and not state.whole and sum([len(buf.events) for buf in state.buffers]) > state.ring:
                 fullest = max(state.buffers, key=lambda buf: len(buf.events))
                 half = (len(fullest.events) + 1) // 2
@@ -234,7 +238,7 @@ else:
 
     def put_outside(s, kind, p, goid, arg, begins):
         """The same for a thread that is no M."""
-        with state.mu:
+        with state.small:
             if not state.live:
                 return 0
             buf = state.outside
@@ -442,6 +446,7 @@ def stacks():
 def forked():
     """Records nothing any more, in a forked child."""
     state.mu = threading.RLock()
+    state.small = threading.RLock()
     state.live = False
     state.session += 1
     state.buffers = []
