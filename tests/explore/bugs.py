@@ -217,6 +217,16 @@ BUGS = {
             ("calls_that_are_expected",),
         ),
         Bug(
+            "ended_thread_counted_as_idle", handoff, "endidle",
+            "        s.nmidle -= 1\n", "",
+            ("idle_threads_end",),
+        ),
+        Bug(
+            "ended_thread_left_on_the_list", handoff, "endidle",
+            "            s.midle = m.schedlink\n", "            pass\n",
+            ("idle_threads_end",),
+        ),
+        Bug(
             "cond_locks_twice", sync.Cond, "wait",
             "        if operation.index != 0:", "        if True:",
             ("cond_cancel",),

@@ -7,7 +7,7 @@ thread (time.sleep) and uses no CPU; Event for a thread's own way to wait.
 Most run without sysmon: it would repair after 10 ms what must not have gone wrong in the first place.
 """
 
-from explore.scenarios import cancels, channels, clock, locks, mixed, threads
+from explore.scenarios import cancels, channels, clock, idle, locks, mixed, threads
 from explore.scenarios.base import SCENARIOS, Scenario
 
-__all__ = ["SCENARIOS", "Scenario", "cancels", "channels", "clock", "locks", "mixed", "threads"]
+__all__ = ["SCENARIOS", "Scenario", "cancels", "channels", "clock", "idle", "locks", "mixed", "threads"]
