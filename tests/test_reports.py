@@ -324,3 +324,56 @@ def test_blocked_calls_of_a_program() -> None:
     )
     assert re.match(r"gort: \d+ calls blocked a thread, for .* ms at most: .*blocks \(<string>:6\)", last)
     assert "<module>" not in done.stderr
+
+
+COMPUTES = """
+import gort, hashlib, threading, time
+
+def load():
+    while not over:
+        hashlib.pbkdf2_hmac("sha256", b"p", b"s", 2_000)  # without the GIL
+
+async def computes(how):
+    for _ in range(125):
+        end = time.thread_time() + 0.004
+        while time.thread_time() < end:
+            how()
+        await gort.gosched()
+
+def in_python():
+    sum(range(1000))
+
+def in_c():
+    hashlib.pbkdf2_hmac("sha256", b"p", b"s", 1_000)
+
+def asks_for_memory():
+    bytearray(1 << 20)
+
+def makes_lists():
+    [[] for _ in range(2000)]
+
+async def main():
+    async with gort.Group() as group:
+        for how in (in_python, in_c, asks_for_memory, makes_lists) * 2:
+            group.go(computes, how)
+
+over = False
+threads = [threading.Thread(target=load) for _ in range(3)]
+for t in threads:
+    t.start()
+try:
+    gort.run(main)
+finally:
+    over = True
+    for t in threads:
+        t.join()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="nobody tells what a thread waits for")
+def test_who_computes_is_never_accused() -> None:
+    """A thousand stretches that compute, with more threads than processors: they wait for the GIL, for a processor, for
+    the kernel's lock of the memory map, and without the GIL for each other's locks."""
+    done = python(COMPUTES, env=environment(GODEBUG="blocked=1"))
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
