@@ -34,6 +34,7 @@ ROWS = {
     **dict.fromkeys(("pipeline-100", "timers"), 50_000),
     **dict.fromkeys(("spawn", "skynet"), 100_000),
     **{f"parallel-{job}": 1 for job in ("primes", "json", "mandelbrot", "hashing", "stages")},
+    **dict.fromkeys(("blocking-1ms", "blocking-3ms"), 50),
     "echo": 100,
     "serve": 64,
 }
@@ -125,6 +126,8 @@ def python(name: str, *arguments: object) -> list[str]:
 
 def contenders(row: str, go: str, work: int) -> dict[str, Callable[[int], float]]:
     """Who takes part -> what measures it with so many Ps: operations, jobs or messages a second."""
+    from gort.cli._bench.peers import program
+
     n = ROWS[row]
 
     def gort(procs: int) -> float:
@@ -144,6 +147,12 @@ def contenders(row: str, go: str, work: int) -> dict[str, Callable[[int], float]
 
         return rate
 
+    def blocking(who: str) -> Callable[[int], float]:
+        asked = [sys.executable, program("blocking"), who, row[len("blocking-") : -len("ms")], str(n)]
+        return lambda procs: float(answer_of(asked, GORT_BENCH_PROCS=str(procs))["value"])
+
+    if row.startswith("blocking-"):
+        return {who: blocking(who) for who in ("gort", "gort.blocking")}
     if row.startswith("parallel-"):
         return {who: parallel(who) for who in ("gort", "threads")}
     if row == "echo":

@@ -11,11 +11,12 @@ started then), the lateness that one tick in a thousand exceeds, and the highest
 
 `gort` calls in plain code and awaits `gosched()` after each call; `gort.blocking` announces each call; asyncio hands each
 to a thread by `to_thread`, over a pool with a thread for each task (the default pool has six on two processors, which
-limits the rate); threads have nothing to await. gort has one P.
+limits the rate); threads have nothing to await. gort has one P, or GORT_BENCH_PROCS.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from time import monotonic, sleep
@@ -95,7 +96,7 @@ def by_gort(call_s: float, goroutines: int, notes: Notes, announced: bool = Fals
                     group.go(told if announced else plain)
             notes.ran()
 
-    gort.run(main, procs=1)
+    gort.run(main, procs=int(os.environ.get("GORT_BENCH_PROCS", "1")))
 
 
 def by_gort_blocking(call_s: float, goroutines: int, notes: Notes) -> None:
