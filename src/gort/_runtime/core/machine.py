@@ -59,7 +59,7 @@ IN_CALL = 4  # it sleeps in a system call
 WAITS_INSIDE = 5  # without the GIL: for a lock of Python's or gort's, or while the collector stops the world
 
 # Without the GIL threads wait for each other's locks; who waits no longer than this (ns) is not in a call that blocks.
-LOCK_NS = 0 if gil_enabled() else 200_000
+LOCK_NS = 0 if gil_enabled() else 2_000_000
 
 
 def blocks(what: int, ns: int) -> bool:

@@ -14,7 +14,7 @@ cdef enum:
     SURE_NS = 50000
     LATE_NS = 100000
     GLANCE_NS = 120000
-    LOCK_NS = 200000
+    LOCK_NS = 2000000
 
 
 ctypedef struct Look:

@@ -52,7 +52,7 @@ if not cython.compiled:  # the .pxd defines the same names for C
     SURE_NS = 50_000  # whose thread uses no CPU for so long is blocked, if it sleeps in a call
     LATE_NS = 100_000  # who has waited for the GIL for longer than this looks once more
     GLANCE_NS = 120_000  # for so long
-    LOCK_NS = 200_000  # or for so long for a lock, without the GIL (machine.LOCK_NS)
+    LOCK_NS = 2_000_000  # or for so long for a lock, without the GIL (machine.LOCK_NS)
 
 WATCHING = bool(cython.compiled and WATCHES)  # only then the sleep is more than a sleep
 
