@@ -67,7 +67,6 @@ class Writer:
         self.generation = 1
         self.size = 0  # bytes of this generation's events
         self.now = when  # the time of the last event
-        self.counts: dict[int, int] = {}  # how many events of each kind
         out.write(HEADER)
 
     def string(self, text: str) -> int:
@@ -78,9 +77,11 @@ class Writer:
         """The number of a stack in this generation, innermost frame first; 0 for none."""
         return self._stacks.setdefault(frames, len(self._stacks) + 1) if frames else 0
 
-    def event(self, thread: int, when: int, kind: int, *args: int) -> None:
+    def event(self, thread: int, when: int, kind: int, args: tuple[int, ...]) -> None:
         """Adds an event to the stream of a thread.  It gets a later time than every event before it."""
-        self.now = when = max(when, self.now + 1)
+        if when <= self.now:
+            when = self.now + 1
+        self.now = when
         stream = self._streams.get(thread)
         if stream is None:
             stream = self._streams[thread] = Stream()
@@ -98,7 +99,6 @@ class Writer:
                 n >>= 7
             data.append(n)
         stream.last = when
-        self.counts[kind] = self.counts.get(kind, 0) + 1
 
     def _write(self, thread: int, when: int, data: bytes | bytearray) -> None:
         head = bytes((EV_EVENT_BATCH,)) + b"".join(map(varint, (self.generation, thread, when, len(data))))

@@ -254,7 +254,7 @@ class Model:
 
     def emit(self, m: Thread, kind: int, *args: int) -> None:
         """Writes an event of a thread."""
-        self.w.event(m.tid, self.when, kind, *args)
+        self.w.event(m.tid, self.when, kind, args)
 
     def pseq(self, p: int) -> int:
         """The next number in the sequence of a P."""
@@ -386,9 +386,11 @@ class Model:
         when, goid, arg, number, p, kind, run = event
         self.when = self.ns(when)
         self.seen[kind] += 1
-        g = self.g_of(run, goid)
-        p = self.p_of(run, p)
-        m = self.thread(number if kind in OUTSIDE else tid)
+        g = goid
+        if self._runs.get(run) != 0 or p >= FURTHER:  # else they keep their numbers: nearly always, so no call is made
+            g = self.g_of(run, goid)
+            p = self.p_of(run, p)
+        m = self.threads.get(number if kind in OUTSIDE else tid) or self.thread(number if kind in OUTSIDE else tid)
         if kind == EV_START:
             self.start(m, g, p)
         elif kind == EV_BLOCK:
