@@ -535,11 +535,12 @@ static inline int rt_claim(int *state) {
 
 /* Gives up this thread's share of op's reference count: from now on all threads count op in one word, atomically.
  *
- * For an object that this thread has made and that others will let go of.  Without the GIL an object has an owner, the
- * thread that made it.  Where another one drops a reference first, CPython puts the object on a list that the owner
- * settles later, and all threads contend for that list's lock: in `echo` with 8 Ps they gave their CPUs up for it two
- * million times a second, and without that it is 11 % faster.  An object with many references has been about for long, and its owner may count
- * it often: it stays as it is.  The caller holds a reference, so op lives until the two last stores. */
+ * For an object that this thread has made and that others will let go of.  Without the GIL an object has an owner,
+ * the thread that made it.  Where another one drops a reference first, CPython puts the object on a list that the
+ * owner settles later, and all threads contend for that list's lock: in `echo` with 8 Ps they gave their CPUs up for
+ * it two million times a second, and without that it is 11 % faster.  An object with many references has been about
+ * for long, and its owner may count it often: it stays as it is.  The caller holds a reference, so op lives until
+ * the two last stores. */
 #define GORT_FEW 4
 static inline void rt_share(PyObject *op) {
 #ifdef Py_GIL_DISABLED
