@@ -447,7 +447,7 @@ def test_the_watcher_finds_a_blocked_thread_and_none_that_computes() -> None:
 
 
 @pytest.mark.skipif(not gort.runtime.compiled or not sys.platform.startswith("linux"), reason="nobody looks")
-def test_a_call_is_noticed_within_two_hundred_microseconds() -> None:
+def test_the_watcher_means_to_look_at_a_call_within_two_hundred_microseconds() -> None:
     """After looks that have found nothing for long, too.  What counts is how long the watcher has meant to sleep since it
     saw the goroutine begin, because on a busy machine all takes longer."""
     from gort._runtime.core import runtime2
