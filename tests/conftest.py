@@ -200,6 +200,7 @@ def run1(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     from gort._runtime.watch import sysmon
 
     monkeypatch.setattr(sysmon, "retake", lambda s, seen, ousted: (0, False, False))
+    monkeypatch.setattr(sysmon, "noticed", lambda s, watcher, ousted: False)
 
     def run(main: Callable[..., Any], *args: Any) -> Any:
         return gort.run(main, *args, procs=1)

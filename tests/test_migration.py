@@ -17,7 +17,9 @@ HEAD = """\
 import contextvars, os, sqlite3, threading, time, gort
 from gort import runtime
 from gort._runtime.watch import sysmon
-if os.environ.get("KEEPS_P"): sysmon.retake = lambda s, seen, ousted: (0, False, False)
+if os.environ.get("KEEPS_P"):
+    sysmon.retake = lambda s, seen, ousted: (0, False, False)
+    sysmon.noticed = lambda s, watcher, ousted: False
 lock = threading.RLock()
 cond = threading.Condition()
 mine = threading.local()

@@ -170,6 +170,7 @@ def test_runnext_shares_one_slice_though_sysmon_is_late(procs: int, monkeypatch:
     """Goroutines that wake each other for ever let the queue's turn come after a slice, even while sysmon, which ends
     slices, does not get to look."""
     monkeypatch.setattr(sysmon, "retake", lambda s, seen, ousted: (0, False, False))
+    monkeypatch.setattr(sysmon, "noticed", lambda s, watcher, ousted: False)
     turns: list[int] = [0] * 12
     end = time.monotonic() + PATIENCE_S
 

@@ -17,7 +17,7 @@ CHOICES = """
     import gort
     from gort._runtime.watch import sysmon
 
-    sysmon.retake = lambda s, seen, ousted: (0, False, False)
+    sysmon.retake, sysmon.noticed = lambda s, seen, ousted: (0, False, False), lambda s, watcher, ousted: False
 
     async def member(n):
         order.append(n)

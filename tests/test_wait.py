@@ -448,7 +448,8 @@ def test_a_coroutine_that_was_left_before_it_began_makes_no_noise() -> None:
     done = program("""
         from gort._runtime.watch import sysmon
 
-        sysmon.retake = lambda s, seen, ousted: (0, False, False)  # on a busy machine main would look blocked
+        # On a busy machine main would look blocked.
+        sysmon.retake, sysmon.noticed = lambda s, seen, ousted: (0, False, False), lambda s, watcher, ousted: False
 
         async def never():
             print("began")

@@ -153,6 +153,7 @@ def test_c9_a_tls_connection(run: Any, certificates: Any, what: str, monkeypatch
     # sysmon preempts nobody: at the end of a slice of time the write of the goodbye would give way, and a coroutine that
     # is being closed cannot.
     monkeypatch.setattr(sysmon, "retake", lambda s, seen, ousted: (0, False, False))
+    monkeypatch.setattr(sysmon, "noticed", lambda s, watcher, ousted: False)
 
     async def main() -> None:
         async with tls_pair(certificates["localhost"]) as (a, b):

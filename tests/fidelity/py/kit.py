@@ -22,7 +22,7 @@ from gort._runtime.watch import sysmon
 if os.environ.get("FIDELITY_KEEPS_P"):
     # The order with one P is compared. To sysmon a thread that a busy machine leaves without a processor for a
     # millisecond looks blocked; its P would be handed on, and two goroutines would run at a time.
-    sysmon.retake = lambda s, seen, ousted: (0, False, False)
+    sysmon.retake, sysmon.noticed = lambda s, seen, ousted: (0, False, False), lambda s, watcher, ousted: False
 
 Body = Callable[[], Awaitable[None]]
 scenarios: dict[str, Body] = {}
