@@ -8,12 +8,13 @@ traces themselves, or count allocations, threads or files, are not for this.
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
 from collections.abc import Iterator
 
 import pytest
 
-from gobuild import tool
+from gobuild import tool_path
 from gort import trace
 
 
@@ -30,4 +31,6 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
         assert repairs == 0, f"{repairs} of {sum(seen.values())} events did not fit"
         if not seen:
             return
-        tool("trace", "-d=parsed", file.name, silent=True)
+        full = [tool_path("trace"), "-d=parsed", file.name]
+        done = subprocess.run(full, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")

@@ -83,17 +83,6 @@ if not cython.compiled:  # the .pxd defines the same names for C
     EV_USER = 17  # a task, a region or a log of goid's: number arg in gort/trace.py's table
 
 
-class Buffer:
-    """The uncompiled core's buffer of one thread: its events as tuples, and the numbers of its stacks."""
-
-    def __init__(self, session, tid, number):
-        self.session = session
-        self.tid = tid
-        self.number = number
-        self.events = []
-        self.stacks = {}
-
-
 class State:
     """What is on; `mu` guards changes.  Only `live` and `session` are read without it."""
 
@@ -168,6 +157,16 @@ if cython.compiled:
         return 0
 
 else:
+
+    class Buffer:
+        """The uncompiled core's buffer of one thread: its events as tuples, and the numbers of its stacks."""
+
+        def __init__(self, session, tid, number):
+            self.session = session
+            self.tid = tid
+            self.number = number
+            self.events = []
+            self.stacks = {}
 
     def buffer_of(tid):
         """A buffer for the thread tid."""
