@@ -231,27 +231,27 @@ class ValueOp(ChanOp):
         return outcome(self)
 
 
-def first_step(op, g):
+def first_step(self, g):
     """ChanOp.begin."""
-    c: Chan = cython.cast(Chan, op.c)
+    c: Chan = cython.cast(Chan, self.c)
     w: Op
     if c.timer is not None:
-        if op.kind == SEND:
+        if self.kind == SEND:
             raise receive_only("send to", c)
         c.timer.look()
     c.lock()
-    if try_op(c, op) == READY:
+    if try_op(c, self) == READY:
         c.unlock()
-        if op.next is not None:
-            w = op.next
-            op.next = None
+        if self.next is not None:
+            w = self.next
+            self.next = None
             ready(w.g)
         return READY
-    op.g = g
-    if op.kind == SEND:
-        enqueue_send(c, op)
+    self.g = g
+    if self.kind == SEND:
+        enqueue_send(c, self)
     else:
-        enqueue_recv(c, op)
+        enqueue_recv(c, self)
     c.unlock()
     if c.timer is not None:
         c.timer.block()
