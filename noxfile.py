@@ -6,8 +6,9 @@ and what runs on it: `3.11-compiled`, `3.13t-pure`. All sessions of an interpret
 
 On the main interpreter the tests are five sessions, so that those side by side end at about the same time: tests that
 know nothing of cores (gort xray, the sources; marked `once` or `lint`) are `3.11-once`, on the compiled core, and of each
-core those that are marked `apart` are `3.11-compiled-apart` and `3.11-pure-apart`. Where CI is not set in the environment
-the tests do less of the same (tests/support.py).
+core those that are marked `apart` are `3.11-compiled-apart` and `3.11-pure-apart`. Elsewhere the uncompiled core takes
+longest, and its tests alone are two. Where CI is not set in the environment the tests do less of the same
+(tests/support.py).
 
 The *main* interpreter is $PYTHON (python3 where that is not set). Its environment runs the sources in src/, with the
 compiled core beside them, and it alone has the session of what knows nothing of cores, and lint.
@@ -36,7 +37,6 @@ nox.options.sessions = []  # a bare `nox` lists them
 
 ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-CORES = ("pure", "compiled")  # the one that takes longer goes first
 OF_CORES = "not lint and not once"
 VERSIONS = ("3.11", "3.12", "3.13", "3.14", "3.13t", "3.14t")
 ASK = "import sys; print('%d.%d' % sys.version_info[:2] + sys.abiflags)"
@@ -71,7 +71,11 @@ FREE = [version for version in PYTHONS if version.endswith("t")]
 def parts(version: str) -> dict[str, tuple[str, str]]:
     """The sessions of an interpreter: the end of the name, the core, which tests by their marks."""
     if version != MAIN:
-        return {core: (core, OF_CORES) for core in CORES}
+        return {
+            "pure": ("pure", f"{OF_CORES} and not apart"),
+            "compiled": ("compiled", OF_CORES),
+            "pure-apart": ("pure", f"{OF_CORES} and apart"),
+        }
     return {
         "compiled": ("compiled", f"{OF_CORES} and not apart"),
         "pure": ("pure", f"{OF_CORES} and not apart"),
