@@ -25,7 +25,7 @@
 
 /* The frames of a thread and of a suspended coroutine, without objects for them: making one may begin a collection. */
 #if PY_VERSION_HEX < 0x030E0000
-#define GORT_FRAMES 1
+#define GORT_TRACE_FRAMES 1
 #ifndef Py_BUILD_CORE
 #define Py_BUILD_CORE 1
 #endif
@@ -174,7 +174,7 @@ static int rt_trace_number(rt_tracebuf *buf, const uintptr_t *words, int n) {
     return number + 1;                                    /* -1, no memory: 0 */
 }
 
-#ifdef GORT_FRAMES
+#ifdef GORT_TRACE_FRAMES
 static int rt_trace_frame(_PyInterpreterFrame *frame, uintptr_t *words, int n) {
 #if PY_VERSION_HEX >= 0x030D0000
     PyObject *code = frame->f_executable;
@@ -193,7 +193,7 @@ static int rt_trace_frame(_PyInterpreterFrame *frame, uintptr_t *words, int n) {
 
 static int rt_trace_mine(uintptr_t *words) {
     int n = 0;
-#ifdef GORT_FRAMES
+#ifdef GORT_TRACE_FRAMES
     PyThreadState *ts = PyThreadState_Get();
 #if PY_VERSION_HEX >= 0x030D0000
     _PyInterpreterFrame *frame = ts->current_frame;
@@ -208,7 +208,7 @@ static int rt_trace_mine(uintptr_t *words) {
 /* Outermost first: of a deep stack the innermost frames would be missing, so it goes all the way and keeps the last. */
 static int rt_trace_awaited(PyObject *coro, uintptr_t *words) {
     int n = 0;
-#ifdef GORT_FRAMES
+#ifdef GORT_TRACE_FRAMES
     while (coro != NULL && PyCoro_CheckExact(coro)) {
         PyGenObject *gen = (PyGenObject *)coro;
         _PyInterpreterFrame *frame = (_PyInterpreterFrame *)gen->gi_iframe;
@@ -230,7 +230,7 @@ static PyObject *rt_trace_code(PyObject *fn) {
     if (PyCoro_CheckExact(fn)) {
 #if PY_VERSION_HEX < 0x030C0000
         return (PyObject *)((PyCoroObject *)fn)->cr_code;
-#elif defined(GORT_FRAMES)
+#elif defined(GORT_TRACE_FRAMES)
         uintptr_t words[2];
         if (((PyGenObject *)fn)->gi_frame_state >= FRAME_EXECUTING) return NULL;
         return rt_trace_frame((_PyInterpreterFrame *)((PyGenObject *)fn)->gi_iframe, words, 0) ? (PyObject *)words[0] : NULL;
