@@ -333,8 +333,9 @@ def share(s, what):
     """Tells CPython that another thread than this one, which has made `what`, is likely to drop it last (rt_share).
 
     For operations that wait for a descriptor, bytes that were read, coroutines and Gs. Rejected: channel operations and
-    the values that they send; that made pipeline-1 up to a quarter slower, and ping-pong 6 to 8 %."""
-    if FREE_THREADED and s.gomaxprocs > 1:
+    the values that they send; that made pipeline-1 up to a quarter slower, and ping-pong 6 to 8 %.  Callers ask for
+    FREE_THREADED, so that with the GIL there is no call."""
+    if s.gomaxprocs > 1:
         rt_share(what)
 
 

@@ -31,7 +31,7 @@ from cython.cimports.gort._runtime.c.net import (
     net_write,
     net_writev,
 )
-from cython.cimports.gort._runtime.c.rt import rt_import
+from cython.cimports.gort._runtime.c.rt import FREE_THREADED, rt_import
 from cython.cimports.gort._runtime.core.op import share
 from cython.cimports.gort._runtime.core.runtime2 import READY
 from cython.cimports.gort._runtime.poll.polldesc import (
@@ -134,7 +134,8 @@ class IOOp(NetOp):
             data = net_read(fd.fd, self.when, fd.sock)
             if data is None:
                 return AGAIN
-            share(self.g.sched, data)
+            if FREE_THREADED:
+                share(self.g.sched, data)
             self.elem = data
             n = len(data)
             return DRAINED if fd.stream and 0 < n < self.when else MORE

@@ -34,7 +34,7 @@ from _warnings import warn
 
 import cython
 from cython.cimports.gort._runtime.c.net import net_add, net_close
-from cython.cimports.gort._runtime.c.rt import nanotime, own_dict, rt_import, rt_usleep
+from cython.cimports.gort._runtime.c.rt import FREE_THREADED, nanotime, own_dict, rt_import, rt_usleep
 from cython.cimports.gort._runtime.core.handoff import ready
 from cython.cimports.gort._runtime.core.lockrank import LOCK_RANK_POLLDESC
 from cython.cimports.gort._runtime.core.op import share
@@ -311,7 +311,8 @@ def count(np, by):
 def put(pd, side, op):
     """Appends op to the side's queue."""
     op.index = QUEUED
-    share(pd.np.s, op)
+    if FREE_THREADED:
+        share(pd.np.s, op)
     op.next = None
     op.prev = side.last
     if side.last is None:
@@ -325,7 +326,8 @@ def put(pd, side, op):
 def put_back(pd, side, op):
     """Puts op, which was the first, back at the front of the side's queue."""
     op.index = QUEUED
-    share(pd.np.s, op)
+    if FREE_THREADED:
+        share(pd.np.s, op)
     op.prev = None
     op.next = side.first
     if side.first is None:

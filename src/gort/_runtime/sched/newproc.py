@@ -11,6 +11,7 @@ import sys
 import cython
 from cython.cimports.cpython.ref import PyObject, Py_INCREF, Py_XDECREF
 from cython.cimports.gort._runtime.c.rt import (
+    FREE_THREADED,
     copy_context,
     rt_builtin,
     rt_call,
@@ -139,7 +140,8 @@ def gfget(s, m):
         s.allgs.append(g)
     finally:  # there may be no memory for it to grow
         s.unlock_allg()
-    share(s, g)
+    if FREE_THREADED:
+        share(s, g)
     return g
 
 
@@ -302,7 +304,7 @@ def new_g(s, m, coro, done, system):
         g.gocode = rt_caller(cython.address(lasti))
         g.golasti = lasti
         inherit_context(g)
-        if coro is not None:
+        if FREE_THREADED and coro is not None:
             share(s, coro)
     else:
         frame = sys._getframe(3)
