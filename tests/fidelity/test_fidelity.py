@@ -125,7 +125,7 @@ def _run(command: list[str], procs: object, **changes: str) -> Outcome:
     env = os.environ | {"GOMAXPROCS": str(procs)} | changes
     if command[0] != sys.executable:
         env.pop("GODEBUG", None)
-        if Path(command[0]).name == "signals":
+        if Path(command[0]).name == "fidelity-signals":
             # On a busy machine Go preempts its goroutines with SIGURG. A channel of one place that gets all signals has
             # room for that one, and the signal that the program waits for is lost.
             env["GODEBUG"] = "asyncpreemptoff=1"
