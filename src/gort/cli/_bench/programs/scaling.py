@@ -7,8 +7,9 @@ has no such row) take turns, each time in a process of its own. For each the med
 times that is as fast as with the first P. A row of operations (`yield`, `mutex`, …) has work for one P or for many, as
 its program has it; one that is no faster with more of them should at least not be slower.
 
-echo: messages of 128 bytes over 100 connections. serve: the same over 64, each answer takes --work steps of pure
-Python, a microsecond or so each. Their load comes from the Go program of `gort bench`, on as many CPUs as the server.
+echo: messages of 128 bytes over 100 connections. serve: the same over 64, each answer takes some 40 µs of pure
+Python. Their load comes from the Go program of `gort bench`, on as many CPUs as the server.
+GORT_BENCH_GO names that program where there is no `go` to build it.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ import json
 import os
 import socket
 import statistics
-import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-PROGRAMS = Path(__file__).parent
-SECONDS = 2
+TIMEOUT = 300.0
+STEPS = 40  # of a microsecond or so each
 ROWS = {
     **dict.fromkeys(("yield", "ping-pong", "pipeline-1", "select-2", "mutex"), 20_000),
     **dict.fromkeys(("pipeline-100", "timers"), 50_000),
@@ -40,15 +41,15 @@ ROWS = {
 }
 
 
-def churn(data: bytes, steps: int) -> bytes:
+def churn(data: bytes) -> bytes:
     """The computing: gives data back."""
-    for _ in range(steps):
+    for _ in range(STEPS):
         sum(data[:64])
         data = data[64:] + data[:64]
     return data
 
 
-def serve_gort(procs: int, work: int) -> None:
+def serve_gort(procs: int) -> None:
     """A goroutine for each connection."""
     import gort
     import gort.net
@@ -57,7 +58,7 @@ def serve_gort(procs: int, work: int) -> None:
         async with conn:
             try:
                 while data := await conn.read(4096):
-                    await conn.write(churn(data, work))
+                    await conn.write(churn(data))
             except OSError:
                 pass
 
@@ -75,14 +76,14 @@ def serve_gort(procs: int, work: int) -> None:
     gort.run(main, procs=procs)
 
 
-def serve_threads(procs: int, work: int) -> None:
+def serve_threads(procs: int) -> None:
     """A thread for each connection, held to as many CPUs."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:procs])
 
     def echo(conn: socket.socket) -> None:
         with conn:
             while data := conn.recv(4096):
-                conn.sendall(churn(data, work))
+                conn.sendall(churn(data))
 
     def accept(listener: socket.socket) -> None:
         while True:
@@ -98,90 +99,50 @@ def serve_threads(procs: int, work: int) -> None:
 SERVERS = {"gort": serve_gort, "threads": serve_threads}
 
 
-def answer_of(command: list[str], **changes: str) -> dict[str, Any]:
-    """The line of JSON that a program of the benchmarks ends with."""
-    env = os.environ | changes
-    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=True, timeout=300)
-    found = json.loads(done.stdout.strip().splitlines()[-1])
-    assert isinstance(found, dict)
-    return found
-
-
-@contextmanager
-def started(command: list[str], **changes: str) -> Iterator[str]:
-    """A server that prints its address and ends when its standard input does."""
-    env = os.environ | changes
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) as server:
-        assert server.stdin is not None
-        assert server.stdout is not None
-        try:
-            yield server.stdout.readline().strip()
-        finally:
-            server.stdin.close()
-
-
-def python(name: str, *arguments: object) -> list[str]:
-    return [sys.executable, str(PROGRAMS / name), *map(str, arguments)]
-
-
-def contenders(row: str, go: str, work: int) -> dict[str, Callable[[int], float]]:
-    """Who takes part -> what measures it with so many Ps: operations, jobs or messages a second."""
-    from gort.cli._bench.peers import program
+def contenders(row: str, go: str) -> dict[str, Callable[[int], float]]:
+    """Who takes part -> what measures it with so many Ps: operations, jobs, calls or messages a second."""
+    from gort.cli._bench.network import Server, load, running
+    from gort.cli._bench.peers import Peer, program
 
     n = ROWS[row]
+    kind, _, job = row.partition("-")
 
-    def gort(procs: int) -> float:
-        return 1e9 / answer_of(python("peers/gort_.py", row, n), GORT_BENCH_PROCS=str(procs))["value"]
+    def peer(who: str, procs: int) -> Peer:
+        if who == "go":
+            return Peer(who, [go], {"GOMAXPROCS": str(procs)})
+        name = kind if kind in ("parallel", "blocking") else "gort"
+        return Peer(who, [sys.executable, program(name)], {"GORT_BENCH_PROCS": str(procs)})
 
-    def in_go(procs: int) -> float:
-        return 1e9 / answer_of([go, row, str(n)], GOMAXPROCS=str(procs))["value"]
+    def value(who: str, procs: int, *arguments: object) -> float:
+        found = peer(who, procs).run(*map(str, arguments), timeout=TIMEOUT)["value"]
+        assert isinstance(found, (int, float))
+        return float(found)
 
-    def parallel(who: str) -> Callable[[int], float]:
-        return lambda procs: 1 / answer_of(python("peers/parallel_.py", who, row.partition("-")[2], procs))["value"]
+    def served(who: str, procs: int) -> float:
+        serves = peer(who, procs)
+        if row == "serve":
+            serves.command = [sys.executable, __file__]
+        server = Server(who, serves, who if row == "serve" else row, peer("go", procs))
+        with running(server) as (address, _):
+            return load(replace(server, kind="echo"), address, n)["rate"]
 
-    def served(command: Callable[[int], list[str]], name: str) -> Callable[[int], float]:
-        def rate(procs: int) -> float:
-            with started(command(procs), **{name: str(procs)}) as address:
-                load = [go, "load", "echo", address, str(n), str(SECONDS)]
-                return float(answer_of(load, GOMAXPROCS=str(procs))["rate"])
-
-        return rate
-
-    def blocking(who: str) -> Callable[[int], float]:
-        asked = [sys.executable, program("blocking"), who, row[len("blocking-") : -len("ms")], str(n)]
-        return lambda procs: float(answer_of(asked, GORT_BENCH_PROCS=str(procs))["value"])
-
-    if row.startswith("blocking-"):
-        return {who: blocking(who) for who in ("gort", "gort.blocking")}
-    if row.startswith("parallel-"):
-        return {who: parallel(who) for who in ("gort", "threads")}
-    if row == "echo":
-        ours = python("peers/gort_.py", "serve", "echo")
-        return {
-            "gort": served(lambda _: ours, "GORT_BENCH_PROCS"),
-            "go": served(lambda _: [go, "serve", "echo"], "GOMAXPROCS"),
-        }
-    if row == "serve":
-        me = Path(__file__).name
-        return {
-            who: served(lambda procs, who=who: python(me, "--serve", who, "--work", work, procs), "GORT_BENCH_PROCS")
-            for who in SERVERS
-        }
-    return {"gort": gort, "go": in_go}
+    if row in ("echo", "serve"):
+        return {who: partial(served, who) for who in ("gort", "go" if row == "echo" else "threads")}
+    if kind == "parallel":
+        return {who: lambda procs, who=who: 1 / value(who, procs, who, job, procs) for who in ("gort", "threads")}
+    if kind == "blocking":
+        asked = (job.removesuffix("ms"), n)
+        return {who: lambda procs, who=who: value(who, procs, who, *asked) for who in ("gort", "gort.blocking")}
+    return {who: lambda procs, who=who: 1e9 / value(who, procs, row, n) for who in ("gort", "go")}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="rows of gort bench over the number of Ps")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", default=",".join(ROWS), help="names or patterns, joined by commas")
-    parser.add_argument("--work", type=int, default=40)
     parser.add_argument("--out", help="a file for all values, as JSON")
-    parser.add_argument("--serve", choices=SERVERS, help=argparse.SUPPRESS)
     parser.add_argument("procs", type=int, nargs="*")
     asked = parser.parse_args()
-    if asked.serve:
-        SERVERS[asked.serve](asked.procs[0], asked.work)
-        return
     from gort.cli._bench.peers import build_go, find_go
 
     go = os.environ.get("GORT_BENCH_GO", "")
@@ -198,7 +159,7 @@ def main() -> None:
     every: dict[str, dict[str, dict[int, list[float]]]] = {}
     print(f"{'a second':24}", *(f"{p:>18} P" for p in procs))
     for row in rows:
-        who = contenders(row, go, asked.work)
+        who = contenders(row, go)
         values: dict[str, dict[int, list[float]]] = {name: {p: [] for p in procs} for name in who}
         for _ in range(asked.rounds):
             for p in procs:
@@ -214,4 +175,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["serve"]:
+        SERVERS[sys.argv[2]](int(os.environ["GORT_BENCH_PROCS"]))
+    else:
+        main()
