@@ -197,10 +197,9 @@ def run1(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     goroutines run at a time, and the order is no longer the scheduler's. A test of hand-offs calls gort.run itself.
     """
     import gort
-    from gort._runtime.watch import sysmon
+    from support import keeps_its_p
 
-    monkeypatch.setattr(sysmon, "retake", lambda s, seen, ousted: (0, False, False))
-    monkeypatch.setattr(sysmon, "noticed", lambda s, watcher, ousted: False)
+    keeps_its_p(monkeypatch)
 
     def run(main: Callable[..., Any], *args: Any) -> Any:
         return gort.run(main, *args, procs=1)

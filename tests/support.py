@@ -20,9 +20,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gort
+
+if TYPE_CHECKING:
+    import pytest
 
 # A libffi that was built with static trampolines opens its own file at the first callback and keeps it open. ctypes
 # makes one when it is imported, which the uncompiled core does in its first program. Here it is made before anybody
@@ -85,6 +88,14 @@ async def until(condition: Callable[[], object], what: str = "", patience: float
 async def ended(*handles: Any) -> None:
     """Gives way until the members of a group that these handles stand for have ended."""
     await until(lambda: all(h.done for h in handles), "the goroutines end")
+
+
+def keeps_its_p(monkeypatch: pytest.MonkeyPatch) -> None:
+    """sysmon takes no P during the test: on a busy machine a thread that gets no processor would look blocked."""
+    from gort._runtime.watch import sysmon
+
+    monkeypatch.setattr(sysmon, "retake", lambda s, seen, ousted: (0, False, False))
+    monkeypatch.setattr(sysmon, "noticed", lambda s, watcher, ousted: False)
 
 
 def wait_reasons() -> Counter[str]:

@@ -11,9 +11,8 @@ import pytest
 
 import gort
 from gort import runtime
-from gort._runtime.watch import sysmon
 from gort.sync import WaitGroup
-from support import GIL, PATIENCE_S, TRAFFIC, dose, python, until
+from support import GIL, PATIENCE_S, TRAFFIC, dose, keeps_its_p, python, until
 
 Run = Callable[..., Any]
 
@@ -169,8 +168,7 @@ def test_every_61st_turn_looks_at_the_global_queue(run1: Run) -> None:
 def test_runnext_shares_one_slice_though_sysmon_is_late(procs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Goroutines that wake each other for ever let the queue's turn come after a slice, even while sysmon, which ends
     slices, does not get to look."""
-    monkeypatch.setattr(sysmon, "retake", lambda s, seen, ousted: (0, False, False))
-    monkeypatch.setattr(sysmon, "noticed", lambda s, watcher, ousted: False)
+    keeps_its_p(monkeypatch)
     turns: list[int] = [0] * 12
     end = time.monotonic() + PATIENCE_S
 

@@ -20,9 +20,9 @@ from netkit import pair, tls_pair
 import gort
 import gort.exec
 from gort import net
-from gort._runtime.watch import sysmon
 from gort.exec import process as module
 from gort.net.sendfile import _FromFile, _Parts
+from support import keeps_its_p
 
 Trace = Callable[[FrameType, str, Any], Any]
 
@@ -152,8 +152,7 @@ def test_c9_a_tls_connection(run: Any, certificates: Any, what: str, monkeypatch
     """A coroutine is closed in the connection's block, and says goodbye there."""
     # sysmon preempts nobody: at the end of a slice of time the write of the goodbye would give way, and a coroutine that
     # is being closed cannot.
-    monkeypatch.setattr(sysmon, "retake", lambda s, seen, ousted: (0, False, False))
-    monkeypatch.setattr(sysmon, "noticed", lambda s, watcher, ousted: False)
+    keeps_its_p(monkeypatch)
 
     async def main() -> None:
         async with tls_pair(certificates["localhost"]) as (a, b):
