@@ -447,6 +447,75 @@ def test_two_programs_one_of_them_in_the_main_thread(run: Run) -> None:
     assert run(sleeps) == system.SIGUSR1
 
 
+def test_a_queue_that_ends_while_a_handler_asks_who_has_the_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it asks, the interpreter writes to a pipe that stands in.  The errand that gives the queue's descriptor up
+    comes just then: it must not be put back afterwards, for the queue closes it."""
+    plug, run_errands = sigwake.plug, signals.run_errands
+    waits: list[int] = []  # how many errands have waited for the exchange to end
+
+    def errands() -> None:
+        run_errands()
+        waits.append(len(signals._errands))
+
+    def slowly(fd: int) -> int:
+        old = plug(fd)
+        monkeypatch.setattr(sigwake, "plug", plug)
+        assert settles(lambda: any(waits) or not other.is_alive())
+        return old
+
+    async def notified_once() -> None:
+        ch: gort.Chan[Any] = gort.Chan(1)
+        signal.notify(ch, system.SIGUSR1)
+        monkeypatch.setattr(signals, "run_errands", errands)
+        monkeypatch.setattr(sigwake, "plug", slowly)
+        hit(system.SIGUSR1)
+        await ch.recv()
+
+    async def main() -> None:
+        other.start()
+        await gort.blocking(other.join)
+
+    other = threading.Thread(target=gort.run, args=(notified_once,))
+    run_in_main_thread(main)
+    assert any(waits)
+
+
+@pytest.mark.parametrize("owner", ["open", "closed"])
+def test_a_handler_that_raises_while_we_ask_who_has_the_descriptor(owner: str) -> None:
+    r, w = os.pipe()
+    os.set_blocking(w, False)
+    system.set_wakeup_fd(w)
+    if owner == "closed":
+        os.close(w)
+
+    def raises(fd: int) -> bool:
+        raise ZeroDivisionError
+
+    try:
+        with pytest.raises(ZeroDivisionError):
+            sigwake.exchange(-1, raises, None)
+        assert wakeup_fd() == (w if owner == "open" else -1)
+        assert not sigwake.asking
+    finally:
+        system.set_wakeup_fd(-1)
+        os.close(r)
+        if owner == "open":
+            os.close(w)
+
+
+def test_a_descriptor_that_its_owner_has_closed_is_nobodys() -> None:
+    r, w = os.pipe()
+    os.set_blocking(w, False)
+    system.set_wakeup_fd(w)
+    os.close(w)
+    try:
+        sigwake.exchange(-1, lambda old: False, None)
+        assert wakeup_fd() == -1
+    finally:
+        system.set_wakeup_fd(-1)
+        os.close(r)
+
+
 def test_asked_for_before_the_program() -> None:
     """In the main thread, outside of any program: it lasts until stop, over programs in this thread and in others."""
     ch: gort.Chan[Any] = gort.Chan(1)
@@ -614,11 +683,11 @@ def test_a_signal_while_we_ask_for_the_wakeup_descriptor_reaches_its_owner(
     sent = 0
     put_back = sigwake.put_back
 
-    def hit_and_put_back(fd: int) -> None:
+    def hit_and_put_back(fd: int) -> bool:
         nonlocal sent
         sent += 1
         hit(system.SIGUSR1)
-        put_back(fd)
+        return put_back(fd)
 
     async def main() -> None:
         if by == "gort.signal":

@@ -303,8 +303,9 @@ class Errand:
 
 
 def run_errands() -> None:
-    """Runs the errands of other threads.  Called only in the main thread."""
-    while _errands:
+    """Runs the errands of other threads.  Called only in the main thread.  In the middle of an exchange of the wakeup
+    descriptor none may run; whoever waits for one kicks again."""
+    while _errands and not sigwake.asking:
         try:
             errand = _errands.popleft()
         except IndexError:

@@ -96,12 +96,10 @@ def start(process: Callable[[int], None]) -> None:
 
 def stop(what: str) -> None:
     """Ends the thread if the main thread can be reached.  The caller has disabled every signal."""
-    global _queue
     q = _queue
     if q is not None and signals.reachable():
         with contextlib.suppress(RuntimeError):
             signals.in_main_thread(lambda: _unplug(q), what, GIVE_BACK_S)
-            _queue = None
             q.close()
 
 
@@ -173,7 +171,16 @@ def _plug() -> bool:
     return sigwake.claim(q.w, signals.ours) == q.w
 
 
+def _pass(number: int) -> None:
+    """Puts the number into the queue, unless the C handler has written it there."""
+    q = _queue
+    if not _plug() and q is not None:
+        q.put(number)
+
+
 def _unplug(q: Queue) -> None:
+    global _queue
+    _queue = None  # here, so that no handler plugs it in again before it is closed
     if sigwake.give_up(q.w):
         signals.listen_again()
 
@@ -186,8 +193,7 @@ def _caught(number: int, frame: FrameType | None) -> None:
         _disable([number])
         signal.raise_signal(number)
         return
-    if not _plug() and _queue is not None:
-        _queue.put(number)
+    sigwake.held(lambda: _pass(number))  # an errand in the middle could close the queue
     if number == signals.KICK and callable(before.get(number)):
         before[number](number, frame)
 

@@ -7,34 +7,53 @@ Invariants
 - Only the main thread sets it.
 - A program may close our descriptors by accident and open others under the same numbers.  So before we read or close a
   pipe, we check that it is still the same one.
+- While we ask, the interpreter writes to a pipe that stands in.  An errand of another thread (signals.py) that ran in
+  the middle would not see the descriptor that it must give up; we would put that back, and its owner would close it.
+  So no errand runs while `asking` is true.
 
 What does not live here: who reads the pipe, and why (signals.py, sigqueue.py).
 """
 
 from __future__ import annotations
 
+import functools
 import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable
+    from typing import TypeVar
+
+    T = TypeVar("T")
 else:
     import _signal as signal  # as in signals.py
 
 
-def plug(fd: int) -> int:
-    """Makes the interpreter write to fd (-1: nowhere) and returns the descriptor that it wrote to before.  If the pipe
-    is full it drops the number without a warning."""
-    return signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
+asking = False  # the main thread is in the middle of an exchange, or of what must not be mixed with one (held)
+
+# Makes the interpreter write to fd (-1: nowhere) and returns the descriptor that it wrote to before.  If the pipe is
+# full it drops the number without a warning.
+plug: Callable[[int], int] = functools.partial(signal.set_wakeup_fd, warn_on_full_buffer=False)
 
 
-def put_back(fd: int) -> None:
-    """Makes the interpreter write again to fd, which is not ours; its owner may have closed it in the meantime."""
+def put_back(fd: int) -> bool:
+    """Makes the interpreter write again to fd, which is not ours.  False if its owner has closed it in the meantime."""
     try:
         plug(fd)
     except (OSError, ValueError):
-        pass
+        return False
+    return True
+
+
+def held(fn: Callable[[], T]) -> T:
+    """Calls fn() in the main thread, with no errand in the middle, and returns its result."""
+    global asking
+    before, asking = asking, True
+    try:
+        return fn()
+    finally:
+        asking = before
 
 
 class Pipe:
@@ -74,28 +93,38 @@ class Pipe:
 
 
 def exchange(fd: int, may_take: Callable[[int], bool], probe: Pipe | None) -> int:
-    """Makes the interpreter write to fd (-1: nowhere) if may_take is true for the descriptor that it writes to, and
-    leaves it at that descriptor if not.  Returns that descriptor.
+    """Makes the interpreter write to fd (-1: nowhere) if may_take is true for the descriptor that it writes to, or if
+    that is closed; and leaves it at that descriptor if not.  Returns that descriptor.
 
     probe: the pipe that takes its place while we ask; one that is empty.  None makes one for the time."""
+    return held(lambda: _exchange(fd, may_take, probe))
+
+
+def _exchange(fd: int, may_take: Callable[[int], bool], probe: Pipe | None) -> int:
     try:
         meanwhile = probe or Pipe()
     except OSError:  # no descriptor is left: what comes while we ask is lost to its owner
         meanwhile = None
     asks = fd if meanwhile is None else meanwhile.w
+    found: list[int] = []
+    done = False
     try:
-        old = plug(asks)
-        if not may_take(old):
+        found.extend(map(plug, (asks,)))  # one call, so that a handler that raises finds both done or none
+        (old,) = found
+        if probe is None and meanwhile is not None and old in (meanwhile.r, meanwhile.w):
+            found[0] = old = -1  # its owner has closed it, and our new pipe has its number
+        owner = fd
+        if not may_take(old) and put_back(old):
             owner = old
-            put_back(old)
-        else:
-            owner = fd
-            if fd != asks:
-                plug(fd)
+        elif fd != asks:
+            plug(fd)
+        done = True
         if meanwhile is not None and owner not in (-1, asks):
             pass_on(meanwhile, owner)
         return old
     finally:
+        if found and not done and not put_back(found[0]):  # a handler of the user's has raised
+            plug(-1)
         if meanwhile is not None and probe is None:
             meanwhile.close()
 
