@@ -66,7 +66,7 @@ class Watcher:
         mid = 0
         since = 0
         rests = 0  # since when the thread has used no CPU, ns
-        asked = 0  # how long the watcher has meant to sleep since its first look at that goroutine, for tests; ns
+        asked = 0  # how long the watcher has meant to sleep since the thread may have blocked, for tests; ns
         calm = 0  # how many looks have found nothing
 
     def __init__(self):
@@ -150,10 +150,12 @@ def watch(looks, n, note, until, sched, calm):
             looks[i].asked += asked
             tick = cython.cast(P, looks[i].p).schedtick + cython.cast(P, looks[i].p).switchtick
             cpu = rt_cpu_of(cython.cast(P, looks[i].p).procid) if waits else -1
+            if cpu > looks[i].cpu and mid == looks[i].mid and looks[i].clock != 0:
+                looks[i].asked = asked  # it has run since the last look
+                if (cpu - looks[i].cpu) * 5 < (now - looks[i].clock) * 4:
+                    pause = min(pause, SURE_NS)  # it has rested too, and may be in a call that has just begun
             if tick != looks[i].tick or mid != looks[i].mid:
                 if cpu >= 0 and mid == looks[i].mid and looks[i].clock != 0:
-                    if (cpu - looks[i].cpu) * 5 < (now - looks[i].clock) * 4:
-                        pause = min(pause, SURE_NS)  # it has rested, and may be in a call that has just begun
                     if (cpu - looks[i].cpu) * 2 < now - looks[i].clock:
                         calm[0] = max(calm[0] - 2, 0)  # for half of the time: its goroutines block for short times
                 looks[i].tick = tick
@@ -170,6 +172,7 @@ def watch(looks, n, note, until, sched, calm):
                     continue
                 if what != RUNS and what != WAITS_FOR_GIL:
                     return i
+                looks[i].asked = 0
             elif looks[i].clock == 0:
                 pause = min(pause, AGAIN_NS)
             looks[i].clock = now if cpu >= 0 else 0
