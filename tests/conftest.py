@@ -22,6 +22,7 @@ import signal
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -88,6 +89,29 @@ def pytest_configure(config: pytest.Config) -> None:
     if threading.current_thread() is threading.main_thread():
         _stderr = os.fdopen(os.dup(2), "w")  # stderr is pytest's own here; later it is the captured one
         signal.signal(signal.SIGALRM, _on_alarm)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """`make test` where CI is not set (GORT_TEST_HALF, set by noxfile.py): of the cases of one test, which differ in a
+    parameter, the uncompiled core runs every second one.  Of tests that are `apart` the compiled core runs the others."""
+    import gort
+    from support import FULL
+
+    if FULL or not os.environ.get("GORT_TEST_HALF"):
+        return
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if not gort.runtime.compiled or item.get_closest_marker("apart"):
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    left_out = set()
+    for name, same in cases.items():
+        first = (
+            zlib.crc32(name.encode()) + gort.runtime.compiled
+        ) % 2  # no test has the same number of Ps as all others
+        left_out |= set(same) - set(same[first::2] or same)
+    config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+    items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_collection_finish() -> None:

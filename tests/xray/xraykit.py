@@ -46,8 +46,8 @@ VARIANTS: dict[str, tuple[dict[str, str], list[str]]] = {
 # For each of these Go's library is compiled once more, which takes from 6 to 13 s, for a test or two. Where CI is not set
 # (tests/support.py) they are built only on demand: what a run with CI=1 has built is tested in the runs behind it too.
 DEAR = {
-    "plugin",
-    "darwin-amd64",
+    *("plugin", "shared", "pie", "noopt", "cgo-pie"),
+    *("windows-amd64", "darwin-arm64", "darwin-amd64"),
     *("386", "386-stripped", "riscv64", "riscv64-stripped", "loong64", "ppc64le"),
     *("solaris-amd64", "android-arm64", "freebsd-amd64-stripped", "openbsd-arm64", "netbsd-amd64", "dragonfly-amd64"),
     *("plan9-amd64", "js"),
