@@ -187,7 +187,9 @@ print(failed)
     Path(collections.__file__).with_name("abc.py").exists(), reason="collections.abc has a file of its own here"
 )
 @pytest.mark.parametrize("pure", [None, "1"])
-@pytest.mark.parametrize("name", ["bufio", "context", "debug", "exec", "net", "os", "signal", "sync", "trace"])
+@pytest.mark.parametrize(
+    "name", ["bufio", "context", "debug", "exec", "net", "os", "signal", "sync", "testing", "trace"]
+)
 def test_a_module_is_loaded_while_another_thread_imports_collections(name: str, pure: str | None) -> None:
     """`import collections.abc` does not wait for a thread that imports collections, and until that thread has run its
     first lines there is no such module.  So what is loaded lazily must not import it."""

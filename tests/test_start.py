@@ -20,6 +20,7 @@ NOT_AT_START = [
     "importlib.util", "importlib.machinery",
     # For the library, which is loaded when it is used.
     "gort.bufio", "gort.context", "gort.debug", "gort.exec", "gort.net", "gort.os", "gort.signal", "gort.sync",
+    "gort.testing",
     "gort._runtime.poll.fd",
     "gort._runtime.poll.netpoll", "gort._runtime.poll.polldesc", "gort._runtime.watch.sigqueue",
     "datetime", "select", "socket", "ssl", "subprocess", "shutil",

@@ -30,6 +30,7 @@ FLOORS: list[list[str]] = [
     ["gort.runtime"],
     ["gort."],
     ["gort"],
+    ["gort.testing"],
     ["gort.cli"],
     ["gort.__main__"],
 ]
@@ -218,7 +219,7 @@ def test_public_names_are_those_of_the_contract() -> None:
 def test_public_names_are_reexported_once() -> None:
     """No function or class is offered under two modules."""
     homes: dict[int, list[str]] = {}
-    for name in ["gort", "gort.aio", "gort.sync", "gort.context", "gort.runtime"]:
+    for name in ["gort", "gort.aio", "gort.sync", "gort.context", "gort.runtime", "gort.testing"]:
         module = importlib.import_module(name)
         for public in module.__all__:
             value = getattr(module, public)
@@ -228,7 +229,7 @@ def test_public_names_are_reexported_once() -> None:
 
 
 def test_public_names_have_docstrings() -> None:
-    for name in ["gort", "gort.aio", "gort.sync", "gort.context", "gort.runtime"]:
+    for name in ["gort", "gort.aio", "gort.sync", "gort.context", "gort.runtime", "gort.testing"]:
         module = importlib.import_module(name)
         for public in module.__all__:
             value = getattr(module, public)
@@ -247,11 +248,11 @@ def test_no_two_test_files_share_a_name() -> None:
 
 
 def test_a_package_that_is_loaded_when_it_is_used_is_entered_by_its_door() -> None:
-    """Nobody outside gort.net, gort.exec or gort.aio imports a module of them.  The import system locks the module before
-    it imports the package; a thread that is importing the package locks them the other way round, and both fail."""
+    """Nobody outside gort.net, gort.exec, gort.aio or gort.testing imports a module of them.  The import system locks the
+    module before it imports the package; a thread that is importing the package locks them the other way round, and both fail."""
     for module in MODULES:
         for other in imports(module, inside_functions=True):
-            for package in ("gort.net", "gort.exec", "gort.aio"):
+            for package in ("gort.net", "gort.exec", "gort.aio", "gort.testing"):
                 if other.startswith(f"{package}.") and not module.startswith("gort.cli"):
                     assert module.startswith(package), f"{module} imports {other}"
 

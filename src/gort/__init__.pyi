@@ -9,6 +9,7 @@ from gort import os as os
 from gort import runtime as runtime
 from gort import signal as signal
 from gort import sync as sync
+from gort import testing as testing
 from gort import trace as trace
 from gort._runtime.boot.main import run as run
 from gort._runtime.boot.wait import wait as wait
