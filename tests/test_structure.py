@@ -249,7 +249,8 @@ def test_no_two_test_files_share_a_name() -> None:
 
 def test_a_package_that_is_loaded_when_it_is_used_is_entered_by_its_door() -> None:
     """Nobody outside gort.net, gort.exec, gort.aio or gort.testing imports a module of them.  The import system locks the
-    module before it imports the package; a thread that is importing the package locks them the other way round, and both fail."""
+    module before it imports the package; a thread that is importing the package locks them the other way round, and
+    both fail."""
     for module in MODULES:
         for other in imports(module, inside_functions=True):
             for package in ("gort.net", "gort.exec", "gort.aio", "gort.testing"):

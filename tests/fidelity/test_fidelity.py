@@ -32,7 +32,7 @@ from support import PATIENCE_S
 
 HERE = Path(__file__).parent
 GO_DIR, PY_DIR = HERE / "go", HERE / "py"
-NAMES = ["bufio", "chan", "selects", "timers", "sync", "context", "execs", "proc", "signals"]
+NAMES = ["bufio", "chan", "selects", "timers", "sync", "context", "execs", "proc", "signals", "synctest"]
 
 pytestmark = [pytest.mark.go, pytest.mark.apart]
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable
 from typing import Any, assert_type
 
 import gort
-from gort import bufio, context, debug, net, os, runtime, signal
+from gort import bufio, context, debug, net, os, runtime, signal, testing
 from gort import exec as processes
 from gort.sync import Cond, Mutex, Once, Pool, Reader, RWMutex, Semaphore, WaitGroup
 
@@ -384,3 +384,13 @@ async def selects_of_all_kinds(ch: gort.Chan[int], h: gort.Handle[str], ln: net.
     assert_type(await gort.select(ch.recv(), gort.sleep(1), h, Mutex().lock(), None), tuple[int, Any, bool])
     assert_type(await gort.select(result=ch.recv(), conn=ln.accept(), timeout=gort.sleep(1)), tuple[str, Any, bool])
     assert_type(await ln.accept(), net.Conn)
+
+
+async def bubbles() -> None:
+    await testing.wait()
+
+
+def virtual_time() -> None:
+    assert_type(testing.run(number, 1), int)
+    assert_type(testing.run(main, 80, procs=4), str)
+    testing.run(bubbles)

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 from gort._runtime.core.public import adopt as _adopt
 from gort._runtime.core.public import publish as _publish
 
-__all__: list[str] = []
+__all__ = ["run", "wait"]
 
 if TYPE_CHECKING:
-    pass
+    from gort.testing.bubble import run, wait
 else:
     # name -> the module that has it
-    _HOMES: dict[str, str] = {}
+    _HOMES = {"run": "gort.testing.bubble", "wait": "gort.testing.bubble"}
 
     def __getattr__(name: str) -> Any:
         """Imports the module that has the name, and enters the name here."""

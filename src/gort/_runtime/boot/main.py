@@ -54,7 +54,12 @@ class MainDone(Done):
     def finished(self, goid: int, value: Any, exc: BaseException | None) -> None:
         """Keeps main's result or exception and ends the runtime, after the async generators that are left."""
         s = self.s
-        if is_a(exc, Goexit):
+        gone = is_a(exc, Goexit)
+        if s.bubble is not None and (exc is None or gone):
+            s.result = value
+            s.bubble.done = True  # the others may end; then, or when they cannot, the bubble ends the program
+            return
+        if gone:
             s.maingone = True
             return
         s.result, s.exc = value, exc
@@ -64,10 +69,15 @@ class MainDone(Done):
             from gort._runtime.core import panic
 
             panic.report(s, exc)
-        if not s.exiting and (s.agens.live or s.agens.closing.count):
-            newproc.newproc(s, s.agens.close_all, (), None, AgensDone(s), True)
-        else:
-            handoff.request_exit(s)
+        end(s)
+
+
+def end(s: Any) -> None:
+    """Ends a runtime whose main has ended, after the async generators that are left."""
+    if not s.exiting and (s.agens.live or s.agens.closing.count):
+        newproc.newproc(s, s.agens.close_all, (), None, AgensDone(s), True)
+    else:
+        handoff.request_exit(s)
 
 
 class AgensDone(Done):
@@ -134,8 +144,15 @@ def run(main: Callable[[*t.Ts], Coroutine[t.Any, t.Any, t.T]], *args: *t.Ts, pro
     return start(main, args, procs, None)  # type: ignore[no-any-return]
 
 
-def start(main: Any, args: tuple[Any, ...], procs: int | None, report: Callable[[BaseException], None] | None) -> Any:
-    """run for `gort run` too.  report(exc) is called with the error that ends the program, at once, on any thread."""
+def start(
+    main: Any,
+    args: tuple[Any, ...],
+    procs: int | None,
+    report: Callable[[BaseException], None] | None,
+    prepare: Callable[[Any], None] | None = None,
+) -> Any:
+    """run for `gort run` and gort.testing too.  report(exc) is called with the error that ends the program, at once, on
+    any thread; prepare(s) with the runtime that has been booted, before its first goroutine."""
     check_main(main, procs)
     if runtime2.current_m() is not None:
         raise RuntimeError("gort.run inside a running gort runtime: await the function, or start it with gort.go")
@@ -143,14 +160,14 @@ def start(main: Any, args: tuple[Any, ...], procs: int | None, report: Callable[
         launcher.starts()
         procs = launcher.procs if procs is None else procs
     try:
-        return _run(main, args, procs, report)
+        return _run(main, args, procs, report, prepare)
     finally:
         # A signal handler may raise at any moment of what is above, the boot and the end included.  A thread that stayed
         # bound would refer to an M that is freed.
         runtime2.bind_thread(None)
 
 
-def _run(main: Any, args: tuple[Any, ...], procs: int | None, report: Any) -> Any:
+def _run(main: Any, args: tuple[Any, ...], procs: int | None, report: Any, prepare: Any) -> Any:
     """start, but for the checks and for unbinding the thread."""
     global _last
     s = rt0.rt0(procs)
@@ -167,6 +184,8 @@ def _run(main: Any, args: tuple[Any, ...], procs: int | None, report: Any) -> An
         _running.append(s)
         tracing.attach(s)
         interrupts.install()
+        if prepare is not None:
+            prepare(s)
         rt0.newproc_main(s, main, args, MainDone(s))
         rt0.mstart0(s)
     finally:
@@ -296,6 +315,8 @@ def release(s: Any) -> None:
     newproc.disown(s)
     s.maing = None
     s.external = None
+    if s.bubble is not None:
+        s.bubble.leave()
     s.agenhooks = (None, None)
     s.agens = None
     m0.sched = m0.g0.sched = m0.gsignal.sched = None

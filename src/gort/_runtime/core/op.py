@@ -79,6 +79,7 @@ WAIT_COND = 11
 WAIT_IO = 12
 WAIT_BLOCKING = 13
 WAIT_ASYNCIO = 14
+WAIT_BUBBLE = 15
 
 # The words for them in Go's dumps.
 WAITREASON = {
@@ -97,6 +98,7 @@ WAITREASON = {
     WAIT_IO: "IO wait",
     WAIT_BLOCKING: "blocking call",
     WAIT_ASYNCIO: "asyncio",
+    WAIT_BUBBLE: "synctest.Wait",
 }
 
 

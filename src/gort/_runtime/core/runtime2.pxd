@@ -273,6 +273,8 @@ cdef class Sched:
     cdef public bint ending
     cdef public bint maingone
     cdef public bint m0left
+    cdef public int64_t vnow
+    cdef public object bubble
     cdef public object sysmon
     cdef public int nmsys
     cdef public int64_t coarsetime

@@ -553,6 +553,11 @@ class Sched:
         maingone = False  # main has called goexit
         m0left = False  # m0 has left its loop
 
+        # A program in a bubble of gort.testing (wait/bubble.py).  bubble is written before there is a second thread; vnow
+        # under lock(), while every M is idle, so a thread that runs a goroutine reads it without the lock.
+        bubble = None
+        vnow = 0  # the time on the runtime's clock in the bubble, ns; 0: the clock is the machine's
+
         # Only sysmon writes these, except where a comment says otherwise.
         sysmon = None  # sysmon.Watch
         nmsys = 0  # 1 while sysmon's thread runs; it counts towards maxmcount

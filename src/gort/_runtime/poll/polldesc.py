@@ -569,7 +569,7 @@ def arm_deadline(pd, side):
     A timer that fires before the deadline stays in its heap, and `fired` arms it again.  So a program that moves the
     deadline on before each operation causes no heap operation."""
     t: Timer = side.timer
-    side.expired = side.deadline != 0 and side.deadline <= nanotime()
+    side.expired = side.deadline != 0 and side.deadline <= (pd.np.s.vnow or nanotime())
     if side.deadline == 0 or side.expired:
         return False
     if side.armed != 0:

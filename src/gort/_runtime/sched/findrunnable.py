@@ -192,7 +192,7 @@ def poll(m):
     again = timesleepuntil(s)
     if again != 0 and (until == 0 or again < until):
         until = again
-    now = nanotime()
+    now = s.vnow or nanotime()
     if s.runqsize == 0 and not s.exiting:
         if s.netpoll is not None:
             s.netpoll.poll(-1 if until == 0 else max(0, until - now))
@@ -225,7 +225,7 @@ def steal(m, p, now):
     inc: cython.int
     coprimes: list = s.stealorder
     if now == 0:
-        now = nanotime()
+        now = s.vnow or nanotime()
     for i in range(4):
         if s.exiting or len(s.allp) < n or s.gomaxprocs != n:
             return None

@@ -67,7 +67,12 @@ def to_ns(seconds):
 
 def when_after(ns):
     """The time `ns` nanoseconds from now on the runtime's clock, at most MAX_WHEN."""
-    now: cython.longlong = nanotime()
+    m: M = getm()
+    now: cython.longlong = 0
+    if m is not None:
+        now = m.sched.vnow
+    if now == 0:
+        now = nanotime()
     return now + ns if ns < MAX_WHEN - now else MAX_WHEN
 
 
@@ -273,7 +278,7 @@ def checktimers(s, p, now):
     if p.timer0when == 0:
         return now
     if now == 0:
-        now = nanotime()
+        now = s.vnow or nanotime()
     while p.timer0when != 0 and p.timer0when <= now:
         p.lock_timers()
         if len(p.timers) == 0:
@@ -292,7 +297,9 @@ def checktimers(s, p, now):
 
 def timesleepuntil(s):
     """When the earliest timer of any P is due, ns; 0 when there is none.  Takes each heap's lock, because an M that is
-    about to sleep must not miss a timer that is just being armed (see handoff.py)."""
+    about to sleep must not miss a timer that is just being armed (see handoff.py).
+
+    In a bubble nobody sleeps until then, so a timer that is not due yet does not count."""
     until: cython.longlong = 0
     when: cython.longlong
     p: P
@@ -304,7 +311,7 @@ def timesleepuntil(s):
         p.unlock_timers()
         if when != 0 and (until == 0 or when < until):
             until = when
-    return until
+    return 0 if s.vnow != 0 and until > s.vnow else until
 
 
 def earliest(s):

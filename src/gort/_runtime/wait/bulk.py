@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.gort._runtime.c.rt import rt_import
-from cython.cimports.gort._runtime.core.runtime2 import PARK, QUEUED, READY, Op
+from cython.cimports.gort._runtime.core.runtime2 import PARK, QUEUED, READY, Op, Sched
 from cython.cimports.gort._runtime.wait.chan import (
     RECV_MANY,
     SEND_MANY,
@@ -26,13 +26,14 @@ from cython.cimports.gort._runtime.wait.chan import (
     dequeue_send,
     enqueue_send,
     give,
+    look_at,
     put,
     wake,
 )
 
 from gort._runtime.core.errors import ChannelClosed
 from gort._runtime.wait import chan as _chan
-from gort._runtime.wait.chan import MAX_CAPACITY, receive_only
+from gort._runtime.wait.chan import MAX_CAPACITY, not_in_bubble
 
 rt_import()
 
@@ -66,8 +67,10 @@ class SendManyOp(ChanOp):
         w: Op
         chain: Op = None
         last: Op = None
+        s: Sched
+        outside: cython.bint = False
         if c.timer is not None:
-            raise receive_only("send to", c)
+            look_at(c, SEND_MANY)
         c.lock()
         while i < n and not c.isclosed:
             if c.recvfirst is not None:
@@ -90,11 +93,16 @@ class SendManyOp(ChanOp):
         if i == n:
             self.success = 1
         elif not c.isclosed:
-            self.g = g
-            enqueue_send(c, self)
-            r = PARK
+            s = g.sched
+            outside = s is not None and s.vnow != 0 and c.timer is None
+            if not outside:
+                self.g = g
+                enqueue_send(c, self)
+                r = PARK
         c.unlock()
         wake(chain)
+        if outside:
+            raise not_in_bubble(self)
         return r
 
     def finish(self):

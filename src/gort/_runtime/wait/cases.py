@@ -356,7 +356,7 @@ def arms_of(case: Any) -> list[Arm]:
     if isinstance(case, ChanOp):
         if case.kind == SEND_MANY:
             raise refuse(case, "it may send some of its values and then wait")
-        if case.c.timer is not None and case.kind == SEND:
+        if case.kind == SEND and case.c.timer is not None and case.c.timer.owner is not None:
             raise receive_only("send to", case.c)
         return [ChanArm(case)]
     if isinstance(case, SleepOp):

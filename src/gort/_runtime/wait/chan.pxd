@@ -46,6 +46,7 @@ cdef Op dequeue_send(Chan c)
 cdef bint win(Op op)
 cdef bint unlink(Chan c, Op op)
 cdef inline int first_step(Op self, G g) except -1
+cdef look_at(Chan c, int kind)
 cdef unblock(Op op)
 cdef int try_op(Chan c, Op op) except -1
 cdef inline ValueOp new_op(Chan c, int kind)

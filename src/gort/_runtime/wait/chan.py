@@ -26,7 +26,7 @@ import cython
 from cython.cimports.gort._runtime.c.rt import rt_import
 from cython.cimports.gort._runtime.core.handoff import ready
 from cython.cimports.gort._runtime.core.lockrank import LOCK_RANK_HCHAN
-from cython.cimports.gort._runtime.core.runtime2 import DEQUEUED, OP_DONE, PARK, QUEUED, READY, G, Op
+from cython.cimports.gort._runtime.core.runtime2 import DEQUEUED, OP_DONE, PARK, QUEUED, READY, G, M, Op, Sched, getm
 
 from gort._runtime.core.errors import ChannelClosed
 from gort._runtime.core.lockrank import make_lock
@@ -61,6 +61,7 @@ class Chan:
         )  # fmt: skip
 
     def __init__(self, capacity=0):
+        m: M
         if isinstance(capacity, bool) or not isinstance(capacity, int):
             raise TypeError(f"a channel's capacity is an int, not {type(capacity).__name__}: gort.Chan(8)")
         if capacity < 0:
@@ -72,6 +73,9 @@ class Chan:
             self.lock = mu.acquire
             self.unlock = mu.release
             self.recvfirst = self.recvlast = self.sendfirst = self.sendlast = self.timer = None
+        m = getm()
+        if m is not None and m.sched.bubble is not None:
+            self.timer = m.sched.bubble.guard
         self.dataqsiz = capacity
         self.buf = [None] * capacity
         self.qcount = 0
@@ -153,7 +157,9 @@ class Chan:
         Raises ChannelClosed when the channel is closed already ("close of closed channel"), TypeError for the channel
         of a timer or a context."""
         if self.timer is not None:
-            raise receive_only("close", self)
+            if self.timer.owner is not None:
+                raise receive_only("close", self)
+            self.timer.look()
         close_chan(self)
 
     @property
@@ -164,10 +170,10 @@ class Chan:
     @property
     def capacity(self):
         """The number of values that the buffer holds when full.  0 for a timer's channel, as in Go."""
-        return 0 if self.timer is not None else self.dataqsiz
+        return 0 if self.timer is not None and self.timer.owner is not None else self.dataqsiz
 
     def __len__(self):
-        return 0 if self.timer is not None else self.qcount
+        return 0 if self.timer is not None and self.timer.owner is not None else self.qcount
 
     def __bool__(self):
         return True
@@ -235,10 +241,9 @@ def first_step(self, g):
     """ChanOp.begin."""
     c: Chan = cython.cast(Chan, self.c)
     w: Op
+    s: Sched
     if c.timer is not None:
-        if self.kind == SEND:
-            raise receive_only("send to", c)
-        c.timer.look()
+        look_at(c, self.kind)
     c.lock()
     if try_op(c, self) == READY:
         c.unlock()
@@ -247,6 +252,10 @@ def first_step(self, g):
             self.next = None
             ready(w.g)
         return READY
+    s = g.sched
+    if s is not None and s.vnow != 0 and c.timer is None:
+        c.unlock()
+        raise not_in_bubble(self)
     self.g = g
     if self.kind == SEND:
         enqueue_send(c, self)
@@ -260,6 +269,14 @@ def first_step(self, g):
 
 if not cython.compiled:  # one Python frame less
     ChanOp.begin = ValueOp.begin = first_step
+
+
+def look_at(c, kind):
+    """What comes before an operation of this kind on a channel that has a timer, or something in its place: refuses a
+    send to a receive-only one, and looks whether the timer is due."""
+    if kind >= SEND and c.timer.owner is not None:
+        raise receive_only("send to", c)
+    c.timer.look()
 
 
 def unblock(op):
@@ -308,6 +325,15 @@ def receive_only(verb, c):
     return TypeError(f"cannot {verb} {c.timer.owner}")
 
 
+def not_in_bubble(op):
+    """The error for a wait, in a bubble of gort.testing, on a channel that was made outside: what might come from there
+    comes at no time of the bubble."""
+    return RuntimeError(
+        f"{op.what} in a bubble of gort.testing would wait on a channel that was made outside it: make the channel in "
+        "the bubble, in the function that gort.testing.run calls or in what that calls"
+    )
+
+
 def outcome(op):
     """Returns the result of a finished operation, or raises its error."""
     if op.kind == RECV_OK:
@@ -354,9 +380,7 @@ def attempt(c, op):
     w: Op = None
     op.state = OP_DONE
     if c.timer is not None:
-        if op.kind == SEND:
-            raise receive_only("send to", c)
-        c.timer.look()
+        look_at(c, op.kind)
     c.lock()
     r = try_op(c, op)
     c.unlock()

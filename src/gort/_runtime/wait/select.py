@@ -25,7 +25,7 @@ from cython.cimports.libc.stdint import uintptr_t
 from cython.cimports.gort._runtime.c.rt import rt_builtin, rt_import, rt_vectorcall
 from cython.cimports.gort._runtime.core.handoff import ready
 from cython.cimports.gort._runtime.core.op import claim
-from cython.cimports.gort._runtime.core.runtime2 import OP_DONE, OP_NEW, PARK, QUEUED, READY, G, M, Op, getm
+from cython.cimports.gort._runtime.core.runtime2 import OP_DONE, OP_NEW, PARK, QUEUED, READY, G, M, Op, Sched, getm
 from cython.cimports.gort._runtime.wait.bulk import collect
 from cython.cimports.gort._runtime.wait.chan import (
     NEXT,
@@ -45,7 +45,7 @@ from cython.cimports.gort._runtime.wait.chan import (
 
 from gort._runtime.core.op import awaited_twice
 from gort._runtime.core.op import WAIT_SELECT, WAIT_SELECT_NO_CASES
-from gort._runtime.wait.chan import receive_only
+from gort._runtime.wait.chan import not_in_bubble, receive_only
 
 rt_import()
 
@@ -206,6 +206,7 @@ class SelectOp(Op):
         op: Op
         pick: Op
         w: Op
+        s: Sched
         if self.kind & TIMED:
             look(cases)
         lockorder(self)
@@ -224,6 +225,12 @@ class SelectOp(Op):
         if self.kind & DEFAULT:
             selunlock(self)
             return READY
+        s = g.sched
+        if s is not None and s.vnow != 0:
+            for i in range(n):
+                if cases[i] is not None and cython.cast(Chan, cython.cast(Op, cases[i]).c).timer is None:
+                    selunlock(self)
+                    raise not_in_bubble(self)
         self.g = g
         for i in range(n):
             j = i
@@ -388,7 +395,7 @@ def choose(cases, default):
             bad = awaited_twice(op)
             break
         if cython.cast(Chan, op.c).timer is not None:
-            if op.kind >= SEND:
+            if op.kind >= SEND and op.c.timer.owner is not None:
                 bad = receive_only("send to", op.c)
                 break
             kind |= TIMED

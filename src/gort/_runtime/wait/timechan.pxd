@@ -15,6 +15,8 @@ cdef class Timer(HeapTimer):
     cdef object gocode
     cdef int golasti
     cdef int64_t parentgoid
+    cdef object home
+    cdef check(self)
     cdef rt_mutex mu
     cdef inline void lock_state(self) noexcept:
         if self.c is not None:

@@ -51,6 +51,7 @@ class Timer(HeapTimer):
         gocode = None
         golasti = -1
         parentgoid = 0
+        home = None  # the bubble that it was made in
 
         def lock_state(self):
             """Takes the channel's lock, or the timer's own if it has no channel."""
@@ -63,15 +64,30 @@ class Timer(HeapTimer):
             mu.unlock()
 
     def __init__(self, seconds):
+        m: M = getm()
+        if m is not None:
+            self.home = m.sched.bubble
         self.expires = max(1, when_after(to_ns(seconds)))
         self.c = _Chan(1)
         self.c.timer = self
 
+    def check(self):
+        """Raises RuntimeError if the timer was made in a bubble of gort.testing and is used outside it, or the other way
+        round: the two have different clocks."""
+        m: M = getm()
+        if self.home is not (m.sched.bubble if m is not None else None):
+            raise RuntimeError(
+                "a timer that was made outside a bubble of gort.testing is used inside: make it in the bubble"
+                if self.home is None
+                else "a timer that was made in a bubble of gort.testing is used outside it"
+            )
+
     def look(self):
         """Fires the timer if it is due.  Called before each look at the channel."""
         now: cython.longlong
+        self.check()
         if self.expires != 0:
-            now = nanotime()
+            now = when_after(0)
             if now >= self.expires:
                 self.fire(self.gen, now)
 
@@ -86,8 +102,12 @@ class Timer(HeapTimer):
         when: cython.longlong
         s: Sched = self.sched
         if self.fn is None:
-            wall = time.time()  # here, because a section calls nothing of Python's
-            clock = nanotime()
+            if self.home is None:
+                wall = time.time()  # here, because a section calls nothing of Python's
+                clock = nanotime()
+            else:
+                wall = (self.home.epoch + now) / 1e9
+                clock = now
         self.lock_state()
         if self.gen != gen or self.expires == 0 or self.expires > now:
             self.unlock_state()
@@ -143,6 +163,7 @@ class Timer(HeapTimer):
         """Disarms the timer and arms it for `when` (ns; 0: leaves it disarmed).  True when it was active."""
         active: cython.bint
         first: cython.bint = False
+        self.check()
         self.lock_state()
         active = self.expires != 0
         self.gen += 1
@@ -226,6 +247,7 @@ def after_func(seconds, fn, *args):
     t.fn = fn
     t.args = args
     t.sched = m.sched
+    t.home = m.sched.bubble
     t.context = current_context()
     if m.curg is not None:
         t.parentgoid = m.curg.goid

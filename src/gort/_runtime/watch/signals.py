@@ -33,6 +33,7 @@ from gort._runtime.core import runtime2, traceback
 from gort._runtime.watch import sigwake
 from gort._runtime.sched import blocking
 from gort._runtime.core.errors import Cancelled
+from gort._runtime.core.machine import nanotime
 from gort._runtime.core.mistakes import say
 
 TYPE_CHECKING = False
@@ -401,12 +402,12 @@ def in_main_thread(fn: Callable[[], T], what: str, patience: float | None = None
         patience = PATIENCE_S
     errand = Errand(fn)
     _errands.append(errand)
-    end = time.monotonic() + patience
+    end = nanotime() + int(patience * 1e9)
     while True:
         kick(main.ident)
         if errand.done.wait(KICK_AGAIN_S):
             break
-        if time.monotonic() > end and errand.claim():
+        if nanotime() > end and errand.claim():
             raise RuntimeError(
                 f"{what}: the main thread, which alone can set signal handlers, has been in one call for "
                 f"{patience:g} s: {what} before that, or make the call with gort.blocking"
