@@ -72,6 +72,29 @@ def test_calls_from_many_goroutines(run: Run) -> None:
     assert run(main) == [n * (n - 1) for n in range(20)]
 
 
+def test_calls_of_goroutines_that_are_ready_together_share_the_switches_of_threads() -> None:
+    turns: list[None] = []
+
+    class Counted(gort.aio.Loop):
+        def _turn(self, m: Any) -> bool:
+            turns.append(None)
+            return super()._turn(m)
+
+    async def main() -> None:
+        async with gort.aio.Service(loop_factory=Counted) as loop:
+
+            async def some() -> None:
+                for n in range(20):
+                    assert await gort.aio.call(loop, twice(n)) == 2 * n
+
+            async with gort.Group() as group:
+                for _ in range(20):
+                    group.go(some)
+
+    gort.run(main, procs=1)
+    assert len(turns) < 100  # of 400 calls: about 25 turns, and more where sysmon makes the goroutines give way
+
+
 @pytest.mark.parametrize("kind", ["plain", "blocking", "thread"])
 def test_call_from_what_is_no_async_goroutine(run: Run, kind: str) -> None:
     async def main() -> int:

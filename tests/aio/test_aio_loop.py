@@ -237,6 +237,23 @@ def test_a_loop_keeps_its_thread(run: Run) -> None:
     assert len(set.union(*seen)) == 4
 
 
+def test_outside_a_goroutine_it_runs_in_its_callers_thread() -> None:
+    async def where() -> int:
+        return threading.get_ident()
+
+    seen: list[tuple[int, int]] = []
+
+    def program() -> None:
+        seen.append((asyncio_run(where()), threading.get_ident()))
+
+    for _ in range(5):
+        thread = threading.Thread(target=program)
+        thread.start()
+        thread.join()
+    program()
+    assert [a == b for a, b in seen] == [True] * 6
+
+
 def test_a_callback_that_blocks_stalls_its_own_loop_alone(run: Run) -> None:
     free = threading.Event()
 
@@ -410,6 +427,23 @@ def test_a_slow_callback_is_reported_in_debug_mode(caplog: pytest.LogCaptureFixt
 
     asyncio_run(main(), debug=True)
     assert "took 0.0" in caplog.text
+
+
+def test_a_slow_task_is_reported_that_gort_has_resumed(caplog: pytest.LogCaptureFixture) -> None:
+    async def slow(ch: gort.Chan[int]) -> int:
+        n = await ch.recv()
+        time.sleep(0.15)
+        return n
+
+    async def main() -> int:
+        ch = gort.Chan[int]()
+        task = asyncio.ensure_future(slow(ch))
+        await asyncio.sleep(0)
+        await ch.send(3)
+        return await task
+
+    assert asyncio_run(main(), debug=True) == 3
+    assert any("slow(" in r.getMessage() and "took" in r.getMessage() for r in caplog.records)
 
 
 def test_a_deadlock_is_found(run: Run) -> None:

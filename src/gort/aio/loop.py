@@ -46,7 +46,7 @@ from gort.aio import tasks
 from gort.aio.threads import Goroutines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 # asyncio.run ends with these.  As a rule they have nothing to do, and for that no runtime is booted.
 _ENDINGS = frozenset(
@@ -82,7 +82,7 @@ class LoopWait(NetOp):
 class Selector(selectors.EpollSelector):
     """A selector that never waits: the loop has waited already, and left in `got` what has come."""
 
-    got: list[tuple[int, int]] | None = None
+    got: Sequence[tuple[int, int]] | None = None
 
     def poll(self) -> list[tuple[int, int]]:
         """What is ready now: pairs of a descriptor and epoll's mask."""
@@ -93,6 +93,8 @@ class Selector(selectors.EpollSelector):
         got, self.got = self.got, None
         if got is None:
             got = self.poll()
+        elif not got:
+            return []
         keys: dict[int, selectors.SelectorKey] = self._fd_to_key  # type: ignore[attr-defined]
         ready = []
         for fd, mask in got:
@@ -131,6 +133,7 @@ class Loop(asyncio.SelectorEventLoop):
         self._gs: WeakKeyDictionary[Any, Any] = (
             WeakKeyDictionary()
         )  # its tasks that are in scopes of gort's -> their Gs
+        self._spare: list[Any] = []  # Waiters that no task uses (tasks.py); the loop's thread alone
         self._before: Any = None  # the thread's hooks for async generators
         super().__init__(self._own)
 
@@ -184,17 +187,23 @@ class Loop(asyncio.SelectorEventLoop):
         return op
 
     def _turn(self, m: Any) -> bool:
-        """One iteration: the callbacks that are due.  True when the loop is to stop."""
-        self._woken = False
+        """Iterations, until there is nothing to do or the goroutine is to make way.  True when the loop is to stop."""
         before = m.mcall  # the predictor may have a word there for the next operation (sched/predict.py)
+        ready, own = self._ready, self._own  # type: ignore[attr-defined]
+        keys = own._fd_to_key  # type: ignore[attr-defined]
         self._turns = True
         m.mcall = MCALL_LOOP
         try:
-            self._run_once()  # type: ignore[attr-defined]
+            while True:
+                self._woken = False
+                if own.got is None and len(keys) <= 1 and not self._signal_handlers:  # type: ignore[attr-defined]
+                    own.got = ()  # nothing to poll: only a signal's handler writes to the loop's own descriptor
+                self._run_once()  # type: ignore[attr-defined]
+                if self._stopping or not ready or m.preempt:
+                    return bool(self._stopping)
         finally:
             m.mcall = before
             self._turns = False
-        return bool(self._stopping)
 
     def _begin(self, m: Any) -> None:
         """The loop runs from now on, on this thread."""
@@ -223,6 +232,7 @@ class Loop(asyncio.SelectorEventLoop):
         """The loop runs no more.  At the end of a program another thread may call this: that of the loop has ended."""
         here = self._thread_id == threading.get_ident()
         self._stopping = False
+        self._spare.clear()  # their Gs belong to this runtime
         self._thread_id = None  # type: ignore[assignment]
         if here:
             events._set_running_loop(None)
@@ -267,7 +277,9 @@ class Loop(asyncio.SelectorEventLoop):
         elif m is None:
             self._check_closed()  # type: ignore[attr-defined]
             self._check_running()  # type: ignore[attr-defined]
-            main.run(self.drive)
+            main.run(
+                type(self).drive, self
+            )  # a function: for a bound method another thread would be taken (proc.execute)
         elif m.curg is None:
             raise RuntimeError("an event loop cannot run in the scheduler (a signal handler, a finalizer)")
         else:
@@ -350,5 +362,6 @@ class Loop(asyncio.SelectorEventLoop):
         super().close()
         fd, self._fd = self._fd, None
         self._sched = None
+        self._spare.clear()
         if fd is not None:
             fd.shut()

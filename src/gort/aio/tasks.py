@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import threading
 import time
-from asyncio import CancelledError, events
+from asyncio import CancelledError, Handle, events
 from asyncio.tasks import current_task
 from contextvars import Context, copy_context
 from functools import partial
@@ -48,19 +48,37 @@ def install() -> None:
 
 
 class Waiter:
-    """What a task awaits while an operation waits for it.  asyncio takes it for a future, by these methods."""
+    """What a task awaits while an operation waits for it.  asyncio takes it for a future, by these methods.  When the
+    operation is over it is its own handle in the loop's queue: a Handle and its callback would cost as much again."""
 
-    __slots__ = ("_asyncio_future_blocking", "_loop", "aborted", "callback", "context", "g", "message", "op", "turn")
+    __slots__ = (
+        "_asyncio_future_blocking",
+        "_loop",
+        "aborted",
+        "callback",
+        "context",
+        "g",
+        "message",
+        "op",
+        "turn",
+        "used",
+    )
 
-    def __init__(self, loop: Any, op: Any) -> None:
+    # What the loop looks at in a handle.
+    _cancelled = False
+    _source_traceback = None
+    _args = ()
+
+    def __init__(self, loop: Any) -> None:
         self._loop: Any = loop
         self._asyncio_future_blocking = True
-        self.op: Any = op
+        self.op: Any = None
         self.g: Any = None
         self.callback: Callable[[Any], object] | None = None
         self.context: Context | None = None
         self.aborted: bool = False
         self.message: object = None
+        self.used: bool = False  # it may still be in the loop's queue, or in a wait queue: it serves no other operation
         self.turn: list[None] = []  # one None when the operation is over; who takes it resumes the task
 
     def again(self) -> None:
@@ -81,22 +99,38 @@ class Waiter:
             self.turn.pop()
         except IndexError:
             return
-        loop, callback = self._loop, self.callback
+        loop = self._loop
+        if loop._debug and not loop._closed:
+            callback: Any = self.callback
+            loop._ready.append(Handle(callback, (self,), loop, self.context))  # debug mode reports it
+            loop._write_to_self()
+        elif not loop._closed:  # else nobody will ever resume the task
+            loop._ready.append(self)
+            if not loop._turns or loop._thread_id != threading.get_ident():  # it waits, and must be woken
+                loop._write_to_self()
+
+    def _run(self) -> None:
+        """Resumes the task, as Handle._run does."""
+        callback, context = self.callback, self.context
+        if callback is None or context is None:
+            return  # the task has been given up
         try:
-            if loop._turns and loop._thread_id == threading.get_ident():  # else it waits, and must be woken
-                loop.call_soon(callback, self, context=self.context)
-            else:
-                loop.call_soon_threadsafe(callback, self, context=self.context)
-        except RuntimeError:
-            pass  # the loop is closed: nobody will ever resume the task
+            context.run(callback, self)
+        except (SystemExit, KeyboardInterrupt):
+            raise
         except BaseException as e:
-            panic.unraisable(e, None, "an event loop refused a callback")
+            told = {"message": f"Exception in callback {callback!r}", "exception": e, "handle": self}
+            self._loop.call_exception_handler(told)
+
+    @property
+    def _callback(self) -> Any:
+        return self.callback
 
     # What asyncio calls.
 
     def add_done_callback(self, fn: Callable[[Any], object], *, context: Context | None = None) -> None:
         """fn(self) resumes the task."""
-        self.context = context
+        self.context = copy_context() if context is None else context
         self.callback = fn
         if self.turn:
             self._resume()
@@ -172,14 +206,20 @@ def task_await(operation: Any) -> Generator[Any, Any, Any]:
         fn, operation.elem = operation.c, None
         call = partial(copy_context().run, fn, *args, **kwargs)
         return (yield from loop.run_in_executor(None, call))
-    waiter = Waiter(loop, operation)
     g = loop._gs.get(current_task(loop)) if loop._gs else None
     if g is None:
-        g = outside.task_g(m.sched, waiter)
+        spare = loop._spare
+        waiter = spare.pop() if spare else Waiter(loop)
+        g = waiter.g
+        if g is None or g.sched is not m.sched:
+            g = waiter.g = outside.task_g(m.sched, waiter)
     else:
+        spare = None
+        waiter = Waiter(loop)
+        waiter.g = g
         g.done = waiter
         g.sched = m.sched
-    waiter.g = g
+    waiter.op = operation
     if m.sched.ending:
         raise Stopping(f"{describe(operation)}: the runtime is stopping, a finally block cannot wait any more")
     _raise_cancellation(take_cancel(g) if g.cancelflag else None)
@@ -190,12 +230,16 @@ def task_await(operation: Any) -> Generator[Any, Any, Any]:
                 yield from _wait(waiter, operation)
             value = operation.finish()
             if operation.state == OP_DONE:
-                return value
+                break
             operation.state = OP_DONE  # op.park_again: it has enqueued itself once more
             waiter.again()
             parks = True
     finally:
-        waiter.op = waiter.callback = None
+        waiter.op = waiter.callback = waiter.context = None
+    if spare is not None and not waiter.used:  # as a goroutine's G, it is free again once its operation is over
+        waiter._asyncio_future_blocking = True
+        spare.append(waiter)
+    return value
 
 
 def _wait(waiter: Waiter, operation: Any) -> Generator[Any, Any, None]:
@@ -205,6 +249,7 @@ def _wait(waiter: Waiter, operation: Any) -> Generator[Any, Any, None]:
         try:
             yield waiter
         except BaseException as e:
+            waiter.used = True
             if waiter.aborted or operation.abort():
                 g.waitop = operation.g = None
                 operation.cancelled(e)
@@ -223,7 +268,8 @@ def _wait(waiter: Waiter, operation: Any) -> Generator[Any, Any, None]:
             _raise_cancellation(exc)
         if not g.parked:
             return
-        waiter.again()  # something else than the operation has resumed the task
+        waiter.used = True  # something else than the operation has resumed the task
+        waiter.again()
 
 
 def _raise_cancellation(exc: BaseException | None) -> None:

@@ -67,7 +67,8 @@ def ready(g):
     g.waitop = None
     g.status = _Grunnable
     g.unlock()
-    enqueue(g, True)
+    # One that is locked to a thread queues up behind the others: what is ready with it then costs one switch of threads.
+    enqueue(g, g.lockedm is None)
 
 
 def enqueue(g, next):
