@@ -16,25 +16,26 @@ What does not live here: who reads the pipe, and why (signals.py, sigqueue.py).
 
 from __future__ import annotations
 
-import functools
 import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable
+    from functools import partial
     from typing import TypeVar
 
     T = TypeVar("T")
 else:
     import _signal as signal  # as in signals.py
+    from _functools import partial
 
 
 asking = False  # the main thread is in the middle of an exchange, or of what must not be mixed with one (held)
 
 # Makes the interpreter write to fd (-1: nowhere) and returns the descriptor that it wrote to before.  If the pipe is
 # full it drops the number without a warning.
-plug: Callable[[int], int] = functools.partial(signal.set_wakeup_fd, warn_on_full_buffer=False)
+plug: Callable[[int], int] = partial(signal.set_wakeup_fd, warn_on_full_buffer=False)
 
 
 def put_back(fd: int) -> bool:
