@@ -43,7 +43,7 @@ from gort._runtime.core import runtime2 as _runtime2
 from gort._runtime.core.mistakes import Shared as _Shared
 from gort._runtime.core.public import publish as _publish
 from gort._runtime.sched import newproc as _newproc
-from gort._runtime.sched.timers import to_ns
+from gort._runtime.sched.timers import monotonic, to_ns
 from gort._runtime.wait.chan import Chan
 from gort._runtime.wait.select import select
 from gort._runtime.wait.timechan import after_func as _timer_func
@@ -226,7 +226,7 @@ class _Cancel(_Derived):
     def _describe(self) -> str:
         if self._deadline is None:
             return "with_cancel"
-        return f"with_deadline({self._deadline - time.monotonic():+.3f} s)"
+        return f"with_deadline({self._deadline - monotonic():+.3f} s)"
 
     def _adopt(self, child: _Cancel) -> bool:
         """Enters a child that is to be cancelled with this context.  False when that has happened already."""
@@ -469,7 +469,7 @@ def with_timeout(parent: Context, seconds: float, cause: BaseException | None = 
     timers."""
     _check_parent(parent, "with_timeout")
     _check_number(seconds, "with_timeout")
-    return _with_deadline(parent, time.monotonic() + float(seconds), cause, "with_timeout")
+    return _with_deadline(parent, monotonic() + float(seconds), cause, "with_timeout")
 
 
 def with_deadline(
@@ -481,7 +481,7 @@ def with_deadline(
     datetime (local time when it has no zone) is what the wall clock shows, and is converted now.  An earlier deadline
     of parent's stays in force.  ValueError for a float that is years ahead: that is a time.time()."""
     _check_parent(parent, "with_deadline")
-    now = time.monotonic()
+    now = monotonic()
     if isinstance(when, datetime):
         when = now + (when.timestamp() - time.time())
     else:
@@ -503,7 +503,7 @@ def _with_deadline(parent: Context, when: float, why: BaseException | None, name
         return Cancellable(ctx, CancelFunc(ctx))
     ctx._deadline = when
     ctx._follow()
-    left = when - time.monotonic()
+    left = when - monotonic()
     if left <= 0:
         ctx._cancel(DeadlineExceeded(), why)
     elif ctx._err is None:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 import sys
-import time
 from types import TracebackType
 
 from gort._actions import Actions
@@ -59,7 +58,7 @@ class CancelScope(Shared):
     def __repr__(self) -> str:
         if self._scope.shield:
             return f"<gort.{self._what}() at {id(self):#x}>"
-        left = f"{self._deadline - time.monotonic():+.3f} s" if self._deadline != math.inf else "no deadline"
+        left = f"{self._deadline - timers.monotonic():+.3f} s" if self._deadline != math.inf else "no deadline"
         state = ", cancelled" if self.cancel_called else ""
         return f"<gort.{self._what}: {left}{state} at {id(self):#x}>"
 
@@ -119,7 +118,7 @@ class CancelScope(Shared):
             timers.deltimer(timer)
         if self._deadline == math.inf or self._left or self._request is not None:
             return
-        left = timers.to_ns(self._deadline - time.monotonic())
+        left = timers.to_ns(self._deadline - timers.monotonic())
         if left <= 0:
             self._cancel(True)
             return
@@ -234,4 +233,4 @@ def _deadline(seconds: float | None) -> float:
     if seconds is None:
         return math.inf
     timers.to_ns(seconds)
-    return time.monotonic() + float(seconds)
+    return timers.monotonic() + float(seconds)

@@ -16,13 +16,18 @@ from typing import TYPE_CHECKING, Any
 from gort._runtime.core.public import adopt as _adopt
 from gort._runtime.core.public import publish as _publish
 
-__all__ = ["run", "wait"]
+__all__ = ["Endless", "Explored", "Schedule", "ScheduleFailure", "explore", "replay", "run", "schedules", "wait"]
 
 if TYPE_CHECKING:
     from gort.testing.bubble import run, wait
+    from gort.testing.schedule import Endless
+    from gort.testing.search import Explored, Schedule, ScheduleFailure, explore, replay, schedules
 else:
     # name -> the module that has it
-    _HOMES = {"run": "gort.testing.bubble", "wait": "gort.testing.bubble"}
+    _HOMES = {"run": "gort.testing.bubble", "wait": "gort.testing.bubble", "Endless": "gort.testing.schedule"}
+    _HOMES |= dict.fromkeys(
+        ("Explored", "Schedule", "ScheduleFailure", "explore", "replay", "schedules"), "gort.testing.search"
+    )
 
     def __getattr__(name: str) -> Any:
         """Imports the module that has the name, and enters the name here."""

@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 
-from gort._runtime.core import debugvars, handoff, lockrank, machine, runtime2, traceback, tracing
+from gort._runtime.core import debugvars, handoff, lockrank, machine, runtime2, seed, traceback, tracing
 from gort._runtime.sched import newproc, predict, proc, procresize
 from gort._runtime.watch import sysmon
 from gort._runtime.core.debugvars import gil_enabled
@@ -223,9 +223,8 @@ def schedinit(s: Any, m0: Any, rec: Record, debug: dict[str, int], procs: int | 
         d.update(thread_stack=threading.stack_size() or "system default", goroutine_stack="frames on the heap")
     rec.skip("mallocinit", "the interpreter set up its allocator before gort's first instruction")
     with rec.step("fastrandinit") as d:
-        seed = debug["seed"] or int.from_bytes(os.urandom(8), "little") >> 1 or 1
-        s.seed = seed
-        d.update(seed=seed if debug["seed"] else "from the system", fixed=bool(debug["seed"]))
+        s.seed = debug["seed"] or int.from_bytes(os.urandom(8), "little") >> 1 or 1
+        d.update(seed=s.seed if debug["seed"] else "from the system", fixed=bool(debug["seed"]))
     with rec.step("mcommoninit") as d:
         mcommoninit(s, m0)
         d.update(id=0, procid=m0.procid, gsignal="made, never runs: handlers run on the main thread's own stack")
@@ -261,6 +260,9 @@ def schedinit(s: Any, m0: Any, rec: Record, debug: dict[str, int], procs: int | 
         n, why = (procs, "procs= of gort.run") if procs is not None else debugvars.procs_wanted(s.ncpu)
         check_procs(n, "GOMAXPROCS" if procs is None else "procs")
         d.update(procs=n, source=why)
+        if debug["seed"] and n == 1:
+            s.hooks |= tracing.HOOK_SEED
+            seed.begin(s)
     with rec.step("procresize") as d:
         if procresize.procresize(s, n, m0):
             throw("unknown runnable goroutine during bootstrap")

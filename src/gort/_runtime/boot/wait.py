@@ -157,6 +157,8 @@ def _sleep(op: Any, what: str, w: Any, s: Any, m: Any, deadline: int | None, tim
     """Sleeps until op, on which the thread_g w has parked, is done or aborted.  Raises as _do does."""
     note = w.note
     has_p = m is not None and not m.insyscall  # false in gort.blocking, and in a signal handler during another wait
+    if m is not None and m.sched.chooser is not None:
+        raise RuntimeError(f"gort.wait({what}) would block the only thread of an explored schedule: await it instead")
     try:
         if has_p:
             handoff.entersyscall(m)

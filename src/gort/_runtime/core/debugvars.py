@@ -21,7 +21,7 @@ DEFAULTS: dict[str, int] = {
     # 0: nobody hands a P on because a call that blocks is expected, 2: everybody does (predict.py)
     "predict": 1,
     "idlethreads": 10,  # seconds until threads that nothing has needed end; 0: never (sysmon.py)
-    "seed": 0,  # seeds the random choices of select and of stealing; time and threads are not repeated
+    "seed": 0,  # not 0: seeds select and stealing; with one P draws the whole order (seed.py)
     "inittrace": 0,  # 1: print each step of the boot as it ends (boot/rt0.py).  In Go: of each package's init functions
 }
 

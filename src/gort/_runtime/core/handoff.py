@@ -36,7 +36,8 @@ from cython.cimports.gort._runtime.core.runtime2 import (
     getm,
 )
 from cython.cimports.gort._runtime.core.scopes import request, taken
-from cython.cimports.gort._runtime.core.tracing import HOOK_TRACE, entered, exited, readied, taken_from
+from cython.cimports.gort._runtime.core.seed import drawn
+from cython.cimports.gort._runtime.core.tracing import HOOK_SEED, HOOK_TRACE, entered, exited, readied, taken_from
 
 from gort._runtime.core import traceback
 from gort._runtime.core.errors import Cancelled, Deadlock
@@ -85,9 +86,12 @@ def enqueue(g, next):
         else:
             g.note.wakeup()
         return 0
-    if s.hooks & HOOK_TRACE:
-        readied(g)
     m = getm()
+    if s.hooks:
+        if s.hooks & HOOK_TRACE:
+            readied(g)
+        if s.hooks & HOOK_SEED and m is not None and m.sched is s and drawn(m, 2) == 0:
+            next = False
     if m is not None and m.sched is s:
         p = m.p
         if p is None or not runqput(s, p, m.id, g, next):
@@ -476,9 +480,11 @@ def unwatched(s, p):
 
 
 def entersyscall(m):
-    """Hands m's P off at once, because the running goroutine is about to block the thread."""
+    """Hands m's P off at once, because the running goroutine is about to block.  Not in an explored schedule."""
     s: Sched = m.sched
     p: P = m.p
+    if s.chooser is not None:
+        return 0
     if s.hooks & HOOK_TRACE:
         entered(m)
     m.curg.status = _Gsyscall

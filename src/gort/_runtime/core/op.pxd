@@ -9,10 +9,14 @@ cdef enum:
     MCALL_LOOK = 7
     MCALL_AWAY = 8
     PREEMPT_LOOK = 2
+    MCALL_CHOOSE = 9
+    PREEMPT_CHOOSE = 3
+    PREEMPT_BEGUN = 4
 
 cpdef bint claim(Op op) except -1
 cdef int refuse(Op op, M m) except -1
 cdef inline int start(Op op, M m) except -1
+cdef bint goes(Op op, M m) except -1
 cdef int stopping(Op op, M m) except -1
 cdef int park_again(Op op) except -1
 cdef int unready(G g) except -1

@@ -49,6 +49,7 @@ from cython.cimports.gort._runtime.core.runtime2 import (
     getm,
 )
 from cython.cimports.gort._runtime.core.scopes import put_back, take_cancel
+from cython.cimports.gort._runtime.core.seed import PREEMPT_SEED, turn
 
 from gort._runtime.core.errors import Stopping
 from gort._runtime.core.runtime2 import describe
@@ -63,6 +64,11 @@ if not cython.compiled:  # the .pxd defines the same name for C
     MCALL_AWAY = 8  # the goroutine has handed its P on, because it will block
 
     PREEMPT_LOOK = 2  # m.preempt: not to yield, but to ask the same of an operation that does not suspend
+
+    # And for the chooser (sched/chooser.py).  No suspension has been asked for.
+    MCALL_CHOOSE = 9  # the goroutine runs: its next operation asks whether it may begin
+    PREEMPT_CHOOSE = 3  # m.preempt: an operation that does not suspend asks whether its goroutine may go on
+    PREEMPT_BEGUN = 4  # sched.predicting alone: the goroutine's operation has asked already
 
 # Why a goroutine waits: Go's waitReason (runtime/runtime2.go).  Op.reason() returns one of these numbers.
 WAIT_CHAN_RECEIVE = 1
@@ -148,7 +154,8 @@ def claim(op):
 
 def refuse(op, m):
     """The rare paths of start: raises its errors, or a pending cancellation.  Kept apart, so that start stays short.
-    Returns THROWN, or READY if the operation goes on after all."""
+    Returns THROWN, or READY if the operation goes on after all, or PARK if another goroutine goes first: then the
+    operation is as new when its goroutine runs again."""
     if op.state != OP_NEW:
         raise awaited_twice(op)
     op.state = OP_DONE
@@ -162,7 +169,13 @@ def refuse(op, m):
         put_back(m.curg)
     if m.mcall == MCALL_LOOP:  # in a callback of an asyncio loop, something drives a coroutine itself
         raise swallowed(op)
-    if m.mcall >= MCALL_LOOK:
+    if m.mcall == MCALL_CHOOSE:
+        m.mcall = MCALL_NONE
+        if m.sched.chooser.before(m, op):
+            op.state = OP_NEW
+            m.mcall = MCALL_YIELD
+            return PARK
+    elif m.mcall >= MCALL_LOOK:
         come_back(m)
     if m.mcall != MCALL_NONE:
         drop_swallowed(m)
@@ -177,8 +190,9 @@ def refuse(op, m):
 def start(op, m):
     """The operation's first step, on m's thread.  READY when it is done, PARK when the goroutine must suspend, THROWN."""
     if op.state != OP_NEW or m is None or m.curg is None or m.mcall != MCALL_NONE or m.curg.cancelflag:
-        if refuse(op, m) == THROWN:
-            return THROWN
+        rare: cython.int = refuse(op, m)
+        if rare != READY:
+            return rare
     if not claim(op):
         raise awaited_twice(op)
     # From now on only this goroutine changes op.state, and it stays on this thread until the suspension reaches the M.
@@ -192,9 +206,7 @@ def start(op, m):
         if m.preempt == PREEMPT_LOOK:
             m.sched.predictor.look(m)
         elif m.preempt:  # sysmon wants this goroutine to yield; op keeps the result until it runs again
-            m.preempt = False
-            if not m.sched.ending:
-                m.preempted = True
+            if goes(op, m):
                 op.g = m.curg
                 op.state = OP_PARKED
                 m.mcall = MCALL_YIELD
@@ -207,6 +219,19 @@ def start(op, m):
         m.mcall = MCALL_PARK
         m.parkop = op
     return PARK
+
+
+def goes(op, m):
+    """True when the running goroutine, whose operation op is done, must make way: sysmon wants it, or the chooser."""
+    if m.preempt == PREEMPT_CHOOSE:
+        return m.sched.chooser.after(m, op)
+    if m.preempt == PREEMPT_SEED:
+        return not m.sched.ending and turn(m)
+    m.preempt = False
+    if m.sched.ending:
+        return False
+    m.preempted = True
+    return True
 
 
 def stopping(op, m):
@@ -267,11 +292,15 @@ def lost(op, m):
     """Raises resumed's errors: op belongs to another goroutine that waits on it, a cancellation has aborted it (op.g is
     None) and was raised elsewhere, or something other than the scheduler has resumed this goroutine.  And what the
     scheduler wants raised: GeneratorExit at the end of the program, and the cancellation of the goroutine."""
-    if m is not None and m.mcall == MCALL_LOOK:
+    if m is not None and (m.mcall == MCALL_LOOK or m.mcall == MCALL_CHOOSE):
+        looks: cython.bint = m.mcall == MCALL_LOOK
         m.mcall = MCALL_NONE
         if op.g is m.curg or type(op) is GoschedOp:
             op.state = OP_DONE
-            m.sched.predictor.look(m)
+            if looks:
+                m.sched.predictor.look(m)
+            else:
+                m.mcall = MCALL_CHOOSE
             return READY
     elif m is not None and m.mcall == MCALL_AWAY:
         come_back(m)
@@ -421,10 +450,13 @@ else:
 
     def _drive(self):
         m = getm()
-        if m is None or (g := m.curg) is None or m.mcall != MCALL_NONE or g.cancelflag or self.state != OP_NEW:
+        while m is None or (g := m.curg) is None or m.mcall != MCALL_NONE or g.cancelflag or self.state != OP_NEW:
             if m is not None and m.mcall == MCALL_LOOP:
                 return (yield from task_await(self))
-            refuse(self, m)
+            if refuse(self, m) == READY:
+                break
+            yield
+            m = getm()
         was, self.state = self.state, OP_DONE
         if was != OP_NEW or (FREE_THREADED and not claim(self)):
             raise awaited_twice(self)
@@ -435,10 +467,8 @@ else:
             if m.preempt == PREEMPT_LOOK:
                 m.sched.predictor.look(m)
                 return self.finish()
-            if not m.preempt or m.sched.ending:
+            if not m.preempt or not goes(self, m):
                 return self.finish()
-            m.preempt = False
-            m.preempted = True
             self.g = g
             m.mcall = MCALL_YIELD
         elif m.sched.ending:

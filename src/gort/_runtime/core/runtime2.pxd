@@ -234,6 +234,7 @@ cdef class Sched:
     cdef public object stoplock
     cdef public object predictor
     cdef public int predicting
+    cdef public object chooser
     cdef public object waiters
     cdef public G runqhead
     cdef public G runqtail

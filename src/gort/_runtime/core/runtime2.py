@@ -435,7 +435,7 @@ class M:
         p = None  # the P that it believes it owns; only p.mid proves it
         spinning = False  # it looks for work and nmspinning includes it; another thread sets it only under sched.lock()
         insyscall = False  # it is in a call of gort.blocking or gort.wait, without a P
-        preempt = False  # sysmon sets it: the goroutine must yield at its next operation; PREEMPT_LOOK: see op.py
+        preempt = False  # sysmon sets it: the goroutine must yield at its next operation; PREEMPT_*: see op.py
         stretch = None  # predict.Stretch; made by the M, and never replaced
         rand = 0  # cheaprand's state
         lent = 0  # the number of the goroutine whose trace function its thread was given last; 0 if it was taken back
@@ -542,7 +542,10 @@ class Sched:
         # Each of these is read and written as a whole, without a lock.
         netpoll = None  # the poller; made once, under lock(); closed by release()
         hooks = 0  # HOOK_* (tracing.py): what wants to know when goroutines start and stop
-        predicting = 0  # PREEMPT_LOOK while a place may be known at which goroutines block (predict.py)
+        predicting = (
+            0  # PREEMPT_LOOK while a place may be known at which goroutines block (predict.py); or the chooser's
+        )
+        chooser = None  # who decides the order of an explored schedule (sched/chooser.py); written at the boot
         lastpoll = 0  # when a thread last polled it, ns
         panicking = False  # a goroutine has panicked: when main returns, it does not end the program any more
 
@@ -556,7 +559,7 @@ class Sched:
         # A program in a bubble of gort.testing (wait/bubble.py).  bubble is written before there is a second thread; vnow
         # under lock(), while every M is idle, so a thread that runs a goroutine reads it without the lock.
         bubble = None
-        vnow = 0  # the time on the runtime's clock in the bubble, ns; 0: the clock is the machine's
+        vnow = 0  # the time on the runtime's clock in the bubble, or with GODEBUG=seed (seed.py), ns; 0: the machine's
 
         # Only sysmon writes these, except where a comment says otherwise.
         sysmon = None  # sysmon.Watch

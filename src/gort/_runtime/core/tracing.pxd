@@ -5,6 +5,7 @@ from gort._runtime.core.runtime2 cimport G, M, Op, P, Sched
 cpdef enum:
     HOOK_MIGRATION = 1
     HOOK_TRACE = 2
+    HOOK_SEED = 4
 
 cpdef enum:
     EV_START = 1

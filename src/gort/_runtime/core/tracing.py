@@ -62,6 +62,7 @@ if not cython.compiled:  # the .pxd defines the same names for C
     # sched.hooks
     HOOK_MIGRATION = 1  # GODEBUG=migration (sched/migration.py)
     HOOK_TRACE = 2  # a trace or a flight recorder is on
+    HOOK_SEED = 4  # GODEBUG=seed with one P: the whole order is drawn (seed.py)
 
     # The kinds of events.  p is the P that the thread holds then, -1 for none.
     EV_START = 1  # the thread begins to run goid

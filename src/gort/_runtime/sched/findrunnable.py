@@ -15,7 +15,8 @@ from cython.cimports.gort._runtime.c.rt import nanotime, rt_import, rt_usleep
 from cython.cimports.gort._runtime.core.handoff import MASK64, acquire_idle, bind, pidleget, pidleput, stopm, unbind
 from cython.cimports.gort._runtime.core.runq import globrunqget, kick, runqget, runqsteal
 from cython.cimports.gort._runtime.core.runtime2 import SLICE_NS, G, M, P, Sched
-from cython.cimports.gort._runtime.core.tracing import HOOK_TRACE, gave_up
+from cython.cimports.gort._runtime.core.seed import slept
+from cython.cimports.gort._runtime.core.tracing import HOOK_SEED, HOOK_TRACE, gave_up
 from cython.cimports.gort._runtime.sched.timers import checktimers, timesleepuntil
 
 rt_import()
@@ -75,7 +76,7 @@ def findrunnable(m):
         now = 0
         if p.timer0when != 0:
             now = checktimers(s, p, 0)
-        if p.preempt or (p.switchtick & LOOK_AT_SLICE == 0 and slice_is_over(p)):
+        if p.preempt or (p.switchtick & LOOK_AT_SLICE == 0 and (s.hooks & HOOK_SEED or slice_is_over(p))):
             kick(p, m.id)
             fair = True
         else:
@@ -193,11 +194,14 @@ def poll(m):
     if again != 0 and (until == 0 or again < until):
         until = again
     now = s.vnow or nanotime()
+    began: cython.longlong = nanotime() if s.hooks & HOOK_SEED else 0
     if s.runqsize == 0 and not s.exiting:
         if s.netpoll is not None:
             s.netpoll.poll(-1 if until == 0 else max(0, until - now))
         elif until == 0 or until > now:
             s.pollnote.sleep((until - now) / 1e9 if until != 0 else -1.0)
+        if s.hooks & HOOK_SEED:
+            slept(s, until, nanotime() - began)
     s.lock()
     s.npolling = 0
     s.polluntil = 0

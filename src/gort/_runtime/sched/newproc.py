@@ -425,9 +425,12 @@ def stays_free(m, g):
     If gort.run was called in a thread of the program's, no signal handler runs in m0, so a call that blocks it cannot be
     ended.  m0's thread is also gort.run's caller, so the program's end would wait for that call; for other Ms it waits no
     longer than GRACE (boot/main.py).  m0 has to do where the system gives no more threads; and at the end, when m0 closes
-    the goroutines: no other M is left, and what a `finally` block calls is to be called."""
+    the goroutines: no other M is left, and what a `finally` block calls is to be called.  And in an explored schedule,
+    which has one thread."""
     s: Sched = m.sched
-    return m is s.m0 and not s.caninterrupt and not s.ending and s.nmstartfailed == 0 and g.lockedm is None
+    if s.caninterrupt or s.chooser is not None:
+        return False
+    return m is s.m0 and not s.ending and s.nmstartfailed == 0 and g.lockedm is None
 
 
 def forget(g):

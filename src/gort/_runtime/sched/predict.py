@@ -56,7 +56,8 @@ from cython.cimports.gort._runtime.c.rt import (
     rt_sleeps,
 )
 from cython.cimports.gort._runtime.core.handoff import acquire_idle, handoffp
-from cython.cimports.gort._runtime.core.op import MCALL_AWAY, MCALL_LOOK, PREEMPT_LOOK
+from cython.cimports.gort._runtime.core.op import MCALL_AWAY, MCALL_CHOOSE, MCALL_LOOK, PREEMPT_CHOOSE, PREEMPT_LOOK
+from cython.cimports.gort._runtime.core.seed import PREEMPT_SEED
 from cython.cimports.gort._runtime.core.runtime2 import MCALL_NONE, G, M, P, Sched
 
 from gort._runtime.core.debugvars import gil_enabled
@@ -142,7 +143,8 @@ class Predictor:
             if place not in self.places and len(self.places) >= PLACES:
                 self.places.pop(next(iter(self.places)), None)
             self.places[place] = min(SURE, self.places.get(place, LIKELY - 1) + 1)
-        s.predicting = PREEMPT_LOOK
+        if s.predicting <= PREEMPT_LOOK:
+            s.predicting = PREEMPT_LOOK
 
     def look(self, m):
         """m's goroutine comes out of an operation: it hands its P on if a call is predicted.  What fails here is no
@@ -306,7 +308,7 @@ class Predictor:
         """sysmon's part, in each of its rounds: looks at the fresh stretches, and forgets what is long past."""
         if self.fresh:
             self.settle(True)
-        if s.predicting and now - self.recent >= FORGET_NS and not self.always:
+        if s.predicting == PREEMPT_LOOK and now - self.recent >= FORGET_NS and not self.always:
             s.predicting = 0
             self.places.clear()
 
@@ -314,6 +316,13 @@ class Predictor:
 def lookahead(m, g):
     """Called on g0 before m runs g, while there may be a place at which goroutines block.  If g starts, it is told from
     its function whether that place is one.  If g is resumed, its operation finds out (op.lost)."""
+    if m.preempt == PREEMPT_SEED:
+        return 0
+    if m.preempt >= PREEMPT_CHOOSE:  # an explored schedule (chooser.py), which has no predictor
+        if m.preempt == PREEMPT_CHOOSE and g.coro is not None and g.throw is None:
+            m.mcall = MCALL_CHOOSE
+        m.preempt = PREEMPT_CHOOSE
+        return 0
     predictor: Predictor = m.sched.predictor
     st: Stretch = m.stretch
     fn: object = g.fn

@@ -16,6 +16,7 @@ cdef inline int park(M m, G g) except -1
 cdef int goexit0(M m, G g, int r) except -1
 cdef int throw_in(M m, G g)
 cpdef loop(M m)
+cdef void begin() noexcept
 cpdef in_context(G g, object fn)
 cpdef mstart(M m)
 cpdef mexit(M m)

@@ -59,8 +59,10 @@ from cython.cimports.gort._runtime.core.runtime2 import (
     _Grunning,
     _Gwaiting,
 )
+from cython.cimports.gort._runtime.core.seed import stopped as draw_order
 from cython.cimports.gort._runtime.core.tracing import (
     HOOK_MIGRATION,
+    HOOK_SEED,
     HOOK_TRACE,
     blocked,
     ended,
@@ -300,6 +302,8 @@ def tell(m, g, mcall):
         from gort._runtime.sched import migration
 
         migration.suspended(g)
+    if m.sched.hooks & HOOK_SEED:
+        draw_order(m)
     if m.sched.hooks & HOOK_TRACE:
         if mcall == MCALL_PARK:
             blocked(m, g, m.parkop)
@@ -475,6 +479,11 @@ def loop(m):
             startlockedm(m, g)
         else:
             execute(m, g)
+
+
+def begin():
+    """Called before the first execute of a loop that is not `loop` (chooser.py), on its thread."""
+    rt_begin_loop()
 
 
 def mstart(m):

@@ -6,6 +6,7 @@ cdef extern from *:  # typed constants: C would make those of an enum unsigned
     const double MAX_SECONDS "9.2e9"
 cpdef int64_t to_ns(object seconds) except? -1
 cpdef int64_t when_after(int64_t ns) noexcept
+cpdef double monotonic() noexcept
 cdef class Timer:
     cdef public int64_t when
     cdef public int64_t seq

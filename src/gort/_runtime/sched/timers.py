@@ -76,6 +76,15 @@ def when_after(ns):
     return now + ns if ns < MAX_WHEN - now else MAX_WHEN
 
 
+def monotonic():
+    """The runtime's clock in seconds: time.monotonic(), but where the order is drawn (core/seed.py) or in a bubble."""
+    m: M = getm()
+    ns: cython.longlong = 0
+    if m is not None:
+        ns = m.sched.vnow
+    return (ns if ns != 0 else nanotime()) / 1e9
+
+
 class Timer:
     """An entry of a heap.  At `when` (ns) it wakes the goroutine that sleeps in op, or calls f(arg, gen, now) on g0.
     The timers that users hold derive from it (timechan.py)."""
@@ -311,7 +320,7 @@ def timesleepuntil(s):
         p.unlock_timers()
         if when != 0 and (until == 0 or when < until):
             until = when
-    return 0 if s.vnow != 0 and until > s.vnow else until
+    return 0 if s.bubble is not None and until > s.vnow else until
 
 
 def earliest(s):

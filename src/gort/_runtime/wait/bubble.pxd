@@ -15,6 +15,7 @@ cdef class Bubble:
     cdef bint waking
     cdef int over
     cpdef idle(self)
+    cpdef bint quiet(self) except -1
     cpdef leave(self)
 cdef class QuietOp(Op):
     pass

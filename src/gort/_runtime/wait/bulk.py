@@ -94,7 +94,7 @@ class SendManyOp(ChanOp):
             self.success = 1
         elif not c.isclosed:
             s = g.sched
-            outside = s is not None and s.vnow != 0 and c.timer is None
+            outside = s is not None and s.bubble is not None and c.timer is None
             if not outside:
                 self.g = g
                 enqueue_send(c, self)

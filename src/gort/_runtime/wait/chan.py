@@ -253,7 +253,7 @@ def first_step(self, g):
             ready(w.g)
         return READY
     s = g.sched
-    if s is not None and s.vnow != 0 and c.timer is None:
+    if s is not None and s.bubble is not None and c.timer is None:
         c.unlock()
         raise not_in_bubble(self)
     self.g = g

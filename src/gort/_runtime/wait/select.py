@@ -226,7 +226,7 @@ class SelectOp(Op):
             selunlock(self)
             return READY
         s = g.sched
-        if s is not None and s.vnow != 0:
+        if s is not None and s.bubble is not None:
             for i in range(n):
                 if cases[i] is not None and cython.cast(Chan, cython.cast(Op, cases[i]).c).timer is None:
                     selunlock(self)

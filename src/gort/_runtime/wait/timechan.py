@@ -104,7 +104,7 @@ class Timer(HeapTimer):
         if self.fn is None:
             if self.home is None:
                 wall = time.time()  # here, because a section calls nothing of Python's
-                clock = nanotime()
+                clock = when_after(0)
             else:
                 wall = (self.home.epoch + now) / 1e9
                 clock = now

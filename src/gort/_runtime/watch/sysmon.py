@@ -40,6 +40,7 @@ from gort._runtime.watch.ousted import Ousted
 from gort._runtime.watch.watcher import WATCHING, Watcher
 from gort._runtime.core.machine import WAITS_INSIDE, blocks, cpu_clock, doing, nanotime
 from gort._runtime.core.runtime2 import SLICE_NS
+from gort._runtime.core.tracing import HOOK_SEED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ MIN_DELAY_NS = 20_000
 MAX_DELAY_NS = 10_000_000
 QUIET_ROUNDS = 50  # after so many rounds without work the delay doubles
 BLOCKED_NS = 1_000_000  # a thread that uses no CPU for this long is blocked
+SEEDED_BLOCKED_NS = 1_000_000_000  # the same with GODEBUG=seed
 MEMORY_S = 0.001  # seconds until sysmon, which found no memory to begin, tries again
 AGAIN_NS = 1_100_000  # the time from a look to the second look
 IDLE_NS = 100_000_000  # the length of a deep sleep, after which the deadlock check is repeated
@@ -201,7 +203,8 @@ def sysmon(s: Any) -> None:
                     finally:
                         s.nexternal -= 1
                 ousted.look(cpu_clock)
-                n, stuck, fresh = (1, True, False) if noticed(s, watcher, ousted) else retake(s, seen, ousted)
+                seen_blocked = not seeded(s) and noticed(s, watcher, ousted)
+                n, stuck, fresh = (1, True, False) if seen_blocked else retake(s, seen, ousted)
                 again = stuck or (fresh and not quick)
                 if n:
                     idle = 0
@@ -353,6 +356,7 @@ def retake(s: Any, seen: dict[int, Seen], ousted: Ousted) -> tuple[int, bool, bo
     step since the last look.  fresh: work waits for a P whose CPU clock has just been read for the first time."""
     n = 0
     stuck = fresh = False
+    by_seed = seeded(s)
     now = nanotime()
     for p in list(s.allp):
         mid = p.mid
@@ -363,7 +367,7 @@ def retake(s: Any, seen: dict[int, Seen], ousted: Ousted) -> tuple[int, bool, bo
             last = seen[p.id] = Seen()
         if last.slice != p.schedtick:
             last.slice, last.slicesince = p.schedtick, now
-        elif now - last.slicesince >= SLICE_NS:
+        elif now - last.slicesince >= SLICE_NS and not by_seed:
             p.preempt = True  # goroutines that ready each other through runnext have used up the slice that they share
         tick = p.schedtick + p.switchtick
         if last.tick != tick or last.mid != mid:
@@ -378,7 +382,7 @@ def retake(s: Any, seen: dict[int, Seen], ousted: Ousted) -> tuple[int, bool, bo
         age = now - last.since
         wanted = waiting_work(s, p)
         stuck = stuck or wanted
-        if age < BLOCKED_NS:
+        if age < (SEEDED_BLOCKED_NS if by_seed else BLOCKED_NS):
             continue
         m, cpu = watched(s, p, mid)
         if m is None:
@@ -397,7 +401,7 @@ def retake(s: Any, seen: dict[int, Seen], ousted: Ousted) -> tuple[int, bool, bo
                 ousted.add(m, g, cpu, True)
                 if reports := reporting():
                     reports.blocked(s, m, last.since, cpu, place)
-        elif age >= SLICE_NS:
+        elif age >= SLICE_NS and not by_seed:
             m.preempt = True
             g = m.curg
             if wanted and computing(s, ousted) < computing_max(s) and take(s, p, m, mid, tick):
@@ -408,6 +412,12 @@ def retake(s: Any, seen: dict[int, Seen], ousted: Ousted) -> tuple[int, bool, bo
         if now - (last.clock or now) >= SLICE_NS:
             last.clock, last.cpu = now, cpu or 0
     return n, stuck, fresh
+
+
+def seeded(s: Any) -> bool:
+    """True where GODEBUG=seed decides the order: nobody is preempted, and a thread must have been blocked for long before
+    its P is taken.  A thread that the machine gives no processor for a moment looks blocked too."""
+    return bool(s.hooks & HOOK_SEED)
 
 
 def noticed(s: Any, watcher: Any, ousted: Ousted) -> bool:

@@ -1,0 +1,78 @@
+# cython: cdivision=True
+"""GODEBUG=seed with one P: the whole order of a program is drawn, and a seed repeats it.  Go's race detector draws the
+order of goroutines too (randomizeScheduler in runtime/proc.go), but without a seed.
+
+What is drawn: whether a goroutine that becomes runnable runs next or goes to the end of the queue; whether one yields
+after an operation that need not wait; how far those that have yielded move.  sysmon preempts nobody.
+
+Time is sched.vnow.  It begins at the machine's, goes on by SEED_STEP_NS with each operation, and, when nobody can run, to
+the moment of the next timer, for which the thread really sleeps.  So timers fire at the same place in each run, however
+fast the machine is.
+
+What does not live here: where the order is asked for (handoff.enqueue, op.goes, proc.tell), the sleep
+(findrunnable.poll).
+"""
+
+from __future__ import annotations
+
+import cython
+from cython.cimports.gort._runtime.c.rt import nanotime, rt_import
+from cython.cimports.gort._runtime.core.runtime2 import G, M, Sched
+
+rt_import()
+
+if not cython.compiled:  # the .pxd defines the same names for C
+    PREEMPT_SEED = 5  # m.preempt: an operation that does not suspend asks `turn`
+    SEED_STEP_NS = 1000
+    SEED_TURNS = 4  # a goroutine yields after one in so many operations that need not wait
+
+
+def begin(s):
+    """The order of s is drawn from now on."""
+    s.predicting = PREEMPT_SEED
+    s.vnow = nanotime()
+
+
+def drawn(m, n):
+    """A number from 0 to n - 1, from m's random numbers (xorshift64, as in findrunnable.cheaprand)."""
+    x: cython.ulonglong = m.rand
+    x ^= (x << 13) & 0xFFFFFFFFFFFFFFFF
+    x ^= x >> 7
+    x ^= (x << 17) & 0xFFFFFFFFFFFFFFFF
+    m.rand = x
+    return (x >> 20) % n
+
+
+def turn(m):
+    """The goroutine on m has done an operation that need not wait.  True when it must yield."""
+    s: Sched = m.sched
+    if s.bubble is None:
+        s.vnow += SEED_STEP_NS
+    return drawn(m, SEED_TURNS) == 0
+
+
+def stopped(m):
+    """The goroutine on m has suspended: the first goroutines of the global queue go to its end."""
+    s: Sched = m.sched
+    n: cython.int = drawn(m, 4)
+    g: G
+    if s.bubble is None:
+        s.vnow += SEED_STEP_NS
+    s.lock()
+    while n > 0 and s.runqsize > 1:
+        n -= 1
+        g = s.runqhead
+        s.runqhead = g.schedlink
+        g.schedlink = None
+        s.runqtail.schedlink = g
+        s.runqtail = g
+    s.unlock()
+
+
+def slept(s, until, ns):
+    """The thread has slept for ns, because nobody could run.  If it has slept until the timer that was due at `until`,
+    the runtime's time is that, to the nanosecond; if something has woken it before, what has passed."""
+    if until != 0 and s.vnow + ns >= until:
+        s.vnow = max(s.vnow, until)
+    else:
+        s.vnow += ns
