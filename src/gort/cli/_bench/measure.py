@@ -27,6 +27,8 @@ START_PROGRAMS = {
     "python": "pass",
     "gort": "import gort\nasync def main(): print('hello')\ngort.run(main)",
     "asyncio": "import asyncio\nasync def main(): print('hello')\nasyncio.run(main())",
+    "gort-aio": "import asyncio, gort.aio\nasync def main(): print('hello')\n"
+    "with asyncio.Runner(loop_factory=gort.aio.Loop) as runner: runner.run(main())",
     "uvloop": "import uvloop\nasync def main(): print('hello')\nuvloop.run(main())",
     "trio": "import trio\nasync def main(): print('hello')\ntrio.run(main)",
     "gevent": "import gevent\ngevent.spawn(print, 'hello').join()",

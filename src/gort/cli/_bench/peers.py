@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-# In the order of the report. The key is the program's name without its underscore.
-PYTHON_PEERS = ("asyncio", "uvloop", "trio", "gevent", "threads", "tonio")
+# In the order of the report. The key is the program's name without its underscore at the end, and `-` for others.
+PYTHON_PEERS = ("gort-aio", "asyncio", "uvloop", "trio", "gevent", "threads", "tonio")
 
 PROGRAMS = Path(__file__).parent / "programs"
 # What a parked goroutine takes, generously, in bytes: a row that would not fit this machine is left out by
@@ -114,7 +114,7 @@ def program(name: str) -> str:
             part.rename(copy)
         except OSError:  # another process was quicker
             shutil.rmtree(part)
-    return str(copy / f"{name}_.py")
+    return str(copy / f"{name.replace('-', '_')}_.py")
 
 
 def build_go(go: str) -> Path:

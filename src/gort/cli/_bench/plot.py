@@ -16,6 +16,7 @@ COLOURS = {
     "gort": "#00758f",
     "gort-pure": "#7fb9c6",
     "go": "#5ac8e8",
+    "gort-aio": "#9fae2f",
     "asyncio": "#e0a030",
     "uvloop": "#c8641e",
     "trio": "#7a5ba6",

@@ -29,7 +29,7 @@ class Row:
     quick: int  # the same with --quick
     text: str  # what a user would recognise
     unit: str = "ns"
-    kind: str = "op"  # op, lines, memory, start, parallel, stall, blocking or net
+    kind: str = "op"  # op, lines, bridge, memory, start, parallel, stall, blocking or net
     rounds: int = 1000  # at most so many rounds: the big ones take long and vary little
     goroutines: int = 0  # how many are alive at once, for the check that memory suffices
     call_ms: float = 0.0  # of a row `blocking-*`: how long a call blocks
@@ -93,6 +93,38 @@ ROWS: tuple[Row, ...] = (
         "10^6 goroutines in a tree of tens, per leaf",
         rounds=3,
         goroutines=1_111_111,
+    ),
+    Row(
+        "bridge-op",
+        "bridge-op",
+        100_000,
+        20_000,
+        "an operation in an asyncio task that need not wait (channel of 1)",
+        kind="bridge",
+    ),
+    Row(
+        "bridge-ping-pong",
+        "bridge-ping-pong",
+        20_000,
+        5_000,
+        "round trip between two asyncio tasks over two channels",
+        kind="bridge",
+    ),
+    Row(
+        "bridge-call",
+        "bridge-call",
+        5_000,
+        1_000,
+        "a goroutine calls a coroutine of a loop; a task: of its own loop",
+        kind="bridge",
+    ),
+    Row(
+        "bridge-call-100",
+        "bridge-call-100",
+        20_000,
+        5_000,
+        "the same, 100 goroutines (tasks) at once, per call",
+        kind="bridge",
     ),
     Row("memory-1e5", "memory", 100_000, 100_000, "10^5 goroutines parked on a channel", "bytes", "memory", 3, 100_000),
     Row(

@@ -38,6 +38,9 @@ BESIDE_PEERS = {"asyncio": 8.0, "uvloop": 4.0, "trio": 1.0, "gevent": 1.0, "thre
 # The rows lines-*: at no length behind these, whose readers are Python too.
 LINES_BEFORE = ("asyncio", "trio")
 SHORT_LINE_NS = 1000.0
+# The bridges to asyncio: what an operation costs in a task, and what a call costs more than the task that it is.
+BRIDGE_OP_NS = 2000.0
+BRIDGE_CALL_NS = 5000.0
 PURE_ROWS = ("yield", "spawn", "ping-pong")
 PARKED_BYTES = 1024
 FLAT = 1.3
@@ -58,7 +61,7 @@ def judge(results: list[Result], compiled: bool, gil: bool) -> list[Verdict]:
     by_key = {result.row.key: result for result in results}
     verdicts = list(judge_pure(by_key))
     if compiled:
-        verdicts += [*judge_go(by_key), *judge_peers(results), *judge_lines(results)]
+        verdicts += [*judge_go(by_key), *judge_peers(results), *judge_lines(results), *judge_bridges(by_key)]
         verdicts += [*judge_sizes(by_key), *judge_network(results)]
     verdicts += [*judge_stall(results, gil), *judge_blocking(results)]
     if not gil:
@@ -91,6 +94,16 @@ def judge_rows(results: list[Result], kind: str, which: str, peer: str, least: f
     claim = f"at least {least:g} times faster than {peer}" if least > 1 else f"never behind {peer}"
     measured = "missed in " + ", ".join(behind) if behind else f"least: {lowest} {ratios[lowest]:.1f} ×"
     yield Verdict(f"{which} {claim}", measured, not behind)
+
+
+def judge_bridges(by_key: dict[str, Result]) -> Iterator[Verdict]:
+    if (result := by_key.get("bridge-op")) and (ours := result.median("gort")):
+        yield Verdict(f"bridge-op: at most {BRIDGE_OP_NS:g} ns", f"{ours:.0f} ns", ours <= BRIDGE_OP_NS)
+    for key in ("bridge-call", "bridge-call-100"):
+        result = by_key.get(key)
+        if result and (ours := result.median("gort")) and (called := result.median("gort-aio")):
+            claim = f"{key}: at most {BRIDGE_CALL_NS:g} ns over a task of the same loop (gort-aio)"
+            yield Verdict(claim, f"{ours - called:.0f} ns", ours - called <= BRIDGE_CALL_NS)
 
 
 def judge_lines(results: list[Result]) -> Iterator[Verdict]:

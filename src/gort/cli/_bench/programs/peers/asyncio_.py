@@ -1,4 +1,4 @@
-"""asyncio's side of the benchmarks (and uvloop's: uvloop_.py runs these on its loop).
+"""asyncio's side of the benchmarks (and uvloop's and gort.aio's: uvloop_.py and gort_aio_.py run these on their loops).
 
 Chosen by measuring the ways a user would write each, and keeping the fastest:
 - spawn: tasks in a list, awaited one after another, beat `gather` and `TaskGroup`.
@@ -242,6 +242,29 @@ async def skynet(n: int) -> float:
     return took
 
 
+async def operations(n: int) -> float:
+    queue: asyncio.Queue[int] = asyncio.Queue(1)
+    start = now()
+    for i in range(n // 2):
+        await queue.put(i)
+        await queue.get()
+    return now() - start
+
+
+async def calls(n: int, callers: int) -> float:
+    """What gort's goroutines call, called by tasks of the same loop."""
+
+    async def caller() -> None:
+        for _ in range(n // callers):
+            await asyncio.create_task(nothing())
+
+    start = now()
+    tasks = [asyncio.create_task(caller()) for _ in range(callers)]
+    for task in tasks:
+        await task
+    return (now() - start) * n / (n // callers * callers)
+
+
 async def park(n: int) -> NoReturn:
     queue: asyncio.Queue[int] = asyncio.Queue()
     started = 0
@@ -341,6 +364,10 @@ WORKLOADS: dict[str, Callable[[int], Coroutine[Any, Any, float]]] = {
     "timers": timers,
     "sleepers": sleepers,
     "skynet": skynet,
+    "bridge-op": operations,
+    "bridge-ping-pong": ping_pong,
+    "bridge-call": lambda n: calls(n, 1),
+    "bridge-call-100": lambda n: calls(n, 100),
 }
 NOTES = {
     "ping-pong": "two queues of 1: asyncio has no unbuffered channel",

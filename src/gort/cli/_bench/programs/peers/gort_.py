@@ -293,6 +293,69 @@ async def park(n: int) -> NoReturn:
     memory_is(before, n)
 
 
+# ---- bridges to asyncio: gort.aio ---------------------------------------------------------------------------
+async def operations(n: int) -> float:
+    """In an asyncio task: a channel with room for one."""
+    channel: gort.Chan[int] = Chan(1)
+    start = now()
+    for i in range(n // 2):
+        await channel.send(i)
+        await channel.recv()
+    return now() - start
+
+
+def in_a_task(function: Callable[[int], Coroutine[Any, Any, float]]) -> Callable[[int], Coroutine[Any, Any, float]]:
+    async def goroutine(n: int) -> float:
+        import gort.aio
+
+        return await gort.aio.run(function(n))
+
+    return goroutine
+
+
+async def rendezvous(n: int) -> float:
+    """The same as ping_pong, in two asyncio tasks."""
+    import asyncio
+
+    ping: gort.Chan[int] = Chan()
+    pong: gort.Chan[int] = Chan()
+
+    async def answer() -> None:
+        async for v in ping:
+            await pong.send(v)
+
+    task = asyncio.ensure_future(answer())
+    start = now()
+    for i in range(n):
+        await ping.send(i)
+        await pong.recv()
+    took = now() - start
+    ping.close()
+    await task
+    return took
+
+
+async def answers() -> int:
+    return 1
+
+
+async def call(n: int, callers: int = 1) -> float:
+    import gort.aio
+
+    per = n // callers
+    async with gort.aio.Service() as loop:
+
+        async def caller() -> None:
+            for _ in range(per):
+                await gort.aio.call(loop, answers())
+
+        start = now()
+        async with gort.Group() as group:
+            for _ in range(callers):
+                group.go(caller)
+        return (now() - start) * n / (per * callers)
+
+
 # ---- servers ----------------------------------------------------------------------------------------------
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello, world!"
 
@@ -336,7 +399,7 @@ async def serve(handler: Callable[[Any], Coroutine[Any, Any, None]]) -> None:
 
 
 def number(name: str) -> tuple[int, ...]:
-    """The 16 of `select-16`: the second argument of those workloads that have one."""
+    """The 16 of `select-16`, the 100 of `bridge-call-100`: the second argument of those workloads that have one."""
     tail = name.rpartition("-")[2]
     return (int(tail),) if tail.isdigit() else ()
 
@@ -368,6 +431,10 @@ WORKLOADS: dict[str, Callable[..., Coroutine[Any, Any, float]]] = {
     "timers": timers,
     "sleepers": sleepers,
     "skynet": skynet,
+    "bridge-op": in_a_task(operations),
+    "bridge-ping-pong": in_a_task(rendezvous),
+    "bridge-call": call,
+    "bridge-call-100": call,
 }
 
 if __name__ == "__main__":
