@@ -195,6 +195,15 @@ def nothing_left() -> Iterator[None]:
     assert gort.runtime.num_goroutine() == 0
 
 
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Self-signed certificates of two names."""
+    from support import make_certificate
+
+    folder = tmp_path_factory.mktemp("certs")
+    return {name: make_certificate(folder, name) for name in ("localhost", "other.test")}
+
+
 @pytest.fixture(params=[1, 4], ids=["procs1", "procs4"])
 def procs(request: pytest.FixtureRequest) -> int:
     """How many Ps: one (every order is fixed) and more than there are cores (threads get in each

@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any
 import gort
 
 if TYPE_CHECKING:
+    import ssl
+
     import pytest
 
 # A libffi that was built with static trampolines opens its own file at the first callback and keeps it open. ctypes
@@ -232,3 +234,28 @@ def sockets_of(pid: int) -> int:
         except OSError:
             pass  # it has just been closed
     return n
+
+
+def make_certificate(folder: Path, name: str) -> Path:
+    """A self-signed certificate of a name, with its key beside it."""
+    key, cert = folder / f"{name}.key", folder / f"{name}.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *("-keyout", str(key), "-out", str(cert), "-days", "2", "-subj", f"/CN={name}"),
+            *("-addext", f"subjectAltName=DNS:{name}"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return cert
+
+
+def contexts(cert: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """(server's, client's) contexts of a certificate."""
+    import ssl
+
+    s = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    s.load_cert_chain(cert, cert.with_suffix(".key"))
+    c = ssl.create_default_context(cafile=str(cert))
+    return s, c

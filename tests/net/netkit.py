@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import socket
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 
 import gort
 import gort.net as net
-from support import open_files
+from support import contexts, open_files
 
 
 def descriptors() -> int:
@@ -76,29 +75,6 @@ def go_result(fn: Callable[..., Any], *args: Any) -> Any:
 
     gort.go(work)
     return out
-
-
-def make_certificate(folder: Path, name: str) -> Path:
-    """A self-signed certificate of a name, with its key beside it."""
-    key, cert = folder / f"{name}.key", folder / f"{name}.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-            *("-keyout", str(key), "-out", str(cert), "-days", "2", "-subj", f"/CN={name}"),
-            *("-addext", f"subjectAltName=DNS:{name}"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return cert
-
-
-def contexts(cert: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """(server's, client's)"""
-    s = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    s.load_cert_chain(cert, cert.with_suffix(".key"))
-    c = ssl.create_default_context(cafile=str(cert))
-    return s, c
 
 
 def renegotiating_server(cert: Path) -> tuple[list[str], int, ssl.SSLContext]:
