@@ -1,4 +1,5 @@
-"""gort.debug: profiles of a running program, for `go tool pprof`.  Follows Go's package runtime/pprof (pprof.go).
+"""gort.debug: profiles of a running program, for `go tool pprof`, and the live page.  Follows Go's
+packages runtime/pprof (pprof.go) and net/http/pprof.
 
     gort.debug.write_profile("goroutine", "goroutines.pb.gz")
 
@@ -21,10 +22,12 @@ from gort._runtime.core import runtime2 as _runtime2
 from gort._runtime.core import traceback as _traceback
 from gort._runtime.core.machine import LINUX as _LINUX
 from gort._runtime.core.public import publish as _publish
+from gort._runtime.see.server import Page
+from gort._runtime.see.server import serve as _serve
 from gort._runtime.watch import profiles as _profiles
 from gort._runtime.watch import signals as _signals
 
-__all__ = ["start_cpu_profile", "stop_cpu_profile", "write_profile"]
+__all__ = ["Page", "serve", "start_cpu_profile", "stop_cpu_profile", "write_profile"]
 
 _mu = _threading.RLock()  # reentrant: a finalizer or a signal handler may call these functions, too
 _cpu: tuple[_profiles.CPU, IO[bytes] | None, str] | None = None  # the profile that is being made, and where it goes
@@ -100,6 +103,27 @@ def stop_cpu_profile() -> None:
         profile = made[0].stop()
         if profile is not None:
             _write(profile.packed(), made[1], made[2])
+
+
+def serve(port: int = 0) -> Page:
+    """Serves the live page of this process on 127.0.0.1, at this port or a free one, and returns it: `url` is its
+    address, close() ends it.  Any thread may call it, before gort.run too; a second call returns the same page.  Follows
+    net/http/pprof, which shows Go programs in a browser.
+
+    The page shows what looks wrong in the program, in sentences; load, processors, goroutines, channels and locks; and
+    it gives profiles and metrics (/metrics, for Prometheus).  Who has the address, which has a token in it, can read all
+    that, from this machine alone; nothing can be changed there.
+
+    It runs on threads of its own, so it answers while the scheduler is busy, and deadlocks are found as ever.  While
+    nobody looks it costs nothing.
+
+    Raises TypeError or ValueError for a port that is none, OSError if it is taken, RuntimeError if the system gives no
+    thread."""
+    if isinstance(port, bool) or not isinstance(port, int):
+        raise TypeError(f"serve(port): port is an int, not {type(port).__name__}")
+    if not 0 <= port <= 65535:
+        raise ValueError(f"serve({port}): a port is 0 to 65535")
+    return _serve(port)
 
 
 _publish(globals())

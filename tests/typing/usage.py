@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable
 from typing import Any, assert_type
 
 import gort
-from gort import bufio, context, debug, net, os, runtime, signal, testing
+from gort import bufio, context, debug, metrics, net, os, runtime, signal, testing
 from gort import exec as processes
 from gort.sync import Cond, Mutex, Once, Pool, Reader, RWMutex, Semaphore, WaitGroup
 
@@ -332,6 +332,11 @@ async def the_runtime() -> None:
     with open("cpu.pb.gz", "wb") as file:
         debug.start_cpu_profile(file)
         debug.stop_cpu_profile()
+    with_page: debug.Page = debug.serve()
+    assert_type(with_page.url, str)
+    assert_type(metrics.exposition(), tuple[str, bytes])
+    assert_type(metrics.descriptions()[0].kind, str)
+    assert_type(metrics.read()["/sched/latencies:seconds"], int | float | metrics.Histogram)
     assert_type(runtime.compiled, bool)
     runtime.lock_os_thread()
     runtime.unlock_os_thread()

@@ -1,5 +1,5 @@
-"""The profiles and the trace of `gort run`: begins them before the program, and writes them when it has ended, however it
-ends.
+"""The profiles, the trace and the live page of `gort run`: begins them before the program, and writes what is to be
+written when it has ended, however it ends.
 
 What does not live here: what a profile is (gort/debug.py), and a trace (gort/trace.py).
 """
@@ -42,6 +42,15 @@ def profiled(cpu: str | None, goroutine: str | None, traced: str | None = None) 
             signals.at_end.remove(at_end)
         written(debug.stop_cpu_profile)
         written(trace.stop)
+
+
+def serve(port: int) -> None:
+    """Begins the live page and says where it is.  Ends the process with status 2 if it cannot."""
+    try:
+        page = debug.serve(port)
+    except (OSError, RuntimeError) as e:
+        _run.fail(f"the live page cannot use port {port}: {e}")
+    say(f"gort: live page at {page.url}\n")
 
 
 def written(write: Any) -> None:

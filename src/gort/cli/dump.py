@@ -1,4 +1,5 @@
-"""`gort dump PID`: shows the goroutines of a running program, which goes on. How it is asked: watch/dumps.py."""
+"""`gort dump PID`: shows the goroutines of a running program, which goes on. How it is asked: watch/dumps.py.
+`gort view` and `gort top` ask in the same way."""
 
 from __future__ import annotations
 
@@ -16,9 +17,9 @@ LOOK_S = 0.02  # seconds between two looks for the answer
 AGAIN_S = 1.0  # and between two signals: the first may have come before the file was seen
 
 
-def fail(message: str) -> NoReturn:
+def fail(message: str, command: str = "dump") -> NoReturn:
     """One clear line on stderr, and status 1."""
-    click.echo(f"gort dump: {message}", err=True)
+    click.echo(f"gort {command}: {message}", err=True)
     sys.exit(1)
 
 
@@ -40,7 +41,7 @@ def owner(pid: int) -> int:
         return os.geteuid()
 
 
-def prepare(uid: int) -> str:
+def prepare(uid: int, command: str) -> str:
     """The folder of that user, made where it is not there."""
     path = dumps.folder(uid)
     try:
@@ -50,20 +51,20 @@ def prepare(uid: int) -> str:
     except FileExistsError:
         pass
     if not dumps.is_private(path, uid):
-        fail(f"{path} is not a folder of its user alone (mode 0700): remove it")
+        fail(f"{path} is not a folder of its user alone (mode 0700): remove it", command)
     return path
 
 
-def ask(pid: int, each: bool, patience: float) -> str | None:
+def ask(pid: int, how: bytes, patience: float, command: str = "dump") -> str | None:
     """Asks the process and returns its answer; None if none comes within `patience` seconds, or the process ends."""
     uid = owner(pid)
-    path = f"{prepare(uid)}/{pid}.dump"
+    path = f"{prepare(uid, command)}/{pid}.dump"
     wish = dumps.ask_file(uid, pid)
     try:
         os.unlink(path)
     except FileNotFoundError:
         pass
-    dumps.write(wish, dumps.EACH if each else b"")
+    dumps.write(wish, how)
     if uid != os.geteuid():
         os.chown(wish, uid, -1)
     end = time.monotonic() + patience
@@ -89,6 +90,34 @@ def ask(pid: int, each: bool, patience: float) -> str | None:
     return None
 
 
+def answer(pid: int, how: bytes, patience: float, command: str) -> str:
+    """What the process answers; ends this one, with a clear line, if that is nothing."""
+    try:
+        os.kill(pid, 0)
+        if not catches(pid):
+            fail(f"process {pid} runs no gort program in its main thread", command)
+        text = ask(pid, how, patience, command)
+    except ProcessLookupError:
+        fail(f"there is no process {pid}", command)
+    except PermissionError:
+        fail(f"process {pid} belongs to another user", command)
+    except OSError as e:
+        fail(str(e), command)
+    if text is None:
+        fail(
+            f"process {pid} has not answered in {patience:g} s: its gort.run is over, or C code holds the GIL", command
+        )
+    return text
+
+
+def page(pid: int, patience: float, command: str) -> str:
+    """The address of the live page of the process, begun where there is none; ends this one if there can be none."""
+    text = answer(pid, dumps.VIEW, patience, command)
+    if not text.startswith("http://127.0.0.1:"):
+        fail(f"process {pid} cannot show a page: {text.removeprefix('error: ').strip()}", command)
+    return text.strip()
+
+
 @click.command()
 @click.option("--each", is_flag=True, help="Show every goroutine by itself, however many there are.")
 @click.option("--timeout", type=float, default=10.0, show_default=True, help="Seconds to wait for the answer.")
@@ -98,17 +127,4 @@ def command(pid: int, each: bool, timeout: float) -> None:
 
     Above 50 goroutines those that are equal are shown once, with their number, the longest wait and what they wait
     for."""
-    try:
-        os.kill(pid, 0)
-        if not catches(pid):
-            fail(f"process {pid} runs no gort program in its main thread")
-        text = ask(pid, each, timeout)
-    except ProcessLookupError:
-        fail(f"there is no process {pid}")
-    except PermissionError:
-        fail(f"process {pid} belongs to another user")
-    except OSError as e:
-        fail(str(e))
-    if text is None:
-        fail(f"process {pid} has not answered in {timeout:g} s: its gort.run is over, or C code holds the GIL")
-    click.echo(text.rstrip("\n"))
+    click.echo(answer(pid, dumps.EACH if each else b"", timeout, "dump").rstrip("\n"))

@@ -424,6 +424,14 @@ def _after_fork() -> None:
     signals.after_fork()
 
 
+def _page() -> str:
+    """Begins the live page of this process and returns its address."""
+    from gort._runtime.see import server
+
+    return server.serve().url
+
+
+signals.page = _page
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 

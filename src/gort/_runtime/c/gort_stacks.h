@@ -200,6 +200,64 @@ static int rt_awaited_places(PyObject *coro, uintptr_t *words, int max) {
     return n;
 }
 
+/* What the frame of a suspended coroutine keeps: for objects of some of Python's own types their names and sizes. */
+typedef struct { PyObject *code, *found; Py_ssize_t n, begin; int failed; } rt_keeping;
+
+static Py_ssize_t rt_size_of(PyObject *object) {
+    if (PyBytes_CheckExact(object)) return PyBytes_GET_SIZE(object);
+    if (PyByteArray_CheckExact(object)) return ((PyByteArrayObject *)object)->ob_alloc;
+    if (PyUnicode_CheckExact(object)) return PyUnicode_GET_LENGTH(object) * (Py_ssize_t)PyUnicode_KIND(object);
+    if (PyList_CheckExact(object)) return ((PyListObject *)object)->allocated * (Py_ssize_t)sizeof(PyObject *);
+    if (PyTuple_CheckExact(object)) return PyTuple_GET_SIZE(object) * (Py_ssize_t)sizeof(PyObject *);
+    return 0;
+}
+
+static int rt_keeps(PyObject *object, void *arg) {
+    rt_keeping *of = (rt_keeping *)arg;
+    if (object == of->code) of->begin = of->n + 1;        /* the variables follow */
+    Py_ssize_t size = rt_size_of(object);
+    if (size > 0) {
+        PyObject *entry = Py_BuildValue("(nsn)", of->n, Py_TYPE(object)->tp_name, size);
+        if (entry == NULL || PyList_Append(of->found, entry) < 0) { PyErr_Clear(); of->failed = 1; }
+        Py_XDECREF(entry);
+    }
+    of->n++;
+    return of->failed;                                    /* no further ones */
+}
+
+/* For each frame of a suspended coroutine, the outermost first: (code, how many objects it refers to, which of them is its
+ * first variable, or 0, [(which, name of the type, bytes)]).  The objects themselves are not kept: to drop the last
+ * reference would run the program's finalizers here. */
+static PyObject *rt_kept(PyObject *coro) {
+    PyObject *list = PyList_New(0);
+    if (list == NULL) return NULL;
+    Py_INCREF(coro);
+    for (int seen = 0; coro != NULL && seen < RT_AWAITS_MAX; seen++) {
+        rt_suspendable *of = NULL;
+        for (size_t i = 0; i < RT_SUSPENDED && of == NULL; i++) if (Py_IS_TYPE(coro, rt_suspended[i].type)) of = &rt_suspended[i];
+        PyObject *frame = of == NULL ? NULL : rt_get(of->frame, coro), *next = NULL;
+        if (frame != NULL && PyFrame_Check(frame)) {
+            rt_keeping keeping = { (PyObject *)PyFrame_GetCode((PyFrameObject *)frame), PyList_New(0), 0, 0, 0 };
+            PyObject *entry = NULL;
+            if (keeping.found != NULL) {
+                Py_TYPE(coro)->tp_traverse(coro, rt_keeps, &keeping);
+                entry = Py_BuildValue("(OnnO)", keeping.code, keeping.n, keeping.begin, keeping.found);
+            }
+            if (entry == NULL || PyList_Append(list, entry) < 0) PyErr_Clear();  /* without memory a frame is left out */
+            Py_XDECREF(entry);
+            Py_XDECREF(keeping.found);
+            Py_DECREF(keeping.code);                      /* not the last: the frame holds one */
+        }
+        Py_XDECREF(frame);
+        if (of != NULL) next = rt_get(of->awaits, coro);
+        if (next == NULL) next = rt_wrapped(coro);
+        Py_DECREF(coro);
+        coro = next;
+    }
+    Py_XDECREF(coro);
+    return list;
+}
+
 /* What a goroutine is at the moment of a census (core/stacks.py): the operation that it waits for, the code of its go
  * statement, sched.coarsetime when it began to wait, its place in the list that is gone through, its status, the offset
  * of the go statement, the number of its stack, whether it is locked to a thread. */

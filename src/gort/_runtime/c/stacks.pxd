@@ -19,6 +19,7 @@ cdef extern from "gort_stacks.h":
     object rt_world_stopped(rt_stoppedfunc fn, object arg)
     list rt_thread_frames(long long ident)
     list rt_awaited_frames(object coro)
+    list rt_kept(object coro)
     int rt_thread_places(long long ident, uintptr_t *words, int max) noexcept
     int rt_awaited_places(object coro, uintptr_t *words, int max) noexcept
     rt_seqs *rt_seqs_new() noexcept

@@ -6,5 +6,5 @@ def _compiled_only(*args: object) -> object:
 
 
 rt_getters = rt_world_stopped = rt_thread_frames = rt_awaited_frames = _compiled_only
-rt_thread_places = rt_awaited_places = _compiled_only
+rt_thread_places = rt_awaited_places = rt_kept = _compiled_only
 rt_seqs_new = rt_seqs_free = rt_seqs_number = rt_records_new = rt_words_new = _compiled_only

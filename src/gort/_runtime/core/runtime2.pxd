@@ -107,6 +107,7 @@ cdef class G:
     cdef public int64_t mid
     cdef public int64_t nrun
     cdef public int64_t waitsince
+    cdef public int64_t runnablesince
     cdef public G schedlink
     cdef public int64_t goid
     cdef public Sched sched
@@ -162,6 +163,7 @@ cdef class P:
     cdef public bint preempt
     cdef public int64_t smtick
     cdef public int64_t smwhen
+    cdef int64_t latencies[44]
     cdef inline void lock(self) noexcept:
         rt_lock(&self.mu, LOCK_RANK_P)
     cdef inline void unlock(self) noexcept:

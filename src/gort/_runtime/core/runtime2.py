@@ -314,6 +314,7 @@ class G:
         lockedm = None  # lock_os_thread: the only M that may run it
         mid = 0  # the M that ran it last
         nrun = 0  # how often an M has run it
+        runnablesince = 0  # when it became runnable, ns, where that is measured (tracing.timed)
         waitsince = 0  # when it last began to wait, by sched.coarsetime
         schedlink = None  # the next G in a run queue or free list; that queue's lock guards it
 
@@ -369,6 +370,7 @@ class P:
             self.lock_timers = tmu.acquire
             self.unlock_timers = tmu.release
             self.timers = []
+            self.latencies = [0] * 44
 
         lock = unlock = None  # rank p
         lock_timers = unlock_timers = None  # rank timers
@@ -401,6 +403,7 @@ class P:
         # The owner writes these; sysmon reads them and sets preempt.
         schedtick = 0  # counts time slices
         switchtick = 0  # counts goroutines run; several may share a slice through runnext
+        latencies = None  # scheduling latencies: a counter for each power of two, ns (tracing.ran)
         preempt = False  # the slice is over: runnext must go to the tail of the queue
         smtick = 0  # schedtick when slice_is_over last looked, and the time of that look, ns
         smwhen = 0

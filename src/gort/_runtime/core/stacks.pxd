@@ -22,6 +22,7 @@ cdef class Group:
     cdef readonly int64_t count
     cdef readonly object g
     cdef readonly list goids
+    cdef readonly list members
     cdef readonly int status
     cdef readonly int reason
     cdef readonly int64_t since
@@ -38,6 +39,7 @@ cdef class Group:
     cdef want(self, Op op, object c, int64_t count)
 
 cdef object gather(object asked)
+cdef object gather_kept(object gs)
 cdef object gather_thread(object ident)
 cdef object look(object asked)
 cdef int note(Census census, G g, int i) except -1

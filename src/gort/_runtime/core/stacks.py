@@ -14,6 +14,10 @@ What does not live here: the walk along the frames (c/gort_stacks.h), and their 
 
 from __future__ import annotations
 
+from gc import get_referents
+from sys import getsizeof
+from types import CoroutineType
+
 import cython
 from cython.cimports.cpython.ref import PyObject, Py_XDECREF, Py_XINCREF
 from cython.cimports.gort._runtime.c.rt import rt_import
@@ -21,6 +25,7 @@ from cython.cimports.gort._runtime.c.stacks import (
     rt_awaited_frames,
     rt_awaited_places,
     rt_getters,
+    rt_kept,
     rt_records_new,
     rt_seqs_free,
     rt_seqs_new,
@@ -44,6 +49,7 @@ from cython.cimports.gort._runtime.core.runtime2 import (
 from cython.cimports.libc.stdint import uintptr_t
 from cython.cimports.libc.stdlib import free
 
+from gort._runtime.core.debugvars import gil_enabled
 from gort._runtime.core.op import (
     WAIT_CHAN_RECEIVE,
     WAIT_CHAN_SEND,
@@ -80,7 +86,8 @@ class Wanted:
 class Group:
     """Goroutines in the same state, with the same stack, made by the same go statement.
 
-    g: the first of them.  since: when the one that has waited longest began to, ns; 0: they do not wait.  wanted: the
+    g: the first of them.  members: the first few, whose numbers `goids` has.
+    since: when the one that has waited longest began to, ns; 0: they do not wait.  wanted: the
     first objects that they wait for; others: how many wait for further ones.  runs: `frames` are a thread's.  text: the
     frames as traceback.py shows them, which writes this field."""
 
@@ -88,6 +95,7 @@ class Group:
         self.count = 0
         self.g = g
         self.goids = []
+        self.members = []
         self.status = status
         self.reason = reason
         self.since = 0
@@ -106,6 +114,7 @@ class Group:
         self.count += 1
         if len(self.goids) < GOIDS_MAX:
             self.goids.append(g.goid)
+            self.members.append(g)
         if self.status == _Gwaiting and since and (self.since == 0 or since < self.since):
             self.since = since
         if op is None or self.reason not in HAVE_OBJECT:
@@ -131,6 +140,7 @@ class Group:
         each: Wanted
         self.count += other.count
         self.goids = sorted(self.goids + other.goids)[:GOIDS_MAX]
+        self.members = (self.members + other.members)[:GOIDS_MAX]
         self.others += other.others
         if other.since and (self.since == 0 or other.since < self.since):
             self.since = other.since
@@ -208,6 +218,21 @@ if cython.compiled:
                         break
             found.append((frames, None if g.coro is None else rt_awaited_frames(g.coro)))
         return found
+
+    def gather_kept(gs):
+        """The part of kept() that runs while the world is stopped."""
+        g: G
+        found: list = []
+        for g in gs:
+            found.append(rt_kept(g.coro) if g.status == _Gwaiting and g.coro is not None else None)
+        return found
+
+    def kept(gs):
+        """For each of gs what its suspended frames keep in memory, the outermost frame first, all at one moment; None for
+        those that do not wait.  A frame is (code, how many objects it refers to, which of them is its first variable, or
+        0, [(which, name of its type, bytes)]).  Only objects of some of Python's own types are counted, without what they
+        refer to."""
+        return rt_world_stopped(gather_kept, gs)
 
     def gather_thread(ident):
         """The part of thread_frames() that runs while the world is stopped."""
@@ -347,6 +372,24 @@ if cython.compiled:
             release(census)
 
 else:
+    KEPT = (bytes, bytearray, str, list, tuple)
+
+    def kept(gs):
+        """As the compiled core's.  Without the GIL nothing is counted."""
+        return [coroutine_keeps(g.coro) if gil_enabled() and g.status == _Gwaiting else None for g in gs]
+
+    def coroutine_keeps(coro):
+        """What the frames of a suspended coroutine keep, the outermost first."""
+        found = []
+        while type(coro) is CoroutineType and coro.cr_frame is not None:
+            code = coro.cr_code
+            refers = get_referents(coro)
+            begin = next((i + 1 for i, each in enumerate(refers) if each is code), 0)
+            sizes = [(i, type(each).__name__, getsizeof(each)) for i, each in enumerate(refers) if type(each) in KEPT]
+            found.append((code, len(refers), begin, sizes))
+            del refers
+            coro = coro.cr_await
+        return found
 
     def census(gs, ms, without, read):
         """The groups of the goroutines gs, without the runtime's own, dead ones and `without`.  read(g) gives the frames

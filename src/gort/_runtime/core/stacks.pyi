@@ -3,6 +3,7 @@ from collections.abc import Callable
 from types import CodeType
 from typing import Any
 
+_Kept = tuple[CodeType, int, int, list[tuple[int, str, int]]]
 _Frames = list[tuple[CodeType, int, dict[str, Any]]]  # code, offset of the instruction, globals; the innermost first
 
 class Wanted:
@@ -14,6 +15,7 @@ class Group:
     count: int
     g: Any
     goids: list[int]
+    members: list[Any]
     status: int
     reason: int
     since: int
@@ -29,6 +31,7 @@ class Group:
     def absorb(self, other: Group) -> None: ...
 
 def stacks(gs: list[Any], ms: list[Any]) -> list[tuple[_Frames | None, _Frames | None]]: ...
+def kept(gs: list[Any]) -> list[list[_Kept] | None]: ...
 def thread_frames(ident: int) -> _Frames: ...
 def census(gs: list[Any], ms: list[Any], without: Any, read: Callable[[Any], list[Any]]) -> list[Group]: ...
 def holders(gs: list[Any]) -> list[tuple[Any, int, Any, int]]: ...

@@ -347,6 +347,14 @@ def about(op: Any) -> str:
         return ""
 
 
+def owner(op: Any) -> int:
+    """The number of the goroutine that holds what op waits for; 0 if none does, or it is unknown."""
+    try:
+        return int(op.owner())
+    except Exception:  # as in about
+        return 0
+
+
 def _begins(fn: Any) -> list[Entry]:
     """The frame that the plain function fn will have, when it has not begun."""
     if type(fn) is MethodType:

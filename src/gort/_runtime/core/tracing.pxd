@@ -5,7 +5,9 @@ from gort._runtime.core.runtime2 cimport G, M, Op, P, Sched
 cpdef enum:
     HOOK_MIGRATION = 1
     HOOK_TRACE = 2
-    HOOK_SEED = 4
+    HOOK_LATENCY = 4
+    HOOK_RUNS = 6
+    HOOK_SEED = 8
 
 cpdef enum:
     EV_START = 1
@@ -28,6 +30,8 @@ cpdef enum:
 
 cdef int put(M m, int kind, int64_t goid, int64_t arg, int how, object of, object begins) except -1
 cdef int put_outside(Sched s, int kind, int p, int64_t goid, int64_t arg, object begins) except -1
+cdef int timed(G g) except -1
+cdef int ran(M m, G g) except -1
 cdef int started(M m, G g) except -1
 cdef int blocked(M m, G g, Op op) except -1
 cdef int stopped(M m, G g) except -1

@@ -62,7 +62,9 @@ if not cython.compiled:  # the .pxd defines the same names for C
     # sched.hooks
     HOOK_MIGRATION = 1  # GODEBUG=migration (sched/migration.py)
     HOOK_TRACE = 2  # a trace or a flight recorder is on
-    HOOK_SEED = 4  # GODEBUG=seed with one P: the whole order is drawn (seed.py)
+    HOOK_LATENCY = 4  # scheduling latencies are measured (P.latencies)
+    HOOK_RUNS = 6  # one of these two
+    HOOK_SEED = 8  # GODEBUG=seed with one P: the whole order is drawn (seed.py)
 
     # The kinds of events.  p is the P that the thread holds then, -1 for none.
     EV_START = 1  # the thread begins to run goid
@@ -88,6 +90,7 @@ class State:
     """What is on; `mu` guards changes.  Only `live` and `session` are read without it."""
 
     live = False
+    measures = False  # scheduling latencies are measured, until the process ends
     session = 1  # of the uncompiled core: a new one whenever the last trace ends
     runs = 0  # the number of runtimes that have been traced
     # Of the uncompiled core:
@@ -108,9 +111,11 @@ state = State()
 
 def attach(s):
     """Tells the runtime s whether something is on.  Called for each when that changes, and when s begins."""
-    if not state.live and not s.hooks & HOOK_TRACE:
+    if not state.live and not state.measures and not s.hooks & HOOK_TRACE:
         return  # without the lock, under which a trace may be written: who begins one sets live and then tells all
     with state.mu:
+        if state.measures:
+            s.hooks |= HOOK_LATENCY
         if state.live:
             if s.traceid == 0:
                 state.runs += 1
@@ -250,8 +255,62 @@ else:
         return 0
 
 
+MEASURED = 8  # of so many times that a goroutine becomes runnable one is measured, as in Go (gTrackingPeriod)
+LATENCIES = 44  # a P has so many counters: the last is of latencies of two hours and more
+_LATENCIES = cython.declare(cython.int, LATENCIES)
+_MEASURED = cython.declare(cython.int, MEASURED)
+
+
+def measure():
+    """Begins to measure scheduling latencies, in all runtimes of this process from now on."""
+    state.measures = True
+
+
+def latencies(p):
+    """The scheduling latencies that P p has counted: the i-th are those below 2**i ns, and not below half of that."""
+    return [p.latencies[i] for i in range(LATENCIES)] if not cython.compiled else counted(p)
+
+
+if cython.compiled:
+
+    def counted(p):
+        """latencies, for the compiled core."""
+        its: P = p
+        i: cython.int
+        found: list = []
+        for i in range(_LATENCIES):
+            found.append(its.latencies[i])
+        return found
+
+
+def timed(g):
+    """g is runnable: notes the time, if this one is measured."""
+    if (g.nrun + g.goid) & (_MEASURED - 1) == 0:
+        g.runnablesince = nanotime()
+    return 0
+
+
+def ran(m, g):
+    """m runs g: counts how long g was runnable.  Two threads may do so at one P when one has lost it; then a count is
+    lost."""
+    p: P = m.p
+    ns: cython.longlong = nanotime() - g.runnablesince
+    i: cython.int = 0
+    g.runnablesince = 0
+    while ns > 0 and i < _LATENCIES - 1:
+        ns >>= 1
+        i += 1
+    if p is not None and p.mid == m.id:
+        p.latencies[i] += 1
+    return 0
+
+
 def started(m, g):
     """m begins to run g."""
+    if g.runnablesince != 0:
+        ran(m, g)
+    if not m.sched.hooks & HOOK_TRACE:
+        return 0
     return put(m, EV_START, g.goid, 0, RT_NO_STACK, None, None)
 
 
@@ -267,6 +326,10 @@ def blocked(m, g, op):
 
 def stopped(m, g):
     """g has suspended and is runnable."""
+    if m.sched.hooks & HOOK_LATENCY:
+        timed(g)
+    if not m.sched.hooks & HOOK_TRACE:
+        return 0
     asked: cython.bint = m.preempted
     m.preempted = False
     return put(m, EV_STOP, g.goid, asked, RT_CORO_STACK, g.coro, None)
@@ -279,6 +342,10 @@ def ended(m, g):
 
 def created(m, g):
     """g has been made.  m: this thread's M of the same runtime, or None."""
+    if g.sched.hooks & HOOK_LATENCY:
+        timed(g)
+    if not g.sched.hooks & HOOK_TRACE:
+        return 0
     begins: object = g.fn if g.coro is None else g.coro
     g.mid = 0  # the G may be one that is used again
     if m is None:
@@ -296,6 +363,10 @@ def discarded(m, g):
 
 def readied(g):
     """g is runnable, and on no queue yet."""
+    if g.sched.hooks & HOOK_LATENCY:
+        timed(g)
+    if not g.sched.hooks & HOOK_TRACE:
+        return 0
     if g.mid == 0:
         return 0  # it has never run: created has said it
     m: M = getm()

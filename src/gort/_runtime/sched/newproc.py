@@ -30,7 +30,7 @@ from cython.cimports.gort._runtime.core.handoff import enqueue
 from cython.cimports.gort._runtime.core.op import share
 from cython.cimports.gort._runtime.core.runq import runqput
 from cython.cimports.gort._runtime.core.runtime2 import G, M, P, Sched, _Gdead, _Grunnable, getm
-from cython.cimports.gort._runtime.core.tracing import HOOK_TRACE, created, discarded
+from cython.cimports.gort._runtime.core.tracing import HOOK_RUNS, HOOK_TRACE, created, discarded
 
 from gort._runtime.core import mistakes
 
@@ -286,7 +286,7 @@ def make(s, fn, args, kwargs, done, system):
         g.fn = fn
         g.args = args
         g.kwargs = kwargs
-        if s.hooks & HOOK_TRACE:
+        if s.hooks & HOOK_RUNS:
             created(m, g)
     return g
 
@@ -319,7 +319,7 @@ def new_g(s, m, coro, done, system):
         count_outside(s, system)
     elif not system:
         m.ngs += 1
-    if coro is not None and s.hooks & HOOK_TRACE:
+    if coro is not None and s.hooks & HOOK_RUNS:
         created(m, g)
     return g
 

@@ -62,6 +62,7 @@ from cython.cimports.gort._runtime.core.runtime2 import (
 from cython.cimports.gort._runtime.core.seed import stopped as draw_order
 from cython.cimports.gort._runtime.core.tracing import (
     HOOK_MIGRATION,
+    HOOK_RUNS,
     HOOK_SEED,
     HOOK_TRACE,
     blocked,
@@ -260,7 +261,7 @@ def execute(m, g):
     g.nrun += 1
     m.p.switchtick += 1  # tells sysmon that another goroutine runs; schedtick counts slices only
     m.curg = g
-    if m.sched.hooks & HOOK_TRACE:
+    if m.sched.hooks & HOOK_RUNS:
         started(m, g)
     m.preempt = m.sched.predicting
     if m.preempt:
@@ -304,9 +305,10 @@ def tell(m, g, mcall):
         migration.suspended(g)
     if m.sched.hooks & HOOK_SEED:
         draw_order(m)
-    if m.sched.hooks & HOOK_TRACE:
+    if m.sched.hooks & HOOK_RUNS:
         if mcall == MCALL_PARK:
-            blocked(m, g, m.parkop)
+            if m.sched.hooks & HOOK_TRACE:
+                blocked(m, g, m.parkop)
         elif mcall in (MCALL_YIELD, MCALL_PASS):
             stopped(m, g)
 

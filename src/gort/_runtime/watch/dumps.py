@@ -1,10 +1,13 @@
-"""The dump that another process asks for (`gort dump PID`).  Go has no such command; its net/http/pprof serves the same
-text (/debug/pprof/goroutine?debug=2) where a program has been prepared for it.
+"""The dump that another process asks for (`gort dump PID`), and the live page (`gort view PID`,
+`gort top PID`).  Go has no such command; its net/http/pprof serves the same text (/debug/pprof/goroutine?debug=2) where a
+program has been prepared for it.
 
 How the two talk.  The command makes a file `PID.ask` in a folder that belongs to the user alone, and sends the process
 SIGURG.  That signal ends no process, whoever it is, and gort catches it already for its own use (signals.py).  So
 nothing has to be prepared, and a mistaken PID does no harm.  sysmon learns from the signals' pipe that SIGURG has come,
 also while the main thread is in a call, finds the file and writes the text to `PID.dump`.
+
+Who asks for the page gets its address, in the same way.  The page is begun on a thread of its own.
 
 Invariant: sysmon makes the dump, so it comes also when every P is busy, and no goroutine is disturbed.
 
@@ -18,15 +21,17 @@ from __future__ import annotations
 
 import os
 import stat
+from _thread import get_native_id, start_new_thread
 
 from gort._runtime.core import traceback
-from gort._runtime.watch import reports
+from gort._runtime.watch import external, reports, signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 EACH = b"each"  # in the file: show every goroutine by itself
+VIEW = b"view"  # the address of the live page is wanted
 ASK_MAX = 64  # bytes
 
 
@@ -81,7 +86,28 @@ def answer(running: list[Any]) -> None:
         os.unlink(ask)  # of several runtimes in one process, one answers
     except OSError:
         return
+    if how == VIEW:
+        start_new_thread(view, (uid, pid))
+        return
     text = "\n".join(traceback.dump(s, None, group=how != EACH) + reports.places(s) for s in list(running))
+    tell(uid, pid, text)
+
+
+def view(uid: int, pid: int) -> None:
+    """Begins the live page and answers with its address."""
+    me = get_native_id()
+    external.harmless.add(me)
+    try:
+        if signals.page is not None:
+            tell(uid, pid, signals.page())
+    except Exception as e:  # no thread, no descriptor, no memory: the command says it
+        tell(uid, pid, f"error: {e}")
+    finally:
+        external.harmless.discard(me)
+
+
+def tell(uid: int, pid: int, text: str) -> None:
+    """Writes the answer."""
     try:
         write(f"{folder(uid)}/{pid}.dump", text.encode(errors="backslashreplace"))
     except OSError:

@@ -1,0 +1,24 @@
+"""`gort view PID`: begins the live page of a running program and prints its address.
+
+The program need not be prepared (watch/dumps.py).  The page stays until the program ends.
+"""
+
+from __future__ import annotations
+
+import click
+
+from gort.cli import dump
+
+
+@click.command()
+@click.option("--browser", is_flag=True, help="Open the page, too.")
+@click.option("--timeout", type=float, default=10.0, show_default=True, help="Seconds to wait for the answer.")
+@click.argument("pid", type=click.IntRange(min=1))
+def command(pid: int, browser: bool, timeout: float) -> None:
+    """Show the running program PID in a browser: what looks wrong in it, its processors, goroutines, channels and locks.
+
+    The address has a token in it. Who has the address can read what the program does, from this machine alone."""
+    address = dump.page(pid, timeout, "view")
+    click.echo(address)
+    if browser:
+        click.launch(address)

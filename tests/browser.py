@@ -1,0 +1,133 @@
+"""A browser for tests: Chromium without a window, driven over a pipe by its DevTools protocol.
+
+`Browser.path()` is None where there is no Chromium; then what needs one is skipped.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import select
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from support import PATIENCE_S
+
+
+class Browser:
+    """One tab.  `errors` has what the page wrote to its console as an error, and what the policy has refused."""
+
+    @staticmethod
+    def path() -> str | None:
+        """Where Chromium is."""
+        return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+    def __init__(self) -> None:
+        path = self.path()
+        assert path is not None
+        self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        read, their_write = os.pipe()
+        their_read, write = os.pipe()
+        # Chromium reads from descriptor 3 and writes to 4.
+        script = f'exec 3<&{their_read} 4>&{their_write}; exec "$@"'
+        options = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--no-first-run",
+            "--disable-background-networking",
+        ]
+        options += ["--remote-debugging-pipe", f"--user-data-dir={self._folder.name}", "about:blank"]
+        self._process = subprocess.Popen(
+            ["bash", "-c", script, "bash", path, *options],
+            pass_fds=(their_read, their_write),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(their_read)
+        os.close(their_write)
+        self._read, self._write = read, write
+        self._left = b""
+        self._number = 0
+        self._session: str | None = None
+        self.errors: list[str] = []
+        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log"):
+            self.ask(f"{domain}.enable")
+
+    def close(self) -> None:
+        """Ends it."""
+        os.close(self._write)
+        os.close(self._read)
+        self._process.kill()
+        self._process.wait()
+        self._folder.cleanup()
+
+    def ask(self, method: str, **params: Any) -> dict[str, Any]:
+        """Calls a method of the protocol and returns its result."""
+        self._number += 1
+        message: dict[str, Any] = {"id": self._number, "method": method, "params": params}
+        if self._session is not None:
+            message["sessionId"] = self._session
+        os.write(self._write, json.dumps(message).encode() + b"\0")
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            answer = self._next(end)
+            if answer.get("id") == self._number:
+                assert "error" not in answer, answer["error"]
+                result: dict[str, Any] = answer["result"]
+                return result
+        raise AssertionError(f"no answer to {method}")
+
+    def _next(self, end: float) -> dict[str, Any]:
+        while b"\0" not in self._left:
+            ready, _, _ = select.select([self._read], [], [], max(0.0, end - time.monotonic()))
+            assert ready, "the browser says nothing"
+            part = os.read(self._read, 1 << 20)
+            assert part, "the browser has ended"
+            self._left += part
+        text, _, self._left = self._left.partition(b"\0")
+        message: dict[str, Any] = json.loads(text)
+        params = message.get("params", {})
+        if message.get("method") == "Runtime.exceptionThrown":
+            self.errors.append(json.dumps(params["exceptionDetails"]))
+        elif message.get("method") == "Runtime.consoleAPICalled" and params["type"] in ("error", "assert"):
+            self.errors.append(json.dumps(params["args"]))
+        elif message.get("method") == "Log.entryAdded" and params["entry"]["level"] == "error":
+            self.errors.append(params["entry"]["text"])
+        return message
+
+    def go(self, url: str) -> None:
+        """Opens a page."""
+        self.ask("Page.navigate", url=url)
+
+    def run(self, expression: str) -> Any:
+        """The value of a JavaScript expression; a promise is awaited."""
+        result = self.ask("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in result, result["exceptionDetails"]
+        return result["result"].get("value")
+
+    def until(self, expression: str) -> Any:
+        """Waits until a JavaScript expression is true, and returns its value."""
+        end = time.monotonic() + PATIENCE_S
+        while not (value := self.run(expression)):
+            assert time.monotonic() < end, f"{expression}: not true"
+            time.sleep(0.05)
+        return value
+
+    def view(self, width: int, height: int, dark: bool) -> None:
+        """The size of the window, and what the user prefers."""
+        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        feature = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.ask("Emulation.setEmulatedMedia", features=[feature])
+
+    def screenshot(self, path: Path) -> None:
+        """Writes what the page looks like, all of it, as a PNG."""
+        data = self.ask("Page.captureScreenshot", captureBeyondViewport=True)["data"]
+        path.write_bytes(base64.b64decode(data))

@@ -1,0 +1,539 @@
+"""What a person sees of a running program: what looks wrong, by the name of its line; the live page and who may read it;
+`gort view` and `gort top`."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+import gort
+from browser import Browser
+from gort import debug, runtime
+from gort._runtime.core import runtime2
+from gort._runtime.see import looks, wrong
+from support import GIL, PATIENCE_S, command, environment, gort_cli, parked, python
+
+Run = Callable[..., Any]
+PROGRAMS = Path(__file__).parent / "trouble"
+
+
+def line(name: str, mark: str = "here") -> str:
+    """`file.py:n` of the line that is marked."""
+    text = (PROGRAMS / f"{name}.py").read_text().splitlines()
+    return f"{name}.py:{next(i for i, each in enumerate(text, 1) if each.endswith(f'# {mark}'))}"
+
+
+@contextmanager
+def viewed(program: Path) -> Iterator[str]:
+    """Runs a program with its live page, whose address it gives."""
+    process = subprocess.Popen(
+        command("run", "--view", str(program)), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        env=environment(),
+    )  # fmt: skip
+    assert process.stderr is not None
+    try:
+        found = re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", process.stderr.readline())
+        assert found
+        yield found[0]
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def events(address: str) -> Iterator[dict[str, Any]]:
+    """The looks of a page."""
+    split = urlsplit(address)
+    connection = http.client.HTTPConnection("127.0.0.1", split.port or 0, timeout=PATIENCE_S)
+    try:
+        connection.request("GET", f"/events?{split.query}")
+        answer = connection.getresponse()
+        assert answer.status == 200
+        while text := answer.readline():
+            if text.startswith(b"data: "):
+                yield json.loads(text[6:])
+    finally:
+        connection.close()
+
+
+def finding(address: str, rule: str) -> dict[str, Any]:
+    """The first finding of this rule."""
+    end = time.monotonic() + PATIENCE_S
+    for look in events(address):
+        for each in look.get("wrong", ()):
+            if each["rule"] == rule:
+                found: dict[str, Any] = each
+                return found
+        assert time.monotonic() < end, look
+    raise AssertionError("the page has ended")
+
+
+TROUBLE = {
+    "tickers": ("growth", r"goroutines \[chan receive\] at .*heartbeat .* started by .*handle ", "made here"),
+    "convoy": ("lock", r"wait for Mutex .* its holder .* \[sleep\] at .*load .*, called by .*lookup ", ""),
+    "queue_grows": ("growth", r"\[chan send\] at .*put .* 100 of 100 values: whoever receives", "made here"),
+    "blocking": ("blocks", r"lookup .*, called by .*serve .* blocks its thread: .*gort\.blocking", ""),
+    "hog": ("computes", r"crunch .*, called by .*report .* computes for long", ""),
+    "partial": ("deadlock", r"2 goroutines wait for each other, .* Mutex .*, held by goroutine \d", ""),
+    "forgotten": ("growth", r"\[chan send\] at .*ask .* channel of its own, and whoever was to receive", "made here"),
+    "starve": ("lock", r"1 goroutine waits .*urgent .*\[runnable\] at .*low .* for its turn: ", ""),
+    "frames": ("memory", r"100 goroutines \[chan receive\] keep 20\.\d MB .* (`page` \(bytearray\)|a bytearray) of ", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TROUBLE)
+def test_each_program_in_trouble_is_named_with_its_line(name: str) -> None:
+    """By a sentence of the page, and the line where it happens."""
+    rule, sentence, made = TROUBLE[name]
+    if name == "frames" and not GIL and not runtime.compiled:
+        return  # there the uncompiled core cannot look into frames (stacks.kept)
+    if name == "hog" and not GIL and not runtime.compiled:
+        return  # nor at the stack of a running thread
+    with viewed(PROGRAMS / f"{name}.py") as address:
+        found = finding(address, rule)
+    assert re.search(sentence, found["text"]), found
+    places = [os.path.basename(at) for at in found["at"]]
+    if name == "hog":
+        assert places[0].startswith("hog.py:")  # any line of the loop
+    else:
+        assert line(name) in places
+    if made:
+        assert line(name, made) in places
+
+
+def test_a_program_that_does_its_work_has_no_findings() -> None:
+    with viewed(PROGRAMS / "fine.py") as address:
+        first = None
+        for look in events(address):
+            first = first or look
+            assert [each for each in look["wrong"] if each["rule"] not in ("computes", "blocks")] == []
+            if look["ns"] - first["ns"] > 3e9:
+                break
+    assert look["goroutines"] == 221
+    assert look["groups"][0]["count"] == 200
+    assert look["states"]["chan receive"] >= 200
+
+
+# ---- the rules --------------------------------------------------------------------------------------------------------
+
+
+def series(counts: list[int], **more: Any) -> list[dict[str, Any]]:
+    """Looks, half a second apart, at one kind of goroutine that becomes more and less."""
+    group = {"state": "chan receive", "stack": [["main.f", "/f.py", 3]], "by": ["main.g", "/f.py", 9], "waits": []}
+    return [
+        {
+            "ns": 1_000_000_000 + i * 500_000_000, "groups": [{**group, "count": count, "goids": [2]}], "objects": [],
+            "circles": [], "samples": {"looks": 9, "at": []}, "counters": {"blocked_ns": 0}, "runnable": 0,
+            "gomaxprocs": 1, **more,
+        }
+        for i, count in enumerate(counts)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("counts", "grows"),
+    [
+        ([10, 30, 50, 70, 90, 110], True),
+        ([10, 30, 50, 70, 90], True),
+        ([10, 30, 50, 70], False),  # for too short a time
+        ([10, 110, 110, 110, 110, 110], False),  # it has grown, and stands
+        ([10, 60, 110, 60, 110, 160], False),  # it goes up and down
+        ([1000, 1010, 1020, 1030, 1040, 1050], False),  # too little
+        ([0, 5, 8, 11, 14, 17], False),  # too few
+    ],
+)
+def test_what_grows_is_what_becomes_more_all_the_time(counts: list[int], grows: bool) -> None:
+    found = wrong.findings(series(counts))
+    assert [each["rule"] for each in found] == (["growth"] if grows else [])
+    if grows:
+        assert found[0]["at"] == ["/f.py:3", "/f.py:9"]
+
+
+def test_looks_that_are_rare_are_enough_looks() -> None:
+    """With a hundred thousand goroutines a look comes every few seconds."""
+    found = series([10, 3000, 6000, 9000, 12000])
+    for i, each in enumerate(found):
+        each["ns"] = i * 5_000_000_000
+    assert [each["rule"] for each in wrong.findings(found)] == ["growth"]
+
+
+def test_a_lock_for_which_many_wait_now_and_then_is_not_crowded() -> None:
+    def lock(waiters: int) -> list[dict[str, Any]]:
+        holder = {"goid": 7, "state": "sleep", "stack": [["main.load", "/f.py", 5]]}
+        at = [["main.f", "/f.py", 3]]
+        item = {"id": "0x1", "text": "Mutex 0x1, held by goroutine 7", "waiters": waiters, "oldest": 0.0, "at": at}
+        return [{**item, "holder": holder}]
+
+    often, seldom = series([2] * 8), series([2] * 8)
+    for i in range(8):
+        often[i]["objects"] = lock(40)
+        seldom[i]["objects"] = lock(40 if i % 2 else 1)
+    assert [each["rule"] for each in wrong.findings(often)] == ["lock"]
+    assert wrong.findings(seldom) == []
+
+
+def test_nothing_is_wrong_before_the_first_look() -> None:
+    assert wrong.findings([]) == []
+    assert wrong.findings(series([5])) == []
+
+
+# ---- looks ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_look_has_the_holders_and_what_frames_keep(run: Run) -> None:
+    async def hold(mu: gort.sync.Mutex, ch: gort.Chan[None]) -> None:
+        async with mu:
+            await ch.recv_ok()
+
+    async def take(mu: gort.sync.Mutex) -> None:
+        big = b"x" * 2_000_000
+        async with mu:
+            assert big
+
+    async def main() -> tuple[dict[str, Any], dict[str, Any] | None, int]:
+        mu, ch = gort.sync.Mutex(), gort.Chan[None]()
+        gort.go(hold, mu, ch)
+        await parked(1, "chan receive")
+        for _ in range(3):
+            gort.go(take, mu)
+        await parked(3, "sync.Mutex.Lock")
+        s = runtime2.current_m().sched
+        look = looks.look(s)
+        goid = look["objects"][0]["holder"]["goid"]
+        one = looks.goroutine(s, goid)
+        ch.close()
+        return look, one, goid
+
+    look, one, goid = run(main)
+    item = look["objects"][0]
+    assert (item["waiters"], item["state"]) == (3, "sync.Mutex.Lock")
+    assert item["holder"]["state"] == "chan receive"
+    assert item["holder"]["stack"][0][0].endswith("hold")
+    group = next(each for each in look["groups"] if each["state"] == "sync.Mutex.Lock")
+    if GIL or runtime.compiled:
+        assert group["kept"]["bytes"] == pytest.approx(6_000_000, rel=0.01)
+        name, kind, function, size = group["kept"]["what"][0]
+        assert (kind, name in ("big", "")) == ("bytes", True)
+        assert function.endswith("take")
+        assert size == pytest.approx(2_000_000, rel=0.01)
+    assert one is not None
+    assert (one["goid"], one["state"]) == (goid, "chan receive")
+    assert [each["goid"] for each in one["parents"]] == [1]
+    json.dumps(look)
+
+
+def test_there_is_no_goroutine_of_a_number_that_is_none(run: Run) -> None:
+    async def main() -> Any:
+        return looks.goroutine(runtime2.current_m().sched, 10**9)
+
+    assert run(main) is None
+
+
+# ---- who may read -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def page() -> Iterator[debug.Page]:
+    found = debug.serve()
+    yield found
+    found.close()
+
+
+def answer(page: debug.Page, request: str) -> tuple[int, dict[str, str], str]:
+    """What the server answers to these very bytes."""
+    with socket.create_connection(("127.0.0.1", page.port), timeout=PATIENCE_S) as c:
+        c.sendall(request.encode("latin-1"))
+        whole = b""
+        while part := c.recv(65536):
+            whole += part
+    head, _, body = whole.decode().partition("\r\n\r\n")
+    first, *lines = head.split("\r\n")
+    return int(first.split()[1]), dict(each.split(": ", 1) for each in lines), body
+
+
+def asks(page: debug.Page, path: str = "/", method: str = "GET", host: str | None = None, **headers: str) -> Any:
+    token = urlsplit(page.url).query
+    head = (
+        f"{method} {path}{'&' if '?' in path else '?'}{token} HTTP/1.1\r\nHost: {host or f'127.0.0.1:{page.port}'}\r\n"
+    )
+    head += "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+    return answer(page, head + "\r\n")
+
+
+def test_the_page_loads_nothing_and_runs_only_its_own_script(page: debug.Page) -> None:
+    status, headers, body = asks(page)
+    assert status == 200
+    policy = dict(each.strip().partition(" ")[::2] for each in headers["Content-Security-Policy"].split(";"))
+    assert policy["default-src"] == "'none'"
+    nonce = policy["script-src"]
+    assert re.fullmatch(r"'nonce-[\w-]{16}'", nonce)
+    assert policy["style-src"] == nonce
+    assert policy["connect-src"] == "'self'"
+    assert policy["frame-ancestors"] == policy["base-uri"] == policy["form-action"] == "'none'"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert headers["Cache-Control"] == "no-store"
+    assert f'nonce="{nonce[7:-1]}"' in body
+    assert not re.findall(r"https?://(?!www\.w3\.org/2000/svg)", body)
+    assert asks(page)[1]["Content-Security-Policy"] != headers["Content-Security-Policy"]  # a nonce is used once
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/events", "/look", "/goroutine?goid=1", "/boot", "/dump", "/metrics", "/profile"]
+)
+def test_nothing_is_told_without_the_token(page: debug.Page, path: str) -> None:
+    for wrong_token in (
+        "",
+        "&token=",
+        "&token=x",
+        f"&token={page.token[:-1]}",
+        "&token=" + page.token + "x",
+        "&token=é",
+    ):
+        query = path + ("" if "?" in path else "?") + wrong_token
+        head = f"GET {query} HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\n\r\n"
+        status, headers, body = answer(page, head)
+        assert (status, body) == (403, "wrong token\n")
+        assert headers["Content-Security-Policy"].startswith("default-src 'none'")
+
+
+@pytest.mark.parametrize(
+    ("headers", "why"),
+    [
+        ({"host": "evil.example"}, "another host"),  # DNS rebinding
+        ({"host": "evil.example:80"}, "another host"),
+        ({"host": "127.0.0.1"}, "another host"),
+        ({"Origin": "http://evil.example"}, "another origin"),
+        ({"Origin": "null"}, "another origin"),
+        ({"Sec_Fetch_Site": "cross-site"}, "another site"),
+        ({"Sec_Fetch_Site": "same-site"}, "another site"),  # another port of this machine
+    ],
+)
+def test_other_sites_cannot_read(page: debug.Page, headers: dict[str, str], why: str) -> None:
+    """Not even with the token."""
+    assert asks(page, "/look", **headers)[::2] == (403, f"{why}\n")
+
+
+def test_two_hosts_are_none(page: debug.Page) -> None:
+    text = f"GET /look HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\nHost: evil.example\r\n\r\n"
+    assert answer(page, text)[::2] == (400, "two headers host\n")
+
+
+def test_nothing_can_be_changed(page: debug.Page) -> None:
+    for method in ("POST", "PUT", "DELETE", "OPTIONS", "CONNECT"):
+        assert asks(page, "/look", method=method)[0] == 405
+
+
+@pytest.mark.parametrize(
+    "request_text", ["nonsense\r\n\r\n", "GET http://evil/ HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\n" + "a" * 20_000]
+)
+def test_what_is_no_request_is_refused(page: debug.Page, request_text: str) -> None:
+    assert answer(page, request_text)[0] == 400
+
+
+def test_it_listens_on_this_machine_alone(page: debug.Page) -> None:
+    """The kernel says so."""
+    wanted = f":{page.port:04X}"
+    lines = [each.split() for each in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    listening = [each[1] for each in lines if each[1].endswith(wanted) and each[3] == "0A"]
+    assert listening == [f"0100007F{wanted}"]
+
+
+def test_a_bearer_token_will_do(page: debug.Page) -> None:
+    """As Prometheus sends it."""
+    text = f"GET /metrics HTTP/1.1\r\nHost: localhost:{page.port}\r\nAuthorization: Bearer {page.token}\r\n\r\n"
+    assert answer(page, text)[0] == 200
+
+
+def test_no_path_leads_to_a_file(page: debug.Page) -> None:
+    for path in ("/page.js", "/../server.py", "/%2e%2e/server.py", "//etc/passwd", "/goroutine?goid=-1"):
+        assert asks(page, path)[0] in (400, 404, 503)
+
+
+# ---- the server -------------------------------------------------------------------------------------------------------
+
+
+def test_there_is_one_page_in_a_process() -> None:
+    first = debug.serve()
+    try:
+        assert debug.serve() is first
+        assert debug.serve(first.port) is first
+        with pytest.raises(OSError, match=f"on port {first.port} already"):
+            debug.serve(1 if first.port != 1 else 2)
+    finally:
+        first.close()
+        first.close()
+    second = debug.serve()
+    try:
+        assert second.token != first.token
+    finally:
+        second.close()
+
+
+@pytest.mark.parametrize(
+    ("port", "error"), [(-1, ValueError), (65536, ValueError), ("80", TypeError), (True, TypeError)]
+)
+def test_a_port_that_is_none_is_refused(port: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="port"):
+        debug.serve(port)
+
+
+def test_the_page_switches_no_detector_off() -> None:
+    """Nothing that it waits for wakes a goroutine: a deadlock is found while somebody looks."""
+    code = """
+import http.client, gort
+from gort import debug
+page = debug.serve()
+async def main():
+    c = http.client.HTTPConnection("127.0.0.1", page.port)
+    c.request("GET", "/events?token=" + page.token)
+    answer = c.getresponse()
+    while not answer.readline().startswith(b"data: "):
+        pass
+    await gort.Chan().recv()
+gort.run(main)
+"""
+    done = python(code)
+    assert done.returncode == 1
+    assert "all goroutines are asleep - deadlock!" in done.stderr
+
+
+def test_a_forked_child_has_no_page() -> None:
+    code = """
+import os, sys
+from gort import debug
+page = debug.serve()
+child = os.fork()
+if child == 0:
+    other = debug.serve()
+    os._exit(0 if other is not page and other.port != page.port else 1)
+_, status = os.waitpid(child, 0)
+print(status, debug.serve() is page)
+"""
+    done = python(code)
+    assert done.stdout == "0 True\n", done.stderr
+
+
+def test_import_gort_does_not_load_it() -> None:
+    code = "import sys, gort; print([name for name in sys.modules if '.see' in name])"
+    assert python(code).stdout == "[]\n"
+
+
+def test_profiles_the_dump_and_the_boot_are_there(page: debug.Page, run: Run) -> None:
+    async def main() -> list[Any]:
+        return [await gort.blocking(asks, page, path) for path in ("/profile", "/dump", "/boot", "/goroutine?goid=1")]
+
+    def bytes_of(path: str) -> bytes:
+        connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=PATIENCE_S)
+        connection.request("GET", f"{path}&token={page.token}")
+        got = connection.getresponse()
+        assert got.status == 200, got.read()
+        content = got.read()
+        connection.close()
+        return content
+
+    async def binary() -> bytes:
+        return await gort.blocking(bytes_of, "/profile?kind=goroutine")
+
+    assert run(binary)[:2] == b"\x1f\x8b"  # gzip
+
+    async def texts() -> list[Any]:
+        return [await gort.blocking(asks, page, path) for path in ("/dump", "/boot", "/goroutine?goid=1")]
+
+    dump, boot, one = run(texts)
+    assert dump[2].startswith("goroutine 1 [")
+    assert {"schedinit", "newproc"} <= {step["name"] for step in json.loads(boot[2])}
+    assert json.loads(one[2])["goid"] == 1
+    assert asks(page, "/dump")[0] == 503  # nothing runs now
+
+
+def test_gort_run_says_where_the_page_is_and_leaves_the_program_its_arguments(tmp_path: Path) -> None:
+    program = tmp_path / "args.py"
+    program.write_text("import sys\nasync def main():\n    print(sys.argv[1:])\n")
+    done = gort_cli("run", "--procs", "1", "--view", str(program), "--view", "x")
+    assert done.stdout == "['--view', 'x']\n", done.stderr
+    assert done.stderr.startswith("gort: live page at http://127.0.0.1:")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = gort_cli("run", f"--view={port}", str(program))
+    assert done.returncode == 2
+    assert f"cannot use port {port}" in done.stderr
+
+
+def test_a_running_program_shows_its_page_to_who_asks() -> None:
+    """`gort view` and `gort top`, of a program that has prepared nothing."""
+    code = "import gort, sys; sys.path.insert(0, sys.argv[1]); from trouble import partial; print(flush=True); "
+    code += "gort.run(partial.main)"
+    with subprocess.Popen([sys.executable, "-c", code, str(PROGRAMS.parent)], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            viewed = gort_cli("view", "--timeout", "100", str(process.pid))
+            while "runs no gort program" in viewed.stderr:  # it has not come to gort.run yet
+                viewed = gort_cli("view", "--timeout", "100", str(process.pid))
+            assert viewed.returncode == 0, viewed.stderr
+            assert "2 goroutines wait for each other" in finding(viewed.stdout.strip(), "deadlock")["text"]
+            top = gort_cli("top", "--once", str(process.pid))
+        finally:
+            process.kill()
+    assert top.returncode == 0, top.stderr
+    text = " ".join(top.stdout.split())
+    assert "2 goroutines wait for each other" in text
+    assert "trouble.partial.transfer partial.py" in text
+    assert re.search(r"P0 (goroutine \d+|idle) \d+ queued", text)
+    gone = gort_cli("view", str(process.pid))
+    assert (gone.returncode, gone.stderr) == (1, f"gort view: there is no process {process.pid}\n")
+
+
+# ---- in a browser -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(Browser.path() is None, reason="no Chromium")
+def test_the_page_works_in_a_browser() -> None:
+    """The sentence appears, a goroutine can be unfolded by keyboard, nothing is wider than the window, and neither script
+    nor policy complains."""
+    browser = Browser()
+    try:
+        with viewed(PROGRAMS / "partial.py") as address:
+            browser.view(1280, 900, dark=False)
+            browser.go(address)
+            text = browser.until("document.querySelector('#findings .bad')?.textContent")
+            assert "2 goroutines wait for each other" in text
+            assert line("partial") in text
+            assert browser.run("document.querySelector('#groups').textContent").count("partial.py") >= 4
+            assert "held by goroutine" in browser.run("document.querySelector('#waits').textContent")
+            assert browser.until("document.querySelector('#steps').children.length") > 10
+            assert browser.run("document.querySelectorAll('#lanes canvas').length") >= 1
+            for width in (1280, 420):
+                for dark in (False, True):
+                    browser.view(width, 900, dark)
+                    assert browser.run("document.documentElement.scrollWidth") <= width
+                    light = browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(246, 247, 249)"
+                    assert light is not dark
+            browser.run("document.querySelector('#groups button').focus()")
+            for kind in ("keyDown", "keyUp"):
+                browser.ask("Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", text="\r",
+                            windowsVirtualKeyCode=13)  # fmt: skip
+            browser.until("document.querySelector('#detail').open && document.querySelector('#story').textContent")
+            browser.until("document.querySelector('#history').children.length")
+        assert [
+            each for each in browser.errors if "ERR_" not in each
+        ] == []  # the program has ended: the connection too
+    finally:
+        browser.close()
