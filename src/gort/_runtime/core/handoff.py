@@ -36,16 +36,8 @@ from cython.cimports.gort._runtime.core.runtime2 import (
     getm,
 )
 from cython.cimports.gort._runtime.core.scopes import request, taken
-from cython.cimports.gort._runtime.core.seed import drawn
-from cython.cimports.gort._runtime.core.tracing import (
-    HOOK_RUNS,
-    HOOK_SEED,
-    HOOK_TRACE,
-    entered,
-    exited,
-    readied,
-    taken_from,
-)
+from cython.cimports.gort._runtime.core.seed import queues
+from cython.cimports.gort._runtime.core.tracing import HOOK_TRACE, entered, exited, taken_from
 
 from gort._runtime.core import traceback
 from gort._runtime.core.errors import Cancelled, Deadlock
@@ -96,10 +88,7 @@ def enqueue(g, next):
         return 0
     m = getm()
     if s.hooks:
-        if s.hooks & HOOK_RUNS:
-            readied(g)
-        if s.hooks & HOOK_SEED and m is not None and m.sched is s and drawn(m, 2) == 0:
-            next = False
+        next = queues(s, m, g, next)
     if m is not None and m.sched is s:
         p = m.p
         if p is None or not runqput(s, p, m.id, g, next):

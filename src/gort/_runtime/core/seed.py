@@ -18,6 +18,7 @@ from __future__ import annotations
 import cython
 from cython.cimports.gort._runtime.c.rt import nanotime, rt_import
 from cython.cimports.gort._runtime.core.runtime2 import G, M, Sched
+from cython.cimports.gort._runtime.core.tracing import HOOK_RUNS, HOOK_SEED, readied
 
 rt_import()
 
@@ -41,6 +42,14 @@ def drawn(m, n):
     x ^= (x << 17) & 0xFFFFFFFFFFFFFFFF
     m.rand = x
     return (x >> 20) % n
+
+
+def queues(s, m, g, next):
+    """g is about to queue on the thread of m (None: a thread outside), and somebody wants to know (sched.hooks).  True
+    when it runs next: `next` says it, unless the order is drawn."""
+    if s.hooks & HOOK_RUNS:
+        readied(g)
+    return next and not (s.hooks & HOOK_SEED and m is not None and m.sched is s and drawn(m, 2) == 0)
 
 
 def turn(m):
