@@ -10,7 +10,6 @@ import os
 import sys
 import threading
 import time
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +20,7 @@ from gort._runtime.core import machine
 from gort._runtime.core.debugvars import gil_enabled
 from gort._runtime.watch import ousted, sysmon
 from gort._runtime.watch.ousted import Ousted
-from support import PATIENCE_S, settles
+from support import settles
 
 MS = 1_000_000
 LOCK = (
@@ -450,8 +449,7 @@ def test_the_watcher_finds_a_blocked_thread_and_none_that_computes() -> None:
 @pytest.mark.skipif(not gort.runtime.compiled or not sys.platform.startswith("linux"), reason="nobody looks")
 def test_the_watcher_means_to_look_at_a_call_within_two_hundred_microseconds() -> None:
     """After looks that have found nothing for long, too.  What counts is how long the watcher has meant to sleep since
-    the thread can have blocked, because on a busy machine all takes longer.  There the thread also waits for a
-    processor, and who waits long looks like one that rests: a try counts if the kernel says that it hardly waited."""
+    the thread can have blocked, because on a busy machine all takes longer: there it also waits for a processor."""
     from gort._runtime.core import runtime2
     from gort._runtime.watch.watcher import Watcher
 
@@ -474,27 +472,17 @@ def test_the_watcher_means_to_look_at_a_call_within_two_hundred_microseconds() -
     watcher = Watcher()
     t = threading.Thread(target=thread)
     t.start()
-    assert t.native_id is not None
     asked: list[int] = []
-
-    def waited() -> int:
-        """How long the thread has waited for a processor, ns."""
-        return int(Path(f"/proc/self/task/{t.native_id}/schedstat").read_text().split()[1])
-
-    end = time.monotonic() + PATIENCE_S
     try:
         while len(asked) < 16:
-            assert time.monotonic() < end, asked
             block.clear()
             watcher.calm = 1000
-            before = waited()
-            watcher.sleep(s, 3 * MS)
+            watcher.sleep(s, MS)
             if watcher.found is not None:  # what was written has not woken it yet: its processor is another's
                 continue
             block.set()
             assert settles(lambda: watcher.sleep(s, 100 * MS) or watcher.found is p)
-            if waited() - before < 50_000:
-                asked.append(watcher.asked)
+            asked.append(watcher.asked)
             assert blocked.wait(10)
             blocked.clear()
             block.clear()
