@@ -96,7 +96,8 @@ class Sampler:
         for i in range(min(SAMPLED_MAX, len(found))):
             m, g, kind, ns = found[(self.turn + i) % len(found)]
             weight = max(1.0, len(found) / SAMPLED_MAX)
-            self._add(kind, g, traceback.stacks([g])[0], ns, weight)
+            frames = traceback.running(m.ident) if kind == "blocks" else traceback.stacks([g])[0]
+            self._add(kind, g, frames, ns, weight)
 
     def _add(self, kind: str, g: Any, frames: Any, ns: int, weight: float) -> None:
         if not frames:

@@ -40,6 +40,7 @@ function draw(d) {
   charts.forEach(([, , value], i) => { past[i].push(value(d, rate)); if (past[i].length > PAST) past[i].shift(); });
   grow(counts, d.groups, (g) => JSON.stringify([g.state, g.stack, g.by]), (g) => g.count, d.ns);
   grow(waiting, d.objects, (o) => o.id, (o) => o.waiters, d.ns);
+  if (!last) showBoot();  // before the first look there is no runtime yet
   lanes.push(...d.samples.lanes);
   lanes = lanes.filter(([at]) => at > d.ns / 1e9 - LANES_S);
   last = d;
@@ -175,7 +176,7 @@ for (const [kind, told, more] of [["goroutine", "all goroutines, by stack"], ["g
 $("links").append(make("li", {}, make("a", { href: address("/dump") }, "dump"), ": the text of `gort dump`"),
   make("li", {}, make("a", { href: address("/metrics") }, "metrics"), ": for Prometheus"));
 $("trace").textContent = "An execution trace: gort run --trace FILE, or gort.trace in the program.";
-fetch(address("/boot")).then((answer) => answer.ok ? answer.json() : []).then((steps) => {
+const showBoot = () => fetch(address("/boot")).then((answer) => answer.ok ? answer.json() : []).then((steps) => {
   $("steps").replaceChildren(...steps.map((step) => make("tr", {}, make("td", {}, make("code", {}, (step.parent ? "  " : "") + step.name)),
     make("td", { class: "n" }, step.status === "skipped" ? "none here" : (step.ns / 1e3).toFixed(0) + " µs"),
     make("td", {}, typeof step.detail === "string" ? step.detail : JSON.stringify(step.detail)))));
