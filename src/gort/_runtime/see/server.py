@@ -163,8 +163,13 @@ class Page:
                     if request is not None:
                         self._check(request)
                         self._answer(c, request)
-                except Refused as e:
-                    status, why = e.args
+                except OSError:
+                    raise  # the other side has gone
+                except Exception as e:
+                    if not isinstance(e, Refused) and signals.running:
+                        raise
+                    # Else the program has ended meanwhile, and its structures have been taken apart.
+                    status, why = e.args if isinstance(e, Refused) else (503, "the program has ended")
                     send(c, status, f"{why}\n".encode(), "text/plain; charset=utf-8")
         finally:
             self._room.release()

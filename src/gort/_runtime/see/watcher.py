@@ -93,13 +93,21 @@ class Watcher:
                     self.looks.clear()
                 elif not signals.running:
                     s = None
-                if s is not None:
-                    sampler.sample(s)
-                if time.monotonic() - began < max(LOOK_S, rest):
-                    continue
-                began = time.monotonic()
+                due = time.monotonic() - began >= max(LOOK_S, rest)
+                if due:
+                    began = time.monotonic()
                 cpu = time.thread_time()
-                self.tell(self.look(s, sampler))
+                try:
+                    if s is not None:
+                        sampler.sample(s)
+                    if not due:
+                        continue
+                    found = self.look(s, sampler)
+                except Exception:
+                    if s in signals.running:
+                        raise
+                    continue  # the program has ended while it was looked at, and its structures have been taken apart
+                self.tell(found)
                 rest = (time.thread_time() - cpu) * SHARE
                 with self.changed:
                     if began - self.asked > IDLE_S:
