@@ -41,11 +41,13 @@ def run(fn: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts, procs: int = 1)
     if runtime2.current_m() is not None:
         raise RuntimeError("gort.testing.run inside a running gort runtime: call it from a plain test function")
 
-    def prepare(s: Any) -> None:
-        bubble.enter(s, main.end, MONOTONIC_NS, MIDNIGHT_NS)
-
     with clock.redirected():
-        return main.start(fn, args, procs, None, prepare)  # type: ignore[no-any-return]
+        return main.start(fn, args, procs, None, make_bubble)  # type: ignore[no-any-return]
+
+
+def make_bubble(s: Any) -> None:
+    """Makes the runtime s, which has been booted and has not begun to run, a bubble."""
+    bubble.enter(s, main.end, MONOTONIC_NS, MIDNIGHT_NS)
 
 
 async def wait() -> None:

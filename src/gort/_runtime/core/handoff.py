@@ -305,6 +305,12 @@ def mrandseed(seed, id):
     return (x ^ (x >> 31)) | 1
 
 
+def reseed(s, seed):
+    """Begins the random choices of a runtime that has been booted, and whose only M is m0, with this seed."""
+    s.seed = seed
+    s.m0.rand = mrandseed(s.seed, s.m0.id)
+
+
 def linkm(s, m):
     """Gives m its id and links it into allm.  sched.lock is held."""
     s.mnext += 1

@@ -278,6 +278,8 @@ cdef class Sched:
     cdef public bint m0left
     cdef public int64_t vnow
     cdef public object bubble
+    cdef public object alarm
+    cdef public bint hosting
     cdef public object sysmon
     cdef public int nmsys
     cdef public int64_t coarsetime

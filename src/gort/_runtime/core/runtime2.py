@@ -564,6 +564,9 @@ class Sched:
         bubble = None
         vnow = 0  # the time on the runtime's clock in the bubble, or with GODEBUG=seed (seed.py), ns; 0: the machine's
 
+        hosting = False  # main runs pytest: its thread is not interrupted when the program ends.  Written as bubble is
+        alarm = None  # (time, fn): sysmon calls fn() once that time has come, ns; one store replaces both
+
         # Only sysmon writes these, except where a comment says otherwise.
         sysmon = None  # sysmon.Watch
         nmsys = 0  # 1 while sysmon's thread runs; it counts towards maxmcount

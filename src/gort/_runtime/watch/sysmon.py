@@ -15,9 +15,10 @@ longer than BLOCKED_NS, the CPU clock of its thread decides:
 The goroutine itself runs on, without a P, until it next reaches the scheduler.  Then its M takes an idle P, or the
 goroutine goes to a queue.
 
-sysmon has three more duties.  It delivers Ctrl-C to the main goroutine, because a signal handler must not take locks
-and so only sets a flag.  It makes sure that no signal waits for the end of a call (signals.look).  And it repeats the
-check for a deadlock, which cannot decide while threads outside the runtime are alive.
+sysmon has four more duties.  It delivers Ctrl-C to the main goroutine, because a signal handler must not take locks
+and so only sets a flag.  It makes sure that no signal waits for the end of a call (signals.look).  It repeats the
+check for a deadlock, which cannot decide while threads outside the runtime are alive.  And it keeps the time limits of
+tests (ring).
 
 Between its rounds sysmon sleeps in watcher.py, which may find a blocked thread sooner; then sysmon takes its P at once
 (noticed).
@@ -177,6 +178,8 @@ def sysmon(s: Any) -> None:
                 if s.nmstartfailed and handoff.stranded(s):
                     handoff.startm(s)
                 s.coarsetime = nanotime()
+                if s.alarm is not None:
+                    ring(s)
                 if s.caninterrupt and (s.coarsetime - looked >= SLICE_NS or signals.deferred()):
                     looked = s.coarsetime
                     signals.look(s)
@@ -222,6 +225,20 @@ def sysmon(s: Any) -> None:
         throw("sysmon failed", trace_of_error)
 
 
+def ring(s: Any) -> None:
+    """Calls the function of sched.alarm, if its time has come."""
+    alarm = s.alarm  # read once, because other threads replace it
+    if alarm is None or s.coarsetime < alarm[0]:
+        return
+    s.alarm = None
+    try:
+        alarm[1]()
+    except BaseException as e:
+        from gort._runtime.core import panic
+
+        panic.unraisable(e, alarm[1], "the function of an alarm raised")
+
+
 def reporting() -> Any:
     """Returns the module reports, imported at the first call.  None when the import fails: the process may have no
     descriptor left to read the file with, and sysmon must survive that."""
@@ -263,7 +280,7 @@ def wait_for_m0(s: Any) -> None:
     """Waits for m0 to leave its loop after the program has ended.  m0 may be in user code, and then run() cannot
     return.  If m0 is the main thread, a signal interrupts the call that it is in (signals.Interrupts.kicked raises
     there)."""
-    if s.m0note.sleep(EXIT_GRACE_NS / 1e9) or s.m0left:
+    if s.m0note.sleep(-1.0 if s.hosting else EXIT_GRACE_NS / 1e9) or s.m0left:
         return
     while s.caninterrupt and not s.m0left:
         signals.break_call(s)
