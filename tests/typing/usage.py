@@ -399,3 +399,10 @@ def virtual_time() -> None:
     assert_type(testing.run(number, 1), int)
     assert_type(testing.run(main, 80, procs=4), str)
     testing.run(bubbles)
+
+
+async def memory() -> None:
+    a, _ = testing.pipe(window=10)
+    assert_type(await a.read(), bytes)
+    with testing.Network(latency=0.1) as network:
+        network.partition("a", "b")

@@ -12,6 +12,7 @@ import socket
 from _collections_abc import Callable, Coroutine
 from typing import Any
 
+from gort import _networks
 from gort._runtime.core.mistakes import say
 from gort._runtime.poll.neterrors import Closed
 from gort._runtime.sched.timers import sleep
@@ -132,6 +133,8 @@ async def listen(
     if network in ("udp", "udp4", "udp6", "unixgram"):
         raise ValueError(f"listen: {network} has no connections to accept: use `await gort.net.listen_packet(...)`")
     family = check_network(network, STREAMS, "listen")
+    if (memory := _networks.found()) is not None:
+        return await memory.listen(network, address)  # type: ignore[no-any-return]
     try:
         if network == "unix":
             return _listen_unix(address, backlog, mode)

@@ -16,15 +16,35 @@ from typing import TYPE_CHECKING, Any
 from gort._runtime.core.public import adopt as _adopt
 from gort._runtime.core.public import publish as _publish
 
-__all__ = ["Endless", "Explored", "Schedule", "ScheduleFailure", "explore", "replay", "run", "schedules", "wait"]
+__all__ = [
+    "Endless",
+    "Explored",
+    "Network",
+    "Schedule",
+    "ScheduleFailure",
+    "explore",
+    "pipe",
+    "replay",
+    "run",
+    "schedules",
+    "wait",
+]
 
 if TYPE_CHECKING:
     from gort.testing.bubble import run, wait
+    from gort.testing.network import Network
     from gort.testing.schedule import Endless
     from gort.testing.search import Explored, Schedule, ScheduleFailure, explore, replay, schedules
+    from gort.testing.wire import pipe
 else:
     # name -> the module that has it
-    _HOMES = {"run": "gort.testing.bubble", "wait": "gort.testing.bubble", "Endless": "gort.testing.schedule"}
+    _HOMES = {
+        "Endless": "gort.testing.schedule",
+        "Network": "gort.testing.network",
+        "pipe": "gort.testing.wire",
+        "run": "gort.testing.bubble",
+        "wait": "gort.testing.bubble",
+    }
     _HOMES |= dict.fromkeys(
         ("Explored", "Schedule", "ScheduleFailure", "explore", "replay", "schedules"), "gort.testing.search"
     )

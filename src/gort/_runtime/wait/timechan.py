@@ -65,7 +65,7 @@ class Timer(HeapTimer):
 
     def __init__(self, seconds):
         m: M = getm()
-        if m is not None:
+        if m is not None and m.sched.vnow != 0:
             self.home = m.sched.bubble
         self.expires = max(1, when_after(to_ns(seconds)))
         self.c = _Chan(1)
@@ -84,10 +84,16 @@ class Timer(HeapTimer):
 
     def look(self):
         """Fires the timer if it is due.  Called before each look at the channel."""
-        now: cython.longlong
-        self.check()
+        now: cython.longlong = 0
+        m: M
         if self.expires != 0:
-            now = when_after(0)
+            m = getm()
+            if m is not None:
+                now = m.sched.vnow
+            if now != 0 or self.home is not None:
+                self.check()
+            if now == 0:
+                now = nanotime()
             if now >= self.expires:
                 self.fire(self.gen, now)
 
@@ -163,7 +169,8 @@ class Timer(HeapTimer):
         """Disarms the timer and arms it for `when` (ns; 0: leaves it disarmed).  True when it was active."""
         active: cython.bint
         first: cython.bint = False
-        self.check()
+        if self.home is not None or when != 0:
+            self.check()
         self.lock_state()
         active = self.expires != 0
         self.gen += 1
@@ -247,7 +254,8 @@ def after_func(seconds, fn, *args):
     t.fn = fn
     t.args = args
     t.sched = m.sched
-    t.home = m.sched.bubble
+    if m.sched.vnow != 0:
+        t.home = m.sched.bubble
     t.context = current_context()
     if m.curg is not None:
         t.parentgoid = m.curg.goid
