@@ -64,7 +64,8 @@ class Waiter:
         "used",
     )
 
-    # What the loop looks at in a handle.
+    # asyncio finds the loop in `_loop`: a method get_loop would be one call more for each wait.
+    # What the loop looks at in a handle:
     _cancelled = False
     _source_traceback = None
     _args = ()
@@ -151,10 +152,6 @@ class Waiter:
         if self.aborted:
             raise CancelledError() if self.message is None else CancelledError(self.message)
 
-    def get_loop(self) -> Any:
-        """The loop of the task."""
-        return self._loop
-
     def done(self) -> bool:
         """Whether nothing is waited for any more."""
         return self.aborted or self.g is None or not self.g.parked
@@ -226,8 +223,20 @@ def task_await(operation: Any) -> Generator[Any, Any, Any]:
     try:
         parks = operation.begin(g) == PARK
         while True:
-            if parks and outside.thread_park(g, operation):
-                yield from _wait(waiter, operation)
+            while parks and (g.parked or outside.thread_park(g, operation)):
+                try:
+                    yield waiter
+                except BaseException as e:
+                    if not _too_late(waiter, operation, e):
+                        raise
+                    break
+                if g.throw is not None:  # a scope of the task has been cancelled
+                    exc, g.throw = g.throw, None
+                    _raise_cancellation(exc)
+                if not g.parked:
+                    break
+                waiter.used = True  # something else than the operation has resumed the task
+                waiter.again()
             value = operation.finish()
             if operation.state == OP_DONE:
                 break
@@ -242,34 +251,24 @@ def task_await(operation: Any) -> Generator[Any, Any, Any]:
     return value
 
 
-def _wait(waiter: Waiter, operation: Any) -> Generator[Any, Any, None]:
-    """Waits until the operation is done, or raises the exception with which the task is resumed."""
+def _too_late(waiter: Waiter, operation: Any, e: BaseException) -> bool:
+    """Whether e, which was raised in a task that waits, has come too late: the operation is done, its result counts, and
+    a cancellation is raised at the task's next await.  If not, the operation is taken back or undone."""
     g = waiter.g
-    while True:
-        try:
-            yield waiter
-        except BaseException as e:
-            waiter.used = True
-            if waiter.aborted or operation.abort():
-                g.waitop = operation.g = None
-                operation.cancelled(e)
-                raise
-            if not isinstance(e, CancelledError):
-                operation.undo()
-                raise
-            task = current_task(waiter._loop)
-            if task is not None:
-                waiter._loop.call_soon(_cancel_again, task, task.cancelling(), e.args[:1])
-            while g.parked:  # who has completed the operation is about to call ready, on another thread
-                time.sleep(0)
-            return
-        if g.throw is not None:  # a scope of the task has been cancelled
-            exc, g.throw = g.throw, None
-            _raise_cancellation(exc)
-        if not g.parked:
-            return
-        waiter.used = True  # something else than the operation has resumed the task
-        waiter.again()
+    waiter.used = True
+    if waiter.aborted or operation.abort():
+        g.waitop = operation.g = None
+        operation.cancelled(e)
+        return False
+    if not isinstance(e, CancelledError):
+        operation.undo()
+        return False
+    task = current_task(waiter._loop)
+    if task is not None:
+        waiter._loop.call_soon(_cancel_again, task, task.cancelling(), e.args[:1])
+    while g.parked:  # who has completed the operation is about to call ready, on another thread
+        time.sleep(0)
+    return True
 
 
 def _raise_cancellation(exc: BaseException | None) -> None:
