@@ -17,6 +17,7 @@ from gort._runtime.core.public import adopt as _adopt
 from gort._runtime.core.public import publish as _publish
 
 __all__ = [
+    "DataRace",
     "Endless",
     "Explored",
     "Network",
@@ -28,22 +29,26 @@ __all__ = [
     "run",
     "schedules",
     "wait",
+    "watch",
 ]
 
 if TYPE_CHECKING:
     from gort.testing.bubble import run, wait
     from gort.testing.network import Network
+    from gort.testing.races import DataRace, watch
     from gort.testing.schedule import Endless
     from gort.testing.search import Explored, Schedule, ScheduleFailure, explore, replay, schedules
     from gort.testing.wire import pipe
 else:
     # name -> the module that has it
     _HOMES = {
+        "DataRace": "gort.testing.races",
         "Endless": "gort.testing.schedule",
         "Network": "gort.testing.network",
         "pipe": "gort.testing.wire",
         "run": "gort.testing.bubble",
         "wait": "gort.testing.bubble",
+        "watch": "gort.testing.races",
     }
     _HOMES |= dict.fromkeys(
         ("Explored", "Schedule", "ScheduleFailure", "explore", "replay", "schedules"), "gort.testing.search"

@@ -25,7 +25,7 @@ class Interleaving:
     def __init__(self, chooser: Any) -> None:
         self.chooser = chooser
         self.rows: list[list[str]] = []  # goroutine, place, source, what came of it
-        self.goid = 0  # the goroutine that ran last
+        self.goid: int = 0  # the goroutine that ran last
         self.names: dict[int, str] = {}
 
     def operation(self, goid: int, op: Any) -> None:
@@ -35,7 +35,7 @@ class Interleaving:
 
     def runs(self, g: Any) -> None:
         """g runs from now on."""
-        goid = g.goid
+        goid: int = g.goid
         new = goid not in self.names
         if new:
             self.names[goid] = f"{goid} {name_of(g)}"

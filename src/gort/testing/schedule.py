@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from _collections_abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 from gort._runtime.boot import main, rt0
@@ -19,7 +20,7 @@ from gort._runtime.core.errors import Deadlock, Goexit, is_a
 from gort._runtime.sched import newproc, timers
 from gort._runtime.sched.newproc import Done
 from gort._start.cython import lent
-from gort.testing import clock
+from gort.testing import clock, races
 from gort.testing.bubble import MIDNIGHT_NS, MONOTONIC_NS
 
 with lent():
@@ -50,10 +51,10 @@ class Outcome:
     __slots__ = ("exc", "record", "steps", "value")
 
     def __init__(self, value: Any, exc: BaseException | None, steps: int, record: list[int] | None) -> None:
-        self.value = value
-        self.exc = exc
-        self.steps = steps
-        self.record = record  # the choices, where they were recorded (Chooser.record)
+        self.value: Any = value
+        self.exc: BaseException | None = exc
+        self.steps: int = steps
+        self.record: list[int] | None = record  # the choices, where they were recorded (Chooser.record)
 
     def deviations(self) -> dict[int, int]:
         """The choices that were not 0."""
@@ -111,13 +112,15 @@ class Stage:
         self.fn = fn
         self.args = args
         self.leaks = leaks
-        self.chooser = Chooser()
+        self.chooser: Chooser = Chooser()
         self.chooser.limit = limit
-        self.clocks = clock.redirected()
+        self.clocks: AbstractContextManager[None] = clock.redirected()
         self.hooks: Any = None
         self.s: Any = None
+        self.watches: bool = False  # the program calls watch: clocks are kept
 
     def __enter__(self) -> Stage:
+        races.wanted = False
         self.hooks = sys.get_asyncgen_hooks()
         self.clocks.__enter__()
         try:
@@ -161,14 +164,27 @@ class Stage:
         chooser.record = [] if record else None
         chooser.observer = observer
         done = MainDone(chooser)
+        found = races.Races(s, observer) if self.watches else None
         try:
             s.maing, s.maingoid = newproc.make_from(s, self.fn, self.args, None, done, None, -1)
             newproc.start(s.maing, None)
-            exc = self._failure(chooser.run(m), done, dump)
+            if found is None:
+                why = chooser.run(m)
+            else:
+                chooser.observer = found
+                with found:
+                    why = chooser.run(m)
+            exc = self._failure(why, done, dump)
+            if found is not None and found.found is not None:
+                exc = races.DataRace(found.found)
             if observer is not None:
                 observer.over(exc)
         finally:
             self._clean(m)
+        if not self.watches and races.wanted:
+            self.watches = True  # the program watches something: from now on, and this schedule again
+            races.wanted = False
+            return self.run(plan, record, observer, dump)
         if exc is not None and not isinstance(exc, Exception):
             if is_a(exc, KeyboardInterrupt, SystemExit) or type(exc).__name__ == "Skipped":
                 raise exc

@@ -48,9 +48,9 @@ class Explored:
     that there are; `switches`: the most choices in one of them."""
 
     def __init__(self, schedules: int, complete: bool, switches: int) -> None:
-        self.schedules = schedules
-        self.complete = complete
-        self.switches = switches
+        self.schedules: int = schedules
+        self.complete: bool = complete
+        self.switches: int = switches
 
     def __repr__(self) -> str:
         return f"<gort.testing.Explored {self.schedules} schedules{', complete' if self.complete else ''}>"
@@ -122,7 +122,7 @@ class Schedule:
     """One schedule, as `schedules` draws it.  Its text is its token."""
 
     def __init__(self, seed: int, deviations: dict[int, int]) -> None:
-        self.token = to_token(seed, deviations)
+        self.token: str = to_token(seed, deviations)
 
     def __repr__(self) -> str:
         return f"<gort.testing schedule {self.token}>"
@@ -157,13 +157,14 @@ class Search:
     """The schedules that explore tries, in their order."""
 
     def __init__(self, stage: Stage, budget: int, strategy: str, seed: int) -> None:
-        self.stage = stage
-        self.budget = budget
-        self.strategy = strategy
-        self.seed = seed
-        self.count = 0
-        self.complete = False
-        self.longest = 0
+        self.stage: Stage = stage
+        self.budget: int = budget
+        self.strategy: str = strategy
+        self.seed: int = seed
+        self.count: int = 0
+        self.complete: bool = False
+        self.longest: int = 0
+        self.last: Outcome | None = None
 
     def run(self) -> tuple[Plan, Outcome] | None:
         """Tries them; the first that fails, or None."""
@@ -207,7 +208,7 @@ class Search:
             if found is not None:
                 return found
             if waiting < limit - self.count:  # else there are enough already
-                record = array("q", self.last.record or ())
+                record = array("q", (self.last is not None and self.last.record) or ())
                 while len(levels) < level + 2:
                     levels.append(deque())
                 for cost in (0, 1):
