@@ -51,6 +51,7 @@ class World:
             netpoll=None,
             nhandoff=0,
             npreempt=0,
+            hooks=0,
             predictor=SimpleNamespace(fresh=[]),
         )
         self.seen: dict[int, sysmon.Seen] = {}
@@ -127,6 +128,23 @@ def test_not_before_a_millisecond(world: World) -> None:
     world.look()
     assert world.look(sysmon.BLOCKED_NS - 1) == (0, True, False)
     assert world.look(1) == (1, True, False)
+
+
+def test_with_a_seed_who_computes_is_left_alone_and_who_blocks_for_a_second(world: World) -> None:
+    """GODEBUG=seed repeats the order, so nobody is preempted by time; but a call that blocks must hang nothing."""
+    world.s.hooks = sysmon.HOOK_SEED
+    world.look()
+    for _ in range(3000):
+        assert world.look(MS, cpu=MS)[0] == 0
+    assert (world.m.preempt, world.p.preempt, world.handed_on) == (False, False, [])
+    world.p.switchtick += 1
+    world.look(MS)
+    start = world.now
+    while not world.handed_on:
+        assert world.now - start <= 2 * sysmon.SEEDED_BLOCKED_NS
+        world.look(100 * MS)
+    assert world.handed_on[0] - start >= sysmon.SEEDED_BLOCKED_NS
+    assert (world.s.nhandoff, world.s.npreempt) == (1, 0)
 
 
 def test_nobody_waits_nothing_is_handed_on(world: World) -> None:
