@@ -3,9 +3,6 @@ from libc.stdint cimport int64_t, uint64_t
 from gort._runtime.core.runtime2 cimport G, M, P, Sched, Scope, Op
 cdef extern from *:  # typed constants: Cython would make these numbers Python ints
     const unsigned long long MASK64 "0xFFFFFFFFFFFFFFFFULL"
-    const unsigned long long MIX0 "0x9E3779B97F4A7C15ULL"
-    const unsigned long long MIX1 "0xBF58476D1CE4E5B9ULL"
-    const unsigned long long MIX2 "0x94D049BB133111EBULL"
 cpdef int ready(G g) except -1
 cdef int enqueue(G g, bint next) except -1
 cpdef bint cancel(G g, int64_t goid, object exc)
@@ -16,7 +13,6 @@ cpdef wakep(Sched s)
 cpdef void wake_poller(Sched s)
 cpdef startm(Sched s)
 cpdef M allocm(Sched s)
-cdef uint64_t mrandseed(uint64_t seed, uint64_t id) noexcept
 cpdef linkm(Sched s, M m)
 cdef M takem(Sched s, M spare)
 cdef launch(Sched s, M m)

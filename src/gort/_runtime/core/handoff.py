@@ -36,7 +36,7 @@ from cython.cimports.gort._runtime.core.runtime2 import (
     getm,
 )
 from cython.cimports.gort._runtime.core.scopes import request, taken
-from cython.cimports.gort._runtime.core.seed import queues
+from cython.cimports.gort._runtime.core.seed import mrandseed, queues
 from cython.cimports.gort._runtime.core.tracing import HOOK_TRACE, entered, exited, taken_from
 
 from gort._runtime.core import traceback
@@ -50,9 +50,6 @@ rt_import()
 
 if not cython.compiled:  # the .pxd defines the same names for C
     MASK64 = 0xFFFFFFFFFFFFFFFF
-    MIX0 = 0x9E3779B97F4A7C15
-    MIX1 = 0xBF58476D1CE4E5B9
-    MIX2 = 0x94D049BB133111EB
 
 
 def ready(g):
@@ -292,23 +289,6 @@ def allocm(s):
     m.gsignal.system = True
     m.gsignal.sched = s
     return m
-
-
-def mrandseed(seed, id):
-    """An M's first random number: mixes the runtime's seed and the M's id as splitmix64 does.  Never 0: xorshift stays 0.
-
-    In the compiled core all of it is C arithmetic: Python runs signal handlers while it multiplies large ints, and a
-    handler that raises would raise here, in the scheduler."""
-    x: cython.ulonglong = (seed + id * MIX0) & MASK64
-    x = ((x ^ (x >> 30)) * MIX1) & MASK64
-    x = ((x ^ (x >> 27)) * MIX2) & MASK64
-    return (x ^ (x >> 31)) | 1
-
-
-def reseed(s, seed):
-    """Begins the random choices of a runtime that has been booted, and whose only M is m0, with this seed."""
-    s.seed = seed
-    s.m0.rand = mrandseed(s.seed, s.m0.id)
 
 
 def linkm(s, m):

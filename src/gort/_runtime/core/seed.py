@@ -23,9 +23,24 @@ from cython.cimports.gort._runtime.core.tracing import HOOK_RUNS, HOOK_SEED, rea
 rt_import()
 
 if not cython.compiled:  # the .pxd defines the same names for C
+    MASK64 = 0xFFFFFFFFFFFFFFFF
+    MIX0 = 0x9E3779B97F4A7C15
+    MIX1 = 0xBF58476D1CE4E5B9
+    MIX2 = 0x94D049BB133111EB
     PREEMPT_SEED = 5  # m.preempt: an operation that does not suspend asks `turn`
     SEED_STEP_NS = 1000
     SEED_TURNS = 4  # a goroutine yields after one in so many operations that need not wait
+
+
+def mrandseed(seed, id):
+    """An M's first random number: mixes the runtime's seed and the M's id as splitmix64 does.  Never 0: xorshift stays 0.
+
+    In the compiled core all of it is C arithmetic: Python runs signal handlers while it multiplies large ints, and a
+    handler that raises would raise here, in the scheduler."""
+    x: cython.ulonglong = (seed + id * MIX0) & MASK64
+    x = ((x ^ (x >> 30)) * MIX1) & MASK64
+    x = ((x ^ (x >> 27)) * MIX2) & MASK64
+    return (x ^ (x >> 31)) | 1
 
 
 def begin(s):
@@ -37,9 +52,9 @@ def begin(s):
 def drawn(m, n):
     """A number from 0 to n - 1, from m's random numbers (xorshift64, as in findrunnable.cheaprand)."""
     x: cython.ulonglong = m.rand
-    x ^= (x << 13) & 0xFFFFFFFFFFFFFFFF
+    x ^= (x << 13) & MASK64
     x ^= x >> 7
-    x ^= (x << 17) & 0xFFFFFFFFFFFFFFFF
+    x ^= (x << 17) & MASK64
     m.rand = x
     return (x >> 20) % n
 

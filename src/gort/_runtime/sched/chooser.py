@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.gort._runtime.c.rt import rt_import
-from cython.cimports.gort._runtime.core.handoff import MASK64, mrandseed
+from cython.cimports.gort._runtime.core.seed import MASK64, mrandseed
 from cython.cimports.gort._runtime.core.op import MCALL_CHOOSE, PREEMPT_BEGUN, PREEMPT_CHOOSE, GoschedOp
 from cython.cimports.gort._runtime.core.runq import globrunqget, runqget
 from cython.cimports.gort._runtime.core.runtime2 import G, M, Op, P, Sched
