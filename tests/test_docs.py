@@ -22,7 +22,7 @@ BLOCKS = [
 
 @pytest.mark.parametrize("block", [b for _, b in BLOCKS], ids=[name for name, _ in BLOCKS])
 def test_a_program_of_the_documentation(block: str, tmp_path: Path) -> None:
-    assert "gort.run(main)" in block or "runner.run(main())" in block
+    assert "gort.run(main)" in block or "testing.run(main)" in block or "runner.run(main())" in block
     file = tmp_path / "program.py"
     file.write_text(block)
     done = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, timeout=PATIENCE_S, check=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 
 import pytest
@@ -310,3 +311,39 @@ def test_beside_xdist_and_coverage(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*all goroutines are asleep*"])
     (line,) = [line for line in result.stdout.lines if line.startswith("test_wide.py")]
     assert line.split()[2] == "0", line
+
+
+LOST = """
+import gort, pytest
+
+@pytest.fixture
+def start():
+    return 0
+
+@pytest.mark.gort
+async def test_counts(start):
+    total = start
+    gate = gort.Chan(10)
+
+    async def add():
+        nonlocal total
+        before = total
+        await gate.send(None)
+        total = before + 1
+
+    async with gort.Group() as group:
+        group.go(add)
+        group.go(add)
+    assert total == 2
+"""
+
+
+def test_explore_and_replay(pytester: pytest.Pytester) -> None:
+    """The order that breaks a test is found, and its token repeats it."""
+    run(pytester, LOST, *alone("--gort-replay=1:")).assert_outcomes(passed=1)
+    found = run(pytester, LOST, *alone("--gort-explore=200"))
+    found.assert_outcomes(failed=1)
+    (token,) = set(re.findall(r"--gort-replay=(\S+)", found.stdout.str()))
+    again = run(pytester, LOST, *alone(f"--gort-replay={token}"))
+    again.assert_outcomes(failed=1)
+    again.stdout.fnmatch_lines(["*assert 1 == 2*"])

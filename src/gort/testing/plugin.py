@@ -29,7 +29,8 @@ from _pytest.runner import runtestprotocol
 
 import gort
 from gort._runtime.boot import main
-from gort._runtime.core import handoff, newosproc, runtime2, traceback
+from gort._runtime.core import handoff, newosproc, runtime2, traceback, tracing
+from gort._runtime.core import seed as drawing
 from gort._runtime.core.errors import Cancelled, Goexit
 from gort._runtime.watch import signals
 from gort.testing import clock
@@ -63,6 +64,9 @@ class Host:
             s.external = Outside(s)
             if seed is not None:
                 handoff.reseed(s, seed)
+                if s.gomaxprocs == 1:  # as with GODEBUG=seed
+                    s.hooks |= tracing.HOOK_SEED
+                    drawing.begin(s)
             if virtual:
                 make_bubble(s)
 
