@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import gc
+import http.client
+import json
 import re
 import shutil
+import socket
 import subprocess
 import time
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -15,7 +20,7 @@ import gort
 from gort import debug, metrics
 from gort._runtime.core import tracing
 from support import PATIENCE_S, dose, parked, python
-from test_see import asks
+from test_see import PROGRAMS, asks, viewed
 
 
 async def receive(ch: gort.Chan[None]) -> None:
@@ -173,3 +178,39 @@ def test_promtool_has_no_objection() -> None:
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.skipif(shutil.which("prometheus") is None, reason="no Prometheus")
+def test_prometheus_scrapes_it(tmp_path: Path) -> None:
+    """The real one, with the token as a bearer token."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with viewed(PROGRAMS / "fine.py") as address:
+        split = urlsplit(address)
+        config = tmp_path / "prometheus.yml"
+        config.write_text(
+            "scrape_configs:\n- job_name: gort\n  scrape_interval: 1s\n"
+            f"  authorization: {{credentials: {split.query.removeprefix('token=')}}}\n"
+            f"  static_configs: [{{targets: ['127.0.0.1:{split.port}']}}]\n"
+        )
+        command = ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={tmp_path / 'data'}"]
+        with subprocess.Popen(
+            [*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
+            try:
+                end = time.monotonic() + PATIENCE_S
+                found: list[Any] = []
+                while not found:
+                    assert time.monotonic() < end, "Prometheus has scraped nothing"
+                    time.sleep(0.1)  # it is another program, which tells nobody when it has scraped
+                    try:
+                        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+                        connection.request("GET", "/api/v1/query?query=gort_sched_goroutines%3E200")
+                        found = json.loads(connection.getresponse().read())["data"]["result"]
+                        connection.close()
+                    except (OSError, ValueError, KeyError):
+                        continue  # it has not begun yet
+            finally:
+                process.kill()
+    assert found[0]["value"][1] == "221"

@@ -236,7 +236,11 @@ def as_json(value: Any) -> tuple[str, bytes]:
 def the_page(its: Page, request: Request) -> tuple[Any, ...]:
     nonce = secrets.token_urlsafe(12)
     policy = ("Content-Security-Policy", POLICY.format(nonce=nonce))
-    return "text/html; charset=utf-8", page.text(nonce).encode(), policy
+    try:
+        text = page.text(nonce)
+    except OSError as e:  # no descriptor is left, or a file of the package is missing
+        raise Refused(503, f"the page cannot be read: {e}") from None
+    return "text/html; charset=utf-8", text.encode(), policy
 
 
 def look(its: Page, request: Request) -> tuple[str, bytes]:
