@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -205,10 +206,9 @@ def test_prometheus_scrapes_it(tmp_path: Path) -> None:
                     assert time.monotonic() < end, "Prometheus has scraped nothing"
                     time.sleep(0.1)  # it is another program, which tells nobody when it has scraped
                     try:
-                        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
-                        connection.request("GET", "/api/v1/query?query=gort_sched_goroutines%3E200")
-                        found = json.loads(connection.getresponse().read())["data"]["result"]
-                        connection.close()
+                        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)) as connection:
+                            connection.request("GET", "/api/v1/query?query=gort_sched_goroutines%3E200")
+                            found = json.loads(connection.getresponse().read())["data"]["result"]
                     except (OSError, ValueError, KeyError):
                         continue  # it has not begun yet
             finally:
