@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import re
 import shutil
@@ -83,12 +84,34 @@ SUITES = (
         args=("-k", "not trio"),
     ),
     Suite("websockets", "17.0.1", "python-socks[asyncio] mitmproxy werkzeug"),
-    Suite("tornado", "6.6.1", tests=("tornado/test",), args=("-o", "python_files=*_test.py"), within=True),
+    Suite(
+        "tornado",
+        "6.6.1",
+        tests=("tornado/test",),
+        args=("-o", "python_files=*_test.py", "-p", "no:logging"),
+        within=True,
+    ),
     Suite(
         "aiohttp",
         "3.14.5",
         "aiohttp[speedups] pytest-mock pytest-cov pytest-timeout trustme freezegun re-assert proxy.py python-on-whales"
         " blockbuster isal zlib-ng setuptools-git coverage pytest-xdist pytest-codspeed time-machine",
+        # What runs a loop.  The rest, twice as much, parses and takes half an hour.
+        tests=(
+            "tests/test_client_functional.py",
+            "tests/test_client_session.py",
+            "tests/test_client_ws_functional.py",
+            "tests/test_connector.py",
+            "tests/test_loop.py",
+            "tests/test_proxy_functional.py",
+            "tests/test_run_app.py",
+            "tests/test_test_utils.py",
+            "tests/test_web_functional.py",
+            "tests/test_web_runner.py",
+            "tests/test_web_sendfile_functional.py",
+            "tests/test_web_server.py",
+            "tests/test_web_websocket_functional.py",
+        ),
         args=("-m", "not dev_mode and not autobahn and not internal", "--timeout=60"),
     ),
     Suite("asyncpg", "0.32.0", user="postgres"),
@@ -112,6 +135,9 @@ SUITES = (
 EXPECTED: dict[str, str] = {
     "anyio: tests/test_from_thread.py::TestRunAsyncFromThread::test_run_sync_from_thread_pooling": "counts the threads of"
     " the process: gort's own are among them",
+    "uvloop: tests/test_base.py::TestBaseAIO::test_thread_name_prefix_in_default_executor": "asks for the name of"
+    " a thread of asyncio's executor",
+    "uvloop: tests/test_base.py::TestBaseUV::test_thread_name_prefix_in_default_executor": "the same test",
     "uvicorn: tests/test_auto_detection.py::test_loop_auto": "asks whether the loop's class is asyncio's",
     "uvicorn: tests/test_config.py::test_get_loop_factory[asyncio-Loop]": "the class of the loop is in the test's name",
     "uvicorn: tests/test_config.py::test_get_loop_factory[asyncio-_UnixSelectorEventLoop]": "the same test",
@@ -166,7 +192,8 @@ def use_for_uvloop(loop: str) -> None:
     case: Any = _testbase.UVTestCase
     case.implementation = "asyncio"
     case.new_policy = lambda self: asyncio.DefaultEventLoopPolicy()
-    case.is_asyncio_loop = lambda self: True
+    base: Any = _testbase.BaseTestCase
+    base.is_asyncio_loop = lambda self: True  # it asks for the module of the loop's class
 
 
 def run_suite(loop: str, name: str, out: str, done: str) -> None:
@@ -180,6 +207,8 @@ def run_suite(loop: str, name: str, out: str, done: str) -> None:
         use_gort()
     if name == "uvloop":
         use_for_uvloop(loop)
+    if name == "tornado":  # its own runner does this: its tests look at what is logged
+        logging.getLogger("tornado.access").setLevel(logging.CRITICAL)
     told = json.loads(Path(done).read_text())
     sys.path.insert(0, os.getcwd())
     args = [
@@ -308,7 +337,7 @@ def outcomes(
                 raise SystemExit(f"{suite.name} on {loop}: {log.read_text()[-3000:]}")
 
 
-def watch(one: subprocess.Popen[bytes], out: Path) -> bool:
+def watch(one: subprocess.Popen[Any], out: Path) -> bool:
     """Waits for a run.  True if it hangs: it is killed, with the stacks of its threads."""
     size, since = -1, time.monotonic()
     while one.poll() is None:
