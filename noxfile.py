@@ -147,11 +147,8 @@ def tests(session: nox.Session, version: str, part: str) -> None:
     every = session.posargs in ([], ["tests"])
     if every:
         env["GORT_TEST_HALF"] = "1"  # tests/conftest.py
-        # All of tests/xray is `once`, and all that is `apart` is in two folders: a session need not import the others.
-        if part.endswith("apart"):
-            pytest[-1:] = ["tests/explore", "tests/fidelity"]
-        elif part != "once":
-            pytest.append("--ignore=tests/xray")
+        if part != "once":
+            pytest.append("--ignore=tests/xray")  # all of it is `once`: another session need not even import it
     # 5: all tests that were named are another session's.
     codes = [0] if every else [0, 5]
     session.run("bash", "-c", tee, "tests", str(log), *pytest, env=env, external=True, success_codes=codes)

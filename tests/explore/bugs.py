@@ -143,7 +143,7 @@ BUGS = {
         ),
         Bug(
             "deadlock_told_too_soon", handoff, "found_dead",
-            "    if not s.external() and is_dead(s):\n", "    if not s.external():\n",
+            "    elif not s.external() and is_dead(s):\n", "    elif not s.external():\n",
             ("foreign_send",),
         ),
         Bug(
@@ -259,8 +259,8 @@ BUGS = {
         ),
         Bug(
             "rest_of_many_enqueued_too_late", bulk.SendManyOp, "begin",
-            "        self.g = g\n        enqueue_send(c, self)\n        r = PARK\n    c.unlock()\n",
-            "        self.g = g\n        r = PARK\n    c.unlock()\n"
+            "            self.g = g\n            enqueue_send(c, self)\n            r = PARK\n    c.unlock()\n",
+            "            self.g = g\n            r = PARK\n    c.unlock()\n"
             "    if r == PARK:\n        c.lock()\n        enqueue_send(c, self)\n        c.unlock()\n",
             ("bulk", "bulk_cancel"),
         ),

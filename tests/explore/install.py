@@ -11,6 +11,7 @@ from __future__ import annotations
 import _thread
 import builtins
 import importlib
+import os
 import pkgutil
 import random
 import sys
@@ -135,7 +136,7 @@ def replacements() -> dict[int, Any]:
     }
 
 
-_seed = dict(debugvars.DEFAULTS)
+_seed = 0
 
 # What the boot asks the system, and does not change between two schedules.
 FACTS = (
@@ -193,7 +194,8 @@ def controlled() -> Iterator[Patches]:
                     patches.set(module, name, new)
         patches.set(lockrank, "throw", throw)
         patches.set(runtime2, "SIGNAL_SLICE", 1e6)  # no signal comes: idle threads sleep on
-        patches.set(debugvars, "DEFAULTS", _seed)
+        # Not GODEBUG=seed, which draws the order of goroutines with one P, and has sysmon preempt nobody.
+        patches.set(os, "urandom", lambda n: _seed.to_bytes(n, "little"))
         patches.set(machine, "tls_check", lambda value: (value, 0))
         patches.set(machine, "os_threads", set)  # those that threading knows are enough
         for owner, name in FACTS:
@@ -207,14 +209,15 @@ def controlled() -> Iterator[Patches]:
 
 def begin(seed: int) -> None:
     """Before a schedule: the runtime's own random choices come from the seed."""
+    global _seed
     random.seed(seed)
-    _seed["seed"] = seed
+    _seed = seed
     _numbers.clear()
 
 
 def seed() -> int:
     """This schedule's seed."""
-    return _seed["seed"]
+    return _seed
 
 
 def unbind() -> None:
