@@ -238,6 +238,14 @@ def test_the_table_is_bounded() -> None:
     assert s.predicting
 
 
+@pytest.mark.skipif(gort.runtime.compiled, reason="may_begin is a C method of the compiled core")
+def test_a_list_of_threads_that_becomes_shorter_is_no_error() -> None:
+    """Without the GIL list[-1] can find the list shorter than when it took its length: as if it were empty."""
+    s = SimpleNamespace(predicting=0, gomaxprocs=1, midle=None, allm=[])
+    p = predict.Predictor(s, 1, False)
+    assert not p.may_begin(s, 7, predict.SURE)
+
+
 def test_what_is_long_past_is_forgotten() -> None:
     s = gort._runtime.core.runtime2.Sched()
     p = predict.Predictor(s, 1, False)

@@ -24,7 +24,7 @@ STUBS = sorted(s for s in SOURCE.rglob("*.pyi") if s.parent != SOURCE)
 FACE = SOURCE / "__init__.pyi"
 # Uncompiled hot modules are imported by gort itself, which lends them the name `cython`.  Nothing imports leaks there.
 STUBTEST = """
-import sys, gort.exec, gort.net, gort.sync
+import sys, gort.exec, gort.net, gort.sync, gort.testing.bubble, gort.testing.search
 from gort._start.cython import lent
 with lent(): import gort._runtime.core.leaks
 from mypy.stubtest import main

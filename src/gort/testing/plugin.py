@@ -63,7 +63,7 @@ class Host:
             s.hosting = True
             s.external = Outside(s)
             if seed is not None:
-                handoff.reseed(s, seed)
+                drawing.reseed(s, seed)
                 if s.gomaxprocs == 1:  # as with GODEBUG=seed
                     s.hooks |= tracing.HOOK_SEED
                     drawing.begin(s)

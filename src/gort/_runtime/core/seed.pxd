@@ -13,6 +13,7 @@ cdef enum:
     SEED_STEP_NS = 1000
     SEED_TURNS = 4
 
+cpdef reseed(Sched s, int64_t seed)
 cpdef begin(Sched s)
 cdef int drawn(M m, int n) noexcept
 cdef int queues(Sched s, M m, G g, bint next) except -1

@@ -43,6 +43,12 @@ def mrandseed(seed, id):
     return (x ^ (x >> 31)) | 1
 
 
+def reseed(s, seed):
+    """Begins the random choices of a runtime that has been booted, and whose only M is m0, with this seed."""
+    s.seed = seed
+    s.m0.rand = mrandseed(seed, s.m0.id)
+
+
 def begin(s):
     """The order of s is drawn from now on."""
     s.predicting = PREEMPT_SEED

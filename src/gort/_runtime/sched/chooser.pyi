@@ -11,7 +11,7 @@ ENDLESS: int
 
 @final
 class Chooser:
-    begun: set[int]
+    begun: Any
     forced: Any
     limit: int
     observer: Any

@@ -189,7 +189,10 @@ class Predictor:
         limit: cython.Py_ssize_t = s.gomaxprocs + (FRESH_SURE if count == SURE else FRESH)
         last: M
         if s.midle is None:
-            last = s.allm[-1]
+            try:
+                last = s.allm[-1]
+            except IndexError:  # without the GIL: one whose thread could not be started leaves the list at this moment
+                return False
             if last.procid == 0:
                 return False
         if len(self.fresh) >= limit:
