@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import os
+import queue
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +21,7 @@ import gort
 from gort import context, net, testing
 from gort._runtime.boot.main import _running
 from gort.sync import Cond, Mutex, RWMutex, Semaphore, WaitGroup
-from support import PATIENCE_S, recv, resident_bytes, send, settles
+from support import PATIENCE_S, python, recv, resident_bytes, send, settles
 
 MIDNIGHT = 946684800  # 2000-01-01 00:00 UTC
 
@@ -487,10 +491,10 @@ def sleeps() -> bool:
 def test_a_blocking_call_holds_time_still(bubble: Callable[..., Any]) -> None:
     def call() -> None:
         assert settles(sleeps)
-        calls.append(monotonic())
+        calls.append(wall())
 
     async def main() -> None:
-        start = monotonic()
+        start = wall()
         gort.go(gort.blocking, call)
         await gort.sleep(1)
         assert calls == [start]
@@ -583,3 +587,82 @@ def test_asking_for_the_time_keeps_nothing() -> None:
         return resident_bytes() - before
 
     assert testing.run(main) < 1 << 20
+
+
+def test_a_seed_does_not_let_real_time_into_a_bubble() -> None:
+    """While a goroutine waits for a descriptor the thread really sleeps; the bubble's time stands still."""
+    program = """
+import time, gort
+from gort import net, testing
+
+async def main():
+    ln = await net.listen("tcp", "127.0.0.1:0")
+
+    async def serve():
+        conn = await ln.accept()
+        await gort.blocking(time.sleep, 0.05)
+        await conn.write(b"x")
+        conn.close()
+
+    gort.go(serve)
+    start = time.monotonic()
+    async with await net.dial("tcp", str(ln.addr)) as conn:
+        await conn.read(1)
+    ln.close()
+    print(time.monotonic() - start)
+
+testing.run(main)
+"""
+    env = {**os.environ, "GODEBUG": "seed=3"}
+    run = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=60)
+    assert run.stdout == "0.0\n", run.stderr
+
+
+def test_wrong_arguments_of_the_clocks_are_told_as_outside() -> None:
+    async def main() -> None:
+        with pytest.raises(TypeError):
+            time.strftime()  # type: ignore[call-arg]
+
+    testing.run(main)
+
+
+@pytest.mark.skipif(not gort.runtime.compiled, reason="a Python frame that C calls may lose it: bubble.Clock")
+def test_an_exception_of_a_handler_comes_through_a_clock() -> None:
+    """What C calls for the time while a bubble is open begins no Python frame, in which the exception would be lost."""
+    code = """
+import signal, time
+import gort
+from gort import testing
+class Up(Exception): pass
+def up(*_): raise Up
+signal.signal(signal.SIGALRM, up)
+got = 0
+async def main():
+    global got
+    while got < 30:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.002)
+            while True: time.time()
+        except Up:
+            got += 1
+testing.run(main)
+print(got)
+"""
+    done = python(code)
+    assert done.stdout == "30\n", done.stderr
+
+
+def test_timeouts_in_blocking_calls_are_real() -> None:
+    async def main() -> None:
+        with pytest.raises(queue.Empty):
+            await gort.blocking(queue.Queue[int]().get, True, 0.01)
+
+    testing.run(main)
+
+
+def test_signals_are_refused_in_a_bubble() -> None:
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match="real time"):
+            gort.signal.notify(gort.Chan(1), gort.signal.SIGUSR1)
+
+    testing.run(main)

@@ -235,3 +235,84 @@ def test_a_pipe_works_outside_a_bubble_too(run: Any) -> None:
         b.close()
 
     run(main)
+
+
+def test_a_pipe_takes_back_what_a_write_has_not_handed_over() -> None:
+    """As Go's: what the writer is told has not been written nobody reads later."""
+
+    async def main() -> None:
+        a, b = testing.pipe()
+        got = []
+
+        async def reads() -> None:
+            got.append(await b.read(2))
+
+        gort.go(reads)
+        a.set_write_deadline(1)
+        with pytest.raises(net.DeadlineExceeded) as caught:
+            await a.write(b"hello")
+        assert caught.value.written == 2  # type: ignore[attr-defined]
+        a.set_write_deadline(None)
+
+        async def again() -> None:
+            await a.write(b"llo")
+            a.close()
+
+        gort.go(again)
+        while data := await b.read():
+            got.append(data)
+        assert got == [b"he", b"llo"]
+
+        a, b = testing.pipe()
+        gort.after_func(1, b.close)
+        with pytest.raises(BrokenPipeError) as broken:
+            await a.write(b"hello")
+        assert broken.value.written == 0  # type: ignore[attr-defined]
+
+    testing.run(main)
+
+
+def test_a_listener_that_closes_resets_who_was_about_to_be_accepted() -> None:
+    async def main() -> None:
+        with testing.Network():
+            ln = await net.listen("tcp", ":80")
+
+            async def serve() -> None:
+                async for conn in ln:
+                    async with conn:
+                        await conn.write(b"x")
+
+            async def dial() -> None:
+                try:
+                    conn = await net.dial("tcp", "127.0.0.1:80")
+                except ConnectionRefusedError:
+                    return
+                async with conn:
+                    conn.set_read_deadline(10)
+                    try:
+                        await conn.read(1)
+                    except ConnectionResetError:
+                        pass
+
+            async with gort.Group() as group:
+                group.go(serve)
+                group.go(dial)
+                await gort.gosched()
+                ln.close()
+
+    testing.explore(main)
+
+
+def test_a_network_may_be_made_outside_its_bubble() -> None:
+    network = testing.Network(latency=1)
+
+    async def main() -> None:
+        with network:
+            ln = await net.listen("tcp", ":80")
+            network.partition()
+            gort.after_func(5, network.heal)
+            (await net.dial("tcp", "127.0.0.1:80")).close()
+            ln.close()
+
+    testing.run(main)
+    testing.run(main)

@@ -268,6 +268,46 @@ def test_tests_and_fixtures_run_on_gort(pytester: pytest.Pytester) -> None:
     wrong.stderr.fnmatch_lines(["*mark.gort takes timeout=, procs=, leaks=, seed=, virtual=*"])
 
 
+@pytest.mark.parametrize("wrong", ["procs=0", "procs='2'", "seed=0", "seed='x'", "timeout=-1", "timeout='x'"])
+def test_a_wrong_value_in_the_mark_is_told_before_any_test_runs(wrong: str, pytester: pytest.Pytester) -> None:
+    text = f"import pytest\n@pytest.mark.gort({wrong})\nasync def test_it():\n    pass\n"
+    result = run(pytester, text, *alone())
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*{wrong.partition('=')[0]}= of mark.gort*"])
+
+
+BETWEEN = """
+import gort, pytest, time
+pytestmark = pytest.mark.gort
+
+@pytest.fixture
+async def panics():
+    async def other():
+        await gort.sleep(0.05)
+        raise KeyError("other")
+
+    gort.go(other)
+    yield
+
+@pytest.fixture
+def slow(panics):
+    time.sleep(0.2)
+
+def test_plain(slow):
+    pass
+
+async def test_async(slow):
+    pass
+"""
+
+
+def test_a_panic_while_no_async_test_runs_is_told(pytester: pytest.Pytester) -> None:
+    """By the first thing of the test that needs the runtime: its body, or the end of the fixture."""
+    result = run(pytester, BETWEEN, *alone())
+    result.assert_outcomes(passed=1, failed=1, errors=1)
+    assert result.stdout.str().count("panic: KeyError: 'other'") == 2
+
+
 def test_fixtures_of_every_scope(pytester: pytest.Pytester) -> None:
     """They live as long as pytest says, in one runtime; tests without them have runtimes of their own."""
     result = run(pytester, WIDE, *alone("-s"))

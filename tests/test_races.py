@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
+import gc
 import sys
 import types
 from collections.abc import Callable, Coroutine
@@ -355,6 +357,60 @@ def test_outside_of_schedules_it_does_nothing() -> None:
 def test_what_cannot_be_watched_is_refused(wrong: object) -> None:
     with pytest.raises(TypeError, match=r"gort\.testing\.watch takes"):
         watch(wrong)
+
+
+def test_what_a_once_has_done_is_no_race() -> None:
+    async def main() -> None:
+        pages = watch({})
+        once = sync.Once()
+
+        async def fill() -> None:
+            pages["/"] = 1
+            await gort.gosched()
+
+        async def use() -> None:
+            await once.do(fill)
+            assert pages["/"] == 1
+
+        async with gort.Group() as group:
+            group.go(use)
+            group.go(use)
+
+    explore(main, schedules=300)
+
+
+ACCOUNT = Account()
+
+
+def test_what_outlives_a_schedule_is_as_it_was_and_what_does_not_is_freed() -> None:
+    async def main() -> None:
+        class Own:
+            pass
+
+        async def idle() -> None:
+            await gort.gosched()
+
+        assert watch(watch(ACCOUNT)) is ACCOUNT
+        watch(Own()).n = 1
+        async with gort.Group() as group:
+            for _ in range(4):
+                group.go(idle)
+
+    explore(main, schedules=60)
+    assert type(ACCOUNT) is Account
+    gc.collect()
+    assert len(races.classes) <= 2
+
+
+def test_a_watched_dataclass_is_equal_to_another() -> None:
+    @dataclasses.dataclass
+    class Point:
+        x: int
+
+    async def main() -> None:
+        assert watch(Point(1)) == Point(1)
+
+    explore(main, schedules=2)
 
 
 def test_what_is_watched_behaves_as_before() -> None:

@@ -578,3 +578,45 @@ def test_arguments_reach_the_program() -> None:
 
     assert replay("1:", program, 1, 2) == 3
     assert explore(program, 1, 2).complete
+
+
+def test_a_replay_has_the_limit_and_the_message_says_how() -> None:
+    async def main(n: int) -> None:
+        for _ in range(n):
+            await gort.gosched()
+
+    with pytest.raises(ScheduleFailure, match=r"main, \.\.\., leaks=True, limit=10\)") as caught:
+        explore(main, 30, leaks=True, limit=10)
+    with pytest.raises(ScheduleFailure):
+        replay(caught.value.token, main, 30, limit=10)
+    replay(caught.value.token, main, 30)
+
+
+@pytest.mark.parametrize("strategy", ["random", "pct"])
+def test_what_fails_once_only_is_shown_with_what_it_has_failed_with(strategy: str) -> None:
+    runs = 0
+
+    async def main() -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 5:
+            raise KeyError("once")
+
+    with pytest.raises(ScheduleFailure, match="not deterministic: KeyError: 'once'") as caught:
+        explore(main, strategy=strategy)
+    assert isinstance(caught.value.__cause__, KeyError)
+    assert caught.value.token
+
+
+def test_large_seeds_are_seeds() -> None:
+    async def main() -> None:
+        async with gort.Group() as group:
+            group.go(gort.Chan(1).send, 1)
+
+    for seed in (10**13, (1 << 63) - 1):
+        explore(main, seed=seed, strategy="random", schedules=3)
+    with pytest.raises(ValueError, match="seed must be"):
+        explore(main, seed=1 << 63)
+    for wrong in (f"{1 << 63}:", "1:-1=2", "1:1=-2", b"1:"):
+        with pytest.raises(ValueError, match="is no token"):
+            replay(wrong, main)  # type: ignore[arg-type]

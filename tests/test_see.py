@@ -22,8 +22,8 @@ import pytest
 import gort
 from browser import Browser
 from gort import debug, runtime
-from gort._runtime.core import runtime2
-from gort._runtime.see import looks, wrong
+from gort._runtime.core import runtime2, traceback
+from gort._runtime.see import looks, server, watcher, wrong
 from support import GIL, PATIENCE_S, command, environment, gort_cli, parked, python
 
 Run = Callable[..., Any]
@@ -326,6 +326,10 @@ def test_other_sites_cannot_read(page: debug.Page, headers: dict[str, str], why:
     assert asks(page, "/look", **headers)[::2] == (403, f"{why}\n")
 
 
+def test_port_80_is_not_named() -> None:
+    assert set(server.hosts(80)) == {"127.0.0.1", "localhost", "127.0.0.1:80", "localhost:80"}
+
+
 def test_two_hosts_are_none(page: debug.Page) -> None:
     text = f"GET /look HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\nHost: evil.example\r\n\r\n"
     assert answer(page, text)[::2] == (400, "two headers host\n")
@@ -337,10 +341,33 @@ def test_nothing_can_be_changed(page: debug.Page) -> None:
 
 
 @pytest.mark.parametrize(
-    "request_text", ["nonsense\r\n\r\n", "GET http://evil/ HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\n" + "a" * 20_000]
+    "request_text",
+    [
+        "nonsense\r\n\r\n",
+        "GET http://evil/ HTTP/1.1\r\n\r\n",
+        "GET //[ HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\r\n" + "a" * 20_000,
+    ],
 )
 def test_what_is_no_request_is_refused(page: debug.Page, request_text: str) -> None:
     assert answer(page, request_text)[0] == 400
+
+
+def test_who_sends_a_byte_now_and_then_is_cut_off(page: debug.Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "PATIENCE_S", 0.4)
+    with socket.create_connection(("127.0.0.1", page.port), timeout=0.1) as c:
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            try:
+                c.sendall(b"x")
+                if not c.recv(1):
+                    break
+            except TimeoutError:
+                pass
+            except OSError:  # reset
+                break
+        else:
+            raise AssertionError("it waits for ever")
 
 
 def test_it_listens_on_this_machine_alone(page: debug.Page) -> None:
@@ -426,6 +453,40 @@ print(status, debug.serve() is page)
     assert done.stdout == "0 True\n", done.stderr
 
 
+def test_a_forked_child_keeps_nothing_of_the_page() -> None:
+    """Neither connections, nor the lock of a profile that is being made."""
+    code = """
+import http.client, os, threading, time
+import gort
+from gort import debug
+def ask(page, path):
+    c = http.client.HTTPConnection("127.0.0.1", page.port, timeout=60)
+    c.request("GET", path + "token=" + page.token)
+    return c.getresponse()
+def sockets():
+    there = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
+    return sum(os.readlink(each).startswith("socket") for each in there if os.path.exists(each))
+async def in_child():
+    print((await gort.blocking(ask, debug.serve(), "/profile?kind=cpu&seconds=0.1&")).status, flush=True)
+async def main():
+    page = debug.serve()
+    before = sockets() - 1  # without the listening one
+    thread = threading.Thread(target=ask, args=(page, "/profile?kind=cpu&seconds=1&"))
+    thread.start()
+    await gort.sleep(0.5)
+    child = os.fork()
+    if child == 0:
+        print(sockets() - before, flush=True)
+        gort.run(in_child)
+        os._exit(0)
+    os.waitpid(child, 0)
+    thread.join()
+gort.run(main)
+"""
+    done = python(code)
+    assert done.stdout == "1\n200\n", done.stderr  # one: the client's own end
+
+
 def test_import_gort_does_not_load_it() -> None:
     code = "import sys, gort; print([name for name in sys.modules if name.startswith('gort._runtime.see')])"
     assert python(code).stdout == "[]\n"
@@ -497,6 +558,140 @@ def test_a_running_program_shows_its_page_to_who_asks() -> None:
     assert re.search(r"P0 (goroutine \d+|idle) \d+ queued", text)
     gone = gort_cli("view", str(process.pid))
     assert (gone.returncode, gone.stderr) == (1, f"gort view: there is no process {process.pid}\n")
+
+
+def test_a_program_that_gets_no_thread_goes_on() -> None:
+    """`gort view` says why there is no page."""
+    code = """
+import gort, threading
+async def main():
+    await gort.sleep(0.05)
+    threading.stack_size(1 << 45)  # from now on the system gives none
+    print(flush=True)
+    await gort.sleep(3600)
+gort.run(main, procs=1)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            done = gort_cli("view", "--timeout", "100", str(process.pid))
+            assert process.poll() is None
+        finally:
+            process.kill()
+    assert done.returncode == 1
+    assert done.stderr == f"gort view: process {process.pid} cannot show a page: can't start new thread\n"
+
+
+def test_the_page_outlives_a_lack_of_descriptors() -> None:
+    code = """
+import os, resource, socket, time
+from gort import debug
+page = debug.serve()
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+first = socket.socket()
+held = []
+try:
+    while True:
+        held.append(os.dup(0))
+except OSError:
+    pass
+first.connect(("127.0.0.1", page.port))  # it cannot be accepted now
+time.sleep(0.3)
+for fd in held:
+    os.close(fd)
+with socket.create_connection(("127.0.0.1", page.port), timeout=60) as c:
+    c.sendall(b"nonsense\\r\\n\\r\\n")
+    print(c.recv(100)[:12])
+"""
+    done = python(code)
+    assert done.stdout == "b'HTTP/1.1 400'\n", done.stderr
+
+
+def test_a_look_of_an_earlier_time_is_not_shown(page: debug.Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who comes when nobody has watched for a while waits for a new one."""
+    monkeypatch.setattr(watcher, "IDLE_S", 0.1)
+    asks(page, "/look")
+    end = time.monotonic() + PATIENCE_S
+    while page._watcher.alive and time.monotonic() < end:
+        time.sleep(0.05)
+    before = time.time()
+    assert json.loads(asks(page, "/look")[2])["time"] >= before
+
+
+def test_there_is_no_cpu_profile_where_running_stacks_cannot_be_read(
+    page: debug.Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As gort.debug.start_cpu_profile says."""
+    monkeypatch.setattr(traceback, "WITHOUT_GIL", True)
+    monkeypatch.setattr(runtime2, "COMPILED", False)
+    status, _, body = asks(page, "/profile?kind=cpu&seconds=0.1")
+    assert (status, body) == (503, "the uncompiled core without the GIL cannot read running stacks\n")
+
+
+def test_top_tells_a_full_page_from_a_program_that_has_ended() -> None:
+    code = """
+import os, socket, subprocess, sys
+import gort
+from gort import debug
+async def main():
+    page = debug.serve()
+    cs = [socket.create_connection(("127.0.0.1", page.port)) for _ in range(32)]
+    top = [sys.executable, "-m", "gort", "top", "--once", str(os.getpid())]
+    print((await gort.blocking(subprocess.run, top, capture_output=True, text=True)).stderr)
+gort.run(main)
+"""
+    done = python(code)
+    assert "gort top: the page does not answer" in done.stdout, done.stderr
+    assert "has ended" not in done.stdout
+
+
+def test_top_shows_a_file_whose_name_is_no_text(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path / "a") + b"\xff.py"
+    with open(path, "w") as f:
+        f.write(
+            "import gort, os\nasync def main():\n    print(flush=True)\n    await gort.sleep(3600)\ngort.run(main)\n"
+        )
+    with subprocess.Popen([sys.executable, path], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            env = environment(PYTHONIOENCODING="utf-8:strict")
+            done = subprocess.run(command("top", "--once", str(process.pid)), capture_output=True, text=True, env=env)
+        finally:
+            process.kill()
+    assert done.returncode == 0, done.stderr
+    assert r"a\udcff.py" in done.stdout
+
+
+def test_a_look_calls_nothing_of_a_metaclass(run: Run) -> None:
+    called: list[str] = []
+
+    class Meta(type):
+        def __eq__(cls, other: object) -> bool:
+            called.append("__eq__")
+            return cls is other
+
+        __hash__ = type.__hash__
+
+    class Mine(bytearray, metaclass=Meta):
+        pass
+
+    async def wait(ch: gort.Chan[None]) -> None:
+        kept = Mine(1_000_000)
+        await ch.recv_ok()
+        del kept
+
+    async def main() -> None:
+        ch: gort.Chan[None] = gort.Chan()
+        gort.go(wait, ch)
+        await parked(1, "chan receive")
+        called.clear()
+        looks.look(runtime2.current_m().sched)
+        assert called == []
+        ch.close()
+
+    run(main)
 
 
 # ---- in a browser -----------------------------------------------------------------------------------------------------

@@ -115,6 +115,9 @@ def notify(ch: Chan[Any], *signals: int) -> None:
 
 def _notify(key: object, send: Callable[[Any], object], numbers: set[int], frame: FrameType) -> None:
     what = "gort.signal.notify"
+    m = _runtime2.current_m()
+    if m is not None and m.sched.bubble is not None:
+        raise RuntimeError(f"{what} in a bubble of gort.testing: signals come in real time, from outside")
     with _admin:
         _signals.check_reachable(what)
         with _mu:

@@ -102,6 +102,48 @@ def test_when_one_fails_the_others_are_cancelled(run: Run) -> None:
     assert len(cleaned) == LOOPS - 1
 
 
+def test_a_loop_that_has_ended_gets_no_connections(run: Run) -> None:
+    async def main() -> None:
+        ports = gort.Chan[int](2)
+        ended, over = gort.Chan[None](), gort.Chan[None]()
+        numbers = iter(range(2))
+
+        async def app(sock: socket.socket, number: int) -> None:
+            server = await asyncio.start_server(handle, sock=sock)
+            await ports.send(sock.getsockname()[1])
+            if number:
+                await over.recv_ok()
+                server.close()
+
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(await reader.readline())
+            writer.close()
+
+        async def first(sock: socket.socket, number: int) -> None:
+            await app(sock, number)
+            if not number:
+                ended.close()
+
+        async with gort.Group() as group:
+            group.go(gort.aio.serve, lambda sock: first(sock, next(numbers)), port=0, loops=2)
+            port = await ports.recv()
+            await ports.recv()
+            await ended.recv_ok()
+            await gort.sleep(0.2)
+            for _ in range(30):
+                assert await gort.blocking(asked, port) == "who?\n"
+            over.close()
+
+    run(main)
+
+
+def asked(port: int) -> str:
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as s:
+        s.sendall(b"who?\n")
+        with s.makefile() as answer:
+            return answer.read()
+
+
 def test_mistakes(run: Run) -> None:
     async def app(sock: socket.socket) -> None:
         raise AssertionError("not called")
@@ -111,6 +153,12 @@ def test_mistakes(run: Run) -> None:
             await gort.aio.serve(app, loops=0)
         with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
             await gort.aio.serve(app, port=taken.getsockname()[1], loops=2)
+        with socket.socket() as other:  # a second start of a program that serves so
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            other.bind(("127.0.0.1", 0))
+            other.listen()
+            with pytest.raises(OSError, match="in use"):
+                await gort.aio.serve(app, port=other.getsockname()[1], loops=2)
 
     run(main)
 

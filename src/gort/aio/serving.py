@@ -32,6 +32,10 @@ def _listen(host: str, port: int, loops: int, backlog: int) -> list[socket.socke
     """As many sockets that listen on the address.  Port 0: on one port that is free."""
     family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     made: list[socket.socket] = []
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # With SO_REUSEPORT alone a second start of the program would get half of the connections of the first, silently.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
     try:
         for _ in range(loops):
             sock = socket.socket(family, socket.SOCK_STREAM)
@@ -70,9 +74,10 @@ async def serve(
     sock listens on the address, and the kernel spreads the connections over the loops (SO_REUSEPORT).  loops: as many as
     there are Ps when None.  port 0: a free one, the same for all, which sock.getsockname() tells.
 
-    Returns the results when all have returned.  When one raises, the others are cancelled and waited for, and its
-    exception is raised in an ExceptionGroup.  When the goroutine is cancelled, so are all.  OSError where the address
-    cannot be had; ValueError for loops below 1; RuntimeError outside a goroutine."""
+    Returns the results when all have returned; the socket of one that has returned is closed.  When one raises, the
+    others are cancelled and waited for, and its exception is raised in an ExceptionGroup.  When the goroutine is
+    cancelled, so are all.  OSError where the address cannot be had; ValueError for loops below 1; RuntimeError outside a
+    goroutine."""
     n = runtime.gomaxprocs() if loops is None else loops
     if n < 1:
         raise ValueError(f"gort.aio.serve: loops={loops}: at least 1")
@@ -91,4 +96,7 @@ async def _serve(
     sock: socket.socket,
     loop_factory: Callable[[], Loop] | None,
 ) -> _T:
-    return await run(app(sock), loop_factory=loop_factory)
+    try:
+        return await run(app(sock), loop_factory=loop_factory)
+    finally:
+        sock.close()  # else the kernel goes on to give it connections, which nobody would accept

@@ -9,8 +9,10 @@ What does not live here: what is shown (_runtime/see/looks.py), how the page is 
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +26,7 @@ from rich.text import Text
 from gort.cli import dump
 
 EVENTS_S = 30.0  # the page sends something more often than that
+FULL = 32  # server.CONNECTIONS_MAX
 
 
 def events(address: str) -> Iterator[dict[str, Any]]:
@@ -31,18 +34,22 @@ def events(address: str) -> Iterator[dict[str, Any]]:
     split = urlsplit(address)
     assert split.hostname is not None
     connection = http.client.HTTPConnection(split.hostname, split.port, timeout=EVENTS_S)
+    began = False
     try:
         connection.request("GET", f"/events?{split.query}")
         answer = connection.getresponse()
         if answer.status != 200:
             dump.fail(f"the page has answered {answer.status}", "top")
+        began = True
         while line := answer.readline():
             if line.startswith(b"data: "):
                 found = json.loads(line[6:])
                 if found.get("ended"):
                     return
                 yield found
-    except (OSError, http.client.HTTPException):
+    except (OSError, http.client.HTTPException) as e:
+        if not began:
+            dump.fail(f"the page does not answer ({e}): {FULL} at most can watch it at once", "top")
         return  # the program has ended
     finally:
         connection.close()
@@ -105,6 +112,8 @@ def picture(look: dict[str, Any], before: dict[str, Any] | None, height: int) ->
 def command(pid: int, once: bool, timeout: float) -> None:
     """Watch the running program PID in the terminal: what looks wrong in it, its processors, its goroutines by kind."""
     address = dump.page(pid, timeout, "top")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # the name of a file may be no text
     console = Console(highlight=False)
     before: dict[str, Any] | None = None
     seen = 0
@@ -117,9 +126,9 @@ def command(pid: int, once: bool, timeout: float) -> None:
                 console.print(picture(look, before, 60))
                 return
             before = look
-        dump.fail(f"process {pid} has ended", "top")
+        dump.fail(f"the program of process {pid} has ended", "top")
     with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
         for look in events(address):
             live.update(picture(look, before, console.height), refresh=True)
             before = look
-    console.print(f"process {pid} has ended")
+    console.print(f"the program of process {pid} has ended")

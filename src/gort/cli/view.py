@@ -1,12 +1,16 @@
 """`gort view PID`: begins the live page of a running program and prints its address.
 
-The program need not be prepared (watch/dumps.py).  The page stays until the program ends.
+The program need not be prepared (watch/dumps.py).  The page stays until the program ends.  A browser is given a file that
+leads to the address, in a folder that only the user may enter; the next command for the same process writes it anew.
 """
 
 from __future__ import annotations
 
+import os
+
 import click
 
+from gort._runtime.watch import dumps
 from gort.cli import dump
 
 
@@ -21,4 +25,7 @@ def command(pid: int, browser: bool, timeout: float) -> None:
     address = dump.page(pid, timeout, "view")
     click.echo(address)
     if browser:
-        click.launch(address)
+        # Not the address itself: anybody on this machine may read the arguments of a process.
+        page = f"{dumps.folder(os.geteuid())}/{pid}.html"
+        dumps.write(page, f'<!doctype html><meta http-equiv="refresh" content="0;url={address}">'.encode())
+        click.launch(page)

@@ -16,8 +16,8 @@ Invariants
 Rejected: to replace names in all loaded modules, as freezegun does (it takes a tenth of a second for each test, and
 misses references in objects); a subclass of datetime (isinstance and pickles see it).
 
-What does not live here: when time goes on (_runtime/wait/bubble.py).  What blocks a thread, such as time.sleep, takes
-real time in a bubble too.
+What does not live here: when time goes on, and what a function of ours answers (_runtime/wait/bubble.py).  What blocks a
+thread, such as time.sleep, takes real time in a bubble too.
 """
 
 from __future__ import annotations
@@ -32,6 +32,10 @@ from _collections_abc import Callable, Iterator
 from typing import Any
 
 from gort._runtime.core.runtime2 import current_m
+from gort._start.cython import lent
+
+with lent():
+    from gort._runtime.wait.bubble import Clock
 
 NOARGS = 0x4  # CPython's METH_NOARGS
 _lock = threading.Lock()
@@ -77,22 +81,16 @@ class Redirection:
 
 
 class Entry(Redirection):
-    """The table entry of a function without arguments.  ours(now) computes its result from `virtual`."""
+    """The table entry of a function without arguments.  wall: it tells the time of day."""
 
-    def __init__(self, name: str, ours: Callable[[tuple[int, int]], Any]) -> None:
+    def __init__(self, name: str, wall: bool = False) -> None:
         function = getattr(time, name)
         pointer = ctypes.c_void_p.from_address(id(function) + object.__basicsize__)
         self.entry: MethodDef = MethodDef.from_address(pointer.value or 0)
         if self.entry.name != name.encode() or self.entry.flags != NOARGS:
             raise RuntimeError(f"gort.testing: this Python keeps time.{name} in another way: no bubble can be made")
         self.address: int | None = self.entry.meth
-        real = _Function(self.address)
-
-        def call(module: Any, _: Any) -> Any:
-            now = virtual()
-            return real(module, None) if now is None else ours(now)
-
-        self.kept: Any = _Function(call)
+        self.kept: Any = _Function(Clock(_Function(self.address), wall, name.endswith("_ns")))
 
     def make(self) -> None:
         self.entry.meth = ctypes.cast(self.kept, ctypes.c_void_p).value
@@ -143,7 +141,7 @@ def at(real: Callable[..., Any], places: int) -> Callable[..., Any]:
 
     def ours(*args: Any) -> Any:
         now = virtual()
-        if now is not None and (len(args) == places or args[places] is None):
+        if now is not None and (len(args) == places or (len(args) > places and args[places] is None)):
             return real(*args[:places], _present(real, now))
         return real(*args)
 
@@ -176,12 +174,9 @@ def redirections() -> list[Redirection]:
         return cls.fromtimestamp(present[1] / 1e9, datetime.UTC).replace(tzinfo=None)
 
     found: list[Redirection] = [
-        Entry("time", lambda now: now[1] / 1e9),
-        Entry("time_ns", lambda now: now[1]),
-        Entry("monotonic", lambda now: now[0] / 1e9),
-        Entry("monotonic_ns", lambda now: now[0]),
-        Entry("perf_counter", lambda now: now[0] / 1e9),
-        Entry("perf_counter_ns", lambda now: now[0]),
+        Entry("time", wall=True),
+        Entry("time_ns", wall=True),
+        *(Entry(name) for name in ("monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns")),
         *(Attribute(name, at(getattr(time, name), 0)) for name in ("localtime", "gmtime", "ctime", "asctime")),
         Attribute("strftime", at(time.strftime, 1)),
     ]

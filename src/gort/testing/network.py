@@ -113,6 +113,7 @@ class Network:
             raise RuntimeError("gort.testing.Network is entered in a goroutine: its program uses it")
         if id(m.sched) in _networks_of:
             raise RuntimeError("this program is in a gort.testing.Network already")
+        self._healed = gort.Chan()  # one of this program: the network may be made outside its bubble
         _networks.current = _current
         self._key = id(m.sched)
         _networks_of[self._key] = self
@@ -229,6 +230,8 @@ class Listener:
     async def accept(self) -> Conn:
         """As gort.net.Listener.accept."""
         conn, ok = await self._queue.recv_ok()
+        if conn is not None and self.closed:
+            conn.reset()  # it was handed over before the listener was closed
         if conn is None or not ok or self.closed:
             raise net.Closed(f"accept {self.network} {self.addr}: use of closed listener")
         return conn

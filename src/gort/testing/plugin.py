@@ -110,8 +110,13 @@ class Host:
             except RuntimeError:
                 if not self.s.exiting:
                     raise
+        if not task.ended:
+            self.tell()
+
+    def tell(self) -> None:
+        """Fails the test with the deadlock or panic that has ended the runtime, unless a test has failed with it."""
         fatal = self.s.fatal
-        if self.s.exiting and fatal is not None and not task.ended:
+        if self.s.exiting and fatal is not None and not self.told:
             self.told = True
             raise_fatal(self.s, fatal)
 
@@ -163,6 +168,7 @@ class Task:
     def start(self, fn: Callable[[Any], Any]) -> gort.Chan[None]:
         """Starts a goroutine that runs `await fn(self)`, and returns a channel that is closed when it has ended."""
         if self.host.ended():
+            self.host.tell()
             pytest.fail(
                 "gort's runtime has ended in an earlier test, and this test has an async fixture that lived in it"
             )
@@ -232,6 +238,7 @@ class Fixture(Task):
     def finish(self) -> None:
         """Runs what follows its yield."""
         if self.ended or self.host.ended():
+            self.host.tell()
             return  # the end of the runtime has closed it
         with self.host.bound():
             self.leave.close()
@@ -430,9 +437,29 @@ def options_of(item: pytest.Item) -> dict[str, Any]:
         if mark.args or not set(mark.kwargs) <= set(MARK):
             raise pytest.UsageError(f"{item.nodeid}: mark.gort takes {', '.join(f'{name}=' for name in MARK)}")
         found.update(mark.kwargs)
+    if wrong := mistake(found):
+        raise pytest.UsageError(f"{item.nodeid}: {wrong}")
     if found["virtual"] and found["procs"] is None:
         found["procs"] = 1
     return found
+
+
+def mistake(options: dict[str, Any]) -> str:
+    """What is wrong with the values of the mark's arguments; "" if nothing is."""
+    for name, least, most in (("procs", 1, 1 << 31), ("seed", 1, 1 << 63)):
+        value = options[name]
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int):
+            return f"{name}= of mark.gort is an int, not {value!r}"
+        if not least <= value < most:
+            return f"{name}= of mark.gort must be at least {least} and below {most}, not {value}"
+    timeout = options["timeout"]
+    if timeout is None:
+        options["timeout"] = 0.0
+    elif isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 <= timeout < 1e9:
+        return f"timeout= of mark.gort is a number of seconds from 0 to 1e9, not {timeout!r}"
+    return ""
 
 
 def has_wide_fixture(item: pytest.Item) -> bool:

@@ -19,14 +19,17 @@ import os
 import sys
 from types import FrameType
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from gort._runtime.core.traceback import HIDDEN
+from gort.sync import Once
 from gort.testing.interleaving import where
 
 T = TypeVar("T")
 Clock = dict[int, int]  # goroutine -> steps
 
 HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class made in Python, which can be exchanged
+ONCE = Once.do.__code__
 RUNTIME = os.path.join(HIDDEN, "_runtime") + os.sep
 GOES = frozenset(("go", "make_from", "newproc", "newproc_from", "go_fast"))
 RELEASES = frozenset(
@@ -77,6 +80,8 @@ class Races:
         self.writes: dict[tuple[int, object], Access] = {}
         self.reads: dict[tuple[int, object], dict[int, Access]] = {}
         self.profile: Any = None
+        self.names: dict[int, str] = {}  # by the id of what is watched, which `objects` keeps alive
+        self.changed: list[tuple[object, type]] = []  # the objects whose class was exchanged, and their own class
 
     # ---- clocks --------------------------------------------------------------------------------------------------
 
@@ -162,6 +167,9 @@ class Races:
 
     def called(self, frame: FrameType, event: str, arg: Any) -> None:
         """The profile function."""
+        if frame.f_code is ONCE and event in ("call", "return"):  # who finds that it has run does no operation
+            (self.acquire if event == "call" else self.release)(frame.f_locals["self"])
+            return
         if event == "c_call":
             name = getattr(arg, "__name__", "")
             obj = getattr(arg, "__self__", None)
@@ -210,6 +218,8 @@ class Races:
         global current
         sys.setprofile(self.profile)
         current = None
+        for obj, kind in self.changed:  # one that outlives the schedule is watched anew in the next
+            set_class(obj, kind)
 
     # ---- accesses ------------------------------------------------------------------------------------------------
 
@@ -258,12 +268,14 @@ def watch(obj: T, name: str = "") -> T:
 
     A dict's keys and a list as a whole are watched, and the attributes that an object has in its `__dict__`.  Returns
     what is to be used in the place of obj: a dict or list of a subclass with the same contents, or the object itself.
-    Outside explore and replay it returns obj as it is.  Raises TypeError for an object of a built-in class or with
-    slots.  Follows Go's race detector."""
+    Outside explore and replay it returns obj as it is.  Raises TypeError for an object of a built-in class, of a
+    subclass of dict, list or set, or with slots.  Follows Go's race detector."""
     global wanted
     kind = type(obj)
+    if kind in (WatchedDict, WatchedList) or classes.get(id(kind.__base__)) is kind:
+        return obj  # it is watched already
     if kind not in (dict, list) and (
-        not hasattr(obj, "__dict__") or isinstance(obj, type) or not kind.__flags__ & HEAP
+        not hasattr(obj, "__dict__") or isinstance(obj, (type, dict, list, set)) or not kind.__flags__ & HEAP
     ):
         raise TypeError(f"gort.testing.watch takes a dict, a list or an object with a __dict__, not {kind.__name__}")
     if current is None:
@@ -274,27 +286,29 @@ def watch(obj: T, name: str = "") -> T:
     elif kind is list:
         found = WatchedList(obj)  # type: ignore[call-overload]
     else:
-        obj.__class__ = watched_class(kind)
+        set_class(obj, watched_class(kind))
+        current.changed.append((obj, kind))
         found = obj
-    names[id(found)] = name or f"a {kind.__name__}"
+    current.names[id(found)] = name or f"a {kind.__name__}"
     current.objects[id(found)] = (found, {})
     return found  # type: ignore[no-any-return]
 
 
-names: dict[int, str] = {}  # by the id of what is watched, which the schedule keeps alive
-classes: dict[Any, Any] = {}
+# By the id of the class, which its subclass here keeps alive.
+classes: WeakValueDictionary[int, Any] = WeakValueDictionary()
+set_class: Any = object.__dict__["__class__"].__set__  # not the class's own __setattr__
 
 
 def touch(obj: Any, place: object, write: bool, text: str) -> None:
     """obj is accessed."""
     races = current
     if races is not None and id(obj) in races.objects:
-        races.access(obj, f"{names.get(id(obj), 'an object')}{text}", place, write)
+        races.access(obj, f"{races.names.get(id(obj), 'an object')}{text}", place, write)
 
 
 def watched_class(kind: Any) -> Any:
     """The subclass that an object of this class gets."""
-    found = classes.get(kind)
+    found = classes.get(id(kind))
     if found is None:
 
         def read(self: Any, name: str) -> Any:
@@ -310,8 +324,15 @@ def watched_class(kind: Any) -> Any:
             touch(self, name, True, f".{name}")
             kind.__delattr__(self, name)
 
-        body = {"__getattribute__": read, "__setattr__": write, "__delattr__": delete, "__module__": kind.__module__}
-        found = classes[kind] = type(kind.__name__, (kind,), body)
+        body = {
+            "__getattribute__": read,
+            "__setattr__": write,
+            "__delattr__": delete,
+            "__module__": kind.__module__,
+            "__qualname__": kind.__qualname__,
+            "__class__": property(lambda self: kind),  # a dataclass compares it
+        }
+        found = classes[id(kind)] = type(kind.__name__, (kind,), body)
     return found
 
 
@@ -327,8 +348,14 @@ WHOLE = object()  # what changes with the keys of a dict, or the items of a list
 
 
 def _watch_methods(cls: type, base: Any, keyed: bool) -> None:
-    reads = "__contains__ __getitem__ __iter__ __len__ __reversed__ __eq__ copy count get index items keys values"
-    writes = "__delitem__ __setitem__ __iadd__ __ior__ append clear extend insert pop popitem remove reverse setdefault"
+    reads = (
+        "__contains__ __getitem__ __iter__ __len__ __reversed__ __eq__ __ne__ __lt__ __le__ __gt__ __ge__ __add__ "
+        "__mul__ __rmul__ __or__ __ror__ copy count get index items keys values"
+    )
+    writes = (
+        "__delitem__ __setitem__ __iadd__ __imul__ __ior__ append clear extend insert pop popitem remove reverse "
+        "setdefault"
+    )
 
     def method(name: str, write: bool) -> Any:
         real = getattr(base, name)

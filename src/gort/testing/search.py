@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 STRATEGIES = ("mixed", "few", "random", "pct")
 INTERRUPTS = (655, 1966, 6553, 19660, 52428)  # RANDOM: 1, 3, 10, 30 and 80 % of 2**16
+MAX = (1 << 63) - 1
+LIMIT = 100_000  # operations
 SHORTENING = 2000  # so many schedules at most are run to shorten one that fails
 
 
@@ -63,7 +65,7 @@ def explore(
     strategy: str = "mixed",
     seed: int = 1,
     leaks: bool = False,
-    limit: int = 100_000,
+    limit: int = LIMIT,
 ) -> Explored:
     """Runs `await fn(*args)` in a bubble (see run) under up to `schedules` orders of its goroutines, until one fails.
 
@@ -84,27 +86,30 @@ def explore(
     for name, value in (("schedules", schedules), ("seed", seed), ("limit", limit)):
         if isinstance(value, bool) or not isinstance(value, int):
             raise TypeError(f"{name} is an int, not {type(value).__name__}")
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, not {value}")
+        if not 1 <= value <= MAX:
+            raise ValueError(f"{name} must be at least 1 and at most 2**63 - 1, not {value}")
     with Stage(fn, args, leaks, limit) as stage:
         search = Search(stage, schedules, strategy, seed)
         found = search.run()
         if found is None:
             return Explored(search.count, search.complete, search.longest)
         token = to_token(*shorten(stage, *found))
-        raise failure(stage, token, f"schedule {search.count}", search.count)
+        raise failure(stage, token, f"schedule {search.count}", search.count, found[1].exc)
 
 
-def replay(token: str, fn: Callable[..., Coroutine[Any, Any, Any]], *args: Any, leaks: bool = False) -> Any:
-    """Runs `await fn(*args)` in the order that the token of a ScheduleFailure tells, and returns its result.
+def replay(
+    token: str, fn: Callable[..., Coroutine[Any, Any, Any]], *args: Any, leaks: bool = False, limit: int = LIMIT
+) -> Any:
+    """Runs `await fn(*args)` in the order that the token of a ScheduleFailure tells, and returns its result.  leaks and
+    limit: as explore had them.
 
     Raises ScheduleFailure where the program fails; ValueError for what is no token."""
     seed, deviations = from_token(token)
-    with Stage(fn, args, leaks) as stage:
+    with Stage(fn, args, leaks, limit) as stage:
         outcome = stage.run(Plan(seed, REPLAY, deviations))
         if outcome.exc is None:
             return outcome.value
-        raise failure(stage, token, "replayed", 0)
+        raise failure(stage, token, "replayed", 0, outcome.exc)
 
 
 def schedules(max_position: int = 300, max_switches: int = 8) -> SearchStrategy[Schedule]:
@@ -132,25 +137,39 @@ class Schedule:
         return replay(self.token, fn, *args, leaks=leaks)
 
 
-def failure(stage: Stage, token: str, how: str, count: int) -> ScheduleFailure:
-    """The error for the schedule `token`, which is run once more for its table."""
+def failure(stage: Stage, token: str, how: str, count: int, found: BaseException | None) -> ScheduleFailure:
+    """The error for the schedule `token`, which is run once more for its table.  found: what it has failed with."""
     seed, deviations = from_token(token)
     seen = Interleaving(stage.chooser)
     outcome = stage.run(Plan(seed, REPLAY, deviations), observer=seen, dump=True)
     exc = outcome.exc
     name = getattr(stage.fn, "__qualname__", "the program")
     if exc is None:
-        return ScheduleFailure(f"{name} has failed under a schedule ({how}), and not again: it is not deterministic")
+        error = ScheduleFailure(
+            f"{name} has failed under a schedule ({how}), and not again: it is not deterministic: {shown(found)}"
+        )
+        error.__cause__ = found
+        error.token, error.schedule = token, count
+        return error
     table = seen.table()
-    text = str(exc).partition("\n")[0]
-    shown = f"{type(exc).__name__}: {text}" if text else type(exc).__name__
+    options = ", ..." if stage.args else ""
+    if stage.leaks:
+        options += ", leaks=True"
+    if stage.chooser.limit != LIMIT:
+        options += f", limit={stage.chooser.limit}"
     error = ScheduleFailure(
-        f"{name} fails under an order of its goroutines ({how}): {shown}\n\n{table}\n\n"
-        f"again: gort.testing.replay({token!r}, {name}), or pytest --gort-replay={token}"
+        f"{name} fails under an order of its goroutines ({how}): {shown(exc)}\n\n{table}\n\n"
+        f"again: gort.testing.replay({token!r}, {name}{options}), or pytest --gort-replay={token}"
     )
     error.__cause__ = exc
     error.token, error.schedule, error.table = token, count, table
     return error
+
+
+def shown(exc: BaseException | None) -> str:
+    """The exception's class and the first line of its text."""
+    text = str(exc).partition("\n")[0]
+    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
 
 
 class Search:
@@ -185,7 +204,10 @@ class Search:
         self.longest = max(self.longest, self.stage.chooser.position)
         if outcome.exc is None:
             return None
-        return plan, outcome if record else self.stage.run(plan, record=True)
+        again = outcome if record else self.stage.run(plan, record=True)
+        if again.exc is None:  # it is not deterministic
+            again.exc = outcome.exc
+        return plan, again
 
     def few(self, limit: int) -> tuple[Plan, Outcome] | None:
         """Schedules with few interruptions: each is the base of those that deviate once more, later on.  From the one
@@ -218,7 +240,7 @@ class Search:
 
     def drawn(self, number: int) -> Plan:
         """Schedule `number` of those that are drawn."""
-        mixed = self.seed * 1_000_003 + number
+        mixed = (self.seed * 1_000_003 + number) % MAX or 1
         if self.strategy == "random" or (self.strategy == "mixed" and number % 2):
             return Plan(mixed, RANDOM, None, INTERRUPTS[number // 2 % len(INTERRUPTS)])
         length = max(self.longest, 2)
@@ -268,9 +290,9 @@ def from_token(token: str) -> tuple[int, dict[int, int]]:
         seed, colon, rest = token.partition(":")
         pairs = [part.split("=") for part in rest.split(",") if part]
         found = int(seed), {int(position): int(k) for position, k in pairs}
-    except (AttributeError, ValueError):
+    except (AttributeError, TypeError, ValueError):
         colon = ""
-    if not colon or found[0] < 1:
+    if not colon or not 1 <= found[0] <= MAX or any(position < 0 or k < 0 for position, k in found[1].items()):
         raise ValueError(
             f"{token!r} is no token of a schedule: gort.testing.explore prints them, such as '1:12=1,57=2'"
         )

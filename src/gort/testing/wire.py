@@ -57,6 +57,7 @@ class Wire:
         self.last: int = 0  # when the newest piece arrives, ns
         self.ended: bool = False  # END has arrived
         self.shut: bool = False  # END has been sent
+        self.dropped: int = 0  # bytes that nobody will read, since then
         self.broken: bool = False  # a reset, or nobody reads any more
 
     def notify(self) -> None:
@@ -107,10 +108,19 @@ class Wire:
         """From now on nobody reads, and what is on the wire is dropped."""
         with self.mu:
             self.broken = True
+            self.dropped += self.size
             self.sent.clear()
             self.arrived.clear()
             self.size = 0
         self.notify()
+
+    def take_back(self) -> int:
+        """Takes back what has not been read, and returns how many bytes that is."""
+        with self.mu:
+            left, self.size, self.dropped = self.size + self.dropped, 0, 0
+            self.sent = deque(piece for piece in self.sent if piece[1] == END)
+            self.arrived.clear()
+        return left
 
 
 class Conn(Kept):
@@ -198,7 +208,7 @@ class Conn(Kept):
                     else:
                         await self._wait(changed, 1)
             except BaseException as e:
-                e.written = done - (0 if wire.window else wire.size)  # type: ignore[attr-defined]
+                e.written = done - (0 if wire.window else wire.take_back())  # type: ignore[attr-defined]
                 raise
 
     async def writev(self, buffers: Iterable[Buffer]) -> None:

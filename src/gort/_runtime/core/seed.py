@@ -101,7 +101,10 @@ def stopped(m):
 
 def slept(s, until, ns):
     """The thread has slept for ns, because nobody could run.  If it has slept until the timer that was due at `until`,
-    the runtime's time is that, to the nanosecond; if something has woken it before, what has passed."""
+    the runtime's time is that, to the nanosecond; if something has woken it before, what has passed.  Not in a bubble:
+    its time goes on by itself (wait/bubble.py)."""
+    if s.bubble is not None:
+        return
     if until != 0 and s.vnow + ns >= until:
         s.vnow = max(s.vnow, until)
     else:

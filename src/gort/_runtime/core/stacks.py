@@ -385,7 +385,11 @@ else:
             code = coro.cr_code
             refers = get_referents(coro)
             begin = next((i + 1 for i, each in enumerate(refers) if each is code), 0)
-            sizes = [(i, type(each).__name__, getsizeof(each)) for i, each in enumerate(refers) if type(each) in KEPT]
+            sizes = [
+                (i, type(each).__name__, getsizeof(each))
+                for i, each in enumerate(refers)
+                if any(type(each) is kind for kind in KEPT)  # `in` would call a metaclass's __eq__
+            ]
             found.append((code, len(refers), begin, sizes))
             del refers
             coro = coro.cr_await

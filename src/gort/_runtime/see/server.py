@@ -13,6 +13,7 @@ What does not live here: the looks (watcher.py), the page's own text (page.py), 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -22,7 +23,8 @@ import time
 from _thread import allocate_lock
 from urllib.parse import parse_qs, urlsplit
 
-from gort._runtime.core import traceback
+from gort._runtime.core import runtime2, traceback
+from gort._runtime.core.machine import LINUX
 from gort._runtime.see import looks, metrics, page
 from gort._runtime.see.watcher import Watcher, thread
 from gort._runtime.watch import profiles, signals
@@ -37,6 +39,8 @@ PATIENCE_S = 10.0  # for a request
 CONNECTIONS_MAX = 32
 BEAT_S = 10.0  # an event stream sends something at least so often, so that it learns when the reader has gone
 CPU_MAX_S = 60.0
+AGAIN_S = 0.1  # until the next try to accept
+GONE = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)  # nobody listens at this descriptor any more
 POLICY = (
     "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -75,7 +79,10 @@ class Request:
                 if key in self.headers and key in ("host", "origin", "authorization"):
                     raise Refused(400, f"two headers {key}")
                 self.headers[key] = value.strip()
-        split = urlsplit(target)
+        try:
+            split = urlsplit(target)
+        except ValueError:
+            raise Refused(400, "not a path") from None
         if split.netloc or not target.startswith("/"):
             raise Refused(400, "not a path")
         self.path = split.path
@@ -85,7 +92,9 @@ class Request:
 def receive(c: socket.socket) -> Request | None:
     """Reads a request; None if the other side has gone before its end."""
     head = b""
+    end = time.monotonic() + PATIENCE_S
     while b"\r\n\r\n" not in head:
+        c.settimeout(max(0.001, end - time.monotonic()))  # who sends a byte now and then would keep others out
         part = c.recv(4096)
         if not part:
             return None
@@ -95,6 +104,12 @@ def receive(c: socket.socket) -> Request | None:
     return Request(head.partition(b"\r\n\r\n")[0])
 
 
+def hosts(port: int) -> tuple[str, ...]:
+    """What a request may call this host.  A browser does not name port 80."""
+    names = ("127.0.0.1", "localhost")
+    return (*(f"{name}:{port}" for name in names), *(names if port == 80 else ()))
+
+
 class Page:
     """The live page of this process.  url: where a browser finds it, with the token."""
 
@@ -102,6 +117,7 @@ class Page:
         self.token: str = secrets.token_urlsafe(18)
         self.pid: int = os.getpid()
         self._watcher = Watcher()
+        self._open: set[socket.socket] = set()  # the connections
         self._room = threading.BoundedSemaphore(CONNECTIONS_MAX)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
@@ -109,7 +125,7 @@ class Page:
             self._socket.bind(("127.0.0.1", port))
             self._socket.listen(16)
             self.port: int = self._socket.getsockname()[1]
-            self._hosts = (f"127.0.0.1:{self.port}", f"localhost:{self.port}")
+            self._hosts = hosts(self.port)
             self._closed = False
             thread(self._accept)
         except BaseException:
@@ -143,8 +159,11 @@ class Page:
         while not self._closed:
             try:
                 c, _ = self._socket.accept()
-            except OSError:
-                return
+            except OSError as e:
+                if e.errno in GONE:  # closed
+                    return
+                time.sleep(AGAIN_S)  # no descriptor is left, or who connected has gone: others are still served
+                continue
             if not self._room.acquire(blocking=False):
                 c.close()
                 continue
@@ -155,11 +174,13 @@ class Page:
                 c.close()
 
     def _serve(self, c: socket.socket) -> None:
+        self._open.add(c)
         try:
             with c:
                 c.settimeout(PATIENCE_S)
                 try:
                     request = receive(c)
+                    c.settimeout(PATIENCE_S)
                     if request is not None:
                         self._check(request)
                         self._answer(c, request)
@@ -172,6 +193,7 @@ class Page:
                     status, why = e.args if isinstance(e, Refused) else (503, "the program has ended")
                     send(c, status, f"{why}\n".encode(), "text/plain; charset=utf-8")
         finally:
+            self._open.discard(c)
             self._room.release()
 
     def _check(self, request: Request) -> None:
@@ -277,6 +299,10 @@ def profile(its: Page, request: Request) -> tuple[Any, ...]:
             seconds = float(request.query.get("seconds", "5"))
             if not 0.1 <= seconds <= CPU_MAX_S:
                 raise Refused(400, f"seconds: 0.1 to {CPU_MAX_S:.0f}")
+            if not LINUX:
+                raise Refused(503, "only Linux tells the CPU time of threads")
+            if traceback.WITHOUT_GIL and not runtime2.COMPILED:
+                raise Refused(503, "the uncompiled core without the GIL cannot read running stacks")
             if not _profiling.acquire(blocking=False):
                 raise Refused(503, "a CPU profile is being made already")
             try:
@@ -339,9 +365,12 @@ def serve(port: int = 0) -> Page:
 
 def forget() -> None:
     """In a forked child: the page is its parent's."""
-    global _page, _mu
+    global _page, _mu, _profiling
     _mu = threading.RLock()  # another thread may have held it
+    _profiling = allocate_lock()  # and this one
     its, _page = _page, None
     if its is not None:
         its._closed = True
         its._socket.close()
+        for c in its._open:  # else who watches the parent would not see its end while this child lives
+            c.close()

@@ -66,6 +66,8 @@ class Watcher:
         comes within `patience` seconds."""
         end = time.monotonic() + patience
         with self.changed:
+            if not self.alive:
+                seen = max(seen, self.number)  # the last look is of the time when somebody watched last
             while True:
                 self.asked = time.monotonic()
                 if not self.alive:

@@ -4,6 +4,10 @@ from gort._runtime.core.runtime2 cimport Op, Sched
 cdef enum:
     OVER = 1
     ENDING = 2
+cdef class Clock:
+    cdef object real
+    cdef bint wall
+    cdef bint whole
 cdef class Bubble:
     cdef readonly Sched sched
     cdef readonly object guard

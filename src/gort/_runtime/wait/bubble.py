@@ -29,7 +29,7 @@ import threading
 import cython
 from cython.cimports.gort._runtime.c.rt import rt_import
 from cython.cimports.gort._runtime.core.handoff import checkdead, fatal, ready, startm
-from cython.cimports.gort._runtime.core.runtime2 import PARK, Op, P, Sched, getm
+from cython.cimports.gort._runtime.core.runtime2 import PARK, M, Op, P, Sched, getm
 
 from gort._runtime.core import newosproc
 from gort._runtime.core.errors import Deadlock
@@ -63,6 +63,35 @@ class Guard:
         """Nothing."""
 
     unblock = block
+
+
+class Clock:
+    """One of the functions of the module time, for goroutines of bubbles: C calls it (gort/testing/clock.py).  For all
+    others it is `real`.  wall: the time of day; the other clocks are real too in a call of gort.blocking, for Python's
+    timeouts would never end there.  whole: in ns, an int, not in seconds.
+
+    In the compiled core no Python frame begins here, so no signal handler runs: its exception could not leave a call
+    from C.  In the uncompiled core such an exception is lost."""
+
+    if not cython.compiled:
+        real = None
+        wall = False
+        whole = False
+
+    def __init__(self, real, wall, whole):
+        self.real = real
+        self.wall = wall
+        self.whole = whole
+
+    def __call__(self, module, nothing):
+        m: M = getm()
+        ns: cython.longlong
+        if m is None or m.curg is None or m.sched.bubble is None or (m.insyscall and not self.wall):
+            return self.real(module, nothing)
+        ns = m.sched.vnow
+        if self.wall:
+            ns += m.sched.bubble.epoch
+        return ns if self.whole else ns / 1e9
 
 
 class Bubble:

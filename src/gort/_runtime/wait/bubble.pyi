@@ -4,6 +4,10 @@ from typing import Any
 
 from gort._runtime.core.runtime2 import Op
 
+class Clock:
+    def __init__(self, real: Callable[..., Any], wall: bool, whole: bool) -> None: ...
+    def __call__(self, module: Any, nothing: Any) -> Any: ...
+
 class QuietOp(Op):
     def __await__(self) -> Generator[Any, Any]: ...
 

@@ -87,7 +87,10 @@ def answer(running: list[Any]) -> None:
     except OSError:
         return
     if how == VIEW:
-        start_new_thread(view, (uid, pid))
+        try:
+            start_new_thread(view, (uid, pid))
+        except RuntimeError as e:  # the system gives no thread
+            tell(uid, pid, f"error: {e}")
         return
     text = "\n".join(traceback.dump(s, None, group=how != EACH) + reports.places(s) for s in list(running))
     tell(uid, pid, text)
