@@ -94,7 +94,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """`make test` where CI is not set (GORT_TEST_HALF, set by noxfile.py): of the cases of one test, which differ in a
-    parameter, the uncompiled core runs every second one.  Of tests that are `apart` the compiled core runs the others."""
+    parameter, one core runs every second one, and the other core the others.  What runs `once` runs whole."""
     import gort
     from support import FULL
 
@@ -102,13 +102,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     cases: dict[str, list[pytest.Item]] = {}
     for item in items:
-        if not gort.runtime.compiled or item.get_closest_marker("apart"):
+        if not (item.get_closest_marker("once") or item.get_closest_marker("lint")):
             cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
     left_out = set()
     for name, same in cases.items():
-        first = (
-            zlib.crc32(name.encode()) + gort.runtime.compiled
-        ) % 2  # no test has the same number of Ps as all others
+        first = (zlib.crc32(name.encode()) + gort.runtime.compiled) % 2  # not the same number of Ps in all tests
         left_out |= set(same) - set(same[first::2] or same)
     config.hook.pytest_deselected(items=[item for item in items if item in left_out])
     items[:] = [item for item in items if item not in left_out]
