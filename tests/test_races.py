@@ -399,7 +399,7 @@ def test_what_outlives_a_schedule_is_as_it_was_and_what_does_not_is_freed() -> N
     explore(main, schedules=60)
     assert type(ACCOUNT) is Account
     gc.collect()
-    if GIL:  # 3.13t keeps them; why is not known
+    if GIL:  # 3.13t: once a thread has been started, each class is immortal
         assert len(races.classes) <= 2
 
 
