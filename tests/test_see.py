@@ -453,6 +453,7 @@ print(status, debug.serve() is page)
     assert done.stdout == "0 True\n", done.stderr
 
 
+@pytest.mark.skipif(not GIL and not runtime.compiled, reason="no CPU profile here")
 def test_a_forked_child_keeps_nothing_of_the_page() -> None:
     """Neither connections, nor the lock of a profile that is being made."""
     code = """

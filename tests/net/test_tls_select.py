@@ -10,7 +10,7 @@ from netkit import contexts, pair, renegotiating_server, tls_pair
 
 import gort
 from gort import net
-from support import parked, until
+from support import dose, parked, until
 
 
 def test_read_and_readinto(run: Any, certificates: Any) -> None:
@@ -149,6 +149,8 @@ def test_tls_in_tls(run: Any, certificates: Any) -> None:
 
 def test_losers_have_no_effect_in_a_storm(run: Any, certificates: Any) -> None:
     """Values and bytes come while many selects wait for both, beside a plain reader: nothing is lost or there twice."""
+    values = dose(200)
+    writes = (values + 2) // 3
 
     async def main() -> None:
         ch: gort.Chan[int] = gort.Chan()
@@ -180,14 +182,14 @@ def test_losers_have_no_effect_in_a_storm(run: Any, certificates: Any) -> None:
             for _ in range(5):
                 group.go(selects)
             group.go(reads)
-            for i in range(200):
+            for i in range(values):
                 await ch.send(i)
                 if i % 3 == 0:
                     await a.write(b"abcdefgh")
-            await until(lambda: sum(map(len, data)) == 8 * 67, "all bytes are read")
+            await until(lambda: sum(map(len, data)) == 8 * writes, "all bytes are read")
             stop.close()
-        assert sorted(got) == list(range(200))
-        assert sorted(b"".join(data)) == sorted(b"abcdefgh" * 67)
+        assert sorted(got) == list(range(values))
+        assert sorted(b"".join(data)) == sorted(b"abcdefgh" * writes)
 
     run(main)
 
