@@ -25,6 +25,7 @@ from gort.xray.errors import XrayError
 from gort.xray.show import bench, peer
 from gort.xray.show.html import render
 from gort.xray.show.vs_gort import compare
+from support import FULL
 
 UNTIL = ("runtime.main", "main.main", "exit")
 HERE = Path(__file__).parent
