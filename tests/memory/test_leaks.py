@@ -39,6 +39,25 @@ class Sentinel:
     """Goes through everything; its references are counted."""
 
 
+def settle() -> None:
+    """Collects until nothing more goes.
+
+    Without the GIL an object's last reference may be dropped by one thread and the object freed by its own, which sleeps:
+    a collection settles that, and what the freed object held needs another."""
+    gc.collect()
+    if GIL:
+        return
+    least, same = sys.getallocatedblocks(), 0
+    for _ in range(10):
+        gc.collect()
+        if (now := sys.getallocatedblocks()) < least:
+            least, same = now, 0
+        else:
+            same += 1
+            if same == 2:  # once may be chance: another thread has made what hides what went
+                return
+
+
 async def measure(sentinel: Sentinel, expected: int) -> tuple[int, int, int]:
     """References to the sentinel, allocated blocks without those of Ms and Gs, resident memory.
 
@@ -46,10 +65,7 @@ async def measure(sentinel: Sentinel, expected: int) -> tuple[int, int, int]:
     that ended it still has its exception in hand, and a busy machine may leave that thread there for long."""
     end = time.monotonic() + SETTLES_S
     while True:
-        # Without the GIL an object's last reference may be dropped by one thread and the object freed by its own, which
-        # sleeps: a collection settles that, and what the freed object held needs another.
-        for _ in range(1 if GIL else 10):
-            gc.collect()
+        settle()
         if sys.getrefcount(sentinel) <= expected or time.monotonic() > end:
             break
         await gort.sleep(0.001)
