@@ -16,7 +16,7 @@ import pytest
 
 import gort
 from gort import runtime
-from gort._runtime.core import newosproc
+from gort._runtime.core import handoff, newosproc
 from gort._runtime.core.runtime2 import Note
 from gort._runtime.watch import sysmon
 from support import PATIENCE_S, gort_cli, python, settles, until
@@ -372,6 +372,16 @@ def test_idle_threads_end_and_new_ones_come(monkeypatch: pytest.MonkeyPatch, pro
     """Those of thirty calls end once nothing needs them, m0 does not; later calls get threads; a deadlock is found."""
     monkeypatch.setenv("GODEBUG", os.environ["GODEBUG"] + ",idlethreads=1")
     calls = 30
+    asked = 0  # how many threads sysmon has told to end
+    endidle = handoff.endidle
+
+    def counted(s: Any, most: int) -> int:
+        nonlocal asked
+        n = endidle(s, most)
+        asked += n
+        return n
+
+    monkeypatch.setattr(handoff, "endidle", counted)
 
     async def burst() -> None:
         there, there_too = os.pipe()
@@ -393,7 +403,9 @@ def test_idle_threads_end_and_new_ones_come(monkeypatch: pytest.MonkeyPatch, pro
         for again in range(2):
             await burst()
             await until(lambda: runtime.stats()["threads"] <= procs + sysmon.KEPT + 2)
-            assert runtime.stats()["threads_ended"] >= (again + 1) * (calls - procs - sysmon.KEPT - 2)
+            ended = runtime.stats()["threads_ended"]
+            assert ended >= (again + 1) * (calls - procs - sysmon.KEPT - 2)
+            await until(lambda: runtime.stats()["threads_ended"] == asked)  # once told, a thread ends
         await gort.Chan[int]().recv()  # nobody sends
 
     with pytest.raises(gort.Deadlock):

@@ -51,7 +51,7 @@ def slice_is_over(p):
 
 
 def findrunnable(m):
-    """Returns a goroutine to run, and sleeps until there is one.  None when the runtime is exiting."""
+    """Returns a goroutine to run, and sleeps until there is one.  None when the runtime is exiting or m is to end."""
     s: Sched = m.sched
     p: P
     g: G
@@ -64,6 +64,8 @@ def findrunnable(m):
         if p is None or p.mid != m.id:
             # sysmon has taken the P while user code blocked or computed, or m gave it up for a blocking call.
             m.p = None
+            if m.lockedg is m.g0:
+                return None  # handoff.endidle woke it from the stopm of findrunnable_slow, to end
             if m.spinning:
                 # Or the world was stopped.  A sleeping M must not count as spinning: new work would then wake nobody.
                 m.spinning = False
