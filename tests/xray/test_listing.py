@@ -114,8 +114,11 @@ def test_the_comparison_as_text_and_as_data(build: Callable[..., Path]) -> None:
 def test_strings_are_whole(build: Callable[..., Path], variant: str) -> None:
     """They are one behind the other in the file; each is found with its own length."""
     with examine(build("hello", variant)) as static:
-        found = {text for _, text in strings(static.image)}
+        texts = strings(static.symbols)
+        found = {text for _, text in texts}
         raw = static.image.data[:]
+        code = static.symbols.tab.module
+    assert [text for address, text in texts if code.text <= address < code.etext] == []
     assert "Hello, %s" in found
     source = Path(sysconfig.get_paths()["purelib"]) / "go" / "src" / "runtime"
     if not source.is_dir():

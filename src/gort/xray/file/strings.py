@@ -18,6 +18,7 @@ import struct
 from array import array
 
 from gort.xray.file.image import Image, Segment
+from gort.xray.file.symbols import Symbols
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,8 +36,12 @@ _LOADS = rb"[\xb8-\xbf](..\x00\x00)"
 _ALLOWED = "\n\t\r\x1b"
 
 
-def strings(image: Image) -> list[tuple[int, str]]:
-    """Returns (address, text) of each string that code or data refers to, in the order of addresses."""
+def strings(symbols: Symbols) -> list[tuple[int, str]]:
+    """Returns (address, text) of each string that code or data refers to, in the order of addresses.
+
+    No text lies among the functions: what points there, with a small number behind it, is a table of functions."""
+    image, code = symbols.image, symbols.tab.module
+    functions = range(0) if image.code_of is not None else range(code.text, code.etext)
     constants = [s for s in image.segments if "w" not in s.perms and s.file_size]
     if image.code_of is not None:  # one memory for all
         constants = image.segments
@@ -47,6 +52,8 @@ def strings(image: Image) -> list[tuple[int, str]]:
     if in_code is not None:
         pairs += [in_code(image, seg, constants) for seg in image.segments if "x" in seg.perms]
     for address, length in itertools.chain.from_iterable(pairs):
+        if address in functions:
+            continue
         found.setdefault(address, set()).add(length)
     starts = sorted(found)
     out = []

@@ -120,13 +120,13 @@ def print_functions(static: Static, console: Paper) -> None:
 def strings_data(static: Static) -> list[dict[str, Any]]:
     """Returns the strings that code and data refer to, in the order of addresses."""
     bias = static.image.bias
-    return [{"address": a - bias, "size": len(t.encode()), "text": t} for a, t in strings(static.image)]
+    return [{"address": a - bias, "size": len(t.encode()), "text": t} for a, t in strings(static.symbols)]
 
 
 def print_strings(static: Static, console: Paper) -> None:
     """Print the strings that code and data refer to, in the order of addresses."""
     bias, number, total = static.image.bias, 0, 0
-    for address, text in strings(static.image):
+    for address, text in strings(static.symbols):
         size = len(text.encode())
         console.print(f"{address - bias:>#14x} {size:>6}  {printable(text)}", wrap=False)
         number, total = number + 1, total + size
