@@ -860,3 +860,96 @@ def test_what_is_shared_is_not_copied(run: Run, how: Callable[[Any], Any]) -> No
         return refused
 
     assert len(run(main)) == 14
+
+
+# --- a forgotten await -------------------------------------------------------------------------------
+
+
+async def three() -> int:
+    return 3
+
+
+async def a_generator() -> Any:
+    yield 3
+
+
+def adds_a_coroutine() -> None:
+    three() + 1  # type: ignore[operator]
+
+
+def enters_a_coroutine() -> Any:
+    async def enter() -> None:
+        async with gort.net.listen("tcp", "127.0.0.1:0"):  # type: ignore[attr-defined]
+            pass
+
+    return enter()
+
+
+def adds_an_operation() -> None:
+    gort.Chan[int](1).recv() + 1  # type: ignore[operator]
+
+
+def unpacks_a_coroutine() -> None:
+    _, _ = three()  # type: ignore[misc]
+
+
+def asks_a_coroutine() -> None:
+    three().real  # type: ignore[attr-defined]
+
+
+def goes_through_a_channel() -> None:
+    for _ in gort.Chan[int]():  # type: ignore[attr-defined]
+        pass
+
+
+def goes_through_an_async_generator() -> None:
+    for _ in a_generator():
+        pass
+
+
+def enters_a_group() -> None:
+    with gort.Group():  # type: ignore[attr-defined]
+        pass
+
+
+FORGOTTEN = [
+    (adds_a_coroutine, "write `await f(x)`"),
+    (asks_a_coroutine, "write `await f(x)`"),
+    (enters_a_coroutine, "write `async with await f(x) as y`"),
+    (adds_an_operation, "write `await ch.recv()`"),
+    (unpacks_a_coroutine, "write `await f(x)`"),
+    (goes_through_a_channel, "write `async for value in ch`"),
+    (goes_through_an_async_generator, "write `async for`"),
+    (enters_a_group, "write `async with gort.Group() as group`"),
+]
+
+
+@pytest.mark.filterwarnings("ignore:.*was never awaited:RuntimeWarning")
+@pytest.mark.parametrize(("mistake", "remedy"), FORGOTTEN, ids=[mistake.__name__ for mistake, _ in FORGOTTEN])
+def test_a_forgotten_await_is_explained(mistake: Callable[[], Any], remedy: str) -> None:
+    """Python's message names types; the note says what to write. So it does for a member of a group."""
+
+    async def main() -> None:
+        entered = mistake()
+        if entered is not None:
+            await entered
+
+    async def with_a_group() -> None:
+        async with gort.Group() as group:
+            group.go(main)
+
+    with pytest.raises((TypeError, AttributeError)) as alone:
+        gort.run(main)
+    with pytest.raises(ExceptionGroup) as grouped:
+        gort.run(with_a_group)
+    for error in (alone.value, grouped.value.exceptions[0]):
+        assert [note for note in error.__notes__ if note.startswith("gort: ") and note.endswith(remedy)], error
+
+
+def test_other_errors_get_no_note() -> None:
+    async def main() -> None:
+        "a" + 1  # type: ignore[operator]
+
+    with pytest.raises(TypeError) as failed:
+        gort.run(main)
+    assert not hasattr(failed.value, "__notes__")

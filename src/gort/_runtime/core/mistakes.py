@@ -22,6 +22,25 @@ MAX_PROCS = 1 << 16  # Go sets no limit and dies of memory; a P here costs about
 
 
 MIGRATES = "goroutines may continue on another thread after an await."
+# What Python says of something that was not awaited, or not as it should be (a regular expression), and the remedy. The
+# first that fits counts. Both cores' names of the classes.
+NOT_AWAITED = (
+    (
+        "'coroutine' object does not support the asynchronous context manager",
+        "an async function was called without `await`: write `async with await f(x) as y`",
+    ),
+    (
+        "'coroutine'|non-iterable coroutine object",
+        "an async function was called without `await`: write `await f(x)`",
+    ),
+    (
+        r"\b(Value|Chan|RecvMany|Select|Blocking|IO)Op'",
+        "an operation was not awaited: write `await ch.recv()`",
+    ),
+    (r"'(gort\.)?Chan' object is not iterable", "write `async for value in ch`"),
+    ("'async_generator' object is not iterable", "write `async for`"),
+    ("'Group' object does not support the context manager", "write `async with gort.Group() as group`"),
+)
 LOCK_TEXTS = {"cannot release un-acquired lock", "cannot wait on un-acquired lock", "cannot notify on un-acquired lock"}
 
 
@@ -38,7 +57,8 @@ def say(text: str) -> bool:
 
 def explain(exc: BaseException) -> None:
     """Adds a note with the remedy to an exception that has ended a goroutine, if the exception says that an object
-    belongs to another thread or that asyncio code found no event loop.
+    belongs to another thread, that asyncio code found no event loop, or that an `await` was forgotten.  Looks into
+    exception groups.
 
     Runs on g0 and never raises: an exception that does not let itself be looked at gets no note."""
     try:
@@ -49,6 +69,10 @@ def explain(exc: BaseException) -> None:
 
 def _explain(exc: BaseException) -> None:
     kind = type(exc)
+    if kind is ExceptionGroup or kind is BaseExceptionGroup:  # a subclass may be the user's, and so its `exceptions`
+        for inner in exc.exceptions:  # type: ignore[attr-defined]
+            _explain(inner)
+        return
     text = exc.args[0] if len(exc.args) == 1 else None
     if type(text) is not str:  # str(exc) would call a __str__ of the user's
         return
@@ -69,6 +93,13 @@ def _explain(exc: BaseException) -> None:
             "a goroutine is no asyncio task: use gort.sleep, gort.Chan, gort.net and so on; what needs an asyncio loop "
             "runs in one with `await gort.aio.run(main())`"
         )
+    elif kind is TypeError or kind is AttributeError:
+        import re
+
+        remedies = [remedy for said, remedy in NOT_AWAITED if re.search(said, text)]
+        if not remedies:
+            return
+        what = remedies[0]
     else:
         return
     if not any(note.startswith("gort: ") for note in getattr(exc, "__notes__", ())):
