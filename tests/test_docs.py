@@ -12,7 +12,7 @@ import pytest
 from gort._runtime.core import debugvars
 from support import PATIENCE_S, ROOT
 
-FILES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("guide-*.md"))]
+FILES = [ROOT / "README.md", ROOT / "docs" / "tutorial.md", *sorted((ROOT / "docs").glob("guide-*.md"))]
 BLOCKS = [
     (f"{file.name}:{number}", block)
     for file in FILES
@@ -32,7 +32,7 @@ def test_a_program_of_the_documentation(block: str, tmp_path: Path) -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for file in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+    for file in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")]:
         prose = re.sub(r"^```.*?^```$|`[^`\n]*`", "", file.read_text(), flags=re.M | re.S)
         for target in re.findall(r"\]\(([^)#]+)\)", prose):
             if not target.startswith(("http://", "https://")):
