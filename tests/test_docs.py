@@ -1,7 +1,10 @@
-"""The programs in the README and the guides run as they stand, and print what their comments say."""
+"""The programs in the README, the tutorial and the guides run as they stand, and print what their comments say. Every
+link leads somewhere."""
 
 from __future__ import annotations
 
+import ast
+import functools
 import re
 import subprocess
 import sys
@@ -31,12 +34,36 @@ def test_a_program_of_the_documentation(block: str, tmp_path: Path) -> None:
         assert said in done.stdout
 
 
-def test_links_lead_somewhere() -> None:
-    for file in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")]:
-        prose = re.sub(r"^```.*?^```$|`[^`\n]*`", "", file.read_text(), flags=re.M | re.S)
-        for target in re.findall(r"\]\(([^)#]+)\)", prose):
-            if not target.startswith(("http://", "https://")):
-                assert (file.parent / target).exists(), f"{file.name}: {target}"
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")]
+
+
+def prose_of(file: Path) -> str:
+    """The text without its code."""
+    return re.sub(r"^```.*?^```$", "", file.read_text(), flags=re.M | re.S)
+
+
+@functools.cache
+def anchors(file: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub and the site make them."""
+    titles = re.findall(r"^#+ (.*)$", prose_of(file), re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("file", PAGES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_links_lead_somewhere(file: Path) -> None:
+    """Each to a file, and to a heading of it where it names one."""
+    for target, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", re.sub(r"`[^`\n]*`", "", prose_of(file))):
+        if not target.startswith(("http://", "https://")):
+            there = file.parent / target if target else file
+            assert there.exists(), target
+            assert not anchor or anchor in anchors(there), f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize("file", PAGES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_every_block_of_python_is_python(file: Path) -> None:
+    """Those that are no whole programs too; an `await` may stand outside of functions there."""
+    for block in re.findall(r"^```python.*?\n(.*?)^```$", file.read_text(), re.M | re.S):
+        compile(block, file.name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST)
 
 
 def test_the_tests_exist_that_show_the_cases_of_cancellation() -> None:
