@@ -26,7 +26,8 @@ SMALL = 512  # a piece up to this size is copied to the one before: an object fo
 
 
 class IncompleteRead(EOFError):
-    """The stream ended before read_exactly or read_until had what it wanted; `partial` is what came."""
+    """The stream ended before read_exactly or read_until had what it wanted; `partial` is what came.  Go's
+    io.ErrUnexpectedEOF."""
 
     def __init__(self, message: str, partial: bytes = b"") -> None:
         super().__init__(message)
@@ -34,7 +35,8 @@ class IncompleteRead(EOFError):
 
 
 class LimitExceeded(ValueError):
-    """No end of the line or record was found within the limit.  The bytes are still there to be read."""
+    """No end of the line or record was found within the limit.  The bytes are still there to be read.  Go's
+    bufio.ErrTooLong."""
 
     def __init__(self, *args: object) -> None:
         super().__init__(*args)
@@ -88,7 +90,7 @@ class Compound:
 
     async def read_exactly(self, n: int) -> bytes:
         """Returns exactly n bytes.  Raises IncompleteRead if the stream ends before.  Raises what read raises; then the
-        next read gives the bytes that had come."""
+        next read gives the bytes that had come.  ValueError if n is negative."""
         if n < 0:
             raise ValueError(f"read_exactly(n) takes a number of bytes, not {n}")
         data = await self.read(min(n, READ_EXACTLY_STEP)) if n else b""
@@ -160,7 +162,7 @@ class Compound:
 
     async def read_line(self, limit: int = READ_UNTIL_LIMIT) -> bytes:
         """Returns the next line with its end, b"\\n", which the last line may lack; b"" at the end of the stream.
-        Otherwise as read_until."""
+        Otherwise as read_until.  limit is in bytes."""
         line = self.take_until(b"\n", limit)
         if line is None:
             try:
@@ -171,7 +173,7 @@ class Compound:
 
     async def lines(self, limit: int = READ_UNTIL_LIMIT) -> AsyncIterator[bytes]:
         """`async for line in conn.lines()`: each line with its end, which the last line may lack.  Raises as
-        read_line."""
+        read_line.  limit is in bytes."""
         while True:
             line = self.take_until(b"\n", limit)
             if line is None:
@@ -182,7 +184,7 @@ class Compound:
 
     async def peek(self, n: int) -> bytes:
         """Returns the next n bytes, and leaves them for the next read; fewer only at the end of the stream.  Otherwise
-        raises as read_exactly."""
+        raises as read_exactly.  ValueError if n is negative."""
         if n < 0:
             raise ValueError(f"peek(n) takes a number of bytes, not {n}")
         await self._hold(n)
@@ -191,7 +193,8 @@ class Compound:
 
     async def discard(self, n: int) -> int:
         """Skips n bytes, and returns how many it skipped: fewer only at the end of the stream.  Raises what read
-        raises; the exception's `discarded`, Cancelled's too, says how many have been skipped."""
+        raises; the exception's `discarded`, Cancelled's too, says how many have been skipped.  ValueError if n is
+        negative."""
         if n < 0:
             raise ValueError(f"discard(n) takes a number of bytes, not {n}")
         done = self.skip(n) if self.buffered else 0

@@ -118,7 +118,7 @@ class Reader(Compound, Shared):
 
     The Reader of a connection, TLS connection, pipe or other Reader keeps nothing for itself: it can be dropped at any
     moment, and who reads from the stream next misses nothing.  The Reader of anything else asks its source for 64 KiB at
-    a time.  A read that is cancelled, or raises, has taken nothing."""
+    a time.  A read that is cancelled, or raises, has taken nothing.  Follows Go's bufio.Reader."""
 
     def __init__(self, source: Source | _Filled) -> None:
         stream = source if isinstance(source, Compound) else _Buffer(source)
@@ -136,7 +136,8 @@ Split: TypeAlias = Callable[[bytes, int, bool], tuple[int, bytes | None] | None]
 
 
 def scan_lines(data: bytes, start: int, at_end: bool) -> tuple[int, bytes | None] | None:
-    """Splits into lines, without their ends, which are b"\\n" or b"\\r\\n".  The last one may have none."""
+    """Splits into lines, without their ends, which are b"\\n" or b"\\r\\n".  The last one may have none.  Follows Go's
+    bufio.ScanLines."""
     end = data.find(b"\n", start)
     if end >= 0:
         return end + 1, _without_return(data[start:end])
@@ -148,13 +149,13 @@ def _without_return(line: bytes) -> bytes:
 
 
 def scan_bytes(data: bytes, start: int, at_end: bool) -> tuple[int, bytes | None] | None:
-    """Splits into single bytes."""
+    """Splits into single bytes.  Follows Go's bufio.ScanBytes."""
     return (start + 1, data[start : start + 1]) if start < len(data) else None
 
 
 def scan_runes(data: bytes, start: int, at_end: bool) -> tuple[int, bytes | None] | None:
     """Splits into the characters of UTF-8, each as its bytes.  A byte that belongs to no character gives
-    b"\\xef\\xbf\\xbd" (U+FFFD), as in Go."""
+    b"\\xef\\xbf\\xbd" (U+FFFD), as in Go.  Follows Go's bufio.ScanRunes."""
     if start >= len(data):
         return None
     first = data[start]
@@ -173,7 +174,7 @@ _SPACES = b" \t\n\v\f\r"
 
 
 def scan_words(data: bytes, start: int, at_end: bool) -> tuple[int, bytes | None] | None:
-    """Splits into words, which ASCII white space separates."""
+    """Splits into words, which ASCII white space separates.  Follows Go's bufio.ScanWords."""
     size = len(data)
     while start < size and data[start] in _SPACES:
         start += 1
@@ -196,7 +197,7 @@ class Scanner(Shared):
 
     limit: how many bytes a token and what ends it may have.  More raises LimitExceeded, and the bytes are still in the
     stream.  What the Scanner has not given out stays in the stream too, for whoever reads it next.  So a token that a
-    cancellation or a deadline held up is the next one."""
+    cancellation or a deadline held up is the next one.  Follows Go's bufio.Scanner."""
 
     def __init__(self, source: Source | _Filled, split: Split | bytes = scan_lines, *, limit: int = SCAN_LIMIT) -> None:
         given: Any = split
@@ -291,7 +292,7 @@ class Writer(Shared):
 
     When a write to the stream fails or is cancelled, and the exception says in `written` how much went (those of gort's
     connections and pipes do), the rest stays buffered, and the next flush goes on with it: no byte is lost or sent twice.
-    Where that is unknown, the Writer can send nothing any more, and says so each time."""
+    Where that is unknown, the Writer can send nothing any more, and says so each time.  Follows Go's bufio.Writer."""
 
     def __init__(self, stream: Sink, size: int = WRITE_SIZE) -> None:
         if size < 1:

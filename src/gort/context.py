@@ -72,14 +72,14 @@ _FAR = 10 * 365 * 86400.0  # seconds ahead beyond which a float is taken for a t
 
 class Canceled(Exception):
     """What ctx.err() gives when the context was cancelled.  Not to be mixed up with gort.Cancelled, which is raised in
-    a goroutine that is cancelled itself."""
+    a goroutine that is cancelled itself.  Go's context.Canceled."""
 
     def __init__(self, message: str = "context canceled") -> None:
         super().__init__(message)
 
 
 class DeadlineExceeded(TimeoutError):
-    """What ctx.err() gives when the context's deadline passed."""
+    """What ctx.err() gives when the context's deadline passed.  Go's context.DeadlineExceeded."""
 
     def __init__(self, message: str = "context deadline exceeded") -> None:
         super().__init__(message)
@@ -87,7 +87,8 @@ class DeadlineExceeded(TimeoutError):
 
 class Context(_Shared):
     """A deadline, a cancellation and values.  This class itself is a context that is never cancelled, has no deadline
-    and no values; a subclass of yours may override any of its methods, and everything here takes it as a parent."""
+    and no values; a subclass of yours may override any of its methods, and everything here takes it as a parent.
+    Follows Go's context.Context."""
 
     __slots__ = ("__weakref__",)
 
@@ -433,12 +434,13 @@ _todo = _Empty("todo")
 
 
 def background() -> Context:
-    """The root of all contexts: never cancelled, no deadline, no values.  Always the same object."""
+    """The root of all contexts: never cancelled, no deadline, no values.  Always the same object.  Follows Go's
+    context.Background."""
     return _background
 
 
 def todo() -> Context:
-    """Like background: for places where it is not clear yet which context to use."""
+    """Like background: for places where it is not clear yet which context to use.  Follows Go's context.TODO."""
     return _todo
 
 
@@ -446,7 +448,7 @@ def with_cancel(parent: Context) -> Cancellable[CancelFunc]:
     """(ctx, cancel): ctx is done when cancel() is called or when parent is done.
 
     Call cancel() as soon as the work is over, so that parent lets go of ctx; `with` does.  TypeError when parent is no
-    Context."""
+    Context.  Follows Go's context.WithCancel."""
     _check_parent(parent, "with_cancel")
     ctx = _Cancel(parent)
     ctx._follow()
@@ -454,7 +456,8 @@ def with_cancel(parent: Context) -> Cancellable[CancelFunc]:
 
 
 def with_cancel_cause(parent: Context) -> Cancellable[CancelCauseFunc]:
-    """(ctx, cancel): like with_cancel, with a cancel(why) whose exception cause(ctx) and cause(descendant) give."""
+    """(ctx, cancel): like with_cancel, with a cancel(why) whose exception cause(ctx) and cause(descendant) give.
+    Follows Go's context.WithCancelCause."""
     _check_parent(parent, "with_cancel_cause")
     ctx = _Cancel(parent)
     ctx._follow()
@@ -466,7 +469,7 @@ def with_timeout(parent: Context, seconds: float, cause: BaseException | None = 
 
     With zero or less ctx is done at once; math.inf sets no deadline.  cause: what cause(ctx) gives when the time is
     over.  TypeError or ValueError for what is no duration, RuntimeError outside a running runtime, which has the
-    timers."""
+    timers.  Follows Go's context.WithTimeout and WithTimeoutCause."""
     _check_parent(parent, "with_timeout")
     _check_number(seconds, "with_timeout")
     return _with_deadline(parent, monotonic() + float(seconds), cause, "with_timeout")
@@ -479,7 +482,8 @@ def with_deadline(
 
     when: a float is a time of time.monotonic() (what ctx.deadline() gives; it does not jump when the clock is set), a
     datetime (local time when it has no zone) is what the wall clock shows, and is converted now.  An earlier deadline
-    of parent's stays in force.  ValueError for a float that is years ahead: that is a time.time()."""
+    of parent's stays in force.  ValueError for a float that is years ahead: that is a time.time().  Follows Go's
+    context.WithDeadline and WithDeadlineCause."""
     _check_parent(parent, "with_deadline")
     now = monotonic()
     if isinstance(when, datetime):
@@ -526,7 +530,8 @@ def with_value(parent: Context, key: object, value: object) -> Context:
     """A context in which value(key) is `value`, and everything else as in parent.
 
     For data that travels with a request, not for optional arguments.  An object of your own as key (`KEY = object()`)
-    cannot collide with anybody else's.  TypeError when key is None or cannot be hashed."""
+    cannot collide with anybody else's.  TypeError when key is None or cannot be hashed.  Follows Go's
+    context.WithValue."""
     _check_parent(parent, "with_value")
     if key is None:
         raise TypeError("context.with_value: the key is None; use an object of your own, such as KEY = object()")
@@ -541,14 +546,14 @@ def with_value(parent: Context, key: object, value: object) -> Context:
 
 def without_cancel(parent: Context) -> Context:
     """parent's values without its end: never done, no deadline.  For work that must be finished even after a
-    cancellation."""
+    cancellation.  Follows Go's context.WithoutCancel."""
     _check_parent(parent, "without_cancel")
     return _Without(parent)
 
 
 def cause(ctx: Context) -> BaseException | None:
     """Why ctx was cancelled: the first cause that was given to a cancel function or to a deadline, on ctx or on the
-    ancestor that took ctx with it; else ctx.err().  None while it is not cancelled."""
+    ancestor that took ctx with it; else ctx.err().  None while it is not cancelled.  Follows Go's context.Cause."""
     _check_parent(ctx, "cause")
     found = ctx.value(_SELF)
     if type(found) is _Cancel and found._err is not None:
@@ -562,7 +567,8 @@ def after_func(ctx: Context, fn: Callable[[*Ts], object], *args: *Ts) -> Callabl
     """Starts fn(*args), plain or async, in a goroutine of its own once ctx is done: at once if it is already.
 
     Returns stop(): True when it kept fn from being started, False when fn was started, or stopped before.  An exception
-    that fn does not catch is a panic.  TypeError when fn cannot be called, RuntimeError outside a running runtime."""
+    that fn does not catch is a panic.  TypeError when fn cannot be called, RuntimeError outside a running runtime.
+    Follows Go's context.AfterFunc."""
     _check_parent(ctx, "after_func")
     if not callable(fn):
         raise TypeError(f"context.after_func(ctx, fn, *args): fn must be callable, not {type(fn).__name__}")

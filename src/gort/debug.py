@@ -59,7 +59,7 @@ def write_profile(kind: str, file: str | _os.PathLike[str] | IO[bytes]) -> None:
     over all objects (half a second for a million), and needs the compiled core and the GIL.
 
     Raises ValueError for another kind, RuntimeError where a kind is not possible, TypeError for a file that is none, and
-    what writing raises."""
+    what writing raises.  Follows Go's pprof.Lookup and Profile.WriteTo."""
     if kind not in ("goroutine", "goroutineleak"):
         raise ValueError(
             f"write_profile: there is no profile of the kind {kind!r}; there are 'goroutine' and 'goroutineleak'"
@@ -79,7 +79,7 @@ def start_cpu_profile(file: str | _os.PathLike[str] | IO[bytes]) -> None:
 
     Raises RuntimeError while a profile is being made, where the system does not tell the CPU time of threads (it must be
     Linux), and on the uncompiled core without the GIL, which cannot read the stack of a running thread; TypeError for a
-    file that is none."""
+    file that is none.  Follows Go's pprof.StartCPUProfile."""
     global _cpu
     where = _destination(file, "start_cpu_profile")
     if not _LINUX:
@@ -93,7 +93,8 @@ def start_cpu_profile(file: str | _os.PathLike[str] | IO[bytes]) -> None:
 
 
 def stop_cpu_profile() -> None:
-    """Ends the CPU profile and writes it; does nothing if none is being made.  Follows StopCPUProfile (runtime/pprof).
+    """Ends the CPU profile and writes it; does nothing if none is being made.  Follows Go's
+    pprof.StopCPUProfile.
 
     Raises what writing raises."""
     global _cpu

@@ -141,7 +141,8 @@ class Group(Shared):
 
     limit: at most this many members run at a time; the others start in order, as members end.  name: dumps show it with
     each member.  When one fails, the others and the body are cancelled, and an ExceptionGroup of all failures is raised
-    when everything has ended."""
+    when everything has ended.  Go's nearest is errgroup.Group (golang.org/x/sync/errgroup), which gives the first
+    error alone."""
 
     def __init__(self, limit: int | None = None, name: str | None = None) -> None:
         if limit is not None:

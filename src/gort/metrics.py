@@ -54,7 +54,7 @@ def read() -> dict[str, int | float | Histogram]:
 def exposition(accept: str = "") -> tuple[str, bytes]:
     """The metrics as Prometheus reads them: (content type, text).  accept: the request's header of that name; the text is
     OpenMetrics where it asks for that, else Prometheus's own format.  The sum of a histogram is reckoned from the middle
-    of each bucket."""
+    of each bucket.  Raises TypeError if accept is no str."""
     if not isinstance(accept, str):
         raise TypeError(f"exposition(accept): accept is a str, not {type(accept).__name__}")
     return _metrics.exposition(list(_signals.running), accept)

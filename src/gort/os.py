@@ -53,7 +53,7 @@ class File(Generic[AnyStr]):
     """An open file, of str or of bytes; made by gort.os.open.  Every method that touches the disk is awaited.
 
     Operations of several goroutines on one file do not mix; they share its position, as threads do.  Closing a file
-    while another goroutine uses it takes effect when that call is over."""
+    while another goroutine uses it takes effect when that call is over.  Go's os.File."""
 
     def __init__(self, file: Any, name: _Path | int) -> None:
         self._file = file
@@ -104,7 +104,7 @@ class File(Generic[AnyStr]):
         return int(await self._call("write", data))
 
     async def pread(self, n: int, offset: int) -> bytes:
-        """Reads up to n bytes at an offset, without moving the position."""
+        """Reads up to n bytes at an offset, without moving the position.  Raises Closed if the file is closed."""
         async with self._mu:
             if self._file.closed:
                 raise Closed(f"read {self.name}: file already closed")
@@ -123,7 +123,7 @@ class File(Generic[AnyStr]):
         await self._call("flush")
 
     async def sync(self) -> None:
-        """Has the system write it to the disk (fsync)."""
+        """Has the system write it to the disk (fsync).  Raises Closed if the file is closed."""
         async with self._mu:
             if self._file.closed:
                 raise Closed(f"sync {self.name}: file already closed")
@@ -164,7 +164,8 @@ if TYPE_CHECKING:
 
 
 async def open(path: _Path | int, mode: str = "r", **options: Any) -> File[Any]:
-    """`async with await gort.os.open(path, "rb") as f`: as the builtin open, whose options and errors it has."""
+    """`async with await gort.os.open(path, "rb") as f`: as the builtin open, whose options and errors it has.  `mode`
+    is that of open too.  Go's os.OpenFile."""
     return File(await blocking(lambda: builtins.open(path, mode, **options)), path)
 
 
@@ -174,7 +175,7 @@ def _read(path: _Path) -> bytes:
 
 
 async def read_file(path: _Path) -> bytes:
-    """The whole file."""
+    """The whole file.  Raises OSError.  Follows Go's os.ReadFile."""
     return bytes(await blocking(_read, path))
 
 
@@ -185,7 +186,8 @@ def _write(path: _Path, data: Buffer, mode: int) -> None:
 
 
 async def write_file(path: _Path, data: Buffer, mode: int = 0o666) -> None:
-    """Writes data to a new file, or in place of what was there.  mode: permissions of a new one, before umask."""
+    """Writes data to a new file, or in place of what was there.  mode: permissions of a new one, before umask.  Raises
+    TypeError for a str, and OSError.  Follows Go's os.WriteFile."""
     if isinstance(data, str):
         raise TypeError("write_file takes bytes, not str: write data.encode()")
     await blocking(_write, path, data, mode)
@@ -311,7 +313,7 @@ async def walk(
     The walk goes on where a directory beneath top cannot be read, or has vanished: on_error is called with the OSError,
     whose filename is the directory's, and may raise to end the walk.  Without on_error such directories are passed
     over, as os.walk does.  With follow_links the walk gives, but does not enter, a link to a directory that contains
-    it; on_error gets ELOOP.  Raises OSError if top itself cannot be read."""
+    it; on_error gets ELOOP.  Raises OSError if top itself cannot be read.  Go's filepath.WalkDir."""
     stack: list[tuple[str, _Chain]] = [(_os.fspath(top), None)]
     first = True
     while stack:
@@ -386,12 +388,12 @@ async def stat(path: _Path, *, follow_symlinks: bool = True) -> _os.stat_result:
 
 
 async def mkdir(path: _Path, mode: int = 0o777) -> None:
-    """As os.mkdir."""
+    """As os.mkdir.  mode: the permissions, before umask.  Go's os.Mkdir."""
     await blocking(_os.mkdir, path, mode)
 
 
 async def makedirs(path: _Path, mode: int = 0o777, exist_ok: bool = False) -> None:
-    """As os.makedirs."""
+    """As os.makedirs.  mode: the permissions, before umask.  Go's os.MkdirAll."""
     await blocking(_os.makedirs, path, mode, exist_ok)
 
 

@@ -51,7 +51,8 @@ def gomaxprocs(n: int = 0) -> int:
     """The number of Ps; with n > 0 changes it to n, while everything runs, and returns what it was before.
 
     Outside a running runtime it tells what the next one would have, and raises RuntimeError for n > 0 (use
-    gort.run(main, procs=n)).  TypeError for an n that is no int.  Follows GOMAXPROCS (runtime/debug.go)."""
+    gort.run(main, procs=n)).  TypeError for an n that is no int.  Follows Go's
+    runtime.GOMAXPROCS (runtime/debug.go)."""
     if isinstance(n, bool) or not isinstance(n, int):
         raise TypeError(f"gomaxprocs(n): n is an int, not {type(n).__name__}")
     m = runtime2.current_m()
@@ -83,7 +84,8 @@ def set_max_threads(n: int) -> int:
     status 2.  This protects the system from a program out of control; to limit work, use Semaphore or Group(limit=…).
 
     A thread is needed for each goroutine that blocks its thread, and for each lock_os_thread.  TypeError for an n that
-    is no int, ValueError below 1, RuntimeError outside a goroutine.  Follows SetMaxThreads (runtime/debug)."""
+    is no int, ValueError below 1, RuntimeError outside a goroutine.  Follows Go's
+    debug.SetMaxThreads (runtime/debug)."""
     if isinstance(n, bool) or not isinstance(n, int):
         raise TypeError(f"set_max_threads(n): n is an int, not {type(n).__name__}")
     if n < 1:
@@ -96,12 +98,12 @@ def set_max_threads(n: int) -> int:
 
 
 def num_cpu() -> int:
-    """The CPUs that this process may run on."""
+    """The CPUs that this process may run on.  Follows Go's runtime.NumCPU."""
     return debugvars.num_cpu()
 
 
 def num_goroutine() -> int:
-    """How many goroutines exist now; 0 outside a runtime."""
+    """How many goroutines exist now; 0 outside a runtime.  Follows Go's runtime.NumGoroutine."""
     s = _sched()
     if s is None:
         return 0
@@ -120,7 +122,7 @@ def lock_os_thread() -> None:
     A goroutine that ends without unlocking ends its thread, so that nobody meets the state in which it has left it (the
     main thread runs no other goroutine then).
 
-    RuntimeError outside a goroutine.  Follows LockOSThread (runtime/proc.go)."""
+    RuntimeError outside a goroutine.  Follows Go's runtime.LockOSThread (runtime/proc.go)."""
     m = _goroutine("lock_os_thread")
     m.lockcount += 1
     m.lockedg = m.curg
@@ -128,7 +130,7 @@ def lock_os_thread() -> None:
 
 
 def unlock_os_thread() -> None:
-    """Undoes one lock_os_thread; does nothing where there was none."""
+    """Undoes one lock_os_thread; does nothing where there was none.  Follows Go's runtime.UnlockOSThread."""
     m = _goroutine("unlock_os_thread")
     if m.lockedg is not m.curg:
         return
@@ -148,7 +150,7 @@ def _goroutine(what: str) -> Any:
 
 def goexit() -> t.NoReturn:
     """Ends the calling goroutine: its `finally` blocks run, nobody else is told.  In main the others go on, and when
-    none is left that is a deadlock, as in Go."""
+    none is left that is a deadlock, as in Go.  Follows Go's runtime.Goexit."""
     _goroutine("goexit")
     raise Goexit
 
@@ -157,7 +159,8 @@ def stack(all: bool = False, group: bool = False) -> str:
     """The stack of the calling goroutine, or of all, in the shape of Go's dumps.  From any thread.
 
     group: if there are more than 50 goroutines, those in the same state with the same stack are shown once, with their
-    number, the longest wait, and the objects that they wait for.  So does the dump of SIGQUIT."""
+    number, the longest wait, and the objects that they wait for.  So does the dump of SIGQUIT.  Follows Go's
+    runtime.Stack."""
     m = runtime2.current_m()
     if m is not None and m.curg is not None:
         here = _running_stack(m)
@@ -195,7 +198,8 @@ def on_blocked(callback: Callable[[int, float, str], object] | None, threshold: 
     `threshold` seconds without gort.blocking, once that call is over.  None removes it.  The callback runs on sysmon's
     thread and must not block.
 
-    RuntimeError outside a goroutine.  GODEBUG=blocked=1 prints the same to stderr."""
+    RuntimeError outside a goroutine.  GODEBUG=blocked=1 prints the same to stderr.  TypeError for what cannot be
+    called."""
     m = _goroutine("on_blocked")
     if callback is not None and not callable(callback):
         raise TypeError(f"on_blocked takes a function, not {type(callback).__name__}")

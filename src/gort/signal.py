@@ -107,7 +107,8 @@ def notify(ch: Chan[Any], *signals: int) -> None:
     without a buffer while nobody waits.  Calling it again adds signals.  A program that waits for a signal is no
     deadlock.  Any goroutine may call it, as long as the program runs in Python's main thread.  Raises RuntimeError
     otherwise, and if that thread is in a call that no signal interrupts; TypeError for what is no channel or no signal;
-    ValueError for SIGKILL, SIGSTOP and the signals of faults such as SIGSEGV.  Follows Notify (os/signal/signal.go)."""
+    ValueError for SIGKILL, SIGSTOP and the signals of faults such as SIGSEGV.  Follows Go's
+    signal.Notify (os/signal/signal.go)."""
     _check_chan(ch, "notify")
     numbers = _numbers(signals, "notify")
     _notify(ch, ch.try_send, numbers, sys._getframe(1))
@@ -142,7 +143,8 @@ def _notify(key: object, send: Callable[[Any], object], numbers: set[int], frame
 
 def stop(ch: Chan[Any]) -> None:
     """Sends no more signals to ch.  When it returns, all that were caught before have been sent.  A signal that no
-    other channel is told of does what it did before.  Does nothing if ch is told of none.  Follows Stop."""
+    other channel is told of does what it did before.  Does nothing if ch is told of none.  Follows Go's
+    signal.Stop."""
     _check_chan(ch, "stop")
     _stop(ch)
 
@@ -168,7 +170,7 @@ def ignore(*signals: int) -> None:
     """Makes the system drop these signals; without a signal, all that can be caught.  No channel is told of them any
     more.  Processes that are started from here ignore them too.
 
-    Raises RuntimeError as notify does; ValueError for SIGKILL and SIGSTOP.  Follows Ignore."""
+    Raises RuntimeError as notify does; ValueError for SIGKILL and SIGSTOP.  Follows Go's signal.Ignore."""
     what = "gort.signal.ignore"
     numbers = _numbers(signals, "ignore")
     m = _runtime2.current_m()
@@ -181,14 +183,14 @@ def ignore(*signals: int) -> None:
 
 def ignored(sig: int) -> bool:
     """Whether the system drops this signal: by ignore(), by signal.SIG_IGN, or because the program was started so (as
-    nohup does with SIGHUP, and the interpreter with SIGPIPE).  Follows Ignored."""
+    nohup does with SIGHUP, and the interpreter with SIGPIPE).  Follows Go's signal.Ignored."""
     (number,) = _numbers((sig,), "ignored", anything=True)
     return _signal.getsignal(number) is _signal.SIG_IGN
 
 
 def reset(*signals: int) -> None:
     """Undoes notify and ignore for these signals; without a signal, for all.  They do what they did before.  Follows
-    Reset."""
+    Go's signal.Reset."""
     what = "gort.signal.reset"
     numbers = _numbers(signals, "reset", anything=True)
     with _admin:
@@ -218,7 +220,7 @@ def notify_context(parent: _context.Context, *signals: int) -> _context.Cancella
     `with notify_context(context.background(), SIGINT, SIGTERM) as ctx:` calls stop at the end of the block.  Until then
     the signals do nothing else.  If a second Ctrl-C is to interrupt again, call stop as soon as the first has come.
     context.cause(ctx) is a SignalReceived, a Canceled that says which signal it was.  Raises what notify raises;
-    TypeError for a parent that is no context.  Follows NotifyContext."""
+    TypeError for a parent that is no context.  Follows Go's signal.NotifyContext."""
     _check_context(parent)
     numbers = _numbers(signals, "notify_context")
     ctx, cancel = _context.with_cancel_cause(parent)

@@ -52,10 +52,12 @@ class _Member(_Done):
 
 
 class WaitGroup(_WaitGroup):
-    """Waits for a number of goroutines: `wg.go(fn, *args)` or `wg.add(n)` … `wg.done()`, then `await wg.wait()`."""
+    """Waits for a number of goroutines: `wg.go(fn, *args)` or `wg.add(n)` … `wg.done()`, then `await wg.wait()`.
+    Follows Go's sync.WaitGroup (sync/waitgroup.go)."""
 
     def go(self, fn: Callable[t.P, object], /, *args: t.P.args, **kwargs: t.P.kwargs) -> None:
-        """add(1), and starts fn(*args, **kwargs) as a goroutine that calls done() when it ends.  Raises as gort.go."""
+        """add(1), and starts fn(*args, **kwargs) as a goroutine that calls done() when it ends.  Raises as gort.go.
+        Follows Go's WaitGroup.Go (Go 1.25)."""
         s = _main.current("WaitGroup.go()")
         check_go(s, fn, "WaitGroup.go")
         self.add(1)
@@ -106,7 +108,7 @@ def _is_awaitable(x: object) -> bool:
 class Cond(Shared):
     """A condition variable: `async with cond.mutex: while not …: await cond.wait()`; signal() or broadcast() elsewhere.
 
-    mutex: a Mutex (made when left out), an RWMutex, or rw.reader()."""
+    mutex: a Mutex (made when left out), an RWMutex, or rw.reader().  Follows Go's sync.Cond (sync/cond.go)."""
 
     def __init__(self, mutex: Mutex | RWMutex | Reader | None = None) -> None:
         if mutex is not None and not (hasattr(mutex, "lock") and hasattr(mutex, "unlock")):

@@ -156,7 +156,7 @@ def _begin(fd: int, max_bytes: int, min_age: int, keep: bool) -> int:
 
 def start(file: str | _os.PathLike[str] | IO[bytes]) -> None:
     """Begins an execution trace of all programs of this process; stop() writes it to a path or a binary file.  Follows
-    Start (runtime/trace).
+    Go's trace.Start.
 
     Any thread may call it, before gort.run too.  What is recorded meanwhile goes to a file without a name beside `file`,
     32 bytes an event, or one in the folder for temporary files; the uncompiled core keeps it in memory.
@@ -192,7 +192,7 @@ def _spool(folder: str | None) -> IO[bytes] | None:
 
 
 def stop() -> None:
-    """Ends the trace and writes it; does nothing if none is being made.  Follows Stop (runtime/trace).
+    """Ends the trace and writes it; does nothing if none is being made.  Follows Go's trace.Stop.
 
     It takes some time: about three seconds for a million events.  Raises what writing raises, and OSError if the disk was
     full meanwhile."""
@@ -214,7 +214,7 @@ def stop() -> None:
 
 
 def is_enabled() -> bool:
-    """True while a trace is being made or a flight recorder is on.  Follows IsEnabled (runtime/trace)."""
+    """True while a trace is being made or a flight recorder is on.  Follows Go's trace.IsEnabled."""
     return bool(_tracing.state.live)
 
 
@@ -237,7 +237,7 @@ def _say_event(*what: Any) -> None:
 
 
 class Task:
-    """A logical operation, such as a request, that may span several goroutines; task() makes it."""
+    """A logical operation, such as a request, that may span several goroutines; task() makes it.  Go's trace.Task."""
 
     def __init__(self, name: str) -> None:
         """The task begins now, and belongs to the current one.  name: of its kind."""
@@ -259,13 +259,13 @@ class Task:
         self.end()
 
     def end(self) -> None:
-        """Ends the task.  The `with` statement does it.  Follows Task.End (runtime/trace)."""
+        """Ends the task.  The `with` statement does it.  Follows Go's trace.Task.End."""
         _say_event("end task", self._id, None, None)
 
 
 def task(name: str) -> Task:
     """Begins a task: `with gort.trace.task("request"):`.  Goroutines that are started in the block belong to it, too: it
-    is in their contextvars.  Follows NewTask (runtime/trace).
+    is in their contextvars.  Follows Go's trace.NewTask.
 
     name: of its kind; `go tool trace` shows the latencies of each kind.  Raises TypeError if it is no str."""
     _check(name, "task")
@@ -273,7 +273,7 @@ def task(name: str) -> Task:
 
 
 class Region:
-    """A part of what one goroutine does; region() makes it."""
+    """A part of what one goroutine does; region() makes it.  Go's trace.Region."""
 
     def __init__(self, name: str) -> None:
         """name: of its kind."""
@@ -290,7 +290,7 @@ class Region:
 
 
 def region(name: str) -> Region:
-    """Marks a part of what the goroutine does: `with gort.trace.region("parse"):`.  Follows WithRegion (runtime/trace).
+    """Marks a part of what the goroutine does: `with gort.trace.region("parse"):`.  Follows Go's trace.WithRegion.
 
     Raises TypeError if the name is no str."""
     _check(name, "region")
@@ -298,8 +298,8 @@ def region(name: str) -> Region:
 
 
 def log(category: str, message: str) -> None:
-    """Records a message with its time, in the current task.  Does nothing outside a goroutine.  Follows Log
-    (runtime/trace).
+    """Records a message with its time, in the current task.  Does nothing outside a goroutine.  Follows Go's
+    trace.Log.
 
     Raises TypeError if one of the two is no str."""
     _check(category, "log")
@@ -317,7 +317,7 @@ def _check(text: object, what: str) -> None:
 
 class FlightRecorder:
     """Records all the time and keeps only the newest, so that a program can write a trace of what was before an event.
-    Follows FlightRecorder (runtime/trace).  One may be on at a time; a trace may be made meanwhile.
+    Follows Go's trace.FlightRecorder.  One may be on at a time; a trace may be made meanwhile.
 
         recorder = gort.trace.FlightRecorder()
         recorder.start()

@@ -243,7 +243,8 @@ class Loop(asyncio.SelectorEventLoop):
     # ---- driving it ---------------------------------------------------------------------------------------------------
 
     async def drive(self) -> None:
-        """run_forever for an async goroutine: runs until stop() is called.  The goroutine keeps its thread meanwhile."""
+        """run_forever for an async goroutine: runs until stop() is called.  The goroutine keeps its thread meanwhile.
+        Raises RuntimeError outside a goroutine."""
         m = runtime2.current_m()
         if m is None or m.curg is None:
             raise RuntimeError("Loop.drive() outside a goroutine: call run_forever()")

@@ -29,7 +29,8 @@ PIPE_MAX = 1 << 20  # no pipe holds more
 
 class Cmd:
     """A started process; made by gort.exec.start.  `async with` kills and reaps it if it still runs; where it leads a
-    process group of its own (start with process_group=0 or start_new_session=True), the whole group is killed."""
+    process group of its own (start with process_group=0 or start_new_session=True), the whole group is killed.
+    Follows Go's exec.Cmd."""
 
     def __init__(self, process: Process, args: tuple[Any, ...], pipes: Mapping[str, Pipe]) -> None:
         self.args: tuple[Any, ...] = args
@@ -267,7 +268,7 @@ async def start(
     group of its own.
 
     Raises FileNotFoundError, PermissionError, … as Popen does, RuntimeError for a Pipe that a goroutine uses, ValueError
-    for shell=True, TypeError for text modes (run and output have them)."""
+    for shell=True, TypeError for text modes (run and output have them).  Follows Go's Cmd.Start."""
     if options.get("shell"):
         raise ValueError('gort.exec does not take shell=True: start("sh", "-c", text) says what it does')
     for name in ("text", "universal_newlines", "encoding", "errors"):

@@ -100,7 +100,8 @@ async def run(
     text, encoding, errors: input and output are str, as in subprocess.
 
     Raises ExitError for another status than 0, unless check=False; WaitDelayExceeded; ChildProcessError where the system
-    has kept no status; what start raises.  A context that has ended already starts nothing."""
+    has kept no status; what start raises.  A context that has ended already starts nothing.  TypeError for a `cancel`
+    that cannot be called.  Follows Go's Cmd.Run."""
     if cancel is not None and not callable(cancel):
         raise TypeError(f"cancel is a function of the Cmd, such as Cmd.terminate, or None, not {cancel!r}")
     mode = Mode(text or bool(options.pop("universal_newlines", False)), encoding, errors)
@@ -188,7 +189,8 @@ async def output(
     errors: str | None = None,
     **options: Any,
 ) -> Any:
-    """The standard output of a program: bytes, or str in text mode.  Takes what run takes, and raises as run does."""
+    """The standard output of a program: bytes, or str in text mode.  Takes what run takes, and raises as run does.
+    Follows Go's Cmd.Output."""
     modes: dict[str, Any] = {"text": text, "encoding": encoding, "errors": errors}
     _, out, _ = await run(program, *args, **modes, **options)
     return out if out is not None else ("" if text or encoding or errors else b"")

@@ -9,7 +9,7 @@ from typing import Any
 
 class ExitError(Exception):
     """The process ended with another status than 0.  `returncode` (negative: the signal that killed it), `stdout` and
-    `stderr` as far as they were captured: bytes, or str in text mode."""
+    `stderr` as far as they were captured: bytes, or str in text mode.  Go's exec.ExitError."""
 
     def __init__(self, args: Sequence[Any], returncode: int, stdout: Any = None, stderr: Any = None) -> None:
         how = f"exit status {returncode}" if returncode >= 0 else f"signal: {_signal_name(-returncode)}"
@@ -27,7 +27,7 @@ class ExitError(Exception):
 
 class WaitDelayExceeded(TimeoutError):
     """The process ended well, but `wait_delay` seconds later its output was still open: another process, which it has
-    started, holds it.  `stdout` and `stderr` are what had come.  Go's ErrWaitDelay."""
+    started, holds it.  `stdout` and `stderr` are what had come.  Go's exec.ErrWaitDelay."""
 
     def __init__(self, args: Sequence[Any], delay: float, stdout: Any = None, stderr: Any = None) -> None:
         super().__init__(f"{args[0]}: its output is still open {delay} s after its end: another process holds it")

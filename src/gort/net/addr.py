@@ -42,12 +42,13 @@ class Addr(NamedTuple):
 
 
 def join_host_port(host: str, port: int | str) -> str:
-    """ "host:port", or "[host]:port" for IPv6."""
+    """ "host:port", or "[host]:port" for IPv6.  Follows Go's net.JoinHostPort."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def split_host_port(address: str) -> tuple[str, str]:
-    """("host", "port") of "host:port", "[v6]:port" or ":port".  ValueError says what is missing."""
+    """("host", "port") of "host:port", "[v6]:port" or ":port".  ValueError says what is missing.  Follows Go's
+    net.SplitHostPort."""
     if address.startswith("["):
         host, bracket, rest = address[1:].partition("]")
         if not bracket:

@@ -101,7 +101,7 @@ class Conn(Descriptor, Compound):
     """A stream connection (TCP or Unix).
 
     One goroutine may read while another writes.  Several may also do the same: each read takes what comes next, writes
-    go whole, one after another."""
+    go whole, one after another.  Follows Go's net.Conn (net/net.go), with the buffered reads of bufio.Reader."""
 
     __slots__ = ("_raddr",)
 

@@ -33,7 +33,8 @@ _CONNECTING = (errno.EINPROGRESS, errno.EALREADY, errno.EINTR)
 
 class Dialer:
     """How to dial.  timeout: seconds for everything together; local_addr: where to come from ("127.0.0.1:0");
-    fallback_delay: how long one address has before the next is tried beside it."""
+    fallback_delay: how long one address has before the next is tried beside it.  Follows Go's net.Dialer
+    (net/dial.go)."""
 
     def __init__(
         self,
@@ -46,7 +47,7 @@ class Dialer:
         self.fallback_delay = fallback_delay
 
     async def dial(self, network: str, address: str | Addr) -> Conn:
-        """As gort.net.dial."""
+        """As gort.net.dial.  Raises DeadlineExceeded after `timeout` seconds, and what gort.net.dial raises."""
         address = check_address(address, "dial")
         family = check_network(network, STREAMS, "dial")
         what = f"dial {network} {address}"
@@ -254,7 +255,7 @@ async def dial(
 
     network: tcp, tcp4, tcp6 or unix.  Raises ConnectionRefusedError and other OSErrors ("dial tcp 127.0.0.1:1:
     Connection refused"), DeadlineExceeded after `timeout` seconds, socket.gaierror for a name that does not resolve,
-    ValueError for a malformed address."""
+    ValueError for a malformed address.  Follows Go's net.Dial (net/dial.go)."""
     if network in ("udp", "udp4", "udp6", "unixgram"):
         raise ValueError(f"dial: {network} has datagrams: use `await gort.net.dial_packet({network!r}, …)`")
     return await Dialer(timeout, local_addr).dial(network, address)

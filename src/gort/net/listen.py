@@ -41,7 +41,8 @@ def _say(text: str) -> None:
 
 
 class Listener(Descriptor):
-    """Accepts connections: `async for conn in ln`, or `await ln.accept()`, from any number of goroutines."""
+    """Accepts connections: `async for conn in ln`, or `await ln.accept()`, from any number of goroutines.  Follows
+    Go's net.Listener."""
 
     __slots__ = ("_unlink", "on_error")
     noun = "listener"
@@ -128,7 +129,7 @@ async def listen(
     network: tcp, tcp4, tcp6 or unix.  backlog: how many connections may wait (default: the system's maximum).
     reuse_port: several processes or listeners share the port.  mode: a Unix socket's permissions.
     Raises OSError ("listen tcp 127.0.0.1:80: Address already in use"), ValueError for a malformed address or unknown
-    network, socket.gaierror for a name that does not resolve."""
+    network, socket.gaierror for a name that does not resolve.  Follows Go's net.Listen."""
     address = check_address(address, "listen")
     if network in ("udp", "udp4", "udp6", "unixgram"):
         raise ValueError(f"listen: {network} has no connections to accept: use `await gort.net.listen_packet(...)`")

@@ -30,7 +30,7 @@ ADDRESSES_MAX = 1024  # numeric addresses that a socket keeps in the form that t
 
 class PacketConn(Descriptor):
     """A datagram socket: `data, addr = await pc.read_from()`, `await pc.write_to(data, addr)`; connected to one peer (by
-    dial_packet) also `read()` and `write(data)`, a datagram each."""
+    dial_packet) also `read()` and `write(data)`, a datagram each.  Follows Go's net.PacketConn."""
 
     __slots__ = ("_addresses", "_sock", "remote_addr")
 
@@ -69,7 +69,8 @@ class PacketConn(Descriptor):
                         pass
 
     def read(self, n: int = READ_MAX) -> Awaitable[bytes]:  # type: ignore[override]  # an operation, or a coroutine
-        """`data = await pc.read()`: one datagram of the peer's, whole by default; what is longer than n is cut off.
+        """`data = await pc.read()`: one datagram of the peer's, whole by default; what is longer than n bytes is cut
+        off.
         Raises as conn.read does."""
         if n == READ_MAX and self.network == "unixgram":
             return self._read_whole()
@@ -79,7 +80,8 @@ class PacketConn(Descriptor):
         return (await self.read_from())[0]
 
     async def read_from(self, n: int = READ_MAX) -> tuple[bytes, Addr]:
-        """One datagram and who sent it, whole by default; what is longer than n is cut off.  Raises as conn.read does."""
+        """One datagram and who sent it, whole by default; what is longer than n bytes is cut off.  Raises as conn.read
+        does, and ValueError unless n is positive."""
         if n <= 0:
             raise ValueError(f"read_from(n) takes a positive number of bytes, not {n}")
         whole = n == READ_MAX and self.network == "unixgram"
@@ -149,7 +151,7 @@ def _socket(family: int) -> socket.socket:
 
 async def listen_packet(network: str, address: str | Addr, *, reuse_port: bool = False) -> PacketConn:
     """A datagram socket bound to "host:port" or to a Unix path.  network: udp, udp4, udp6, unixgram.  Raises as
-    listen."""
+    listen.  Follows Go's net.ListenPacket."""
     address = check_address(address, "listen_packet")
     family = check_network(network, DATAGRAMS, "listen_packet")
     if network == "unixgram":

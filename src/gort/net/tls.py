@@ -35,7 +35,7 @@ GOODBYE_S = 5.0  # for the close_notify of a block that is left, as in Go
 
 class TLSConn(Kept, Shared):
     """A TLS connection with Conn's methods; `conn` is the connection beneath, `ssl` the ssl.SSLObject (its certificate,
-    cipher, ALPN protocol).
+    cipher, ALPN protocol).  Follows Go's tls.Conn.
 
     Both directions may need the other one: a write during a renegotiation has to read, a read may have to answer.  So
     whoever needs more from the peer takes it under `_feeding`, and looks first whether another goroutine has just done
@@ -175,14 +175,14 @@ class TLSConn(Kept, Shared):
         """`data = await conn.read()`: up to n bytes; b"" when the peer has said that it is done.  read(0) does the
         handshake only.  A case of gort.select, too, once the handshake is done.
 
-        Raises as Conn.read does, and ssl.SSLEOFError when the stream was cut off without that (somebody may have
-        truncated it)."""
+        Raises as Conn.read does (ValueError if n is negative), and ssl.SSLEOFError when the stream was cut off without
+        that (somebody may have truncated it)."""
         if n < 0:
             raise ValueError(f"read(n) takes a number of bytes, not {n}")
         return Selectable(self._read_some(n), lambda: ReadCase(self, n))
 
     def readinto(self, buffer: Buffer) -> Coroutine[Any, Any, int]:
-        """As Conn.readinto, and as read."""
+        """As Conn.readinto (the same buffer, the same errors), and as read."""
         return Selectable(super().readinto(buffer), lambda: ReadCase(self, 0, buffer))
 
     async def _read_some(self, n: int) -> bytes:
@@ -226,7 +226,8 @@ class TLSConn(Kept, Shared):
                 return b""
 
     async def write(self, data: Buffer) -> None:
-        """All of data.  Raises as Conn.write does; `written` counts bytes of data, not of records."""
+        """All of data.  Raises as Conn.write does; `written` counts bytes of data, not of records.  TypeError for a
+        str."""
         if isinstance(data, str):
             raise TypeError("write takes bytes, not str: write data.encode()")
         view = memoryview(data).cast("B")
@@ -260,7 +261,7 @@ class TLSConn(Kept, Shared):
         await self.write(b"".join(buffers))
 
     async def sendfile(self, file: Sendable, offset: int = 0, count: int | None = None) -> int:
-        """As Conn.sendfile; the file is read, since it has to be encrypted."""
+        """As Conn.sendfile: from byte `offset` on, `count` bytes.  The file is read, since it has to be encrypted."""
         source = Source(file, offset, count)
         if not self._ready:
             await self.handshake()
@@ -357,13 +358,13 @@ class TLSConn(Kept, Shared):
 
 async def tls_client(conn: Conn, server_name: str | None, context: ssl.SSLContext | None = None) -> TLSConn:
     """TLS over a connection, as the client.  server_name: for SNI and the certificate's check.  context: by default the
-    system's trust store.  Raises as TLSConn.handshake; the connection is closed then."""
+    system's trust store.  Raises as TLSConn.handshake; the connection is closed then.  Follows Go's tls.Client."""
     return await _start(conn, context or ssl.create_default_context(), False, server_name)
 
 
 async def tls_server(conn: Conn, context: ssl.SSLContext) -> TLSConn:
     """TLS over a connection, as the server; context holds the certificate.  Raises as TLSConn.handshake; the connection
-    is closed then."""
+    is closed then.  Follows Go's tls.Server."""
     return await _start(conn, context, True, None)
 
 
@@ -402,7 +403,8 @@ async def dial_tls(
     timeout: float | None = None,
 ) -> TLSConn:
     """gort.net.dial, then TLS; `timeout` seconds for both.  server_name: by default the host of the address; without a
-    host "localhost", as for dial."""
+    host "localhost", as for dial.  Raises DeadlineExceeded after `timeout`, what dial raises, and what
+    TLSConn.handshake raises.  Follows Go's tls.Dial (crypto/tls)."""
     address = check_address(address, "dial_tls")
     end = None if timeout is None else time.monotonic() + timeout
     conn = await Dialer(timeout).dial(network, address)
@@ -523,6 +525,7 @@ async def listen_tls(
     reuse_port: bool = False,
     mode: int | None = None,
 ) -> TLSListener:
-    """gort.net.listen with TLS."""
+    """gort.net.listen with TLS.  Takes and raises what listen does: backlog connections may wait, mode holds a Unix
+    socket's permissions.  Follows Go's tls.Listen."""
     inner = await listen(network, address, backlog=backlog, reuse_port=reuse_port, mode=mode)
     return TLSListener(inner, context)

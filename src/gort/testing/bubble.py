@@ -37,7 +37,7 @@ def run(fn: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts, procs: int = 1)
     Raises what fn raises; Deadlock when every goroutine waits and no timer is left, or when fn has returned and others
     wait; Panic as gort.run does; RuntimeError inside a goroutine; TypeError or ValueError for wrong arguments.  Inside,
     a wait on a channel from outside the bubble raises RuntimeError, and so does the use of its channels and timers
-    outside, which ends a Go program.  Follows Test (Go's testing/synctest)."""
+    outside, which ends a Go program.  Follows Go's synctest.Test."""
     if runtime2.current_m() is not None:
         raise RuntimeError("gort.testing.run inside a running gort runtime: call it from a plain test function")
 
@@ -54,6 +54,6 @@ async def wait() -> None:
     """Waits until every other goroutine of the bubble waits: `await gort.testing.wait()`.  What they could do before the
     next moment of time they have done then.
 
-    Raises RuntimeError outside a bubble, and when another goroutine waits here already.  Follows Wait (Go's
-    testing/synctest)."""
+    Raises RuntimeError outside a bubble, and when another goroutine waits here already.  Follows Go's
+    synctest.Wait."""
     await bubble.wait()

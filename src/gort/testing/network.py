@@ -134,7 +134,8 @@ class Network:
             _host.reset(token)
 
     def partition(self, *hosts: str) -> None:
-        """Cuts two hosts from each other, or all of them: `network.partition("a", "b")`, `network.partition()`."""
+        """Cuts two hosts from each other, or all of them: `network.partition("a", "b")`, `network.partition()`.
+        Raises TypeError for one host, or more than two."""
         if len(hosts) not in (0, 2):
             raise TypeError("partition takes two hosts, or none to cut all")
         with self._mu:
@@ -164,7 +165,7 @@ class Network:
             return self._port - 1
 
     async def listen(self, network: str, address: str) -> Listener:
-        """gort.net.listen here."""
+        """gort.net.listen here.  Raises OSError (EADDRINUSE) if somebody listens there."""
         if network == "unix":
             host, port = address, 0
         else:
@@ -180,7 +181,8 @@ class Network:
         return listener
 
     async def dial(self, network: str, address: str) -> Conn:
-        """gort.net.dial here: takes a round trip, and waits while a partition lies between."""
+        """gort.net.dial here: takes a round trip, and waits while a partition lies between.  Raises
+        ConnectionRefusedError where nobody listens."""
         near = _host.get()
         if network == "unix":
             host, port = address, 0

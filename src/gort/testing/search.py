@@ -73,8 +73,8 @@ def explore(
     `few`: first without interruptions, then with one at each place, then with two, and so on, and stops when no order is
     left; `random`; `pct`: priorities that change at a few places, which finds what needs few events in a certain order;
     `mixed`: half of the schedules as `few`, then the other two by turns.  The same arguments try the same schedules;
-    another seed tries others.  leaks: goroutines may be left when fn has returned.  limit: a schedule with more
-    operations has no end.
+    another seed tries others.  leaks: goroutines may be left when fn has returned.  limit: at most so many
+    operations in a schedule; one with more counts as endless.
 
     fn must do the same in each schedule: it makes its own objects, does no I/O, and draws no random numbers of its own.
     gort.blocking calls its function at once.
@@ -103,7 +103,8 @@ def replay(
     """Runs `await fn(*args)` in the order that the token of a ScheduleFailure tells, and returns its result.  leaks and
     limit: as explore had them.
 
-    Raises ScheduleFailure where the program fails; ValueError for what is no token."""
+    Raises ScheduleFailure where the program fails; ValueError for what is no token.  limit: at most so many
+    operations."""
     seed, deviations = from_token(token)
     with Stage(fn, args, leaks, limit) as stage:
         outcome = stage.run(Plan(seed, REPLAY, deviations))

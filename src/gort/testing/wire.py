@@ -284,7 +284,7 @@ def pipe(window: int = 0) -> tuple[Conn, Conn]:
     """Two ends of a connection in memory: what one writes, the other reads.
 
     window: so many bytes may be written and not yet read; with 0 a write waits until all of it has been read.  In a
-    bubble of gort.testing a goroutine that waits on it is blocked, so time goes on, unlike with a socket.  Follows Pipe
-    (Go's net/pipe.go)."""
+    bubble of gort.testing a goroutine that waits on it is blocked, so time goes on, unlike with a socket.  Follows Go's
+    net.Pipe (net/pipe.go)."""
     here = net.Addr("pipe", "pipe")
     return connected(here, here, window, lambda: (Link(), Link()))

@@ -27,7 +27,7 @@ class Cancelled(BaseException):
 
 class Panic(RuntimeError):
     """A goroutine ended with an uncaught exception.  __cause__ is that exception, `goroutine` is the goroutine's
-    number, and `dump` is the text that Go would print."""
+    number, and `dump` is the text that Go would print.  Go prints it as `panic: …` and ends the process."""
 
     goroutine: int = 0
     dump: str = ""
@@ -37,7 +37,8 @@ class Panic(RuntimeError):
 
 
 class Deadlock(RuntimeError):
-    """Every goroutine waits, and nothing can wake one.  `dump` shows each goroutine's wait reason and stack."""
+    """Every goroutine waits, and nothing can wake one.  `dump` shows each goroutine's wait reason and stack.  Go says
+    `all goroutines are asleep` (runtime/proc.go: checkdead) and ends the process."""
 
     dump: str = ""
 

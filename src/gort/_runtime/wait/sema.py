@@ -419,7 +419,7 @@ class WaitGroup(Waitq):
 class Semaphore(Waitq):
     """`n` permits: `await sem.acquire(k)`, `sem.release(k)`, or `async with sem:` for one.  First come, first served.
 
-    Raises TypeError if n is not an int, ValueError if it is negative or 2**63 or more."""
+    Raises TypeError if n is no int, ValueError if it is negative or 2**63 or more.  Go's x/sync semaphore.Weighted."""
 
     def __init__(self, n=1):
         if not cython.compiled:
