@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,16 @@ def tree(tmp_path: Path) -> Path:
 
 def files_of(root: Path) -> list[Path]:
     return sorted(p for p in root.rglob("*") if p.is_file() and not p.is_symlink())
+
+
+@pytest.mark.parametrize("run", [gort_run, python])
+def test_ticks_is_the_first_program_of_the_readme(run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    """What the README tells to run is what it shows, and prints what stands below it."""
+    text = (ROOT / "README.md").read_text()
+    shown, printed = re.findall(r"^```python\n(.*?)^```\n\n((?:    [^\n]*\n)+)", text, re.M | re.S)[0]
+    assert shown == (EXAMPLES / "ticks.py").read_text()
+    done = run("ticks")
+    assert (done.returncode, done.stdout, done.stderr) == (0, printed.replace("    ", ""), "")
 
 
 @pytest.mark.skipif(shutil.which("sha256sum") is None, reason="compares with sha256sum, which is not here")
