@@ -74,7 +74,21 @@ CALLABLES = [pytest.param(v, id=f"{m.__name__}.{n}") for m, n, v in offered()] +
 @pytest.mark.parametrize("module", MODULES, ids=lambda m: m.__name__)
 def test_dir_lists_what_is_public(module: ModuleType) -> None:
     lazy = (
-        {"aio", "bufio", "context", "debug", "exec", "metrics", "net", "os", "signal", "sync", "testing", "trace"}
+        {
+            "aio",
+            "bufio",
+            "context",
+            "debug",
+            "exec",
+            "http",
+            "metrics",
+            "net",
+            "os",
+            "signal",
+            "sync",
+            "testing",
+            "trace",
+        }
         if module is gort
         else set()
     )

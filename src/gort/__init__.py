@@ -79,7 +79,21 @@ __all__ = [
 ]
 
 # Loaded when they are first used.
-_LAZY = ("aio", "bufio", "context", "debug", "exec", "metrics", "net", "os", "signal", "sync", "testing", "trace")
+_LAZY = (
+    "aio",
+    "bufio",
+    "context",
+    "debug",
+    "exec",
+    "http",
+    "metrics",
+    "net",
+    "os",
+    "signal",
+    "sync",
+    "testing",
+    "trace",
+)
 _lazy.put(_sys.modules[__name__], _LAZY)
 _lazy.begin()
 _publish(globals(), _LAZY)

@@ -4,6 +4,7 @@ from gort import bufio as bufio
 from gort import context as context
 from gort import debug as debug
 from gort import exec as exec  # noqa: A004  (Go's name)
+from gort import http as http
 from gort import metrics as metrics
 from gort import net as net
 from gort import os as os

@@ -1,0 +1,34 @@
+"""gort.http: HTTP on gort.net.  A server in which a view that blocks holds up nobody else.
+
+    await gort.http.serve(app, "127.0.0.1:8000")       # a WSGI or an ASGI application
+
+This file only re-exports.  docs/serve.md is the guide of the server.  Each name is imported at its first use: who only
+fetches a page does not load the server.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from gort._runtime.core.public import adopt as _adopt
+from gort._runtime.core.public import publish as _publish
+
+__all__ = ["Limits", "Server", "serve"]
+
+if TYPE_CHECKING:
+    from gort.http.config import Limits
+    from gort.http.server import Server, serve
+else:
+    # name -> the module that has it
+    _HOMES = {"Limits": "gort.http.config", "Server": "gort.http.server", "serve": "gort.http.server"}
+
+    def __getattr__(name: str) -> Any:
+        """Imports the module that has the name, and enters the name here."""
+        from importlib import import_module
+
+        if name not in _HOMES:
+            raise AttributeError(f"module 'gort.http' has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+        _adopt(value, __name__)
+        return value
+
+
+_publish(globals())

@@ -1,0 +1,28 @@
+"""What a server is told: its limits.  Every limit has a default that a public server can live with.
+
+What does not live here: the options of the command (gort/cli/serve.py), what they mean to a connection (h1.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a client may take of a server.  Times are seconds; None is without a limit.
+
+    head_bytes: of a request's line and headers (431).  headers: how many of them (431).  body_bytes: of a request's
+    body (413).  head_s: from a request's first byte to the end of its headers (408).  body_s: without a byte of the
+    body (408).  idle_s: of a connection between two requests.  write_s: in which the client takes nothing of a
+    response.  connections: open at a time; more wait until one ends.  requests: served at a time; more get 503."""
+
+    head_bytes: int = 65536
+    headers: int = 100
+    body_bytes: int | None = None
+    head_s: float | None = 20.0
+    body_s: float | None = 30.0
+    idle_s: float | None = 60.0
+    write_s: float | None = 30.0
+    connections: int | None = None
+    requests: int | None = None
