@@ -17,7 +17,7 @@ import click
 from gort.cli import Interrupted
 
 # Listed in the order in which a user meets them; commands in other files follow, by name.
-ORDER = ("run", "dump", "view", "top", "trace", "boot", "bench", "xray")
+ORDER = ("run", "serve", "dump", "view", "top", "trace", "boot", "bench", "xray")
 
 
 def command_files() -> dict[str, Path]:

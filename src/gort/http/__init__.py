@@ -15,10 +15,11 @@ __all__ = ["Limits", "Server", "serve"]
 
 if TYPE_CHECKING:
     from gort.http.config import Limits
-    from gort.http.server import Server, serve
+    from gort.http.server import Server
+    from gort.http.serving import serve
 else:
     # name -> the module that has it
-    _HOMES = {"Limits": "gort.http.config", "Server": "gort.http.server", "serve": "gort.http.server"}
+    _HOMES = {"Limits": "gort.http.config", "Server": "gort.http.server", "serve": "gort.http.serving"}
 
     def __getattr__(name: str) -> Any:
         """Imports the module that has the name, and enters the name here."""

@@ -13,7 +13,14 @@ What does not live here: how bytes go out (h1.py), what an application gets (wsg
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from gort.http.incoming import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gort.http.config import Limits
 
 Headers = list[tuple[bytes, bytes]]  # names in lower case
 
@@ -26,20 +33,71 @@ class Exchange:
     """A request, and what is needed to answer it.  Methods that a protocol must have raise NotImplementedError here.
 
     method, target: as the request has them ("GET", b"/a%20b?c").  headers: the request's, names in lower case.
-    version: "1.0", "1.1" or "2".  scheme: "http" or "https".  client, server: (host, port); for a Unix socket
-    (path, None), or None for a peer without a name."""
+    version: "1.0", "1.1" or "2".  scheme: "http" or "https".  client, server: (host, port); (path, None) for a Unix
+    socket, None for a peer without a name.  length: of the request's body, 0 without one, None where nobody has said.
+    upgrade: the protocol that the client wants to change to, b"" for none.
 
-    __slots__ = ("client", "headers", "method", "scheme", "server", "started", "status", "target", "version")
+    started: the head of the response has been given.  status: of the response, 0 before.  sent: bytes of its body.
+    refusal: what is wrong with the request's body; read() has raised Disconnected because of it."""
+
+    __slots__ = (
+        "client",
+        "headers",
+        "length",
+        "method",
+        "refusal",
+        "scheme",
+        "sent",
+        "server",
+        "started",
+        "status",
+        "target",
+        "upgrade",
+        "version",
+    )
 
     method: str
     target: bytes
     headers: Headers
     version: str
     scheme: str
-    client: tuple[str, int] | None
+    client: tuple[str, int | None] | None
     server: tuple[str, int | None] | None
-    started: bool  # the head of the response has been given
-    status: int  # of the response, 0 before
+    length: int | None
+    upgrade: bytes
+    started: bool
+    status: int
+    sent: int
+    refusal: Refusal | None
+
+    @property
+    def limits(self) -> Limits:
+        """The server's limits."""
+        raise NotImplementedError
+
+    def spawn(self, fn: Callable[..., Any], *args: Any) -> None:
+        """Starts another goroutine, or task, where this request is served."""
+        raise NotImplementedError
+
+    @property
+    def label(self) -> str:
+        """The request as a dump shows it beside the goroutine that serves it."""
+        return f"{{request: {self.method} {self.target[:200].decode('ascii', 'replace')}}}"
+
+    @property
+    def ready(self) -> bytes | None:
+        """The whole body, where it has come and nothing of it was read; else None.  Does not wait."""
+        return None
+
+    @property
+    def expects(self) -> bool:
+        """Whether the client sends the body only when it is asked for."""
+        return False
+
+    @property
+    def at_end(self) -> bool:
+        """Whether read() has nothing more to give, as far as is known without waiting."""
+        raise NotImplementedError
 
     async def read(self) -> bytes:
         """The next part of the request's body; b"" at its end, again and again.  Raises Disconnected."""
@@ -50,18 +108,21 @@ class Exchange:
         raise NotImplementedError
 
     async def respond(self, status: int, reason: bytes, headers: Headers, body: bytes) -> None:
-        """The whole response at once.  As start, and send of the last part."""
-        raise NotImplementedError
+        """The whole response at once: start, and send of the only part."""
+        self.start(status, reason, headers)
+        await self.send(body, False)
 
     def start(self, status: int, reason: bytes, headers: Headers) -> None:
         """The head of the response.  It goes out with the first part of the body.
 
-        headers: without those of a connection.  Where there is no content-length the protocol frames the body itself."""
+        headers: those that belong to a connection (Connection, Transfer-Encoding) are the protocol's and are left out.
+        Where there is no content-length the protocol frames the body itself.  Raises ValueError for headers that cannot
+        be sent."""
         raise NotImplementedError
 
     async def send(self, data: bytes, more: bool) -> None:
         """A part of the response's body; more=False: the last one.  Waits while the client takes nothing.  Raises
-        Disconnected."""
+        Disconnected; RuntimeError for more than the content-length says, or after the last part."""
         raise NotImplementedError
 
     async def inform(self, status: int, headers: Headers) -> None:
@@ -69,9 +130,14 @@ class Exchange:
         raise NotImplementedError
 
     async def send_file(self, file: Any, offset: int, count: int) -> None:
-        """`count` bytes of an open file as the rest of the body."""
+        """`count` bytes of an open file as the rest of the body.  As send."""
         raise NotImplementedError
 
     async def end(self, trailers: Headers) -> None:
         """The end of a body whose parts were all sent with more=True, with trailers."""
+        raise NotImplementedError
+
+    async def hijack(self) -> tuple[Any, bytes]:
+        """Gives the connection to another protocol: (it, what the client has sent for that protocol).  Only where
+        upgrade is not empty; the exchange is over with it."""
         raise NotImplementedError

@@ -1,0 +1,254 @@
+"""Websockets of ASGI applications.  The protocol is wsproto's; it does no input or output.
+
+A reader of its own, a goroutine or a task, takes what the client sends, answers pings and closes, and puts messages into
+a channel of QUEUE places.  When the application does not take them, nothing more is read, and the client has to wait.
+
+What does not live here: the handshake's HTTP (h1.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from wsproto import ConnectionType, WSConnection
+from wsproto.connection import ConnectionState
+from wsproto.events import (
+    AcceptConnection,
+    BytesMessage,
+    CloseConnection,
+    Event,
+    Ping,
+    Pong,
+    Request,
+    TextMessage,
+)
+from wsproto.extensions import PerMessageDeflate
+from wsproto.utilities import LocalProtocolError, RemoteProtocolError
+
+from gort._runtime.poll.neterrors import DeadlineExceeded
+from gort._runtime.wait.chan import Chan
+from gort.http.exchange import Disconnected
+from gort.sync import Mutex
+
+if TYPE_CHECKING:
+    from gort.http.asgi import Asgi
+    from gort.http.exchange import Exchange
+
+QUEUE = 16  # messages that the application has not taken
+READ = 65536
+CLOSE_S = 5.0  # for the client to answer our close
+NORMAL, AWAY, NO_STATUS, ABNORMAL, TOO_BIG, FAILED = 1000, 1001, 1005, 1006, 1009, 1011
+
+
+class WebSocket:
+    """One websocket: its handshake, and receive() and send() of the application.
+
+    _closed: (code, reason) of the disconnect that the application is told of.  _done: the reader has ended."""
+
+    def __init__(self, adapter: Asgi, exchange: Exchange) -> None:
+        self._adapter = adapter
+        self._exchange = exchange
+        self._limits = exchange.limits
+        self._ws = WSConnection(ConnectionType.SERVER)
+        self._conn: Any = None
+        self._told = False  # the application knows of the connect
+        self._rejecting: list[Any] | None = None  # the response that the application gives instead
+        self._closed: tuple[int, str] | None = None
+        self._close_sent = False
+        self._parts: list[Any] = []  # of the message that is coming
+        self._size = 0  # of them
+        self._in: Chan[dict[str, Any]] = Chan(QUEUE)
+        self._done: Chan[None] = Chan()
+        self._writing = Mutex()  # guards the order of what is sent
+
+    async def run(self) -> None:
+        """From the handshake to the end.  Raises what the application raises."""
+        exchange = self._exchange
+        try:
+            self._ws.initiate_upgrade_connection(exchange.headers, exchange.target.decode("ascii"))
+            request = next(iter(self._ws.events()))
+            assert isinstance(request, Request)
+        except RemoteProtocolError as e:
+            version = any(n == b"sec-websocket-version" and v.strip() != b"13" for n, v in exchange.headers)
+            more = [(b"sec-websocket-version", b"13")] if version else []
+            body = f"{e}\n".encode("latin-1", "replace")
+            await exchange.respond(426 if version else 400, b"", [(b"content-type", b"text/plain"), *more], body)
+            return
+        scope = self._adapter.scope(exchange, "websocket")
+        scope["subprotocols"] = list(request.subprotocols)
+        scope["extensions"] = {"websocket.http.response": {}}
+        code = FAILED
+        try:
+            await self._adapter.app(scope, self.receive, self.send)
+            code = NORMAL
+        finally:
+            if self._conn is not None:
+                await self._end(code)
+        if self._conn is None and not exchange.started:
+            await exchange.respond(403, b"", [], b"")
+
+    async def _end(self, code: int) -> None:
+        """The application has returned: closes what it has left open, and waits for the client's close."""
+        try:
+            await self._close(code, "")
+            self._conn.set_read_deadline(CLOSE_S)
+            while (await self._in.recv_ok())[1]:
+                pass  # nobody takes them any more
+            await self._done.recv_ok()
+        except OSError:
+            pass
+
+    # ---- the application's side ---------------------------------------------------------------------------------------
+
+    async def receive(self) -> dict[str, Any]:
+        """The next message for the application."""
+        if not self._told:
+            self._told = True
+            return {"type": "websocket.connect"}
+        if self._conn is None:
+            await self._exchange.gone()
+            return {"type": "websocket.disconnect", "code": ABNORMAL, "reason": ""}
+        message, _ = await self._in.recv_ok()
+        if message is not None:
+            return message
+        code, reason = self._closed or (ABNORMAL, "")
+        return {"type": "websocket.disconnect", "code": code, "reason": reason}
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """Takes a message of the application's.  Raises OSError when the client has gone, RuntimeError for what is not
+        in order."""
+        kind = message["type"]
+        if self._conn is None:
+            await self._answer(kind, message)
+        elif kind == "websocket.send":
+            data = message.get("bytes")
+            event: Event = BytesMessage(data=data) if data is not None else TextMessage(data=message["text"])
+            await self._write(event)
+        elif kind == "websocket.close":
+            await self._close(message.get("code") or NORMAL, message.get("reason") or "")
+        else:
+            raise RuntimeError(f"{kind!r} is not in order: the websocket is open")
+
+    async def _answer(self, kind: str, message: dict[str, Any]) -> None:
+        """The answer to the handshake."""
+        exchange = self._exchange
+        if kind == "websocket.accept" and not exchange.started and self._rejecting is None:
+            await self._accept(message)
+        elif kind == "websocket.close" and not exchange.started and self._rejecting is None:
+            await exchange.respond(403, b"", [], b"")
+        elif kind == "websocket.http.response.start" and not exchange.started:
+            headers = [(name.lower(), value) for name, value in message.get("headers", ())]
+            exchange.start(message["status"], b"", headers)
+            self._rejecting = headers
+        elif kind == "websocket.http.response.body" and self._rejecting is not None:
+            await exchange.send(message.get("body", b""), message.get("more_body", False))
+        else:
+            raise RuntimeError(f"{kind!r} is not in order: the handshake is not answered yet, or was refused")
+
+    async def _accept(self, message: dict[str, Any]) -> None:
+        headers = [(name.lower(), value) for name, value in message.get("headers", ())]
+        if any(name == b"sec-websocket-protocol" for name, _ in headers):
+            raise RuntimeError("the subprotocol is given by `subprotocol`, not by a header")
+        data = self._ws.send(
+            AcceptConnection(
+                subprotocol=message.get("subprotocol"), extensions=[PerMessageDeflate()], extra_headers=headers
+            )
+        )
+        self._conn, rest = await self._exchange.hijack()
+        if rest:
+            self._ws.receive_data(rest)
+        try:
+            await self._conn.write(data)
+        except OSError as e:
+            raise Disconnected(str(e)) from None
+        finally:
+            self._exchange.spawn(self._read)
+
+    async def _close(self, code: int, reason: str) -> None:
+        if self._close_sent:
+            return
+        self._close_sent = True
+        if self._ws.state is ConnectionState.OPEN:
+            try:
+                await self._write(CloseConnection(code=code, reason=reason))
+            except Disconnected:
+                pass
+
+    async def _write(self, event: Event) -> None:
+        """Sends an event.  Raises Disconnected."""
+        async with self._writing:
+            if self._closed is not None:
+                raise Disconnected("the websocket is closed")
+            try:
+                data = self._ws.send(event)
+                self._conn.set_write_deadline(self._limits.write_s)
+                await self._conn.write(data)
+            except (OSError, LocalProtocolError) as e:
+                raise Disconnected(str(e)) from None
+
+    # ---- the client's side --------------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        """The reader."""
+        closed = (ABNORMAL, "")
+        waiting = False  # for the answer to our ping
+        try:
+            while True:
+                heard = await self._take()
+                if heard is not None:
+                    closed = heard
+                    return
+                try:
+                    if not self._close_sent:
+                        self._conn.set_read_deadline(self._limits.ping_s)
+                    data = await self._conn.read(READ)
+                except DeadlineExceeded:
+                    if waiting or self._close_sent:
+                        return
+                    waiting = True
+                    await self._write(Ping())
+                    continue
+                waiting = False
+                if not data:
+                    return
+                self._ws.receive_data(data)
+        except RemoteProtocolError as e:
+            hint = e.event_hint
+            if isinstance(hint, CloseConnection):
+                closed = (int(hint.code), hint.reason or "")
+                await self._close(int(hint.code), hint.reason or "")
+        except OSError:
+            pass
+        finally:
+            self._closed = closed
+            self._in.close()
+            self._done.close()
+
+    async def _take(self) -> tuple[int, str] | None:
+        """Handles what has come; (code, reason) when the websocket has ended with it."""
+        parts = self._parts
+        for event in self._ws.events():
+            if isinstance(event, TextMessage | BytesMessage):
+                parts.append(event.data)
+                self._size += len(event.data)
+                if self._size > self._limits.message_bytes:
+                    await self._close(TOO_BIG, "the message is too large")
+                    return TOO_BIG, ""
+                if event.message_finished:
+                    text = isinstance(event, TextMessage)
+                    whole = ("" if text else b"").join(parts)
+                    parts.clear()
+                    self._size = 0
+                    message = {"type": "websocket.receive", "text" if text else "bytes": whole}
+                    if not self._close_sent:
+                        await self._in.send(message)
+            elif isinstance(event, Ping):
+                await self._write(event.response())
+            elif isinstance(event, CloseConnection):
+                if not self._close_sent:
+                    self._close_sent = True
+                    await self._write(event.response())
+                return int(event.code), event.reason or ""
+            else:
+                assert isinstance(event, Pong)
+        return None
