@@ -39,7 +39,7 @@ class Asgi:
 
     def __init__(self, app: Any, root_path: str = "") -> None:
         self.app = app
-        self.root = root_path.rstrip("/")
+        self.root: str = root_path.rstrip("/")
         self.state: dict[str, Any] = {}
         self._lifespan: _Lifespan | None = None
 

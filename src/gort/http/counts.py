@@ -18,9 +18,9 @@ class Counts:
 
     def __init__(self) -> None:
         self.statuses: dict[int, int] = {}
-        self.buckets = [0] * (len(BOUNDS_S) + 1)
-        self.seconds = 0.0
-        self.bytes = 0
+        self.buckets: list[int] = [0] * (len(BOUNDS_S) + 1)
+        self.seconds: float = 0.0
+        self.bytes: int = 0
 
     def add(self, status: int, seconds: float, sent: int) -> None:
         """A request has been answered.  status 0: the client had gone."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gort.http.config import Limits
     from gort.http.exchange import Headers
     from gort.http.incoming import Incoming, Parser
-    from gort.http.server import Connection
+    from gort.http.server import Connection, Server
 
 SLACK_S = 1.0
 READ = 65536
@@ -68,15 +68,18 @@ class H1Connection:
     )
 
     def __init__(self, owner: Connection) -> None:
-        self.owner = owner
-        self.server = server = owner.server
-        self.conn = owner.conn
-        self.client, self.where, self.scheme = owner.client, owner.where, owner.scheme
+        self.owner: Connection = owner
+        self.server: Server = owner.server
+        server = owner.server
+        self.conn: Any = owner.conn
+        self.client: tuple[str, int | None] | None = owner.client
+        self.where: tuple[str, int | None] | None = owner.where
+        self.scheme: str = owner.scheme
         self.parser: Parser = server.new_parser(server.limits)
         self.exchange: H1Exchange | None = None
-        self.idle = False  # waits for a request of which nothing has come
-        self.keep = True  # another request may follow
-        self.broken = False  # nothing more can be written
+        self.idle: bool = False  # waits for a request of which nothing has come
+        self.keep: bool = True  # another request may follow
+        self.broken: bool = False  # nothing more can be written
         self._read_until = self._write_until = 0.0  # no later deadline is needed before
 
     async def run(self) -> None:
@@ -226,17 +229,18 @@ class H1Exchange(Exchange):
     __slots__ = ("_c", "_ended", "_got", "_head", "_idle", "_left", "_mode", "_over", "_request", "_watching")
 
     def __init__(self, connection: H1Connection, request: Incoming) -> None:
-        self.method = request.method
-        self.target = request.target
-        self.headers = request.headers
-        self.version = request.version
-        self.length = request.length
-        self.upgrade = request.upgrade
-        self.scheme = connection.scheme
-        self.client = connection.client
-        self.server = connection.where
-        self.started = False
-        self.status = self.sent = 0
+        self.method: str = request.method
+        self.target: bytes = request.target
+        self.headers: Headers = request.headers
+        self.version: str = request.version
+        self.length: int | None = request.length
+        self.upgrade: bytes = request.upgrade
+        self.scheme: str = connection.scheme
+        self.client: tuple[str, int | None] | None = connection.client
+        self.server: tuple[str, int | None] | None = connection.where
+        self.started: bool = False
+        self.status: int = 0
+        self.sent: int = 0
         self.refusal = None
         self._c = connection
         self._request = request

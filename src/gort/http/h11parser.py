@@ -25,6 +25,8 @@ _LENGTH = re.compile(rb"\ncontent-length[ \t]*:([^\r\n]*)", re.IGNORECASE)
 class H11Parser(Parser):
     """The requests of one connection."""
 
+    failed: Refusal | None
+
     def __init__(self, limits: Limits) -> None:
         super().__init__(limits)
         self._h11 = self._fresh()
@@ -50,7 +52,7 @@ class H11Parser(Parser):
             self.failed = e
         except h11.RemoteProtocolError as e:
             self.failed = Refusal(e.error_status_hint, str(e))
-        self.partial = self._held > 0 and self.failed is None
+        self.partial: bool = self._held > 0 and self.failed is None
 
     def _feed(self, data: bytes) -> None:
         while data:

@@ -62,16 +62,16 @@ class Incoming:
     )
 
     def __init__(self) -> None:
-        self.method = ""
-        self.target = b""
+        self.method: str = ""
+        self.target: bytes = b""
         self.headers: Headers = []
-        self.version = "1.1"
-        self.keep_alive = True
+        self.version: str = "1.1"
+        self.keep_alive: bool = True
         self.body: list[bytes] = []
-        self.complete = False
+        self.complete: bool = False
         self.length: int | None = 0
-        self.expects = False
-        self.upgrade = b""
+        self.expects: bool = False
+        self.upgrade: bytes = b""
         self.trailers: Headers = []
 
 

@@ -23,6 +23,8 @@ _METHODS = {m.encode(): m for m in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPT
 class LlhttpParser(Parser):
     """The requests of one connection."""
 
+    failed: Refusal | None
+
     def __init__(self, limits: Limits) -> None:
         super().__init__(limits)
         self._llhttp: Any = httptools.HttpRequestParser(self)
@@ -60,7 +62,7 @@ class LlhttpParser(Parser):
             self.failed = cause if isinstance(cause, Refusal) else Refusal(400, str(e))
         except httptools.HttpParserError as e:
             self.failed = Refusal(400, str(e) or "malformed")
-        self.partial = self._head and self.failed is None
+        self.partial: bool = self._head and self.failed is None
 
     def _upgrade(self, data: bytes) -> bool:
         """llhttp has stopped after the head of a request that wants to change to another protocol, even where that has

@@ -10,7 +10,7 @@ What does not live here: the header Forwarded (RFC 7239), which few proxies send
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,9 +25,9 @@ class Trusted:
 
     def __init__(self, proxies: Iterable[str]) -> None:
         names = [proxies] if isinstance(proxies, str) else list(proxies)
-        self.everybody = "*" in names
-        self.unix = "unix" in names or self.everybody
-        self.networks = [ipaddress.ip_network(n, strict=False) for n in names if n not in ("*", "unix")]
+        self.everybody: bool = "*" in names
+        self.unix: bool = "unix" in names or self.everybody
+        self.networks: list[Any] = [ipaddress.ip_network(n, strict=False) for n in names if n not in ("*", "unix")]
 
     def __contains__(self, host: str) -> bool:
         if self.everybody:

@@ -73,9 +73,9 @@ class Connection(Done):
         self.runner = runner
         self.conn = conn
         self.listener = listener
-        self.adapter = runner.adapter
+        self.adapter: Any = runner.adapter
         self.protocol: Any = None
-        self.scheme = "http"
+        self.scheme: str = "http"
         self.client: tuple[str, int | None] | None = None
         self.where: tuple[str, int | None] | None = None
         self.cancel: Callable[[], object] = conn.close  # until it runs
@@ -194,10 +194,11 @@ class Server:
         grace_s: float = 30.0,
         linger_s: float = 1.0,
     ) -> None:
-        self.limits = limits or Limits()
-        self.new_parser = parser_of(parser)
-        self.stopping = False
-        self.grace_s, self.linger_s = grace_s, linger_s
+        self.limits: Limits = limits or Limits()
+        self.new_parser: Callable[[Limits], Parser] = parser_of(parser)
+        self.stopping: bool = False
+        self.grace_s = grace_s
+        self.linger_s = linger_s
         self.access_log = access_log
         self._runner = _runner(app, interface, loop, loops, root_path)
         self._listeners: list[Listener] = []

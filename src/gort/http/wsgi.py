@@ -49,7 +49,7 @@ class FileWrapper:
         self.file = file
         self.block_size = block_size
         if hasattr(file, "close"):
-            self.close = file.close
+            self.close: Any = file.close
 
     def __iter__(self) -> FileWrapper:
         return self
@@ -90,12 +90,12 @@ class Call(Done):
     __slots__ = ("app", "body", "environ", "error", "exchange", "file", "headers", "over", "reason", "status")
 
     def __init__(self, app: Any, environ: dict[str, Any], exchange: Exchange, over: Chan[None]) -> None:
-        self.app = app
-        self.environ = environ
-        self.exchange = exchange
-        self.over = over
-        self.status = 0
-        self.reason = b""
+        self.app: Any = app
+        self.environ: dict[str, Any] = environ
+        self.exchange: Exchange = exchange
+        self.over: Chan[None] = over
+        self.status: int = 0
+        self.reason: bytes = b""
         self.headers: list[tuple[bytes, bytes]] = []
         self.body: bytes | None = None  # the whole body
         self.file: FileWrapper | None = None
@@ -206,7 +206,7 @@ class Wsgi:
 
     def __init__(self, app: Any, root_path: str = "", multiprocess: bool = False) -> None:
         self.app = app
-        self.root = root_path.rstrip("/")
+        self.root: str = root_path.rstrip("/")
         self._base: dict[str, Any] = {
             "SCRIPT_NAME": self.root,
             "wsgi.version": (1, 0),

@@ -1,0 +1,455 @@
+"""ASGI applications on the server: the lifespan, HTTP, and websockets; in event loops and in goroutines."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from servekit import Client, client, fetch, get, serving
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import (
+    AcceptConnection,
+    BytesMessage,
+    CloseConnection,
+    Ping,
+    Pong,
+    RejectConnection,
+    Request,
+    TextMessage,
+)
+from wsproto.extensions import PerMessageDeflate
+
+import gort
+from gort.http import Limits
+from support import until
+
+Run = Callable[..., Any]
+both = pytest.mark.parametrize("loop", ["asyncio", "native"])
+
+
+async def respond(send: Any, body: bytes = b"hello", status: int = 200, *headers: tuple[bytes, bytes]) -> None:
+    """A whole response."""
+    await send({"type": "http.response.start", "status": status, "headers": [(b"Content-Type", b"text/x"), *headers]})
+    await send({"type": "http.response.body", "body": body})
+
+
+@both
+def test_the_scope_the_body_and_the_response(run: Run, loop: str) -> None:
+    scopes = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            raise ValueError("no lifespan here")
+        scopes.append(scope)
+        body, parts, more = b"", 0, True
+        while more:
+            message = await receive()
+            assert message["type"] == "http.request"
+            body, more, parts = body + message["body"], message["more_body"], parts + 1
+        await respond(send, body, 201)
+
+    async def main() -> None:
+        async with serving(app, loop=loop, root_path="/root") as server, client(server) as c:
+            for n in (0, 3, 500_000):
+                status, headers, body = await c.ask(
+                    get("/a%20b/%C3%A4?q=%20", "X-Y: Z", method="POST", body=b"x" * n), "POST"
+                )
+                assert (status, headers["content-type"], body) == (201, "text/x", b"x" * n)
+                assert headers["content-length"] == str(n)
+
+    run(main)
+    scope = scopes[0]
+    assert (scope["type"], scope["method"], scope["scheme"], scope["http_version"]) == ("http", "POST", "http", "1.1")
+    assert (scope["path"], scope["raw_path"]) == ("/root/a b/ä", b"/root/a%20b/%C3%A4")
+    assert (scope["query_string"], scope["root_path"]) == (b"q=%20", "/root")
+    assert (b"x-y", b"Z") in scope["headers"]
+    assert scope["client"][0] == "127.0.0.1"
+    assert scope["server"][0] == "127.0.0.1"
+
+
+@both
+@pytest.mark.parametrize("loops", [1, 3])
+def test_the_lifespan(run: Run, loop: str, loops: int) -> None:
+    """One for each loop, with a state of its own, of which a request gets a copy."""
+    happened: list[str] = []
+    loops_seen = set()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            assert (await receive())["type"] == "lifespan.startup"
+            scope["state"]["pool"] = asyncio.get_running_loop() if loop == "asyncio" else "native"
+            happened.append("startup")
+            await send({"type": "lifespan.startup.complete"})
+            assert (await receive())["type"] == "lifespan.shutdown"
+            happened.append("shutdown")
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        if loop == "asyncio":
+            await asyncio.sleep(0)
+            assert scope["state"]["pool"] is asyncio.get_running_loop()
+            loops_seen.add(asyncio.get_running_loop())
+        scope["state"]["mine"] = 1
+        await respond(send, repr(sorted(scope["state"])).encode())
+
+    async def main() -> None:
+        async with serving(app, loop=loop, loops=loops) as server:
+            for _ in range(6):
+                assert (await fetch(server, get()))[2] == b"['mine', 'pool']"
+            assert happened == ["startup"] * len(happened)
+
+    run(main)
+    n = loops if loop == "asyncio" else 1
+    assert happened == ["startup"] * n + ["shutdown"] * n
+    assert len(loops_seen) == (n if loop == "asyncio" else 0)
+
+
+@both
+def test_an_application_that_does_not_start(run: Run, loop: str) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "no database"})
+
+    async def main() -> None:
+        server = gort.http.Server(app, loop=loop)
+        ln = await gort.net.listen("tcp", "127.0.0.1:0")
+        with pytest.raises(RuntimeError, match="no database"):
+            await server.serve(ln)
+        assert ln.closed
+
+    run(main)
+
+
+def test_a_native_view_that_blocks_holds_up_nobody_else(run: Run) -> None:
+    """time.sleep and the like inside of async def: a goroutine for each connection."""
+    gate = threading.Event()
+    waiting = threading.Semaphore(0)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/wait":
+            waiting.release()
+            gate.wait()
+        await gort.sleep(0)
+        await respond(send)
+
+    async def main() -> None:
+        async with serving(app, loop="native") as server, gort.Group() as group:
+            waits = [group.go(fetch, server, get("/wait")) for _ in range(50)]
+            for _ in waits:
+                await gort.blocking(waiting.acquire)
+            assert (await fetch(server, get("/other")))[0] == 200
+            gate.set()
+            assert [(await w)[0] for w in waits] == [200] * 50
+
+    run(main)
+
+
+def test_asyncio_s_own_waits_work(run: Run) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        got = await asyncio.gather(asyncio.sleep(0.001, 1), asyncio.to_thread(time.sleep, 0.001))
+        await asyncio.wait_for(asyncio.sleep(0.001), 5)
+        await respond(send, repr(got).encode())
+
+    async def main() -> None:
+        async with serving(app) as server, gort.Group() as group:
+            answers = [group.go(fetch, server, get()) for _ in range(20)]
+            assert {(await a)[2] for a in answers} == {b"[1, None]"}
+
+    run(main)
+
+
+@both
+def test_receive_tells_that_the_client_has_gone(run: Run, loop: str) -> None:
+    """While the application waits for it, and while it sends."""
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert (await receive())["more_body"] is False
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        if scope["path"] == "/wait":
+            seen.append(await receive())
+        try:
+            while True:
+                await send({"type": "http.response.body", "body": b"x" * 100_000, "more_body": True})
+        except OSError as e:
+            seen.append(e)
+
+    async def main() -> None:
+        async with serving(app, loop=loop) as server:
+            for path in ("/wait", "/send"):
+                async with client(server) as c:
+                    await c.conn.write(get(path))
+                    await c.conn.read_until(b"begun")
+            await until(lambda: len(seen) == 3)
+
+    run(main)
+    assert {"type": "http.disconnect"} in seen
+
+
+@both
+def test_receive_after_the_body_ends_with_the_response(run: Run, loop: str) -> None:
+    """As Starlette asks for it beside a streaming response; what the client sends meanwhile is the next request."""
+    told = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        over: Any = gort.Chan()
+
+        async def listen() -> None:
+            told.append((await receive())["type"])
+            over.close()
+
+        if loop == "asyncio":
+            task = asyncio.create_task(listen())
+            await asyncio.sleep(0)
+        else:
+            gort.go(listen)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(3):
+            await send({"type": "http.response.body", "body": b"part,", "more_body": True})
+        if scope["path"] == "/cancel" and loop == "asyncio":
+            task.cancel()
+        await send({"type": "http.response.body"})
+
+    async def main() -> None:
+        async with serving(app, loop=loop) as server, client(server) as c:
+            for _ in range(3):
+                await c.conn.write(get() + get("/cancel"))
+                for _ in range(2):
+                    assert (await c.answer())[2] == b"part,part,part,"
+            await until(lambda: len(told) >= 3)
+
+    run(main)
+    assert set(told) == {"http.disconnect"}
+
+
+@both
+def test_trailers_hints_and_files(run: Run, loop: str, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"file" * 300_000)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/file":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.pathsend", "path": str(tmp_path / "f")})
+            return
+        await send({"type": "http.response.early_hint", "links": [b"</style.css>; rel=preload"]})
+        await send({"type": "http.response.start", "status": 200, "headers": [], "trailers": True})
+        await send({"type": "http.response.body", "body": b"body"})
+        await send({"type": "http.response.trailers", "headers": [(b"x-sum", b"4")]})
+
+    async def main() -> None:
+        async with serving(app, loop=loop) as server, client(server) as c:
+            for _ in range(2):
+                assert (await c.ask(get("/file")))[2] == b"file" * 300_000
+                assert (await c.ask(get()))[2] == b"body"
+                assert c.trailers == [(b"x-sum", b"4")]
+                assert c.informed == (103, {b"link": b"</style.css>; rel=preload"})
+
+    run(main)
+
+
+@both
+@pytest.mark.parametrize("how", ["raise", "nothing", "order", "kind", "half"])
+def test_an_application_that_fails(run: Run, loop: str, how: str, capfd: pytest.CaptureFixture[str]) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            raise NotImplementedError
+        if how == "raise":
+            raise ValueError("a view's own")
+        if how == "order":
+            await send({"type": "http.response.body", "body": b""})
+        if how == "kind":
+            await send({"type": "http.response.nonsense"})
+        if how == "half":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"half", "more_body": True})
+
+    async def main() -> None:
+        async with serving(app, loop=loop) as server, client(server) as c:
+            if how == "half":
+                with pytest.raises(ConnectionError):
+                    await c.ask(get())
+            else:
+                for _ in range(2):
+                    assert (await c.ask(get()))[0] == 500
+
+    run(main)
+    assert how == "half" or "gort.http: the application has" in capfd.readouterr().err
+
+
+# ---- websockets -----------------------------------------------------------------------------------------------------
+
+
+class Ws:
+    """A client's websocket."""
+
+    def __init__(self, c: Client) -> None:
+        self.conn = c.conn
+        self.ws = WSConnection(ConnectionType.CLIENT)
+
+    async def send(self, event: Any) -> None:
+        """Sends an event."""
+        await self.conn.write(self.ws.send(event))
+
+    async def next(self) -> Any:
+        """The next event; None at the end of the connection."""
+        while True:
+            for event in self.ws.events():
+                return event
+            data = await self.conn.read()
+            if not data:
+                return None
+            self.ws.receive_data(data)
+
+    async def open(self, path: str = "/", **more: Any) -> Any:
+        """The handshake; its answer."""
+        await self.send(Request(host="test", target=path, **more))
+        return await self.next()
+
+
+async def chat(scope: Any, receive: Any, send: Any) -> None:
+    """A websocket application that says everything back, and does what the path says."""
+    if scope["type"] != "websocket":
+        raise NotImplementedError
+    assert await receive() == {"type": "websocket.connect"}
+    path = scope["path"]
+    if path == "/refuse":
+        await send({"type": "websocket.close"})
+        return
+    if path == "/say":
+        await send({"type": "websocket.http.response.start", "status": 401, "headers": [(b"x-a", b"b")]})
+        await send({"type": "websocket.http.response.body", "body": b"who are you?"})
+        return
+    if path == "/raise":
+        raise ValueError("before accept")
+    protocols = scope["subprotocols"]
+    await send(
+        {"type": "websocket.accept", "subprotocol": protocols[0] if protocols else None, "headers": [(b"x-a", b"b")]}
+    )
+    if path == "/fail":
+        raise ValueError("after accept")
+    if path == "/close":
+        await send({"type": "websocket.close", "code": 4001, "reason": "enough"})
+    while True:
+        message = await receive()
+        if message["type"] == "websocket.disconnect":
+            ends.append((message["code"], message["reason"]))
+            return
+        if message.get("text") == "bye":
+            return
+        await send({**message, "type": "websocket.send"})
+
+
+ends: list[Any] = []
+
+
+@both
+def test_a_websocket(run: Run, loop: str) -> None:
+    async def main() -> None:
+        ends.clear()
+        async with serving(chat, loop=loop) as server:
+            for extensions in ([], [PerMessageDeflate()]):
+                async with client(server) as c:
+                    ws = Ws(c)
+                    opened = await ws.open(subprotocols=["a", "b"], extensions=extensions)
+                    assert isinstance(opened, AcceptConnection)
+                    assert opened.subprotocol == "a"
+                    assert bool(opened.extensions) == bool(extensions)
+                    for n in (0, 1, 200, 100_000):
+                        await ws.send(TextMessage(data="ä" * n, message_finished=False))
+                        await ws.send(TextMessage(data="!"))
+                        got = ""
+                        while not got.endswith("!"):
+                            got += (await ws.next()).data
+                        assert got == "ä" * n + "!"
+                        await ws.send(BytesMessage(data=b"b" * n))
+                        raw, finished = b"", False
+                        while not finished:
+                            event = await ws.next()
+                            raw, finished = raw + bytes(event.data), event.message_finished
+                        assert raw == b"b" * n
+                    await ws.send(Ping(payload=b"?"))
+                    assert await ws.next() == Pong(payload=b"?")
+                    await ws.send(CloseConnection(code=4000, reason="enough"))
+                    assert isinstance(await ws.next(), CloseConnection)
+                    assert await ws.next() is None
+        assert ends == [(4000, "enough")] * 2
+
+    run(main)
+
+
+@both
+def test_a_websocket_that_is_not_accepted(run: Run, loop: str, capfd: pytest.CaptureFixture[str]) -> None:
+    async def main() -> None:
+        async with serving(chat, loop=loop) as server:
+            for path, status in (("/refuse", 403), ("/say", 401), ("/raise", 500)):
+                async with client(server) as c:
+                    rejected = await Ws(c).open(path)
+                    assert isinstance(rejected, RejectConnection)
+                    assert rejected.status_code == status
+            bad = ("Connection: Upgrade", "Upgrade: websocket")
+            assert (await fetch(server, get("/", *bad)))[0] == 400
+            key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+            status, headers, _ = await fetch(server, get("/", *bad, key, "Sec-WebSocket-Version: 12"))
+            assert (status, headers["sec-websocket-version"]) == (426, "13")
+
+    run(main)
+    assert "before accept" in capfd.readouterr().err
+
+
+@both
+def test_the_end_of_a_websocket(run: Run, loop: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """By the application, by its failure, by a client that vanishes, that sends too much, or nonsense."""
+    limits = Limits(message_bytes=1000)
+
+    async def main() -> None:
+        ends.clear()
+        async with serving(chat, loop=loop, limits=limits) as server:
+            for path, code in (("/close", 4001), ("/fail", 1011), ("/", 1000)):
+                async with client(server) as c:
+                    ws = Ws(c)
+                    await ws.open(path)
+                    if path == "/":
+                        await ws.send(TextMessage(data="bye"))
+                    event = await ws.next()
+                    assert (type(event), event.code) == (CloseConnection, code)
+                    await ws.send(event.response())
+                    assert await ws.next() is None
+            async with client(server) as c:
+                ws = Ws(c)
+                await ws.open()
+                await ws.send(TextMessage(data="x" * 1001))
+                assert (await ws.next()).code == 1009
+            async with client(server) as c:
+                ws = Ws(c)
+                await ws.open()
+                await c.conn.write(b"\xff\xff\xff\xff")
+                assert (await ws.next()).code == 1002
+            async with client(server) as c:
+                await Ws(c).open()
+            await until(lambda: (1006, "") in ends)
+
+    run(main)
+    assert "after accept" in capfd.readouterr().err
+
+
+def test_a_websocket_whose_client_says_nothing_is_asked(run: Run) -> None:
+    async def main() -> None:
+        ends.clear()
+        async with serving(chat, loop="native", limits=Limits(ping_s=0.02)) as server:
+            async with client(server) as c:
+                ws = Ws(c)
+                await ws.open()
+                ping = await ws.next()
+                assert isinstance(ping, Ping)
+                await ws.send(ping.response())
+                assert isinstance(await ws.next(), Ping)  # and no answer this time
+                assert await ws.next() is None
+            await until(lambda: ends == [(1006, "")])
+
+    run(main)
