@@ -1,8 +1,9 @@
 """WSGI applications (PEP 3333).
 
-The application is called in a goroutine of its own for each request, a plain one: it keeps its thread until the response
-is made, also while the response's iterable is asked for its parts.  While it blocks, its thread waits, and the scheduler
-gives the P on; so a view that sleeps, or asks a database, holds up nobody else.  It may use gort.wait.
+The application is called in a goroutine of its own for each request, a plain one (or, where it is known to block, by
+gort.blocking: class Habits).  It keeps its thread until the response is made, also while the response's iterable is asked
+for its parts.  While it blocks, its thread waits, and the scheduler gives the P on; so a view that sleeps, or asks a
+database, holds up nobody else.  It may use gort.wait.
 
 The connection's goroutine waits meanwhile.  It also writes what is there as a whole: a response of one list, and a file.
 What an iterable makes part by part is written from the application's own thread, which waits while the client is slow.
@@ -20,11 +21,13 @@ import io
 import os
 import stat
 import sys
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
 from gort._runtime.boot.wait import wait
 from gort._runtime.core.runtime2 import current_m
+from gort._runtime.sched.blocking import blocking
 from gort._runtime.sched.newproc import Done, newproc
 from gort._runtime.wait.chan import Chan
 
@@ -39,6 +42,13 @@ _names: dict[bytes, str] = {
 }  # of headers in environ
 _lower: dict[str, bytes] = {}  # the names of a response's headers, as they go out
 _CACHED = 1000  # entries in each of them: their number is in the hands of clients and applications
+# Habits: a call that takes longer has blocked, or has computed for so long that gort.blocking costs nothing beside it; so
+# many in a row make a habit; one call in _LOOK is made in the ordinary way.
+_LONG_S = 0.001
+_BLOCKS = 3
+_LOOK = 64
+_PREFIX = 48
+_DIGITS = b"0123456789"
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
@@ -87,7 +97,7 @@ class Call(Done):
 
     It is the goroutine's Done too, so a dump shows which request the goroutine serves."""
 
-    __slots__ = ("app", "body", "environ", "error", "exchange", "file", "headers", "over", "reason", "status")
+    __slots__ = ("app", "body", "environ", "error", "exchange", "file", "headers", "over", "reason", "status", "took")
 
     def __init__(self, app: Any, environ: dict[str, Any], exchange: Exchange, over: Chan[None]) -> None:
         self.app: Any = app
@@ -100,6 +110,7 @@ class Call(Done):
         self.body: bytes | None = None  # the whole body
         self.file: FileWrapper | None = None
         self.error: BaseException | None = None
+        self.took: float = 0.0  # seconds, where timed() has run
 
     @property
     def label(self) -> str:
@@ -112,6 +123,14 @@ class Call(Done):
         self.over.try_send(None)
 
     # ---- on the application's thread --------------------------------------------------------------------------------
+
+    def timed(self) -> None:
+        """run(), and how long it takes."""
+        begun = perf_counter()
+        try:
+            self.run()
+        finally:
+            self.took = perf_counter() - begun
 
     def run(self) -> None:
         """Calls the application, and iterates its response."""
@@ -201,11 +220,43 @@ def _variable(name: bytes) -> str:
     return key
 
 
+class Habits:
+    """Which paths block.  Where a view has blocked several times in a row, it is called by gort.blocking: its P is handed
+    on before, and not when sysmon has seen that the thread sleeps.  That costs a view that does not block twice its time,
+    so now and then one is called in the ordinary way, to see if it still does.
+
+    A path is known by its beginning, without digits (/item/17 and /item/18 are one).  Threads may overwrite each other's
+    counts: they are guesses."""
+
+    def __init__(self) -> None:
+        self._scores: dict[bytes, int] = {}
+        self._turn = 0
+
+    def blocks(self, target: bytes) -> bool:
+        """Whether the next call for this target is made by gort.blocking."""
+        if self._scores.get(target[:_PREFIX].translate(None, _DIGITS), 0) < _BLOCKS:
+            return False
+        self._turn += 1
+        return self._turn % _LOOK != 0
+
+    def learn(self, target: bytes, took: float) -> None:
+        """A call in the ordinary way took so many seconds."""
+        scores = self._scores
+        key = target[:_PREFIX].translate(None, _DIGITS)
+        if took > _LONG_S:
+            if len(scores) >= _CACHED:
+                scores.clear()
+            scores[key] = min(scores.get(key, 0) + 1, _BLOCKS)
+        elif key in scores:
+            scores.pop(key, None)
+
+
 class Wsgi:
     """The adapter of a WSGI application."""
 
     def __init__(self, app: Any, root_path: str = "", multiprocess: bool = False) -> None:
         self.app = app
+        self._habits = Habits()
         self.root: str = root_path.rstrip("/")
         self._base: dict[str, Any] = {
             "SCRIPT_NAME": self.root,
@@ -272,15 +323,19 @@ class Wsgi:
             body = io.BytesIO(begun)
         over: Chan[None] = Chan(1)
         call = Call(self.app, self.environ(exchange, body), exchange, over)
-        newproc(current_m().sched, call.run, (), None, call, False)
-        await over.recv()
-        error = call.error
-        if error is not None:
-            call.error = None
-            try:
-                raise error
-            finally:
-                del error
+        if self._habits.blocks(exchange.target):
+            await blocking(call.run)
+        else:
+            newproc(current_m().sched, call.timed, (), None, call, False)
+            await over.recv()
+            self._habits.learn(exchange.target, call.took)
+            error = call.error
+            if error is not None:
+                call.error = None
+                try:
+                    raise error
+                finally:
+                    del error
         if call.body is not None:
             await exchange.respond(call.status, call.reason, call.headers, call.body)
         elif call.file is not None:
@@ -296,8 +351,6 @@ class Wsgi:
 
 
 async def _send_file(exchange: Exchange, call: Call) -> None:
-    from gort._runtime.sched.blocking import blocking
-
     wrapper = call.file
     assert wrapper is not None
     try:
