@@ -31,7 +31,7 @@ FLOORS: list[list[str]] = [
     ["gort.runtime"],
     ["gort."],
     ["gort"],
-    ["gort.http", "gort.testing"],
+    ["gort.http", "gort.testing", "gort.cluster"],
     ["gort.cli"],
     ["gort.__main__"],
 ]
@@ -249,13 +249,13 @@ def test_no_two_test_files_share_a_name() -> None:
 
 
 def test_a_package_that_is_loaded_when_it_is_used_is_entered_by_its_door() -> None:
-    """Nobody outside gort.net, gort.exec, gort.aio, gort.http or gort.testing imports a module of them.  The import
-    system locks the
-    module before it imports the package; a thread that is importing the package locks them the other way round, and
-    both fail."""
+    """Nobody outside gort.net, gort.exec, gort.aio, gort.http, gort.testing or gort.cluster imports a module of them.
+    The import system locks the module before it imports the package; a thread that is importing the package locks them
+    the other way round, and both fail."""
+    packages = ("gort.net", "gort.exec", "gort.aio", "gort.http", "gort.testing", "gort.cluster")
     for module in MODULES:
         for other in imports(module, inside_functions=True):
-            for package in ("gort.net", "gort.exec", "gort.aio", "gort.http", "gort.testing"):
+            for package in packages:
                 if other.startswith(f"{package}.") and not module.startswith("gort.cli"):
                     assert module.startswith(package), f"{module} imports {other}"
 

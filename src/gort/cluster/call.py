@@ -1,0 +1,214 @@
+"""A goroutine on another node: Call is what the caller holds, Running is it.
+
+The result goes back as one message when the goroutine has ended.  A Call is also told when the link to the node ends:
+then it fails, or, if the caller has allowed retries, starts once more on another node.
+
+What does not live here: on which node a goroutine starts (client.py).
+"""
+
+from __future__ import annotations
+
+from _collections_abc import Awaitable, Generator
+from typing import TYPE_CHECKING, Any
+
+import gort
+from gort._runtime.boot import main
+from gort._runtime.core import handoff
+from gort._runtime.core.errors import Cancelled
+from gort._runtime.sched.awaited import coroutine_of
+from gort._runtime.sched.newproc import Done
+from gort._runtime.wait.cases import ChanArm
+from gort.cluster import errors, wire
+
+if TYPE_CHECKING:
+    from gort.cluster.peer import Peer
+
+__all__ = ["Call", "Running"]
+
+UNSET: Any = object()
+
+
+class Call:
+    """A goroutine on another node, as `c.go` gives it: `await h` gives its result, `h.cancel()` cancels it.
+
+    It is a case of gort.select."""
+
+    __slots__ = (
+        "_done",
+        "_exc",
+        "_looked",
+        "_packed",
+        "_sealed",
+        "_value",
+        "link",
+        "node",
+        "number",
+        "peer",
+        "retries",
+    )
+
+    def __init__(self, peer: Peer, number: int, sealed: Any, retries: int) -> None:
+        self.peer: Peer = peer
+        self.number: int = number
+        self.retries: int = retries  # so many times it may start anew, when its node dies
+        self.link: Any = None
+        self.node: str = ""
+        self._sealed = sealed
+        self._done: gort.Chan[None] = gort.Chan()
+        self._packed: tuple[bool, Any] | None = None  # as it came
+        self._value: Any = UNSET
+        self._exc: BaseException | None = None
+        self._looked = False
+
+    def __repr__(self) -> str:
+        return f"<gort.cluster goroutine {self.number} {'ended' if self.done else 'running'} on {self.node}>"
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended, or its node is gone."""
+        return self._done.closed
+
+    def cancel(self) -> bool:
+        """Cancels it: raises Cancelled at its await, on its node.  False if it has ended.  `await h` then raises
+        Cancelled, when it has cleaned up.  Any thread, finalizer or signal handler may call it."""
+        if self._done.closed:
+            return False
+        self.retries = 0
+        self.link.post(("cancel", self.number))
+        return True
+
+    def abandon(self) -> None:
+        """Cancels it, and wants to hear nothing of it any more, not even that it failed."""
+        self._looked = True
+        self.cancel()
+
+    def result(self) -> Any:
+        """What it returned.  Raises what it raised, with the traceback there as the cause; Cancelled if it was cancelled;
+        NodeDied if its node is gone; RuntimeError while it runs."""
+        if not self._done.closed or self._packed is None:
+            raise RuntimeError("the remote goroutine has not ended yet: `await h`")
+        self._looked = True
+        if self._value is UNSET and self._exc is None:
+            ok, what = self._packed
+            if ok:
+                try:
+                    self._value = wire.unseal(what)
+                except BaseException as e:
+                    e.add_note(f"gort.cluster: the result from node {self.node} could not be unpickled here")
+                    self._exc = e
+            else:
+                self._exc = errors.unpack(what)
+        if self._exc is not None:
+            raise self._exc.with_traceback(None)
+        return self._value
+
+    def _select_arm(self) -> Any:
+        return ChanArm(self._done.recv_ok(), lambda value, ok: (self.result(), True))
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        if not self._done.closed:
+            yield from self._done.recv_ok().__await__()
+        return self.result()
+
+    # ---- what the peer calls ----
+
+    def send(self, name: str) -> None:
+        """Starts it on a node."""
+        self.node = name
+        self.peer.load[name] = self.peer.load.get(name, 0) + 1
+        self.link = link = self.peer.link_to(name)
+        link.post(("go", self.number, self._sealed))
+        if link.dead is not None and self.peer.calls.get(self.number) is self:
+            self.lost(link.dead)  # the link ended before its end could look for us
+
+    def over(self, ok: bool, what: Any) -> None:
+        """It has ended."""
+        self._packed = (ok, what)
+        self._sealed = None
+        self.peer.load[self.node] -= 1
+        try:
+            self._done.close()
+        except gort.ChannelClosed:
+            pass
+
+    def lost(self, why: str) -> None:
+        """Its node is gone, or the link to it."""
+        if self.peer.calls.get(self.number) is not self:
+            return
+        others = [name for name in self.peer.nodes() if name != self.node]
+        if self.retries > 0 and others and not self.peer.ended:
+            self.retries -= 1
+            self.peer.load[self.node] -= 1
+            self.send(self.peer.least(others))
+        elif self.peer.calls.pop(self.number, None) is not None:
+            self.over(False, ("died", self.node, why))
+
+    def report(self) -> None:
+        """At the end of the cluster: reports the failure of one that nobody has awaited."""
+        if self._packed is None or self._looked or self._packed[0] or self._packed[1][0] == "cancelled":
+            return
+        try:
+            self.result()
+        except BaseException as e:
+            main.unraisable(e, None, "a remote goroutine failed, and nobody awaited it")
+
+
+class Running(Done):
+    """A goroutine that another process has started here."""
+
+    __slots__ = ("_cancelled", "_g", "_goid", "link", "number", "peer")
+
+    def __init__(self, peer: Peer, link: Any, number: int) -> None:
+        self.peer: Peer = peer
+        self.link: Any = link
+        self.number: int = number
+        self._g: Any = None
+        self._goid = 0
+        self._cancelled = False
+
+    def started(self, g: Any, goid: int) -> None:
+        """It is on its way."""
+        self._g, self._goid = g, goid
+        if self._cancelled:
+            handoff.cancel(g, goid, Cancelled())
+
+    def cancel(self) -> None:
+        """Cancels it."""
+        self._cancelled = True
+        if self._g is not None:
+            handoff.cancel(self._g, self._goid, Cancelled())
+
+    def begin(self, sealed: Any) -> Any:
+        """The goroutine's function.  Gives the answer, or a coroutine that gives it: so a plain function of the user's is
+        a plain goroutine, which may use gort.wait, and an async one is not."""
+        try:
+            fn, args, kwargs, context = wire.unseal(sealed)
+            if context:
+                self.peer.enter(context)
+            result = fn(*args, **kwargs)
+            coro = coroutine_of(result)
+            if coro is not None:
+                return self._drive(coro)
+            return True, wire.seal(result)
+        except BaseException as e:
+            return False, errors.pack(e, self.peer.name)
+
+    async def _drive(self, coro: Awaitable[Any]) -> tuple[bool, Any]:
+        try:
+            return True, wire.seal(await coro)
+        except GeneratorExit:
+            raise
+        except BaseException as e:
+            return False, errors.pack(e, self.peer.name)
+
+    def finished(self, goid: int, value: Any, exc: BaseException | None) -> None:
+        """Called by the scheduler."""
+        self.peer.running.pop((self.link, self.number), None)
+        if exc is not None:  # it ended before it began, or by runtime.goexit
+            cancelled = isinstance(exc, Cancelled)
+            ended = ("raised", None, "gort.runtime.goexit ended the remote goroutine", "")
+            value = False, ("cancelled",) if cancelled else ended
+        self.link.post(("done", self.number, *value))
+
+    def abandoned(self, goid: int) -> None:
+        """Called by the scheduler: the program has ended first."""

@@ -1,0 +1,265 @@
+"""Channels whose ends are in several processes.  Follows Go's channels, with what the distance costs said aloud.
+
+    ch = c.Chan(64)                       # its home is this process; on=node: another
+    await ch.send(job)                    # waits while 64 values are on their way
+    async for job in ch: ...              # on any node
+    async with ch.take() as job: ...      # handed out again if the block fails, or its node dies
+
+`ch.send(v)`, `ch.recv()` and `ch.recv_ok()` are cases of gort.select, and gort.wait takes them.  docs/cluster.md has the
+table of what is promised and what is not.
+
+What does not live here: how values travel (proxy.py, home.py).
+"""
+
+from __future__ import annotations
+
+import uuid
+from _collections_abc import Generator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import gort
+from gort._runtime.wait.cases import ChanArm
+from gort.cluster import peer as peers
+from gort.cluster import wire
+from gort.cluster.home import RECV, TAKE
+
+if TYPE_CHECKING:
+    from gort.cluster.proxy import Proxy
+
+__all__ = ["Chan", "Operation", "Take"]
+
+T = TypeVar("T")
+
+
+class _Arm(ChanArm):
+    """An operation as a case of gort.select: it waits on a channel of this process, and says that it does."""
+
+    def __init__(self, operation: Operation) -> None:
+        super().__init__(operation.side.ch.recv_ok(), operation.done)
+        self.operation = operation
+        self.waits = False
+
+    def begin_wait(self, s: Any, wake: Any) -> None:
+        if not self.waits:
+            self.waits = True
+            self.operation.proxy.enter(self.operation.side)
+
+    def leave(self, won: bool) -> None:
+        if self.waits:
+            self.waits = False
+            self.operation.proxy.leave(self.operation.side)
+
+
+class Operation:
+    """A send or a receive: `await` it once, or give it to gort.select."""
+
+    __slots__ = ("proxy", "side", "used")
+
+    def __init__(self, proxy: Proxy, side: Any) -> None:
+        self.proxy: Proxy = proxy
+        self.side: Any = side
+        self.used: bool = False
+
+    def done(self, value: Any, ok: bool) -> tuple[Any, bool]:
+        """What has come from this process's channel becomes the operation's outcome."""
+        raise NotImplementedError
+
+    def result(self, value: Any, ok: bool) -> Any:
+        """What `await` gives."""
+        return value
+
+    def _begin(self) -> None:
+        if self.used:
+            raise RuntimeError("an operation on a channel is awaited once: make a new one, as in ch.recv()")
+        self.used = True
+
+    def _select_arm(self) -> _Arm:
+        self._begin()
+        return _Arm(self)
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        self._begin()
+        ch = self.side.ch
+        got, ok = ch.try_recv()
+        if not ok:
+            self.proxy.enter(self.side)
+            try:
+                got, ok = yield from ch.recv_ok().__await__()
+            finally:
+                self.proxy.leave(self.side)
+        return self.result(*self.done(got, ok))
+
+
+class _Send(Operation):
+    __slots__ = ("sealed",)
+
+    def __init__(self, proxy: Proxy, sealed: Any) -> None:
+        super().__init__(proxy, proxy.tx)
+        self.sealed = sealed
+
+    def done(self, value: Any, ok: bool) -> tuple[Any, bool]:
+        if not ok:
+            if self.proxy.died is not None:
+                raise self.proxy.died
+            raise gort.ChannelClosed("send on closed channel")
+        self.proxy.sent(self.sealed)
+        return None, True
+
+
+class _Receive(Operation):
+    __slots__ = ("lane", "number")
+
+    def __init__(self, proxy: Proxy, lane: int) -> None:
+        super().__init__(proxy, proxy.rx[lane])
+        self.lane = lane
+        self.number = -1
+
+    def done(self, value: Any, ok: bool) -> tuple[Any, bool]:
+        if not ok:
+            if self.proxy.died is not None:
+                raise self.proxy.died
+            return None, False
+        self.number, sealed = value
+        self.proxy.received(self.lane, self.number)
+        try:
+            return wire.unseal(sealed), True
+        except BaseException as e:
+            if self.lane == TAKE:
+                self.proxy.ack(self.number)  # the next one could not open it either
+            e.add_note("gort.cluster: a value that was received could not be unpickled here; it is gone")
+            raise
+
+
+class _RecvOk(_Receive):
+    __slots__ = ()
+
+    def result(self, value: Any, ok: bool) -> Any:
+        return value, ok
+
+
+class _Recv(_Receive):
+    __slots__ = ()
+
+    def result(self, value: Any, ok: bool) -> Any:
+        if not ok:
+            raise gort.ChannelClosed("receive on closed channel")
+        return value
+
+
+class _Next(_Receive):
+    __slots__ = ()
+
+    def result(self, value: Any, ok: bool) -> Any:
+        if not ok:
+            raise StopAsyncIteration
+        return value
+
+
+class Chan(Generic[T]):
+    """A channel that goroutines of every process of the cluster may use; `c.Chan(…)` makes one.  Sent to another process,
+    as an argument or as a value, it is the same channel there.
+
+    capacity: what was sent and not yet received, exactly and wherever it lies, is at most this.  prefetch: so many values
+    may lie ready in each receiving process, which makes receiving fast; they are lost with that process."""
+
+    def __init__(self, session: str, cid: str, home: str, capacity: int, prefetch: int) -> None:
+        self._made = (session, cid, home, capacity, prefetch)
+        self._proxy = peers.of(session).proxy(cid, home, capacity, prefetch)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Chan, self._made
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Chan) and other._made[1] == self._made[1]
+
+    def __hash__(self) -> int:
+        return hash(self._made[1])
+
+    def __repr__(self) -> str:
+        return f"<gort.cluster.Chan {self._made[1]} of {self.capacity} on {self.home}>"
+
+    @property
+    def capacity(self) -> int:
+        """How many values are on their way at most."""
+        return self._proxy.capacity
+
+    @property
+    def home(self) -> str:
+        """The name of the node that holds it.  With that node it dies."""
+        return self._proxy.home
+
+    @property
+    def closed(self) -> bool:
+        """True once this process knows that it is closed, or that its home is gone."""
+        return self._proxy.tx.ch.closed
+
+    def send(self, value: T, /) -> Operation:
+        """`await ch.send(v)` sends a copy of v, as v is now, and waits while the channel is full.
+
+        Raises what pickling v raises, here; ChannelClosed when the channel is closed, NodeDied when its home is gone;
+        then v has not been sent."""
+        return _Send(self._proxy, wire.seal(value))
+
+    def recv(self) -> Operation:
+        """`v = await ch.recv()` receives.  Raises ChannelClosed when the channel is closed and drained, NodeDied when its
+        home is gone, and what unpickling the value raises; then the value is gone, and the channel goes on."""
+        return _Recv(self._proxy, RECV)
+
+    def recv_ok(self) -> Operation:
+        """`v, ok = await ch.recv_ok()`: (None, False) when the channel is closed and drained.  Else raises as recv."""
+        return _RecvOk(self._proxy, RECV)
+
+    def __aiter__(self) -> Chan[T]:
+        """`async for v in ch` receives until the channel is closed and drained."""
+        return self
+
+    def __anext__(self) -> Operation:
+        return _Next(self._proxy, RECV)
+
+    def take(self) -> Take[T]:
+        """`async with ch.take() as v:` receives v, and is done with it at the end of the block.  If the block raises, or
+        its node dies in it, the channel hands v out again: each value at least once.  Raises as recv does."""
+        return Take(self._proxy)
+
+    def close(self) -> None:
+        """Closes the channel.  Values that were sent are still received; who waits to send gets ChannelClosed.
+
+        Raises ChannelClosed if this process knows that it is closed, NodeDied if its home is gone.  Any thread may call
+        it."""
+        if not self._proxy.close():
+            raise self._proxy.died or gort.ChannelClosed("close of closed channel")
+
+
+class Take(Generic[T]):
+    """The block of ch.take()."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        self._operation = _Recv(proxy, TAKE)
+
+    async def __aenter__(self) -> T:
+        value: T = await self._operation
+        return value
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        proxy, number = self._operation.proxy, self._operation.number
+        if exc_type is None:
+            proxy.ack(number)
+        else:
+            proxy.back(number)
+
+
+def new(session: str, home: str, capacity: Any, prefetch: Any) -> Chan[Any]:
+    """Cluster.Chan."""
+    if isinstance(capacity, bool) or not isinstance(capacity, int):
+        raise TypeError(f"a channel's capacity is an int, not {type(capacity).__name__}: c.Chan(8)")
+    if capacity < 1:
+        raise ValueError(
+            "a channel between processes holds at least one value: to meet without one costs two journeys for each "
+            "value, and two processes that both send first would wait for each other"
+        )
+    if isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 0:
+        raise ValueError(f"prefetch is a number of values, not {prefetch!r}")
+    return Chan(session, uuid.uuid4().hex, home, capacity, prefetch)

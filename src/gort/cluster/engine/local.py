@@ -1,0 +1,147 @@
+"""The engine "local": the nodes are subprocesses on this machine.  For tests, for all processors of one machine under the
+GIL, and for free-threaded Python, for which Ray has no wheels.
+
+The record with which a node starts holds the cluster's secret.  It goes through the process's standard input, where
+nobody else can read it, and not into its arguments or environment.
+
+Each node leads a process group of its own: Ctrl-C reaches the driver alone, and the nodes end with it, after their
+`finally` blocks.
+
+What is put by `c.put` lies in files in memory (/dev/shm, where there is one), which each node maps: a big array is there
+once, however many nodes read it.  What does not live here: what runs in a node (gort/cluster/serve.py).
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import shutil
+import signal
+import struct
+import sys
+import tempfile
+import uuid
+from pickle import loads
+from typing import Any
+
+import gort
+from gort import exec as gexec
+from gort.cluster import wire
+
+__all__ = ["Engine", "Store"]
+
+_PROGRAM = (
+    "import json, sys; boot = json.load(sys.stdin); sys.path[:] = boot['path']; "
+    "from gort.cluster.serve import main; main(boot)"
+)
+_HEAD = struct.Struct("<QQ")  # bytes of the pickle, number of buffers
+_ALIGN = 64  # where a buffer begins: arrays are read fastest so
+
+
+class Store:
+    """Values in files that all nodes map."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self._maps: dict[str, Any] = {}
+
+    async def put(self, value: Any) -> str:
+        """As Store.put of the interface."""
+        return await gort.blocking(self._write, value)
+
+    def _write(self, value: Any) -> str:
+        data, buffers = wire.seal_apart(value)
+        key = uuid.uuid4().hex
+        sizes = [b.nbytes for b in buffers]
+        at = _HEAD.size + 8 * len(sizes) + len(data)
+        with open(os.path.join(self.folder, key + ".new"), "wb") as f:
+            f.write(_HEAD.pack(len(data), len(sizes)) + struct.pack(f"<{len(sizes)}Q", *sizes) + data)
+            for b in buffers:
+                f.write(bytes(-at % _ALIGN))
+                f.write(b)
+                at += -at % _ALIGN + b.nbytes
+        os.rename(os.path.join(self.folder, key + ".new"), os.path.join(self.folder, key))
+        return key
+
+    async def get(self, key: str) -> Any:
+        """As Store.get of the interface."""
+        return await gort.blocking(self._read, key)
+
+    def _read(self, key: str) -> Any:
+        view = self._maps.get(key)
+        if view is None:
+            try:
+                with open(os.path.join(self.folder, key), "rb") as f:
+                    view = memoryview(mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ))
+            except FileNotFoundError:
+                raise LookupError("a value of c.put is gone: its cluster has ended") from None
+            view = self._maps.setdefault(key, view)
+        size, n = _HEAD.unpack(view[: _HEAD.size])
+        at = _HEAD.size
+        sizes = struct.unpack(f"<{n}Q", view[at : at + 8 * n])
+        at += 8 * n
+        data = view[at : at + size]
+        at += size
+        buffers = []
+        for s in sizes:
+            at += -at % _ALIGN
+            buffers.append(view[at : at + s])
+            at += s
+        return loads(data, buffers=buffers)
+
+
+class Engine:
+    """Subprocesses.  nodes: how many; one for each processor that this process may use, or a single one, with as many Ps,
+    where Python has no GIL."""
+
+    pickler = "cloudpickle"
+    host = "127.0.0.1"
+
+    def __init__(self, nodes: int | None = None) -> None:
+        count: Any = nodes
+        if count is None:
+            gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+            count = gort.runtime.num_cpu() if gil else 1
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise ValueError(f"nodes is how many processes to start, not {nodes!r}")
+        self._names = [f"n{i}" for i in range(count)]
+        self._processes: dict[str, gexec.Cmd] = {}
+        self._folder = tempfile.mkdtemp(prefix="gort-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+        self.store: Any = Store(self._folder)
+
+    async def nodes(self) -> list[str]:
+        """As Engine.nodes of the interface."""
+        return self._names
+
+    async def start(self, name: str, boot: dict[str, Any]) -> None:
+        """As Engine.start of the interface."""
+        boot = {**boot, "path": list(map(str, sys.path)), "store": [__name__, self._folder]}
+        process = await gexec.start(sys.executable, "-c", _PROGRAM, stdin=gexec.PIPE, process_group=0)
+        self._processes[name] = process
+        assert process.stdin is not None
+        try:
+            await process.stdin.write(json.dumps(boot).encode())
+        except BrokenPipeError:
+            pass  # it has ended already, which `watch` tells
+        finally:
+            process.stdin.close()
+
+    async def watch(self, name: str) -> str:
+        """As Engine.watch of the interface."""
+        status = await self._processes[name].wait()
+        if status < 0:
+            return f"its process was killed by {signal.Signals(-status).name}"
+        return f"its process ended with status {status}"
+
+    def kill(self, name: str) -> None:
+        """As Engine.kill of the interface."""
+        if name in self._processes:
+            self._processes[name].kill(group=True)
+
+    async def close(self) -> None:
+        """As Engine.close of the interface."""
+        for process in self._processes.values():
+            process.kill(group=True)
+            await process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)

@@ -1,0 +1,155 @@
+"""A connection between two processes of a cluster, seen from one end.
+
+`post` queues a message and never waits; any thread, finalizer or handler may call it.  A writer sends all that has
+gathered as one frame, so that batches come by themselves: while one is written, the next one gathers.  A proxy of a
+channel posts itself, and says what it has to say only when the writer comes to it (Proxy.flush).
+
+A link ends once, for one of three reasons: the peer closed the connection (its process has ended), nothing was heard
+from it for the time that the cluster allows, or this end was closed.
+
+What does not live here: what the messages mean (peer.py); frames and the handshake (wire.py).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import gort
+from gort.cluster import wire
+
+if TYPE_CHECKING:
+    from gort.cluster.peer import Peer
+    from gort.net import Conn
+
+__all__ = ["Link", "Loop"]
+
+BATCH = 4096  # messages in a frame, so that a long queue does not keep the peer waiting for its first message
+BATCH_BYTES = 1 << 20
+
+
+class Outbox:
+    """Messages that wait for a writer."""
+
+    def __init__(self, peer: Peer, name: str) -> None:
+        self.peer = peer
+        self.name = name  # of the process at the other end; "" until it has said so
+        self.dead: str | None = None  # why it has ended
+        self._out: deque[Any] = deque()
+        self._kick: gort.Chan[None] = gort.Chan(1)
+        self._kicked = False  # the writer has been told, and has not begun to look
+
+    def post(self, message: Any) -> None:
+        """Queues a message: a tuple, or a Proxy that has something to say.  After the link's end it does nothing."""
+        self._out.append(message)
+        if not self._kicked:
+            self._kicked = True
+            try:
+                self._kick.try_send(None)
+            except gort.ChannelClosed:
+                self._out.clear()
+
+    async def _batches(self) -> Any:
+        """The batches to write, as they gather."""
+        async for _ in self._kick:
+            await gort.gosched()  # whoever can run now may have something to add
+            self._kicked = False  # before the look: what comes after it kicks again
+            while batch := self._gathered():
+                yield batch
+
+    def _gathered(self) -> list[Any]:
+        batch: list[Any] = []
+        size = 0
+        out = self._out
+        while out and len(batch) < BATCH and size < BATCH_BYTES:
+            message = out.popleft()
+            if type(message) is not tuple:
+                message, more = message.flush()
+                size += more
+                if message is None:
+                    continue
+            batch.append(message)
+        return batch
+
+    def _die(self, why: str) -> bool:
+        """True for the first who ends it."""
+        if self.dead is not None:
+            return False
+        self.dead = why
+        return True
+
+    def close(self) -> None:
+        """Ends it, and drops what has not been written."""
+        if not self._kick.closed:
+            self._kick.close()
+        self._out.clear()
+
+
+class Link(Outbox):
+    """A link over gort.net."""
+
+    def __init__(self, peer: Peer, name: str, conn: Conn | None = None) -> None:
+        super().__init__(peer, name)
+        self.conn = conn
+        self.heard: bool = True  # since the last look of the peer's watch
+        self.pid = 0
+        self.host = ""
+        self.silent = 0  # looks in a row at which nothing had been heard
+
+    def _hear(self) -> None:
+        self.heard = True
+
+    def start(self) -> None:
+        """Starts the writer and the reader."""
+        gort.go(self._write)
+        gort.go(self._read)
+
+    async def _write(self) -> None:
+        assert self.conn is not None
+        try:
+            async for batch in self._batches():
+                await self.conn.writev(wire.encode(batch))
+        except OSError as e:
+            self.end(f"the connection broke ({e})")
+
+    async def _read(self) -> None:
+        assert self.conn is not None
+        why = "it closed the connection"
+        try:
+            async for batch in wire.frames(self.conn, self._hear):
+                for message in batch:
+                    self.peer.dispatch(self, message)
+        except (OSError, EOFError) as e:
+            why = f"the connection broke ({e})"
+        except Exception as e:
+            why = f"it sent what cannot be understood ({type(e).__name__}: {e})"
+        finally:
+            self.end(why)
+
+    def end(self, why: str) -> None:
+        """Ends the link, once, and tells the peer."""
+        if not self._die(why):
+            return
+        self.close()
+        if self.conn is not None:
+            self.conn.close()
+        self.peer.lost(self, why)
+
+
+class Loop(Outbox):
+    """The link of a process to itself: messages go through a goroutine of their own, so that posting one never runs what
+    it means, whose locks the caller may hold."""
+
+    def start(self) -> None:
+        """Starts the goroutine."""
+        gort.go(self._pass)
+
+    async def _pass(self) -> None:
+        async for batch in self._batches():
+            for message in batch:
+                self.peer.dispatch(self, message)
+
+    def end(self, why: str) -> None:
+        """Ends it."""
+        if self._die(why):
+            self.close()

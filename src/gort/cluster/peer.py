@@ -1,0 +1,390 @@
+"""One process of a cluster: it runs goroutines and holds channels for the others, and uses theirs.
+
+Every process is the same; the driver differs only in that it has started the others, and that they end with it.  A Peer
+has a link to the driver, or the driver has one to each, and links to other nodes are dialled when they are needed first.
+
+**Who watches.**  A killed process is seen at once, because the system closes its connections.  One that hangs, or has
+been cut off, is seen by its silence: `_watch` counts the looks in a row at which nothing had come.  It counts looks and
+not time, so that a process that was itself stopped for a while blames nobody.  But a *node* that finds that it was
+stopped for longer than the cluster allows ends itself at once: the driver has given it up, and may have started its
+goroutines elsewhere.
+
+What does not live here: starting processes (engine/), what users call (client.py), channels (home.py, proxy.py).
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import time
+from _collections_abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import gort
+from gort import net
+from gort._runtime.core import runtime2
+from gort._runtime.sched import newproc
+from gort.cluster import wire
+from gort.cluster.call import Call, Running
+from gort.cluster.home import Home
+from gort.cluster.link import Link, Loop
+from gort.cluster.proxy import Proxy
+
+if TYPE_CHECKING:
+    from gort.net import Conn, Listener
+
+__all__ = ["DRIVER", "Peer", "of"]
+
+DRIVER = "driver"
+LOOKS = 6  # so many looks in a row at which nothing has come are silence
+HANDSHAKE_S = 10.0
+
+_peers: dict[str, Peer] = {}  # the clusters that this process belongs to, by session
+
+
+def of(session: str) -> Peer:
+    """This process's part in a cluster.  Raises RuntimeError if it has none, or none any more."""
+    peer = _peers.get(session)
+    if peer is None:
+        raise RuntimeError(
+            "a channel or reference of gort.cluster is used in a process that is not in its cluster (now)"
+        )
+    return peer
+
+
+def only() -> Peer:
+    """The cluster of this process.  Raises RuntimeError if there is not exactly one."""
+    if len(_peers) != 1:
+        raise RuntimeError(f"gort.cluster.current() needs exactly one cluster, and this process is in {len(_peers)}")
+    return next(iter(_peers.values()))
+
+
+class Peer:
+    """This process's part in one cluster."""
+
+    def __init__(self, session: str, secret: bytes, name: str, silence: float, context: tuple[str, ...]) -> None:
+        self.session = session
+        self.name = name
+        self.silence = silence  # seconds
+        self.variables: list[tuple[str, Any]] = [(key, _variable(key)) for key in context]
+        self.links: dict[str, Link | Loop] = {}
+        self.addresses: dict[str, str] = {}  # of the nodes that are up
+        self.gone: dict[str, str] = {}  # the nodes that are not any more, and why
+        self.ends: dict[str, gort.Chan[None]] = {}  # closed when the node is gone
+        self.calls: dict[int, Call] = {}  # what this process has started elsewhere, and is not over
+        self.load: dict[str, int] = {}  # how many of them on which node, for `least`
+        self.ids: itertools.count[int] = itertools.count(1)
+        self.running: dict[tuple[Any, int], Running] = {}
+        self.homes: dict[str, Home] = {}
+        self.proxies: dict[str, Proxy] = {}
+        self.on_up: Callable[[str], None] | None = None  # the driver: a node has come up
+        self.on_gone: Callable[[str], None] | None = None  # the driver: a node has been given up
+        self.on_end: Callable[[str], None] | None = None  # a node: the driver is gone
+        self.store: Any = None  # the engine's, for put and get
+        self.ended: bool = False
+        self._over: gort.Chan[None] = gort.Chan()  # closed at the end
+        self._secret = secret
+        self._all: set[Link] = set()  # with those that have no name yet
+        self._listener: Listener | None = None
+        self.loop: Loop = Loop(self, name)
+        self.links[name] = self.loop
+
+    # ---- its life ----
+
+    async def begin(self, host: str) -> None:
+        """Listens, and takes part."""
+        _peers[self.session] = self
+        self.loop.start()
+        self._listener = await net.listen("tcp", net.join_host_port(host, 0))
+        self.addresses[self.name] = str(self._listener.addr)
+        gort.go(self._serve, self._listener)
+        gort.go(self._watch)
+
+    def end(self) -> None:
+        """Ends all links, and takes no part any more."""
+        self.ended = True
+        if self._over.closed:
+            return
+        self._over.close()
+        if self._listener is not None:
+            self._listener.close()
+        for link in list(self._all):
+            link.end("this end was closed")
+        self.loop.end("this end was closed")
+        for over in self.ends.values():
+            if not over.closed:
+                over.close()
+        _peers.pop(self.session, None)
+
+    async def _serve(self, listener: Listener) -> None:
+        try:
+            async for conn in listener:
+                gort.go(self._accept, conn)
+        except OSError:
+            if not self.ended:
+                raise
+
+    async def _accept(self, conn: Conn) -> None:
+        """Serves a connection whose peer proves that it belongs here; closes any other, and says nothing to it."""
+        try:
+            async with gort.timeout(HANDSHAKE_S):
+                await wire.accept(conn, self._secret)
+        except (OSError, EOFError, TimeoutError):
+            conn.close()
+            return
+        if self.ended:
+            conn.close()
+            return
+        link = Link(self, "", conn)
+        self._all.add(link)
+        link.start()
+
+    async def join(self, address: str) -> None:
+        """A node: dials the driver, and tells it who this is.  Raises OSError, EOFError, TimeoutError."""
+        link = Link(self, DRIVER)
+        self._all.add(link)
+        self._named(link, DRIVER)
+        await self._dial(link, address)
+
+    async def _dial(self, link: Link, address: str) -> None:
+        async with gort.timeout(HANDSHAKE_S):
+            conn = await net.dial("tcp", address)
+            try:
+                await wire.prove(conn, self._secret)
+            except BaseException:
+                conn.close()
+                raise
+        link.conn = conn
+        if link.dead is not None:
+            conn.close()
+            return
+        # Before all that others have posted while it was dialled.
+        link._out.appendleft(("hello", self.name, self.addresses[self.name], os.getpid(), socket.gethostname()))
+        link.post(("beat",))
+        link.start()
+
+    def link_to(self, name: str) -> Link | Loop:
+        """The link to a process.  It is there at once, and dialled meanwhile; a link to one that is gone is dead."""
+        link = self.links.get(name)
+        if link is not None:
+            return link
+        link = Link(self, name)
+        why = self.gone.get(name)
+        if why is None and name not in self.addresses:
+            why = "this process does not know it"
+        if why is not None or self.ended:
+            link.dead = why or "this end was closed"
+            link.close()
+            return link
+        first = self.links.setdefault(name, link)
+        if first is link:
+            self._all.add(link)
+            gort.go(self._dial_late, link, self.addresses[name])
+        return first
+
+    async def _dial_late(self, link: Link, address: str) -> None:
+        try:
+            await self._dial(link, address)
+        except (OSError, EOFError, TimeoutError) as e:
+            link.end(f"it cannot be reached ({str(e) or type(e).__name__})")
+
+    def _named(self, link: Link, name: str) -> None:
+        link.name = name
+        self.links.setdefault(name, link)
+        self.ends.setdefault(name, gort.Chan())
+
+    # ---- who is alive ----
+
+    async def _watch(self) -> None:
+        beat = self.silence / LOOKS
+        last = time.monotonic()
+        while not self.ended:
+            which, _, _ = await gort.select(self._over.recv_ok(), gort.sleep(beat))
+            if which == 0:
+                return
+            now = time.monotonic()
+            if now - last > self.silence and self.name != DRIVER:
+                os._exit(70)  # this process was stopped, and has been given up: nothing of it may go on
+            last = now
+            for link in list(self._all):
+                if link.conn is None:
+                    continue
+                link.silent = 0 if link.heard else link.silent + 1
+                link.heard = False
+                if link.silent >= LOOKS:
+                    link.end(f"nothing was heard from it for {self.silence:g} s")
+                else:
+                    link.post(("beat",))
+
+    def lost(self, link: Link, why: str) -> None:
+        """A link has ended."""
+        self._all.discard(link)
+        for home in list(self.homes.values()):
+            home.gone(link)
+        for (where, _), running in list(self.running.items()):
+            if where is link:
+                running.cancel()  # nobody is left who wants its result
+        if self.ended:
+            why = "the cluster has been left"
+        name = link.name
+        if self.links.get(name) is link:
+            del self.links[name]
+            if self.name == DRIVER or name == DRIVER:
+                self.node_gone(name, why)
+        for proxy in list(self.proxies.values()):
+            if proxy.link is link:
+                proxy.lost(why)
+        for call in list(self.calls.values()):
+            if call.link is link:
+                call.lost(why)
+
+    def node_gone(self, name: str, why: str) -> None:
+        """A node is gone for all: it does not come back.  The driver tells the others."""
+        if name in self.gone:
+            return
+        self.gone[name] = why
+        self.addresses.pop(name, None)
+        link = self.links.get(name)
+        if link is not None:
+            link.end(why)
+        over = self.ends.setdefault(name, gort.Chan())
+        if not over.closed:
+            over.close()
+        if self.name == DRIVER:
+            for other in list(self.links.values()):
+                other.post(("gone", name, why))
+            if self.on_gone is not None and not self.ended:
+                self.on_gone(name)
+        if name == DRIVER and self.on_end is not None:
+            self.on_end(why)
+
+    # ---- messages ----
+
+    def dispatch(self, link: Any, message: tuple[Any, ...]) -> None:
+        """Does what a message from a peer says.  Never waits, and runs no code of the user's."""
+        _VERBS[message[0]](self, link, message)
+
+    def _beat(self, link: Any, message: tuple[Any, ...]) -> None:
+        """A sign of life."""
+
+    def _hello(self, link: Any, message: tuple[Any, ...]) -> None:
+        _, name, address, pid, host = message
+        self._named(link, name)
+        if self.name == DRIVER:
+            self.addresses[name] = address
+            link.pid, link.host = pid, host
+            if self.on_up is not None:
+                self.on_up(name)
+
+    def _book(self, link: Any, message: tuple[Any, ...]) -> None:
+        for name, address in message[1].items():
+            if name != self.name:
+                self.addresses[name] = address
+                self.ends.setdefault(name, gort.Chan())
+
+    def _gone(self, link: Any, message: tuple[Any, ...]) -> None:
+        if message[1] != self.name:
+            self.node_gone(message[1], message[2])
+
+    def _leave(self, link: Any, message: tuple[Any, ...]) -> None:
+        if self.on_end is not None:
+            self.on_end("the driver has left the cluster")
+
+    def _go(self, link: Any, message: tuple[Any, ...]) -> None:
+        _, number, sealed = message
+        running = Running(self, link, number)
+        self.running[link, number] = running
+        s = runtime2.current_m().sched
+        running.started(*newproc.newproc_from(s, running.begin, (sealed,), None, running, None, -1))
+
+    def _done(self, link: Any, message: tuple[Any, ...]) -> None:
+        call = self.calls.pop(message[1], None)
+        if call is not None:
+            call.over(message[2], message[3])
+
+    def _cancel(self, link: Any, message: tuple[Any, ...]) -> None:
+        running = self.running.get((link, message[1]))
+        if running is not None:
+            running.cancel()
+
+    def _to_home(self, link: Any, message: tuple[Any, ...]) -> None:
+        home = self.homes.get(message[1])
+        if home is None:
+            home = self.homes.setdefault(message[1], Home(message[1], message[2]))
+        home.on(link, message)
+
+    def _to_proxy(self, link: Any, message: tuple[Any, ...]) -> None:
+        proxy = self.proxies.get(message[1])
+        if proxy is not None:
+            proxy.on(message)
+
+    # ---- channels ----
+
+    def proxy(self, cid: str, home: str, capacity: int, prefetch: int) -> Proxy:
+        """This process's end of a channel."""
+        proxy = self.proxies.get(cid)
+        if proxy is None:
+            proxy = self.proxies.setdefault(cid, Proxy(self, cid, home, capacity, prefetch))
+        return proxy
+
+    # ---- goroutines ----
+
+    def call(self, name: str, sealed: Any, retries: int) -> Call:
+        """Starts a goroutine on a node.  sealed: (function, args, kwargs, context)."""
+        call = Call(self, next(self.ids), sealed, retries)
+        self.calls[call.number] = call
+        call.send(name)
+        return call
+
+    def nodes(self) -> list[str]:
+        """The names of the nodes that are up."""
+        return [name for name in self.addresses if name != DRIVER]
+
+    def least(self, names: list[str]) -> str:
+        """The node on which this process has the fewest goroutines.  The counts are hints: two threads may lose one."""
+        return min(names, key=lambda name: self.load.get(name, 0))
+
+    def context(self) -> dict[str, Any]:
+        """The listed contextvars that are set here, by name."""
+        found = {}
+        for key, variable in self.variables:
+            try:
+                found[key] = variable.get()
+            except LookupError:
+                pass
+        return found
+
+    def enter(self, values: dict[str, Any]) -> None:
+        """Sets contextvars in the current goroutine."""
+        for key, variable in self.variables:
+            if key in values:
+                variable.set(values[key])
+
+
+_VERBS: dict[str, Callable[[Peer, Any, tuple[Any, ...]], None]] = {
+    "beat": Peer._beat,
+    "hello": Peer._hello,
+    "book": Peer._book,
+    "gone": Peer._gone,
+    "leave": Peer._leave,
+    "go": Peer._go,
+    "done": Peer._done,
+    "cancel": Peer._cancel,
+    "c": Peer._to_home,
+    "h": Peer._to_proxy,
+}
+
+
+def _variable(key: str) -> Any:
+    """The contextvar that "module:name" names.  Raises ValueError, ImportError, AttributeError, TypeError."""
+    from contextvars import ContextVar
+    from importlib import import_module
+
+    module, colon, name = key.partition(":")
+    if not colon or module == "__main__":
+        raise ValueError(f"a contextvar is listed as 'module:name', with a module that nodes can import, not {key!r}")
+    variable = getattr(import_module(module), name)
+    if not isinstance(variable, ContextVar):
+        raise TypeError(f"{key} is no contextvar, but a {type(variable).__name__}")
+    return variable

@@ -1,0 +1,241 @@
+"""A process's end of a channel: what its goroutines wait on, and what it tells the channel's home.
+
+Goroutines wait on ordinary channels of this process: `rx` gives the values that the home has handed out (one for each
+lane), `tx` gives credits, each a slot for one value.  So a send, too, waits in a receive, and both are native cases of
+gort.select; a cancelled wait takes nothing, as with any channel.  Both channels have room for all that the home may hand
+out, so putting something into them never waits.
+
+A proxy says nothing at once.  It marks itself, and the link's writer asks it (`flush`) when all who can run have run: so
+what many goroutines want becomes one message.
+
+The counters are under `_lock`.  For each lane, `wanted` values are on order, and `given` have come and were not yet
+picked up by a goroutine; the same for credits.  What more to order, or to call off, follows from these and from how many
+wait.  No code of the user's runs under the lock.
+
+What does not live here: who gets what (home.py); the operations that users see (chan.py).
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import gort
+from gort.cluster.errors import NodeDied
+from gort.cluster.home import ALL_CLOSED, CREDITS, RECV, TAKE, VALUES
+from gort.cluster.wire import Sealed
+
+if TYPE_CHECKING:
+    from gort.cluster.link import Outbox
+    from gort.cluster.peer import Peer
+
+__all__ = ["Proxy"]
+
+ROOM = 1 << 12  # values or credits that may lie in one process at a time
+
+
+class _Side:
+    """One lane of values, or the credits: what is waited for, on order, and there."""
+
+    __slots__ = ("active", "ahead", "ch", "given", "leaving", "wait", "wanted")
+
+    def __init__(self, room: int, ahead: int) -> None:
+        self.ch: gort.Chan[Any] = gort.Chan(room)
+        self.wait: int = 0  # goroutines
+        self.wanted: int = 0  # on order
+        self.leaving: int = 0  # called off, and the home has not answered yet
+        self.given: int = 0  # have come and are in no goroutine's hands
+        self.ahead: int = ahead  # so many are ordered before anybody waits, while the side is in use
+        self.active: bool = False  # it has been used since the last recall
+
+    def order(self) -> int:
+        """How many more to order (below zero: to call off).  The proxy's lock is held."""
+        n = self.wait + (self.ahead if self.active else 0) - self.wanted - self.given
+        if n > 0:
+            n = min(n, self.ch.capacity - self.wanted - self.given)
+            if self.wait <= self.wanted + self.given and 2 * n < self.ahead:
+                return 0  # a few at a time would be a message for each
+            self.wanted += max(n, 0)
+            return max(n, 0)
+        n = max(n, self.leaving - self.wanted)  # what is called off already is not called off again
+        if n >= 0:
+            return 0
+        self.leaving -= n
+        return n
+
+    def called_off(self, asked: int, done: int) -> None:
+        """The home's answer.  The proxy's lock is held."""
+        self.leaving -= asked
+        self.wanted -= done
+
+    def give(self, what: Any) -> bool:
+        """What was on order has come.  False if the channel is closed.  The proxy's lock is held."""
+        self.wanted -= 1
+        try:
+            self.ch.try_send(what)
+        except gort.ChannelClosed:
+            return False
+        self.given += 1
+        return True
+
+    def drain(self) -> list[Any]:
+        """Takes out what nobody has picked up, for a recall.  The proxy's lock is held."""
+        self.active = False
+        out: list[Any] = []
+        while True:
+            what, ok = self.ch.try_recv()
+            if not ok:
+                self.given -= len(out)
+                return out
+            out.append(what)
+
+
+class Proxy:
+    """This process's end of channel `cid`."""
+
+    def __init__(self, peer: Peer, cid: str, home: str, capacity: int, prefetch: int) -> None:
+        self.cid = cid
+        self.home = home
+        self.capacity = capacity
+        self.died: NodeDied | None = None  # the home, or the link to it
+        room = min(capacity, ROOM)
+        self.rx: tuple[_Side, _Side] = (_Side(room, min(prefetch, room)), _Side(room, 0))  # for the lanes RECV and TAKE
+        self.tx: _Side = _Side(room, min(capacity // 2, 256))
+        self._lock = threading.Lock()
+        self._marked = False
+        self._puts: list[Any] = []
+        self._size = 0  # bytes of these
+        self._acks: list[int] = []
+        self._backs: list[int] = []
+        self._returned = 0  # credits
+        self._close = False
+        self._told_closed = False
+        self.link: Outbox = peer.link_to(home)
+        if self.link.dead is not None:
+            self.lost(self.link.dead)
+
+    def _mark(self) -> None:
+        if not self._marked:
+            self._marked = True
+            self.link.post(self)
+
+    def flush(self) -> tuple[tuple[Any, ...] | None, int]:
+        """What this process has to say to the home now, for the link's writer: a message or None, and its size."""
+        with self._lock:
+            self._marked = False  # before all looks: what comes after one marks again
+            if self._close:
+                self._returned += len(self.tx.drain())
+            wants = (self.rx[RECV].order(), self.rx[TAKE].order())
+            credits = self.tx.order()
+            puts, self._puts = self._puts, []
+            acks, self._acks = self._acks, []
+            backs, self._backs = self._backs, []
+            returned, self._returned = self._returned, 0
+            close = self._close and not self._told_closed
+            self._told_closed = self._close
+            size, self._size = self._size, 0
+        if not (puts or acks or backs or any(wants) or credits or returned or close):
+            return None, 0
+        return ("c", self.cid, self.capacity, puts, acks, backs, wants, credits, returned, close), size
+
+    def on(self, message: tuple[Any, ...]) -> None:
+        """The home's message (Home._post)."""
+        _, _, received, taken, credits, unwanted, unasked, recall, closed = message
+        with self._lock:
+            for lane, values in ((RECV, received), (TAKE, taken)):
+                side = self.rx[lane]
+                for entry in values:
+                    side.give(entry)
+                side.called_off(*unwanted[lane])
+            for _ in range(credits):
+                if not self.tx.give(None):  # this process has closed the channel, and the home did not know yet
+                    self._returned += 1
+            self.tx.called_off(*unasked)
+            if recall & VALUES:
+                for side in self.rx:
+                    self._backs += [number for number, _ in side.drain()]
+            if closed:
+                self._shut(self.tx)
+            if recall & CREDITS or closed:
+                self._returned += len(self.tx.drain())
+            if closed == ALL_CLOSED:
+                self._end()
+            self._mark()  # flush finds out whether there is anything to say
+
+    def lost(self, why: str) -> None:
+        """The home's process has died, or the link to it."""
+        with self._lock:
+            if not self.rx[RECV].ch.closed:
+                self.died = NodeDied(self.home, why)
+                self._end()
+
+    def _end(self) -> None:
+        """Ends all waits.  The lock is held."""
+        for side in (*self.rx, self.tx):
+            self._shut(side)
+
+    @staticmethod
+    def _shut(side: _Side) -> None:
+        try:
+            side.ch.close()
+        except gort.ChannelClosed:
+            pass
+
+    # ---- what goroutines do ----
+
+    def enter(self, side: _Side) -> None:
+        """A goroutine begins to wait."""
+        with self._lock:
+            side.wait += 1
+            self._mark()
+
+    def leave(self, side: _Side) -> None:
+        """A goroutine waits no more, whether it has got something or not."""
+        with self._lock:
+            side.wait -= 1
+            if side.wanted + side.given > side.wait:
+                self._mark()
+
+    def sent(self, sealed: Any) -> None:
+        """A goroutine has got a credit, and sends a value with it."""
+        with self._lock:
+            self.tx.given -= 1
+            self.tx.active = True
+            self._puts.append(sealed)
+            self._size += len(sealed.data) if type(sealed) is Sealed else 32
+            self._mark()
+
+    def received(self, lane: int, number: int) -> None:
+        """A goroutine has received a value.  In the lane TAKE it stays leased, until `ack` or `back`."""
+        with self._lock:
+            side = self.rx[lane]
+            side.given -= 1
+            side.active = True
+            if lane == RECV:
+                self._acks.append(number)
+            self._mark()
+
+    def ack(self, number: int) -> None:
+        """Who has taken a value is done with it."""
+        with self._lock:
+            self._acks.append(number)
+            self._mark()
+
+    def back(self, number: int) -> None:
+        """Who has taken a value was not done with it: the channel hands it out again."""
+        with self._lock:
+            self._backs.append(number)
+            self._mark()
+
+    def close(self) -> bool:
+        """Closes the channel; False if it was known to be closed.  Takes no lock: a finalizer may call it, in the middle
+        of any other method here."""
+        try:
+            self.tx.ch.close()
+        except gort.ChannelClosed:
+            return False
+        self._close = (
+            True  # before the look in _mark: a flush that has begun may miss it, and then clears the mark first
+        )
+        self._mark()
+        return True

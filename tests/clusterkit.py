@@ -1,0 +1,153 @@
+"""What the tests of gort.cluster run on nodes.  A module of its own: the nodes import it."""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import signal
+import time
+from typing import Any
+
+import gort
+from gort import cluster
+
+WHO: contextvars.ContextVar[str] = contextvars.ContextVar("who")
+
+
+class Bad:
+    """Can be pickled, and not be unpickled."""
+
+    def __reduce__(self) -> Any:
+        return _refuse, ()
+
+
+def _refuse() -> None:
+    raise ValueError("this value cannot be opened")
+
+
+class Strange(Exception):
+    """An exception that cannot be pickled."""
+
+    def __reduce__(self) -> Any:
+        raise TypeError("not this one")
+
+
+async def add(a: int, b: int = 0) -> int:
+    return a + b
+
+
+def plain(x: int) -> int:
+    gort.wait(gort.sleep(0))
+    return 2 * x
+
+
+async def slow_double(x: int) -> int:
+    await gort.sleep(0)
+    return 2 * x
+
+
+def pid() -> int:
+    return os.getpid()
+
+
+def who() -> str:
+    return WHO.get("nobody")
+
+
+async def fails(what: str) -> None:
+    if what == "strange":
+        raise Strange("from afar")
+    raise KeyError(what)
+
+
+async def echo(value: Any) -> Any:
+    return value
+
+
+async def hangs(started: Any, ended: Any) -> None:
+    try:
+        await started.send(os.getpid())
+        await gort.sleep(3600)
+    finally:
+        async with gort.shield():
+            await ended.send("cleaned up")
+
+
+async def sends(ch: Any, values: list[Any]) -> int:
+    for value in values:
+        await ch.send(value)
+    return len(values)
+
+
+async def receives(ch: Any) -> list[Any]:
+    return [value async for value in ch]
+
+
+async def passes(inward: Any, outward: Any) -> None:
+    async for value in inward:
+        await outward.send(value)
+
+
+async def takes_and_dies(ch: Any) -> None:
+    async with ch.take():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def dies() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def dies_once(mark: str) -> int:
+    try:
+        os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return os.getpid()
+    os.kill(os.getpid(), signal.SIGKILL)
+    return 0
+
+
+async def relay(n: int) -> int:
+    """Starts a goroutine from a node."""
+    c = cluster.current()
+    others = [node for node in c.nodes if node.pid != os.getpid()]
+    return int(await c.go(add, n, 1, on=others[-1]))
+
+
+async def restless(ch: Any, seed: int, seconds: float, out: Any) -> None:
+    """Receives with waits that are cut short at random; tells what it has got."""
+    import random
+
+    rng = random.Random(seed)
+    got: list[int] = []
+    while True:
+        async with gort.move_on_after(rng.random() * seconds):
+            value, ok = await ch.recv_ok()
+            if not ok:
+                break
+            got.append(value)
+    await out.send(got)
+
+
+async def hasty(ch: Any, seed: int, values: list[int], seconds: float, out: Any) -> None:
+    """Sends each value until that was not cut short; tells what it has sent."""
+    import random
+
+    rng = random.Random(seed)
+    sent: list[int] = []
+    for value in values:
+        done = False
+        while not done:
+            async with gort.move_on_after(rng.random() * seconds):
+                await ch.send(value)
+                done = True
+            if done:
+                sent.append(value)
+    await out.send(sent)
+
+
+def sleeps(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+async def array_sum(ref: Any) -> int:
+    return sum(await ref)
