@@ -14,7 +14,7 @@ from gort.xray.file.dwarf import Dwarf, read_layouts
 from gort.xray.file.gobuild import read_buildinfo
 from gort.xray.file.open import load
 from gort.xray.layout.known_layouts import KNOWN
-from gort.xray.layout.layout import FIELDS, clean
+from gort.xray.layout.layout import FIELDS, clean, system_of
 from gort.xray.layout.layouts_tool import between
 
 pytestmark = pytest.mark.go
@@ -45,16 +45,16 @@ def test_dwarf_is_read_as_pyelftools_reads_it(hello: Path) -> None:
 
 
 @pytest.mark.parametrize("go", all_gos())
-@pytest.mark.parametrize("variant", ["default", "arm64", "darwin-arm64", "windows-amd64"])
+@pytest.mark.parametrize("variant", ["default", "arm64", "386", "darwin-arm64", "windows-amd64"])
 def test_the_table_holds_for_a_fresh_build(build: Callable[..., Path], variant: str, go: str) -> None:
-    if go != all_gos()[0] and variant not in ("default", "arm64"):
+    if go != all_gos()[0] and variant not in ("default", "arm64", "386"):
         pytest.skip("other systems are built with the newest release only")
     with load(build("hello", variant, go)) as image:
         info = read_buildinfo(image)
         assert info is not None
         assert info.minor is not None
         found = clean(read_layouts(image, FIELDS))
-        known = KNOWN[info.minor, image.os]
+        known = KNOWN[info.minor, system_of(image)]
     for struct, fields in known.items():
         for field, place in fields.items():
             assert found[struct][field] == place, (struct, field)
@@ -76,4 +76,5 @@ def test_the_releases_between_are_made_from_their_neighbours() -> None:
 
 
 def test_every_release_has_every_system() -> None:
-    assert sorted(KNOWN) == [(n, system) for n in range(15, 28) for system in ("darwin", "linux", "windows")]
+    everywhere = [(n, system) for n in range(15, 28) for system in ("darwin", "linux", "windows")]
+    assert sorted(KNOWN) == sorted(everywhere + [(n, "linux/386") for n in range(21, 28)])

@@ -171,11 +171,16 @@ def find_layouts(image: Image, build: BuildInfo | None) -> Layouts:
 
     minor = build.minor if build else None
     experiment = build.settings.get("GOEXPERIMENT", "") if build else ""
-    known = KNOWN.get((minor or 0, image.os)) if image.word == 8 else None
+    known = KNOWN.get((minor or 0, system_of(image)))
     if known is not None and not _is_devel(build) and "staticlockranking" not in experiment:
-        return Layouts(known, f"what Go 1.{minor} on {image.os} is known to use ({why})")
+        return Layouts(known, f"what Go 1.{minor} on {system_of(image)} is known to use ({why})")
     name = build.version if build and build.version else "an unknown Go version"
     return Layouts({}, f"none: {why}, and the layout of {name} is not known")
+
+
+def system_of(image: Image) -> str:
+    """The system as known_layouts.py has it: of the processors with words of 32 bits, only 386 is known."""
+    return image.os if image.word == 8 else f"{image.os}/{image.arch}"
 
 
 def _is_devel(build: BuildInfo | None) -> bool:

@@ -1,7 +1,10 @@
-"""Makes known_layouts.py: `python -m gort.xray.layout.layouts_tool FILE…`, with an unstripped program of each Go release.
+"""Makes known_layouts.py: `python -m gort.xray.layout.layouts_tool FILE…`, with unstripped programs of Go releases.
 
 m holds a signal mask, whose size depends on the system; so there is a table for each release and system. Several files
-may be given for one of them, built for different processors: a field is kept only when they all agree.
+may be given for one of them, built for different processors with words of the same size: a field is kept only when they
+all agree. A release and system of which no file is given stays as it was.
+
+386 is known from Go 1.21 on; before, rt0_go's own stores tell of the structures.
 
 Go 1.16, 1.17, 1.18 and 1.20 are made from their neighbours (`_BETWEEN`), because there was no unstripped program of
 them. In each structure these releases have what one neighbour has; m of 1.16 and 1.17 has one more field (doesPark)
@@ -19,7 +22,8 @@ from gort.xray.errors import XrayError
 from gort.xray.file.dwarf import Layout, read_layouts
 from gort.xray.file.gobuild import read_buildinfo
 from gort.xray.file.open import load
-from gort.xray.layout.layout import FIELDS, clean
+from gort.xray.layout.known_layouts import KNOWN
+from gort.xray.layout.layout import FIELDS, clean, system_of
 
 Tables = dict[tuple[int, str], dict[str, Layout]]
 """(1.N, system) -> structure -> field -> (offset, size)"""
@@ -120,7 +124,7 @@ def main(paths: list[str]) -> None:
             build = read_buildinfo(image)
             if build is None or build.minor is None:
                 raise XrayError(f"{path}: no release of Go")
-            key = build.minor, image.os
+            key = build.minor, system_of(image)
             found = clean(read_layouts(image, FIELDS))
         if key not in table:
             table[key] = found
@@ -130,7 +134,7 @@ def main(paths: list[str]) -> None:
                 if found.get(struct, {}).get(field) != fields[field]:
                     print(f"{path}: {struct}.{field} differs: left out", file=sys.stderr)
                     del fields[field]
-    sys.stdout.write(write({**between(table), **table}))
+    sys.stdout.write(write({**KNOWN, **between(table), **table}))
 
 
 if __name__ == "__main__":
