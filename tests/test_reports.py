@@ -17,7 +17,7 @@ import gort
 from gort._runtime.core import machine, runtime2
 from gort._runtime.sched import predict
 from gort._runtime.watch import reports
-from support import environment, python, settles
+from support import dose, environment, python, settles
 
 # --- GODEBUG=schedtrace -------------------------------------------------------------------------
 
@@ -327,14 +327,14 @@ def test_blocked_calls_of_a_program() -> None:
 
 
 COMPUTES = """
-import gort, hashlib, threading, time
+import gort, hashlib, sys, threading, time
 
 def load():
     while not over:
         hashlib.pbkdf2_hmac("sha256", b"p", b"s", 2_000)  # without the GIL
 
-async def computes(how):
-    for _ in range(125):
+async def computes(how, stretches):
+    for _ in range(stretches):
         end = time.thread_time() + 0.004
         while time.thread_time() < end:
             how()
@@ -355,7 +355,7 @@ def makes_lists():
 async def main():
     async with gort.Group() as group:
         for how in (in_python, in_c, asks_for_memory, makes_lists) * 2:
-            group.go(computes, how)
+            group.go(computes, how, int(sys.argv[1]))
 
 over = False
 threads = [threading.Thread(target=load) for _ in range(3)]
@@ -373,7 +373,8 @@ finally:
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="nobody tells what a thread waits for")
 def test_who_computes_is_never_accused() -> None:
-    """A thousand stretches that compute, with more threads than processors: they wait for the GIL, for a processor, for
-    the kernel's lock of the memory map, and without the GIL for each other's locks."""
-    done = python(COMPUTES, env=environment(GODEBUG="blocked=1"))
+    """A thousand stretches that compute (uncompiled a quarter of that), with more threads than processors: they wait for
+    the GIL, for a processor, for the kernel's lock of the memory map, and without the GIL for each other's locks."""
+    stretches = dose(125 if gort.runtime.compiled else 32)  # of each of eight goroutines
+    done = python(COMPUTES, str(stretches), env=environment(GODEBUG="blocked=1"))
     assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
