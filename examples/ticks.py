@@ -1,3 +1,5 @@
+"""The first program: one goroutine blocks its thread, and the other ticks on.  The README shows it."""
+
 import time
 
 import gort
