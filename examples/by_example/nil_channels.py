@@ -10,17 +10,20 @@ async def send(values: list[int], out: gort.Chan[int]) -> None:
 
 
 async def main() -> None:
-    odd, even = gort.Chan[int](), gort.Chan[int]()
-    gort.go(send, [1, 3, 5], odd)
-    gort.go(send, [2, 4], even)
-    open_: list[gort.Chan[int] | None] = [odd, even]
+    first, second = gort.Chan[int](), gort.Chan[int]()
+    gort.go(send, [1, 3, 5], first)
+    gort.go(send, [2, 4], second)
+    odd: gort.Chan[int] | None = first
+    even: gort.Chan[int] | None = second
     total = 0
-    while any(ch is not None for ch in open_):
-        case, value, ok = await gort.select(*(ch and ch.recv() for ch in open_))
+    while odd or even:
+        case, value, ok = await gort.select(odd.recv() if odd else None, even.recv() if even else None)
         if ok:
             total += value
+        elif case == 0:
+            odd = None  # or it would be chosen again and again
         else:
-            open_[case] = None  # or it would be chosen again and again
+            even = None
     print("sum:", total)
 
 

@@ -14,7 +14,7 @@ func main() {
 	sort.Stdin = strings.NewReader("b\na\n")
 	out, _ = sort.Output()
 	words := strings.Fields(string(out))
-	fmt.Println(sort.ProcessState.ExitCode(), "['"+strings.Join(words, "', '")+"']")
+	fmt.Println("['" + strings.Join(words, "', '") + "']")
 	_, err := exec.Command("sh", "-c", "exit 3").Output()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {

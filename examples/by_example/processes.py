@@ -5,8 +5,7 @@ import gort
 
 async def main() -> None:
     print((await gort.exec.output("echo", "hello from a child", text=True)).strip())
-    status, out, _ = await gort.exec.run("sort", input="b\na\n", text=True)
-    print(status, out.split())
+    print((await gort.exec.output("sort", input="b\na\n", text=True)).split())
     try:
         await gort.exec.output("sh", "-c", "exit 3")
     except gort.exec.ExitError as error:
