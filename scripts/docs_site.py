@@ -41,7 +41,13 @@ def nav() -> list[Any]:
         {"gort": "index.md"},
         {"Tutorial": "tutorial.md"},
         {"Guides": [*FIRST[1:], *guides]},
-        {"By example": ["by-example/index.md", *(f"by-example/{file}.md" for file, _, _ in PAGES), "examples.md"]},
+        {
+            "By example": [
+                "by-example/index.md",
+                *({heading: f"by-example/{file}.md"} for file, heading, _ in PAGES),
+                "examples.md",
+            ]
+        },
         {"Reference": ["reference/index.md", *(f"reference/{name}.md" for name in docs_griffe.MODULES)]},
         {"How it works": [*(name for name in BELOW if name in there), "hacking.md", "changelog.md", "license.md"]},
     ]
@@ -120,5 +126,7 @@ def on_files(files: Any, *, config: Any) -> Any:
 
 def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> str:
     uri = page.file.src_uri
+    if uri.startswith("by-example/") and not uri.endswith("index.md"):
+        page.meta["hide"] = ["toc"]  # two programs stand beside each other, and need its room
     source = next((name for name, made in OUTSIDE.items() if made == uri), f"docs/{uri}")
     return relinked(markdown, source, uri)
