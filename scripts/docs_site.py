@@ -2,14 +2,17 @@
 
 README.md is the first page. HACKING.md, CHANGELOG.md, LICENSE and the programs of examples/ are pages too, so that every
 link of the documentation leads to a page of the site and is checked. The API reference has a page for each public module,
-which mkdocstrings fills from the docstrings. Nothing is written into docs/.
+which mkdocstrings fills from the docstrings, and one for the commands, from their own help. Nothing is written into
+docs/.
 """
 
 from __future__ import annotations
 
 import ast
+import os
 import posixpath
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -48,7 +51,13 @@ def nav() -> list[Any]:
                 "examples.md",
             ]
         },
-        {"Reference": ["reference/index.md", *(f"reference/{name}.md" for name in docs_griffe.MODULES)]},
+        {
+            "Reference": [
+                "reference/index.md",
+                "reference/commands.md",
+                *(f"reference/{name}.md" for name in docs_griffe.MODULES),
+            ]
+        },
         {"How it works": [*(name for name in BELOW if name in there), "hacking.md", "changelog.md", "license.md"]},
     ]
 
@@ -85,8 +94,27 @@ def reference() -> dict[str, str]:
             text += ["      show_root_heading: true", "      show_root_toc_entry: true\n"]
         made[f"reference/{name}.md"] = "\n".join(text)
         rows.append(f"- [{name}]({name}.md): {', '.join(f'`{n}`' for n in names)}")
-    made["reference/index.md"] = "# API reference\n\nMade from the docstrings.\n\n" + "\n".join(rows) + "\n"
+    made["reference/index.md"] = (
+        "# API reference\n\nMade from the docstrings. [The commands](commands.md) have a page of their own.\n\n"
+        + "\n".join(rows)
+        + "\n"
+    )
     return made
+
+
+def commands() -> str:
+    """The page of the commands: what each says of itself."""
+    env = os.environ | {"GORT_PURE": "1", "PYTHONPATH": str(ROOT / "src"), "COLUMNS": "80"}
+
+    def told(*words: str) -> str:
+        full = [sys.executable, "-m", "gort", *words, "--help"]
+        return subprocess.run(full, env=env, capture_output=True, text=True, check=True).stdout.rstrip()
+
+    every = told()
+    names = re.findall(r"^  (\w+)  ", every.partition("Commands:")[2], re.M)
+    parts = ["# Commands\n", f"```text\n{every}\n```\n"]
+    parts += [f"## gort {name}\n\n```text\n{told(name)}\n```\n" for name in names]
+    return "\n".join(parts)
 
 
 def relinked(markdown: str, source: str, page: str) -> str:
@@ -119,6 +147,7 @@ def on_files(files: Any, *, config: Any) -> Any:
     made = {page: (ROOT / name).read_text() for name, page in OUTSIDE.items() if (ROOT / name).is_file()}
     made["license.md"] = "# License\n\n" + made["license.md"]
     made["examples.md"] = examples()
+    made["reference/commands.md"] = commands()
     for page, text in (made | reference()).items():
         files.append(File.generated(config, page, content=text))
     return files

@@ -1,5 +1,6 @@
-"""`gort dump PID`: shows the goroutines of a running program, which goes on. How it is asked: watch/dumps.py.
-`gort view` and `gort top` ask in the same way."""
+"""`gort dump PID`: shows the goroutines of a running program, which goes on.
+
+How the program is asked: watch/dumps.py. `gort view` and `gort top` ask in the same way."""
 
 from __future__ import annotations
 
