@@ -10,6 +10,7 @@ from servekit import get
 
 from support import PATIENCE_S, ROOT, command
 
+
 NAME = "webapp"
 
 
