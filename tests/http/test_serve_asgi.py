@@ -26,6 +26,8 @@ from wsproto.extensions import PerMessageDeflate
 
 import gort
 from gort.http import Limits
+from gort.http.asgi import _Http
+from gort.http.loops import _pause
 from support import until
 
 Run = Callable[..., Any]
@@ -451,5 +453,32 @@ def test_a_websocket_whose_client_says_nothing_is_asked(run: Run) -> None:
                 assert isinstance(await ws.next(), Ping)  # and no answer this time
                 assert await ws.next() is None
             await until(lambda: ends == [(1006, "")])
+
+    run(main)
+
+
+def test_a_cancellation_wins_over_the_disconnect(run: Run) -> None:
+    """Who cancels the task that waits in receive() just as the response ends sees it cancelled, as Django expects."""
+
+    class Exchange:
+        def __init__(self) -> None:
+            self.over: Any = gort.Chan()
+
+        async def gone(self) -> None:
+            await self.over.recv_ok()
+
+    async def in_a_loop() -> None:
+        exchange: Any = Exchange()
+        http = _Http(exchange, _pause)
+        http._read = True
+        task = asyncio.create_task(http.receive())
+        await asyncio.sleep(0.001)
+        exchange.over.close()  # the wait is over, and the task has not run
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    async def main() -> None:
+        await gort.aio.run(in_a_loop())
 
     run(main)

@@ -10,7 +10,6 @@ from servekit import get
 
 from support import PATIENCE_S, ROOT, command
 
-
 NAME = "webapp"
 
 

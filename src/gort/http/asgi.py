@@ -35,7 +35,11 @@ class LifespanError(RuntimeError):
 
 
 class Asgi:
-    """The adapter of an ASGI application, for one loop, or for goroutines."""
+    """The adapter of an ASGI application, for one loop, or for goroutines.
+
+    pause: in a loop, makes way for its other callbacks (asyncio.sleep(0))."""
+
+    pause: Callable[[], Any] | None = None
 
     def __init__(self, app: Any, root_path: str = "") -> None:
         self.app = app
@@ -92,7 +96,7 @@ class Asgi:
 
             await WebSocket(self, exchange).run()
             return
-        http = _Http(exchange)
+        http = _Http(exchange, self.pause)
         await self.app(self.scope(exchange, "http"), http.receive, http.send)
 
 
@@ -101,10 +105,11 @@ class _Http:
 
     _read: the whole body was read.  _trailers: those that have come, where the application has said that some will."""
 
-    __slots__ = ("_exchange", "_read", "_trailers")
+    __slots__ = ("_exchange", "_pause", "_read", "_trailers")
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, pause: Callable[[], Any] | None) -> None:
         self._exchange = exchange
+        self._pause = pause
         self._read = False
         self._trailers: Headers | None = None
 
@@ -113,6 +118,10 @@ class _Http:
         exchange = self._exchange
         if self._read:
             await exchange.gone()
+            if self._pause is not None:
+                # A task that was cancelled at the same moment gets the cancellation here, and not the message: Django
+                # cancels the task that waits for it when the response is made, and expects just that.
+                await self._pause()
             return {"type": "http.disconnect"}
         try:
             body = await exchange.read()

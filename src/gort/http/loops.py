@@ -27,6 +27,8 @@ class Loops(Runner):
 
     def __init__(self, adapters: list[Asgi]) -> None:
         super().__init__(adapters[0])
+        for adapter in adapters:
+            adapter.pause = _pause
         self._adapters = adapters
         self._services: list[Service] = []
         self._loops: list[asyncio.AbstractEventLoop] = []
@@ -71,3 +73,7 @@ class Loops(Runner):
         self._keep(task)
         c.cancel = lambda: loop.call_soon_threadsafe(task.cancel)
         task.add_done_callback(lambda _: c.finished(0, None, None))
+
+
+async def _pause() -> None:
+    await asyncio.sleep(0)
