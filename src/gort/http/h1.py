@@ -348,8 +348,16 @@ class H1Exchange(Exchange):
 
     async def respond(self, status: int, reason: bytes, headers: Headers, body: bytes) -> None:
         """The whole response."""
-        self.start(status, reason, headers, len(body))
-        await self.send(body, False)
+        n = len(body)
+        self.start(status, reason, headers, n)
+        c = self._c
+        if self._mode != COUNTED or self._left != n or self.method == "HEAD" or n > JOIN:
+            await self.send(body, False)
+            return
+        self._ended = True
+        self._left = 0
+        self.sent = n
+        await c.write(self._take_head(), body)
 
     def start(self, status: int, reason: bytes, headers: Headers, known: int = -1) -> None:
         """The head.  known: the length of the body, where headers need not say it."""

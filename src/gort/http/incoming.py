@@ -30,6 +30,7 @@ _HOST = re.compile(
     re.VERBOSE | re.ASCII,
 )
 _TARGET = re.compile(rb"[!-~]+")  # no spaces, no control characters, nothing beyond ASCII
+_FRAMING = frozenset((b"transfer-encoding", b"content-length", b"expect", b"upgrade"))
 _NUMBER = re.compile(rb"[0-9]{1,18}")
 
 
@@ -83,7 +84,8 @@ class Parser:
         self.queue: deque[Incoming] = deque()
         self.partial = False
         self.failed: Refusal | None = None
-        self._host = b""  # the last one that was found good
+        self._host = b""  # the last ones that were found good
+        self._target = b""
 
     def feed(self, data: bytes) -> None:
         """Takes what the client has sent."""
@@ -114,8 +116,18 @@ class Parser:
             if _HOST.fullmatch(host) is None:
                 raise Refusal(400, "malformed Host")
             self._host = host
-        if _TARGET.fullmatch(request.target) is None:
-            raise Refusal(400, "malformed target")
+        if request.target != self._target:
+            if _TARGET.fullmatch(request.target) is None:
+                raise Refusal(400, "malformed target")
+            self._target = request.target
+        if not _FRAMING.isdisjoint(h):
+            self._check_framing(request, h)
+        if request.method == "CONNECT":
+            raise Refusal(501, "CONNECT is a proxy's")
+
+    def _check_framing(self, request: Incoming, h: dict[bytes, bytes]) -> None:
+        """What the headers say of the body, and of what the client expects."""
+        get = h.get
         coding, length = get(b"transfer-encoding"), get(b"content-length")
         if coding is not None:
             if length is not None:
@@ -143,5 +155,3 @@ class Parser:
             tokens = [t.strip() for t in get(b"connection", b"").lower().split(b",")]
             if b"upgrade" in tokens and request.version == "1.1" and request.length == 0:
                 request.upgrade = upgrade.lower()
-        if request.method == "CONNECT":
-            raise Refusal(501, "CONNECT is a proxy's")

@@ -234,7 +234,7 @@ class Habits:
 
     def blocks(self, target: bytes) -> bool:
         """Whether the next call for this target is made by gort.blocking."""
-        if self._scores.get(target[:_PREFIX].translate(None, _DIGITS), 0) < _BLOCKS:
+        if not self._scores or self._scores.get(target[:_PREFIX].translate(None, _DIGITS), 0) < _BLOCKS:
             return False
         self._turn += 1
         return self._turn % _LOOK != 0
@@ -242,6 +242,8 @@ class Habits:
     def learn(self, target: bytes, took: float) -> None:
         """A call in the ordinary way took so many seconds."""
         scores = self._scores
+        if took <= _LONG_S and not scores:
+            return
         key = target[:_PREFIX].translate(None, _DIGITS)
         if took > _LONG_S:
             if len(scores) >= _CACHED:
@@ -257,6 +259,7 @@ class Wsgi:
     def __init__(self, app: Any, root_path: str = "", multiprocess: bool = False) -> None:
         self.app = app
         self._habits = Habits()
+        self._spare: list[Chan[None]] = []  # channels on which nobody waits
         self.root: str = root_path.rstrip("/")
         self._base: dict[str, Any] = {
             "SCRIPT_NAME": self.root,
@@ -321,13 +324,18 @@ class Wsgi:
             while part := await exchange.read():
                 begun += part
             body = io.BytesIO(begun)
-        over: Chan[None] = Chan(1)
+        spare = self._spare
+        try:
+            over = spare.pop()
+        except IndexError:
+            over = Chan(1)
         call = Call(self.app, self.environ(exchange, body), exchange, over)
         if self._habits.blocks(exchange.target):
             await blocking(call.run)
         else:
             newproc(current_m().sched, call.timed, (), None, call, False)
             await over.recv()
+            spare.append(over)
             self._habits.learn(exchange.target, call.took)
             error = call.error
             if error is not None:
