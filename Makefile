@@ -8,6 +8,7 @@
 #   make test-3.12-pure                    any session of noxfile.py that the tests have (nox --list)
 #   make test-again [ARGS=--help]          the tests again and again on busy processors: finds those that fail now and then
 #   make test-memory                       the core's tests under CPython's debug allocator and AddressSanitizer, leaks
+#   make test-anywhere                     network, files and processes without epoll; the core compiled without Linux's headers
 #   make test-tsan                         some of them under ThreadSanitizer (builds a CPython for it: half an hour)
 #   make bench [ARGS=...]                  measure gort beside Go, asyncio, uvloop, trio, gevent, threads
 #   make lint                              ruff, mypy and pyright

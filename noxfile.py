@@ -208,6 +208,37 @@ def freethreaded(session: nox.Session) -> None:
     need_free(session)
 
 
+@nox.session(venv_backend="none", requires=[f"{MAIN}-env"])
+def anywhere(session: nox.Session) -> None:
+    """The tests of network, files, processes and loops on poll and on select, on both cores; and the core compiled without
+    what the C compiler knows of Linux. Not part of the matrix: tests/test_anywhere.py is."""
+    python = python_in(MAIN)
+    files = session.posargs or ["tests/net", "tests/aio/test_aio_loop.py", "tests/test_signal.py"]
+    for how, core in (("poll", ""), ("poll", "1"), ("select", "")):
+        env = {"GODEBUG": f"netpoll={how}", "GORT_PURE": core}
+        # It opens more descriptors than select has room for.
+        left_out = ["--deselect=tests/net/test_http_load.py::test_httpd_holds_very_many_connections"]
+        left_out = left_out if how == "select" else []
+        session.run(python, "-m", "pytest", "-q", *left_out, *files, env=env, external=True)
+    copy = ROOT / ".nox" / "without-linux"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(ROOT / "src", copy / "src", ignore=shutil.ignore_patterns("*.so", "*.marshal", "__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy2(ROOT / name, copy / name)
+    env = {
+        "GORT_CFLAGS": "-U__linux__ -U__linux -Ulinux -DGORT_NO_EPOLL",
+        "GORT_REQUIRE_COMPILED": "1",
+        "GORT_PURE": None,
+    }
+    with session.chdir(copy):
+        session.run(python, "setup.py", "--quiet", "build_ext", "--inplace", env=env, external=True)
+    core_tests = [f"tests/test_{name}.py" for name in ("chan", "sync", "group", "context", "timers", "mn", "anywhere")]
+    env = {"PYTHONPATH": str(copy / "src"), "GORT_PURE": None}
+    # There is no epoll, whatever the setting says.
+    pytest = [python, "-m", "pytest", "-q", "-k", "not Netpoll", *core_tests, "tests/net/test_conn.py"]
+    session.run(*pytest, env=env, external=True)
+
+
 @nox.session(venv_backend="none", requires=[f"{version}-env" for version in (MAIN, *FREE[:1])])
 def again(session: nox.Session) -> None:
     """The tests again and again on busy processors; not part of the matrix."""

@@ -34,9 +34,7 @@ RUNTIME = Path("src/gort/_runtime")
 C = RUNTIME / "c"  # headers and what declares them: nobody's map
 HEADERS = sorted(C.glob("*.h"))
 LINUX = sys.platform == "linux"
-LINUX_ONLY = ("fd", "netpoll", "polldesc")  # they need epoll; gort.net says so where there is none
 HOT = [pxd.with_suffix(".py") for pxd in sorted(RUNTIME.glob("*/*.pxd")) if pxd.parent != C]
-HOT = [file for file in HOT if LINUX or file.stem not in LINUX_ONLY]
 DIRECTIVES = {
     "language_level": 3,
     # Each module guards what it shares by its own locks (design: "without the GIL it does").
@@ -63,7 +61,7 @@ verify = SimpleNamespace(**runpy.run_path("src/gort/_start/verify.py"))
 def missing_toolchain() -> str:
     """Why nothing can be compiled here; "" if a file that includes Python.h compiles."""
     if os.name == "nt":
-        return ""
+        return "the C of the core is for Unix"
     cc = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
     paths = [f"-I{sysconfig.get_path(name)}" for name in ("include", "platinclude")]
     for fault, text in (

@@ -91,7 +91,7 @@ def test_a_module_that_cannot_be_loaded_says_why_each_time(use: str) -> None:
     code = f"""
 import sys, gort
 early, system = gort.net, sys.platform
-sys.platform = 'plan9'
+sys.platform = 'win32'
 for _ in range(3):
     try:
         {use}
@@ -102,7 +102,7 @@ sys.platform = system
 {use}
 assert early is gort.net is sys.modules['gort.net'] and callable(early.dial)
 """
-    assert run(code) == ["gort.net needs Linux's epoll"] * 3
+    assert run(code) == ["gort.net needs descriptors of Unix"] * 3
 
 
 def test_an_unknown_name_is_an_ordinary_attribute_error() -> None:
@@ -245,7 +245,8 @@ import gort
 told, begun = [], threading.Event()
 
 class Linux(str):
-    def __ne__(self, other):  # in the first lines of gort.net, which refuse other systems
+    __hash__ = str.__hash__
+    def __eq__(self, other):  # in the first lines of gort.net, which refuse other systems
         if threading.current_thread() is first:
             begun.set()
             lock = _bootstrap._module_locks['gort.net']()
@@ -271,7 +272,7 @@ sys.platform = system
 one(False)
 print(told[2:], callable(gort.net.dial))
 """
-    error = "ImportError gort.net needs Linux's epoll"
+    error = "ImportError gort.net needs descriptors of Unix"
     assert run(code, pure=pure) == [str([error] * 2), "[] True"]
 
 

@@ -11,6 +11,11 @@ In a task of such a loop gort's operations are awaited as they are: `await ch.re
 of a loop that runs is awaited as it is.  docs/guide-asyncio.md says what runs where.
 """
 
+import select
+
+if not hasattr(select, "epoll"):
+    raise ImportError("gort.aio needs epoll, whose descriptor gort's poller watches for a loop, and so Linux")
+
 from gort._runtime.core.public import publish as _publish
 from gort.aio.calls import Service, call
 from gort.aio.guest import trio

@@ -10,11 +10,11 @@ This file only re-exports.  process.py has the child itself, pipe.py the pipes a
 a started program, command.py programs that run to their end.
 """
 
+import os
 import subprocess
-import sys
 
-if sys.platform != "linux":
-    raise ImportError(f"gort.exec needs Linux's epoll, and this is {sys.platform}: there is no poller for it yet")
+if not hasattr(os, "waitid"):
+    raise ImportError("gort.exec needs os.waitid, which this system has not, or not in this version of Python")
 
 from gort._runtime.core.public import publish as _publish
 from gort._start.cython import lent as _lent

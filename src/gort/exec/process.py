@@ -1,8 +1,8 @@
 """A child process: its signals, its end, its status.  Follows Go's os.Process (os/exec_unix.go, os/pidfd_linux.go).
 
 A pidfd names the process for as long as it is open, so neither a signal nor a wait can hit another process that has got
-the same number since.  Without pidfd (Linux before 5.3, or no descriptor left) a thread of its own waits, and the number
-is safe only until the status has been taken.
+the same number since.  Without pidfd (Linux before 5.3, other systems, or no descriptor left) a thread of its own waits,
+and the number is safe only until the status has been taken.
 
 The status is taken here and not by subprocess.Popen, which reports 0 where the system has kept none (SIGCHLD is ignored,
 or somebody else has waited).  Like Go this raises then.
@@ -47,8 +47,8 @@ class Process:
         self._pidfd: Pipe | None = None
         try:
             self._pidfd = Pipe(os.pidfd_open(self.pid), f"process {self.pid}")
-        except OSError:
-            pass  # an old kernel, or no descriptor left: see exited()
+        except (AttributeError, OSError):
+            pass  # another system, an old kernel, or no descriptor left: see exited()
 
     def signal(self, number: int, group: bool = False) -> bool:
         """Sends a signal to the process, or to its group; False when the process has ended and its status is taken."""

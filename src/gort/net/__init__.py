@@ -11,8 +11,8 @@ TLSListener) is imported on first use: ssl is large.
 import sys
 from typing import TYPE_CHECKING, Any
 
-if sys.platform != "linux":
-    raise ImportError(f"gort.net needs Linux's epoll, and this is {sys.platform}: there is no poller for it yet")
+if sys.platform == "win32":
+    raise ImportError("gort.net needs descriptors of Unix, and this is Windows: there is no poller for it yet")
 
 from gort._runtime.core.public import adopt as _adopt
 from gort._runtime.core.public import publish as _publish

@@ -4,6 +4,8 @@
  * operations.  What does not: any decision; netpoll.py and fd.py make those.  net.py has functions of the same names
  * for the uncompiled core.
  *
+ * Only the part "epoll" needs Linux.  -DGORT_NO_EPOLL leaves it out there too: a test compiles the file like that.
+ *
  * Results: NET_AGAIN means that the call would block; -1 (or NULL) means that a Python exception is set.
  * A call that copies at most NET_HOLD bytes keeps the GIL, because to release and take it would cost more than the
  * copy.
@@ -20,25 +22,36 @@
 #include <limits.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
+#if defined(__linux__) && !defined(GORT_NO_EPOLL)
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#define NET_EPOLL 1
+#else
+#define NET_EPOLL 0
+#endif
 
 #define NET_AGAIN (-2)
 #define NET_HOLD 65536
 #define NET_EVENTS 256
 #define NET_IOV 64
 
+#ifndef MSG_NOSIGNAL
+#define MSG_NOSIGNAL 0                                    /* Python ignores SIGPIPE */
+#endif
+
 static __thread char net_scratch[NET_HOLD];
-static __thread struct epoll_event net_events[NET_EVENTS];
 
 static inline int net_would_block(int e) { return e == EAGAIN || e == EWOULDBLOCK; }
 
-/* ---- the poller ---------------------------------------------------------------------------------------------- */
+/* ---- epoll --------------------------------------------------------------------------------------------------- */
+#if NET_EPOLL
+static __thread struct epoll_event net_events[NET_EVENTS];
+
 static inline int net_epoll_create(void) {
     int fd = epoll_create1(EPOLL_CLOEXEC);
     if (fd < 0) PyErr_SetFromErrno(PyExc_OSError);
@@ -92,7 +105,23 @@ static inline int net_epoll_wait(int epfd, int64_t delay) {
 }
 static inline int net_event_fd(int i) { return net_events[i].data.fd; }
 static inline unsigned int net_event_mask(int i) { return net_events[i].events; }
+#else                                                     /* NET_EPOLL is 0, so nobody calls these */
+static inline int net_no_epoll(void) {
+    errno = ENOSYS;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
+}
+static inline int net_epoll_create(void) { return net_no_epoll(); }
+static inline int net_eventfd(void) { return net_no_epoll(); }
+static inline int net_epoll_add(int epfd, int fd, unsigned int mask) { (void)epfd; (void)fd; (void)mask; return net_no_epoll(); }
+static inline void net_epoll_del(int epfd, int fd) { (void)epfd; (void)fd; }
+static inline int net_epoll_wait(int epfd, int64_t delay) { (void)epfd; (void)delay; return 0; }
+static inline int net_event_fd(int i) { (void)i; return -1; }
+static inline unsigned int net_event_mask(int i) { (void)i; return 0; }
+#endif
 
+/* ---- what wakes a poller: an eventfd, or a pipe (levelpoll.py) ------------------------------------------------ */
+/* Eight bytes: both take them, and at most one such message is in a pipe. */
 static inline void net_event_write(int fd) {
     uint64_t one = 1;
     ssize_t r = write(fd, &one, sizeof one);
@@ -273,7 +302,17 @@ static inline PyObject *net_accept(int fd, PyObject *sock) {
     (void)sock;
     do {
         len = sizeof addr;
+#ifdef SOCK_NONBLOCK
         c = accept4(fd, (struct sockaddr *)&addr, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+#else
+        c = accept(fd, (struct sockaddr *)&addr, &len);
+        if (c >= 0 && (fcntl(c, F_SETFD, FD_CLOEXEC) < 0 || fcntl(c, F_SETFL, fcntl(c, F_GETFL) | O_NONBLOCK) < 0)) {
+            int e = errno;
+            close(c);
+            errno = e;
+            return PyErr_SetFromErrno(PyExc_OSError);
+        }
+#endif
         /* ECONNABORTED: the peer has closed the connection before it was accepted. */
     } while (c < 0 && (errno == EINTR || errno == ECONNABORTED));
     if (c >= 0) {

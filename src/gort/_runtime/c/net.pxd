@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t
 
 cdef extern from "gort_net.h":
     enum: NET_AGAIN
+    enum: NET_EPOLL
     int net_epoll_create() except -1
     int net_eventfd() except -1
     int net_epoll_add(int epfd, int fd, unsigned int mask) except -1

@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 import select
 import socket
+import sys
 from typing import Any
 
 NET_AGAIN = -2
+_WAKE = (1).to_bytes(8, sys.byteorder)  # eight bytes: an eventfd takes nothing else, and a pipe takes them too
+NET_EPOLL = hasattr(select, "epoll") and hasattr(os, "eventfd")  # whether there is epoll
 
 net_close = os.close
 
@@ -59,7 +62,7 @@ def net_event_write(fd: int) -> None:
     """Wakes the sleeping poller.  An error means that the program's end has closed fd, or that a wake-up is pending
     already."""
     try:
-        os.eventfd_write(fd, 1)
+        os.write(fd, _WAKE)
     except OSError:
         pass
 
@@ -67,7 +70,7 @@ def net_event_write(fd: int) -> None:
 def net_event_clear(fd: int) -> None:
     """Consumes the wake-up."""
     try:
-        os.eventfd_read(fd)
+        os.read(fd, len(_WAKE))
     except BlockingIOError:
         pass
 

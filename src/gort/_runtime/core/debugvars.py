@@ -22,8 +22,13 @@ DEFAULTS: dict[str, int] = {
     "predict": 1,
     "idlethreads": 10,  # seconds until threads that nothing has needed end; 0: never (sysmon.py)
     "seed": 0,  # not 0: seeds select and stealing; with one P draws the whole order (seed.py)
+    "netpoll": 0,  # how gort.net waits: WORDS has the names (poll/netpoll.py)
     "inittrace": 0,  # 1: print each step of the boot as it ends (boot/rt0.py).  In Go: of each package's init functions
 }
+
+NETPOLL_EPOLL, NETPOLL_POLL, NETPOLL_SELECT = 0, 1, 2
+# Variables whose values are words.  A number is none: it keeps the default.
+WORDS = {"netpoll": {"epoll": NETPOLL_EPOLL, "poll": NETPOLL_POLL, "select": NETPOLL_SELECT}}
 
 
 def parse(text: str | None = None) -> dict[str, int]:
@@ -34,7 +39,7 @@ def parse(text: str | None = None) -> dict[str, int]:
     for field in (os.environ.get("GODEBUG", "") if text is None else text).split(","):
         name, sep, value = field.partition("=")
         if sep and name in values:
-            number = atoi32(value)
+            number = WORDS[name].get(value) if name in WORDS else atoi32(value)
             if number is not None:
                 values[name] = number
     return values

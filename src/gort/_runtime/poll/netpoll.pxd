@@ -1,5 +1,4 @@
 # netpoll.pxd: the C types of netpoll.py, the poller.
-cimport cython
 from libc.stdint cimport int64_t
 from gort._runtime.core.runtime2 cimport Sched
 from gort._runtime.poll.polldesc cimport Poller, PollDesc
@@ -10,14 +9,18 @@ cdef extern from *:
     """
     unsigned int EPOLLET "GORT_EPOLLET"
 
-@cython.final
 cdef class Netpoll(Poller):
     cdef int inwait
     cdef int wakesig
     cdef int epfd
     cdef int evfd
+    cdef int wakefd
     cdef list descs
     cdef object mu
+    cpdef open(self)
+    cpdef shut(self)
+    cpdef watch(self, int fd)
+    cpdef unwatch(self, int fd)
     cpdef bint waiters(self)
     cpdef bint poll(self, int64_t delay) except -1
     cpdef wake(self)

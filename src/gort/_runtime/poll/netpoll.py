@@ -5,11 +5,14 @@ Each runtime has one epoll instance, sched.netpoll, made with its first descript
 run out of goroutines, one idle M sleeps in it (proc.poll), sysmon polls it when nobody has for 10 ms, and wake() ends a
 sleep.  The thread that finds a descriptor ready serves it at once (polldesc.event).
 
+Where there is no epoll, and by GODEBUG=netpoll=poll or =select, the poller is levelpoll.py's, a subclass.  kqueue would
+be another, with EV_CLEAR in place of EPOLLET: not written, because no system that has it is here to try it on.
+
 Invariants: `inwait` and `wakesig` let wake() skip its system call.  A poller sets inwait, then reads wakesig, then
 sleeps; a waker sets wakesig, then reads inwait.  So at least one of the two sees the other.  The eventfd that wakes is
 level-triggered, and only a poller that may sleep clears it, so that one that only looks cannot swallow a wake-up.
 
-What does not live here: what readiness means for the waiting operations (polldesc.py).
+What does not live here: what readiness means for the waiting operations (polldesc.py); poll and select (levelpoll.py).
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import weakref
 import cython
 from cython.cimports.cpython.exc import PyErr_CheckSignals
 from cython.cimports.gort._runtime.c.net import (
+    NET_EPOLL,
     net_close,
     net_epoll_add,
     net_epoll_create,
@@ -40,8 +44,10 @@ from cython.cimports.gort._runtime.core.lockrank import LOCK_RANK_NETPOLL
 from cython.cimports.gort._runtime.core.runtime2 import Sched
 from cython.cimports.gort._runtime.poll.polldesc import EPOLLIN, EPOLLOUT, EPOLLRDHUP, PollDesc, Poller, event
 
+from gort._runtime.core import debugvars
 from gort._runtime.core.lockrank import make_lock
 from gort._runtime.poll import polldesc
+from gort._start.cython import lent
 
 rt_import()
 
@@ -52,7 +58,7 @@ SIGNAL_SLICE_NS = cython.declare(cython.longlong, 500_000_000)
 
 
 class Netpoll(Poller):
-    """The poller of a runtime."""
+    """The poller of a runtime, on epoll.  A subclass has its own open, watch, unwatch, poll and shut."""
 
     def __init__(self, s):
         self.s = s
@@ -61,6 +67,7 @@ class Netpoll(Poller):
         self.inwait = 0
         self.wakesig = 0
         self.descs = []
+        self.epfd = self.evfd = self.wakefd = -1  # open sets them
         # Guards descs.  Re-entrant: a collection in the middle of register may find a PollDesc that nobody has closed,
         # whose __del__ calls unregister.  Each step below leaves descs as the other functions expect it.
         self.mu = threading.RLock()
@@ -68,9 +75,29 @@ class Netpoll(Poller):
             lock = make_lock(LOCK_RANK_NETPOLL, self)
             self.countlock = lock.acquire
             self.countunlock = lock.release
+        self.open()
+
+    def open(self):
+        """Makes what the poller needs of the system.  Raises OSError."""
         self.epfd = net_epoll_create()
-        self.evfd = net_eventfd()
+        self.evfd = self.wakefd = net_eventfd()
         net_epoll_add(self.epfd, self.evfd, EPOLLIN)
+
+    def shut(self):
+        """Gives it back."""
+        if cython.compiled:
+            net_close(self.epfd)
+        else:
+            self.epfd.close()
+        net_close(self.evfd)
+
+    def watch(self, fd):
+        """Watches a descriptor from now on.  Raises OSError if the system cannot poll it."""
+        net_epoll_add(self.epfd, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+
+    def unwatch(self, fd):
+        """The opposite of watch."""
+        net_epoll_del(self.epfd, fd)
 
     def waiters(self):
         """True when an operation waits for a descriptor."""
@@ -144,49 +171,45 @@ class Netpoll(Poller):
             return
         if cython.compiled:
             if net_swap(cython.address(self.wakesig), 1) == 0 and net_load(cython.address(self.inwait)):
-                net_event_write(self.evfd)
+                net_event_write(self.wakefd)
         else:
             if self.wakesig:
                 return
             self.wakesig = 1
             if self.inwait:
-                net_event_write(self.evfd)
+                net_event_write(self.wakefd)
 
     def close(self):
         """Closes the poller.  The descriptors stay open, because their owners close them."""
         if self.closed:
             return
         self.closed = True
-        if cython.compiled:
-            net_close(self.epfd)
-        else:
-            self.epfd.close()
-        net_close(self.evfd)
+        self.shut()
         self.descs = []
 
     def register(self, pd):
-        """Adds pd to the table and to epoll.  Raises OSError if the system cannot poll it."""
+        """Adds pd to the table and watches it.  Raises OSError if the system cannot poll it."""
         ref: object = weakref.ref(pd)
         with self.mu:
             while len(self.descs) <= pd.fd:
                 self.descs.append(None)
             self.descs[pd.fd] = ref
         try:
-            net_epoll_add(self.epfd, pd.fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+            self.watch(pd.fd)
         except OSError:
             with self.mu:
                 self.descs[pd.fd] = None
             raise
 
     def unregister(self, pd):
-        """Removes pd from the table and from epoll.  Closing alone would not remove it from epoll if a child process
-        has inherited the descriptor."""
+        """Removes pd from the table, and watches it no more.  Closing alone would not remove it from epoll if a child
+        process has inherited the descriptor."""
         if self.closed:
             return
         with self.mu:
             if pd.fd < len(self.descs) and self.descs[pd.fd] is not None and self.descs[pd.fd]() in (pd, None):
                 self.descs[pd.fd] = None
-        net_epoll_del(self.epfd, pd.fd)
+        self.unwatch(pd.fd)
 
 
 def netpoll_of(s):
@@ -194,7 +217,13 @@ def netpoll_of(s):
     np: Netpoll = s.netpoll
     if np is not None:
         return np
-    np = Netpoll(s)
+    how = debugvars.parse()["netpoll"]
+    if how == debugvars.NETPOLL_EPOLL and NET_EPOLL:
+        np = Netpoll(s)
+    else:
+        with lent():  # it is hot, and imported late
+            from gort._runtime.poll import levelpoll
+        np = levelpoll.Levelpoll(s, how)
     s.lock()
     s.unlock()  # a release: a thread that reads s.netpoll without the lock sees a complete poller
     s.lock()

@@ -41,7 +41,9 @@ cdef class Side:
 cdef class Poller:
     cdef Sched s
     cdef readonly bint closed
+    cdef bint level
     cdef int nwait
+    cpdef tell(self)
     cpdef register(self, PollDesc pd)
     cpdef unregister(self, PollDesc pd)
 

@@ -23,9 +23,7 @@ Invariants, all under the descriptor's lock
 - If a side is `ready` and its queue is not empty, some thread is `busy` with it.
 
 Rejected: level-triggered epoll with one-shot re-arming (one more system call for each operation); a retry in the
-goroutine (finish() might have to suspend again).
-
-What does not live here: epoll itself (netpoll.py), and what an attempt does (fd.py).
+goroutine (finish() might have to suspend again).  Not here: epoll itself (netpoll.py), what an attempt does (fd.py).
 """
 
 from __future__ import annotations
@@ -94,13 +92,17 @@ class Side:
 
 
 class Poller:
-    """The interface between descriptors and their runtime's poller, which is netpoll.Netpoll.  `nwait` counts the
-    operations in all queues; it is atomic."""
+    """The interface between descriptors and their runtime's poller, a netpoll.Netpoll.  `nwait`, which is atomic, counts
+    the operations in all queues.  `level`: the poller is told of each that enters one."""
 
     if not cython.compiled:
         s = None
         closed = False
+        level = False
         nwait = 0
+
+    def tell(self):
+        """An operation has entered a queue.  The descriptor's lock is held."""
 
     def register(self, pd):
         """Starts to watch pd.  Raises OSError where the system cannot."""
@@ -154,7 +156,6 @@ class PollDesc:
 
     def attach(self, s):
         """Registers the descriptor with the poller of the runtime s.  An earlier runtime may have used it before.
-
         Raises RuntimeError if another runtime still uses it, OSError if the system cannot poll it."""
         np: Poller = make_poller(s)
         old: Poller
@@ -248,7 +249,6 @@ class PollDesc:
     def set_deadlines(self, read, write, when):
         """Sets the deadline of the given sides: operations fail from `when` on (ns on the runtime's clock; 0: never),
         even those that wait already.  False when the descriptor is closed.
-
         Raises RuntimeError outside a running runtime, and what attach raises."""
         chain: Op = None
         first: cython.bint = False
@@ -306,6 +306,8 @@ def count(np, by):
         np.countlock()
         np.nwait += by
         np.countunlock()
+    if by > 0 and np.level:
+        np.tell()
 
 
 def put(pd, side, op):
@@ -480,8 +482,7 @@ def serve(pd, side, op, parked):
                 op.success = EXPIRED
             elif pd.np is None:
                 op.success = REFUSED
-            elif side.ready:
-                # The kernel has reported readiness during the attempt.
+            elif side.ready:  # the kernel has reported readiness during the attempt
                 side.ready = False
                 pd.unlock()
                 continue

@@ -56,11 +56,14 @@ _lockless: set[CodeType] = set()
 
 
 def _holds_none(code: CodeType) -> bool:
-    """True for the code of lockless(), and for the poller's wait, whose module is loaded only with the network."""
+    """True for the code of lockless(), and for the pollers' waits, whose modules are loaded only with the network."""
     if code in _lockless:
         return True
     net = sys.modules.get("gort._runtime.c.net")
-    return net is not None and code is net.net_epoll_wait.__code__
+    if net is not None and code is net.net_epoll_wait.__code__:
+        return True
+    level = sys.modules.get("gort._runtime.poll.levelpoll")
+    return level is not None and code in (level.sleeps_in_poll.__code__, level.sleeps_in_select.__code__)
 
 
 _RUNTIME = traceback.HIDDEN + "_runtime"

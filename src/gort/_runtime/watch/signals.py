@@ -368,9 +368,14 @@ def user_handlers() -> bool:
 
 
 def kick(ident: int | None) -> None:
-    """Sends SIGURG to the thread `ident`, the main thread."""
-    if KICK is not None and ident is not None:
+    """Sends SIGURG to the thread `ident`, the main thread; where the system has no pthread_kill, to the process, which
+    gives it to that thread as a rule."""
+    if KICK is None or ident is None:
+        return
+    if hasattr(signal, "pthread_kill"):
         signal.pthread_kill(ident, KICK)
+    else:
+        os.kill(os.getpid(), KICK)
 
 
 def reachable() -> bool:
