@@ -10,7 +10,7 @@ from __future__ import annotations
 import ssl
 
 import gort
-from gort import bufio, context, net, os, signal
+from gort import bufio, context, http, net, os, signal
 from gort import exec as processes
 from gort.sync import Cond, Once, Pool, Semaphore, WaitGroup
 
@@ -146,6 +146,12 @@ async def processes_and_files() -> None:
     binary = await os.open("notes.txt", "rb")
     await binary.write("x")  # type: ignore[arg-type]
     await os.write_file("notes.txt", "x")  # type: ignore[arg-type]
+
+
+async def requests() -> None:
+    await http.get("http://x.test/", body=b"x")  # type: ignore[call-arg]
+    await http.post("http://x.test/", 7)  # type: ignore[arg-type]
+    await http.get("http://x.test/", timeout=5)  # type: ignore[call-arg]
 
 
 def signals(ch: gort.Chan[int]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable
 from typing import Any, assert_type
 
 import gort
-from gort import bufio, context, debug, metrics, net, os, runtime, signal, testing
+from gort import bufio, context, debug, http, metrics, net, os, runtime, signal, testing
 from gort import exec as processes
 from gort.sync import Cond, Mutex, Once, Pool, Reader, RWMutex, Semaphore, WaitGroup
 
@@ -239,6 +239,19 @@ async def connections(tls: ssl.SSLContext) -> None:
     assert_type(await pc.read_from(), tuple[bytes, net.Addr])
     await pc.write_to(b"x", pc.addr)
     assert_type(await net.Dialer(timeout=1).dial("unix", "/run/x"), net.Conn)
+
+
+async def requests(ctx: context.Context) -> None:
+    response = await http.get("https://x.test/", headers={"A": "b"}, ctx=ctx)
+    assert_type(response, http.Response)
+    assert_type(response.check().body, bytes)
+    assert_type(response.headers["a"], str)
+    async with http.Client(connections=10, timeouts=http.Timeouts(read_s=None)) as client:
+        assert_type(await client.post("https://x.test/", b"x", redirects=0), http.Response)
+        assert_type(await client.request("PUT", "https://x.test/", body="x"), http.Response)
+        async with client.stream("GET", "https://x.test/") as stream:
+            async for part in stream:
+                assert_type(part, bytes)
 
 
 class Upper:
