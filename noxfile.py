@@ -210,8 +210,8 @@ def freethreaded(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=[f"{MAIN}-env"])
 def anywhere(session: nox.Session) -> None:
-    """The tests of network, files, processes and loops on poll and on select, on both cores; and the core compiled without
-    what the C compiler knows of Linux. Not part of the matrix: tests/test_anywhere.py is."""
+    """The tests of network, files, processes and loops on poll and on select, on both cores; and the core compiled as if
+    this were not Linux. Not part of the matrix: tests/test_anywhere.py is."""
     python = python_in(MAIN)
     files = session.posargs or ["tests/net", "tests/aio/test_aio_loop.py", "tests/test_signal.py"]
     for how, core in (("poll", ""), ("poll", "1"), ("select", "")):

@@ -79,8 +79,8 @@ class Levelpoll(Netpoll):
         self.tell()
 
     def tell(self):
-        """Ends a sleep that began before: the next one asks for what waits now.  A descriptor's lock is held, so this must
-        not release the GIL: net_event_write does not."""
+        """Ends a sleep that began before: the next one asks for what waits now.  A descriptor's lock is held, so this
+        must not release the GIL: net_event_write does not."""
         if cython.compiled:
             if net_load(cython.address(self.inwait)):
                 self.wake()
