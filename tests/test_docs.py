@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import gort
 from gort._runtime.core import debugvars
 from support import PATIENCE_S, ROOT
 
@@ -34,6 +38,8 @@ def test_a_program_of_the_documentation(block: str, tmp_path: Path) -> None:
         assert said in done.stdout
 
 
+# What reads as a name of gort's and is none: one that stands for any name, and what a profile calls the scheduler.
+NOT_ATTRIBUTES = {"gort.X", "gort.scheduler"}
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")]
 
 
@@ -64,6 +70,32 @@ def test_every_block_of_python_is_python(file: Path) -> None:
     """Those that are no whole programs too; an `await` may stand outside of functions there."""
     for block in re.findall(r"^```python.*?\n(.*?)^```$", file.read_text(), re.M | re.S):
         compile(block, file.name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST)
+
+
+def exists(name: str) -> bool:
+    """Whether gort has what is called so: `gort.sync.Mutex.lock`. What follows a function or a value is not asked."""
+    parts = name.split(".")
+    found: Any = gort
+    for i, part in enumerate(parts[1:], 2):
+        if not isinstance(found, types.ModuleType | type):
+            return True
+        if not hasattr(found, part):
+            if not isinstance(found, types.ModuleType):
+                return False
+            try:
+                importlib.import_module(".".join(parts[:i]))
+            except ImportError:
+                return False
+        found = getattr(found, part)
+    return True
+
+
+@pytest.mark.parametrize("file", [p for p in PAGES if p.name != "CHANGELOG.md"], ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_name_of_gort_exists(file: Path) -> None:
+    """In code and in the text: a page that names what is no longer there misleads. (The changelog names what is gone.)"""
+    assert not exists("gort.sync.Mutex.grab")
+    names = set(re.findall(r"(?<![\w./-])gort(?:\.[A-Za-z]\w*)+(?![\w/-])", file.read_text()))
+    assert {name for name in names if not exists(name)} - NOT_ATTRIBUTES == set()
 
 
 def test_the_tests_exist_that_show_the_cases_of_cancellation() -> None:
