@@ -15,19 +15,22 @@ import griffe
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = [
     *("gort", "gort.sync", "gort.context", "gort.signal", "gort.net", "gort.bufio", "gort.os", "gort.exec"),
-    *("gort.runtime", "gort.testing", "gort.aio", "gort.debug", "gort.trace", "gort.metrics"),
+    *("gort.http", "gort.cluster", "gort.runtime", "gort.testing", "gort.aio"),
+    *("gort.debug", "gort.trace", "gort.metrics"),
 ]
-# Methods without an underscore that only gort's own files call: of descriptors, of a group's members.
+# Methods without an underscore that only gort's own files call: of descriptors, of a group's members, of a server.
 INTERNAL = {
     *("accept_op", "ask", "call_op", "describe", "duplicate", "held", "pop", "push", "readable", "refuses_reads"),
     *("retry_reads", "retry_writes", "set_lsock", "skip", "take_until"),
     *("abandoned", "finished"),
+    *("date_line", "finish_writing", "handle", "refused", "report"),
+    *("abandon", "lost", "over", "Call.send"),
 }
 
 
 def is_public(member: Any) -> bool:
     """Whether a member of a public class is for users."""
-    if member.name.startswith("_") or member.name in INTERNAL:
+    if member.name.startswith("_") or {member.name, f"{member.parent.name}.{member.name}"} & INTERNAL:
         return False
     if member.is_function:
         return member.returns is not None  # a hot module's method that its stub does not name has no types

@@ -126,6 +126,9 @@ def relinked(markdown: str, source: str, page: str) -> str:
             return match[0]
         path = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
         inside = OUTSIDE.get(path) or (path.removeprefix("docs/") if path.startswith("docs/") else None)
+        example = re.fullmatch(r"examples/(\w+)\.py", path)
+        if example:  # its place on the page with all of them
+            inside, anchor = OUTSIDE["examples"], f"#{example[1]}py"
         if inside is None:
             return match[0]  # mkdocs will say that it leads nowhere
         return f"]({posixpath.relpath(inside, posixpath.dirname(page) or '.')}{anchor})"

@@ -176,7 +176,8 @@ class Cluster:
         """[fn(x) for x in items] on all nodes, in order.  fn is an async function or a plain one.
 
         The items go out in chunks of `chunk`, as nodes become free.  A chunk whose node dies is done again elsewhere, up
-        to `retries` times.  Raises what fn raises first, and cancels the rest.  Raises NodeDied if no node is left."""
+        to `retries` times.  Raises what fn raises first, and cancels the rest.  Raises NodeDied if no node is left,
+        ValueError for a chunk below 1."""
         items = list(items)
         size = chunk if chunk is not None else max(1, len(items) // (max(1, len(self._peer.nodes())) * 32))
         if size < 1:

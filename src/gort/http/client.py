@@ -72,7 +72,7 @@ class Response(Shared):
 
     get, post and request give it with its body.  In `async with client.stream(…)` the body comes with read(), read_all()
     or `async for part in response`.  A body with a Content-Encoding (gzip) is given as it came: nobody has asked for
-    one."""
+    one.  Follows Go's http.Response."""
 
     def __init__(self, call: _Call, head: Head, history: list[str]) -> None:
         status, reason, headers, version = head
@@ -404,7 +404,8 @@ class Client(Shared):
 
     context: an ssl.SSLContext; by default certificates are checked against the system's.
 
-    Raises RequestError and its kinds.  The error of a context (ctx=…) is raised as it is."""
+    Raises RequestError and its kinds.  The error of a context (ctx=…) is raised as it is.  Follows Go's
+    http.Client."""
 
     def __init__(
         self,
@@ -515,10 +516,10 @@ async def request(
 
 
 async def get(url: str, **options: Unpack[Options]) -> Response:
-    """As request("GET", …): `response = await gort.http.get("https://example.org/")`."""
+    """As request("GET", …): `response = await gort.http.get("https://example.org/")`.  Go's http.Get."""
     return await request("GET", url, **options)
 
 
 async def post(url: str, body: Body = None, **options: Unpack[Options]) -> Response:
-    """As request("POST", …): `response = await gort.http.post(url, json={"a": 1})`."""
+    """As request("POST", …): `response = await gort.http.post(url, json={"a": 1})`.  Go's http.Post."""
     return await request("POST", url, body=body, **options)

@@ -176,7 +176,8 @@ class Server:
         ln = await gort.net.listen("tcp", "127.0.0.1:8000")
         await server.serve(ln)             # until server.stop()
 
-    gort.http.serve() does this, with signals.  app: a WSGI or an ASGI application.  docs/serve.md has the options."""
+    gort.http.serve() does this, with signals.  app: a WSGI or an ASGI application.  docs/serve.md has the options.
+    Go's http.Server."""
 
     def __init__(
         self,
