@@ -1,9 +1,9 @@
 """Hooks of mkdocs.yml: the site's navigation, and the pages that are made of what lies outside docs/.
 
-README.md is the first page. HACKING.md, CHANGELOG.md, LICENSE and the programs of examples/ are pages too, so that every
-link of the documentation leads to a page of the site and is checked. The API reference has a page for each public module,
-which mkdocstrings fills from the docstrings, and one for the commands, from their own help. Nothing is written into
-docs/.
+README.md is the first page. HACKING.md and the other texts beside it, LICENSE and the programs of examples/ are pages
+too, so that every link of the documentation leads to a page of the site and is checked. The API reference has a page for
+each public module, which mkdocstrings fills from the docstrings, and one for the commands, from their own help. Nothing
+is written into docs/.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ import docs_griffe  # noqa: E402  (a neighbour)
 from by_example import PAGES  # noqa: E402
 
 # What lies outside docs/, and its page.
+BESIDE = {file.name: file.name.lower() for file in sorted(ROOT.glob("*.md")) if file.name != "README.md"}
 OUTSIDE = {
     "README.md": "index.md",
-    "HACKING.md": "hacking.md",
-    "CHANGELOG.md": "changelog.md",
     "LICENSE": "license.md",
     "examples": "examples.md",
     "examples/by_example": "examples.md",
+    **BESIDE,
 }
 FIRST = ["tutorial.md", "guide-asyncio.md", "guide-go.md"]
 BELOW = ["how-it-works.md", "pictures.md", "cancellation-cases.md", "benchmarks.md", "xray.md"]  # how it works
@@ -58,7 +58,7 @@ def nav() -> list[Any]:
                 *(f"reference/{name}.md" for name in docs_griffe.MODULES),
             ]
         },
-        {"How it works": [*(name for name in BELOW if name in there), "hacking.md", "changelog.md", "license.md"]},
+        {"How it works": [*(name for name in BELOW if name in there), *BESIDE.values(), "license.md"]},
     ]
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -63,6 +64,25 @@ def test_links_lead_somewhere(file: Path) -> None:
             there = file.parent / target if target else file
             assert there.exists(), target
             assert not anchor or anchor in anchors(there), f"{target}#{anchor}"
+
+
+@pytest.mark.lint
+def test_links_lead_to_pages_of_the_site() -> None:
+    """What lies outside docs/ has its page too: `make docs` fails at a link that leads elsewhere."""
+    sys.path.insert(0, str(ROOT / "scripts"))
+    try:
+        import docs_site
+    finally:
+        sys.path.pop(0)
+    outside: dict[str, str] = docs_site.OUTSIDE
+    there = {*outside.values(), *(str(p.relative_to(ROOT / "docs")) for p in (ROOT / "docs").rglob("*.*"))}
+    for file in PAGES:
+        source = str(file.relative_to(ROOT))
+        page = outside.get(source) or source.removeprefix("docs/")
+        text = docs_site.relinked(prose_of(file), source, page)
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", re.sub(r"`[^`\n]*`", "", text)):
+            if not target.startswith(("http://", "https://")):
+                assert os.path.normpath(os.path.join(os.path.dirname(page), target)) in there, f"{source}: {target}"
 
 
 @pytest.mark.parametrize("file", PAGES, ids=lambda file: str(file.relative_to(ROOT)))
