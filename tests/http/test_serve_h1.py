@@ -3,7 +3,9 @@ parser that is there."""
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +14,7 @@ from servekit import Client, answering, client, each_parser, fetch, get, serving
 
 import gort
 from gort.http import Limits
+from support import until
 
 Run = Callable[..., Any]
 pytestmark = each_parser
@@ -350,3 +353,30 @@ def test_no_more_connections_and_requests_than_the_limits_say(run: Run, parser: 
                 assert (await b.answer())[0] == 200
 
     run(main)
+
+
+def test_a_connection_leaves_nothing_for_the_collector(run: Run, parser: str) -> None:
+    """What it was made of goes with it, without a collection."""
+    there: list[weakref.ref[Any]] = []
+
+    async def main() -> None:
+        async with serving(echo, parser=parser) as server:
+            make = server.new_parser
+
+            def noted(limits: Limits) -> Any:
+                made = make(limits)
+                there.append(weakref.ref(made))
+                return made
+
+            server.new_parser = noted
+            gc.disable()
+            try:
+                for _ in range(3):
+                    await fetch(server, get(method="POST", body=b"x"), "POST")
+                await until(lambda: not server._open)
+                await until(lambda: [r for r in there if r() is not None] == [])
+            finally:
+                gc.enable()
+
+    run(main)
+    assert len(there) == 3

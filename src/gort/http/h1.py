@@ -85,15 +85,22 @@ class H1Connection:
     async def run(self) -> None:
         """Serves the connection to its end.  The caller closes it."""
         handle = self.owner.handle
-        while (request := await self._next()) is not None:
-            exchange = self.exchange = H1Exchange(self, request)
-            await handle(exchange)
-            await exchange.finish()
-            self.exchange = None
-            if not self.keep:
-                break
-        if not self.keep and not self.broken:
-            await self._linger()
+        try:
+            while True:
+                request = await self._next()
+                if request is None:
+                    break
+                exchange = self.exchange = H1Exchange(self, request)
+                await handle(exchange)
+                await exchange.finish()
+                self.exchange = None
+                if not self.keep:
+                    break
+                del request, exchange  # a connection that is idle keeps nothing of them
+            if not self.keep and not self.broken:
+                await self._linger()
+        finally:
+            self.parser.close()
 
     def drain(self) -> None:
         """The server ends.  From any goroutine."""
@@ -140,7 +147,7 @@ class H1Connection:
             except OSError:
                 self.broken = True
                 return None
-        return queue.popleft()
+        return queue.pop(0)
 
     def _deadline(self, seconds: float | None) -> None:
         """For the reads that follow, until a request has come."""

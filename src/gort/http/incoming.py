@@ -7,6 +7,7 @@ The parsers (llhttp.py, h11parser.py) have the same methods:
     parser.queue           requests whose heads are whole, in order; their bodies grow as more is fed
     parser.partial         a request has begun and its head is not whole
     parser.failed          None, or the Refusal that ends the connection; it comes after the requests in the queue
+    parser.close()         nothing more is fed
     parser.rest()          after the head of an upgrade: the bytes that belong to the new protocol
 
 What is not checked by a parser is checked here, so that both refuse the same.  Where RFC 9112 lets a server choose
@@ -16,7 +17,6 @@ between repair and refusal, a request is refused: proxies that repair in another
 from __future__ import annotations
 
 import re
-from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Parser:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.queue: deque[Incoming] = deque()
+        self.queue: list[Incoming] = []  # a deque takes 700 bytes, also where nothing is in it
         self.partial = False
         self.failed: Refusal | None = None
         self._host = b""  # the last ones that were found good
@@ -90,6 +90,9 @@ class Parser:
     def feed(self, data: bytes) -> None:
         """Takes what the client has sent."""
         raise NotImplementedError
+
+    def close(self) -> None:
+        """The connection is over: nothing more is fed."""
 
     def rest(self) -> bytes:
         """What came after the head of an upgrade."""

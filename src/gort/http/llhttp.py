@@ -63,6 +63,9 @@ class LlhttpParser(Parser):
         except httptools.HttpParserError as e:
             self.failed = Refusal(400, str(e) or "malformed")
         self.partial: bool = self._head and self.failed is None
+        now = self._now
+        if now is not None and now.complete:
+            self._now = None  # it is in the queue, and nothing of it is needed here
 
     def _upgrade(self, data: bytes) -> bool:
         """llhttp has stopped after the head of a request that wants to change to another protocol, even where that has
@@ -83,6 +86,10 @@ class LlhttpParser(Parser):
             self._resumed = request
             self._llhttp.feed_data(b"POST / HTTP/1.1\r\nhost: x\r\n%s\r\n\r\n" % framing)
         return False
+
+    def close(self) -> None:
+        """Lets httptools' parser go, which refers to this object: no circle is left for the collector."""
+        self._llhttp = None
 
     def rest(self) -> bytes:
         """What came after the head of an upgrade."""
