@@ -188,7 +188,8 @@ print(failed)
 )
 @pytest.mark.parametrize("pure", [None, "1"])
 @pytest.mark.parametrize(
-    "name", ["bufio", "context", "debug", "exec", "metrics", "net", "os", "signal", "sync", "testing", "trace"]
+    "name",
+    ["bufio", "context", "debug", "exec", "metrics", "net", "notebook", "os", "signal", "sync", "testing", "trace"],
 )
 def test_a_module_is_loaded_while_another_thread_imports_collections(name: str, pure: str | None) -> None:
     """`import collections.abc` does not wait for a thread that imports collections, and until that thread has run its

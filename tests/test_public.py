@@ -83,6 +83,7 @@ def test_dir_lists_what_is_public(module: ModuleType) -> None:
             "http",
             "metrics",
             "net",
+            "notebook",
             "os",
             "signal",
             "sync",

@@ -88,6 +88,7 @@ _LAZY = (
     "http",
     "metrics",
     "net",
+    "notebook",
     "os",
     "signal",
     "sync",

@@ -7,6 +7,7 @@ from gort import exec as exec  # noqa: A004  (Go's name)
 from gort import http as http
 from gort import metrics as metrics
 from gort import net as net
+from gort import notebook as notebook
 from gort import os as os
 from gort import runtime as runtime
 from gort import signal as signal
