@@ -1,22 +1,22 @@
 package main
 
-import (
-	"fmt"
-	"runtime"
-	"sync"
-)
+import "fmt"
 
-func say(name string) {
-	fmt.Println(name, "begins")
-	runtime.Gosched() // lets the others run
-	fmt.Println(name, "ends")
+func say(word string, before <-chan struct{}, after chan<- struct{}) {
+	<-before // until it is closed
+	fmt.Println(word)
+	close(after)
 }
 
 func main() {
-	runtime.GOMAXPROCS(1)
-	var wg sync.WaitGroup
-	for _, name := range []string{"a", "b", "c"} {
-		wg.Go(func() { say(name) })
+	words := []string{"first", "second", "third"}
+	var gates [4]chan struct{}
+	for i := range gates {
+		gates[i] = make(chan struct{})
 	}
-	wg.Wait()
+	for i := 2; i >= 0; i-- {
+		go say(words[i], gates[i], gates[i+1])
+	}
+	close(gates[0])
+	<-gates[3]
 }

@@ -1,25 +1,24 @@
-"""With one P the order of goroutines is Go's: the one that was started last runs first, then the others in turn.
+"""Do not rely on the order in which goroutines run. A channel says what must come before what.
 
-A P is the right to run goroutines; `gomaxprocs(1)` leaves one of them. Do not build a program on this order: use
-channels to say what must come before what.
+Here each goroutine waits for the end of the one before it. They are started in the opposite order; that does not matter.
 """
 
 import gort
-from gort.sync import WaitGroup
 
 
-async def say(name: str) -> None:
-    print(name, "begins")
-    await gort.gosched()  # lets the others run
-    print(name, "ends")
+async def say(word: str, before: gort.Chan[None], after: gort.Chan[None]) -> None:
+    await before.recv_ok()  # until it is closed
+    print(word)
+    after.close()
 
 
 async def main() -> None:
-    gort.runtime.gomaxprocs(1)
-    wg = WaitGroup()
-    for name in ("a", "b", "c"):
-        wg.go(say, name)
-    await wg.wait()
+    words = ["first", "second", "third"]
+    gates = [gort.Chan[None]() for _ in range(4)]
+    for i in (2, 1, 0):
+        gort.go(say, words[i], gates[i], gates[i + 1])
+    gates[0].close()
+    await gates[3].recv_ok()
 
 
 if __name__ == "__main__":
