@@ -482,3 +482,24 @@ def test_a_cancellation_wins_over_the_disconnect(run: Run) -> None:
         await gort.aio.run(in_a_loop())
 
     run(main)
+
+
+@both
+def test_the_graceful_end_closes_websockets(run: Run, loop: str) -> None:
+    """The client is told (1001), the application learns of the close that the client answers, and nobody waits longer."""
+
+    async def main() -> None:
+        ends.clear()
+        async with serving(chat, loop=loop) as server, client(server) as c:
+            ws = Ws(c)
+            await ws.open()
+            await ws.send(TextMessage(data="x"))
+            assert (await ws.next()).data == "x"
+            server.stop()
+            event = await ws.next()
+            assert (type(event), event.code) == (CloseConnection, 1001)
+            await ws.send(event.response())
+            assert await ws.next() is None
+        assert ends == [(1001, "the server ends")]
+
+    run(main)

@@ -75,6 +75,11 @@ class Exchange:
         """The server's limits."""
         raise NotImplementedError
 
+    @property
+    def stopping(self) -> bool:
+        """Whether the server ends.  Who has the connection (hijack) is woken then: its read raises DeadlineExceeded."""
+        raise NotImplementedError
+
     def spawn(self, fn: Callable[..., Any], *args: Any) -> None:
         """Starts another goroutine, or task, where this request is served."""
         raise NotImplementedError

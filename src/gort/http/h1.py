@@ -105,9 +105,11 @@ class H1Connection:
     def drain(self) -> None:
         """The server ends.  From any goroutine."""
         self.keep = False
-        if self.idle:
+        exchange = self.exchange
+        hijacked = exchange is not None and exchange.status == 101
+        if self.idle or hijacked:
             try:
-                self.conn.set_read_deadline(self.server.linger_s)
+                self.conn.set_read_deadline(0 if hijacked else self.server.linger_s)
             except OSError:
                 pass
 
@@ -264,6 +266,11 @@ class H1Exchange(Exchange):
     def limits(self) -> Limits:
         """The server's limits."""
         return self._c.server.limits
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the server ends."""
+        return self._c.server.stopping
 
     def spawn(self, fn: Callable[..., Any], *args: Any) -> None:
         """Starts another goroutine or task."""

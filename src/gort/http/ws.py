@@ -201,8 +201,13 @@ class WebSocket:
                 try:
                     if not self._close_sent:
                         self._conn.set_read_deadline(self._limits.ping_s)
+                        if self._exchange.stopping:  # or it has just begun to, and the deadline above has hidden it
+                            await self._close(AWAY, "the server ends")
+                            self._conn.set_read_deadline(CLOSE_S)
                     data = await self._conn.read(READ)
                 except DeadlineExceeded:
+                    if self._exchange.stopping and not self._close_sent:
+                        continue
                     if waiting or self._close_sent:
                         return
                     waiting = True
