@@ -293,7 +293,7 @@ def test_the_graceful_end_loses_no_request(run: Run) -> None:
 
     async def main() -> None:
         async with gort.Group() as group:
-            async with serving(answering(), linger_s=1.0) as server:
+            async with serving(answering(), linger_s=60.0, grace_s=60.0) as server:
                 for i in range(30):
                     group.go(keep_asking, server, i)
                 await until(lambda: min(answered) > 20)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -33,29 +34,35 @@ class AccessLog:
             raise ValueError(f"access log: {form!r} is neither common nor json")
         self._line = _common if form == "common" else _json
         self._file = file
+        self._mu = threading.Lock()  # guards the three below
         self._lines: list[str] = []
         self._left_out = 0
         self._busy = False  # a goroutine will write the lines
 
     def __call__(self, exchange: Exchange, seconds: float) -> None:
         """Notes a request that has been answered."""
-        if len(self._lines) >= MOST:
-            self._left_out += 1
-            return
-        self._lines.append(self._line(exchange, seconds))
-        if not self._busy:
+        line = self._line(exchange, seconds)
+        with self._mu:
+            if len(self._lines) >= MOST:
+                self._left_out += 1
+                return
+            self._lines.append(line)
+            if self._busy:
+                return
             self._busy = True
-            go(self._write_later)
+        go(self._write_later)
 
     async def _write_later(self) -> None:
         await sleep(FLUSH_S)
-        self._busy = False  # before the lines are taken: who comes now starts another
+        with self._mu:
+            self._busy = False  # before the lines are taken: who comes now starts another
         await blocking(self.flush)
 
     def flush(self) -> None:
         """Writes what was collected."""
-        lines, self._lines = self._lines, []
-        left_out, self._left_out = self._left_out, 0
+        with self._mu:
+            lines, self._lines = self._lines, []
+            left_out, self._left_out = self._left_out, 0
         if left_out:
             lines.append(f"({left_out} requests were left out here: the log is too slow)\n")
         file = self._file or sys.stdout
