@@ -57,12 +57,14 @@ def context(cert: str | None, key: str | None) -> ssl.SSLContext | None:
     if cert is None:
         return None
     import ssl
+    from importlib.util import find_spec
 
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         made.load_cert_chain(cert, key)
     except OSError as e:
         raise Wrong(f"certificate {cert}: {e}") from None
+    made.set_alpn_protocols(["h2", "http/1.1"] if find_spec("h2") is not None else ["http/1.1"])
     return made
 
 

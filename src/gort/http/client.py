@@ -10,7 +10,7 @@ where it decides: redirects, what may be sent twice.
 
 It is small.  docs/http.md says what it leaves to httpx.
 
-What does not live here: connections (client_pool.py), the protocol (client_h1.py), what a request is made
+What does not live here: connections (client_pool.py), the protocols (client_h1.py, client_h2.py), what a request is made
 of (client_request.py).
 """
 
@@ -20,6 +20,7 @@ import json as _json
 import ssl
 from _collections_abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from email.message import Message
+from importlib.util import find_spec
 from types import TracebackType
 from typing import Any, NoReturn, TypedDict, TypeVar, Unpack
 from urllib.parse import urljoin
@@ -402,7 +403,8 @@ class Client(Shared):
     redirects: how many are followed; 0: none.  max_body: how many bytes of a body get, post and request take.  headers:
     that each request gets, unless it has its own.
 
-    context: an ssl.SSLContext; by default certificates are checked against the system's.
+    context: an ssl.SSLContext; by default certificates are checked against the system's, and HTTP/2 is offered where h2
+    is installed (http2=False: not).  With a context of your own, its set_alpn_protocols decides.
 
     Raises RequestError and its kinds.  The error of a context (ctx=…) is raised as it is.  Follows Go's
     http.Client."""
@@ -417,6 +419,7 @@ class Client(Shared):
         max_body: int | None = None,
         headers: Any = None,
         context: ssl.SSLContext | None = None,
+        http2: bool = True,
     ) -> None:
         if connections is not None and connections < 1:
             raise ValueError(f"connections is a number of them, 1 or more, not {connections}")
@@ -425,6 +428,7 @@ class Client(Shared):
         self.max_body = max_body
         self.headers: Headers = Headers(Request("GET", "http://localhost/", headers, None, None).headers)
         self._context = context
+        self._http2 = http2
         self._pool = Pool(connections, idle_s, self._dial)
 
     def __repr__(self) -> str:
@@ -486,16 +490,20 @@ class Client(Shared):
             if origin.scheme == "http":
                 return H1Connection(await net.dial("tcp", origin.address, timeout))
             if self._context is None:
-                self._context = _default_context()
+                self._context = _default_context(self._http2)
             conn = await net.dial_tls("tcp", origin.address, self._context, timeout=timeout)
         except net.DeadlineExceeded:
             raise PhaseTimeout("connect", timeout or 0) from None
-        return H1Connection(conn)
+        if conn.alpn_protocol != "h2":
+            return H1Connection(conn)
+        from gort.http.client_h2 import H2Connection
+
+        return await H2Connection.start(conn)
 
 
-def _default_context() -> ssl.SSLContext:
+def _default_context(http2: bool) -> ssl.SSLContext:
     context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(["h2", "http/1.1"] if http2 and find_spec("h2") is not None else ["http/1.1"])
     return context
 
 
@@ -504,14 +512,15 @@ async def request(
     url: str,
     *,
     context: ssl.SSLContext | None = None,
+    http2: bool = True,
     max_body: int | None = None,
     **options: Unpack[PostOptions],
 ) -> Response:
     """One request with a connection of its own: gives the response with its body.
 
-    context, max_body: as Client has them; the other options are Client.stream's.  Raises RequestError and its
+    context, http2, max_body: as Client has them; the other options are Client.stream's.  Raises RequestError and its
     kinds, and the error of ctx.  Who sends more than one request wants a Client, which keeps connections."""
-    async with Client(context=context, max_body=max_body) as client:
+    async with Client(context=context, http2=http2, max_body=max_body) as client:
         return await client.request(method, url, **options)
 
 

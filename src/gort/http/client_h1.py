@@ -3,7 +3,7 @@
 Two goroutines may use it at once: one sends the body, one reads the response.  `_mu` guards the state of h11, and is
 never held across an await.  release() says whether the connection can be used again.
 
-What does not live here: which connection a request gets (client_pool.py).
+What does not live here: which connection a request gets (client_pool.py), HTTP/2 (client_h2.py).
 """
 
 from __future__ import annotations

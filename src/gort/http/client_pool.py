@@ -11,7 +11,7 @@ A waiter is granted a connection, or the right to open one (None), under `_mu` a
 (cancelled, timed out) takes himself out of the queue, or finds in his channel what he has been granted, and passes it on.
 So no connection and no right is lost.
 
-What does not live here: how a connection is opened (client.py), requests on it (client_h1.py).
+What does not live here: how a connection is opened (client.py), requests on it (client_h1.py, client_h2.py).
 """
 
 from __future__ import annotations

@@ -132,6 +132,10 @@ class Connection(Done):
 
     def _protocol(self) -> Any:
         """What the two ends speak."""
+        if self.scheme == "https" and self.conn.alpn_protocol == "h2":
+            from gort.http.h2server import H2Server
+
+            return H2Server(self)
         return H1Connection(self)
 
     async def handle(self, exchange: Exchange) -> None:
