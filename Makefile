@@ -6,6 +6,8 @@
 #   make test-pure, test-compiled          the tests of one core; TESTS=tests/test_chan.py names some of them
 #   make test-freethreaded                 both cores on the free-threaded interpreter
 #   make test-3.12-pure                    any session of noxfile.py that the tests have (nox --list)
+#   make test-pythons                      the tests on 3.12 and 3.13 (pyenv) and on Debian forky's 3.14 and 3.15 (a folder that
+#                                          debootstrap makes, as root): every core; an hour
 #   make test-again [ARGS=--help]          the tests again and again on busy processors: finds those that fail now and then
 #   make test-memory                       the core's tests under CPython's debug allocator and AddressSanitizer, leaks
 #   make test-anywhere                     network, files and processes without epoll; the core compiled without Linux's headers
@@ -30,7 +32,7 @@ PYTEST_ARGS ?=
 export PYTHON FT_PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run bench build dev docs test test-pure test-compiled lint freethreaded clean
+.PHONY: help run bench build dev docs test test-pure test-compiled test-pythons lint freethreaded clean
 .DELETE_ON_ERROR:
 
 help:
@@ -86,6 +88,10 @@ test-compiled: SESSIONS := once compiled compiled-apart
 test-pure: SESSIONS := pure pure-apart
 test-compiled test-pure: $(VENV)/.nox
 	@$(NOX) --session $(addprefix $(MAIN)-,$(SESSIONS)) -- $(or $(ARGS),$(TESTS) $(PYTEST_ARGS))
+
+test-pythons: $(VENV)/.nox
+	@$(NOX) --tags pythons --parallel 4 -- $(TESTS) $(PYTEST_ARGS)
+	@scripts/test-forky.sh $(or $(ARGS),$(TESTS) $(PYTEST_ARGS))
 
 test-tsan: freethreaded
 

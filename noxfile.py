@@ -15,7 +15,8 @@ compiled core beside them, and it alone has the session of what knows nothing of
 On every other interpreter gort is installed as a user installs it, so that a file that a wheel forgets is missed.
 
 An interpreter is found by its name on PATH, in GORT_FT_PREFIX (scripts/build-freethreaded.sh builds into it), or by
-FT_PYTHON. It is asked for its version, so a name that leads nowhere does no harm.
+FT_PYTHON. It is asked for its version, so a name that leads nowhere does no harm. Those that pyenv keeps are found too:
+their sessions have the tag `pythons` (`make test-pythons`) and not `test`.
 
 What does not live here: what a clean clone needs to run gort (Makefile), how gort is built (setup.py).
 """
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -38,7 +40,7 @@ nox.options.sessions = []  # a bare `nox` lists them
 ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 OF_CORES = "not lint and not once"
-VERSIONS = ("3.11", "3.12", "3.13", "3.14", "3.13t", "3.14t")
+VERSIONS = ("3.11", "3.12", "3.13", "3.14", "3.15", "3.13t", "3.14t", "3.15t")
 ASK = "import sys; print('%d.%d' % sys.version_info[:2] + sys.abiflags)"
 FT_PREFIX = os.environ.get("GORT_FT_PREFIX") or "/opt/gort-python3.13t"
 
@@ -63,7 +65,24 @@ def find_interpreters() -> dict[str, str]:
     return found
 
 
+def kept_by_pyenv() -> dict[str, str]:
+    """Version -> path of what pyenv has installed, whichever of them it makes current: the newest of each version."""
+    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    found: dict[str, str] = {}
+    for version in VERSIONS:
+        free = version.endswith("t")
+        folders = [f for f in root.glob(f"versions/{version.rstrip('t')}.*") if f.name.endswith("t") == free]
+        for folder in sorted(folders, key=lambda f: [int(n) for n in re.findall(r"\d+", f.name)], reverse=True):
+            path = str(folder / "bin" / f"python{version}")
+            if version_of(path) == version:
+                found[version] = path
+                break
+    return found
+
+
 PYTHONS = find_interpreters()
+FURTHER = [version for version in kept_by_pyenv() if version not in PYTHONS]  # those of `make test-pythons` alone
+PYTHONS |= {version: kept_by_pyenv()[version] for version in FURTHER}
 MAIN = next(iter(PYTHONS))
 FREE = [version for version in PYTHONS if version.endswith("t")]
 
@@ -156,7 +175,9 @@ def tests(session: nox.Session, version: str, part: str) -> None:
 
 for _version, _python in PYTHONS.items():
     # Tagged as the tests are, so that all builds come before the first test: nothing else runs beside a build.
-    @nox.session(name=f"{_version}-env", python=_python, tags=["test"], allow_parallel=False)
+    _tag = "pythons" if _version in FURTHER else "test"
+
+    @nox.session(name=f"{_version}-env", python=_python, tags=[_tag], allow_parallel=False)
     def _environment(session: nox.Session, version: str = _version) -> None:
         """What the sessions of this interpreter run in."""
         environment(session, version)
@@ -165,13 +186,14 @@ for _version, _python in PYTHONS.items():
 # Sessions that run side by side start in this order. The longest come first, so that none of them is left over at the
 # end, when it would run alone: those without the GIL take twice as long as the others.
 for _version in (*FREE, *(version for version in PYTHONS if version not in FREE)):
+    _tag = "pythons" if _version in FURTHER else "test"
     for _part in parts(_version):
 
         @nox.session(
             name=f"{_version}-{_part}",
             venv_backend="none",
             requires=[f"{MAIN}-env", f"{_version}-env"],
-            tags=["test"],
+            tags=[_tag],
             allow_parallel=True,
         )
         def _tests(session: nox.Session, version: str = _version, part: str = _part) -> None:

@@ -199,6 +199,9 @@ class BuildPy(build_py):
         super().run()
 
 
+# A wheel of the uncompiled core is for every system and Python (py3-none-any). One with extensions would not be.
+PURE_WHEEL = PURE and "bdist_wheel" in sys.argv
+
 setup(
     ext_modules=[
         Extension(
@@ -210,6 +213,7 @@ setup(
             extra_link_args=LDFLAGS,
         )
         for source in HOT
+        if not PURE_WHEEL
     ],
     cmdclass={"build_ext": BuildExt, "build_py": BuildPy},
 )

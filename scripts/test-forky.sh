@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# The tests on Debian forky's CPython 3.14 and 3.15, both cores, in a folder outside the repository that holds that system.
+#
+#   scripts/test-forky.sh [ARGUMENTS OF PYTEST]     e.g. tests/test_chan.py; without arguments all tests
+#   scripts/test-forky.sh --make                    only makes the folder
+#
+# The folder is ${GORT_FORKY:-/srv/forky}. debootstrap makes it if it holds no python3.15 (a few minutes, 700 MB), and it is
+# kept, with an environment for each interpreter. GORT_FORKY_VERSIONS="3.15" names fewer. It needs root, for chroot.
+#
+# Rejected: to build these interpreters here, as build-freethreaded.sh does: half an hour for each, and they would not be what
+# a distribution ships.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+root=${GORT_FORKY:-/srv/forky}
+suite=forky
+read -ra versions <<<"${GORT_FORKY_VERSIONS:-3.14 3.15}"
+
+say() { printf 'test-forky: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+[ "$(id -u)" = 0 ] || die "needs root, for debootstrap and chroot"
+
+make_root() {
+    command -v debootstrap >/dev/null || die "needs debootstrap (apt-get install debootstrap)"
+    local mirror script packages
+    # The mirror that this system uses for Debian itself (not its security archive, not third parties).
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Label: Debian' 2>/dev/null | sort -u | head -n 1)
+    [ -n "$mirror" ] || die "found no Debian mirror among this system's apt sources; apt-get update first"
+    # An older debootstrap does not know the suite by name. All of Debian's later suites have the same script.
+    script=/usr/share/debootstrap/scripts/$suite
+    [ -e "$script" ] || script=/usr/share/debootstrap/scripts/sid
+    packages=ca-certificates,gcc,libc6-dev,openssl,procps
+    for version in "${versions[@]}"; do packages+=,python$version-dev,python$version-venv; done
+    say "making $root"
+    debootstrap --variant=minbase --include="$packages" "$suite" "$root" "$mirror" "$script" >&2
+}
+
+for version in "${versions[@]}"; do
+    [ -x "$root/usr/bin/python$version" ] && continue
+    make_root
+    break
+done
+# pip there asks whom pip here asks.
+for file in /etc/resolv.conf /etc/pip.conf "$(python3 -m pip config get global.cert 2>/dev/null || true)"; do
+    if [ -f "$file" ]; then install -D -m 644 "$file" "$root$file"; fi
+done
+[ "${1:-}" != --make ] || exit 0
+
+# The files that git knows, as they are now: what a clean clone would have.
+rm -rf "$root/srv/gort"
+mkdir -p "$root/srv/gort"
+git ls-files -z --cached --others --exclude-standard | tar --null --files-from=- --create | tar --extract -C "$root/srv/gort"
+
+# In a mount namespace of its own: /proc and /dev vanish with it, however this ends.
+inside() {
+    unshare --mount --propagation private bash -c '
+        mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && exec chroot "$@"' bash "$root" \
+        /usr/bin/env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 PIP_ROOT_USER_ACTION=ignore \
+        PIP_DISABLE_PIP_VERSION_CHECK=1 CI="${CI:-}" "$@"
+}
+
+failed=()
+for version in "${versions[@]}"; do
+    env=/var/cache/gort/$version-env
+    say "python$version"
+    # hypothesis is compiled, and not for every interpreter; there an older one will do.
+    inside bash -euo pipefail -c '
+        cd /srv/gort
+        [ -x "$2/bin/python" ] || "$1" -m venv "$2"
+        "$2/bin/python" -m pip --quiet install "pip>=25.1"
+        "$2/bin/python" -m pip --quiet install --only-binary hypothesis --group build --group test
+        GORT_REQUIRE_COMPILED=1 "$2/bin/python" -m pip --quiet install --no-build-isolation --force-reinstall .
+        ' bash "python$version" "$env" || { failed+=("$version: build"); continue; }
+    for pure in "" 1; do
+        inside bash -c 'cd /srv/gort && mv -T src built-src 2>/dev/null; GORT_PURE="$1"; export GORT_PURE; shift
+            exec "$@"' bash "$pure" "$env/bin/python" -m pytest -q -m "not lint and not once" "${@:-tests}" ||
+            failed+=("$version, GORT_PURE=$pure")
+    done
+    inside bash -c 'cd /srv/gort && mv -T built-src src'
+done
+[ ${#failed[@]} = 0 ] || die "failed: ${failed[*]/%/;}"
