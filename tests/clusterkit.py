@@ -11,6 +11,14 @@ from typing import Any
 import gort
 from gort import cluster
 
+ENGINE = os.environ.get("GORT_CLUSTER_ENGINE", "local")  # scripts/cluster_engines.py sets another
+
+
+def connect(nodes: int, **options: Any) -> Any:
+    """cluster.connect, with the engine under test."""
+    return cluster.connect(ENGINE, nodes=nodes, **options)
+
+
 WHO: contextvars.ContextVar[str] = contextvars.ContextVar("who")
 
 

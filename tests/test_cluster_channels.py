@@ -367,3 +367,32 @@ def test_capacity_zero_is_refused() -> None:
             chan.new("s", "home", wrong, 0)
     with pytest.raises(ValueError, match="prefetch"):
         chan.new("s", "home", 1, -1)
+
+
+def test_threads_of_a_library_that_wake_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine's library has threads.  They make a deadlock no deadlock only while a callback of theirs is due."""
+    import threading
+
+    from gort._runtime.core import runtime2
+    from gort._runtime.watch import external
+
+    end = threading.Event()
+    thread = threading.Thread(target=end.wait)
+    thread.start()
+    asked: list[bool] = []
+
+    async def main() -> None:
+        s = runtime2.current_m().sched
+        external.awaited.add(main)
+        asked.append(s.external())
+        external.awaited.discard(main)
+        await gort.Chan[None]().recv()
+
+    try:
+        monkeypatch.setattr(external, "tellers", [lambda: {thread.native_id}])
+        with pytest.raises(gort.Deadlock):
+            gort.run(main)
+        assert asked == [True]
+    finally:
+        end.set()
+        thread.join()

@@ -240,8 +240,9 @@ class connect:
     """`async with cluster.connect("local") as c:` starts a cluster, whose driver this process is.  It ends with the
     block: what still runs on the nodes is cancelled.
 
-    engine: "local" (subprocesses).  silence: a node from which nothing has come for so many seconds is gone.  context:
-    the contextvars that go along with each goroutine, as "module:name".  Other arguments are the engine's.
+    engine: "local" (subprocesses), "ray" (actors on a Ray cluster).  silence: a node from which nothing has come for so
+    many seconds is gone.  context: the contextvars that go along with each goroutine, as "module:name".  Other arguments
+    are the engine's.
 
     Raises ClusterError if a node does not come up; ImportError if the extra gort[cluster] is not installed."""
 
@@ -264,8 +265,8 @@ class connect:
         mine.store = engine.store
         mine.on_gone = engine.kill
         try:
-            await mine.begin(engine.host)
             names = await engine.nodes()
+            await mine.begin(engine.host)
             boot = {
                 "session": session, "secret": secret.hex(), "driver": mine.addresses[DRIVER], "host": engine.host,
                 "silence": self._silence, "context": list(self._context), "pickler": engine.pickler,

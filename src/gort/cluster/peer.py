@@ -39,6 +39,7 @@ __all__ = ["DRIVER", "Peer", "of"]
 DRIVER = "driver"
 LOOKS = 6  # so many looks in a row at which nothing has come are silence
 HANDSHAKE_S = 10.0
+LEFT = "the driver has left the cluster"  # why a node ends in good order
 
 _peers: dict[str, Peer] = {}  # the clusters that this process belongs to, by session
 
@@ -289,7 +290,7 @@ class Peer:
 
     def _leave(self, link: Any, message: tuple[Any, ...]) -> None:
         if self.on_end is not None:
-            self.on_end("the driver has left the cluster")
+            self.on_end(LEFT)
 
     def _go(self, link: Any, message: tuple[Any, ...]) -> None:
         _, number, sealed = message

@@ -15,37 +15,40 @@ from typing import Any
 import gort
 from gort.cluster import wire
 from gort.cluster.engine import store_of
-from gort.cluster.peer import Peer
+from gort.cluster.peer import LEFT, Peer
 
-__all__ = ["main"]
+__all__ = ["LEFT", "main"]
 
 GRACE_S = 2.0  # for the `finally` blocks of what still runs when the driver is gone
 
 
-def main(boot: dict[str, Any]) -> None:
-    """Serves, and returns or ends the process when the driver is gone.  boot: Cluster's record (client.py)."""
+def main(boot: dict[str, Any]) -> str:
+    """Serves until the driver is gone, and returns why it is: LEFT, or what else has happened.  Ends the process if a
+    goroutine does not end.  boot: the record that connect has made (client.py)."""
     wire.use(boot["pickler"])
-    clean = gort.run(_serve, boot)
-    if boot.get("exits", True):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        if not clean:
-            os._exit(1)  # a thread is still in the middle of something
+    why = gort.run(_serve, boot)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return why
 
 
-async def _serve(boot: dict[str, Any]) -> bool:
+async def _serve(boot: dict[str, Any]) -> str:
     peer = Peer(boot["session"], bytes.fromhex(boot["secret"]), boot["name"], boot["silence"], tuple(boot["context"]))
     peer.store = store_of(boot)
-    over: gort.Chan[None] = gort.Chan(1)
-    peer.on_end = lambda why: None if over.closed else over.close()
+    over: gort.Chan[str] = gort.Chan(1)
+
+    def end(why: str) -> None:
+        over.try_send(why)  # the first one counts
+
+    peer.on_end = end
     await peer.begin(boot["host"])
     try:
         await peer.join(boot["driver"])
     except (OSError, EOFError, TimeoutError) as e:
         print(f"gort.cluster: node {boot['name']} cannot reach its driver: {e}", file=sys.stderr)
         peer.end()
-        return True
-    await over.recv_ok()
+        return str(e)
+    why = await over.recv()
     for running in list(peer.running.values()):
         running.cancel()
     async with gort.move_on_after(GRACE_S):
@@ -53,8 +56,8 @@ async def _serve(boot: dict[str, Any]) -> bool:
             await gort.sleep(0.005)
     clean = not peer.running
     peer.end()
-    if not clean:
+    if not clean:  # gort.run would wait for a plain function that does not end
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(1)  # gort.run would wait for a plain function that does not end
-    return clean
+        os._exit(1)
+    return why

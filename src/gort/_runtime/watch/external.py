@@ -30,14 +30,24 @@ from gort._runtime.watch import signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _collections_abc import Callable
     from typing import Any
 
 harmless: set[int] = set()  # the kernel's numbers of threads that wake no goroutine; the tests' own alarm is one
+tellers: list[
+    Callable[[], set[int]]
+] = []  # name more of these when they are asked: the threads of a library come and go
+awaited: set[object] = set()  # each stands for a callback of such a thread that is due, and will wake a goroutine
 
 
 def _ident(thread: threading.Thread) -> int | None:
     """The thread's ident, as Thread says and not as a class of the user's: this is g0."""
     return threading.Thread.ident.fget(thread)  # type: ignore[attr-defined, no-any-return]
+
+
+def _native(thread: threading.Thread) -> int | None:
+    """The kernel's number of the thread, as Thread says."""
+    return threading.Thread.native_id.fget(thread)  # type: ignore[attr-defined, no-any-return]
 
 
 def _leaving(thread: threading.Thread) -> bool:
@@ -62,28 +72,37 @@ class External:
 
     def __call__(self) -> bool:
         s = self.s
-        return s.nexternal > 0 or self._python_thread() or signals.user_handlers() or self._other_thread()
+        if s.nexternal > 0 or awaited:
+            return True
+        known = set(harmless)
+        for tell in tellers:
+            known |= tell()
+        return self._python_thread(known) or signals.user_handlers() or self._other_thread(known)
 
-    def _python_thread(self) -> bool:
+    def _python_thread(self, known: set[int]) -> bool:
         """True while a thread of threading's is alive that is no M."""
         s = self.s
         own = {id(self.home)} | {id(m.thread) for m in list(s.allm)}
         # threading lists sysmon's once it has run a user's callback
         idents = (threading.get_ident(), s.sysmon.ident if s.sysmon is not None else None)
         return any(
-            id(t) not in own and _ident(t) not in idents and not _leaving(t) and _is_alive(t)
+            id(t) not in own
+            and _ident(t) not in idents
+            and not _leaving(t)
+            and _is_alive(t)
+            and _native(t) not in known
             for t in threading.enumerate()
         )
 
-    def _other_thread(self) -> bool:
+    def _other_thread(self, known: set[int]) -> bool:
         """True while there is a thread that threading does not know.  A thread of ours counts too in its last moments,
         when threading has already forgotten it; sysmon asks again."""
         s = self.s
         alive = machine.os_threads()
         if alive is not None:
-            own = {m.procid for m in list(s.allm)} | harmless | {threading.get_native_id()}
+            own = {m.procid for m in list(s.allm)} | known | {threading.get_native_id()}
             own |= {t.native_id for t in threading.enumerate() if _leaving(t)}
             return bool(alive - own - ({s.sysmon.procid} if s.sysmon is not None else set()))
         # The system does not list its threads: those that are in Python, at least.
-        known = {m.ident for m in list(s.allm)} | {threading.get_ident()}
-        return bool(set(sys._current_frames()) - known - ({s.sysmon.ident} if s.sysmon is not None else set()))
+        idents = {m.ident for m in list(s.allm)} | {threading.get_ident()}
+        return bool(set(sys._current_frames()) - idents - ({s.sysmon.ident} if s.sysmon is not None else set()))

@@ -15,6 +15,7 @@ __all__ = ["Engine", "Store", "engine_of", "store_of"]
 
 ENGINES = {
     "local": "gort.cluster.engine.local",
+    "ray": "gort.cluster.engine.ray",
 }
 
 
@@ -32,11 +33,11 @@ class Engine(Protocol):
     """Starts and watches processes."""
 
     pickler: str  # the module that pickles what plain pickle cannot; one with the interface of cloudpickle
-    host: str  # the address at which the driver listens, and which nodes can reach
+    host: str  # the address at which the driver listens, and which nodes can reach; known after `nodes`
     store: Store
 
     async def nodes(self) -> list[str]:
-        """The names of the processes to start."""
+        """The names of the processes to start.  Called first: it connects to what it needs."""
 
     async def start(self, name: str, boot: dict[str, Any]) -> None:
         """Starts one, in which gort.cluster.serve.main(boot) runs.  Returns before it is up."""

@@ -1,0 +1,220 @@
+"""The engine "ray": the nodes are actors of Ray (https://ray.io), which starts and places them, also on other machines,
+restarts none, and holds what `c.put` gives it.
+
+Ray's own calls carry only what starts a node and the references of big values; all else goes over gort's connections,
+which take a tenth of the time.  Each node is a *threaded* actor: one of its threads runs gort, and one waits in `alive`
+for its end, so that a call that Ray fails is the news of its death.  (In an asyncio actor Ray warns about each blocking
+call.)
+
+A reference of Ray's must travel through a call of Ray's, or Ray does not know who holds it and frees the value.  So an
+actor, the *keeper*, hands references out by key.
+
+What does not live here: what runs in a node (gort/cluster/serve.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import uuid
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+import gort
+from gort._runtime.watch import external, signals
+from gort.cluster import serve
+
+__all__ = ["Engine", "Store"]
+
+
+async def _get(ref: Any) -> Any:
+    """ray.get without a thread for each wait.  Raises what it raises."""
+    done: gort.Chan[Any] = gort.Chan(1)
+    external.awaited.add(done)  # Ray's thread will wake this goroutine: no deadlock yet
+    try:
+        ref.future().add_done_callback(done.try_send)
+        future = await done.recv()
+    finally:
+        external.awaited.discard(done)
+    try:
+        return future.result()
+    except asyncio.CancelledError as e:  # Ray's future was cancelled: no cancellation of ours
+        raise ConnectionError("Ray has cancelled the call") from e
+
+
+class Keeper:
+    """The actor that knows the references of big values."""
+
+    def __init__(self) -> None:
+        self._refs: dict[str, Any] = {}
+
+    def keep(self, key: str, held: list[Any]) -> None:
+        """In a list, because Ray gives a bare reference's value."""
+        self._refs[key] = held[0]
+
+    def find(self, key: str) -> list[Any]:
+        """Raises LookupError."""
+        return [self._refs[key]]
+
+
+class Host:
+    """The actor that is a node."""
+
+    def __init__(self, boot: dict[str, Any]) -> None:
+        self._left = threading.Event()
+        threading.Thread(target=self._serve, args=(boot,), name="gort-cluster", daemon=True).start()
+
+    def _serve(self, boot: dict[str, Any]) -> None:
+        why = "it failed"
+        try:
+            why = serve.main(boot)
+        finally:
+            if why != serve.LEFT:
+                os._exit(1)  # whether Ray lets it live or not: the driver has given it up
+            self._left.set()
+
+    def alive(self) -> str:
+        """Answers when the node has left the cluster in good order."""
+        self._left.wait()
+        return "it has left the cluster"
+
+
+class Store:
+    """Values in Ray's object store."""
+
+    def __init__(self, keeper: str) -> None:
+        self._name = keeper
+        self._keeper: Any = None
+        self._refs: dict[str, Any] = {}
+
+    def _find(self) -> Any:
+        if self._keeper is None:
+            self._keeper = ray.get_actor(self._name)
+        return self._keeper
+
+    async def put(self, value: Any) -> str:
+        """As Store.put of the interface."""
+        key = uuid.uuid4().hex
+        self._refs[key] = ref = await gort.blocking(ray.put, value)
+        keeper = await gort.blocking(self._find)
+        await _get(keeper.keep.remote(key, [ref]))
+        return key
+
+    async def get(self, key: str) -> Any:
+        """As Store.get of the interface."""
+        ref = self._refs.get(key)
+        if ref is None:
+            keeper = await gort.blocking(self._find)
+            try:
+                (ref,) = await _get(keeper.find.remote(key))
+            except ray.exceptions.RayError as e:
+                raise LookupError("a value of c.put is gone") from e
+            self._refs[key] = ref
+        return await gort.blocking(ray.get, ref)
+
+
+_RAYS = ("PythonGCThread", "ray_listen_error_messages", "ray_print_logs")  # its threads that are threading's
+_RAYS_NATIVE = (  # and those that are not, by the first letters of their names
+    "client.poll", "default-executo", "event_engine", "gcs_client", "global.accessor", "grpc", "nexting_thread",
+    "resolver-execut", "server.poll", "task_event_buff", "timer_manager", "worker.",
+)  # fmt: skip
+
+
+def _threads() -> set[int]:
+    """The kernel's numbers of Ray's threads.  They wake a goroutine only for a call that `_get` has made, which counts by
+    itself."""
+    found = {t.native_id for t in threading.enumerate() if t.name in _RAYS}
+    for number in os.listdir("/proc/self/task"):
+        try:
+            with open(f"/proc/self/task/{number}/comm") as f:
+                if f.read().startswith(_RAYS_NATIVE):
+                    found.add(int(number))
+        except OSError:
+            pass  # it has just ended
+    return {n for n in found if n is not None}
+
+
+class Engine:
+    """Actors on a Ray cluster.
+
+    address: that of the cluster, as for ray.init, which is called unless that has been done; None starts one on this
+    machine.  nodes: how many processes, on Ray's nodes in turn; as many as these have CPUs otherwise.  Other arguments go
+    to the actors' `options` (num_cpus, runtime_env, …)."""
+
+    pickler = "ray.cloudpickle"
+
+    def __init__(self, address: str | None = None, nodes: int | None = None, **options: Any) -> None:
+        self._address = address
+        self._nodes = nodes
+        self._options = {"num_cpus": 1, **options}
+        self._where: dict[str, Any] = {}  # Ray's node, for each of ours
+        self._hosts: dict[str, Any] = {}
+        self._mine = False  # Ray was started here
+        self._keeper: Any = None
+        self._keeper_name = f"gort-cluster-{uuid.uuid4().hex}"
+        self.host: str = "127.0.0.1"
+        self.store: Any = Store(self._keeper_name)
+
+    async def nodes(self) -> list[str]:
+        """As Engine.nodes of the interface."""
+        await gort.blocking(self._open)
+        return list(self._where)
+
+    def _open(self) -> None:
+        if not ray.is_initialized():
+            self._mine = True
+            ray.init(address=self._address, log_to_driver=True, configure_logging=False)
+        api: Any = ray  # which has no types for these
+        self.host = api.util.get_node_ip_address()
+        alive = sorted((n for n in api.nodes() if n["Alive"]), key=lambda n: str(n["NodeID"]))
+        slots = [int(n["Resources"].get("CPU", 0)) for n in alive]
+        count = sum(slots) if self._nodes is None else self._nodes
+        while len(self._where) < count:
+            for i, node in enumerate(alive):
+                if len(self._where) < count and (slots[i] > 0 or self._nodes is not None):
+                    slots[i] -= 1
+                    self._where[f"n{len(self._where)}"] = node
+        self._keeper = ray.remote(Keeper).options(name=self._keeper_name, num_cpus=0).remote()
+        if _threads not in external.tellers:
+            external.tellers.append(_threads)
+        handler = signal.getsignal(signal.SIGTERM)  # Ray's own ends the process, and wakes no goroutine
+        if getattr(handler, "__module__", "").startswith("ray.") and handler not in signals.harmless:
+            signals.harmless.append(handler)
+
+    async def start(self, name: str, boot: dict[str, Any]) -> None:
+        """As Engine.start of the interface."""
+        node = self._where[name]
+        boot = {**boot, "store": [__name__, self._keeper_name], "host": node["NodeManagerAddress"]}
+        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        options = {"max_concurrency": 4, "max_restarts": 0, "scheduling_strategy": there, **self._options}
+        self._hosts[name] = await gort.blocking(lambda: ray.remote(Host).options(**options).remote(boot))
+
+    async def watch(self, name: str) -> str:
+        """As Engine.watch of the interface."""
+        try:
+            return str(await _get(self._hosts[name].alive.remote()))
+        except (ray.exceptions.RayError, ConnectionError) as e:
+            return f"Ray says: {str(e).splitlines()[0]}"
+
+    def kill(self, name: str) -> None:
+        """As Engine.kill of the interface."""
+        host = self._hosts.get(name)
+        if host is not None and ray.is_initialized():
+            ray.kill(host)
+
+    async def close(self) -> None:
+        """As Engine.close of the interface."""
+        await gort.blocking(self._close)
+
+    def _close(self) -> None:
+        if ray.is_initialized():
+            for name in self._hosts:
+                self.kill(name)
+            if self._keeper is not None:
+                ray.kill(self._keeper)
+            if self._mine:
+                ray.shutdown()
