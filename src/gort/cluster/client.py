@@ -241,13 +241,19 @@ class connect:
     block: what still runs on the nodes is cancelled.
 
     engine: "local" (subprocesses), "ray" (actors on a Ray cluster).  silence: a node from which nothing has come for so
-    many seconds is gone.  context: the contextvars that go along with each goroutine, as "module:name".  Other arguments
-    are the engine's.
+    many seconds is gone.  context: the contextvars that go along with each goroutine, as "module:name".  tls:
+    whether connections are encrypted; None: if they leave this machine's loopback.  Other arguments are the engine's.
 
     Raises ClusterError if a node does not come up; ImportError if the extra gort[cluster] is not installed."""
 
     def __init__(
-        self, engine: str | Engine = "local", *, silence: float = 6.0, context: Iterable[str] = (), **options: Any
+        self,
+        engine: str | Engine = "local",
+        *,
+        silence: float = 6.0,
+        context: Iterable[str] = (),
+        tls: bool | None = None,
+        **options: Any,
     ) -> None:
         if not silence > 0:
             raise ValueError(f"silence is a number of seconds above 0, not {silence!r}")
@@ -255,6 +261,7 @@ class connect:
         self._options = options
         self._silence = silence
         self._context = tuple(context)
+        self._tls = tls
 
     async def __aenter__(self) -> Cluster:
         engine = engine_of(self._engine, self._options) if isinstance(self._engine, str) else self._engine
@@ -266,10 +273,17 @@ class connect:
         mine.on_gone = engine.kill
         try:
             names = await engine.nodes()
+            made = None
+            if self._tls if self._tls is not None else not engine.host.startswith("127."):
+                from gort.cluster import tls  # ssl is large
+
+                made = await gort.blocking(tls.make)
+                mine.tls = tls.contexts(*made)
             await mine.begin(engine.host)
             boot = {
                 "session": session, "secret": secret.hex(), "driver": mine.addresses[DRIVER], "host": engine.host,
                 "silence": self._silence, "context": list(self._context), "pickler": engine.pickler,
+                "tls": made,
             }  # fmt: skip
             news: gort.Chan[tuple[str, str]] = gort.Chan(2 * len(names))
 

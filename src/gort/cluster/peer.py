@@ -32,7 +32,9 @@ from gort.cluster.link import Link, Loop
 from gort.cluster.proxy import Proxy
 
 if TYPE_CHECKING:
-    from gort.net import Conn, Listener
+    import ssl
+
+    from gort.net import Listener
 
 __all__ = ["DRIVER", "Peer", "of"]
 
@@ -82,6 +84,7 @@ class Peer:
         self.on_up: Callable[[str], None] | None = None  # the driver: a node has come up
         self.on_gone: Callable[[str], None] | None = None  # the driver: a node has been given up
         self.on_end: Callable[[str], None] | None = None  # a node: the driver is gone
+        self.tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None  # of who is dialled, and of who dials
         self.store: Any = None  # the engine's, for put and get
         self.ended: bool = False
         self._over: gort.Chan[None] = gort.Chan()  # closed at the end
@@ -126,10 +129,12 @@ class Peer:
             if not self.ended:
                 raise
 
-    async def _accept(self, conn: Conn) -> None:
+    async def _accept(self, conn: Any) -> None:
         """Serves a connection whose peer proves that it belongs here; closes any other, and says nothing to it."""
         try:
             async with gort.timeout(HANDSHAKE_S):
+                if self.tls is not None:
+                    conn = await net.tls_server(conn, self.tls[0])
                 await wire.accept(conn, self._secret)
         except (OSError, EOFError, TimeoutError):
             conn.close()
@@ -150,8 +155,10 @@ class Peer:
 
     async def _dial(self, link: Link, address: str) -> None:
         async with gort.timeout(HANDSHAKE_S):
-            conn = await net.dial("tcp", address)
+            conn: Any = await net.dial("tcp", address)
             try:
+                if self.tls is not None:
+                    conn = await net.tls_client(conn, None, self.tls[1])
                 await wire.prove(conn, self._secret)
             except BaseException:
                 conn.close()

@@ -35,6 +35,10 @@ def main(boot: dict[str, Any]) -> str:
 async def _serve(boot: dict[str, Any]) -> str:
     peer = Peer(boot["session"], bytes.fromhex(boot["secret"]), boot["name"], boot["silence"], tuple(boot["context"]))
     peer.store = store_of(boot)
+    if boot["tls"] is not None:
+        from gort.cluster import tls  # ssl is large
+
+        peer.tls = tls.contexts(*boot["tls"])
     over: gort.Chan[str] = gort.Chan(1)
 
     def end(why: str) -> None:
