@@ -158,6 +158,10 @@ class Thread:
     def ident(self) -> int | None:
         return None if self.task is None else self.task.worker.thread.ident
 
+    @property
+    def native_id(self) -> int | None:
+        return self.ident  # as Threading.get_native_id says it
+
     def run(self) -> None:
         if self.target is not None:
             self.target(*self.args, **self.kwargs)

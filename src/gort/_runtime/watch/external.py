@@ -34,9 +34,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 harmless: set[int] = set()  # the kernel's numbers of threads that wake no goroutine; the tests' own alarm is one
-tellers: list[
-    Callable[[], set[int]]
-] = []  # name more of these when they are asked: the threads of a library come and go
+# Each names more of these when it is asked, for the threads of a library come and go.
+tellers: list[Callable[[], set[int]]] = []
 awaited: set[object] = set()  # each stands for a callback of such a thread that is due, and will wake a goroutine
 
 
