@@ -6,7 +6,6 @@ class Node {
   setAttribute(k, v) { this.attrs[k] = String(v); }
   append(...k) { this.kids.push(...k); }
   replaceChildren() { this.kids = []; }
-  scrollIntoView() {}
   set textContent(t) { this._text = String(t); }
   get textContent() { return this._text + this.kids.map(k => k.textContent).join(" "); }
   get svg() {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,6 +56,7 @@ IN_ORDER = [
 ]
 MSTART0_SINCE = 17
 """Before, mstart itself is Go code and does what mstart0 does."""
+IS_M = re.compile(r"allm\[\d+\]")
 STOPS = ["runtime.rt0_go", "runtime.check", "runtime.newproc", "main.main"]
 
 
@@ -270,6 +272,20 @@ def test_a_stripped_file_tells_the_same(build: Callable[..., Path]) -> None:
     assert bare.snapshot.keys() <= full.snapshot.keys()
     assert bare.state["gomaxprocs"] == full.state["gomaxprocs"]
     assert sorted(p["status_name"] for p in bare.state["allp"]) == sorted(p["status_name"] for p in full.state["allp"])
+
+
+def test_every_m_is_found_in_a_stripped_file_and_stays(build: Callable[..., Path]) -> None:
+    """No symbol names allm there, and an M may have no P: as sysmon's, and those that are idle."""
+    ms: list[dict[str, int]] = []
+    for variant in ("default", "stripped"):
+        with xray(build("hello", variant), Options(every_m=True, cpus=2)) as report:
+            assert report.boot is not None
+            found = {(k, new) for s in report.boot.stations for k, (_, new) in s.changed.items() if IS_M.fullmatch(k)}
+            assert all(new for _, new in found)
+            assert len(found) == len(dict(found)) > 1
+            ms.append({k: report.boot.snapshot[f"{k}.procid"] for k in report.boot.snapshot if IS_M.fullmatch(k)})
+    assert ms[0] == ms[1]
+    assert len(ms[0]) > 3
 
 
 def test_a_function_that_was_not_reached_is_named(hello: Path) -> None:

@@ -125,6 +125,12 @@ def test_libc_finds_the_facts_of_the_process(build_c: Callable[..., Path]) -> No
     assert found.output == b"proc|one two|three|\nthe stack is mapped\n"
 
 
+def test_without_libc_a_program_finds_its_user_in_the_files(build: Callable[..., Path]) -> None:
+    found = follow(build("cnet", "default"))
+    assert (found.how, found.status) == ("exit", 0), found.detail
+    assert found.output.decode().splitlines()[1] == "root /root &{0 root} <nil>"
+
+
 def test_two_runs_are_the_same(build_c: Callable[..., Path]) -> None:
     path = build_c("cgo", "cgo")
     one, two = follow(path), follow(path)

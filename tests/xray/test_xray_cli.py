@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 import pytest
 
+from browser import Browser
 from gort.cli import _xray as command_module
 from gort.cli.xray import command
 from gort.xray.boot.follow import Options, xray
@@ -264,6 +265,30 @@ def test_the_page_is_self_contained_and_draws(hello: Path, tmp_path: Path) -> No
     assert "allp[2]" in drawn["graph"]
     assert "65,536 bytes" in drawn["stack"]
     assert "Hello, world" in drawn["detail"]
+
+
+@pytest.mark.go
+@pytest.mark.skipif(Browser.path() is None, reason="needs Chromium")
+def test_the_list_follows_the_events_and_the_page_stays(hello: Path, tmp_path: Path) -> None:
+    """On a narrow window the list lies far below the slider, which must stay where the finger is."""
+    page = tmp_path / "boot.html"
+    gort(str(hello), "--html", str(page))
+    edges = "(r => [r.top, r.bottom])(document.querySelector('{}').getBoundingClientRect())"
+    browser = Browser()
+    try:
+        browser.view(420, 500, dark=False)
+        browser.go(f"{page.as_uri()}#1")
+        browser.until("document.querySelectorAll('.row.now').length === 1")
+        last = browser.run("Number($('at').max)")
+        for event in (last // 2, last, 0):
+            browser.run(f"show({event})")
+            assert browser.run("window.scrollY") == 0
+            row, around = browser.run(f"[{edges.format('.row.now')}, {edges.format('#list')}]")
+            assert around[0] <= row[0] <= row[1] <= around[1]
+        assert browser.run("document.documentElement.scrollWidth <= 420")
+        assert browser.errors == []
+    finally:
+        browser.close()
 
 
 @pytest.mark.go

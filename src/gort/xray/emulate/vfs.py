@@ -1,9 +1,9 @@
 """The files that an emulated program sees. Nothing here touches the host.
 
-There are the files for which a Go runtime looks when it boots on Linux (transparent huge pages, cgroups), an empty
-standard input, and standard output and error, which are kept. A program that is linked to libc also finds libraries
-(`libraries`), which systems/sysroot.py reads. No other path exists, nothing can be opened for writing, and there is no
-network.
+There are the files for which a Go runtime looks when it boots on Linux (transparent huge pages, cgroups), those that
+name the user, who is root, an empty standard input, and standard output and error, which are kept. A program that is
+linked to libc also finds libraries (`libraries`), which systems/sysroot.py reads.
+No other path exists, nothing can be opened for writing, and there is no network.
 
 Invariant: what a program can make this module hold is bounded: output by `_MAX_OUTPUT`, descriptors by `_MAX_FDS`,
 pipes by `_MAX_PIPE`.
@@ -74,6 +74,9 @@ FILES: dict[str, bytes] = {
     "/proc/self/uid_map": b"         0          0 4294967295\n",
     "/proc/self/gid_map": b"         0          0 4294967295\n",
     "/etc/hosts": b"127.0.0.1 localhost\n",
+    "/etc/passwd": b"root:x:0:0:root:/root:/bin/sh\n",
+    "/etc/group": b"root:x:0:\n",
+    "/etc/nsswitch.conf": b"passwd: files\ngroup: files\nhosts: files\n",
 }
 _DEVICES: dict[str, Kind] = {
     "/dev/null": "null",

@@ -104,6 +104,9 @@ class StateReader:
         self.every_m: bool = False
         """Set where all Ms are read, as allm[number]; without it only m0 is."""
         self._fields_of_m = tuple(layouts.offset("runtime.m", f) for f in ("id", "procid", "p", "curg", "alllink"))
+        self._seen_ms: list[int] = []
+        """Where allm has no name, the Ms that a P belonged to, and those behind them in the list: they stay when they
+        have no P."""
         self._allp: int | None = None
         """The candidate that turned out to be allp."""
         self._tls = 0
@@ -195,12 +198,18 @@ class StateReader:
                 out[f"stealOrder.coprimes[{i}]"] = value
 
     def _ms(self, out: Snapshot) -> None:
-        """Every M of the list allm, and each that a P belongs to."""
+        """Every M of the list allm. A stripped file does not name it: there, each M that a P belongs or belonged to, and
+        all that are older, since an M links to the one that was made before it.
+        """
         number_at, thread_at, p_at, curg_at, link_at = self._fields_of_m
         if None in self._fields_of_m or number_at is None:
             return
         m, goid = self._m, self._of_g[0]
-        todo = [out.get("allm", 0), *(v for k, v in out.items() if k.startswith("allp[") and k.endswith("].m"))]
+        todo = [
+            *self._seen_ms,
+            out.get("allm", 0),
+            *(v for k, v in out.items() if k.startswith("allp[") and k.endswith("].m")),
+        ]
         seen: set[int] = set()
         while todo and len(seen) < _MAX_MS:
             at = todo.pop()
@@ -208,6 +217,8 @@ class StateReader:
             if raw is None:
                 continue
             seen.add(at)
+            if "allm" not in out and at not in self._seen_ms:
+                self._seen_ms.append(at)
             todo.append(m.pointer(at + (link_at or 0)) or 0)
             name = f"allm[{int.from_bytes(raw, 'little')}]"
             out[name] = at

@@ -24,7 +24,7 @@ main { display:grid; grid-template:"list stack about" auto "list stack graph" 1f
 @media (max-width:1000px) { main { grid-template:"about" "list" "graph" "stack" / minmax(0,1fr); padding:10px 12px } header, #bar { padding-left:12px; padding-right:12px } }
 h2 { font-size:13px; text-transform:uppercase; letter-spacing:.06em; color:var(--soft); margin:0 0 6px; font-weight:600 }
 #list { height:70vh; overflow:auto; border:1px solid var(--line); border-radius:8px } #list:focus-visible { outline:2px solid var(--go) } .row { display:grid; grid-template-columns:1fr 26%; gap:8px; padding:1px 8px; cursor:pointer; font-size:13px; align-items:center }
-.row:hover { background:var(--band) } .row.now { background:var(--band); box-shadow:inset 3px 0 var(--hot) } .row.later { opacity:.42 }
+.row:hover { background:var(--band) } .row.now { background:var(--band); box-shadow:inset 3px 0 var(--hot) } .row.later { opacity:.66 }
 .row .n { overflow-wrap:anywhere; line-height:1.3; font-family:ui-monospace,monospace; font-size:12px } .lane { position:relative; height:9px; background:var(--band); border-radius:2px }
 .lane i { position:absolute; top:0; bottom:0; background:var(--go); border-radius:2px; min-width:2px }
 .lane i.other { background:var(--ok) } #detail .name { font:600 15px ui-monospace,monospace } #detail .story { font-style:italic } pre { margin:4px 0; font-size:12px; white-space:pre-wrap; color:var(--soft) }
@@ -127,7 +127,9 @@ let now = 0, timer = 0;
 function show(i) {
   now = Math.max(0, Math.min(D.events.length - 1, i)); const e = D.events[now]; if (!e) return; const st = states[now], s = D.stations[e.s], changed = new Set(Object.keys(e.d));
   $("at").value = now; $("when").textContent = (now + 1) + " / " + D.events.length;
-  order.forEach(k => { const r = rows[k]; r.classList.toggle("now", k === e.s); r.setAttribute("aria-current", k === e.s); r.classList.toggle("later", D.stations[k].start > e.i); }); rows[e.s].scrollIntoView({block: "nearest"});
+  order.forEach(k => { const r = rows[k]; r.classList.toggle("now", k === e.s); r.setAttribute("aria-current", k === e.s); r.classList.toggle("later", D.stations[k].start > e.i); });
+  // The list alone scrolls: scrollIntoView would also move a page that is longer than its window.
+  const list = $("list"), row = rows[e.s], above = row.offsetTop - list.offsetTop - list.clientTop; if (above < list.scrollTop) list.scrollTop = above; else if (above + row.offsetHeight > list.scrollTop + list.clientHeight) list.scrollTop = above + row.offsetHeight - list.clientHeight;
   drawStack(st, e, changed); drawGraph(st, changed);
   const d = $("detail"); d.replaceChildren(); const line = (cls, text) => { if (!text) return; const x = document.createElement(cls === "pre" ? "pre" : "div"); if (cls !== "pre") x.className = cls; x.textContent = text; d.append(x); };
   line("name", s.name + (e.b ? " begins" : s.returned ? " returns" : " is left")); line("", [s.where, s.address, "thread " + s.thread, s.instructions.toLocaleString() + " instructions"].filter(Boolean).join(" · ")); line("story", s.story); line("", s.note);

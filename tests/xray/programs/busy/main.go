@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -109,8 +110,10 @@ func main() {
 	case "deadlock":
 		<-make(chan int)
 	case "files":
-		_, err := os.ReadFile("/etc/passwd")
+		_, err := os.ReadFile("/proc/version")
 		fmt.Println(err)
+		users, err := os.ReadFile("/etc/passwd")
+		fmt.Println("users", strings.Split(string(users), "\n"), err)
 		fmt.Println(os.WriteFile("/tmp/gort-xray-must-not-exist", nil, 0o644))
 		r, w, _ := os.Pipe()
 		go w.Write([]byte("through a pipe"))
