@@ -83,8 +83,7 @@ def test_classes_take_what_their_stubs_say(stub: Path) -> None:
 def test_the_public_face_has_a_stub_of_its_own() -> None:
     tree = ast.parse(FACE.read_text())
     offered = {a.asname for node in tree.body if isinstance(node, ast.ImportFrom) for a in node.names}
-    lazy = {"aio", "bufio", "debug", "exec", "http", "metrics", "net", "os", "signal", "testing", "trace"}
-    lazy = {"aio", "bufio", "debug", "exec", "metrics", "net", "notebook", "os", "signal", "testing", "trace"}
+    lazy = {"aio", "bufio", "debug", "exec", "http", "metrics", "net", "notebook", "os", "signal", "testing", "trace"}
     assert offered - lazy == set(gort.__all__)
     for name in lazy:
         assert getattr(gort, name).__name__ == f"gort.{name}"
