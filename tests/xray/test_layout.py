@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from gort.xray.file.dwarf import Dwarf, read_layouts
 from gort.xray.file.gobuild import read_buildinfo
 from gort.xray.file.open import load
 from gort.xray.layout.known_layouts import KNOWN
-from gort.xray.layout.layout import FIELDS, clean, system_of
+from gort.xray.layout.layout import FIELDS, as_patched, clean, system_of
 from gort.xray.layout.layouts_tool import between
 
 pytestmark = pytest.mark.go
@@ -54,7 +55,7 @@ def test_the_table_holds_for_a_fresh_build(build: Callable[..., Path], variant: 
         assert info is not None
         assert info.minor is not None
         found = clean(read_layouts(image, FIELDS))
-        known = KNOWN[info.minor, system_of(image)]
+        known = as_patched(KNOWN[info.minor, system_of(image)], info.minor, image)
     for struct, fields in known.items():
         for field, place in fields.items():
             assert found[struct][field] == place, (struct, field)
@@ -78,3 +79,16 @@ def test_the_releases_between_are_made_from_their_neighbours() -> None:
 def test_every_release_has_every_system() -> None:
     everywhere = [(n, system) for n in range(15, 28) for system in ("darwin", "linux", "windows")]
     assert sorted(KNOWN) == sorted(everywhere + [(n, "linux/386") for n in range(21, 28)])
+
+
+def test_patch_releases_that_changed_m() -> None:
+    """Go 1.24.3's DWARF has alllink at 328, 1.24.11's at 352; cheaprand is aligned to its size on 386."""
+    late = b"...runtime.(*m).clearAllpSnapshot\0..."
+    m: dict[str, int] = {}
+    for word, system, field in ((8, "linux", "alllink"), (4, "linux/386", "cheaprand")):
+        for data in (b"", late):
+            image: Any = SimpleNamespace(word=word, data=data)
+            m[f"{field} {bool(data)}"] = as_patched(KNOWN[24, system], 24, image)["runtime.m"][field][0]
+    assert m == {"alllink False": 328, "alllink True": 352, "cheaprand False": 1104, "cheaprand True": 1112}
+    before: Any = SimpleNamespace(word=8, data=b"")
+    assert as_patched(KNOWN[23, "linux"], 23, before) is KNOWN[23, "linux"]

@@ -173,9 +173,35 @@ def find_layouts(image: Image, build: BuildInfo | None) -> Layouts:
     experiment = build.settings.get("GOEXPERIMENT", "") if build else ""
     known = KNOWN.get((minor or 0, system_of(image)))
     if known is not None and not _is_devel(build) and "staticlockranking" not in experiment:
+        known = as_patched(known, minor or 0, image)
         return Layouts(known, f"what Go 1.{minor} on {system_of(image)} is known to use ({why})")
     name = build.version if build and build.version else "an unknown Go version"
     return Layouts({}, f"none: {why}, and the layout of {name} is not known")
+
+
+_SNAPSHOT = b"runtime.(*m).clearAllpSnapshot\0"
+"""The name of a function, in pclntab, also where it is inlined."""
+_BEHIND_SNAPSHOT = ("alllink", "schedlink", "lockedg", "cheaprand", "fastrand")
+_WITHOUT, _WITH = 23, 24
+"""The release whose table is that of a patch release without allpSnapshot, and the one that has it."""
+
+
+def as_patched(known: dict[str, Layout], minor: int, image: Image) -> dict[str, Layout]:
+    """Returns the layouts as this patch release has them.
+
+    A repair of Go's (golang/go#74414) put a slice into m, allpSnapshot, in the middle of the patch releases of Go 1.24;
+    it may be in late ones of 1.23 as well. The functions that came with it tell."""
+    if minor not in (_WITHOUT, _WITH):
+        return known
+    has = image.data.find(_SNAPSHOT) >= 0
+    if has == (minor == _WITH):
+        return known
+    shift = 3 * image.word * (1 if has else -1)
+    m = {
+        f: (-(-(at + shift) // size) * size if f in _BEHIND_SNAPSHOT else at, size)  # aligned, which matters on 386
+        for f, (at, size) in known["runtime.m"].items()
+    }
+    return {**known, "runtime.m": m}
 
 
 def system_of(image: Image) -> str:
