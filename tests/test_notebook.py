@@ -162,6 +162,30 @@ print([o["data"]["text/plain"] for c in book.cells for o in c.outputs if "data" 
 """
 
 
+LINES = """
+import gort
+%load_ext gort.notebook
+ch = gort.Chan()
+gort.notebook.go(ch.send, 1)
+print('received', await ch.recv())
+%unload_ext gort.notebook
+print('over')
+"""
+
+
+def test_ipython_without_jupyter(tmp_path: Path) -> None:
+    """Its lines come from a pipe, whose end ends it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "IPython", "--simple-prompt", "--no-banner", "--no-confirm-exit", "--colors=NoColor",
+         "--HistoryManager.enabled=False"],
+        input=LINES.lstrip(), capture_output=True, text=True, timeout=PATIENCE_S,
+        env=environment(IPYTHONDIR=str(tmp_path), GODEBUG=None),
+    )  # fmt: skip
+    printed = [line.rpartition("]: ")[2] for line in done.stdout.splitlines()]
+    assert [line for line in printed if line] == ["received 1", "over"], done.stdout + done.stderr
+    assert done.returncode == 0
+
+
 def test_without_ipython() -> None:
     done = program("""
         gort.notebook.start()
