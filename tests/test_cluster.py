@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -262,6 +263,9 @@ def test_a_silent_node_is_given_up_and_killed() -> None:
     gort.run(main)
 
 
+FOLDERS = Path("/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir())
+
+
 def lives(pid: int) -> bool:
     """Whether a process is there and has not ended."""
     try:
@@ -281,7 +285,8 @@ async def main():
         started, ended = c.Chan(2), c.Chan(2)
         for n in c.nodes:
             c.go(kit.hangs, started, ended, on=n)
-        print(await started.recv(), await started.recv(), flush=True)
+        await c.put(b"x")
+        print(await started.recv(), await started.recv(), getattr(c._peer.store, "folder", "."), flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 
 gort.run(main)
@@ -292,7 +297,57 @@ def test_orphans_end_themselves() -> None:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     done = subprocess.run([sys.executable, "-c", ORPHANS], env=env, cwd=ROOT, stdout=subprocess.PIPE, timeout=120)
     assert done.returncode == -signal.SIGKILL
-    assert len(done.stdout.split()) == 2  # and the pipe has ended, so that the two nodes, who had it too, have
+    *pids, folder = done.stdout.split()
+    assert len(pids) == 2  # and the pipe has ended, so that the two nodes, who had it too, have
+    assert folder == b"." or not os.path.exists(folder)  # nobody can reach what lay in memory for c.put
+
+
+def test_modules_of_the_working_directory_are_not_taken_for_pythons(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A node starts where the driver is, which need not be where the driver's modules are."""
+    (tmp_path / "json.py").write_text("raise SystemExit('somebody else')")
+    monkeypatch.chdir(tmp_path)
+
+    async def main() -> None:
+        async with cluster.connect("local", nodes=1) as c:
+            assert await c.go(kit.add, 1, 2) == 3
+
+    gort.run(main)
+
+
+def test_a_connect_that_is_cancelled_twice_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gort.cluster.engine import local
+
+    steps: gort.Chan[str] = gort.Chan(8)
+
+    class Engine(local.Engine):
+        async def close(self) -> None:
+            await steps.send("closes")
+            await gort.gosched()
+            await super().close()
+            await steps.send("closed")
+
+    engine = Engine(nodes=1)
+
+    async def connects() -> None:
+        async with cluster.connect(engine):
+            raise AssertionError("it came up")
+
+    async def main() -> None:
+        async with gort.Group() as g:
+            h = g.go(connects)
+            await until(lambda: "n0" in engine._processes)
+            h.cancel()
+            assert await steps.recv() == "closes"
+            h.cancel()
+            with pytest.raises(gort.Cancelled):
+                await h
+        assert steps.try_recv() == ("closed", True)
+        assert not lives(engine._processes["n0"].pid)
+
+    monkeypatch.setattr(local, "_PROGRAM", "import sys; sys.stdin.read(); import time; time.sleep(3600)")
+    gort.run(main)
 
 
 def test_nodes_that_do_not_come_up_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,4 +378,6 @@ def test_what_is_refused() -> None:
             async with cluster.connect("local", nodes=1, context=["WHO"]):
                 pass
 
+    before = set(FOLDERS.glob("gort-*"))
     gort.run(main)
+    assert set(FOLDERS.glob("gort-*")) <= before  # what does not begin leaves no folder for c.put

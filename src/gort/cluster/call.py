@@ -34,6 +34,7 @@ class Call:
     It is a case of gort.select."""
 
     __slots__ = (
+        "_cancelled",
         "_done",
         "_exc",
         "_looked",
@@ -47,13 +48,14 @@ class Call:
         "retries",
     )
 
-    def __init__(self, peer: Peer, number: int, sealed: Any, retries: int) -> None:
+    def __init__(self, peer: Peer, sealed: Any, retries: int) -> None:
         self.peer: Peer = peer
-        self.number: int = number
+        self.number: int = 0  # of this attempt: each has its own, so that news of an earlier one changes nothing
         self.retries: int = retries  # so many times it may start anew, when its node dies
         self.link: Any = None
         self.node: str = ""
         self._sealed = sealed
+        self._cancelled = False
         self._done: gort.Chan[None] = gort.Chan()
         self._packed: tuple[bool, Any] | None = None  # as it came
         self._value: Any = UNSET
@@ -73,7 +75,7 @@ class Call:
         Cancelled, when it has cleaned up.  Any thread, finalizer or signal handler may call it."""
         if self._done.closed:
             return False
-        self.retries = 0
+        self._cancelled = True  # before the look at the link: `send` looks the other way round
         self.link.post(("cancel", self.number))
         return True
 
@@ -117,9 +119,13 @@ class Call:
         self.node = name
         self.peer.load[name] = self.peer.load.get(name, 0) + 1
         self.link = link = self.peer.link_to(name)
-        link.post(("go", self.number, self._sealed))
-        if link.dead is not None and self.peer.calls.get(self.number) is self:
-            self.lost(link.dead)  # the link ended before its end could look for us
+        self.number = number = next(self.peer.ids)
+        self.peer.calls[number] = self  # once it has its link, by which Peer.lost finds it
+        link.post(("go", number, self._sealed))
+        if self._cancelled:
+            link.post(("cancel", number))
+        if link.dead is not None:
+            self.lost(number, link.dead)  # the link ended before its end could look for us
 
     def over(self, ok: bool, what: Any) -> None:
         """It has ended."""
@@ -131,16 +137,16 @@ class Call:
         except gort.ChannelClosed:
             pass
 
-    def lost(self, why: str) -> None:
-        """Its node is gone, or the link to it."""
-        if self.peer.calls.get(self.number) is not self:
+    def lost(self, number: int, why: str) -> None:
+        """The node of the attempt `number` is gone, or the link to it.  Two threads may tell the same news."""
+        if self.peer.calls.pop(number, None) is not self:
             return
         others = [name for name in self.peer.nodes() if name != self.node]
-        if self.retries > 0 and others and not self.peer.ended:
+        if self.retries > 0 and others and not self._cancelled and not self.peer.ended:
             self.retries -= 1
             self.peer.load[self.node] -= 1
             self.send(self.peer.least(others))
-        elif self.peer.calls.pop(self.number, None) is not None:
+        else:
             self.over(False, ("died", self.node, why))
 
     def report(self) -> None:

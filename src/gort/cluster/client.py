@@ -12,6 +12,7 @@ from __future__ import annotations
 import secrets
 import uuid
 from _collections_abc import Callable, Generator, Iterable
+from collections import deque
 from types import TracebackType
 from typing import Any
 
@@ -183,11 +184,15 @@ class Cluster:
         if size < 1:
             raise ValueError(f"a chunk has at least one item: {chunk}")
         out: list[Any] = [None] * len(items)
-        starts = iter(range(0, len(items), size))
+        starts = deque(range(0, len(items), size))
         failed: list[BaseException] = []
 
         async def feed() -> None:
-            for i in starts:
+            while True:
+                try:
+                    i = starts.popleft()  # an iterator may give one twice to threads that run in parallel
+                except IndexError:
+                    return
                 part = items[i : i + size]
                 call = self._start(self._seal(_chunk, (fn, part), {}), None, retries)
                 try:
@@ -269,10 +274,10 @@ class connect:
         wire.use(engine.pickler)
         session, secret = uuid.uuid4().hex, secrets.token_bytes(32)
         self._peer = mine = Peer(session, secret, DRIVER, self._silence, self._context)
-        mine.store = engine.store
         mine.on_gone = engine.kill
         try:
             names = await engine.nodes()
+            mine.store = engine.store
             made = None
             if self._tls if self._tls is not None else not engine.host.startswith("127."):
                 from gort.cluster import tls  # ssl is large
@@ -301,7 +306,8 @@ class connect:
             for name in names:
                 mine.links[name].post(("book", dict(mine.addresses)))
         except BaseException:
-            await self._end()
+            async with gort.shield():
+                await self._end()
             raise
         return Cluster(mine)
 

@@ -12,6 +12,7 @@ What does not live here: what the messages mean (peer.py); frames and the handsh
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ class Outbox:
         self._out: deque[Any] = deque()
         self._kick: gort.Chan[None] = gort.Chan(1)
         self._kicked = False  # the writer has been told, and has not begun to look
+        self._end = threading.Lock()  # whoever gets it ends the link; it is never released
 
     def post(self, message: Any) -> None:
         """Queues a message: a tuple, or a Proxy that has something to say.  After the link's end it does nothing."""
@@ -61,8 +63,11 @@ class Outbox:
         batch: list[Any] = []
         size = 0
         out = self._out
-        while out and len(batch) < BATCH and size < BATCH_BYTES:
-            message = out.popleft()
+        while len(batch) < BATCH and size < BATCH_BYTES:
+            try:
+                message = out.popleft()  # no look before: close() may empty it between the two
+            except IndexError:
+                break
             if type(message) is not tuple:
                 message, more = message.flush()
                 size += more
@@ -72,8 +77,8 @@ class Outbox:
         return batch
 
     def _die(self, why: str) -> bool:
-        """True for the first who ends it."""
-        if self.dead is not None:
+        """True for the first who ends it: its reader, its writer and the watch may come at the same time."""
+        if not self._end.acquire(blocking=False):
             return False
         self.dead = why
         return True

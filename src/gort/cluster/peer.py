@@ -17,6 +17,7 @@ from __future__ import annotations
 import itertools
 import os
 import socket
+import threading
 import time
 from _collections_abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,7 @@ class Peer:
         self.ended: bool = False
         self._over: gort.Chan[None] = gort.Chan()  # closed at the end
         self._secret = secret
+        self._mu = threading.Lock()  # of `gone`: the engine and a link may tell of a death at the same time
         self._all: set[Link] = set()  # with those that have no name yet
         self._listener: Listener | None = None
         self.loop: Loop = Loop(self, name)
@@ -116,9 +118,8 @@ class Peer:
         for link in list(self._all):
             link.end("this end was closed")
         self.loop.end("this end was closed")
-        for over in self.ends.values():
-            if not over.closed:
-                over.close()
+        for over in list(self.ends.values()):
+            _close(over)
         _peers.pop(self.session, None)
 
     async def _serve(self, listener: Listener) -> None:
@@ -179,16 +180,17 @@ class Peer:
             return link
         link = Link(self, name)
         why = self.gone.get(name)
-        if why is None and name not in self.addresses:
+        address = self.addresses.get(name)
+        if why is None and address is None:
             why = "this process does not know it"
-        if why is not None or self.ended:
-            link.dead = why or "this end was closed"
+        if address is None or why is not None or self.ended:
+            link._die(why or "this end was closed")
             link.close()
             return link
         first = self.links.setdefault(name, link)
         if first is link:
             self._all.add(link)
-            gort.go(self._dial_late, link, self.addresses[name])
+            gort.go(self._dial_late, link, address)
         return first
 
     async def _dial_late(self, link: Link, address: str) -> None:
@@ -243,22 +245,21 @@ class Peer:
         for proxy in list(self.proxies.values()):
             if proxy.link is link:
                 proxy.lost(why)
-        for call in list(self.calls.values()):
+        for number, call in list(self.calls.items()):
             if call.link is link:
-                call.lost(why)
+                call.lost(number, why)
 
     def node_gone(self, name: str, why: str) -> None:
         """A node is gone for all: it does not come back.  The driver tells the others."""
-        if name in self.gone:
-            return
-        self.gone[name] = why
+        with self._mu:
+            if name in self.gone:
+                return
+            self.gone[name] = why
         self.addresses.pop(name, None)
         link = self.links.get(name)
         if link is not None:
             link.end(why)
-        over = self.ends.setdefault(name, gort.Chan())
-        if not over.closed:
-            over.close()
+        _close(self.ends.setdefault(name, gort.Chan()))
         if self.name == DRIVER:
             for other in list(self.links.values()):
                 other.post(("gone", name, why))
@@ -305,6 +306,8 @@ class Peer:
         self.running[link, number] = running
         s = runtime2.current_m().sched
         running.started(*newproc.newproc_from(s, running.begin, (sealed,), None, running, None, -1))
+        if link.dead is not None:
+            running.cancel()  # the link ended before its end could look for it
 
     def _done(self, link: Any, message: tuple[Any, ...]) -> None:
         call = self.calls.pop(message[1], None)
@@ -334,20 +337,21 @@ class Peer:
         proxy = self.proxies.get(cid)
         if proxy is None:
             proxy = self.proxies.setdefault(cid, Proxy(self, cid, home, capacity, prefetch))
+            if proxy.link.dead is not None:
+                proxy.lost(proxy.link.dead)  # the link ended before its end could look for it
         return proxy
 
     # ---- goroutines ----
 
     def call(self, name: str, sealed: Any, retries: int) -> Call:
         """Starts a goroutine on a node.  sealed: (function, args, kwargs, context)."""
-        call = Call(self, next(self.ids), sealed, retries)
-        self.calls[call.number] = call
+        call = Call(self, sealed, retries)
         call.send(name)
         return call
 
     def nodes(self) -> list[str]:
         """The names of the nodes that are up."""
-        return [name for name in self.addresses if name != DRIVER]
+        return [name for name in list(self.addresses) if name != DRIVER]  # a copy: nodes come and go meanwhile
 
     def least(self, names: list[str]) -> str:
         """The node on which this process has the fewest goroutines.  The counts are hints: two threads may lose one."""
@@ -382,6 +386,14 @@ _VERBS: dict[str, Callable[[Peer, Any, tuple[Any, ...]], None]] = {
     "c": Peer._to_home,
     "h": Peer._to_proxy,
 }
+
+
+def _close(over: gort.Chan[None]) -> None:
+    """Closes it, unless another thread is first."""
+    try:
+        over.close()
+    except gort.ChannelClosed:
+        pass
 
 
 def _variable(key: str) -> Any:

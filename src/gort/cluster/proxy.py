@@ -123,7 +123,8 @@ class Proxy:
         """What this process has to say to the home now, for the link's writer: a message or None, and its size."""
         with self._lock:
             self._marked = False  # before all looks: what comes after one marks again
-            if self._close:
+            closing = self._close  # one look: close() takes no lock
+            if closing:
                 self._returned += len(self.tx.drain())
             wants = (self.rx[RECV].order(), self.rx[TAKE].order())
             credits = self.tx.order()
@@ -131,8 +132,8 @@ class Proxy:
             acks, self._acks = self._acks, []
             backs, self._backs = self._backs, []
             returned, self._returned = self._returned, 0
-            close = self._close and not self._told_closed
-            self._told_closed = self._close
+            close = closing and not self._told_closed
+            self._told_closed = closing
             size, self._size = self._size, 0
         if not (puts or acks or backs or any(wants) or credits or returned or close):
             return None, 0

@@ -34,7 +34,7 @@ class Engine(Protocol):
 
     pickler: str  # the module that pickles what plain pickle cannot; one with the interface of cloudpickle
     host: str  # the address at which the driver listens, and which nodes can reach; known after `nodes`
-    store: Store
+    store: Store  # known after `nodes`
 
     async def nodes(self) -> list[str]:
         """The names of the processes to start.  Called first: it connects to what it needs."""

@@ -33,7 +33,7 @@ __all__ = ["Engine", "Store"]
 
 _PROGRAM = (
     "import json, sys; boot = json.load(sys.stdin); sys.path[:] = boot['path']; "
-    "from gort.cluster.serve import main; main(boot)"
+    "from gort.cluster.engine.local import main; main(boot)"
 )
 _HEAD = struct.Struct("<QQ")  # bytes of the pickle, number of buffers
 _ALIGN = 64  # where a buffer begins: arrays are read fastest so
@@ -107,17 +107,19 @@ class Engine:
             raise ValueError(f"nodes is how many processes to start, not {nodes!r}")
         self._names = [f"n{i}" for i in range(count)]
         self._processes: dict[str, gexec.Cmd] = {}
-        self._folder = tempfile.mkdtemp(prefix="gort-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
-        self.store: Any = Store(self._folder)
+        self._folder = ""  # until `nodes`: what is never begun is never closed
+        self.store: Any = None
 
     async def nodes(self) -> list[str]:
         """As Engine.nodes of the interface."""
+        self._folder = tempfile.mkdtemp(prefix="gort-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+        self.store = Store(self._folder)
         return self._names
 
     async def start(self, name: str, boot: dict[str, Any]) -> None:
         """As Engine.start of the interface."""
-        boot = {**boot, "path": list(map(str, sys.path)), "store": [__name__, self._folder]}
-        process = await gexec.start(sys.executable, "-c", _PROGRAM, stdin=gexec.PIPE, process_group=0)
+        boot = {**boot, "path": list(map(str, sys.path)), "store": [__name__, self._folder], "parent": os.getpid()}
+        process = await gexec.start(sys.executable, "-P", "-c", _PROGRAM, stdin=gexec.PIPE, process_group=0)
         self._processes[name] = process
         assert process.stdin is not None
         try:
@@ -144,4 +146,15 @@ class Engine:
         for process in self._processes.values():
             process.kill(group=True)
             await process.wait()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def main(boot: dict[str, Any]) -> None:
+    """What runs in a node's process.  Where the driver was killed, it also takes away the values of c.put, which the
+    driver would have done."""
+    from gort.cluster import serve
+
+    serve.main(boot)
+    if os.getppid() != boot["parent"]:
+        shutil.rmtree(boot["store"][1], ignore_errors=True)

@@ -1,0 +1,219 @@
+"""gort.cluster between two threads: what one does in the middle of another's step, played by a hook at that place.
+
+Each test was a lost value, a goroutine that waits for ever, or an error that ends the program.  No processes here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import gort
+from gort.cluster import peer as peer_module
+from gort.cluster import wire
+from gort.cluster.link import Link, Outbox
+from gort.cluster.peer import Peer
+from gort.cluster.proxy import Proxy
+
+
+class Deaf:
+    """A link that keeps what is posted."""
+
+    def __init__(self, name: str = "home") -> None:
+        self.name = name
+        self.dead: str | None = None
+        self.posted: list[Any] = []
+
+    def post(self, message: Any) -> None:
+        self.posted.append(message)
+
+    def link_to(self, name: str) -> Deaf:
+        return self
+
+
+def played(body: Callable[[Peer], None]) -> None:
+    """Runs body(peer) with a node's Peer, in a program."""
+
+    async def main() -> None:
+        wire.use("cloudpickle")
+        body(Peer("s", b"", "n0", 6.0, ()))
+
+    gort.run(main)
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_close_in_the_middle_of_a_flush_reaches_the_home(at: int) -> None:
+    looks: list[bool] = []
+
+    class Closed(Proxy):
+        """Another thread closes it after look number `at` at `_close`."""
+
+        @property  # type: ignore[override]
+        def _close(self) -> bool:
+            looks.append(len(looks) >= at)
+            return looks[-1]
+
+        @_close.setter
+        def _close(self, value: bool) -> None:
+            pass
+
+    def body(peer: Peer) -> None:
+        proxy = Closed(Deaf(), "c", "home", 1, 0)  # type: ignore[arg-type]
+        told = [m[-1] for m, _ in [proxy.flush() for _ in range(4)] if m is not None]
+        assert told == [True]
+
+    played(body)
+
+
+def test_a_link_ends_once() -> None:
+    class Ending(Outbox):
+        """Another thread ends it after the look at `dead`, or before it."""
+
+        busy = False
+        firsts: list[bool] = []
+
+        @property  # type: ignore[override]
+        def dead(self) -> str | None:
+            seen = self.__dict__.get("why")
+            if not self.busy:
+                self.busy = True
+                self.firsts.append(self._die("by another"))
+            return seen  # type: ignore[no-any-return]
+
+        @dead.setter
+        def dead(self, why: str | None) -> None:
+            self.__dict__["why"] = why
+
+    def body(peer: Peer) -> None:
+        link = Ending(peer, "n1")
+        first = link._die("by this one")
+        assert link.dead is not None
+        assert [first, *link.firsts].count(True) == 1
+
+    played(body)
+
+
+def test_a_link_that_is_closed_while_its_writer_gathers() -> None:
+    class Emptied(deque):  # type: ignore[type-arg]
+        """Is emptied by another thread after the look whether there is something."""
+
+        def __len__(self) -> int:
+            return 1
+
+    def body(peer: Peer) -> None:
+        link = Outbox(peer, "n1")
+        link._out = Emptied()
+        assert link._gathered() == []
+
+    played(body)
+
+
+def test_the_link_of_a_channel_or_goroutine_ends_while_that_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    def body(peer: Peer) -> None:
+        link: Any = Link(peer, "home")
+        peer.links["home"] = link
+
+        class Late(dict):  # type: ignore[type-arg]
+            """The link ends just before the proxy can be found."""
+
+            def setdefault(self, key: Any, value: Any) -> Any:
+                link.end("its process ended")
+                return super().setdefault(key, value)
+
+        peer.proxies = Late()
+        assert peer.proxy("c", "home", 1, 0).died is not None
+
+        cancelled = []
+        dead: Any = Deaf()
+        dead.dead = "its process ended"
+
+        class Running(peer_module.Running):
+            def cancel(self) -> None:
+                cancelled.append(self.number)
+                super().cancel()
+
+        monkeypatch.setattr(peer_module, "Running", Running)
+        peer.dispatch(dead, ("go", 7, wire.seal((int, (), {}, {}))))
+        assert cancelled == [7]
+
+    played(body)
+
+
+def test_nodes_are_listed_while_one_dies() -> None:
+    def body(peer: Peer) -> None:
+        class Name(str):
+            def __ne__(self, other: object) -> bool:
+                peer.addresses.pop("n2", None)
+                return True
+
+        peer.addresses = {Name("n1"): "a", "n2": "b"}
+        peer.nodes()
+
+        class Dying(dict):  # type: ignore[type-arg]
+            """The node's address goes just after the look for it."""
+
+            def __contains__(self, key: object) -> bool:
+                found = super().__contains__(key)
+                self.pop(key, None)
+                return found
+
+        peer.addresses = Dying(n3="127.0.0.1:1")
+        assert peer.link_to("n3").name == "n3"
+
+    played(body)
+
+
+def test_a_retry_is_started_once_and_its_cancel_is_not_lost() -> None:
+    def body(peer: Peer) -> None:
+        links = {name: Deaf(name) for name in ("n1", "n2", "n3")}
+        peer.links.update(links)  # type: ignore[arg-type]
+        peer.addresses = dict.fromkeys(links, "")
+        call = peer.call("n1", None, 3)
+        first = links["n1"].posted[0][1]
+        for _ in range(2):  # two threads have the same news
+            call.lost(first, "it was killed")
+        goes = [m for link in links.values() for m in link.posted if m[0] == "go"]
+        assert len(goes) == 2
+
+        def link_to(name: str) -> Any:
+            call.cancel()  # by a thread that still sees the old link
+            return links[name]
+
+        peer.link_to = link_to  # type: ignore[method-assign]
+        before = [len(link.posted) for link in links.values()]
+        call.lost(call.number, "it was killed")
+        news = [m for link, n in zip(links.values(), before, strict=True) for m in link.posted[n:]]
+        (new,) = [m[1] for m in news if m[0] == "go"]
+        assert ("cancel", new) in news
+
+    played(body)
+
+
+def test_a_death_is_told_once() -> None:
+    """By the engine, which sees the process end, and by the link, which sees the connection close."""
+
+    class Over:
+        """A channel that another thread closes just after the look whether it is closed."""
+
+        shut = False
+
+        @property
+        def closed(self) -> bool:
+            before, self.shut = self.shut, True
+            return before
+
+        def close(self) -> None:
+            if self.shut:
+                raise gort.ChannelClosed("close of closed channel")
+            self.shut = True
+
+    def body(peer: Peer) -> None:
+        over: Any = Over()
+        peer.ends = {"n1": over}
+        peer.node_gone("n1", "it closed the connection")
+        assert over.shut
+
+    played(body)
