@@ -209,6 +209,34 @@ def test_the_end_of_the_server_loses_no_request(run: Any, tls: Any) -> None:
     run(main)
 
 
+@pytest.mark.parametrize("loop", ["asyncio", "native"])
+def test_streams_are_cancelled_when_the_time_for_the_end_is_over(loop: str, tls: Any) -> None:
+    began: Any = gort.Chan(1)
+    ended: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            return
+        try:
+            began.try_send(None)
+            await gort.Chan().recv()
+        finally:
+            ended.append(scope["path"])
+
+    async def ask(client: Any, address: str) -> None:
+        with pytest.raises(http.RequestError):
+            await client.get(address)
+
+    async def main() -> None:
+        async with http.Client(context=tls[1]) as client, gort.Group() as group:
+            async with serving(app, tls=tls[0], loop=loop, grace_s=0.0) as server:
+                group.go(ask, client, url(server))
+                await began.recv()
+            assert ended == ["/"]
+
+    gort.run(main)
+
+
 def test_limits_of_a_request(tls: Any) -> None:
     async def main() -> None:
         limits = http.Limits(body_bytes=1000, headers=20)

@@ -380,3 +380,56 @@ def test_a_connection_leaves_nothing_for_the_collector(run: Run, parser: str) ->
 
     run(main)
     assert len(there) == 3
+
+
+@pytest.mark.parametrize("interface", ["wsgi", "asgi"])
+@pytest.mark.parametrize("kind", ["counted", "chunked", "17 digits"])
+def test_a_body_that_ends_in_the_middle_is_the_clients_fault(
+    run: Run, parser: str, interface: str, kind: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It is refused, also to a client that has ended only its own side, and nobody reports the application."""
+    begin = {
+        "counted": get("/", "Content-Length: 100000", method="POST") + b"abc",
+        "chunked": get("/", "Transfer-Encoding: chunked", method="POST") + b"5\r\nabc",
+        "17 digits": get("/", "Transfer-Encoding: chunked", method="POST") + b"1" * 17,
+    }[kind]
+
+    async def asgi(scope: Any, receive: Any, send: Any) -> None:
+        while (message := await receive())["type"] == "http.request":
+            assert message["more_body"]
+
+    async def main() -> None:
+        app: Any = echo if interface == "wsgi" else asgi
+        async with serving(app, parser=parser, loop="native") as server:
+            async with client(server) as c:
+                await c.conn.write(begin)
+                c.conn.close_write()
+                assert (await c.answer())[0] == 400
+            if kind == "17 digits":
+                return  # httptools does not wait for the end
+            async with client(server) as c:  # one that has gone altogether
+                await c.conn.write(begin)
+                await until(lambda: any(o.protocol and o.protocol.exchange for o in list(server._open)))
+                c.conn.reset()
+            await until(lambda: not server._open)
+
+    run(main)
+    assert capfd.readouterr().err == ""
+
+
+def test_an_application_that_was_told_of_the_clients_end_owes_no_response(
+    run: Run, parser: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+    async def main() -> None:
+        async with serving(app, parser=parser, loop="native") as server, client(server) as c:
+            await c.conn.write(get())
+            c.conn.close_write()
+            assert await c.ended()
+
+    run(main)
+    assert capfd.readouterr().err == ""

@@ -38,12 +38,14 @@ class Exchange:
     upgrade: the protocol that the client wants to change to, b"" for none.
 
     started: the head of the response has been given.  status: of the response, 0 before.  sent: bytes of its body.
-    refusal: what is wrong with the request's body; read() has raised Disconnected because of it."""
+    refusal: what is wrong with the request's body; read() has raised Disconnected because of it.
+    lost: the client has gone, and read() or gone() has told the application so: no response is expected of it."""
 
     __slots__ = (
         "client",
         "headers",
         "length",
+        "lost",
         "method",
         "refusal",
         "scheme",
@@ -69,6 +71,7 @@ class Exchange:
     status: int
     sent: int
     refusal: Refusal | None
+    lost: bool
 
     @property
     def limits(self) -> Limits:

@@ -166,8 +166,8 @@ class H1Connection:
                 if parser.failed is not None:
                     raise parser.failed
                 data = await self.conn.read(READ)
-                if not data:
-                    raise Disconnected("the client has gone in the middle of the request's body")
+                if not data:  # it may have ended only its own side, and still read
+                    raise Refusal(400, "the request's body is not whole")
                 parser.feed(data)
                 took += len(data)
                 if took > DRAIN and not request.body and not request.complete:
@@ -175,7 +175,7 @@ class H1Connection:
         except DeadlineExceeded:
             raise Refusal(408, "the request's body took too long") from None
         except OSError as e:
-            self.broken = self.broken or not isinstance(e, Disconnected)
+            self.broken = True
             raise Disconnected(str(e)) from None
 
     async def write(self, head: bytes, body: Any) -> None:
@@ -251,6 +251,7 @@ class H1Exchange(Exchange):
         self.status: int = 0
         self.sent: int = 0
         self.refusal = None
+        self.lost: bool = False
         self._c = connection
         self._request = request
         self._got = 0
@@ -316,6 +317,9 @@ class H1Exchange(Exchange):
                 await c.more(request)
             except Refusal as e:
                 self._refuse(e)
+            except Disconnected as e:
+                self.lost = True
+                self._refuse(Refusal(400, str(e)))
         body = request.body
         data = body[0] if len(body) == 1 else b"".join(body)
         body.clear()
@@ -347,13 +351,16 @@ class H1Exchange(Exchange):
             c._deadline(None)
             while took < AHEAD and c.parser.failed is None:
                 i, data, _ = await select(c.conn.read(READ), over.recv())
-                if i == 1 or not data:
+                if i == 1:
+                    return
+                if not data:
+                    self.lost = True
                     return
                 took += len(data)
                 c.parser.feed(data)
             await over.recv_ok()
         except OSError:
-            c.broken = True
+            c.broken = self.lost = True
         finally:
             self._watching = False
             self._idle.close()

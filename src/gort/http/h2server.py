@@ -59,6 +59,9 @@ class H2Server:
         }
         self.mux: Mux = Mux(owner.conn, False, settings, WINDOW, limits.head_bytes, limits.write_s)
         self._running = 0  # goroutines of streams; guarded by mux.mu
+        # By a stream's number: what cancels its goroutine; True for one that has ended before that was entered.  Who
+        # starts the goroutine and who ends it each come once, and the second removes the entry.  Guarded by mux.mu.
+        self._cancels: dict[int, Any] = {}
         self._begin: list[tuple[Stream, Any, bool]] = []  # streams that have come with this read
         self._last = 0  # the number of the newest stream
         self._draining = False
@@ -71,16 +74,25 @@ class H2Server:
         self.owner.spawn(mux.write_loop)
         conn.set_read_deadline(self.server.limits.head_s)
         try:
-            await mux.read_loop(self._event, self._start_streams)
-        finally:
-            with mux.mu:  # those that came with the read that has ended it
-                self._running -= len(self._begin)
-                self._begin.clear()
-            mux.fail(Disconnected("the connection is over"))
-            mux.close()
-        await mux.written.recv_ok()
-        while self._running:
-            await self._ended.recv()
+            try:
+                await mux.read_loop(self._event, self._start_streams)
+            finally:
+                with mux.mu:  # those that came with the read that has ended it
+                    self._running -= len(self._begin)
+                    self._begin.clear()
+                mux.fail(Disconnected("the connection is over"))
+                mux.close()
+            await mux.written.recv_ok()
+            while self._running:
+                await self._ended.recv()
+        except BaseException:  # cancelled: the streams are, too
+            with mux.mu:
+                cancels = [c for c in self._cancels.values() if c is not True]
+            for cancel in cancels:
+                cancel()
+            while self._running:
+                await self._ended.recv()
+            raise
 
     def drain(self) -> None:
         """The server ends.  From any goroutine."""
@@ -125,7 +137,10 @@ class H2Server:
     def _start_streams(self) -> None:
         begun, self._begin = self._begin, []
         for stream, headers, whole in begun:
-            self.owner.spawn(self._serve, stream, headers, whole)
+            cancel = self.owner.spawn_cancellable(self._serve, stream, headers, whole)
+            with self.mux.mu:
+                if self._cancels.pop(stream.id, None) is None:
+                    self._cancels[stream.id] = cancel
 
     async def _serve(self, stream: Stream, headers: Any, whole: bool) -> None:
         """The goroutine of a stream."""
@@ -142,6 +157,8 @@ class H2Server:
         finally:
             exchange.finish()
             with self.mux.mu:
+                if self._cancels.pop(stream.id, None) is None:
+                    self._cancels[stream.id] = True
                 self._running -= 1
                 if not self._running:
                     self._idle()
@@ -181,6 +198,7 @@ class H2Exchange(Exchange):
         self.status: int = 0
         self.sent: int = 0
         self.refusal: Refusal | None = None
+        self.lost: bool = False
         self.method: str = ""
         self.target: bytes = b""
         self.headers: Headers = []
@@ -269,7 +287,8 @@ class H2Exchange(Exchange):
         except Late:
             self._refuse(Refusal(408, "the request's body took too long"))
         except ConnectionError as e:
-            raise Disconnected(str(e)) from None
+            self.lost = True
+            self._refuse(Refusal(400, str(e)))
         self._got += len(data)
         if limits.body_bytes is not None and self._got > limits.body_bytes:
             self._refuse(Refusal(413, "the body is too large"))
@@ -282,6 +301,7 @@ class H2Exchange(Exchange):
     async def gone(self) -> None:
         """Returns when the client has gone or the response has ended."""
         await self._stream.gone.recv_ok()
+        self.lost = not self._ended
 
     # ---- the response -----------------------------------------------------------------------------------------------
 

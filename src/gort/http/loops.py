@@ -57,6 +57,13 @@ class Loops(Runner):
         """Starts a task in the loop that runs here."""
         self._keep(asyncio.get_running_loop().create_task(fn(*args)))
 
+    def spawn_cancellable(self, fn: Callable[..., Any], *args: Any) -> Callable[[], object]:
+        """Starts a task in the loop that runs here; what it returns cancels it."""
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(fn(*args))
+        self._keep(task)
+        return lambda: loop.call_soon_threadsafe(task.cancel)
+
     def _keep(self, task: Any) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

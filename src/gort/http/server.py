@@ -16,9 +16,10 @@ import sys
 import threading
 import time
 import traceback
+from _collections_abc import Callable, Iterable
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gort._runtime.core.mistakes import say
 from gort._runtime.core.runtime2 import current_m
@@ -30,17 +31,12 @@ from gort.group import Group
 from gort.http.closing import last_ones
 from gort.http.config import Limits
 from gort.http.counts import Counts
-from gort.http.exchange import Disconnected
+from gort.http.exchange import Disconnected, Exchange
 from gort.http.h1 import H1Connection
+from gort.http.incoming import Parser
 from gort.http.proxy import Trusted
+from gort.net import Listener
 from gort.scope import move_on_after, shield
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from gort.http.exchange import Exchange
-    from gort.http.incoming import Parser
-    from gort.net import Listener
 
 LAST_S = 5.0  # for what is cancelled at the end
 
@@ -96,6 +92,10 @@ class Connection(Done):
     def spawn(self, fn: Callable[..., Any], *args: Any) -> None:
         """Starts another goroutine, or task, for this connection: of the kind that run() runs in."""
         self.runner.spawn(fn, *args)
+
+    def spawn_cancellable(self, fn: Callable[..., Any], *args: Any) -> Callable[[], object]:
+        """The same; what it returns cancels it, from any goroutine."""
+        return self.runner.spawn_cancellable(fn, *args)
 
     async def run(self) -> None:
         """Serves the connection, and closes it."""
@@ -161,16 +161,22 @@ class Runner:
         """Starts a goroutine."""
         go(fn, *args)
 
+    def spawn_cancellable(self, fn: Callable[..., Any], *args: Any) -> Callable[[], object]:
+        """Starts a goroutine; what it returns cancels it."""
+        scope = move_on_after(None)
+        go(_scoped, scope, fn, *args)
+        return scope.cancel
+
     def start(self, c: Connection) -> None:
         """Starts the goroutine of a connection."""
         scope = move_on_after(None)
         c.cancel = scope.cancel
-        newproc(current_m().sched, _scoped, (scope, c), None, c, False)
+        newproc(current_m().sched, _scoped, (scope, c.run), None, c, False)
 
 
-async def _scoped(scope: Any, c: Connection) -> None:
+async def _scoped(scope: Any, fn: Callable[..., Any], *args: Any) -> None:
     async with scope:
-        await c.run()
+        await fn(*args)
 
 
 class Server:
@@ -348,17 +354,15 @@ class Server:
     async def _serve(self, exchange: Exchange, adapter: Any) -> None:
         try:
             await adapter(exchange)
-            if exchange.started:
-                return
-            if exchange.refusal is None:
+            if not exchange.started and not exchange.lost and exchange.refusal is None:
                 self.report("the application has given no response", exchange)
         except Disconnected:
-            if exchange.started:
-                return
+            if exchange.refusal is None:
+                return  # the client has gone, which is no failure of the application's
         except Exception:
             if exchange.refusal is None:
                 self.report("the application has failed", exchange)
-        if exchange.started:
+        if exchange.started or exchange.lost:
             return
         refusal = exchange.refusal
         try:
