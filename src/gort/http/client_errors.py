@@ -38,7 +38,8 @@ class RequestError(OSError):
         self.url = url
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (str(self), self.method, self.url)
+        kept = {name: value for name, value in vars(self).items() if name != "response"}  # also notes
+        return type(self), (str(self), self.method, self.url), kept
 
 
 class RequestTimeout(RequestError, TimeoutError):
@@ -49,7 +50,7 @@ class RequestTimeout(RequestError, TimeoutError):
         self.phase = phase
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (str(self), self.method, self.url, self.phase)
+        return type(self), (str(self), self.method, self.url, self.phase), vars(self)
 
 
 class ProtocolError(RequestError):

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import TYPE_CHECKING, Any
+import ssl
+from _collections_abc import Callable, Iterable
+from typing import Any
 
 from gort import net
 from gort import signal as _signal
@@ -15,10 +17,6 @@ from gort._runtime.sched.newproc import go
 from gort._runtime.wait.chan import Chan
 from gort._runtime.wait.select import select
 from gort.http.server import Server
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Callable, Iterable
 
 LISTEN_FDS_START = 3  # of sd_listen_fds(3)
 
