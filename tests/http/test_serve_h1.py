@@ -433,3 +433,17 @@ def test_an_application_that_was_told_of_the_clients_end_owes_no_response(
 
     run(main)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("own", ["Connection", "Keep-Alive", "Transfer-Encoding"])
+def test_a_header_that_is_left_out_lets_no_line_end_in(
+    run: Run, parser: str, own: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def main() -> None:
+        app = answering(b"x", "200 OK", (own, "x"), ("X-A", "a\r\nSet-Cookie: b"))
+        async with serving(app, parser=parser) as server:
+            status, headers, _ = await fetch(server, get())
+            assert (status, headers.get("set-cookie")) == (500, None)
+
+    run(main)
+    assert "a line end in it" in capfd.readouterr().err

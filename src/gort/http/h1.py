@@ -401,7 +401,7 @@ class H1Exchange(Exchange):
             elif name == b"date":
                 date = b""
             parts += (name, b": ", value, b"\r\n")
-        lines = len(headers) + 1
+        lines = len(parts) // 4 + 1  # what was left out has none
         if not request.complete and (request.expects or request.length is None or request.length - self._got > DRAIN):
             c.keep = False
         if not request.keep_alive or c.server.stopping:
