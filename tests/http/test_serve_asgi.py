@@ -427,6 +427,12 @@ def test_the_end_of_a_websocket(run: Run, loop: str, capfd: pytest.CaptureFixtur
                 await ws.open()
                 await ws.send(TextMessage(data="x" * 1001))
                 assert (await ws.next()).code == 1009
+            async with client(server) as c:  # frames without contents, which are kept until the message ends
+                ws = Ws(c)
+                await ws.open()
+                for _ in range(1001):
+                    await ws.send(TextMessage(data="", message_finished=False))
+                assert (await ws.next()).code == 1009
             async with client(server) as c:
                 ws = Ws(c)
                 await ws.open()

@@ -313,7 +313,8 @@ class H2Exchange(Exchange):
         dated = False
         for name, value in headers:
             name = name.lower()
-            if b"\n" in value or b"\r" in value or b"\0" in value or b"\n" in name:
+            line = name + value
+            if b"\n" in line or b"\r" in line or b"\0" in line:
                 raise ValueError("a header of the response has a line end in it")
             if name == b"content-length":
                 if self._left >= 0 or not value.isdigit():

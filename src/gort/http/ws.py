@@ -235,7 +235,7 @@ class WebSocket:
         for event in self._ws.events():
             if isinstance(event, TextMessage | BytesMessage):
                 parts.append(event.data)
-                self._size += len(event.data)
+                self._size += len(event.data) or 1  # frames without contents are kept as well
                 if self._size > self._limits.message_bytes:
                     await self._close(TOO_BIG, "the message is too large")
                     return TOO_BIG, ""
