@@ -4,6 +4,7 @@ program for its dump."""
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -162,7 +163,9 @@ def test_a_wait_of_a_minute_and_more_is_told_as_go_does(run: Run) -> None:
     assert each.count("[chan receive]:") == 12
     assert [each.count(f"[chan receive, {n} minutes]:") for n in (1, 2, 3, 4, 5)] == [12, 12, 12, 12, 0]
     assert "\n60 goroutines [chan receive, 4 minutes]: " in grouped
-    assert "\nthe longest has waited for 295.0 s\n" in grouped
+    longest = re.search(r"\nthe longest has waited for ([\d.]+) s\n", grouped)
+    assert longest is not None
+    assert 295.0 <= float(longest[1]) < 300.0  # the dumps themselves take some of it on a busy machine
 
 
 def test_each_run_of_a_goroutine_counts(run: Run) -> None:
