@@ -307,6 +307,18 @@ def test_a_thread_that_waits_for_the_gil_is_told_from_one_that_is_blocked() -> N
         os.close(there_too)
 
 
+def test_a_place_is_not_learnt_without_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine the goroutine may be back before sysmon asks where it is. The calls that are foretold at that
+    place were told without a name."""
+    learnt: list[int] = []
+    predictor = SimpleNamespace(learn=lambda s, place: learnt.append(place))
+    s = SimpleNamespace(predictor=predictor, debug={"blocked": 1}, onblocked=None, blockedcalls=None)
+    monkeypatch.setattr(reports.traceback, "running", lambda ident: [])
+    reports.blocked(s, SimpleNamespace(curg=object(), ident=0, id=1), 0, None, 5)
+    assert learnt == []
+    assert s.blockedcalls is None
+
+
 def test_blocked_calls_of_a_program() -> None:
     """Many calls that block at one place are told in a few lines."""
     code = (

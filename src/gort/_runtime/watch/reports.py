@@ -89,12 +89,12 @@ def blocked(s: Any, m: Any, since: int, cpu: int | None, place: int) -> None:
     g = m.curg
     if g is None:
         return
-    s.predictor.learn(s, place)
     text = ""
     if s.debug["blocked"] > 0 or s.onblocked is not None:
         text = traceback.render(traceback.running(m.ident))
         if not text:
-            return  # it has left the user's code since
+            return  # it has left the user's code since; a place that was learnt without its text would be told without it
+    s.predictor.learn(s, place)
     if s.blockedcalls is None:
         s.blockedcalls = Blocked()
     earlier = s.blockedcalls.calls.pop(m.id, None)
