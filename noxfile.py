@@ -104,6 +104,24 @@ def parts(version: str) -> dict[str, tuple[str, str]]:
     }
 
 
+def of_marks(marks: str) -> list[str]:
+    """The files in which tests of these marks can be.  To import all of them takes a session six seconds.
+
+    A mark stands in the file that it marks. tests/xray has its own mark from its conftest."""
+    chosen = {"once", "lint"} if marks == "lint or once" else {"apart"} if marks.endswith("and apart") else set()
+    left_out = {"once", "lint", "apart"} if marks.endswith("not apart") else {"once", "lint"}
+    files = []
+    for file in sorted((ROOT / "tests").rglob("test_*.py")):
+        text = file.read_text(encoding="utf-8")
+        own = set(re.findall(r"\bmark\.(once|lint|apart)\b", text))
+        of_all = set(re.findall(r"^pytestmark = .*\bmark\.(once|lint|apart)\b", text, re.MULTILINE))
+        if file.parent.name == "xray":
+            own = of_all = {"once"}
+        if own & chosen if chosen else not of_all & left_out:
+            files.append(str(file.relative_to(ROOT)))
+    return files
+
+
 def python_in(version: str) -> str:
     """The interpreter of an environment."""
     return str(ROOT / ".nox" / f"{version.replace('.', '-')}-env" / "bin" / "python")
@@ -166,8 +184,9 @@ def tests(session: nox.Session, version: str, part: str) -> None:
     every = session.posargs in ([], ["tests"])
     if every:
         env["GORT_TEST_HALF"] = "1"  # tests/conftest.py
-        if part != "once":
-            pytest.append("--ignore=tests/xray")  # all of it is `once`: another session need not even import it
+        if version != MAIN:
+            env["GORT_TEST_EITHER"] = "1"
+        pytest[-1:] = of_marks(marks)
     # 5: all tests that were named are another session's.
     codes = [0] if every else [0, 5]
     session.run("bash", "-c", tee, "tests", str(log), *pytest, env=env, external=True, success_codes=codes)

@@ -41,6 +41,27 @@ for _signum in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
     if signal.getsignal(_signum) is signal.SIG_IGN:
         signal.signal(_signum, signal.default_int_handler if _signum == signal.SIGINT else signal.SIG_DFL)
 
+# The files of tests of what stands on the runtime: they call it as any program does, and most of them run programs.
+ABOVE = (
+    "http/",
+    "net/test_http",
+    "net/test_net_examples",
+    "net/test_examples",
+    "test_anywhere",
+    "test_bench",
+    "test_cli",
+    "test_cluster",
+    "test_docs",
+    "test_drivers",
+    "test_examples",
+    "test_lazy",
+    "test_metrics",
+    "test_pytest_plugin",
+    "test_see",
+    "test_trace",
+    "typing/",
+)
+
 DEFAULT_LIMIT_S = float(os.environ.get("GORT_TEST_TIMEOUT", "900"))
 GRACE_S = 10.0
 
@@ -93,21 +114,28 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """`make test` where CI is not set (GORT_TEST_HALF, set by noxfile.py): of the cases of one test, which differ in a
-    parameter, one core runs every second one, and the other core the others.  What runs `once` runs whole."""
+    """`make test` runs less of the same, as noxfile.py asks for it.  What runs `once` runs whole.
+
+    - Where CI is not set (GORT_TEST_HALF): of the cases of one test, which differ in a parameter, one core runs every
+      second one, and the other core the others.
+    - Where CI is not set, and in CI on all interpreters but the main one (GORT_TEST_EITHER): of the tests of what stands
+      on the runtime and is not part of it (ABOVE), one core runs every second one, and the other core the others."""
     import gort
     from support import FULL
 
-    if FULL or not os.environ.get("GORT_TEST_HALF"):
-        return
+    half = not FULL and bool(os.environ.get("GORT_TEST_HALF"))
+    either = half or bool(os.environ.get("GORT_TEST_EITHER"))
     cases: dict[str, list[pytest.Item]] = {}
-    for item in items:
+    for item in items if half or either else []:
         if not (item.get_closest_marker("once") or item.get_closest_marker("lint")):
             cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
     left_out = set()
     for name, same in cases.items():
         first = (zlib.crc32(name.encode()) + gort.runtime.compiled) % 2  # not the same number of Ps in all tests
-        left_out |= set(same) - set(same[first::2] or same)
+        if either and name.removeprefix("tests/").startswith(ABOVE) and (len(same) > 1 or first):
+            left_out |= set(same) - set(same[first::2])
+        elif half:
+            left_out |= set(same) - set(same[first::2] or same)
     config.hook.pytest_deselected(items=[item for item in items if item in left_out])
     items[:] = [item for item in items if item not in left_out]
 

@@ -305,3 +305,13 @@ def test_the_races_that_are_meant_are_named_after_what_there_is() -> None:
             field = kind == "pf" and re.search(rf"\b{name}\b", declared)
             assert found or field, f"{symbol}: {module} has no {name}"
             scope = found[0] if found else scope
+
+
+def test_a_mark_stands_in_the_file_that_it_marks() -> None:
+    """noxfile.py looks for it there, so that no session imports the files of which it runs nothing."""
+    ways = r"add_marker|mark\.\w+ *= |from \S+ import .*\b(once|apart)\b|= pytest\.mark\b(?!\.)"
+    for file in sorted((ROOT / "tests").rglob("*.py")):
+        if file.parent.name != "xray" and file.name != Path(__file__).name:
+            assert not re.search(ways, file.read_text()), file
+            for name in re.findall(r"^(\w+) = pytest\.mark\.(?:once|lint|apart)\b", file.read_text(), re.M):
+                assert name == "pytestmark", f"{file}: {name}"
