@@ -11,6 +11,7 @@
 #   make test-again [ARGS=--help]          the tests again and again on busy processors: finds those that fail now and then
 #   make test-memory                       the core's tests under CPython's debug allocator and AddressSanitizer, leaks
 #   make test-anywhere                     network, files and processes without epoll; the core compiled without Linux's headers
+#   make test-applications                 Flask, Django, FastAPI and a chat, served by gort and asked as clients do
 #   make test-tsan                         some of them under ThreadSanitizer (builds a CPython for it: half an hour)
 #   make bench [ARGS=...]                  measure gort beside Go, asyncio, uvloop, trio, gevent, threads
 #   make lint                              ruff, mypy and pyright
@@ -50,8 +51,7 @@ $(VENV)/.installed: WHAT := --editable .
 $(VENV)/.dev: WHAT := --group dev --editable ".[xray]"
 $(VENV)/.bench: WHAT := --editable ".[bench]"
 $(VENV)/.nox: WHAT := "nox>=2026.10"
-$(VENV)/.docs: WHAT := --group docs
-$(VENV)/.installed $(VENV)/.dev $(VENV)/.bench $(VENV)/.nox $(VENV)/.docs: $(VENV)/.made pyproject.toml setup.py
+$(VENV)/.installed $(VENV)/.dev $(VENV)/.bench $(VENV)/.nox: $(VENV)/.made pyproject.toml setup.py
 	$(BIN)/python -m pip --quiet install --no-build-isolation $(WHAT)
 	@touch $@
 
@@ -67,9 +67,8 @@ run: build
 bench: $(VENV)/.bench build
 	@$(BIN)/gort bench $(ARGS)
 
-# Fails at a warning: a link that leads nowhere, a page that is in no menu. (With --quiet mkdocs does not count them.)
-docs: $(VENV)/.docs
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+docs: $(VENV)/.nox
+	@$(NOX) --session docs
 
 lint: $(VENV)/.nox
 	@$(NOX) --session lint

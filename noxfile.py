@@ -127,6 +127,11 @@ def python_in(version: str) -> str:
     return str(ROOT / ".nox" / f"{version.replace('.', '-')}-env" / "bin" / "python")
 
 
+def named(session: nox.Session) -> list[str]:
+    """The arguments, where they name anything: `make test-NAME` gives `tests` for all."""
+    return [] if session.posargs == ["tests"] else session.posargs
+
+
 def changed(session: nox.Session, what: str, *files: Path) -> Path | None:
     """Where to note that `what` has been done with these files; None if that has been noted already."""
     digest = hashlib.sha256()
@@ -180,8 +185,8 @@ def tests(session: nox.Session, version: str, part: str) -> None:
     # The log, for the last lines of `make test`: sessions that run side by side end in any order.
     log = ROOT / ".nox" / f"{version}-{part}.log"
     tee = 'set -o pipefail; log=$1; shift; "$@" 2>&1 | tee "$log"'
-    pytest = [python, "-m", "pytest", "-q", "-m", marks, *(session.posargs or ["tests"])]
-    every = session.posargs in ([], ["tests"])
+    pytest = [python, "-m", "pytest", "-q", "-m", marks, *(named(session) or ["tests"])]
+    every = not named(session)
     if every:
         env["GORT_TEST_HALF"] = "1"  # tests/conftest.py
         if version != MAIN:
@@ -222,7 +227,7 @@ for _version in (*FREE, *(version for version in PYTHONS if version not in FREE)
 
 @nox.session(venv_backend="none", requires=[f"{MAIN}-env"], tags=["test"], allow_parallel=True)
 def lint(session: nox.Session) -> None:
-    """ruff, mypy and pyright, in the main environment."""
+    """ruff, mypy and pyright, in the main environment; zizmor for the workflow files."""
     python = python_in(MAIN)
     files = ("src", "tests", "examples", "scripts", "setup.py", "noxfile.py")
     session.run(python, "-m", "ruff", "check", "--quiet", *files, external=True)
@@ -230,6 +235,23 @@ def lint(session: nox.Session) -> None:
     session.run(python, "-m", "mypy", external=True)
     session.run(python, "-m", "pyright", "--pythonpath", python, external=True)
     session.run(python, "scripts/verifytypes.py", external=True)
+    session.run(str(Path(python).parent / "zizmor"), "--offline", "--quiet", ".github", external=True)
+
+
+@nox.session(python=PYTHONS[MAIN])
+def docs(session: nox.Session) -> None:
+    """The documentation as a site, in build/site. Fails at a warning: a link that leads nowhere, a page in no menu."""
+    session.install(*nox.project.dependency_groups(PYPROJECT, "docs"))
+    # With --quiet mkdocs does not count the warnings.
+    session.run("python", "-m", "mkdocs", "build", env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session(python=PYTHONS[MAIN])
+def applications(session: nox.Session) -> None:
+    """Flask, Django, FastAPI and a chat, served by gort as it is installed. Arguments name some of them."""
+    session.install(*nox.project.dependency_groups(PYPROJECT, "build", "applications"))
+    session.install("--no-build-isolation", ".[http]")
+    session.run("python", "scripts/web_applications.py", *named(session))
 
 
 def need_free(session: nox.Session) -> None:
@@ -249,18 +271,21 @@ def freethreaded(session: nox.Session) -> None:
     need_free(session)
 
 
-@nox.session(venv_backend="none", requires=[f"{MAIN}-env"])
+@nox.session(venv_backend="none", requires=[f"{version}-env" for version in (MAIN, *FREE[:1])])
 def anywhere(session: nox.Session) -> None:
-    """The tests of network, files, processes and loops on poll and on select, on both cores; and the core compiled as if
-    this were not Linux. Not part of the matrix: tests/test_anywhere.py is."""
+    """The tests of network, files, processes and loops on poll and on select, on both cores, on poll without the GIL too;
+    and the core compiled as if this were not Linux. Not part of the matrix: tests/test_anywhere.py is."""
     python = python_in(MAIN)
-    files = session.posargs or ["tests/net", "tests/aio/test_aio_loop.py", "tests/test_signal.py"]
-    for how, core in (("poll", ""), ("poll", "1"), ("select", "")):
+    files = named(session) or ["tests/net", "tests/aio/test_aio_loop.py", "tests/test_signal.py"]
+    runs = [(python, "poll", ""), (python, "poll", "1"), (python, "select", "")]
+    runs += [(python_in(version), "poll", core) for version in FREE[:1] for core in ("", "1")]
+    for interpreter, how, core in runs:
         env = {"GODEBUG": f"netpoll={how}", "GORT_PURE": core}
         # It opens more descriptors than select has room for.
         left_out = ["--deselect=tests/net/test_http_load.py::test_httpd_holds_very_many_connections"]
         left_out = left_out if how == "select" else []
-        session.run(python, "-m", "pytest", "-q", *left_out, *files, env=env, external=True)
+        marks = ["-m", "not lint and not once"]
+        session.run(interpreter, "-m", "pytest", "-q", *marks, *left_out, *files, env=env, external=True)
     copy = ROOT / ".nox" / "without-linux"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(ROOT / "src", copy / "src", ignore=shutil.ignore_patterns("*.so", "*.marshal", "__pycache__"))

@@ -60,23 +60,42 @@ inside() {
         PIP_DISABLE_PIP_VERSION_CHECK=1 CI="${CI:-}" "$@"
 }
 
+# hypothesis is compiled, and not for every interpreter; there an older one will do.
+built=()
 failed=()
 for version in "${versions[@]}"; do
-    env=/var/cache/gort/$version-env
-    say "python$version"
-    # hypothesis is compiled, and not for every interpreter; there an older one will do.
-    inside bash -euo pipefail -c '
+    say "python$version: build"
+    if inside bash -euo pipefail -c '
         cd /srv/gort
         [ -x "$2/bin/python" ] || "$1" -m venv "$2"
         "$2/bin/python" -m pip --quiet install "pip>=25.1"
         "$2/bin/python" -m pip --quiet install --only-binary hypothesis --group build --group test
         GORT_REQUIRE_COMPILED=1 "$2/bin/python" -m pip --quiet install --no-build-isolation --force-reinstall .
-        ' bash "python$version" "$env" || { failed+=("$version: build"); continue; }
+        ' bash "python$version" "/var/cache/gort/$version-env"; then built+=("$version"); else failed+=("$version: build"); fi
+done
+
+# src is on no path there: what is tested is what was installed. A run keeps two thirds of a processor busy, for many tests
+# wait; so all go side by side (noxfile.py does the same). A log for each, for they end in any order.
+logs=$(mktemp -d "${TMPDIR:-/tmp}/gort-forky.XXXXXX")
+trap 'rm -rf "$logs"' EXIT
+run_tests() { # VERSION, GORT_PURE, ARGUMENTS OF PYTEST
+    local version=$1 pure=$2 status=0
+    shift 2
+    inside bash -c 'cd /srv/gort; export GORT_PURE="$1"; shift; exec "$@"' bash "$pure" \
+        "/var/cache/gort/$version-env/bin/python" -m pytest -q -m "not lint and not once" "$@" \
+        >"$logs/$version-$pure" 2>&1 || status=$?
+    say "python$version, GORT_PURE=$pure: status $status"
+    cat "$logs/$version-$pure"
+    return $status
+}
+declare -A running=()
+for version in "${built[@]}"; do
     for pure in "" 1; do
-        inside bash -c 'cd /srv/gort && mv -T src built-src 2>/dev/null; GORT_PURE="$1"; export GORT_PURE; shift
-            exec "$@"' bash "$pure" "$env/bin/python" -m pytest -q -m "not lint and not once" "${@:-tests}" ||
-            failed+=("$version, GORT_PURE=$pure")
+        run_tests "$version" "$pure" "${@:-tests}" &
+        running["$version, GORT_PURE=$pure"]=$!
     done
-    inside bash -c 'cd /srv/gort && mv -T built-src src'
+done
+for name in "${!running[@]}"; do
+    wait "${running[$name]}" || failed+=("$name")
 done
 [ ${#failed[@]} = 0 ] || die "failed: ${failed[*]/%/;}"

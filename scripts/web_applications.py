@@ -1,9 +1,9 @@
 """Serves real applications with `gort serve` and asks them, as clients do: Flask, Django by its tutorial, FastAPI with a
 pool of database connections, a chat over websockets.
 
-    pip install flask django fastapi sqlalchemy[asyncio] aiosqlite python-multipart httpx websockets 'gort[http]'
-    python scripts/web_applications.py [flask django-wsgi django-asgi fastapi chat]
+    make test-applications [ARGS='flask django-wsgi django-asgi fastapi chat']
 
+makes an environment for it; without make, `pip install --group applications '.[http]'`, and run this file.
 Prints a line for each, and ends with status 1 where something is not as it should be.
 """
 

@@ -135,6 +135,28 @@ def test_c9_a_handler_that_raises_leaves_nothing_locked() -> None:
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
 
 
+def test_ctrl_c_while_the_import_system_drops_a_lock() -> None:
+    """It does so in a callback of a weak reference, which swallowed KeyboardInterrupt: the program went on."""
+    done = program("""
+        def profile(frame, event, arg):
+            if event == "call" and frame.f_code.co_name == "cb" and "importlib" in frame.f_code.co_filename:
+                sys.setprofile(None)
+                print("here", flush=True)
+                signal.getsignal(signal.SIGINT)(signal.SIGINT, frame)  # as CPython calls it there
+
+        async def main():
+            sys.setprofile(profile)
+            import colorsys
+            await gort.Chan().recv()
+
+        try:
+            gort.run(main)
+        except KeyboardInterrupt:
+            print("interrupted")
+    """)
+    assert (done.stdout, done.stderr) == ("here\ninterrupted\n", "")
+
+
 # A lock of the P is released by a function of the program's, called from the runtime, which does `then` before or after.
 QUITS = """
     from gort._runtime.core import runtime2
@@ -156,7 +178,7 @@ QUITS = """
 @pytest.mark.skipif(gort.runtime.compiled, reason="no handler runs in a section of the compiled core")
 def test_sigquit_waits_until_the_main_thread_holds_no_lock() -> None:
     """The dump takes the locks of goroutines, which come before that of a P: lockrank ended the process here."""
-    done = program(QUITS.format("signal.raise_signal(signal.SIGQUIT); print('inside'); real()"))
+    done = program(QUITS.format("signal.raise_signal(signal.SIGQUIT); print('inside', flush=True); real()"))
     assert (done.returncode, done.stdout) == (2, "inside\n"), done.stderr
     assert "lock ordering" not in done.stderr
     assert "SIGQUIT: quit" in done.stderr

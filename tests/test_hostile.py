@@ -173,18 +173,21 @@ async def warm(op): await op(lambda: None)
 
 op, width, procs = globals()[sys.argv[1]], int(sys.argv[4]), int(sys.argv[5])
 gort.run(warm, op)
-for at in range(int(sys.argv[2]), int(sys.argv[3])):
-    print(at, flush=True)
-    faulthandler.dump_traceback_later(60, exit=True)
-    try:
-        gort.run(program(op, at), procs=procs)
-    except BaseException as e:
-        _testcapi.set_nomemory(*NEVER)
-        assert out_of_memory(e), e
-    finally:
-        _testcapi.set_nomemory(*NEVER)
-    faulthandler.cancel_dump_traceback_later()
-    gort.run(warm, op)
+
+def tries():  # a function: to enter the error's name among the globals may need memory, for their dict may be full
+    for at in range(int(sys.argv[2]), int(sys.argv[3])):
+        print(at, flush=True)
+        faulthandler.dump_traceback_later(60, exit=True)
+        try:
+            gort.run(program(op, at), procs=procs)
+        except BaseException as e:
+            _testcapi.set_nomemory(*NEVER)
+            assert out_of_memory(e), e
+        finally:
+            _testcapi.set_nomemory(*NEVER)
+        faulthandler.cancel_dump_traceback_later()
+        gort.run(warm, op)
+tries()
 """
 AT_MOST = 30  # the allocations of an operation: later ones are the test's own
 

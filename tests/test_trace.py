@@ -695,6 +695,7 @@ def test_gort_trace_reads_a_trace_of_real_go(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_records_nothing(tmp_path: Path) -> None:
     """The trace is its parent's, which goes on."""
     file = tmp_path / "f.trace"

@@ -170,7 +170,7 @@ def test_cancelled_requests_leave_the_connection(run: Any, tls: Any) -> None:
         async with serving(app, tls=tls[0]) as server, http.Client(context=tls[1], connections=1) as client:
             async with gort.Group() as group:
                 handles = [group.go(client.get, url(server, "/wait")) for _ in range(20)]
-                await until(lambda: any(c.mux.streams for cs in client._pool._by_origin.values() for c in cs))
+                await until(lambda: any(c.mux.streams for cs in list(client._pool._by_origin.values()) for c in cs))
                 for h in handles:
                     h.cancel()
             for _ in range(3):

@@ -26,7 +26,7 @@ from test_net_examples import EXAMPLES, address_in, connect, read_all
 
 import gort
 from gort import net, runtime
-from support import FULL, PATIENCE_S, ROOT, settles, sockets_of
+from support import FULL, PATIENCE_S, settles, sockets_of
 
 pytest.importorskip("h11")
 sys.path.insert(0, str(EXAMPLES))
@@ -118,7 +118,7 @@ def hold(folder: Path, n: int) -> float:
         assert answers_well(address)
         before = resident(process.pid)
         host, _, port = address.rpartition(":")
-        command = [sys.executable, "-c", CLIENT, host, port, str(n), str(ROOT / "src")]
+        command = [sys.executable, "-c", CLIENT, host, port, str(n), str(Path(gort.__file__).parent.parent)]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as clients:
             assert clients.stdin is not None
             assert clients.stdout is not None

@@ -7,7 +7,8 @@ the address of a function of ours.  It gives a goroutine of a bubble the bubble'
 others: the pytest that runs the test, other threads, the scheduler itself.
 
 What takes arguments may raise, which a function of ours at such an address cannot.  So datetime.now and utcnow are
-replaced in their class, and time.localtime and its like in their module; date.today asks time.time.
+replaced in their class, and time.localtime and its like in their module.  So is date.today: from CPython 3.15 on it asks
+the system's clock, and not time.time.
 
 Invariants
 - Everything is replaced and restored under _lock, and restored once no bubble is open.
@@ -116,11 +117,12 @@ class Attribute(Redirection):
 
 
 class Method(Redirection):
-    """A class method of datetime.datetime, which Python code cannot set: the class is C's."""
+    """A class method of the module datetime, which Python code cannot set: its class is C's."""
 
-    def __init__(self, name: str, ours: Callable[..., Any]) -> None:
+    def __init__(self, cls: type[datetime.date], name: str, ours: Callable[..., Any]) -> None:
+        self.cls: type[datetime.date] = cls
         self.name: str = name
-        self.table: dict[str, Any] = gc.get_referents(datetime.datetime.__dict__)[0]
+        self.table: dict[str, Any] = gc.get_referents(cls.__dict__)[0]
         self.real: Any = self.table[name]
         self.ours: Any = classmethod(ours)
 
@@ -133,7 +135,7 @@ class Method(Redirection):
     def put(self, value: Any) -> None:
         """Enters it, and tells the interpreter, which remembers what it has found in a class."""
         self.table[self.name] = value
-        ctypes.pythonapi.PyType_Modified(ctypes.py_object(datetime.datetime))
+        ctypes.pythonapi.PyType_Modified(ctypes.py_object(self.cls))
 
 
 def at(real: Callable[..., Any], places: int) -> Callable[..., Any]:
@@ -173,6 +175,12 @@ def redirections() -> list[Redirection]:
             return methods[1].real.__get__(None, cls)()
         return cls.fromtimestamp(present[1] / 1e9, datetime.UTC).replace(tzinfo=None)
 
+    def today(cls: Any) -> Any:
+        present = virtual()
+        if present is None:
+            return methods[2].real.__get__(None, cls)()
+        return cls.fromtimestamp(present[1] / 1e9)
+
     found: list[Redirection] = [
         Entry("time", wall=True),
         Entry("time_ns", wall=True),
@@ -180,7 +188,11 @@ def redirections() -> list[Redirection]:
         *(Attribute(name, at(getattr(time, name), 0)) for name in ("localtime", "gmtime", "ctime", "asctime")),
         Attribute("strftime", at(time.strftime, 1)),
     ]
-    methods += [Method("now", now), Method("utcnow", utcnow)]
+    methods += [
+        Method(datetime.datetime, "now", now),
+        Method(datetime.datetime, "utcnow", utcnow),
+        Method(datetime.date, "today", today),
+    ]
     return [*found, *methods]
 
 

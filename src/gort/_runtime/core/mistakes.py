@@ -39,7 +39,7 @@ NOT_AWAITED = (
     ),
     (r"'(gort\.)?Chan' object is not iterable", "write `async for value in ch`"),
     ("'async_generator' object is not iterable", "write `async for`"),
-    ("'Group' object does not support the context manager", "write `async with gort.Group() as group`"),
+    (r"'(gort\.)?Group' object does not support the context manager", "write `async with gort.Group() as group`"),
 )
 LOCK_TEXTS = {"cannot release un-acquired lock", "cannot wait on un-acquired lock", "cannot notify on un-acquired lock"}
 

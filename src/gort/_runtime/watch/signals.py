@@ -75,12 +75,13 @@ def in_user_code(frame: Any) -> bool:
     C.
 
     Code of the standard library is the user's if user code has called it.  If the runtime has called it (to start a
-    thread, to import a module), an exception there would break the scheduler."""
+    thread, to import a module), an exception there would break the scheduler.  The import system's own code is not:
+    it drops its locks in callbacks of weak references, where an exception is only reported and so lost."""
     if frame is None:
         return False
     if frame.f_code in blocking.calls_user:
         return True
-    if traceback.hidden(frame.f_code):
+    if traceback.hidden(frame.f_code) or frame.f_code.co_filename.startswith("<frozen importlib."):
         return False
     while frame is not None and not traceback.hidden(frame.f_code):
         frame = frame.f_back
