@@ -81,6 +81,12 @@ async def hangs(started: Any, ended: Any) -> None:
             await ended.send("cleaned up")
 
 
+def stuck(started: Any) -> None:
+    """Cannot be cancelled."""
+    gort.wait(started.send(os.getpid()))
+    time.sleep(3600)
+
+
 async def sends(ch: Any, values: list[Any]) -> int:
     for value in values:
         await ch.send(value)

@@ -12,7 +12,6 @@ from _collections_abc import Awaitable, Generator
 from typing import TYPE_CHECKING, Any
 
 import gort
-from gort._runtime.boot import main
 from gort._runtime.core import handoff
 from gort._runtime.core.errors import Cancelled
 from gort._runtime.sched.awaited import coroutine_of
@@ -40,6 +39,7 @@ class Call:
         "_looked",
         "_packed",
         "_sealed",
+        "_unseen",
         "_value",
         "link",
         "node",
@@ -61,6 +61,7 @@ class Call:
         self._value: Any = UNSET
         self._exc: BaseException | None = None
         self._looked = False
+        self._unseen: _Unseen | None = None
 
     def __repr__(self) -> str:
         return f"<gort.cluster goroutine {self.number} {'ended' if self.done else 'running'} on {self.node}>"
@@ -90,6 +91,7 @@ class Call:
         if not self._done.closed or self._packed is None:
             raise RuntimeError("the remote goroutine has not ended yet: `await h`")
         self._looked = True
+        self.peer.failed.pop(self.number, None)
         if self._value is UNSET and self._exc is None:
             ok, what = self._packed
             if ok:
@@ -131,6 +133,9 @@ class Call:
         """It has ended."""
         self._packed = (ok, what)
         self._sealed = None
+        if not ok and not self._looked and what[0] != "cancelled":
+            self.peer.failed[self.number] = what
+            self._unseen = _Unseen(self.peer, self.number)
         self.peer.load[self.node] -= 1
         try:
             self._done.close()
@@ -149,14 +154,18 @@ class Call:
         else:
             self.over(False, ("died", self.node, why))
 
-    def report(self) -> None:
-        """At the end of the cluster: reports the failure of one that nobody has awaited."""
-        if self._packed is None or self._looked or self._packed[0] or self._packed[1][0] == "cancelled":
-            return
-        try:
-            self.result()
-        except BaseException as e:
-            main.unraisable(e, None, "a remote goroutine failed, and nobody awaited it")
+
+class _Unseen:
+    """Goes with the Call of a goroutine that has failed: when that goes, nobody can ask any more why."""
+
+    __slots__ = ("number", "peer")
+
+    def __init__(self, peer: Peer, number: int) -> None:
+        self.peer: Peer = peer
+        self.number: int = number
+
+    def __del__(self) -> None:
+        self.peer.loop.post(("unseen", self.number))  # a finalizer runs anywhere: another goroutine unpickles and tells
 
 
 class Running(Done):

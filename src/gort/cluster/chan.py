@@ -99,9 +99,9 @@ class _Send(Operation):
         self.sealed = sealed
 
     def done(self, value: Any, ok: bool) -> tuple[Any, bool]:
+        if self.proxy.died is not None:  # also with a slot in hand: it is one of a channel that is no more
+            raise self.proxy.died
         if not ok:
-            if self.proxy.died is not None:
-                raise self.proxy.died
             raise gort.ChannelClosed("send on closed channel")
         self.proxy.sent(self.sealed)
         return None, True

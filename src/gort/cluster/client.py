@@ -60,7 +60,7 @@ class Node:
 
     def done(self) -> gort.Chan[None]:
         """A channel that is closed when the node is gone."""
-        return self._peer.ends.setdefault(self.name, gort.Chan())
+        return self._peer.end_of(self.name)
 
 
 def _node(session: str, name: str) -> Node:
@@ -304,7 +304,7 @@ class connect:
             await _all_up(names, news)
             mine.on_up = None
             for name in names:
-                mine.links[name].post(("book", dict(mine.addresses)))
+                mine.link_to(name).post(("book", dict(mine.addresses)))  # one may have died since
         except BaseException:
             async with gort.shield():
                 await self._end()
@@ -325,7 +325,6 @@ class connect:
 
     async def _end(self) -> None:
         mine, engine = self._peer, self._running
-        calls = list(mine.calls.values())
         names = mine.nodes()
         mine.ended = True
         for name in names:
@@ -335,8 +334,7 @@ class connect:
                 group.go(engine.watch, name)
         mine.end()
         await engine.close()
-        for call in calls:
-            call.report()
+        mine.report_all()
 
 
 async def _all_up(names: list[str], news: gort.Chan[tuple[str, str]]) -> None:

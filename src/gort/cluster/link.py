@@ -43,6 +43,8 @@ class Outbox:
 
     def post(self, message: Any) -> None:
         """Queues a message: a tuple, or a Proxy that has something to say.  After the link's end it does nothing."""
+        if self.dead is not None:
+            return  # nobody would take it out
         self._out.append(message)
         if not self._kicked:
             self._kicked = True
@@ -116,6 +118,8 @@ class Link(Outbox):
                 await self.conn.writev(wire.encode(batch))
         except OSError as e:
             self.end(f"the connection broke ({e})")
+        except Exception as e:  # such as MemoryError: what is lost was promised, so the link cannot go on
+            self.end(f"a message to it could not be written ({type(e).__name__}: {e})")
 
     async def _read(self) -> None:
         assert self.conn is not None

@@ -24,9 +24,11 @@ from typing import TYPE_CHECKING, Any
 
 import gort
 from gort import net
+from gort._runtime.boot import main
 from gort._runtime.core import runtime2
+from gort._runtime.core.mistakes import say
 from gort._runtime.sched import newproc
-from gort.cluster import wire
+from gort.cluster import errors, wire
 from gort.cluster.call import Call, Running
 from gort.cluster.home import Home
 from gort.cluster.link import Link, Loop
@@ -42,6 +44,10 @@ __all__ = ["DRIVER", "Peer", "of"]
 DRIVER = "driver"
 LOOKS = 6  # so many looks in a row at which nothing has come are silence
 HANDSHAKE_S = 10.0
+UNPROVEN = 128  # connections at a time whose peers have not proved yet that they belong here
+ACCEPT_S = 1.0  # between two tries, when none can be accepted
+HASTE_S = 1.0  # where there are so many, and more come, these have so long
+ENDED = "the cluster has been left"  # why what was under way here has failed
 LEFT = "the driver has left the cluster"  # why a node ends in good order
 
 _peers: dict[str, Peer] = {}  # the clusters that this process belongs to, by session
@@ -77,6 +83,7 @@ class Peer:
         self.gone: dict[str, str] = {}  # the nodes that are not any more, and why
         self.ends: dict[str, gort.Chan[None]] = {}  # closed when the node is gone
         self.calls: dict[int, Call] = {}  # what this process has started elsewhere, and is not over
+        self.failed: dict[int, Any] = {}  # how those have failed that nobody has awaited yet, packed
         self.load: dict[str, int] = {}  # how many of them on which node, for `least`
         self.ids: itertools.count[int] = itertools.count(1)
         self.running: dict[tuple[Any, int], Running] = {}
@@ -92,6 +99,8 @@ class Peer:
         self._secret = secret
         self._mu = threading.Lock()  # of `gone`: the engine and a link may tell of a death at the same time
         self._all: set[Link] = set()  # with those that have no name yet
+        self._unproven: set[Any] = set()  # connections
+        self._room: gort.Chan[None] = gort.Chan(UNPROVEN)  # holds one for each of these
         self._listener: Listener | None = None
         self.loop: Loop = Loop(self, name)
         self.links[name] = self.loop
@@ -108,44 +117,75 @@ class Peer:
         gort.go(self._watch)
 
     def end(self) -> None:
-        """Ends all links, and takes no part any more."""
+        """Ends all links, and takes no part any more.  What others begin meanwhile looks at `_over` once it can be found
+        here, so that one of both sides ends it."""
         self.ended = True
-        if self._over.closed:
+        if not _close(self._over):
             return
-        self._over.close()
         if self._listener is not None:
             self._listener.close()
+        for conn in list(self._unproven):
+            conn.close()
         for link in list(self._all):
             link.end("this end was closed")
         self.loop.end("this end was closed")
+        self.lost(self.loop, ENDED)
         for over in list(self.ends.values()):
             _close(over)
         _peers.pop(self.session, None)
 
+    def end_of(self, name: str) -> gort.Chan[None]:
+        """The channel that is closed when a node is gone, or this process has left the cluster."""
+        over = self.ends.setdefault(name, gort.Chan())
+        if self._over.closed or name in self.gone:  # both before the end looks for it
+            _close(over)
+        return over
+
     async def _serve(self, listener: Listener) -> None:
-        try:
-            async for conn in listener:
-                gort.go(self._accept, conn)
-        except OSError:
-            if not self.ended:
-                raise
+        while True:
+            try:
+                async for conn in listener:
+                    await self._make_room()
+                    self._unproven.add(conn)
+                    gort.go(self._accept, conn)
+                return
+            except OSError as e:  # what the listener itself takes for lasting: others may still get in
+                if self._over.closed:
+                    return
+                say(f"gort.cluster: {self.name} cannot accept a connection ({e}); it tries again\n")
+                await gort.sleep(ACCEPT_S)
+
+    async def _make_room(self) -> None:
+        """Who only connects, and proves nothing, must not fill this process, and keep others out.  The system lets these
+        wait in turn."""
+        if self._room.try_send(None):
+            return
+        which, _, _ = await gort.select(self._room.send(None), gort.sleep(HASTE_S))
+        if which == 1:
+            for late in list(self._unproven):
+                late.close()
+            await self._room.send(None)
 
     async def _accept(self, conn: Any) -> None:
         """Serves a connection whose peer proves that it belongs here; closes any other, and says nothing to it."""
+        raw = conn
         try:
             async with gort.timeout(HANDSHAKE_S):
                 if self.tls is not None:
                     conn = await net.tls_server(conn, self.tls[0])
                 await wire.accept(conn, self._secret)
-        except (OSError, EOFError, TimeoutError):
+        except Exception:  # whatever a stranger sends
             conn.close()
             return
-        if self.ended:
-            conn.close()
-            return
+        finally:
+            self._unproven.discard(raw)
+            self._room.try_recv()
         link = Link(self, "", conn)
         self._all.add(link)
-        link.start()
+        if self._over.closed:
+            link.end("this end was closed")
+        else:
+            link.start()
 
     async def join(self, address: str) -> None:
         """A node: dials the driver, and tells it who this is.  Raises OSError, EOFError, TimeoutError."""
@@ -190,7 +230,10 @@ class Peer:
         first = self.links.setdefault(name, link)
         if first is link:
             self._all.add(link)
-            gort.go(self._dial_late, link, address)
+            if self._over.closed:
+                link.end("this end was closed")
+            else:
+                gort.go(self._dial_late, link, address)
         return first
 
     async def _dial_late(self, link: Link, address: str) -> None:
@@ -202,7 +245,7 @@ class Peer:
     def _named(self, link: Link, name: str) -> None:
         link.name = name
         self.links.setdefault(name, link)
-        self.ends.setdefault(name, gort.Chan())
+        self.end_of(name)
 
     # ---- who is alive ----
 
@@ -215,6 +258,7 @@ class Peer:
                 return
             now = time.monotonic()
             if now - last > self.silence and self.name != DRIVER:
+                self.store.orphaned()
                 os._exit(70)  # this process was stopped, and has been given up: nothing of it may go on
             last = now
             for link in list(self._all):
@@ -227,18 +271,19 @@ class Peer:
                 else:
                     link.post(("beat",))
 
-    def lost(self, link: Link, why: str) -> None:
+    def lost(self, link: Link | Loop, why: str) -> None:
         """A link has ended."""
-        self._all.discard(link)
+        if link is not self.loop:
+            self._all.discard(link)
         for home in list(self.homes.values()):
             home.gone(link)
         for (where, _), running in list(self.running.items()):
             if where is link:
                 running.cancel()  # nobody is left who wants its result
         if self.ended:
-            why = "the cluster has been left"
+            why = ENDED
         name = link.name
-        if self.links.get(name) is link:
+        if self.links.get(name) is link and link is not self.loop:
             del self.links[name]
             if self.name == DRIVER or name == DRIVER:
                 self.node_gone(name, why)
@@ -259,7 +304,7 @@ class Peer:
         link = self.links.get(name)
         if link is not None:
             link.end(why)
-        _close(self.ends.setdefault(name, gort.Chan()))
+        self.end_of(name)
         if self.name == DRIVER:
             for other in list(self.links.values()):
                 other.post(("gone", name, why))
@@ -283,14 +328,14 @@ class Peer:
         if self.name == DRIVER:
             self.addresses[name] = address
             link.pid, link.host = pid, host
-            if self.on_up is not None:
-                self.on_up(name)
+            if (on_up := self.on_up) is not None:  # connect takes it away meanwhile
+                on_up(name)
 
     def _book(self, link: Any, message: tuple[Any, ...]) -> None:
         for name, address in message[1].items():
             if name != self.name:
                 self.addresses[name] = address
-                self.ends.setdefault(name, gort.Chan())
+                self.end_of(name)
 
     def _gone(self, link: Any, message: tuple[Any, ...]) -> None:
         if message[1] != self.name:
@@ -313,6 +358,9 @@ class Peer:
         call = self.calls.pop(message[1], None)
         if call is not None:
             call.over(message[2], message[3])
+
+    def _unseen(self, link: Any, message: tuple[Any, ...]) -> None:
+        gort.go(self.report, message[1])
 
     def _cancel(self, link: Any, message: tuple[Any, ...]) -> None:
         running = self.running.get((link, message[1]))
@@ -349,6 +397,17 @@ class Peer:
         call.send(name)
         return call
 
+    def report(self, number: int) -> None:
+        """Reports the failure of a goroutine that nobody can await any more.  Runs code of the user's."""
+        packed = self.failed.pop(number, None)
+        if packed is not None and packed[-1] != ENDED:
+            main.unraisable(errors.unpack(packed), None, "a remote goroutine failed, and nobody awaited it")
+
+    def report_all(self) -> None:
+        """After the end: reports all failures that nobody has asked for."""
+        for number in list(self.failed):
+            self.report(number)
+
     def nodes(self) -> list[str]:
         """The names of the nodes that are up."""
         return [name for name in list(self.addresses) if name != DRIVER]  # a copy: nodes come and go meanwhile
@@ -382,18 +441,20 @@ _VERBS: dict[str, Callable[[Peer, Any, tuple[Any, ...]], None]] = {
     "leave": Peer._leave,
     "go": Peer._go,
     "done": Peer._done,
+    "unseen": Peer._unseen,
     "cancel": Peer._cancel,
     "c": Peer._to_home,
     "h": Peer._to_proxy,
 }
 
 
-def _close(over: gort.Chan[None]) -> None:
-    """Closes it, unless another thread is first."""
+def _close(over: gort.Chan[None]) -> bool:
+    """Closes it; False if another thread was first."""
     try:
         over.close()
     except gort.ChannelClosed:
-        pass
+        return False
+    return True
 
 
 def _variable(key: str) -> Any:

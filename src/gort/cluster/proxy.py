@@ -169,6 +169,7 @@ class Proxy:
             if not self.rx[RECV].ch.closed:
                 self.died = NodeDied(self.home, why)
                 self._end()
+                self.tx.drain()  # slots of a channel that is no more
 
     def _end(self) -> None:
         """Ends all waits.  The lock is held."""

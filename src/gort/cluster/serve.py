@@ -60,8 +60,10 @@ async def _serve(boot: dict[str, Any]) -> str:
             await gort.sleep(0.005)
     clean = not peer.running
     peer.end()
+    peer.report_all()
     if not clean:  # gort.run would wait for a plain function that does not end
         sys.stdout.flush()
         sys.stderr.flush()
+        peer.store.orphaned()
         os._exit(1)
     return why

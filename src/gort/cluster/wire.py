@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Refused", "Sealed", "accept", "encode", "frames", "prove", "seal", "unseal"]
 
-MAGIC = b"gortcl01"
+MAGIC = b"gortcl02"
 NONCE = 32
 PROOF = 32
-HEAD = struct.Struct("<II")  # bytes of the pickle, number of large values behind it
+HEAD = struct.Struct("<QI")  # bytes of the pickle, number of large values behind it
 LARGE = 1 << 16  # from this size on a pickled value lies behind the frame's pickle
 READ_SIZE = 1 << 16
 
@@ -79,10 +79,13 @@ def encode(batch: list[Any]) -> list[Any]:
     file = io.BytesIO()
     pickle.Pickler(file, 5, buffer_callback=lambda b: behind.append(b.raw())).dump(batch)
     body = file.getbuffer()
-    head = HEAD.pack(len(body), len(behind))
-    if not behind:
-        return [head, body]
-    return [head, struct.pack(f"<{len(behind)}Q", *[len(b) for b in behind]), body, *behind]
+    return [head(body, behind), body, *behind]
+
+
+def head(body: Any, behind: list[Any]) -> bytes:
+    """What a frame begins with."""
+    sizes = struct.pack(f"<{len(behind)}Q", *[len(b) for b in behind])
+    return HEAD.pack(len(body), len(behind)) + sizes
 
 
 class frames:
@@ -149,6 +152,8 @@ class frames:
 # ---- values -----------------------------------------------------------------------------------------------------------
 
 ATOMS = frozenset((int, float, str, bytes, bool, type(None), complex))
+TEXTS = (str, bytes)  # those of them that may be large
+SMALL = 1 << 10  # in a tuple, which may have many
 _by_value: Any = None  # the module cloudpickle, or the one that an engine brings
 
 
@@ -178,12 +183,12 @@ def seal(value: Any) -> Any:
     """The value as it is now, ready for the wire.  Runs code of the user's, and raises what that raises, or
     pickle.PicklingError, or TypeError for what cannot be pickled.
 
-    What cannot change is sent as it is.  Plain pickle is ten times as fast as cloudpickle, so it comes first; its pickle
-    is not used if it names __main__, which is another module in another process."""
+    What cannot change is sent as it is, if it is small.  Plain pickle is ten times as fast as cloudpickle, so it comes
+    first; its pickle is not used if it names __main__, which is another module in another process."""
     kind = type(value)
-    if kind in ATOMS:
+    if kind in ATOMS and (kind not in TEXTS or len(value) < LARGE):
         return value
-    if kind is tuple and all(type(x) in ATOMS for x in value):
+    if kind is tuple and all(type(x) in ATOMS and (type(x) not in TEXTS or len(x) < SMALL) for x in value):
         return value
     if not _by_value.list_registry_pickle_by_value():
         try:

@@ -28,6 +28,9 @@ class Store(Protocol):
     async def get(self, key: Any) -> Any:
         """The value.  Raises LookupError if it is gone."""
 
+    def orphaned(self) -> None:
+        """In a node that ends: if the driver cannot, takes away what would stay for ever.  Never raises."""
+
 
 class Engine(Protocol):
     """Starts and watches processes."""

@@ -13,6 +13,7 @@ once, however many nodes read it.  What does not live here: what runs in a node 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import mmap
 import os
@@ -21,6 +22,7 @@ import signal
 import struct
 import sys
 import tempfile
+import time
 import uuid
 from pickle import loads
 from typing import Any
@@ -28,6 +30,7 @@ from typing import Any
 import gort
 from gort import exec as gexec
 from gort.cluster import wire
+from gort.cluster.engine import store_of
 
 __all__ = ["Engine", "Store"]
 
@@ -36,15 +39,23 @@ _PROGRAM = (
     "from gort.cluster.engine.local import main; main(boot)"
 )
 _HEAD = struct.Struct("<QQ")  # bytes of the pickle, number of buffers
+_PREFIX = "gort-cluster-"
+_NEW_S = 60.0
 _ALIGN = 64  # where a buffer begins: arrays are read fastest so
 
 
 class Store:
-    """Values in files that all nodes map."""
+    """Values in files that all nodes map.  driver: the driver's process."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, driver: int) -> None:
         self.folder = folder
+        self._driver = driver
         self._maps: dict[str, Any] = {}
+
+    def orphaned(self) -> None:
+        """As Store.orphaned of the interface."""
+        if os.getppid() != self._driver:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     async def put(self, value: Any) -> str:
         """As Store.put of the interface."""
@@ -107,18 +118,19 @@ class Engine:
             raise ValueError(f"nodes is how many processes to start, not {nodes!r}")
         self._names = [f"n{i}" for i in range(count)]
         self._processes: dict[str, gexec.Cmd] = {}
+        self._lock = -1
         self._folder = ""  # until `nodes`: what is never begun is never closed
         self.store: Any = None
 
     async def nodes(self) -> list[str]:
         """As Engine.nodes of the interface."""
-        self._folder = tempfile.mkdtemp(prefix="gort-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
-        self.store = Store(self._folder)
+        self._folder, self._lock = await gort.blocking(_new_folder, _memory())
+        self.store = Store(self._folder, os.getpid())
         return self._names
 
     async def start(self, name: str, boot: dict[str, Any]) -> None:
         """As Engine.start of the interface."""
-        boot = {**boot, "path": list(map(str, sys.path)), "store": [__name__, self._folder], "parent": os.getpid()}
+        boot = {**boot, "path": list(map(str, sys.path)), "store": [__name__, self._folder, os.getpid()]}
         process = await gexec.start(sys.executable, "-P", "-c", _PROGRAM, stdin=gexec.PIPE, process_group=0)
         self._processes[name] = process
         assert process.stdin is not None
@@ -148,6 +160,9 @@ class Engine:
             await process.wait()
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
+        if self._lock >= 0:
+            lock, self._lock = self._lock, -1
+            os.close(lock)
 
 
 def main(boot: dict[str, Any]) -> None:
@@ -156,5 +171,39 @@ def main(boot: dict[str, Any]) -> None:
     from gort.cluster import serve
 
     serve.main(boot)
-    if os.getppid() != boot["parent"]:
-        shutil.rmtree(boot["store"][1], ignore_errors=True)
+    store_of(boot).orphaned()
+
+
+def _memory() -> str:
+    """Where files lie in memory, if that is so anywhere."""
+    return "/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir()
+
+
+def _new_folder(where: str) -> tuple[str, int]:
+    """A folder for the values of c.put, and the descriptor that holds it while this process lives.  Takes away those
+    whose drivers were killed together with all their nodes."""
+    for entry in list(os.scandir(where)):
+        if entry.name.startswith(_PREFIX):
+            _sweep(entry)
+    folder = tempfile.mkdtemp(prefix=_PREFIX, dir=where)
+    lock = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return folder, lock
+
+
+def _sweep(entry: os.DirEntry[str]) -> None:
+    """Takes a folder away if nobody holds it.  One that is new may be about to be held."""
+    try:
+        status = entry.stat(follow_symlinks=False)
+        if status.st_uid != os.getuid() or time.time() - status.st_mtime < _NEW_S:
+            return
+        lock = os.open(entry.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_DIRECTORY)
+    except OSError:
+        return  # it has gone meanwhile
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(entry.path, ignore_errors=True)
+    except BlockingIOError:
+        pass
+    finally:
+        os.close(lock)

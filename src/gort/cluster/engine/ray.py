@@ -96,6 +96,9 @@ class Store:
             self._keeper = ray.get_actor(self._name)
         return self._keeper
 
+    def orphaned(self) -> None:
+        """As Store.orphaned of the interface: what Ray holds goes with the driver's job."""
+
     async def put(self, value: Any) -> str:
         """As Store.put of the interface."""
         key = uuid.uuid4().hex
