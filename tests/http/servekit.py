@@ -9,6 +9,8 @@ from typing import Any
 
 import h11
 import pytest
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import Request
 
 import gort
 from gort import http, net
@@ -83,6 +85,33 @@ class Client:
             return not self._held and await self.conn.read() == b""
         except OSError:
             return True
+
+
+class Ws:
+    """A client's websocket."""
+
+    def __init__(self, c: Client) -> None:
+        self.conn = c.conn
+        self.ws = WSConnection(ConnectionType.CLIENT)
+
+    async def send(self, event: Any) -> None:
+        """Sends an event."""
+        await self.conn.write(self.ws.send(event))
+
+    async def next(self) -> Any:
+        """The next event; None at the end of the connection."""
+        while True:
+            for event in self.ws.events():
+                return event
+            data = await self.conn.read()
+            if not data:
+                return None
+            self.ws.receive_data(data)
+
+    async def open(self, path: str = "/", **more: Any) -> Any:
+        """The handshake; its answer."""
+        await self.send(Request(host="test", target=path, **more))
+        return await self.next()
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ from servekit import answering, serving
 
 import gort
 from gort import http, net
+from gort.http.server import Connection
 from support import PATIENCE_S, contexts, open_files, until
 
 h2 = pytest.importorskip("h2")
@@ -235,6 +236,70 @@ def test_streams_are_cancelled_when_the_time_for_the_end_is_over(loop: str, tls:
             assert ended == ["/"]
 
     gort.run(main)
+
+
+def test_a_stream_that_cannot_be_started(tls: Any, capfd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no thread, or no memory: the connection ends, and is not waited for for ever.  What has begun
+    is cancelled."""
+    spawn = Connection.spawn_cancellable
+    began: Any = gort.Chan(1)
+    ended: list[str] = []
+
+    def full(self: Any, fn: Any, stream: Any, *args: Any) -> Any:
+        if stream.id > 1:
+            raise RuntimeError("there is no room")
+        return spawn(self, fn, stream, *args)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            try:
+                began.try_send(None)
+                await gort.Chan().recv()
+            finally:
+                ended.append(scope["path"])
+
+    async def main() -> None:
+        monkeypatch.setattr(Connection, "spawn_cancellable", full)
+        async with serving(app, tls=tls[0], loop="native") as server, hostile(server, tls) as bad:
+            bad.h2.send_headers(1, HEADERS, end_stream=True)
+            await bad.flush()
+            await began.recv()
+            for n in (3, 5, 7):
+                bad.h2.send_headers(n, HEADERS, end_stream=True)
+            await bad.flush()
+            await bad.ended()
+            await until(lambda: not server._open)
+
+    gort.run(main)
+    assert ended == ["/"]
+    assert "there is no room" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("where", ["start", "inform", "trailers", "late"])
+def test_fields_that_cannot_be_sent(where: str, tls: Any, capfd: Any) -> None:
+    fields = {"start": (b"x y", b""), "inform": (b"link", b"a\nb"), "trailers": (b":status", b"200")}
+    field = fields.get(where, (b"content-length", b"4"))
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        if where == "inform":
+            await send({"type": "http.response.early_hint", "links": [field[1]]})
+        headers = [field] if where == "start" else []
+        await send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": where != "start"})
+        await send({"type": "http.response.body", "body": b"body"})
+        await send({"type": "http.response.trailers", "headers": [field]})
+
+    async def main() -> None:
+        async with serving(app, tls=tls[0], loop="native") as server, http.Client(context=tls[1]) as client:
+            if where in ("start", "inform"):
+                assert (await client.get(url(server))).status == 500
+            else:
+                with pytest.raises(http.RequestError, match="reset"):
+                    await client.get(url(server))
+
+    gort.run(main)
+    assert "ValueError" in capfd.readouterr().err
 
 
 def test_limits_of_a_request(tls: Any) -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servekit import Client, client, fetch, get, serving
-from wsproto import ConnectionType, WSConnection
+from servekit import Ws, client, fetch, get, serving
 from wsproto.events import (
     AcceptConnection,
     BytesMessage,
@@ -19,7 +18,6 @@ from wsproto.events import (
     Ping,
     Pong,
     RejectConnection,
-    Request,
     TextMessage,
 )
 from wsproto.extensions import PerMessageDeflate
@@ -284,34 +282,51 @@ def test_an_application_that_fails(run: Run, loop: str, how: str, capfd: pytest.
     assert how == "half" or "gort.http: the application has" in capfd.readouterr().err
 
 
+BAD_FIELDS = [(b"x y", b"z"), (b"x:y", b"z"), (b"", b"z"), (b"x\r\ny", b"z"), (b"x", b"y\r\nz: 1"), (b"x", b"\0")]
+
+
+@pytest.mark.parametrize("where", ["start", "trailers", "reject", "accept"])
+def test_fields_that_cannot_be_sent(run: Run, where: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """The application gets a ValueError, and nothing of it goes out."""
+    raised: list[BaseException] = []
+    fields = [*BAD_FIELDS, (b"Content-Length", b"3")] if where == "trailers" else BAD_FIELDS
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        field = fields[int(scope["query_string"] or 0)] if scope["type"] != "lifespan" else None
+        try:
+            if scope["type"] == "websocket":
+                kind = "accept" if where == "accept" else "http.response.start"
+                await send({"type": f"websocket.{kind}", "status": 400, "headers": [field]})
+            elif scope["type"] == "http":
+                headers = [field] if where == "start" else []
+                start = {"type": "http.response.start", "status": 200, "headers": headers}
+                await send({**start, "trailers": where == "trailers"})
+                await send({"type": "http.response.body", "body": b"body"})
+                await send({"type": "http.response.trailers", "headers": [field]})
+        except ValueError as e:
+            raised.append(e)
+            raise
+
+    async def main() -> None:
+        key = ("Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
+        upgrade = ("Connection: Upgrade", "Upgrade: websocket", *key) if where in ("reject", "accept") else ()
+        async with serving(app, loop="native") as server:
+            for i in range(len(fields)):
+                async with client(server) as c:
+                    await c.conn.write(get(f"/?{i}", *upgrade))
+                    c.conn.close_write()
+                    data = b""
+                    while part := await c.conn.read():
+                        data += part
+                    assert data.startswith(b"HTTP/1.1 200" if where == "trailers" else b"HTTP/1.1 500")
+                    assert b"z" not in data
+
+    run(main)
+    assert len(raised) == len(fields)
+    assert capfd.readouterr().err.count("\nValueError: ") == len(fields)
+
+
 # ---- websockets -----------------------------------------------------------------------------------------------------
-
-
-class Ws:
-    """A client's websocket."""
-
-    def __init__(self, c: Client) -> None:
-        self.conn = c.conn
-        self.ws = WSConnection(ConnectionType.CLIENT)
-
-    async def send(self, event: Any) -> None:
-        """Sends an event."""
-        await self.conn.write(self.ws.send(event))
-
-    async def next(self) -> Any:
-        """The next event; None at the end of the connection."""
-        while True:
-            for event in self.ws.events():
-                return event
-            data = await self.conn.read()
-            if not data:
-                return None
-            self.ws.receive_data(data)
-
-    async def open(self, path: str = "/", **more: Any) -> Any:
-        """The handshake; its answer."""
-        await self.send(Request(host="test", target=path, **more))
-        return await self.next()
 
 
 async def chat(scope: Any, receive: Any, send: Any) -> None:

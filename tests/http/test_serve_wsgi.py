@@ -6,6 +6,7 @@ import contextlib
 import io
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -329,6 +330,43 @@ def test_the_end_does_not_wait_for_ever(run: Run) -> None:
             release.close()
 
     run(main)
+
+
+@pytest.mark.parametrize("before", [0, 5])
+def test_a_view_is_cancelled_at_the_end(run: Run, before: int, capfd: pytest.CaptureFixture[str]) -> None:
+    """After grace_s the view's own goroutine is cancelled: its gort.wait raises Cancelled, and it may clean up.  So it is
+    where the path is known to block (gort.blocking)."""
+    told: list[str] = []
+    waits: gort.Chan[None] = gort.Chan()
+    began: gort.Chan[None] = gort.Chan(1)
+
+    def app(environ: dict[str, Any], start: Any) -> list[bytes]:
+        if environ["QUERY_STRING"] == "wait":
+            began.try_send(None)
+            try:
+                gort.wait(waits.recv_ok())
+            except gort.Cancelled:
+                told.append("cancelled")
+                gort.wait(gort.sleep(0.001))
+                told.append("cleaned up")
+                raise
+        else:
+            time.sleep(0.002)  # a habit
+        return answering()(environ, start)
+
+    async def main() -> None:
+        async with serving(app, grace_s=0.0) as server, client(server) as c:
+            for _ in range(before):
+                assert (await c.ask(get("/?")))[0] == 200
+            await c.conn.write(get("/?wait"))
+            await began.recv()
+            server.stop()
+            assert await c.ended()
+            await until(lambda: not server._open)
+            assert told == ["cancelled", "cleaned up"]
+
+    run(main)
+    assert capfd.readouterr().err == ""
 
 
 def test_a_unix_socket(run: Run, tmp_path: Path) -> None:

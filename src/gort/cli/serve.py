@@ -98,6 +98,8 @@ def context(cert: str | None, key: str | None) -> ssl.SSLContext | None:
 @click.option("--body-timeout", type=float, default=30.0, help="Seconds without a byte of a request's body.")
 @click.option("--idle-timeout", type=float, default=60.0, help="Seconds of a connection between two requests.")
 @click.option("--write-timeout", type=float, default=30.0, help="Seconds in which the client takes nothing.")
+@click.option("--min-rate", type=click.IntRange(min=0), default=240,
+              help="Bytes a second of a body, or a response, after those times; 0: any.")  # fmt: skip
 @click.option("--reload", is_flag=True, help="Start again when a file of Python changes: for development.")
 def command(app: str, **given: Any) -> None:
     """Serve MODULE:APP, a WSGI or an ASGI application, until SIGTERM or Ctrl-C.
@@ -131,6 +133,7 @@ def served(application: Any, name: str, given: dict[str, Any]) -> None:
         body_s=given.pop("body_timeout"),
         idle_s=given.pop("idle_timeout"),
         write_s=given.pop("write_timeout"),
+        rate=given.pop("min_rate") or None,
         connections=given.pop("max_connections"),
         requests=given.pop("max_requests"),
     )

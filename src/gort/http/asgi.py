@@ -16,6 +16,7 @@ from urllib.parse import unquote_to_bytes
 from gort._runtime.sched.blocking import blocking
 from gort._runtime.wait.chan import Chan
 from gort.http.exchange import Disconnected
+from gort.http.fields import known, lowered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,7 +143,7 @@ class _Http:
             more = message.get("more_body", False)
             await exchange.send(message.get("body", b""), more or self._trailers is not None)
         elif kind == "http.response.start":
-            exchange.start(message["status"], b"", _headers(message))
+            exchange.start(message["status"], b"", headers_of(message))
             if message.get("trailers", False):
                 self._trailers = []
         elif kind == "http.response.pathsend":
@@ -150,7 +151,7 @@ class _Http:
         elif kind == "http.response.trailers":
             if self._trailers is None:
                 raise RuntimeError("http.response.trailers, but http.response.start said that there are none")
-            self._trailers += _headers(message)
+            self._trailers += headers_of(message)
             if not message.get("more_trailers", False):
                 await exchange.end(self._trailers)
         elif kind == "http.response.early_hint":
@@ -159,8 +160,10 @@ class _Http:
             raise RuntimeError(f"a message that is not known here: {kind!r}")
 
 
-def _headers(message: dict[str, Any]) -> Headers:
-    return [(name.lower(), value) for name, value in message.get("headers", ())]
+def headers_of(message: dict[str, Any]) -> Headers:
+    """The headers of an application's message, names in lower case.  Raises ValueError for a name that is none."""
+    get = known.get
+    return [(get(name) or lowered(name), value) for name, value in message.get("headers", ())]
 
 
 async def _send_path(exchange: Exchange, path: Any) -> None:

@@ -24,6 +24,7 @@ from gort._runtime.sched.newproc import go
 from gort.http.client_errors import Malformed, PhaseTimeout, Unanswered
 from gort.http.client_h1 import HEAD_MAX, INFORMATIONAL_MAX
 from gort.http.http2 import Late, Mux, Reset, Stream
+from gort.http.pace import Pace
 
 if TYPE_CHECKING:
     from gort.http.client_errors import Timeouts
@@ -170,7 +171,8 @@ class H2Stream:
             raise PhaseTimeout(phase, seconds or 0) from None
 
     async def _data(self, data: bytes, end: bool, timeouts: Timeouts) -> None:
-        await self._late("write", self._mux.send_data(self._stream, data, end, timeouts.write_s), timeouts.write_s)
+        pace = Pace(timeouts.write_s, None)
+        await self._late("write", self._mux.send_data(self._stream, data, end, pace), timeouts.write_s)
 
     async def send_part(self, data: bytes, timeouts: Timeouts) -> None:
         """A part of the body; b"" is its end."""

@@ -24,10 +24,13 @@ from h2.settings import SettingCodes
 from hyperframe.frame import GoAwayFrame
 
 from gort._runtime.sched.blocking import blocking
+from gort._runtime.sched.timers import monotonic
 from gort._runtime.wait.chan import Chan
+from gort.http import fields
 from gort.http.exchange import Disconnected, Exchange
 from gort.http.http2 import Flood, Late, Mux, Stream
 from gort.http.incoming import Refusal
+from gort.http.pace import Pace
 
 if TYPE_CHECKING:
     from gort.http.config import Limits
@@ -135,10 +138,12 @@ class H2Server:
             raise Flood("the client ends the connection")
 
     def _start_streams(self) -> None:
-        begun, self._begin = self._begin, []
-        for stream, headers, whole in begun:
+        begin = self._begin
+        while begin:  # what is still in it when this raises, run() counts as ended
+            stream, headers, whole = begin[0]
             cancel = self.owner.spawn_cancellable(self._serve, stream, headers, whole)
             with self.mux.mu:
+                del begin[0]
                 if self._cancels.pop(stream.id, None) is None:
                     self._cancels[stream.id] = cancel
 
@@ -178,7 +183,7 @@ class H2Exchange(Exchange):
     _head: the head of the response while it waits for the first part of the body.  _left: how much of the body is to come
     where a content-length says; -1: nobody says."""
 
-    __slots__ = ("_c", "_ended", "_got", "_head", "_left", "_mux", "_stream")
+    __slots__ = ("_c", "_comes", "_ended", "_goes", "_got", "_head", "_left", "_mux", "_stream")
 
     def __init__(self, connection: H2Server, stream: Stream, headers: Headers, whole: bool) -> None:
         owner = connection.owner
@@ -189,6 +194,7 @@ class H2Exchange(Exchange):
         self._left = -1
         self._got = 0
         self._ended = False
+        self._comes: Pace | None = None  # how slow the client is with the body
         self.version: str = "2"
         self.scheme: str = owner.scheme
         self.client: tuple[str, int | None] | None = owner.client
@@ -203,6 +209,8 @@ class H2Exchange(Exchange):
         self.target: bytes = b""
         self.headers: Headers = []
         self.length: int | None = 0
+        limits = connection.server.limits
+        self._goes = Pace(limits.write_s, limits.rate)
         try:
             self._take(headers, whole)
         except Refusal as e:
@@ -282,8 +290,13 @@ class H2Exchange(Exchange):
     async def read(self) -> bytes:
         """The next part of the body."""
         limits = self.limits
+        pace = self._comes
+        if pace is None:
+            pace = self._comes = Pace(limits.body_s, limits.rate)
+        began = monotonic()
         try:
-            data = await self._mux.take(self._stream, limits.body_s)
+            data = await self._mux.take(self._stream, pace.left())
+            pace.add(len(data), began)
         except Late:
             self._refuse(Refusal(408, "the request's body took too long"))
         except ConnectionError as e:
@@ -311,11 +324,7 @@ class H2Exchange(Exchange):
             raise RuntimeError("the response has begun already")
         head = [(b":status", b"%d" % status)]
         dated = False
-        for name, value in headers:
-            name = name.lower()
-            line = name + value
-            if b"\n" in line or b"\r" in line or b"\0" in line:
-                raise ValueError("a header of the response has a line end in it")
+        for name, value in fields.checked(headers):
             if name == b"content-length":
                 if self._left >= 0 or not value.isdigit():
                     raise ValueError(f"the response has a malformed content-length: {value!r}")
@@ -348,7 +357,7 @@ class H2Exchange(Exchange):
             if not bare and (data or not more) and not self._stream.local_ended:
                 self.sent += n
                 last = not more and self._left <= 0 and not over
-                await self._mux.send_data(self._stream, data, last, self.limits.write_s)
+                await self._mux.send_data(self._stream, data, last, self._goes)
         except Late:
             self._fail("the client takes nothing")
         except ConnectionError as e:
@@ -377,11 +386,13 @@ class H2Exchange(Exchange):
 
     async def inform(self, status: int, headers: Headers) -> None:
         """An answer before the response."""
+        headers = fields.checked(headers)
+        head = [(b":status", b"%d" % fields.early(status)), *headers]
         if self.started:
             return
         try:
             with self._mux.mu:
-                self._mux.send_headers(self._stream, [(b":status", b"%d" % status), *headers], False)
+                self._mux.send_headers(self._stream, head, False)
         except ConnectionError as e:
             raise Disconnected(str(e)) from None
 
@@ -403,12 +414,15 @@ class H2Exchange(Exchange):
 
     async def end(self, trailers: Headers) -> None:
         """The end, with trailers."""
+        if self._ended:
+            raise RuntimeError("the response has ended")
+        trailers = fields.trailers(trailers)
         if not trailers or self._head is not None:
             await self.send(b"", False)
             return
         try:
             with self._mux.mu:
-                self._mux.send_headers(self._stream, [(name.lower(), value) for name, value in trailers], True)
+                self._mux.send_headers(self._stream, trailers, True)
         except ConnectionError as e:
             self._fail(str(e))
         self._end()

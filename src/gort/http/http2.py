@@ -46,6 +46,7 @@ from gort._runtime.sched.timers import monotonic
 from gort._runtime.wait.chan import Chan
 from gort._runtime.wait.select import select
 from gort._runtime.wait.timechan import Timer
+from gort.http.pace import Pace, write_all
 
 READ = 1 << 16
 OUT_MAX = 1 << 17  # bytes of bodies that wait for the writer
@@ -182,8 +183,7 @@ class Mux:
                         return
                     await self._wake.recv()
                     continue
-                self.conn.set_write_deadline(self.write_s)
-                await self.conn.write(data)
+                await write_all(self.conn, data, Pace(self.write_s, None))
                 with self.mu:
                     self._out_bytes -= len(data)
                     self._let_in()
@@ -221,10 +221,13 @@ class Mux:
         stream.local_ended = stream.local_ended or end
         self.pull()
 
-    async def send_data(self, stream: Stream, data: Any, end: bool, timeout: float | None) -> None:
-        """Sends a part of a body; waits for the peer's windows.  Raises Late, ConnectionError."""
+    async def send_data(self, stream: Stream, data: Any, end: bool, pace: Pace) -> None:
+        """Sends a part of a body; waits for the peer's windows, as long as the pace lets it.  Raises Late,
+        ConnectionError."""
         view = memoryview(data)
+        began = monotonic()  # since when nothing has moved
         while True:
+            left = len(view)
             with self.mu:
                 self.check(stream)
                 while self._out_bytes < OUT_MAX:
@@ -243,8 +246,17 @@ class Mux:
                     view = view[n:]
                     if not view:
                         stream.local_ended = stream.local_ended or end
+                        pace.add(left, began)
                         return
                 self._full.append(stream)
+            if moved := left - len(view):
+                pace.add(moved, began)
+                began = monotonic()
+            timeout = pace.left()
+            if timeout is not None:  # other streams wake this one, too
+                timeout -= monotonic() - began
+                if timeout <= 0:
+                    raise Late
             await self._wait(stream.room, timeout)
 
     async def for_room(self, stream: Stream, timeout: float | None) -> None:

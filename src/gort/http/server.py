@@ -26,6 +26,7 @@ from gort._runtime.core.runtime2 import current_m
 from gort._runtime.poll.neterrors import DeadlineExceeded
 from gort._runtime.sched.blocking import blocking
 from gort._runtime.sched.newproc import Done, go, newproc
+from gort._runtime.sched.timers import monotonic
 from gort._runtime.wait.chan import Chan
 from gort.group import Group
 from gort.http.closing import last_ones
@@ -308,7 +309,7 @@ class Server:
             if (protocol := c.protocol) is not None:
                 protocol.drain()
         async with self._grace:
-            self._grace.deadline = time.monotonic() + self.grace_s
+            self._grace.deadline = monotonic() + self.grace_s
             while self._open:
                 await self._room.recv()
 
@@ -328,7 +329,7 @@ class Server:
         if log is None and counts is None and limit is None:
             await self._serve(exchange, adapter)
             return
-        begun = time.monotonic()
+        begun = monotonic()
         with self._mu:
             self._served += 1
             full = limit is not None and self._served > limit
@@ -343,7 +344,7 @@ class Server:
         except Disconnected:
             pass
         finally:
-            seconds = time.monotonic() - begun
+            seconds = monotonic() - begun
             with self._mu:
                 self._served -= 1
                 if counts is not None:

@@ -22,12 +22,15 @@ from wsproto.events import (
     Request,
     TextMessage,
 )
-from wsproto.extensions import PerMessageDeflate
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from gort._runtime.poll.neterrors import DeadlineExceeded
 from gort._runtime.wait.chan import Chan
+from gort.http.asgi import headers_of
+from gort.http.deflate import Deflate
 from gort.http.exchange import Disconnected
+from gort.http.fields import checked
+from gort.http.pace import Pace, write_all
 from gort.sync import Mutex
 
 if TYPE_CHECKING:
@@ -137,7 +140,7 @@ class WebSocket:
         elif kind == "websocket.close" and not exchange.started and self._rejecting is None:
             await exchange.respond(403, b"", [], b"")
         elif kind == "websocket.http.response.start" and not exchange.started:
-            headers = [(name.lower(), value) for name, value in message.get("headers", ())]
+            headers = headers_of(message)
             exchange.start(message["status"], b"", headers)
             self._rejecting = headers
         elif kind == "websocket.http.response.body" and self._rejecting is not None:
@@ -146,12 +149,14 @@ class WebSocket:
             raise RuntimeError(f"{kind!r} is not in order: the handshake is not answered yet, or was refused")
 
     async def _accept(self, message: dict[str, Any]) -> None:
-        headers = [(name.lower(), value) for name, value in message.get("headers", ())]
+        headers = checked(headers_of(message))
         if any(name == b"sec-websocket-protocol" for name, _ in headers):
             raise RuntimeError("the subprotocol is given by `subprotocol`, not by a header")
         data = self._ws.send(
             AcceptConnection(
-                subprotocol=message.get("subprotocol"), extensions=[PerMessageDeflate()], extra_headers=headers
+                subprotocol=message.get("subprotocol"),
+                extensions=[Deflate(self._limits.message_bytes)],
+                extra_headers=headers,
             )
         )
         self._conn, rest = await self._exchange.hijack()
@@ -181,8 +186,7 @@ class WebSocket:
                 raise Disconnected("the websocket is closed")
             try:
                 data = self._ws.send(event)
-                self._conn.set_write_deadline(self._limits.write_s)
-                await self._conn.write(data)
+                await write_all(self._conn, data, Pace(self._limits.write_s, self._limits.rate))
             except (OSError, LocalProtocolError) as e:
                 raise Disconnected(str(e)) from None
 

@@ -26,10 +26,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
 from gort._runtime.boot.wait import wait
+from gort._runtime.core import handoff
+from gort._runtime.core.errors import Cancelled
 from gort._runtime.core.runtime2 import current_m
 from gort._runtime.sched.blocking import blocking
 from gort._runtime.sched.newproc import Done, newproc
 from gort._runtime.wait.chan import Chan
+from gort.http.fields import lowered
+from gort.scope import move_on_after, shield
 
 if TYPE_CHECKING:
     from gort.http.exchange import Exchange
@@ -48,8 +52,8 @@ _LONG_S = 0.001
 _BLOCKS = 3
 _LOOK = 64
 _PREFIX = 48
+END_S = 1.0  # for a view that is cancelled to clean up, before its connection is closed
 _DIGITS = b"0123456789"
-_TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
 class FileWrapper:
@@ -97,7 +101,21 @@ class Call(Done):
 
     It is the goroutine's Done too, so a dump shows which request the goroutine serves."""
 
-    __slots__ = ("app", "body", "environ", "error", "exchange", "file", "headers", "over", "reason", "status", "took")
+    __slots__ = (
+        "app",
+        "body",
+        "cancelled",
+        "environ",
+        "error",
+        "exchange",
+        "file",
+        "headers",
+        "its",
+        "over",
+        "reason",
+        "status",
+        "took",
+    )
 
     def __init__(self, app: Any, environ: dict[str, Any], exchange: Exchange, over: Chan[None]) -> None:
         self.app: Any = app
@@ -111,6 +129,10 @@ class Call(Done):
         self.file: FileWrapper | None = None
         self.error: BaseException | None = None
         self.took: float = 0.0  # seconds, where timed() has run
+        # The view's own goroutine sets `its` and then looks at `cancelled`; cancel() does it the other way round.  So
+        # whichever comes second sees the other.
+        self.its: tuple[Any, int] | None = None  # the goroutine and its number
+        self.cancelled: bool = False
 
     @property
     def label(self) -> str:
@@ -126,11 +148,22 @@ class Call(Done):
 
     def timed(self) -> None:
         """run(), and how long it takes."""
+        g = current_m().curg
+        self.its = (g, g.goid)
+        if self.cancelled:
+            raise Cancelled("the server ends")
         begun = perf_counter()
         try:
             self.run()
         finally:
             self.took = perf_counter() - begun
+
+    def cancel(self) -> None:
+        """Cancels the view that timed() runs: its gort.wait raises Cancelled.  One that has not begun does not."""
+        self.cancelled = True
+        its = self.its
+        if its is not None:
+            handoff.cancel(*its, Cancelled("the server ends"))
 
     def run(self) -> None:
         """Calls the application, and iterates its response."""
@@ -203,9 +236,7 @@ class Call(Done):
 
 def _name(name: str) -> bytes:
     """The name of a response's header in lower case.  Raises ValueError for one that cannot be sent."""
-    if not name or not _TOKEN.issuperset(name):
-        raise ValueError(f"{name!r} is no name of a header")
-    low = name.lower().encode("latin-1")
+    low = lowered(name.encode("latin-1", "replace"))
     if len(_lower) < _CACHED:
         _lower[name] = low
     return low
@@ -334,7 +365,13 @@ class Wsgi:
             await blocking(call.run)
         else:
             newproc(current_m().sched, call.timed, (), None, call, False)
-            await over.recv()
+            try:
+                await over.recv()
+            except BaseException:
+                call.cancel()
+                async with shield(), move_on_after(END_S):
+                    await over.recv()
+                raise
             spare.append(over)
             self._habits.learn(exchange.target, call.took)
             error = call.error
