@@ -20,6 +20,7 @@ from gort._runtime.core import machine, runtime2
 from gort._runtime.watch import profiles
 from gort._runtime.watch.pprof import Profile, varint
 from gort.sync import Mutex
+from pprofkit import fields, samples
 from support import GIL, gort_cli, parked, until
 
 Run = Callable[..., Any]
@@ -40,50 +41,9 @@ def top(file: Path) -> dict[str, tuple[str, str]]:
     return {line.split()[5]: (line.split()[0], line.split()[3]) for line in lines[start + 1 :]}
 
 
-def fields(message: bytes) -> list[tuple[int, int | bytes]]:
-    """A protocol buffer's fields: number and value."""
-    found: list[tuple[int, int | bytes]] = []
-    at = 0
-
-    def integer() -> int:
-        nonlocal at
-        n = shift = 0
-        while True:
-            byte = message[at]
-            at += 1
-            n |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                return n
-
-    while at < len(message):
-        key = integer()
-        if key & 7:
-            size = integer()
-            found.append((key >> 3, message[at : at + size]))
-            at += size
-        else:
-            found.append((key >> 3, integer()))
-    return found
-
-
 def values(profile: Profile) -> list[list[int]]:
     """The values of its samples."""
-    found = []
-    for field, sample in fields(gzip.decompress(profile.packed())):
-        if field == 2:
-            assert isinstance(sample, bytes)
-            packed = next(body for number, body in fields(sample) if number == 2)
-            assert isinstance(packed, bytes)
-            numbers, n, shift = [], 0, 0
-            for byte in packed:
-                n |= (byte & 0x7F) << shift
-                shift += 7
-                if byte < 0x80:
-                    numbers.append(n)
-                    n = shift = 0
-            found.append(numbers)
-    return found
+    return [list(sample.values.values()) for sample in samples(profile.packed())]
 
 
 async def receive(ch: gort.Chan[None]) -> None:

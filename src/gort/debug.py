@@ -7,9 +7,16 @@ packages runtime/pprof (pprof.go) and net/http/pprof.
     ...
     gort.debug.stop_cpu_profile()
 
-`gort run --cpuprofile FILE --goroutineprofile FILE` does the same for a whole program.
+    gort.debug.set_block_profile_rate(1)
+    gort.debug.set_mutex_profile_fraction(1)
+    ...
+    gort.debug.write_profile("block", "block.pb.gz")
+    gort.debug.write_profile("mutex", "mutex.pb.gz")
 
-Invariant: one CPU profile at a time in a process; `_mu` guards which.
+`gort run --cpuprofile FILE --blockprofile FILE --mutexprofile FILE --goroutineprofile FILE` does the same for a whole
+program.
+
+Invariant: one CPU profile at a time in a process; `_mu` guards which, and the settings of the two that count waits.
 """
 
 from __future__ import annotations
@@ -24,10 +31,21 @@ from gort._runtime.core.machine import LINUX as _LINUX
 from gort._runtime.core.public import publish as _publish
 from gort._runtime.see.server import Page
 from gort._runtime.see.server import serve as _serve
+from gort._runtime.wait import sema as _sema
 from gort._runtime.watch import profiles as _profiles
 from gort._runtime.watch import signals as _signals
 
-__all__ = ["Page", "serve", "start_cpu_profile", "stop_cpu_profile", "write_profile"]
+__all__ = [
+    "Page",
+    "serve",
+    "set_block_profile_rate",
+    "set_mutex_profile_fraction",
+    "start_cpu_profile",
+    "stop_cpu_profile",
+    "write_profile",
+]
+
+_KINDS = ("block", "goroutine", "goroutineleak", "mutex")
 
 _mu = _threading.RLock()  # reentrant: a finalizer or a signal handler may call these functions, too
 _cpu: tuple[_profiles.CPU, IO[bytes] | None, str] | None = None  # the profile that is being made, and where it goes
@@ -58,15 +76,58 @@ def write_profile(kind: str, file: str | _os.PathLike[str] | IO[bytes]) -> None:
     nothing can ever wake, because nothing that still runs refers to what they wait for.  It stops the program for a walk
     over all objects (half a second for a million), and needs the compiled core and the GIL.
 
+    "block" and "mutex" tell of the time since the process began: how often, and for how long.  "block" has the stacks of
+    goroutines that have waited for others: on channels, in select, for what is in gort.sync, in gort.wait; the label
+    tells for what.  It is empty unless set_block_profile_rate has been called.  "mutex" has the stacks that have released
+    a Mutex or an RWMutex for which others have waited, and how long these have waited in all.  It is empty unless
+    set_mutex_profile_fraction has been called.
+
     Raises ValueError for another kind, RuntimeError where a kind is not possible, TypeError for a file that is none, and
     what writing raises.  Follows Go's pprof.Lookup and Profile.WriteTo."""
-    if kind not in ("goroutine", "goroutineleak"):
-        raise ValueError(
-            f"write_profile: there is no profile of the kind {kind!r}; there are 'goroutine' and 'goroutineleak'"
-        )
+    if kind not in _KINDS:
+        raise ValueError(f"write_profile: there is no profile of the kind {kind!r}; there are {', '.join(_KINDS)}")
     where = _destination(file, "write_profile")
-    profile = _profiles.goroutines(list(_signals.running), kind == "goroutineleak")
+    if kind in ("block", "mutex"):
+        profile = _profiles.waits(kind == "mutex")
+    else:
+        profile = _profiles.goroutines(list(_signals.running), kind == "goroutineleak")
     _write(profile.packed(), *where)
+
+
+def _number(n: int, what: str) -> int:
+    if isinstance(n, bool) or not isinstance(n, int):
+        raise TypeError(f"{what} takes an int, not {type(n).__name__}")
+    return max(-1, min(n, 1 << 62))
+
+
+def set_block_profile_rate(rate: int) -> None:
+    """Switches the "block" profile on: one wait is counted in `rate` nanoseconds of waiting, on average.  1 counts each,
+    0 or less switches it off.  Any thread may call it.  Follows runtime.SetBlockProfileRate.
+
+    A wait shorter than `rate` is counted with the chance of its length to the rate, and then for as much more, so that
+    the sums are right.  Counted are waits that begin from now on, once they are over.
+
+    Raises TypeError if rate is no int."""
+    rate = max(0, _number(rate, "set_block_profile_rate"))
+    with _mu:
+        _profiles.profile_waits(rate)
+
+
+def set_mutex_profile_fraction(rate: int) -> int:
+    """Switches the "mutex" profile on: one in `rate` releases of a lock for which others have waited is counted, on
+    average, and then for `rate` of them.  1 counts each, 0 switches it off, and less than 0 changes nothing.  Returns
+    what was set before.  Any thread may call it.  Follows runtime.SetMutexProfileFraction.
+
+    Raises TypeError if rate is no int."""
+    rate = _number(rate, "set_mutex_profile_fraction")
+    with _mu:
+        counts = _profiles.contention()
+        if rate < 0:
+            return counts.fraction()  # type: ignore[no-any-return]
+        before: int = counts.set_fraction(rate)
+        if (before == 0) != (rate == 0):
+            _sema.profile(counts if rate else None)
+        return before
 
 
 def start_cpu_profile(file: str | _os.PathLike[str] | IO[bytes]) -> None:

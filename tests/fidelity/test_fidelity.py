@@ -28,11 +28,12 @@ from typing import Any
 import pytest
 
 import gobuild
+from pprofkit import cumulated
 from support import PATIENCE_S
 
 HERE = Path(__file__).parent
 GO_DIR, PY_DIR = HERE / "go", HERE / "py"
-NAMES = ["bufio", "chan", "selects", "timers", "sync", "context", "execs", "proc", "signals", "synctest"]
+NAMES = ["bufio", "chan", "selects", "timers", "sync", "context", "execs", "proc", "profiles", "signals", "synctest"]
 
 pytestmark = [pytest.mark.go, pytest.mark.apart]
 
@@ -75,8 +76,9 @@ NAMES_OF_DEADLOCK = [
     "main.waits\ncreated by main.starts in goroutine",
     "main.waits\nmain.starts\ncreated by main.begins in goroutine",
 ]
+APART = ("endless", "profile")  # they have tests of their own
 SCENARIOS = [s for program in NAMES for s in _python_scenarios(program)]
-RUNS = [(s, procs) for s in SCENARIOS if s.mode != "endless" for procs in ((1, 4) if s.any_procs else (1,))]
+RUNS = [(s, procs) for s in SCENARIOS if s.mode not in APART for procs in ((1, 4) if s.any_procs else (1,))]
 
 
 @pytest.fixture(scope="session")
@@ -218,6 +220,38 @@ def test_schedtrace_has_gos_format(detail: str, go_program: Any) -> None:
         assert len(times) == 3
         assert times == sorted(set(times))
         assert ("status=4(sleep) m=nil lockedm=nil" in text) == bool(detail)
+
+
+NOISE_NS = 2_000_000  # what is not slept for: Go's own locks, a wait until a goroutine gets its P
+
+
+@pytest.mark.parametrize("procs", [1, 4])
+@pytest.mark.parametrize("scenario", [s for s in SCENARIOS if s.mode == "profile"], ids=str)
+def test_profiles_say_what_gos_say(scenario: Scenario, procs: int, go_program: Any, tmp_path: Path) -> None:
+    """The block and the mutex profile have the same functions, with the same counts; and the times are as near to what
+    the program's own clock says as Go's are, within a tenth."""
+    found = []
+    ours = [sys.executable, "-m", "gort", "run", str(PY_DIR / "profiles.py")]
+    for i, command in enumerate(([go_program("profiles")], ours)):
+        files = [tmp_path / f"{i}-{kind}" for kind in ("block", "mutex")]
+        done = _run([*command, scenario.name, *map(str, files)], procs)
+        assert done.status == 0, done.stderr
+        clock = {name: int(ns) for name, ns in (line.split() for line in done.stdout.splitlines())}
+        block, mutex = [[cumulated(file.read_bytes(), of) for of in ("contentions", "delay")] for file in files]
+        functions = [f"main.{name}" for name in clock]
+        counts = {name: block[0][name] for name in functions}
+        charged = {name: n for name, n in mutex[0].items() if mutex[1][name] > NOISE_NS and name in functions}
+        times = {name: block[1][f"main.{name}"] / ns for name, ns in clock.items()}
+        times["mutex"] = mutex[1].get("main.main", 0) + sum(mutex[1][name] for name in charged)
+        times["mutex"] /= sum(clock.values())
+        found.append((counts, charged, times))
+    go, gort = found
+    assert gort[0] == go[0]
+    assert gort[1] == go[1]
+    assert gort[2] == pytest.approx(go[2], abs=0.1)
+    assert {name: time for name, time in gort[2].items() if name != "mutex"} == pytest.approx(
+        dict.fromkeys(gort[2].keys() - {"mutex"}, 1.0), abs=0.1
+    )
 
 
 JUNK = ["abc", "0", "-1", "", " 3", "3 ", "0x3", "3.0", "1_0", "２", str(2**31), "9" * 20, "-" + "9" * 20]

@@ -17,7 +17,13 @@ from gort.cli import _run
 
 
 @contextmanager
-def profiled(cpu: str | None, goroutine: str | None, traced: str | None = None) -> Iterator[None]:
+def profiled(
+    cpu: str | None,
+    goroutine: str | None,
+    traced: str | None = None,
+    block: str | None = None,
+    mutex: str | None = None,
+) -> Iterator[None]:
     """Writes the profiles and the trace for which there is a path.  Ends the process with status 2 if it cannot begin."""
 
     def at_end(s: Any) -> None:
@@ -25,8 +31,12 @@ def profiled(cpu: str | None, goroutine: str | None, traced: str | None = None) 
         written(lambda: debug.write_profile("goroutine", goroutine))
 
     try:
-        for path in filter(None, (cpu, goroutine)):
+        for path in filter(None, (cpu, goroutine, block, mutex)):
             open(path, "wb").close()  # now: a program should not run for an hour and then fail to write
+        if block is not None:
+            debug.set_block_profile_rate(1)
+        if mutex is not None:
+            debug.set_mutex_profile_fraction(1)
         if cpu is not None:
             debug.start_cpu_profile(cpu)
         if traced is not None:
@@ -40,6 +50,10 @@ def profiled(cpu: str | None, goroutine: str | None, traced: str | None = None) 
     finally:
         if goroutine is not None:
             signals.at_end.remove(at_end)
+        if block is not None:
+            written(lambda: debug.write_profile("block", block))
+        if mutex is not None:
+            written(lambda: debug.write_profile("mutex", mutex))
         written(debug.stop_cpu_profile)
         written(trace.stop)
 

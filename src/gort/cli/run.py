@@ -29,6 +29,8 @@ class Command(click.Command):
 @click.option("--procs", type=click.IntRange(min=1), default=None, help="Number of Ps (default: GOMAXPROCS).")
 @click.option("-m", "is_module", is_flag=True, help="FILE is the name of a module, as in python -m.")
 @click.option("--cpuprofile", type=click.Path(), help="Write what has used the processor, for go tool pprof.")
+@click.option("--blockprofile", type=click.Path(), help="Write where goroutines have waited, and for how long.")
+@click.option("--mutexprofile", type=click.Path(), help="Write who has let others wait for a mutex, and for how long.")
 @click.option("--goroutineprofile", type=click.Path(), help="Write the goroutines that are left when main returns.")
 @click.option("--trace", type=click.Path(), help="Write an execution trace, for go tool trace and gort trace.")
 @click.option("--view", type=click.IntRange(0, 65535), metavar="[=PORT]", help="Serve the live page on this machine.")
@@ -40,6 +42,8 @@ def command(
     procs: int | None,
     is_module: bool,
     cpuprofile: str | None,
+    blockprofile: str | None,
+    mutexprofile: str | None,
     goroutineprofile: str | None,
     trace: str | None,
     view: int | None,
@@ -52,10 +56,10 @@ def command(
         from gort.cli import _profiled
 
         _profiled.serve(view)
-    if cpuprofile is None and goroutineprofile is None and trace is None:
+    if not any((cpuprofile, blockprofile, mutexprofile, goroutineprofile, trace)):
         _run.program(file, args, procs, is_module)
         return
     from gort.cli import _profiled
 
-    with _profiled.profiled(cpuprofile, goroutineprofile, trace):
+    with _profiled.profiled(cpuprofile, goroutineprofile, trace, blockprofile, mutexprofile):
         _run.program(file, args, procs, is_module)

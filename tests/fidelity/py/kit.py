@@ -5,7 +5,7 @@ arguments of ``scenario`` are read by the harness from the source (literals only
 
 - ``mode``: ``"stdout"`` compares stdout and exit status; ``"deadlock"`` also stderr's first line and the wait
   reasons of all goroutines; ``"names"`` also the functions in the stacks of all goroutines but main's, and who created
-  each; ``"fatal"`` also that stderr's first line says ``phrase``.
+  each; ``"fatal"`` also that stderr's first line says ``phrase``; ``"profile"`` compares the profiles that are written.
 - ``any_procs``: the output does not depend on GOMAXPROCS, so the pair runs with 1 and with 4.
 """
 

@@ -240,7 +240,7 @@ def shutdown(s: Any, agens: AsyncGenerators) -> None:
 
         panic.deadlock(s, s.fatal)
     s.ending = True
-    s.hooks &= ~tracing.HOOK_TRACE  # the goroutines that are closed now are run by nobody
+    s.hooks &= ~(tracing.HOOK_TRACE | tracing.HOOK_WAITS)  # the goroutines that are closed now are run by nobody
     if m0.p is None or m0.p.mid != m0.id:
         m0.p = None
         handoff.acquire_idle(s, m0)

@@ -18,7 +18,7 @@ from _collections_abc import Awaitable
 from types import CoroutineType
 
 from gort._runtime.boot import main
-from gort._runtime.core import handoff, outside, runtime2
+from gort._runtime.core import handoff, outside, runtime2, tracing
 from gort._runtime.sched import newproc
 from gort._runtime.sched.blocking import BlockingOp, call, calls_user
 from gort._runtime.wait.chan import Chan, ChanOp
@@ -28,6 +28,7 @@ from gort._runtime.core.machine import nanotime
 from gort._runtime.core.runtime2 import OP_DONE, OP_NEW, PARK
 from gort._runtime.core.op import GoschedOp, awaited_twice, claim, describe
 from gort._runtime.core.scopes import take_cancel
+from gort._runtime.core.traceback import reason_of
 from gort._runtime.wait.select import SelectOp
 from gort._runtime.sched.timers import SleepOp, to_ns
 from gort._start import hints as t
@@ -156,6 +157,7 @@ def _do(op: Any, what: str, deadline: int | None, m: Any, s: Any) -> None:
 def _sleep(op: Any, what: str, w: Any, s: Any, m: Any, deadline: int | None, timers: list[Any]) -> None:
     """Sleeps until op, on which the thread_g w has parked, is done or aborted.  Raises as _do does."""
     note = w.note
+    since = nanotime() if m is not None and m.sched.hooks & tracing.HOOK_WAITS else 0
     has_p = m is not None and not m.insyscall  # false in gort.blocking, and in a signal handler during another wait
     if m is not None and m.sched.chooser is not None:
         raise RuntimeError(f"gort.wait({what}) would block the only thread of an explored schedule: await it instead")
@@ -193,6 +195,8 @@ def _sleep(op: Any, what: str, w: Any, s: Any, m: Any, deadline: int | None, tim
             handoff.uncount(w)
             if has_p and m.insyscall:
                 handoff.exitsyscall(m)
+        if since and (counts := tracing.state.counts) is not None:
+            counts.block(None, reason_of(op), since)
 
 
 def _call(op: Any, m: Any) -> Any:

@@ -22,7 +22,7 @@ typedef struct {
 
 static rt_seqs *rt_seqs_new(void) { return (rt_seqs *)calloc(1, sizeof(rt_seqs)); }
 
-static void rt_seqs_free(rt_seqs *t) {
+static inline void rt_seqs_free(rt_seqs *t) {
     if (t == NULL) return;
     free(t->words);
     free(t->seqs);

@@ -34,6 +34,8 @@
 typedef PyObject *(*rt_stoppedfunc)(PyObject *);
 
 #ifdef GORT_STACKS_OWNER                                  /* only core/stacks.py calls these */
+#include "gort_frames.h"
+
 typedef struct { rt_stoppedfunc fn; PyObject *arg, *result; int done; } rt_stopped;
 
 #ifdef Py_GIL_DISABLED
@@ -113,26 +115,6 @@ static PyObject *rt_get(PyGetSetDef *getter, PyObject *object) {
 
 #define RT_AWAITS_MAX 1000
 
-static int rt_first_visit(PyObject *object, void *first) {
-    *(PyObject **)first = object;
-    return 1;                                             /* no further ones */
-}
-
-/* What an object of CPython's own awaits that has no attribute for it (traceback.WRAPPERS): the first object to which it
- * refers.  NULL for all others. */
-static PyObject *rt_wrapped(PyObject *object) {
-    static const char *const wrappers[] = {
-        "async_generator_asend", "async_generator_athrow", "anext_awaitable", "coroutine_wrapper"
-    };
-    PyTypeObject *type = Py_TYPE(object);
-    PyObject *first = NULL;
-    if (type->tp_flags & Py_TPFLAGS_HEAPTYPE || type->tp_traverse == NULL) return NULL;
-    for (size_t i = 0; i < sizeof wrappers / sizeof *wrappers && first == NULL; i++)
-        if (strcmp(type->tp_name, wrappers[i]) == 0) type->tp_traverse(object, rt_first_visit, &first);
-    Py_XINCREF(first);
-    return first;
-}
-
 /* The frames of a suspended coroutine, the innermost first. */
 static PyObject *rt_awaited_frames(PyObject *coro) {
     PyObject *list = PyList_New(0);
@@ -145,7 +127,7 @@ static PyObject *rt_awaited_frames(PyObject *coro) {
         int failed = frame != NULL && PyFrame_Check(frame) && rt_append_frame(list, (PyFrameObject *)frame);
         Py_XDECREF(frame);                                /* not the last: the coroutine holds a reference */
         PyObject *next = failed || of == NULL ? NULL : rt_get(of->awaits, coro);
-        if (next == NULL && !failed) next = rt_wrapped(coro);
+        if (next == NULL && !failed) next = Py_XNewRef(rt_wrapped(coro));
         Py_DECREF(coro);
         if (failed) { Py_DECREF(list); return NULL; }
         coro = next;
@@ -192,7 +174,7 @@ static int rt_awaited_places(PyObject *coro, uintptr_t *words, int max) {
         if (frame != NULL && PyFrame_Check(frame)) n = rt_add_place((PyFrameObject *)frame, words, n);
         Py_XDECREF(frame);
         PyObject *next = of == NULL ? NULL : rt_get(of->awaits, coro);
-        if (next == NULL) next = rt_wrapped(coro);
+        if (next == NULL) next = Py_XNewRef(rt_wrapped(coro));
         Py_DECREF(coro);
         coro = next;
     }
@@ -250,7 +232,7 @@ static PyObject *rt_kept(PyObject *coro) {
         }
         Py_XDECREF(frame);
         if (of != NULL) next = rt_get(of->awaits, coro);
-        if (next == NULL) next = rt_wrapped(coro);
+        if (next == NULL) next = Py_XNewRef(rt_wrapped(coro));
         Py_DECREF(coro);
         coro = next;
     }

@@ -16,6 +16,7 @@
 #define GORT_TRACE_H
 #include "gort_rt.h"
 #ifdef GORT_TRACE_OWNER
+#include "gort_frames.h"
 #include "gort_seqs.h"
 #include <errno.h>
 #if defined(__x86_64__) && defined(__linux__)
@@ -23,17 +24,6 @@
 #define GORT_TSC 1
 #endif
 
-/* The frames of a thread and of a suspended coroutine, without objects for them: making one may begin a collection. */
-#if PY_VERSION_HEX < 0x030E0000
-#define GORT_TRACE_FRAMES 1
-#ifndef Py_BUILD_CORE
-#define Py_BUILD_CORE 1
-#endif
-#include "internal/pycore_frame.h"
-#undef Py_BUILD_CORE
-#endif
-
-#define RT_STACK_MAX 64                                   /* frames of a stack that are kept */
 #define RT_CHUNK_EVENTS 2047                              /* so a chunk is 64 KiB */
 enum { RT_NO_STACK = 0, RT_MY_STACK = 1, RT_CORO_STACK = 2 };
 
@@ -174,66 +164,16 @@ static int rt_trace_number(rt_tracebuf *buf, const uintptr_t *words, int n) {
     return number + 1;                                    /* -1, no memory: 0 */
 }
 
-#ifdef GORT_TRACE_FRAMES
-static int rt_trace_frame(_PyInterpreterFrame *frame, uintptr_t *words, int n) {
-#if PY_VERSION_HEX >= 0x030D0000
-    PyObject *code = frame->f_executable;
-    if (code == NULL || !PyCode_Check(code)) return n;    /* C has called Python here */
-#else
-    PyObject *code = (PyObject *)frame->f_code;
-#endif
-#if PY_VERSION_HEX >= 0x030C0000
-    if (frame->owner == FRAME_OWNED_BY_CSTACK) return n;  /* the same */
-#endif
-    words[n] = (uintptr_t)code;
-    words[n + 1] = (uintptr_t)(_PyInterpreterFrame_LASTI(frame) * (int)sizeof(_Py_CODEUNIT));
-    return n + 2;
-}
-#endif
-
-static int rt_trace_mine(uintptr_t *words) {
-    int n = 0;
-#ifdef GORT_TRACE_FRAMES
-    PyThreadState *ts = PyThreadState_Get();
-#if PY_VERSION_HEX >= 0x030D0000
-    _PyInterpreterFrame *frame = ts->current_frame;
-#else
-    _PyInterpreterFrame *frame = ts->cframe->current_frame;
-#endif
-    for (; frame != NULL && n < 2 * RT_STACK_MAX; frame = frame->previous) n = rt_trace_frame(frame, words, n);
-#endif
-    return n;
-}
-
-/* Outermost first: of a deep stack the innermost frames would be missing, so it goes all the way and keeps the last. */
-static int rt_trace_awaited(PyObject *coro, uintptr_t *words) {
-    int n = 0;
-#ifdef GORT_TRACE_FRAMES
-    while (coro != NULL && PyCoro_CheckExact(coro)) {
-        PyGenObject *gen = (PyGenObject *)coro;
-        _PyInterpreterFrame *frame = (_PyInterpreterFrame *)gen->gi_iframe;
-        if (gen->gi_frame_state >= FRAME_EXECUTING) break;
-        if (n == 2 * RT_STACK_MAX) { memmove(words, words + 2, (size_t)(n - 2) * sizeof *words); n -= 2; }
-        n = rt_trace_frame(frame, words, n);
-        if (gen->gi_frame_state == FRAME_CREATED || frame->stacktop <= ((PyCodeObject *)words[n - 2])->co_nlocalsplus) break;
-        coro = frame->localsplus[frame->stacktop - 1];    /* what it awaits */
-    }
-    for (int i = 0, j = n - 2; i < j; i += 2, j -= 2)
-        for (int k = 0; k < 2; k++) { uintptr_t w = words[i + k]; words[i + k] = words[j + k]; words[j + k] = w; }
-#endif
-    return n;
-}
-
 /* The code of what a goroutine runs: a coroutine, or a function or method; NULL if it has none. */
 static PyObject *rt_trace_code(PyObject *fn) {
     if (fn == NULL || fn == Py_None) return NULL;
     if (PyCoro_CheckExact(fn)) {
 #if PY_VERSION_HEX < 0x030C0000
         return (PyObject *)((PyCoroObject *)fn)->cr_code;
-#elif defined(GORT_TRACE_FRAMES)
+#elif defined(GORT_FRAMES_READ)
         uintptr_t words[2];
         if (((PyGenObject *)fn)->gi_frame_state >= FRAME_EXECUTING) return NULL;
-        return rt_trace_frame((_PyInterpreterFrame *)((PyGenObject *)fn)->gi_iframe, words, 0) ? (PyObject *)words[0] : NULL;
+        return rt_frames_place((_PyInterpreterFrame *)((PyGenObject *)fn)->gi_iframe, words, 0) ? (PyObject *)words[0] : NULL;
 #else
         return NULL;
 #endif
@@ -264,7 +204,7 @@ static void rt_trace_put(void **slot, int64_t tid, int kind, int run, int p, int
     }
     rt_event *e = &buf->chunk->events[buf->chunk->n];
     e->stack = how == RT_NO_STACK ? outside
-        : rt_trace_number(buf, words, how == RT_MY_STACK ? rt_trace_mine(words) : rt_trace_awaited(of, words));
+        : rt_trace_number(buf, words, how == RT_MY_STACK ? rt_frames_mine(words) : rt_frames_awaited(of, words));
     if (begins != NULL) {
         words[0] = (uintptr_t)rt_trace_code(begins);
         words[1] = (uintptr_t)-1;

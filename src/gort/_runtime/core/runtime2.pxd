@@ -107,6 +107,7 @@ cdef class G:
     cdef public int64_t mid
     cdef public int64_t nrun
     cdef public int64_t waitsince
+    cdef public int64_t blocksince
     cdef public int64_t runnablesince
     cdef public G schedlink
     cdef public int64_t goid
@@ -114,6 +115,7 @@ cdef class G:
     cdef public int64_t parentgoid
     cdef public object gocode
     cdef public int golasti
+    cdef public int blockreason
     cdef public object done
     cdef public bint system
     cdef public bint thread

@@ -316,6 +316,8 @@ class G:
         nrun = 0  # how often an M has run it
         runnablesince = 0  # when it became runnable, ns, where that is measured (tracing.timed)
         waitsince = 0  # when it last began to wait, by sched.coarsetime
+        blocksince = 0  # the same, ns, where waits are profiled (tracing.waits); 0: this one is not counted
+        blockreason = 0  # and why it waits, one of WAIT_*
         schedlink = None  # the next G in a run queue or free list; that queue's lock guards it
 
         # newproc writes these before the G is on any queue.

@@ -18,7 +18,7 @@ from __future__ import annotations
 import cython
 from cython.cimports.gort._runtime.c.rt import nanotime, rt_import
 from cython.cimports.gort._runtime.core.runtime2 import G, M, Sched
-from cython.cimports.gort._runtime.core.tracing import HOOK_RUNS, HOOK_SEED, readied
+from cython.cimports.gort._runtime.core.tracing import HOOK_RUNS, HOOK_SEED, HOOK_WAITS, readied, waited
 
 rt_import()
 
@@ -70,6 +70,8 @@ def queues(s, m, g, next):
     when it runs next: `next` says it, unless the order is drawn."""
     if s.hooks & HOOK_RUNS:
         readied(g)
+    if s.hooks & HOOK_WAITS:
+        waited(g)
     return next and not (s.hooks & HOOK_SEED and m is not None and m.sched is s and drawn(m, 2) == 0)
 
 

@@ -50,6 +50,7 @@ PSTATUS = {0: "idle", 1: "running", 2: "syscall", 3: "gcstop", 4: "dead"}
 
 PACKAGE = __file__[: -len(os.path.join("_runtime", "core", "traceback.py"))]
 HIDDEN = os.path.abspath(PACKAGE) + os.sep  # a frame is gort's own if its code's file is below this folder
+RUNS = os.path.join("_runtime", "boot", "main.py")
 COMPILED = "gort."  # or if its function's name begins so: Cython puts the module's name before it
 # Where a thread's own frames begin, outermost first.  The compiled core has no frame between them and the user's.
 _threads: Any = Thread  # the type checker does not know its private functions
@@ -151,8 +152,13 @@ def module_of(code: CodeType) -> str | None:
 
 
 def awaited(coro: Any) -> list[Entry]:
+    """The user's frames of a suspended coroutine, as suspended() has them, innermost first."""
+    return [_entry(*_read(frame)) for frame in suspended(coro) if not hidden(frame.f_code)]
+
+
+def suspended(coro: Any) -> list[FrameType]:
     """The frames of a suspended coroutine, innermost first.  The caller ensures that nobody resumes it meanwhile."""
-    frames: list[Entry] = []
+    frames: list[FrameType] = []
     seen = 0
     while coro is not None and seen < 1000:
         seen += 1
@@ -160,8 +166,8 @@ def awaited(coro: Any) -> list[Entry]:
         for kind in COROUTINES:
             frame = field(coro, kind[0]) if frame is None else frame
             inner = field(coro, kind[1]) if inner is None else inner
-        if type(frame) is FrameType and not hidden(frame.f_code):
-            frames.append(_entry(*_read(frame)))
+        if type(frame) is FrameType:
+            frames.append(frame)
         coro = wrapped(coro) if inner is None else inner
     frames.reverse()
     return frames
@@ -202,6 +208,21 @@ def _to_scheduler(frames: Iterable[Read]) -> list[Entry]:
                 break  # what called gort.run is no goroutine's
         elif not hidden(code):
             found.append(_entry(code, line, module))
+    return found
+
+
+def places(words: tuple[Any, ...], known: dict[tuple[CodeType, int], Entry]) -> list[Entry]:
+    """The user's frames of a stack that was kept as (code, offset, code, offset, …), innermost first.  `known` keeps what
+    has been found, for the next stack."""
+    found: list[Entry] = []
+    for code, lasti in zip(words[::2], words[1::2], strict=True):
+        if hidden(code):
+            if code.co_name == "_run" and code.co_filename.endswith(RUNS):
+                break  # what called gort.run is no goroutine's
+        elif code not in THREAD:
+            if (code, lasti) not in known:
+                known[code, lasti] = _entry(code, line_of(code, lasti), module_of(code))
+            found.append(known[code, lasti])
     return found
 
 

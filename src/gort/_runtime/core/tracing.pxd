@@ -8,6 +8,7 @@ cpdef enum:
     HOOK_LATENCY = 4
     HOOK_RUNS = 6
     HOOK_SEED = 8
+    HOOK_WAITS = 16
 
 cpdef enum:
     EV_START = 1
@@ -39,6 +40,8 @@ cdef int ended(M m, G g) except -1
 cdef int created(M m, G g) except -1
 cdef int discarded(M m, G g) except -1
 cdef int readied(G g) except -1
+cdef int waits(G g, Op op) except -1
+cdef int waited(G g) except -1
 cdef int entered(M m) except -1
 cdef int exited(M m) except -1
 cdef int gave_up(M m, P p) except -1

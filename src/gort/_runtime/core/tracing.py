@@ -65,6 +65,7 @@ if not cython.compiled:  # the .pxd defines the same names for C
     HOOK_LATENCY = 4  # scheduling latencies are measured (P.latencies)
     HOOK_RUNS = 6  # one of these two
     HOOK_SEED = 8  # GODEBUG=seed with one P: the whole order is drawn (seed.py)
+    HOOK_WAITS = 16  # the block profile is on (contention.py)
 
     # The kinds of events.  p is the P that the thread holds then, -1 for none.
     EV_START = 1  # the thread begins to run goid
@@ -91,6 +92,7 @@ class State:
 
     live = False
     measures = False  # scheduling latencies are measured, until the process ends
+    counts = None  # the module contention, while the block profile is on
     session = 1  # of the uncompiled core: a new one whenever the last trace ends
     runs = 0  # the number of runtimes that have been traced
     # Of the uncompiled core:
@@ -111,11 +113,15 @@ state = State()
 
 def attach(s):
     """Tells the runtime s whether something is on.  Called for each when that changes, and when s begins."""
-    if not state.live and not state.measures and not s.hooks & HOOK_TRACE:
+    if not state.live and not state.measures and state.counts is None and not s.hooks & (HOOK_TRACE | HOOK_WAITS):
         return  # without the lock, under which a trace may be written: who begins one sets live and then tells all
     with state.mu:
         if state.measures:
             s.hooks |= HOOK_LATENCY
+        if state.counts is not None:
+            s.hooks |= HOOK_WAITS
+        else:
+            s.hooks &= ~HOOK_WAITS
         if state.live:
             if s.traceid == 0:
                 state.runs += 1
@@ -374,6 +380,28 @@ def readied(g):
         return put_outside(g.sched, EV_READY_OUT, -1, g.goid, 0, None)
     how: cython.int = RT_NO_STACK if m.curg is None or m.curg is g else RT_MY_STACK
     return put(m, EV_READY, g.goid, 0, how, None, None)
+
+
+def waits(g, op):
+    """g has suspended to wait for op: notes since when, and why."""
+    g.blockreason = 0
+    try:
+        g.blockreason = op.reason()
+    except Exception:  # as in blocked
+        pass
+    g.blocksince = nanotime()
+    return 0
+
+
+def waited(g):
+    """g is runnable, and on no queue yet: counts its wait."""
+    since: cython.longlong = g.blocksince
+    counts: object = state.counts
+    if since != 0:
+        g.blocksince = 0
+        if counts is not None:
+            counts.over(g, since)
+    return 0
 
 
 def entered(m):

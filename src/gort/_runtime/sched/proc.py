@@ -65,10 +65,12 @@ from cython.cimports.gort._runtime.core.tracing import (
     HOOK_RUNS,
     HOOK_SEED,
     HOOK_TRACE,
+    HOOK_WAITS,
     blocked,
     ended,
     started,
     stopped,
+    waits,
 )
 from cython.cimports.gort._runtime.sched.findrunnable import (
     CHECK_GLOBAL,
@@ -305,6 +307,8 @@ def tell(m, g, mcall):
         migration.suspended(g)
     if m.sched.hooks & HOOK_SEED:
         draw_order(m)
+    if m.sched.hooks & HOOK_WAITS and mcall == MCALL_PARK:
+        waits(g, m.parkop)
     if m.sched.hooks & HOOK_RUNS:
         if mcall == MCALL_PARK:
             if m.sched.hooks & HOOK_TRACE:

@@ -1,4 +1,5 @@
 # rwmutex.pxd: the C types of rwmutex.py.
+from libc.stdint cimport int64_t
 from gort._runtime.core.runtime2 cimport Op
 from gort._runtime.wait.sema cimport WaitOp, Waitq
 
@@ -15,6 +16,7 @@ cdef class RWMutex(Waitq):
     cdef bint turn
     cdef Waitq writers
     cdef Op pending
+    cdef int64_t pendingsince
     cdef bint announce(self, Op op)
     cdef Op end_turn(self)
     cdef Op call(self)

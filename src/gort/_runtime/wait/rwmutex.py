@@ -14,12 +14,12 @@ queues' code, and the operation that waits in them (sema.py).
 from __future__ import annotations
 
 import cython
-from cython.cimports.gort._runtime.c.rt import rt_import
+from cython.cimports.gort._runtime.c.rt import nanotime, rt_import
 from cython.cimports.gort._runtime.core.handoff import ready
 from cython.cimports.gort._runtime.core.op import park_again
 from cython.cimports.gort._runtime.core.runtime2 import DEQUEUED, PARK, QUEUED, READY, Op
 from cython.cimports.gort._runtime.wait.chan import wake
-from cython.cimports.gort._runtime.wait.sema import WaitOp, Waitq, caller, held_by, new_wait
+from cython.cimports.gort._runtime.wait.sema import WaitOp, Waitq, caller, charge, held_by, new_wait, profiled
 
 from gort._runtime.core.op import WAIT_MUTEX, WAIT_RWMUTEX_R, WAIT_RWMUTEX_W
 from gort._runtime.wait.sema import LEFT, not_locked
@@ -86,6 +86,7 @@ class RWMutex(Waitq):
         self.writing = False
         self.turn = False
         self.pending = None
+        self.pendingsince = 0  # since when, if the mutex profile was on then
 
     def enter(self, op):
         """Locks for a reader (`count` of them hold the lock) or a writer, or enqueues op."""
@@ -121,6 +122,7 @@ class RWMutex(Waitq):
         op.index = QUEUED
         op.success = 0
         self.pending = op
+        self.pendingsince = nanotime() if profiled() else 0
         return False
 
     def unlink(self, op):
@@ -227,12 +229,14 @@ class RWMutex(Waitq):
         """Unlocks one reader.  Any thread may call it.  Raises RuntimeError when no reader holds the lock."""
         op: Op = None
         ok: cython.bint
+        since: cython.longlong = 0
         self.lock_state()
         ok = self.count > 0
         if ok:
             self.count -= 1
             op = self.pending
             if op is not None and self.count == 0:
+                since = self.pendingsince
                 self.pending = None
                 op.index = DEQUEUED
                 self.announce(op)
@@ -243,20 +247,34 @@ class RWMutex(Waitq):
             return not_locked("RUnlock of unlocked RWMutex")
         if op is not None:
             ready(op.g)
+        if since != 0:
+            charge(nanotime() - since, 1)
 
     def unlock(self):
         """Unlocks the writer.  Any thread may call it.  Raises RuntimeError when no writer holds the lock."""
         chain: Op = None
+        op: Op
         ok: cython.bint
+        waited: cython.longlong = 0
+        woken: cython.longlong = 0
         self.lock_state()
         ok = self.writing
         if ok:
             self.writing = False
             chain = self.end_turn()
+            waited = self.waited + self.writers.waited
+            if waited != 0:
+                self.waited = self.writers.waited = 0
+                op = chain
+                while op is not None:
+                    woken += 1
+                    op = op.next
         self.unlock_state()
         if not ok:
             return not_locked("Unlock of unlocked RWMutex")
         wake(chain)
+        if waited != 0:
+            charge(waited, max(1, woken))
 
     def reader(self):
         """`async with rw.reader():` locks for reading."""

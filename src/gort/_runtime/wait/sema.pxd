@@ -11,6 +11,9 @@ cdef class Waitq:
     cdef public int64_t count
     cdef int64_t holder
     cdef object taken
+    cdef int64_t queued
+    cdef int64_t waited
+    cdef int64_t settled
     cdef object __weakref__
     cdef inline void lock_state(self) noexcept:
         rt_lock(&self.mu, LOCK_RANK_SEMA)
@@ -29,6 +32,9 @@ cdef class WaitOp(Op):
 cdef class Left:
     pass
 cdef WaitOp new_wait(Waitq q, int kind)
+cdef int settle(Waitq q) noexcept
+cdef bint profiled() noexcept
+cdef int charge(int64_t waited, int64_t count) except -1
 cdef int64_t caller() noexcept
 cdef held_by(Waitq q)
 cdef taken_by(Waitq q)
@@ -43,6 +49,3 @@ cdef class WaitGroup(Waitq):
 cdef class Semaphore(Waitq):
     cdef readonly int64_t size
     cdef Op grant(self)
-
-cdef class Notify(Waitq):
-    pass

@@ -12,7 +12,7 @@ switch of coroutines costs tens of nanoseconds, and the fair rule is simpler.
 from __future__ import annotations
 
 import cython
-from cython.cimports.gort._runtime.c.rt import own_dict, rt_import
+from cython.cimports.gort._runtime.c.rt import nanotime, own_dict, rt_import
 from cython.cimports.gort._runtime.core.handoff import ready
 from cython.cimports.gort._runtime.core.lockrank import LOCK_RANK_SEMA
 from cython.cimports.gort._runtime.core.runtime2 import DEQUEUED, PARK, QUEUED, READY, G, M, Op, getm
@@ -49,6 +49,46 @@ def not_locked(what):
         raise exc
 
 
+# The mutex profile is on, the time when it was switched on, and the module contention (core/contention.py).
+_profiled = cython.declare(cython.bint, False)
+_since = cython.declare(cython.longlong, 0)
+contention = None
+
+
+def profile(module):
+    """Switches the mutex profile on, or with None off."""
+    global _profiled, _since, contention
+    _profiled = False
+    if module is not None:
+        contention = module
+        _since = nanotime()
+        _profiled = True
+
+
+def profiled():
+    """True while the mutex profile is on."""
+    return _profiled
+
+
+def settle(q):
+    """The operations that wait in q are about to become more or fewer: adds up what they have waited since the last time.
+    The state is locked."""
+    now: cython.longlong = nanotime()
+    if q.settled < _since:  # what was added up before belongs to another profile
+        q.waited = q.queued * (now - _since)
+    else:
+        q.waited += q.queued * (now - q.settled)
+    q.settled = now
+    return 0
+
+
+def charge(waited, count):
+    """The caller has released a lock, for which others have waited `waited` ns in all, and has woken `count` of them."""
+    if contention is not None:
+        contention.charge(waited, count)
+    return 0
+
+
 class Waitq:
     """A state lock and a FIFO of operations that wait for the state to change."""
 
@@ -67,9 +107,17 @@ class Waitq:
         count = 0
         holder = 0  # the goroutine that holds a Mutex; the last writer that took an RWMutex or waits for its readers
         taken = None  # with GODEBUG=deadlock=1: that goroutine, and the line where it has taken it
+        queued = 0  # the operations that wait
+        # While the mutex profile is on (settle): what they have waited in all since the object was last released, up to
+        # the moment `settled`, ns.
+        waited = 0
+        settled = 0
 
     def push(self, op):
         """Appends op.  The state is locked."""
+        if _profiled:
+            settle(self)
+        self.queued += 1
         op.next = None
         op.prev = self.last
         if self.last is None:
@@ -82,7 +130,10 @@ class Waitq:
     def pop(self):
         """Dequeues the first operation; None when there is none.  The state is locked."""
         op: Op = self.first
+        if _profiled:
+            settle(self)
         if op is not None:
+            self.queued -= 1
             self.first = op.next
             if op.next is None:
                 self.last = None
@@ -99,6 +150,9 @@ class Waitq:
         next: Op
         if op.index != QUEUED:
             return False
+        if _profiled:
+            settle(self)
+        self.queued -= 1
         op.index = DEQUEUED
         prev = op.prev
         next = op.next
@@ -300,6 +354,7 @@ class Mutex(Waitq):
         Raises RuntimeError when the mutex is not locked."""
         op: Op = None
         held: cython.bint
+        waited: cython.longlong = 0
         self.lock_state()
         held = self.held
         if held:
@@ -308,11 +363,16 @@ class Mutex(Waitq):
                 self.held = False
             else:
                 self.holder = op.g.goid
+            waited = self.waited
+            if waited != 0:
+                self.waited = 0
         self.unlock_state()
         if not held:
             return not_locked("unlock of unlocked mutex")
         if op is not None:
             ready(op.g)
+        if waited != 0:
+            charge(waited, 1)
 
     def take_back(self, op):
         """Unlocks the mutex."""
@@ -524,77 +584,3 @@ class Semaphore(Waitq):
     def __aexit__(self, exc_type, exc, tb):
         self.release(1)
         return LEFT
-
-
-class Notify(Waitq):
-    """The wait queue of a condition variable.  Follows notifyList (Go's runtime/sema.go).
-
-    As there, each wait takes a ticket, the next number of `count`.  While an operation waits, `when` is its ticket.  Once
-    a signal has woken it, `when` is the last ticket given out before that signal: a signal that the woken goroutine
-    cannot use goes to no later one.  A broadcast leaves 0 there, because it has woken all of them already."""
-
-    def __init__(self):
-        if not cython.compiled:
-            Waitq.__init__(self)
-
-    def enter(self, op):
-        """Enqueues op first and then unlocks the locker, so that no signal in between is lost."""
-        self.lock_state()
-        self.count += 1
-        op.when = self.count
-        self.push(op)
-        self.unlock_state()
-        try:
-            op.sel.unlock()
-        except BaseException:
-            if not op.abort():
-                self.pass_on(op)
-            op.index = 0  # it has not waited, and the locker is as it was
-            raise
-        return PARK
-
-    def wait(self, locker):
-        """Returns the operation that waits for a notification and unlocks locker once it is enqueued."""
-        op: WaitOp = new_wait(self, WAIT_COND)
-        op.sel = locker
-        return op
-
-    def notify(self, all):
-        """Wakes the first waiter, or all waiters if `all` is set."""
-        op: Op
-        chain: Op = None
-        last: Op = None
-        self.lock_state()
-        while True:
-            op = self.pop()
-            if op is None:
-                break
-            op.when = 0 if all else self.count
-            if last is None:
-                chain = op
-            else:
-                last.next = op
-            last = op
-            if not all:
-                break
-        self.unlock_state()
-        wake(chain)
-
-    def take_back(self, op):
-        """Passes the signal on."""
-        op.success = 1
-        self.pass_on(op)
-
-    def pass_on(self, op):
-        """Gives the signal that woke op to the first goroutine that waited when it came and still waits: the goroutine of
-        op ends its wait with an exception.  Does nothing if op was not woken, or by a broadcast, and at a second call."""
-        w: Op = None
-        self.lock_state()
-        if op.index == DEQUEUED and op.success:
-            if self.first is not None and self.first.when <= op.when:
-                w = self.pop()
-                w.when = op.when
-            op.when = 0
-        self.unlock_state()
-        if w is not None:
-            ready(w.g)

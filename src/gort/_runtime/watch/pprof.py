@@ -48,14 +48,15 @@ def data(field: int, payload: bytes) -> bytes:
 
 
 class Profile:
-    """A profile that is being made.  types: what each sample's values are; period: the time between two samples."""
+    """A profile that is being made.  types: what each sample's values are; period: the time between two samples; lasts:
+    it tells of the time from now on until it is written, as Go's profile of the processor alone does."""
 
-    def __init__(self, types: list[Type], period_type: Type, period: int) -> None:
+    def __init__(self, types: list[Type], period_type: Type, period: int, lasts: bool = False) -> None:
         self.types = types
         self.period_type = period_type
         self.period = period
         self.started = time.time_ns()
-        self._began = time.monotonic_ns()
+        self._began = time.monotonic_ns() if lasts else None
         self._strings = {"": 0}
         self._functions: dict[tuple[str, str], int] = {}
         self._locations: dict[Entry, int] = {}
@@ -100,7 +101,9 @@ class Profile:
             named = self._string(name)
             function = number(1, at) + number(2, named) + number(3, named) + number(4, self._string(file))
             parts.append(data(FUNCTION, function))
-        parts.append(number(TIME, self.started) + number(DURATION, time.monotonic_ns() - self._began))
+        parts.append(number(TIME, self.started))
+        if self._began is not None:
+            parts.append(number(DURATION, time.monotonic_ns() - self._began))
         parts.append(self._type(PERIOD_TYPE, self.period_type) + number(PERIOD, self.period))
         parts += [data(STRING, text.encode(errors="backslashreplace")) for text in self._strings]  # when all are known
         return b"".join(parts)

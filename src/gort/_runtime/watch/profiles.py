@@ -1,12 +1,13 @@
-"""Profiles of a running program: its goroutines, and what uses the processor.  Follows Go's runtime/pprof/pprof.go and
-runtime/cpuprof.go.
+"""Profiles of a running program: its goroutines, what they wait for, who lets them wait, and what uses the processor.
+Follows Go's runtime/pprof/pprof.go and runtime/cpuprof.go.
 
 Go's CPU profile is made by a signal that the kernel sends a thread for each 10 ms of processor time.  CPython runs
 signal handlers in the main thread alone, so here a thread of its own looks at the others every PERIOD_NS.  What it
 counts is not its looks but each thread's CPU clock: what a thread has used since the last look is charged to the stack
 in which it now is.  So the sum is right, and a thread that waits for the GIL is charged nothing.
 
-What does not live here: the format (pprof.py); the names for users (gort/debug.py).
+What does not live here: what counts waits (core/contention.py); the format (pprof.py); the names for users
+(gort/debug.py).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import os
 from _thread import allocate_lock, get_native_id, start_new_thread
 
-from gort._runtime.core import runtime2, traceback
+from gort._runtime.core import runtime2, traceback, tracing
 from gort._runtime.core.machine import cpu_clock
 from gort._runtime.core.runtime2 import _Gwaiting
 from gort._runtime.core.traceback import GSTATUS
@@ -67,11 +68,42 @@ def goroutines(running: list[Any], leaked: bool = False) -> Profile:
     return profile
 
 
+def contention() -> Any:
+    """The module contention, which is loaded when a program first wants to know of waits."""
+    with lent():
+        from gort._runtime.core import contention
+    if contention.forked not in signals.at_fork:
+        signals.at_fork.append(contention.forked)
+    return contention
+
+
+def profile_waits(rate: int) -> None:
+    """Switches the block profile on, or with 0 off.  rate: one wait is counted in so many ns of waiting."""
+    counts = contention()
+    with tracing.state.mu:
+        counts.set_rate(rate)
+        tracing.state.counts = counts if rate else None
+        for s in list(signals.running):
+            tracing.attach(s)
+
+
+def waits(mutexes: bool) -> Profile:
+    """The block profile, or with `mutexes` the mutex profile.  Follows writeProfileInternal of Go's pprof.go, and as
+    there the values are those since the process began."""
+    counts = contention()
+    profile = Profile([("contentions", "count"), ("delay", "nanoseconds")], ("contentions", "count"), 1)
+    known: dict[Any, Entry] = {}
+    for words, reason, count, ns in counts.sums(counts.MUTEX if mutexes else counts.BLOCK):
+        labels: list[Label] = [("waits for", traceback.in_words(reason))] if reason else []
+        profile.add(traceback.places(words, known), [round(count), round(ns)], tuple(labels))
+    return profile
+
+
 class CPU:
     """The thread that makes a CPU profile.  stop() ends it and gives the profile."""
 
     def __init__(self) -> None:
-        self.profile = Profile([("samples", "count"), ("cpu", "nanoseconds")], ("cpu", "nanoseconds"), PERIOD_NS)
+        self.profile = Profile([("samples", "count"), ("cpu", "nanoseconds")], ("cpu", "nanoseconds"), PERIOD_NS, True)
         self._used: dict[tuple[Any, int], int] = {}  # (M, its thread) -> the CPU time at the last look, ns
         self._pid = os.getpid()
         self._stopped = runtime2.Note()

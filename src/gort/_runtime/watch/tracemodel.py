@@ -69,7 +69,6 @@ MANY = 100_000  # and again Ps of further runtimes
 GENERATION_MAX = 16 << 20  # bytes of events in a generation: a reader keeps one in memory
 RUN_G = 1 << 40  # goroutines of further runtimes in one trace get numbers from such multiples on
 TAKER = 1  # the thread in whose stream stands what belongs to none: sysmon's, and the states of those that wait
-RUNS = os.path.join("_runtime", "boot", "main.py")
 RAN = frozenset((EV_BLOCK, EV_STOP, EV_END, EV_SYSCALL, EV_USER, EV_PROCS, EV_STW_BEGIN, EV_STW_END))
 OUTSIDE = frozenset((EV_CREATE_OUT, EV_READY_OUT))
 NETWORK = "network"  # Go's net profile counts the waits with this reason
@@ -188,7 +187,7 @@ class Model:
         self._pseq: dict[int, int] = {}
         self._gseq: dict[int, int] = {}
         self._entries: dict[tuple[int, int], tuple[Entry, ...]] = {}
-        self._places: dict[tuple[CodeType, int], Entry | None] = {}
+        self._places: dict[tuple[CodeType, int], Entry] = {}
         self._stopped = 0  # the goroutine that has stopped the world
 
     def ns(self, when: int) -> int:
@@ -230,20 +229,7 @@ class Model:
         if found is None:
             known = self.stacks.get(buffer, [])
             words = known[number - 1] if number <= len(known) else ()
-            frames = []
-            for code, lasti in zip(words[::2], words[1::2], strict=True):
-                if traceback.hidden(code):
-                    if code.co_name == "_run" and code.co_filename.endswith(RUNS):
-                        break  # what called gort.run is no goroutine's
-                    continue
-                entry = self._places.get((code, lasti))
-                if entry is None:
-                    name = traceback.function_name(code, traceback.module_of(code))
-                    entry = name, traceback.plain(code.co_filename), traceback.line_of(code, lasti)
-                    self._places[code, lasti] = entry
-                if code not in traceback.THREAD:
-                    frames.append(entry)
-            found = self._entries[buffer, number] = tuple(frames)
+            found = self._entries[buffer, number] = tuple(traceback.places(words, self._places))
         return found
 
     def stack(self, buffer: int, number: int) -> int:
