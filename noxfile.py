@@ -6,8 +6,8 @@ and what runs on it: `3.11-compiled`, `3.13t-pure`. All sessions of an interpret
 
 On the main interpreter the tests are five sessions, so that those side by side end at about the same time: tests that
 know nothing of cores (gort xray, the sources; marked `once` or `lint`) are `3.11-once`, on the compiled core, and of each
-core those that are marked `apart` are `3.11-compiled-apart` and `3.11-pure-apart`, as elsewhere. Where CI is not set in the
-environment the tests do less of the same (tests/support.py).
+core those that are marked `apart` are `3.11-compiled-apart` and `3.11-pure-apart`, as elsewhere. Where CI is not set in
+the environment the tests do less of the same (tests/support.py).
 
 The *main* interpreter is $PYTHON (python3 where that is not set). Its environment runs the sources in src/, with the
 compiled core beside them, and it alone has the session of what knows nothing of cores, and lint.

@@ -443,7 +443,7 @@ def test_go_reads_them(run1: Run, tmp_path: Path) -> None:
             await ch.send(1)
 
     run1(main)
-    # What the tests before have waited counts too: on a busy machine it can be so much that Go leaves this out as too little.
+    # What the tests before have waited counts too: on a busy machine so much that Go would leave this out as too little.
     every = ("-nodefraction=0", "-edgefraction=0", "-nodecount=10000")
     for kind in ("block", "mutex"):
         debug.write_profile(kind, tmp_path / kind)

@@ -92,7 +92,7 @@ async def measured(name: str, n: int) -> tuple[tuple[int, int, int], tuple[int, 
     return (own, *before[1:]), after
 
 
-@pytest.mark.apart  # where few other tests are imported, for it collects garbage often, which takes longer the more there is
+@pytest.mark.apart  # where few other tests are imported: it collects garbage often, which takes longer the more there is
 @pytest.mark.timeout(900 + OPERATIONS // 100)
 @pytest.mark.parametrize("procs", PROCS)
 @pytest.mark.parametrize("name", CASES)
