@@ -3,6 +3,7 @@ GODEBUG=deadlock=1."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from gort import runtime
 from gort._runtime.core import runtime2, traceback
 from gort._runtime.watch import reports
 from gort.sync import Mutex, RWMutex
-from support import parked, program, until
+from support import ROOT, SOURCE, parked, program, until
 
 Run = Callable[..., Any]
 
@@ -214,3 +215,156 @@ def test_a_class_of_the_users_with_such_names_harms_nobody(run: Run) -> None:
         return text
 
     assert "[sync.Mutex.Lock]" in run(main)
+
+
+def test_a_writer_that_waits_for_readers_is_no_circle(run: Run) -> None:
+    """It has the turn among the writers itself, but that is not what it waits for."""
+
+    async def main() -> tuple[list[Any], str]:
+        rw = RWMutex()
+
+        async def writes() -> None:
+            async with rw:
+                pass
+
+        async with gort.Group() as group:
+            async with rw.reader():
+                group.go(writes)
+                await parked(1, "sync.RWMutex.Lock")
+                found = traceback.cycles(sched()), traceback.dump(sched())
+        return found
+
+    circles, text = run(main)
+    assert circles == []
+    assert not text.startswith("deadlock")
+
+
+CIRCLE = """
+    from gort.sync import Mutex, RWMutex, Semaphore
+    from gort._runtime.core import runtime2, traceback
+    from support import parked
+    def circles():
+        return [sorted(g.goid for g, _ in circle) for circle in traceback.cycles(runtime2.current_m().sched)]
+    class Meets:
+        def __init__(self, n): self.left, self.all = n, gort.Chan()
+        async def __call__(self):
+            self.left -= 1
+            if self.left: await self.all.recv_ok()
+            else: self.all.close()
+    async def crosses(meet, first, second, then=None):
+        async with first:
+            await meet()
+            async with second:
+                pass
+    async def stuck(waits, *pairs):
+        meet = Meets(len(pairs))
+        async with gort.Group() as group:
+            for pair in pairs: group.go(crosses, meet, *pair)
+            for reason, n in waits.items(): await parked(n, reason)
+            print(len(circles()), *map(len, circles()))
+            print(*traceback.deadlocks(runtime2.current_m().sched).splitlines(), sep="\\n")
+            group.cancel()
+        print("and then", circles())
+    async def main():
+        BODY
+    gort.run(main, procs=PROCS)
+"""
+
+
+def circle(body: str, procs: int) -> list[list[str]]:
+    """What the program prints with GODEBUG=deadlock=1, for each call of stuck: how many circles, of how many; what a dump
+    says of them.  When all have been cancelled there are none."""
+    text = CIRCLE.replace("BODY", body).replace("PROCS", str(procs))
+    done = program(text, GODEBUG="deadlock=1", PYTHONPATH=os.pathsep.join([str(SOURCE.parent), str(ROOT / "tests")]))
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    *parts, last = done.stdout.split("and then []\n")
+    return [part.splitlines() for part in parts] or [last.splitlines()]
+
+
+def test_readers_and_permits_are_held_too(procs: int) -> None:
+    """Two who read and want to write each other's lock; two with the only permits of two semaphores; three who have a
+    mutex, a reader's lock and a permit.  Of a semaphore with more permits all who have one must be stuck."""
+    body = """
+        a, b, c = RWMutex(), RWMutex(), Semaphore(1)
+        await stuck({"sync.RWMutex.Lock": 2}, (a.reader(), b), (b.reader(), a))
+        a, b = Semaphore(1), Semaphore(1)
+        await stuck({"semacquire": 2}, (a, b), (b, a))
+        a, b = Mutex(), RWMutex()
+        await stuck({"semacquire": 1, "sync.RWMutex.Lock": 1, "sync.Mutex.Lock": 1}, (a, b), (b.reader(), c), (c, a))
+        a = Semaphore(2)
+        await stuck({"semacquire": 2}, (a, a), (a, a))
+        a = Semaphore(3)
+        await a.acquire()  # its permit may be given back by anybody
+        await stuck({"semacquire": 2}, (a, a), (a, a))
+        a = Semaphore(3)
+        async with a:
+            await stuck({"semacquire": 2}, (a, a), (a, a))
+"""
+    readers, permits, three, all_permits, anybodys, somebodys = circle(body.strip(), procs)
+    head = "deadlock: 2 goroutines wait for each other"
+    assert readers[:2] == permits[:2] == all_permits[:2] == ["1 2", head]
+    assert all("held by 1 reader (goroutine " in line for line in readers[2:4])
+    assert all("0 of 1 permits free, held by goroutine " in line for line in permits[2:4])
+    assert three[:2] == ["1 3", head.replace("2", "3")]
+    assert anybodys == somebodys == ["0", ""]
+
+
+def test_a_permit_that_another_gives_back_is_nobodys(procs: int) -> None:
+    """The usual limit for goroutines: who starts them takes the permits, and they give them back.  It waits for a permit
+    that it has taken itself, and no circle is told."""
+    body = """
+        sem, go_on = Semaphore(2), gort.Chan()
+        async def works():
+            await go_on.recv_ok()
+            sem.release()
+        async def starts():
+            for _ in range(4):
+                await sem.acquire()
+                gort.go(works)
+        gort.go(starts)
+        await parked(1, "semacquire")
+        print(circles())
+        go_on.close()
+        await parked(0, "semacquire")
+        rw = RWMutex()
+        async def reads():
+            await rw.rlock()
+            await gort.Chan().recv()
+        async def writes(): await rw.lock()
+        gort.go(reads)
+        await parked(1, "chan receive")
+        rw.runlock()  # another unlocks: from now on its readers are not known
+        async with rw.reader():
+            gort.go(writes)
+            await parked(1, "sync.RWMutex.Lock")
+            print(circles())
+        print(circles())
+"""
+    assert circle(body.strip(), procs) == [["[]", "[]", "[]"]]
+
+
+def test_a_thousand_fine_crossings_with_readers_and_permits(procs: int) -> None:
+    """As above, with GODEBUG=deadlock=1: who takes the second lock is alone, because of a gate."""
+    body = """
+        from gort._runtime.watch import reports
+        a, b, gate = RWMutex(), Semaphore(1), Semaphore(1)
+        left = 8
+        async def fine(i):
+            nonlocal left
+            for k in range(125):
+                async with gate:
+                    first, second = (a.reader() if k % 3 else a, b) if i % 2 else (b, a.reader() if k % 3 else a)
+                    async with first:
+                        await gort.gosched()
+                        async with second:
+                            await gort.gosched()
+            left -= 1
+        looks = reports.Cycles()
+        async with gort.Group() as group:
+            for i in range(8): group.go(fine, i)
+            while left:
+                looks.look(runtime2.current_m().sched)
+                await gort.gosched()
+        print(circles())
+"""
+    assert circle(body.strip(), procs) == [["[]"]]

@@ -19,7 +19,7 @@ from gort._runtime.core.mistakes import Shared, check_go
 from gort._runtime.core.public import publish as _publish
 from gort._runtime.sched import newproc as _newproc
 from gort._runtime.sched.newproc import Done as _Done
-from gort._runtime.wait.sema import Mutex, Semaphore
+from gort._runtime.wait.sema import Mutex
 from gort._runtime.wait.sema import WaitGroup as _WaitGroup
 from gort._start import hints as t
 from gort._start.cython import lent as _lent
@@ -27,6 +27,7 @@ from gort._start.cython import lent as _lent
 with _lent():  # a start does not load it; and `python -m gort.sync` imports it without the lazy module, which lends too
     from gort._runtime.wait.notify import Notify
     from gort._runtime.wait.rwmutex import Reader, RWMutex
+    from gort._runtime.wait.semaphore import Semaphore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -209,7 +209,7 @@ class Op:
     | when | to receive, or sent | | permits, ticket, turn | ns to sleep | bytes wanted or written | |
     | success L | 1: a value passed | 1: won, 2: aborted (G's lock) | 1: granted | 1: over at once | OK, CLOSED, … | 1 |
     | index L | QUEUED, DEQUEUED | QUEUED: it has waited | QUEUED, DEQUEUED | | and ATTEMPTING | |
-    | heapidx | next case in lock order | first case in lock order | | | | |
+    | heapidx | next case in lock order | first case in lock order | SCOPED | | | |
 
     next, prev (L): the neighbours in the queue.  In a dequeued operation, next is the next operation to make ready.
     g: the goroutine that waits; set in begin().  None once a cancellation has aborted the operation (deliver_cancel).
@@ -254,8 +254,8 @@ class Op:
         return None
 
     def abort(self):
-        """Removes the operation from its wait queue.  True when it was still there: then it has had no effect, and the
-        caller must make its goroutine ready.  False when another thread has completed it already."""
+        """Removes the operation from its wait queue.  True when it was still there and has had no effect; then the caller
+        must make its goroutine ready.  False when another thread has completed it already."""
         return False
 
     def cancelled(self, exc):
@@ -273,6 +273,10 @@ class Op:
     def owner(self):
         """The number of the goroutine that holds what this one waits for; 0 if none does, or it is unknown."""
         return 0
+
+    def needs(self):
+        """What this one waits for, where several goroutines hold it and are known (Waitq._needs); else None."""
+        return None
 
     def about(self):
         """What the operation waits for, in words for a dump; empty where the reason says it all."""
@@ -316,8 +320,7 @@ class G:
         nrun = 0  # how often an M has run it
         runnablesince = 0  # when it became runnable, ns, where that is measured (tracing.timed)
         waitsince = 0  # when it last began to wait, by sched.coarsetime
-        blocksince = 0  # the same, ns, where waits are profiled (tracing.waits); 0: this one is not counted
-        blockreason = 0  # and why it waits, one of WAIT_*
+        blocksince = blockreason = 0  # the same in ns, and why (WAIT_*), where waits are profiled (tracing.waits)
         schedlink = None  # the next G in a run queue or free list; that queue's lock guards it
 
         # newproc writes these before the G is on any queue.
@@ -547,9 +550,7 @@ class Sched:
         # Each of these is read and written as a whole, without a lock.
         netpoll = None  # the poller; made once, under lock(); closed by release()
         hooks = 0  # HOOK_* (tracing.py): what wants to know when goroutines start and stop
-        predicting = (
-            0  # PREEMPT_LOOK while a place may be known at which goroutines block (predict.py); or the chooser's
-        )
+        predicting = 0  # PREEMPT_LOOK: a place may be known at which goroutines block (predict.py); or the chooser's
         chooser = None  # who decides the order of an explored schedule (sched/chooser.py); written at the boot
         lastpoll = 0  # when a thread last polled it, ns
         panicking = False  # a goroutine has panicked: when main returns, it does not end the program any more

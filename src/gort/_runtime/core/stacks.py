@@ -163,11 +163,12 @@ class Census:
 
 
 def holders(gs):
-    """Those of the goroutines gs that wait for what another one holds: (goroutine, its nrun, operation, the other's
-    number).
+    """Those of the goroutines gs that wait for what others hold: (goroutine, its nrun, operation, how much it needs, who
+    holds how much: pairs of a goroutine's number and a number; a goroutine with the number 0 may be any).
 
     Each is right for one moment, but not all for the same."""
     found: list = []
+    needs: object
     g: G
     op: Op
     goid: cython.longlong
@@ -183,10 +184,13 @@ def holders(gs):
             if op is not None:
                 try:
                     goid = op.owner()
+                    needs = (1, {goid: 1}) if goid != 0 else op.needs()
                 except Exception:  # a class of the user's has taken the name
                     continue
-                if goid != 0 and op.index == QUEUED:  # else it has been granted since, and the goroutine will be woken
-                    found.append((g, nrun, op, goid))
+                if (
+                    needs is not None and op.index == QUEUED
+                ):  # else it has been granted since, and the goroutine will run
+                    found.append((g, nrun, op, needs[0], tuple(sorted(needs[1].items()))))
     return found
 
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     Entry = tuple[str, str, int]  # function, file, line
     Read = tuple[CodeType, int, str | None]  # a frame: its code, line, module
+    Wait = tuple[Any, int, Any, int, tuple[tuple[int, int], ...]]  # an entry of stacks.holders
 else:
     ModuleType = type(sys)
 
@@ -417,9 +418,10 @@ def loaded() -> Any:
 
 
 def cycles(s: Any) -> list[list[tuple[Any, Any]]]:
-    """The goroutines of the runtime s that wait for each other: each list has (goroutine, operation), and each goroutine
-    holds what the one before waits for.  Only a lock that one goroutine holds counts: a Mutex, or an RWMutex that a
-    writer has or waits for.
+    """The goroutines of the runtime s that wait for each other: each list has (goroutine, operation), and no goroutine
+    that is not stuck itself can end the wait of one of them.  What counts is a Mutex, and an RWMutex that a writer has or
+    waits for; with GODEBUG=deadlock=1 also the readers of an RWMutex, and the permits of a Semaphore that are taken with
+    `async with`.
 
     What is read at different moments may look like a circle that never was.  So it is read twice: if no goroutine has run
     in between (G.nrun), they wait for each other at the end of the first time."""
@@ -428,27 +430,69 @@ def cycles(s: Any) -> list[list[tuple[Any, Any]]]:
         return []
     again = {g.goid: (g, *rest) for g, *rest in loaded().holders([each[0] for circle in found for each in circle])}
     return [
-        [(g, op) for g, _, op, _ in circle]
+        [(each[0], each[2]) for each in circle]
         for circle in found
         if all(again.get(each[0].goid) == each for each in circle)
     ]
 
 
-def _circles(waits: list[tuple[Any, int, Any, int]]) -> list[list[tuple[Any, int, Any, int]]]:
-    """The circles in what stacks.holders has found."""
-    owners = {each[3] for each in waits}
-    after = {each[0].goid: each for each in waits if each[0].goid in owners}
+def _circles(waits: list[Wait]) -> list[list[Wait]]:
+    """The circles in what stacks.holders has found.
+
+    First those are left out, again and again, who need no more than what others hold that are not stuck: these may give
+    it back.  Whoever is left waits for ever, in a circle or for one."""
+    stuck = {each[0].goid: each for each in waits}
+    waiters: dict[int, list[int]] = {}
+    for goid, (*_, held) in stuck.items():
+        for who, _ in held:
+            waiters.setdefault(who, []).append(goid)
+
+    def goes_on(goid: int) -> bool:
+        *_, needed, held = stuck[goid]
+        return sum(n for who, n in held if who not in stuck) >= needed
+
+    left = [goid for goid in stuck if goes_on(goid)]
+    while left:
+        goid = left.pop()
+        if stuck.pop(goid, None) is not None:
+            left += [each for each in waiters.get(goid, ()) if each in stuck and goes_on(each)]
+    after = {goid: [who for who, _ in stuck[goid][4] if who in stuck] for goid in sorted(stuck)}
+    return [[stuck[goid] for goid in part] for part in _components(after)]
+
+
+def _components(after: dict[int, list[int]]) -> list[list[int]]:
+    """The circles of a graph: its strongly connected components, but for single nodes without an edge to themselves.
+    Tarjan's algorithm, without recursion."""
+    number: dict[int, int] = {}
+    low: dict[int, int] = {}
+    open_: dict[int, None] = {}
     found = []
-    done: set[int] = set()
-    for start in sorted(after):
-        path: list[int] = []
-        goid = start
-        while goid in after and goid not in done:
-            done.add(goid)
-            path.append(goid)
-            goid = after[goid][3]
-        if goid in path:
-            found.append([after[member] for member in path[path.index(goid) :]])
+    for start in after:
+        if start in number:
+            continue
+        path = [(start, iter(after[start]))]
+        number[start] = low[start] = len(number)
+        open_[start] = None
+        while path:
+            node, rest = path[-1]
+            for other in rest:
+                if other not in number:
+                    number[other] = low[other] = len(number)
+                    open_[other] = None
+                    path.append((other, iter(after[other])))
+                    break
+                if other in open_:
+                    low[node] = min(low[node], number[other])
+            else:
+                path.pop()
+                if path:
+                    low[path[-1][0]] = min(low[path[-1][0]], low[node])
+                if low[node] == number[node]:
+                    part = list(open_)[list(open_).index(node) :]
+                    for each in part:
+                        del open_[each]
+                    if len(part) > 1 or node in after[node]:
+                        found.append(part)
     return found
 
 

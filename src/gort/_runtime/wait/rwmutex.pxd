@@ -17,6 +17,8 @@ cdef class RWMutex(Waitq):
     cdef Waitq writers
     cdef Op pending
     cdef int64_t pendingsince
+    cdef dict holders
     cdef bint announce(self, Op op)
+    cdef int leave(self, int64_t goid) except -1
     cdef Op end_turn(self)
     cdef Op call(self)

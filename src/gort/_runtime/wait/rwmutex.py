@@ -19,8 +19,20 @@ from cython.cimports.gort._runtime.core.handoff import ready
 from cython.cimports.gort._runtime.core.op import park_again
 from cython.cimports.gort._runtime.core.runtime2 import DEQUEUED, PARK, QUEUED, READY, Op
 from cython.cimports.gort._runtime.wait.chan import wake
-from cython.cimports.gort._runtime.wait.sema import WaitOp, Waitq, caller, charge, held_by, new_wait, profiled
+from cython.cimports.gort._runtime.wait.sema import (
+    WaitOp,
+    Waitq,
+    caller,
+    charge,
+    gave,
+    held_by,
+    holding,
+    new_wait,
+    profiled,
+    took,
+)
 
+from gort._runtime.core import debugvars
 from gort._runtime.core.op import WAIT_MUTEX, WAIT_RWMUTEX_R, WAIT_RWMUTEX_W
 from gort._runtime.wait.sema import LEFT, not_locked
 
@@ -29,6 +41,8 @@ rt_import()
 if not cython.compiled:  # the .pxd defines the same names for C.  WriteOp.when:
     CALLED = 1  # it has the turn, and its goroutine has been made ready
     PENDING = 2  # it holds back readers
+
+_TRACKED = cython.declare(cython.bint, debugvars.parse()["deadlock"] > 0)
 
 
 class WriteOp(WaitOp):
@@ -61,6 +75,10 @@ class WriteOp(WaitOp):
         else:
             WaitOp.undo(self)
 
+    def owner(self):
+        """None for one that waits for the readers to leave: it has the turn itself."""
+        return 0 if self.when == PENDING else WaitOp.owner(self)
+
     def reason(self):
         """WAIT_MUTEX for the turn, as in Go; WAIT_RWMUTEX_W for the readers to leave."""
         return WAIT_RWMUTEX_W if self.when == PENDING else WAIT_MUTEX
@@ -87,6 +105,7 @@ class RWMutex(Waitq):
         self.turn = False
         self.pending = None
         self.pendingsince = 0  # since when, if the mutex profile was on then
+        self.holders = {} if _TRACKED else None  # with GODEBUG=deadlock=1: the goroutines that read; None: not known
 
     def enter(self, op):
         """Locks for a reader (`count` of them hold the lock) or a writer, or enqueues op."""
@@ -96,6 +115,8 @@ class RWMutex(Waitq):
             if not self.writing and self.pending is None:
                 self.count += 1
                 op.success = 1
+                if self.holders is not None:
+                    took(self.holders, op.g.goid, 1)
             else:
                 self.push(op)
                 r = PARK
@@ -155,6 +176,8 @@ class RWMutex(Waitq):
                     return chain
             else:
                 self.count += 1
+                if self.holders is not None:
+                    took(self.holders, op.g.goid, 1)
             if last is None:
                 chain = op
             else:
@@ -178,13 +201,26 @@ class RWMutex(Waitq):
     def take_back(self, op):
         """Unlocks the reader or the writer."""
         if op.kind == WAIT_RWMUTEX_R:
-            self.runlock()
+            self.leave(0 if op.g is None else op.g.goid)
         else:
             self.unlock()
 
     def _owner(self):
         """The writer that has the lock, or holds back readers and other writers."""
         return self.holder if self.writing or self.pending is not None else 0
+
+    def _needs(self, op):
+        """For a writer that waits for the readers to leave: all of these."""
+        if self.holders is None or op.kind != WAIT_RWMUTEX_W or op.when != PENDING:
+            return None
+        held: dict = self.holders.copy()
+        readers: cython.longlong = self.count
+        unknown: cython.longlong = readers - sum(held.values())
+        if readers <= 0 or unknown < 0:
+            return None  # the state changes just now
+        if unknown:
+            held[0] = unknown
+        return readers, held
 
     def _words(self):
         """The lock, who has it, and which writer waits for the readers to leave."""
@@ -193,6 +229,8 @@ class RWMutex(Waitq):
             return f"{text}, {held_by(self)}"
         if self.count:
             text += f", held by {self.count} reader{'s' * (self.count > 1)}"
+            if self.holders:
+                text += f" ({holding(self.holders).removeprefix(', held by ')})"
         return f"{text}, goroutine {self.holder} waits to write" if self.pending is not None else text
 
     def rlock(self):
@@ -210,6 +248,8 @@ class RWMutex(Waitq):
         ok = not self.writing and self.pending is None
         if ok:
             self.count += 1
+            if self.holders is not None:
+                took(self.holders, caller(), 1)
         self.unlock_state()
         return ok
 
@@ -227,6 +267,10 @@ class RWMutex(Waitq):
 
     def runlock(self):
         """Unlocks one reader.  Any thread may call it.  Raises RuntimeError when no reader holds the lock."""
+        self.leave(0 if self.holders is None else caller())
+
+    def leave(self, goid):
+        """runlock, of a reader that goroutine `goid` has locked."""
         op: Op = None
         ok: cython.bint
         since: cython.longlong = 0
@@ -234,6 +278,8 @@ class RWMutex(Waitq):
         ok = self.count > 0
         if ok:
             self.count -= 1
+            if self.holders is not None and not gave(self.holders, goid, 1):
+                self.holders = None  # somebody unlocks what another has locked
             op = self.pending
             if op is not None and self.count == 0:
                 since = self.pendingsince

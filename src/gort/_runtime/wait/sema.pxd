@@ -26,6 +26,7 @@ cdef class Waitq:
     cpdef object left(self, Op op)
     cpdef int64_t _owner(self) except -1
     cpdef object take_back(self, Op op)
+    cpdef object _needs(self, Op op)
 
 cdef class WaitOp(Op):
     pass
@@ -37,6 +38,9 @@ cdef bint profiled() noexcept
 cdef int charge(int64_t waited, int64_t count) except -1
 cdef int64_t caller() noexcept
 cdef held_by(Waitq q)
+cdef int took(dict holders, int64_t goid, int64_t n) noexcept
+cdef bint gave(dict holders, int64_t goid, int64_t n) noexcept
+cdef holding(dict holders)
 cdef taken_by(Waitq q)
 cdef tracked(WaitOp op)
 
@@ -45,7 +49,3 @@ cdef class Mutex(Waitq):
 
 cdef class WaitGroup(Waitq):
     pass
-
-cdef class Semaphore(Waitq):
-    cdef readonly int64_t size
-    cdef Op grant(self)

@@ -1,5 +1,6 @@
-"""Mutexes, wait groups, semaphores, conditions.  Follows Go's runtime/sema.go and the types of package sync.  What does
-not live here: sync.RWMutex (rwmutex.py); sync.Cond, sync.Once and sync.Pool (gort/sync.py).
+"""Mutexes and wait groups, and the queues of all that is in gort.sync.  Follows Go's runtime/sema.go and the types of
+package sync.  What does not live here: RWMutex (rwmutex.py), Semaphore (semaphore.py), the queue of a condition
+(notify.py); sync.Cond, sync.Once and sync.Pool (gort/sync.py).
 
 Each object has one lock for its state, and a FIFO of waiting operations.  The releasing thread grants: it dequeues the
 first waiter, changes the state on its behalf, and makes it ready.  So a woken goroutine already has what it waited for,
@@ -36,6 +37,7 @@ rt_import()
 
 COUNTER_MAX = 2**31 - 1  # the largest count of a WaitGroup, as in Go
 _COUNTER_MAX = cython.declare(cython.longlong, COUNTER_MAX)  # the same for C
+HOLDERS_MAX = 5  # a dump names so many
 _TRACKED = cython.declare(cython.bint, debugvars.parse()["deadlock"] > 0)  # locks remember where they were taken
 
 
@@ -190,6 +192,11 @@ class Waitq:
         """The running goroutine takes over what was granted to another."""
         self.holder = caller()
 
+    def _needs(self, op):
+        """What op waits for, where several goroutines hold it and are known: (how much, {goroutine: how much it holds}).
+        A goroutine with the number 0 may be any.  None where that is unknown, and where one alone holds it (_owner)."""
+        return None
+
     def _words(self):
         """The object and its state, for a dump.  Takes no lock: what it says may be a moment old."""
         return ""
@@ -246,6 +253,11 @@ class WaitOp(Op):
         q: Waitq = self.c
         return 0 if q is None else q._owner()
 
+    def needs(self):
+        """As the object says."""
+        q: Waitq = self.c
+        return None if q is None else q._needs(self)
+
     def about(self):
         """As the object says."""
         q: Waitq = self.c
@@ -298,6 +310,34 @@ def held_by(q):
 def taken_by(q):
     """GODEBUG=deadlock=1: writes down where the running goroutine has taken the lock q."""
     q.taken = (q.holder, caller_place())
+
+
+def took(holders, goid, n):
+    """GODEBUG=deadlock=1: goroutine `goid` holds n more.  The state is locked."""
+    if goid in holders:
+        holders[goid] += n
+    else:
+        holders[goid] = n
+    return 0
+
+
+def gave(holders, goid, n):
+    """And n less.  False if it did not hold so much: then somebody gives back what another has taken.  The state is
+    locked."""
+    if goid not in holders or holders[goid] < n:
+        return False
+    holders[goid] -= n
+    if holders[goid] == 0:
+        del holders[goid]
+    return True
+
+
+def holding(holders):
+    """`, held by goroutines 3, 4`, for a dump; empty if no holder is known."""
+    known: object = sorted(goid for goid in holders.copy() if goid)[:HOLDERS_MAX] if holders else ()
+    if not known:
+        return ""
+    return f", held by goroutine{'s' * (len(known) > 1)} {', '.join(map(str, known))}"
 
 
 def tracked(op):
@@ -474,113 +514,3 @@ class WaitGroup(Waitq):
     def wait(self):
         """`await wg.wait()` waits until the counter is zero."""
         return new_wait(self, WAIT_WAITGROUP)
-
-
-class Semaphore(Waitq):
-    """`n` permits: `await sem.acquire(k)`, `sem.release(k)`, or `async with sem:` for one.  First come, first served.
-
-    Raises TypeError if n is no int, ValueError if it is negative or 2**63 or more.  Go's x/sync semaphore.Weighted."""
-
-    def __init__(self, n=1):
-        if not cython.compiled:
-            Waitq.__init__(self)
-        if isinstance(n, bool) or not isinstance(n, int):
-            raise TypeError(f"a semaphore's size is an int, not {type(n).__name__}")
-        if n < 0:
-            raise ValueError(f"a semaphore's size cannot be negative: {n}")
-        if n >= 1 << 63:
-            raise ValueError(f"a semaphore's size is at most 2**63 - 1: {n}")
-        self.size = n
-        self.count = n
-
-    def enter(self, op):
-        """Takes op.when permits for op, or enqueues op."""
-        r: cython.int = READY
-        self.lock_state()
-        if self.first is None and self.count >= op.when:
-            self.count -= op.when
-            op.success = 1
-        else:
-            self.push(op)
-            r = PARK
-        self.unlock_state()
-        return r
-
-    def grant(self):
-        """Grants waiters in order, as far as the permits go, and returns them as a chain.  The state is locked."""
-        chain: Op = None
-        last: Op = None
-        op: Op
-        while self.first is not None and self.first.when <= self.count:
-            op = self.pop()
-            self.count -= op.when
-            if last is None:
-                chain = op
-            else:
-                last.next = op
-            last = op
-        return chain
-
-    def left(self, op):
-        """Grants the smaller requests that the cancelled one may have held back.  The state is locked."""
-        return self.grant()
-
-    def take_back(self, op):
-        """Gives the permits back."""
-        self.release(op.when)
-
-    def _words(self):
-        """The semaphore and its permits."""
-        return f"Semaphore {id(self):#x}, {self.count} of {self.size} permits free"
-
-    def check(self, k):
-        """Raises TypeError if k is not an int, ValueError if it is negative or more than all permits."""
-        if not isinstance(k, int):
-            raise TypeError(f"a number of permits is an int, not {type(k).__name__}")
-        if k < 0 or k > self.size:
-            raise ValueError(f"cannot acquire {k} of {self.size} permits: it would wait for ever")
-
-    def acquire(self, k=1):
-        """`await sem.acquire(k)` takes k permits, and waits until they are free.  Raises as check does."""
-        self.check(k)
-        op: WaitOp = new_wait(self, WAIT_SEMACQUIRE)
-        op.when = k
-        return op
-
-    def try_acquire(self, k=1):
-        """Takes k permits if they are free and nobody waits.  True when it did.  Any thread may call it."""
-        self.check(k)
-        n: cython.longlong = k
-        ok: cython.bint
-        self.lock_state()
-        ok = self.first is None and self.count >= n
-        if ok:
-            self.count -= n
-        self.unlock_state()
-        return ok
-
-    def release(self, k=1):
-        """Gives k permits back.  Raises ValueError when that is more than were taken.  Any thread may call it."""
-        if not isinstance(k, int):
-            raise TypeError(f"a number of permits is an int, not {type(k).__name__}")
-        if not 0 <= k <= self.size:
-            raise ValueError(f"semaphore: released more than held ({k})")
-        n: cython.longlong = k
-        chain: Op = None
-        ok: cython.bint
-        self.lock_state()
-        ok = self.count + n <= self.size
-        if ok:
-            self.count += n
-            chain = self.grant()
-        self.unlock_state()
-        if not ok:
-            raise ValueError(f"semaphore: released more than held ({k})")
-        wake(chain)
-
-    def __aenter__(self):
-        return self.acquire(1)
-
-    def __aexit__(self, exc_type, exc, tb):
-        self.release(1)
-        return LEFT
