@@ -299,3 +299,23 @@ def test_a_small_run_writes_everything(tmp_path: Path) -> None:
         assert fact in data["machine"]
     assert "| yield |" in (tmp_path / "results.md").read_text()
     assert (tmp_path / "results.svg").read_text().startswith("<svg")
+
+
+@pytest.mark.once
+def test_work_for_another_process() -> None:
+    """The program runs each kind of job and checks itself; the rows name who has it, and the table shows what came beside
+    the value."""
+    peer = Peer("gort", [sys.executable, peers.program("cluster")])
+    for job in ("go", "strict"):
+        value, _ = measure.cluster(peer, "gort", job, "20")
+        assert value > 0
+    for key, names in (("cluster-go", {"gort", "ray", "ray-task", "dask"}), ("cluster-parked", {"gort"})):
+        row = rows.choose((key,), quick=True)[0]
+        assert {"gort"} <= measure.cluster_series(row, [peer]).keys() <= names
+    one = result("cluster-go", gort=[100.0], ray=[900.0])
+    one.extra = {"gort": [{"p99_us": 400.0}], "ray": [{}]}
+    _, lines = report.cluster_table([one])
+    assert [line[1:] for line in lines] == [
+        ["gort", "us", "100 ±0%", "1.00×", "400"],
+        ["ray", "us", "900 ±0%", "9.00×", "–"],
+    ]

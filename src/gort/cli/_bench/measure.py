@@ -101,6 +101,8 @@ def series_of(row: Row, peers: list[Peer], result: Result) -> Series:
         return stall_series(row, ready)
     if row.kind == "blocking":
         return blocking_series(row, ready)
+    if row.kind == "cluster":
+        return cluster_series(row, ready)
     if row.kind == "net":
         return {name: partial(network.measure, server, row) for name, server in network.servers(row, ready).items()}
     series: Series = {}
@@ -143,6 +145,31 @@ def start_series(ready: list[Peer]) -> Series:
         elif code is not None:
             series[peer.key] = partial(start, [sys.executable, "-c", code], peer.full_environment())
     return series
+
+
+CLUSTER_JOBS = {"parked": ("gort",), "array": ("gort", "ray", "dask"), "connect": ("gort", "ray", "dask")}
+QUEUES = ("gort", "ray", "dask")
+
+
+def cluster_series(row: Row, ready: list[Peer]) -> Series:
+    """gort.cluster, and those of Ray and Dask that are installed: they are no peers in one process, and have no other
+    rows."""
+    series: Series = {}
+    for peer in ready:
+        if peer.key == "gort":
+            asked = Peer("gort", [sys.executable, program("cluster")], peer.environment)
+            who = asked.run("--list", timeout=60)["who"]
+            assert isinstance(who, list)
+            for name in who:
+                if name in CLUSTER_JOBS.get(row.workload, QUEUES if row.unit == "msg/s" else who):
+                    series[name] = partial(cluster, asked, name, row.workload, str(row.n))
+    return series
+
+
+def cluster(peer: Peer, *arguments: str) -> tuple[float, dict[str, float]]:
+    """The value, and what was measured beside it."""
+    printed = {key: float(str(number)) for key, number in peer.run(*arguments, timeout=TIMEOUT).items()}
+    return printed.pop("value"), printed
 
 
 BLOCKING_EXTRA = ("first", "p999_ms", "worst_ms")

@@ -111,6 +111,18 @@ def blocking_table(results: list[Result]) -> tuple[list[str], list[list[str]]]:
     return ["row", "who", "calls/s", "gort is", "first 40 each, calls/s", "p99.9 late, ms", "worst, ms"], rows
 
 
+def cluster_table(results: list[Result]) -> tuple[list[str], list[list[str]]]:
+    rows = []
+    for result in results:
+        if result.row.kind != "cluster":
+            continue
+        for name, extra in result.extra.items():
+            late = [e["p99_us"] for e in extra if "p99_us" in e]
+            tail = number(median(late)) if late else "–"
+            rows.append([result.row.key, name, result.row.unit, cell(result, name), ratio_cell(result, name), tail])
+    return ["row", "who", "unit", "median", "gort is", "p99 µs"], rows
+
+
 def network_table(results: list[Result]) -> tuple[list[str], list[list[str]]]:
     rows = []
     for result in results:
@@ -154,6 +166,7 @@ def tables(results: list[Result], peers: list[Peer]) -> Iterable[tuple[str, list
         ("Never stalled", *stall_table(results)),
         ("Calls that block", *blocking_table(results)),
         ("Network", *network_table(results)),
+        ("Several processes", *cluster_table(results)),
     ]
     return [entry for entry in made if entry[2]]
 

@@ -17,6 +17,7 @@ UNITS = {
     "s": "s",
     "msg/s": "messages a second",
     "calls/s": "calls a second",
+    "us": "µs, the median",
 }
 RATES = ("msg/s", "calls/s")  # units of which more is better
 
@@ -29,7 +30,7 @@ class Row:
     quick: int  # the same with --quick
     text: str  # what a user would recognise
     unit: str = "ns"
-    kind: str = "op"  # op, lines, bridge, memory, start, parallel, stall, blocking or net
+    kind: str = "op"  # op, lines, bridge, memory, start, parallel, stall, blocking, net or cluster
     rounds: int = 1000  # at most so many rounds: the big ones take long and vary little
     goroutines: int = 0  # how many are alive at once, for the check that memory suffices
     call_ms: float = 0.0  # of a row `blocking-*`: how long a call blocks
@@ -38,6 +39,10 @@ class Row:
 def _blocking(key: str, call_ms: float, goroutines: int) -> Row:
     text = f"{goroutines} goroutines call time.sleep for {call_ms:g} ms, with an await after each call"
     return Row(key, "blocking", 2_000, 500, text, "calls/s", "blocking", 3, goroutines, call_ms)
+
+
+def _cluster(job: str, n: int, quick: int, text: str, unit: str) -> Row:
+    return Row(f"cluster-{job}", job, n, quick, text, unit, "cluster", 3)
 
 
 ROWS: tuple[Row, ...] = (
@@ -163,6 +168,14 @@ ROWS: tuple[Row, ...] = (
     Row("echo-100", "echo", 100, 100, "TCP echo of 128 bytes, 100 connections", "msg/s", "net", 3),
     Row("echo-1000", "echo", 1000, 1000, "TCP echo of 128 bytes, 1,000 connections", "msg/s", "net", 3),
     Row("http-100", "http", 100, 100, "HTTP/1.1 keep-alive GET, 100 connections", "msg/s", "net", 3),
+    _cluster("go", 2_000, 500, "call a function in another process, one after another", "us"),
+    _cluster("many", 20_000, 2_000, "such calls, all at once", "calls/s"),
+    _cluster("ints", 50_000, 5_000, "ints through a channel or queue of 1,024 to another process", "msg/s"),
+    _cluster("dicts", 50_000, 5_000, "small dicts through it", "msg/s"),
+    _cluster("strict", 5_000, 1_000, "ints through one of 1", "msg/s"),
+    _cluster("array", 80_000_000, 8_000_000, "an array of so many bytes by reference: put, and used once", "ms"),
+    _cluster("connect", 1, 1, "from nothing to the first answer of a node", "ms"),
+    _cluster("parked", 20_000, 5_000, "goroutines that wait in another process, per goroutine", "bytes"),
 )
 
 
