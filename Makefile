@@ -11,6 +11,7 @@
 #   make test-again [ARGS=--help]          the tests again and again on busy processors: finds those that fail now and then
 #   make test-memory                       the core's tests under CPython's debug allocator and AddressSanitizer, leaks
 #   make test-anywhere                     network, files and processes without epoll; the core compiled without Linux's headers
+#   make test-aarch64                      the core compiled for aarch64, and its tests in emulation (Debian's qemu-user; as root)
 #   make test-applications                 Flask, Django, FastAPI and a chat, served by gort and asked as clients do
 #   make test-tsan                         some of them under ThreadSanitizer (builds a CPython for it: half an hour)
 #   make bench [ARGS=...]                  measure gort beside Go, asyncio, uvloop, trio, gevent, threads
@@ -33,7 +34,7 @@ PYTEST_ARGS ?=
 export PYTHON FT_PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run bench build dev docs test test-pure test-compiled test-pythons lint freethreaded clean
+.PHONY: help run bench build dev docs test test-pure test-compiled test-pythons test-aarch64 lint freethreaded clean
 .DELETE_ON_ERROR:
 
 help:
@@ -91,6 +92,9 @@ test-compiled test-pure: $(VENV)/.nox
 test-pythons: $(VENV)/.nox
 	@$(NOX) --tags pythons --parallel 4 -- $(TESTS) $(PYTEST_ARGS)
 	@scripts/test-forky.sh $(or $(ARGS),$(TESTS) $(PYTEST_ARGS))
+
+test-aarch64:
+	@scripts/test-aarch64.sh $(ARGS)
 
 test-tsan: freethreaded
 

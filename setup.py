@@ -5,7 +5,7 @@ HACKING.md ("The build") says what is compiled and when, what is compiled again,
 The environment decides
     GORT_PURE=1                the uncompiled core is installed
     GORT_REQUIRE_COMPILED=1    the build fails where the core cannot be compiled; wheels are built with it
-    GORT_JOBS                  parallel translations and compilations (default 2)
+    GORT_JOBS                  parallel translations and compilations (default: a processor each, at most 8)
     GORT_CFLAGS, GORT_LDFLAGS  flags appended to the compiler's and the linker's, e.g. ``-g -fsanitize=address``
 """
 
@@ -76,12 +76,18 @@ def missing_toolchain() -> str:
     return ""
 
 
+def jobs() -> int:
+    """One for each processor that this process may use, but no more than 8: a compiler takes up to 200 MB."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(usable or 2, 8)
+
+
 class BuildExt(build_ext):
     """Compiles the hot modules, or says why it does not; writes the record that each start reads (verify.py)."""
 
     def finalize_options(self) -> None:
         super().finalize_options()
-        self.parallel = self.parallel or int(os.environ.get("GORT_JOBS", "2"))
+        self.parallel = self.parallel or int(os.environ.get("GORT_JOBS") or jobs())
 
     def run(self) -> None:
         self.target = Path("src" if self.inplace else self.build_lib)  # where the package is that gets the core
@@ -158,6 +164,8 @@ class BuildExt(build_ext):
         for extension, result in zip(self.extensions, translated, strict=True):
             extension.sources = result.sources
             extension.define_macros = result.define_macros  # from the line `# distutils:` at a module's head
+        # The longest first: else the last compilation may be a long one that runs alone.
+        self.extensions.sort(key=lambda extension: -sum(Path(file).stat().st_size for file in extension.sources))
         return version
 
     def stamp(self, extension: Extension) -> bytes:
