@@ -24,7 +24,7 @@ from gort.http import serve
 from gort.http.access import AccessLog
 from gort.http.proxy import Trusted
 from gort.http.serving import inherited
-from support import PATIENCE_S, command, contexts, environment, gort_cli, make_certificate
+from support import PATIENCE_S, command, contexts, environment, gort_cli, make_certificate, until
 
 Run = Callable[..., Any]
 
@@ -142,6 +142,8 @@ def test_metrics(run: Run) -> None:
             for path in ("/a", "/b"):
                 await fetch(server, get(path))
             await fetch(server, b"nonsense\r\n\r\n")
+            # A request counts when its goroutine is done, which may be after the client has the answer.
+            await until(lambda: sum(server._counts.statuses.values()) == 3)
             status, headers, body = await fetch(server, get("/metrics"))
             lines = body.decode().splitlines()
             assert status == 200

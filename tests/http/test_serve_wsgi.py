@@ -251,9 +251,10 @@ def test_a_file_is_sent_and_closed(run: Run, kind: str) -> None:
 
 
 def test_a_dump_shows_which_request_a_goroutine_serves(run: Run) -> None:
-    gate = threading.Event()
+    gate, begun = threading.Event(), threading.Event()
 
     def slow(environ: dict[str, Any], start: Any) -> list[bytes]:
+        begun.set()
         gate.wait()
         return answering()(environ, start)
 
@@ -261,6 +262,7 @@ def test_a_dump_shows_which_request_a_goroutine_serves(run: Run) -> None:
         async with serving(slow) as server, gort.Group() as group:
             asked = group.go(fetch, server, get("/what/is/slow"))
             try:
+                await until(begun.is_set)
                 await until(lambda: gort.runtime.stack(all=True).count("{request: GET /what/is/slow}") == 2)
                 dump = gort.runtime.stack(all=True)
                 view = dump[dump.rindex("{request: GET") :]
