@@ -28,6 +28,7 @@ class Deflate(PerMessageDeflate):
         super().__init__()
         self._most = most
         self._left = most  # of it, in the message that is coming
+        self.made: int = 0  # bytes that were inflated, for who sets it to 0 now and then
         self._inflater: Any = None
         self._compressed = False  # the message that is coming is
         self._control = False  # the frame that is coming is one
@@ -77,4 +78,5 @@ class Deflate(PerMessageDeflate):
         if len(out) > self._left:
             return CloseReason.MESSAGE_TOO_BIG
         self._left -= len(out)
+        self.made += len(out)
         return out

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gort.http.server import Connection, Server
 
 SLACK_S = 1.0
+FRAMING = 16  # times the bytes of a body may come, chunks' sizes and extensions included
 LINGER_S = 2.0  # for a client to read the last response before the connection is closed
 
 
@@ -156,9 +157,12 @@ class H1Connection:
                     raise Refusal(400, "the request's body is not whole")
                 parser.feed(data)
                 took += len(data)
+                pace.raw += len(data)
                 if took > DRAIN and not request.body and not request.complete:
                     raise Refusal(400, "chunks without contents")
             pace.add(sum(map(len, request.body)), began)
+            if pace.raw > DRAIN + FRAMING * pace.moved:
+                raise Refusal(400, "chunks with more around them than in them")
         except DeadlineExceeded:
             raise Refusal(408, "the request's body took too long") from None
         except OSError as e:

@@ -23,13 +23,14 @@ class Pace:
     """One direction of one body.  limit: seconds without a byte; None: no limit at all.  rate: bytes a second; None: no
     least rate.  waited: seconds up to now; moved: bytes."""
 
-    __slots__ = ("limit", "moved", "rate", "waited")
+    __slots__ = ("limit", "moved", "rate", "raw", "waited")
 
     def __init__(self, limit: float | None, rate: int | None) -> None:
         self.limit: float | None = limit
         self.rate: int | None = rate
         self.waited: float = 0.0
         self.moved: int = 0
+        self.raw: int = 0  # bytes that have come with the framing of the body, for who counts them
 
     def left(self) -> float | None:
         """The seconds that the next bytes may take; zero or less: the client was too slow.  None: no limit."""

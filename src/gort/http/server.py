@@ -106,7 +106,11 @@ class Connection(Done):
             if hasattr(conn, "handshake"):
                 self.scheme = "https"
                 conn.set_deadline(self.server.limits.head_s)
-                await conn.handshake()
+                self.server.handshake_begins(conn)
+                try:
+                    await conn.handshake()
+                finally:
+                    self.server.handshake_ends(conn)
                 conn.set_deadline(None)
             self.protocol = self._protocol()
             if self.server.stopping:
@@ -220,7 +224,8 @@ class Server:
         self._grace = move_on_after(None)
         self._date = b""
         self._date_at = 0
-        self._mu = threading.Lock()  # guards the numbers below, where somebody wants them
+        self._mu = threading.Lock()  # guards what follows, where somebody wants it
+        self._handshakes: dict[Any, None] = {}  # connections whose handshake is not whole, the oldest first
         self._served = 0  # requests that are being served
         self._counts = Counts() if metrics else None
         self._metrics = metrics.encode()
@@ -297,6 +302,23 @@ class Server:
             self._open.discard(c)
             conn.close()
             raise
+
+    def handshake_begins(self, conn: Any) -> None:
+        """Ends the oldest handshake where there are too many: a client that means it needs some milliseconds, so the
+        oldest is one that does not."""
+        limit, oldest = self.limits.handshakes, None
+        with self._mu:
+            self._handshakes[conn] = None
+            if limit is not None and len(self._handshakes) > limit:
+                oldest = next(iter(self._handshakes))
+                del self._handshakes[oldest]
+        if oldest is not None:
+            oldest.close()
+
+    def handshake_ends(self, conn: Any) -> None:
+        """It is whole, or has failed."""
+        with self._mu:
+            self._handshakes.pop(conn, None)
 
     def _ended(self, c: Connection) -> None:
         """A connection is over.  Called on the scheduler's stack: it only counts."""

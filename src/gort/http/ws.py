@@ -8,8 +8,10 @@ What does not live here: the handshake's HTTP (h1.py).
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
+from h11 import ProtocolError as H11Error
 from wsproto import ConnectionType, WSConnection
 from wsproto.connection import ConnectionState
 from wsproto.events import (
@@ -24,6 +26,7 @@ from wsproto.events import (
 )
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
+from gort._runtime.core.op import gosched
 from gort._runtime.poll.neterrors import DeadlineExceeded
 from gort._runtime.wait.chan import Chan
 from gort.http.asgi import headers_of
@@ -37,8 +40,11 @@ if TYPE_CHECKING:
     from gort.http.asgi import Asgi
     from gort.http.exchange import Exchange
 
+_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")  # 16 bytes
 QUEUE = 16  # messages that the application has not taken
 READ = 65536
+STEP = 1024
+MUCH = 1 << 17  # bytes that a step has inflated, after which it is others' turn
 CLOSE_S = 5.0  # for the client to answer our close
 NORMAL, AWAY, NO_STATUS, ABNORMAL, TOO_BIG, FAILED = 1000, 1001, 1005, 1006, 1009, 1011
 
@@ -58,6 +64,8 @@ class WebSocket:
         self._rejecting: list[Any] | None = None  # the response that the application gives instead
         self._closed: tuple[int, str] | None = None
         self._close_sent = False
+        self._deflate: Deflate | None = None
+        self._step = STEP  # bytes of compressed frames that are inflated at a time
         self._parts: list[Any] = []  # of the message that is coming
         self._size = 0  # of them
         self._in: Chan[dict[str, Any]] = Chan(QUEUE)
@@ -71,7 +79,14 @@ class WebSocket:
             self._ws.initiate_upgrade_connection(exchange.headers, exchange.target.decode("ascii"))
             request = next(iter(self._ws.events()))
             assert isinstance(request, Request)
-        except RemoteProtocolError as e:
+            if any(n == b"sec-websocket-key" and _KEY.fullmatch(v) is None for n, v in exchange.headers):
+                raise RemoteProtocolError("a malformed Sec-WebSocket-Key")
+        except (
+            RemoteProtocolError,
+            LocalProtocolError,
+            H11Error,
+            ValueError,
+        ) as e:  # ValueError: a header beyond ASCII
             version = any(n == b"sec-websocket-version" and v.strip() != b"13" for n, v in exchange.headers)
             more = [(b"sec-websocket-version", b"13")] if version else []
             body = f"{e}\n".encode("latin-1", "replace")
@@ -152,13 +167,15 @@ class WebSocket:
         headers = checked(headers_of(message))
         if any(name == b"sec-websocket-protocol" for name, _ in headers):
             raise RuntimeError("the subprotocol is given by `subprotocol`, not by a header")
+        deflate = Deflate(self._limits.message_bytes)
         data = self._ws.send(
             AcceptConnection(
                 subprotocol=message.get("subprotocol"),
-                extensions=[Deflate(self._limits.message_bytes)],
+                extensions=[deflate],
                 extra_headers=headers,
             )
         )
+        self._deflate = deflate if deflate.enabled() else None
         self._conn, rest = await self._exchange.hijack()
         if rest:
             self._ws.receive_data(rest)
@@ -197,11 +214,11 @@ class WebSocket:
         closed = (ABNORMAL, "")
         waiting = False  # for the answer to our ping
         try:
+            heard = await self._take()  # what has come with the handshake
+            if heard is not None:
+                closed = heard
+                return
             while True:
-                heard = await self._take()
-                if heard is not None:
-                    closed = heard
-                    return
                 try:
                     if not self._close_sent:
                         self._conn.set_read_deadline(self._limits.ping_s)
@@ -220,7 +237,10 @@ class WebSocket:
                 waiting = False
                 if not data:
                     return
-                self._ws.receive_data(data)
+                heard = await self._feed(data)
+                if heard is not None:
+                    closed = heard
+                    return
         except RemoteProtocolError as e:
             hint = e.event_hint
             if isinstance(hint, CloseConnection):
@@ -232,6 +252,30 @@ class WebSocket:
             self._closed = closed
             self._in.close()
             self._done.close()
+
+    async def _feed(self, data: bytes) -> tuple[int, str] | None:
+        """Handles what has been read; (code, reason) when the websocket has ended with it.
+
+        A few bytes of a compressed frame may become megabytes.  So they are inflated in steps, which become smaller where
+        much comes out, and others get their turn between two of them."""
+        deflate = self._deflate
+        if deflate is None:
+            self._ws.receive_data(data)
+            return await self._take()
+        at = 0
+        while at < len(data):
+            deflate.made = 0
+            self._ws.receive_data(data[at : at + self._step])
+            at += self._step
+            heard = await self._take()
+            if heard is not None:
+                return heard
+            if deflate.made < MUCH:
+                self._step = min(2 * self._step, READ)
+            else:
+                self._step = STEP
+                await (self._adapter.pause or gosched)()
+        return None
 
     async def _take(self) -> tuple[int, str] | None:
         """Handles what has come; (code, reason) when the websocket has ended with it."""
