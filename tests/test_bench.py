@@ -6,13 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 
 from gort._runtime.core.traceback import HIDDEN
-from gort.cli._bench import measure, peers, plot, report, rows, targets
+from gort.cli._bench import measure, peers, plot, report, rows, targets, web
 from gort.cli._bench.measure import Result
 from gort.cli._bench.peers import Peer
 from support import PATIENCE_S, gort_cli
@@ -275,6 +277,61 @@ def test_memory_row() -> None:
     answer = json.loads(run_peer("gort", "memory", "20000").stdout)
     assert answer["unit"] == "bytes"
     assert 100 < answer["value"] < 20_000
+
+
+SERVE = [row for row in rows.ROWS if row.kind == "serve"]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("row", SERVE, ids=lambda row: row.key)
+def test_the_applications_of_the_web_servers(row: rows.Row) -> None:
+    """gort serves each of them; the answers of both interfaces are the same."""
+    with web.running("gort", row) as (address, pid):
+        host, _, port = address.rpartition(":")
+        c = HTTPConnection(host, int(port), timeout=PATIENCE_S)
+        c.request("GET", "/")
+        answer = c.getresponse()
+        body = answer.read()
+        c.close()
+        assert pid in web.family(pid)
+        assert web.processor_seconds([pid]) > 0
+    assert answer.status == 200
+    assert int(answer.headers["content-length"]) == len(body)
+    what = row.workload.partition("-")[0]
+    if what == "json":
+        assert 9_000 < len(body) < 12_000
+        assert len(json.loads(body)) == 120
+    else:
+        assert body == (bytes(web.FILE_BYTES) if what == "file" else b"Hello, world!")
+
+
+@pytest.mark.once
+def test_who_is_measured_as_a_web_server() -> None:
+    """Each server in the rows of the interfaces that it has; one that is missing is told, and left out."""
+    ready = [Peer("gort"), Peer("go", servers=("http", "http-json", "http-sleep")), Peer("asyncio")]
+    ready += [Peer(name, web=True) for name in peers.WEB]
+    names = {row.key: list(web.series(row, ready)) for row in SERVE}
+    assert names["serve-wsgi"] == ["gort", "granian", "hypercorn", "gunicorn", "go"]
+    assert names["serve-asgi"] == ["gort", "gort asyncio", "uvicorn", "granian", "hypercorn", "go"]
+    assert names["serve-file"] == ["gort", "granian", "hypercorn", "gunicorn"]
+    assert web.series(SERVE[0], [Peer("gort")]) == {}  # without Go there is no load
+    absent = web.find("gort-no-such-server")
+    assert absent.missing == "not installed (pip install gort-no-such-server)"
+    found = Result(SERVE[0], values={"gort": [2.0], "granian": [4.0]})
+    header, lines = report.network_table([found])
+    assert header[:2] == ["row", "server"]
+    assert [line[1] for line in lines] == ["gort", "granian"]
+    assert report.operation_table([found], [Peer("gort"), Peer("granian", web=True)], "ratio")[0] == [
+        "workload",
+        "gort",
+    ]
+
+
+@pytest.mark.once
+def test_a_web_server_that_does_not_start() -> None:
+    row = replace(SERVE[0], workload="nothing-wsgi")
+    with pytest.raises(peers.BenchError, match=r"has not started: .*nothing_wsgi"), web.running("gort", row):
+        pass
 
 
 def test_unknown_row_and_peer_are_clear_errors() -> None:

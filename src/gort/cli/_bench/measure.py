@@ -103,6 +103,10 @@ def series_of(row: Row, peers: list[Peer], result: Result) -> Series:
         return blocking_series(row, ready)
     if row.kind == "cluster":
         return cluster_series(row, ready)
+    if row.kind == "serve":
+        from gort.cli._bench import web
+
+        return web.series(row, ready)
     if row.kind == "net":
         return {name: partial(network.measure, server, row) for name, server in network.servers(row, ready).items()}
     series: Series = {}

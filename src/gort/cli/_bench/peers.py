@@ -21,6 +21,9 @@ from pathlib import Path
 # In the order of the report. The key is the program's name without its underscore at the end, and `-` for others.
 PYTHON_PEERS = ("gort-aio", "asyncio", "uvloop", "trio", "gevent", "threads", "tonio")
 
+# The web servers of the rows serve-*, beside gort's and Go's.
+WEB = ("uvicorn", "granian", "hypercorn", "gunicorn")
+
 PROGRAMS = Path(__file__).parent / "programs"
 # What a parked goroutine takes, generously, in bytes: a row that would not fit this machine is left out by
 # name.
@@ -41,6 +44,7 @@ class Peer:
     servers: tuple[str, ...] = ()
     notes: dict[str, str] = field(default_factory=dict)
     missing: str = ""
+    web: bool = False  # a web server, which has only the rows serve-*
 
     def run(self, *arguments: str, timeout: float) -> dict[str, object]:
         """Runs the program and returns what it printed. Raises BenchError with its last line of stderr."""
@@ -151,7 +155,7 @@ def all_peers(wanted: tuple[str, ...]) -> list[Peer]:
     """
     import gort.runtime
 
-    known = ("gort", "gort-pure", "go", *PYTHON_PEERS)
+    known = ("gort", "gort-pure", "go", *PYTHON_PEERS, *WEB)
     for name in wanted:
         if name not in known:
             raise BenchError(f"no peer {name!r}; there are: {', '.join(known)}")
@@ -166,10 +170,13 @@ def all_peers(wanted: tuple[str, ...]) -> list[Peer]:
             peers.append(Peer("go", missing=str(error)))
     for name in PYTHON_PEERS:
         peers.append(Peer(name, [sys.executable, program(name)]))
+    from gort.cli._bench.web import find
+
+    peers += [find(name) for name in WEB]
     if wanted:
         peers = [peer for peer in peers if peer.key == "gort" or peer.key in wanted]
     for peer in peers:
-        if not peer.missing:
+        if not peer.missing and not peer.web:
             ask(peer)
     return peers
 

@@ -49,7 +49,7 @@ def ratio_cell(result: Result, name: str) -> str:
 
 def operation_table(results: list[Result], peers: list[Peer], cells: str) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the main table: `cells` is "median" or "ratio"."""
-    names = [peer.key for peer in peers if not peer.missing]
+    names = [peer.key for peer in peers if not peer.missing and not peer.web]
     rows = []
     for result in results:
         if result.row.kind not in ("op", "lines", "bridge", "memory", "start"):
@@ -126,7 +126,7 @@ def cluster_table(results: list[Result]) -> tuple[list[str], list[list[str]]]:
 def network_table(results: list[Result]) -> tuple[list[str], list[list[str]]]:
     rows = []
     for result in results:
-        if result.row.kind != "net":
+        if result.row.kind not in ("net", "serve"):
             continue
         for name, values in result.values.items():
             extra = result.extra.get(name, [])

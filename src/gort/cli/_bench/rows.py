@@ -30,7 +30,7 @@ class Row:
     quick: int  # the same with --quick
     text: str  # what a user would recognise
     unit: str = "ns"
-    kind: str = "op"  # op, lines, bridge, memory, start, parallel, stall, blocking, net or cluster
+    kind: str = "op"  # op, lines, bridge, memory, start, parallel, stall, blocking, net, cluster or serve
     rounds: int = 1000  # at most so many rounds: the big ones take long and vary little
     goroutines: int = 0  # how many are alive at once, for the check that memory suffices
     call_ms: float = 0.0  # of a row `blocking-*`: how long a call blocks
@@ -176,6 +176,22 @@ ROWS: tuple[Row, ...] = (
     _cluster("array", 80_000_000, 8_000_000, "an array of so many bytes by reference: put, and used once", "ms"),
     _cluster("connect", 1, 1, "from nothing to the first answer of a node", "ms"),
     _cluster("parked", 20_000, 5_000, "goroutines that wait in another process, per goroutine", "bytes"),
+    Row("serve-wsgi", "hello-wsgi", 100, 100, "web servers: WSGI, 13 bytes, 100 connections", "msg/s", "serve", 3),
+    Row("serve-asgi", "hello-asgi", 100, 100, "… ASGI, 13 bytes", "msg/s", "serve", 3),
+    Row("serve-json-wsgi", "json-wsgi", 100, 100, "… WSGI, JSON of 10 KB, made for each answer", "msg/s", "serve", 3),
+    Row("serve-json-asgi", "json-asgi", 100, 100, "… ASGI, JSON of 10 KB", "msg/s", "serve", 3),
+    Row(
+        "serve-50ms-wsgi",
+        "sleep-wsgi",
+        200,
+        200,
+        "… WSGI, time.sleep(0.05) in the view, 200 connections",
+        "msg/s",
+        "serve",
+        3,
+    ),
+    Row("serve-50ms-asgi", "sleep-asgi", 200, 200, "… ASGI, time.sleep(0.05) in an async view", "msg/s", "serve", 3),
+    Row("serve-file", "file-wsgi", 4, 4, "… WSGI, a file of 100 MB, 4 connections", "msg/s", "serve", 3),
 )
 
 

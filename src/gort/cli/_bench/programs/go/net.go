@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -17,7 +18,7 @@ import (
 // serve KIND: the Go servers. They print their address, and end when standard input does.
 func serve(args []string) {
 	if len(args) != 1 {
-		fail("usage: bench serve echo|http")
+		fail("usage: bench serve echo|http|http-json|http-sleep")
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -27,17 +28,40 @@ func serve(args []string) {
 	switch args[0] {
 	case "echo":
 		go serveEcho(listener)
-	case "http":
-		go func() {
-			_ = http.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				w.Header().Set("Content-Type", "text/plain")
-				_, _ = w.Write([]byte("Hello, world!"))
-			}))
-		}()
+	case "http", "http-json", "http-sleep":
+		go func() { _ = http.Serve(listener, handler(args[0])) }()
 	default:
 		fail("no server " + args[0])
 	}
 	_, _ = io.Copy(io.Discard, os.Stdin)
+}
+
+type record struct {
+	ID    int      `json:"id"`
+	Name  string   `json:"name"`
+	Tags  []string `json:"tags"`
+	Score float64  `json:"score"`
+}
+
+// handler: what webapp_.py answers, in Go.
+func handler(kind string) http.Handler {
+	records := make([]record, 120)
+	for i := range records {
+		records[i] = record{i, fmt.Sprintf("record %d", i), []string{"one", "two", "three"}, float64(i) / 7}
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		body := []byte("Hello, world!")
+		w.Header().Set("Content-Type", "text/plain")
+		switch kind {
+		case "http-json":
+			body, _ = json.Marshal(records)
+			w.Header().Set("Content-Type", "application/json")
+		case "http-sleep":
+			time.Sleep(50 * time.Millisecond)
+		}
+		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		_, _ = w.Write(body)
+	})
 }
 
 // lines: a line with its end from a TCP connection; its text as a string, as the other peers give an object for each.
