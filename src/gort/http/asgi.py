@@ -64,8 +64,6 @@ class Asgi:
     def scope(self, exchange: Exchange, kind: str) -> dict[str, Any]:
         """The scope of a request or a websocket."""
         target = exchange.target
-        if target[:1] != b"/" and b"://" in target:
-            target = b"/" + target.partition(b"://")[2].partition(b"/")[2]
         path, _, query = target.partition(b"?")
         text = (unquote_to_bytes(path) if b"%" in path else path).decode("utf-8", "replace")
         scheme = exchange.scheme

@@ -51,7 +51,9 @@ class H11Parser(Parser):
         except Refusal as e:
             self.failed = e
         except h11.RemoteProtocolError as e:
-            self.failed = Refusal(e.error_status_hint, str(e))
+            # What is too long is the target, where not even its line has ended.
+            long = e.error_status_hint == 431 and b"\n" not in self._raw
+            self.failed = Refusal(414 if long else e.error_status_hint, str(e))
         self.partial: bool = self._held > 0 and self.failed is None
 
     def _feed(self, data: bytes) -> None:
@@ -101,6 +103,8 @@ class H11Parser(Parser):
         request.version = event.http_version.decode("ascii")
         if request.version not in ("1.1", "1.0"):
             raise Refusal(505, "a version that is not known here")
+        if len(request.target) > self.limits.head_bytes:
+            raise Refusal(414, "the target is too long")
         if sum(len(n) + len(v) + 4 for n, v in request.headers) + len(request.target) > self.limits.head_bytes:
             raise Refusal(431, "the head is too large")
         self.check(request)

@@ -30,6 +30,7 @@ _HOST = re.compile(
     re.VERBOSE | re.ASCII,
 )
 _TARGET = re.compile(rb"[!-~]+")  # no spaces, no control characters, nothing beyond ASCII
+_ABSOLUTE = re.compile(rb"https?://([^/?#]+)([/?][^#]*)?", re.IGNORECASE)
 _FRAMING = frozenset((b"transfer-encoding", b"content-length", b"expect", b"upgrade"))
 _NUMBER = re.compile(rb"[0-9]{1,18}")
 
@@ -125,8 +126,25 @@ class Parser:
             self._target = request.target
         if not _FRAMING.isdisjoint(h):
             self._check_framing(request, h)
+        if request.target[:1] != b"/":
+            self._check_form(request)
+
+    def _check_form(self, request: Incoming) -> None:
+        """The target is no path (RFC 9112, section 3.2).  An absolute one becomes a path, and its host the request's:
+        what Host says does not count beside it."""
         if request.method == "CONNECT":
             raise Refusal(501, "CONNECT is a proxy's")
+        if request.target == b"*":
+            if request.method != "OPTIONS":
+                raise Refusal(400, "only OPTIONS asks for *")
+            return
+        absolute = _ABSOLUTE.fullmatch(request.target)
+        host = absolute[1] if absolute is not None else b""
+        if absolute is None or _HOST.fullmatch(host) is None:
+            raise Refusal(400, "malformed target")
+        path = absolute[2] or b"/"
+        request.target = path if path[:1] == b"/" else b"/" + path
+        request.headers = [(b"host", host), *(h for h in request.headers if h[0] != b"host")]
 
     def _check_framing(self, request: Incoming, h: dict[bytes, bytes]) -> None:
         """What the headers say of the body, and of what the client expects."""

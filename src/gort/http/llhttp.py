@@ -117,7 +117,7 @@ class LlhttpParser(Parser):
         request = self._now
         assert request is not None
         if self._head:
-            request.headers.append((name.lower(), value))
+            request.headers.append((name.lower(), value.rstrip(b" \t")))
         else:
             request.trailers.append((name.lower(), value))
             if len(request.trailers) > self.limits.headers:

@@ -309,8 +309,6 @@ class Wsgi:
         e = self._base.copy()
         e["REQUEST_METHOD"] = exchange.method
         target = exchange.target
-        if target[:1] != b"/" and b"://" in target:
-            target = b"/" + target.partition(b"://")[2].partition(b"/")[2]
         path, _, query = target.partition(b"?")
         raw = path.decode("latin-1")
         if b"%" in path:
