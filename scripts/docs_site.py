@@ -39,6 +39,7 @@ BELOW = ["how-it-works.md", "pictures.md", "cancellation-cases.md", "benchmarks.
 def nav() -> list[Any]:
     """The navigation. A page of docs/ that is not named here is a guide."""
     there = sorted(p.name for p in (ROOT / "docs").glob("*.md"))
+    trouble = sorted(p.name for p in (ROOT / "docs" / "trouble").glob("*.md") if p.name != "index.md")
     guides = [name for name in there if name not in FIRST and name not in BELOW]
     return [
         {"gort": "index.md"},
@@ -51,6 +52,7 @@ def nav() -> list[Any]:
                 "examples.md",
             ]
         },
+        {"Programs in trouble": ["trouble/index.md", *(f"trouble/{name}" for name in trouble)]},
         {
             "Reference": [
                 "reference/index.md",

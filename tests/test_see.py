@@ -24,7 +24,7 @@ from browser import Browser
 from gort import debug, runtime
 from gort._runtime.core import runtime2, traceback
 from gort._runtime.see import looks, server, watcher, wrong
-from support import GIL, PATIENCE_S, command, environment, gort_cli, parked, python
+from support import GIL, PATIENCE_S, ROOT, command, environment, gort_cli, parked, python
 
 Run = Callable[..., Any]
 PROGRAMS = Path(__file__).parent / "trouble"
@@ -94,9 +94,40 @@ TROUBLE = {
 }  # fmt: skip
 
 
+DOCUMENTED = ROOT / "docs" / "trouble"
+
+
+def shape(sentence: str) -> str:
+    """A sentence without what differs from run to run; functions, files and lines stay."""
+    for what, instead in (
+        (r"0x[0-9a-f]+", "0x"),
+        (r"Each time|In \d+ of \d+ looks", "Each time"),
+        (r", the longest for [\d.]+ s", ""),
+        (r"goroutine \d+(, \d+)*(, …)?", "goroutine N"),
+        (r"hog\.py:[89]\b", "hog.py"),  # any line of the loop
+        (r"`page` \(bytearray\)", "a bytearray"),  # where the names of variables are not known
+        (r"(?<![\w.:])\d+(\.\d+)?( [kM]B)?\b", "N"),
+    ):
+        sentence = re.sub(what, instead, sentence)
+    return sentence
+
+
+@pytest.mark.once
+def test_each_program_in_trouble_has_a_page() -> None:
+    """With the program itself, and in the list of them."""
+    index = (DOCUMENTED / "index.md").read_text()
+    assert sorted(p.stem for p in DOCUMENTED.glob("*.md")) == sorted([*TROUBLE, "index"])
+    for name in TROUBLE:
+        page = (DOCUMENTED / f"{name}.md").read_text()
+        [program] = re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S)
+        text = (PROGRAMS / f"{name}.py").read_text()
+        assert program == re.sub(r"  # (made )?here$", "", text, flags=re.M)
+        assert f"| {page.splitlines()[0].removeprefix('# ')} | [{name}.md]({name}.md) |" in index
+
+
 @pytest.mark.parametrize("name", TROUBLE)
 def test_each_program_in_trouble_is_named_with_its_line(name: str) -> None:
-    """By a sentence of the page, and the line where it happens."""
+    """By a sentence of the page, and the line where it happens.  The documentation has that sentence."""
     rule, sentence, made = TROUBLE[name]
     exact = GIL or runtime.compiled  # else there is only the function of a goroutine that runs or is about to
     if name in ("frames", "hog") and not exact:
@@ -110,6 +141,9 @@ def test_each_program_in_trouble_is_named_with_its_line(name: str) -> None:
         assert line(name) in places
     if made:
         assert line(name, made) in places
+    if exact:
+        [sentence] = re.findall(r"^> (.*)$", (DOCUMENTED / f"{name}.md").read_text(), re.M)
+        assert shape(found["text"]) == shape(sentence)
 
 
 def test_a_program_that_does_its_work_has_no_findings() -> None:
