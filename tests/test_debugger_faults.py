@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support import PATIENCE_S, environment
+from support import PATIENCE_S, environment, program
 
 PROGRAM = """
 import pdb, sys, threading, time
@@ -82,3 +82,43 @@ def test_c21_a_trace_function_stays_with_its_goroutine(tmp_path: Path) -> None:
         [sys.executable, str(file)], capture_output=True, text=True, timeout=PATIENCE_S, env=environment()
     )
     assert (done.returncode, done.stdout) == (0, "result 3\n"), done.stderr
+
+
+COVERED = """
+    from collections import Counter
+    lines = Counter()
+    def trace(frame, event, arg):
+        if event == "line" and frame.f_code.co_name == "counted":
+            lines[threading.get_ident()] += 1
+        return trace
+    def install(frame, event, arg):  # what coverage.py gives new threads
+        sys.settrace(trace)
+        return trace(frame, event, arg)
+    async def counted():
+        await gort.gosched()
+        await gort.sleep(0)
+    async def locked():
+        gort.runtime.lock_os_thread()
+        for _ in range(5): await counted()
+        gort.runtime.unlock_os_thread()
+    def plain():
+        gort.wait(counted())
+    async def main():
+        async with gort.Group() as group:
+            for _ in range(3): group.go(locked)
+            for _ in range(5): group.go(counted)
+            for _ in range(4): group.go(plain)
+    threading.settrace(install)
+    sys.settrace(trace)
+    gort.run(main, procs=PROCS)
+    sys.settrace(None)
+    print(sum(lines.values()), len(lines) >= 3)
+"""
+
+
+@pytest.mark.parametrize("procs", [1, 4])
+def test_what_traces_all_threads_sees_each_line_of_each_goroutine(procs: int) -> None:
+    """As coverage.py does it: sys.settrace, and threading.settrace for the threads to come.  Each of the 24 calls has two
+    lines, on whatever thread each runs."""
+    done = program(COVERED.replace("PROCS", str(procs)))
+    assert (done.returncode, done.stdout) == (0, "48 True\n"), done.stderr

@@ -3,11 +3,14 @@ deadlock."""
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 import threading
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +18,7 @@ import pytest
 import gort
 from gort import runtime
 from gort._runtime.core import traceback
-from support import PATIENCE_S, ROOT, parked, until
+from support import PATIENCE_S, ROOT, command, environment, parked, until
 
 Run = Callable[..., Any]
 
@@ -527,3 +530,50 @@ def test_main_returns_while_another_goroutine_panics(main_raises: bool) -> None:
 
     with pytest.raises(gort.Panic, match="slow"):
         gort.run(main, procs=4)
+
+
+PANICS = """\
+import gort
+
+
+async def divides(by):
+    return 1 / by
+
+
+async def waits():
+    await gort.Chan().recv()
+
+
+async def main():
+    gort.go(waits)
+    await gort.gosched()
+    await divides(0)
+"""
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("terminal", [True, False])
+def test_gort_run_shows_the_source_at_a_terminal(terminal: bool, tmp_path: Path) -> None:
+    """Of the goroutine that has panicked alone; and a dump that goes elsewhere is as Go's."""
+    program = tmp_path / "panics.py"
+    program.write_text(PANICS)
+    ours, theirs = os.openpty() if terminal else os.pipe()
+    try:
+        process = subprocess.Popen(command("run", str(program)), stderr=theirs, env=environment())
+        os.close(theirs)
+        text = b""
+        try:
+            while read := os.read(ours, 1 << 16):
+                text += read
+        except OSError:  # a terminal that nobody has open any more
+            pass
+        assert process.wait(PATIENCE_S) == 2
+    finally:
+        os.close(ours)
+    dump = text.decode().replace("\r\n", "\n")
+    first, second = f"main.divides(...)\n\t{program}:5\n", f"main.main(...)\n\t{program}:15\n"
+    if terminal:
+        first += "\t    return 1 / by\n"
+        second += "\t    await divides(0)\n"
+    assert f"goroutine 1 [running]:\n{first}{second}" in dump
+    assert "Chan().recv()" not in dump

@@ -117,7 +117,34 @@ def report(exc: BaseException) -> None:
 
     _reported = exc
     flush()
-    say((getattr(exc, "dump", "") or panic.dump_of(exc, 1, "")).rstrip("\n") + "\n")
+    text = (getattr(exc, "dump", "") or panic.dump_of(exc, 1, "")).rstrip("\n") + "\n"
+    try:
+        if sys.stderr.isatty():
+            text = sourced(text)
+    except Exception:
+        pass  # sys.stderr is the program's
+    say(text)
+
+
+def sourced(dump: str) -> str:
+    """A dump with the text of each line of the goroutine that has panicked, as Python's tracebacks have it, for somebody
+    who reads it at a terminal.  Go shows none, and programs that read dumps expect none."""
+    import linecache
+    import re
+
+    lines = []
+    inside = False
+    for line in dump.split("\n"):
+        lines.append(line)
+        if not line:
+            inside = False
+        elif re.match(r"goroutine \d+ \[running\]", line):
+            inside = True
+        elif inside and (place := re.fullmatch(r"\t(.+):(\d+)", line)):
+            source = linecache.getline(place[1], int(place[2])).strip()
+            if source:
+                lines.append(f"\t    {source}")
+    return "\n".join(lines)
 
 
 def flush() -> None:
