@@ -121,6 +121,14 @@ def test_a_failure_that_nobody_can_ask_for_is_reported(monkeypatch: pytest.Monke
         held = [c.go(fails, "held", on="driver")]
         await until(lambda: held[0].done)
         assert len(told) == 1  # who holds it may still ask
+        for early in (True, False):  # who does not want to know
+            given_up = c.go(fails, "given up", on="driver")
+            if early:
+                given_up.abandon()
+            await given_up._done.recv_ok()
+            given_up.abandon()
+            del given_up
+        assert list(peer.failed) == [held[0].number]
         peer.end()
         peer.report_all()
         assert told[1:] == [what + "held"]

@@ -82,7 +82,8 @@ class Call:
 
     def abandon(self) -> None:
         """Cancels it, and wants to hear nothing of it any more, not even that it failed."""
-        self._looked = True
+        self._looked = True  # before the look for it: `over` looks the other way round
+        self.peer.failed.pop(self.number, None)
         self.cancel()
 
     def result(self) -> Any:
@@ -133,9 +134,12 @@ class Call:
         """It has ended."""
         self._packed = (ok, what)
         self._sealed = None
-        if not ok and not self._looked and what[0] != "cancelled":
+        if not ok and what[0] != "cancelled":
             self.peer.failed[self.number] = what
-            self._unseen = _Unseen(self.peer, self.number)
+            if self._looked:
+                self.peer.failed.pop(self.number, None)
+            else:
+                self._unseen = _Unseen(self.peer, self.number)
         self.peer.load[self.node] -= 1
         try:
             self._done.close()

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import gort
 from gort.cluster.errors import NodeDied
 from gort.cluster.home import ALL_CLOSED, CREDITS, RECV, TAKE, VALUES
-from gort.cluster.wire import Sealed
+from gort.cluster.wire import size
 
 if TYPE_CHECKING:
     from gort.cluster.link import Outbox
@@ -200,12 +200,14 @@ class Proxy:
 
     def sent(self, sealed: Any) -> None:
         """A goroutine has got a credit, and sends a value with it."""
+        tx = self.tx
         with self._lock:
-            self.tx.given -= 1
-            self.tx.active = True
+            tx.given -= 1
+            tx.active = True
             self._puts.append(sealed)
-            self._size += len(sealed.data) if type(sealed) is Sealed else 32
-            self._mark()
+            self._size += size(sealed)
+            if not self._marked:
+                self._mark()
 
     def received(self, lane: int, number: int) -> None:
         """A goroutine has received a value.  In the lane TAKE it stays leased, until `ack` or `back`."""
@@ -215,7 +217,8 @@ class Proxy:
             side.active = True
             if lane == RECV:
                 self._acks.append(number)
-            self._mark()
+            if not self._marked:
+                self._mark()
 
     def ack(self, number: int) -> None:
         """Who has taken a value is done with it."""

@@ -3,7 +3,7 @@
 - **Handshake.** Both ends prove that they know the cluster's secret, by an HMAC over two random numbers.  Until the peer
   has proved it, nothing is read but three messages of fixed length, and nothing is unpickled.
 - **Frames.** A frame is a batch of messages in one pickle.  Large values lie behind it, so that they are not copied into
-  it.  A message holds only plain data and `Sealed` values: reading a frame runs no code of the user's.
+  it.  A message holds only plain data and sealed values: reading a frame runs no code of the user's.
 - **Sealed values.** A value is pickled when it is sent, by the goroutine that sends it, so that what happens to it later
   is not seen; and unpickled by the goroutine that receives it.  So a pickle that fails, fails that goroutine, and neither
   the connection nor a process on the way, which may lack the class.
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from gort.net import Conn
 
-__all__ = ["Refused", "Sealed", "accept", "encode", "frames", "prove", "seal", "unseal"]
+__all__ = ["Refused", "Sealed", "accept", "encode", "frames", "prove", "seal", "size", "unseal"]
 
 MAGIC = b"gortcl02"
 NONCE = 32
@@ -151,9 +151,10 @@ class frames:
 
 # ---- values -----------------------------------------------------------------------------------------------------------
 
-ATOMS = frozenset((int, float, str, bytes, bool, type(None), complex))
-TEXTS = (str, bytes)  # those of them that may be large
-SMALL = 1 << 10  # in a tuple, which may have many
+NUMBERS = frozenset((int, float, bool, type(None), complex))
+PLAIN = NUMBERS | {str}
+SMALL = 1 << 10  # letters of a text that goes as it is
+PARTS = 8  # of a tuple that does
 _by_value: Any = None  # the module cloudpickle, or the one that an engine brings
 
 
@@ -168,27 +169,32 @@ def use(name: str) -> None:
 
 
 class Sealed:
-    """A pickled value, which whoever receives it opens."""
+    """A large pickled value, which whoever receives it opens."""
 
     __slots__ = ("data",)
 
     def __init__(self, data: Any) -> None:
         self.data: Any = data
 
-    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
-        return Sealed, (pickle.PickleBuffer(self.data) if len(self.data) >= LARGE else self.data,)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Sealed, (pickle.PickleBuffer(self.data),)
 
 
 def seal(value: Any) -> Any:
     """The value as it is now, ready for the wire.  Runs code of the user's, and raises what that raises, or
     pickle.PicklingError, or TypeError for what cannot be pickled.
 
-    What cannot change is sent as it is, if it is small.  Plain pickle is ten times as fast as cloudpickle, so it comes
-    first; its pickle is not used if it names __main__, which is another module in another process."""
+    What cannot change, and is small, goes as it is, and is pickled with the frame, which is far cheaper.  All else is
+    pickled now.  Bytes on the wire are always such a pickle, and Sealed if they are large.  Plain pickle is ten times as
+    fast as cloudpickle, so it comes first; its pickle is not used if it names __main__, which is another module in
+    another process."""
     kind = type(value)
-    if kind in ATOMS and (kind not in TEXTS or len(value) < LARGE):
+    if kind in NUMBERS:
         return value
-    if kind is tuple and all(type(x) in ATOMS and (type(x) not in TEXTS or len(x) < SMALL) for x in value):
+    if kind is str:
+        if len(value) <= SMALL:
+            return value
+    elif kind is tuple and _plain(value):
         return value
     if not _by_value.list_registry_pickle_by_value():
         try:
@@ -196,8 +202,19 @@ def seal(value: Any) -> Any:
         except (pickle.PicklingError, AttributeError, TypeError):
             data = b"__main__"
         if b"__main__" not in data:
-            return Sealed(data)
-    return Sealed(_by_value.dumps(value, 5))
+            return data if len(data) < LARGE else Sealed(data)
+    data = _by_value.dumps(value, 5)
+    return data if len(data) < LARGE else Sealed(data)
+
+
+def _plain(parts: tuple[Any, ...]) -> bool:
+    """Whether all parts are plain, and small.  (For a dict, of which there would be a copy, this takes longer than to
+    pickle it.)"""
+    if len(parts) > PARTS:
+        return False
+    if NUMBERS.issuperset(map(type, parts)):
+        return True
+    return PLAIN.issuperset(map(type, parts)) and not any(type(x) is str and len(x) > SMALL for x in parts)
 
 
 def seal_apart(value: Any) -> tuple[bytes, list[memoryview]]:
@@ -209,4 +226,13 @@ def seal_apart(value: Any) -> tuple[bytes, list[memoryview]]:
 
 def unseal(value: Any) -> Any:
     """The value.  Runs code of the user's, and raises what that raises."""
-    return pickle.loads(value.data) if type(value) is Sealed else value
+    kind = type(value)
+    if kind is bytes:
+        return pickle.loads(value)
+    return pickle.loads(value.data) if kind is Sealed else value
+
+
+def size(sealed: Any) -> int:
+    """About how many bytes it takes on the wire."""
+    kind = type(sealed)
+    return len(sealed) if kind is bytes else len(sealed.data) if kind is Sealed else 32
