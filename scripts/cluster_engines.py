@@ -1,8 +1,9 @@
 """Runs the tests of gort.cluster with another engine than "local": `python scripts/cluster_engines.py ray`, and what
-follows goes to pytest.
+follows goes to pytest; or `dask`.
 
-Ray: a cluster of three raylets on this machine (ray.cluster_utils.Cluster), to which every test connects.  It is no part
-of `make test`: Ray is large, has no wheels for each interpreter, and takes seconds to start.
+Ray: a cluster of three raylets on this machine (ray.cluster_utils.Cluster), to which every test connects.  Dask: one
+of four workers.  It is no part of `make test`: these are large, Ray has no wheels for each interpreter, and both take
+seconds to start.
 """
 
 from __future__ import annotations
@@ -33,13 +34,23 @@ def three_raylets() -> Iterator[dict[str, str]]:
 
 
 @contextmanager
+def four_workers() -> Iterator[dict[str, str]]:
+    """A Dask cluster, whose nannies start a worker anew that was killed."""
+    from distributed import LocalCluster
+
+    sys.path[:0] = os.environ["PYTHONPATH"].split(os.pathsep)  # the workers get this process's path
+    with LocalCluster(n_workers=4, threads_per_worker=2, dashboard_address=None) as nodes:
+        yield {"DASK_SCHEDULER_ADDRESS": nodes.scheduler_address}
+
+
+@contextmanager
 def nothing() -> Iterator[dict[str, str]]:
     """The engine starts what it needs by itself."""
     yield {}
 
 
-ENGINES = {"ray": three_raylets, "local": nothing}
-OWN = {"ray": ["tests/stress/raylets.py"], "local": []}  # tests of this engine alone
+ENGINES = {"ray": three_raylets, "dask": four_workers, "local": nothing}
+OWN = {"ray": ["tests/stress/raylets.py"], "dask": [], "local": []}  # tests of this engine alone
 
 
 def main() -> int:

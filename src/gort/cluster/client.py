@@ -245,9 +245,10 @@ class connect:
     """`async with cluster.connect("local") as c:` starts a cluster, whose driver this process is.  It ends with the
     block: what still runs on the nodes is cancelled.
 
-    engine: "local" (subprocesses), "ray" (actors on a Ray cluster).  silence: a node from which nothing has come for so
-    many seconds is gone.  context: the contextvars that go along with each goroutine, as "module:name".  tls:
-    whether connections are encrypted; None: if they leave this machine's loopback.  Other arguments are the engine's.
+    engine: "local" (subprocesses), "ray" (actors on a Ray cluster), "dask" (the workers of one of Dask).  silence: a node
+    from which nothing has come for so many seconds is gone.  context: the contextvars that go along with each goroutine,
+    as "module:name".  tls: whether connections are encrypted; None: if they leave this machine's loopback.  Other
+    arguments are the engine's.
 
     Raises ClusterError if a node does not come up; ImportError if the extra gort[cluster] is not installed."""
 

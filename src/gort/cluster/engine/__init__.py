@@ -16,6 +16,7 @@ __all__ = ["Engine", "Store", "engine_of", "store_of"]
 ENGINES = {
     "local": "gort.cluster.engine.local",
     "ray": "gort.cluster.engine.ray",
+    "dask": "gort.cluster.engine.dask",
 }
 
 
