@@ -18,7 +18,7 @@ from gort import sync
 from gort._runtime.core import handoff, outside, runtime2, scopes
 from gort._runtime.poll import netpoll, polldesc
 from gort._runtime.sched import findrunnable, predict, proc, timers
-from gort._runtime.wait import bulk, chan, rwmutex, select, sema, timechan
+from gort._runtime.wait import bulk, chan, notify, rwmutex, select, sema, timechan
 from gort._runtime.watch import external, sysmon
 
 
@@ -98,9 +98,11 @@ BUGS = {
             "mutex_released_without_lock", sema.Mutex, "unlock",
             "    self.lock_state()\n    held = self.held\n    if held:\n        op = self.pop()\n        if op is None:\n"
             "            self.held = False\n        else:\n            self.holder = op.g.goid\n"
+            "        waited = self.waited\n        if waited != 0:\n            self.waited = 0\n"
             "    self.unlock_state()\n",
             "    held = self.held\n    if held:\n        op = self.pop()\n        if op is None:\n"
-            "            self.held = False\n        else:\n            self.holder = op.g.goid\n",
+            "            self.held = False\n        else:\n            self.holder = op.g.goid\n"
+            "        waited = self.waited\n        if waited != 0:\n            self.waited = 0\n",
             ("mutex",), "lines",
         ),
         # More, one for each mechanism; the last ten were real, found by this explorer.
@@ -120,7 +122,7 @@ BUGS = {
             ("first_descriptor",),
         ),
         Bug(
-            "signal_before_wait_lost", sema.Notify, "enter",
+            "signal_before_wait_lost", notify.Notify, "enter",
             "    self.push(op)\n    self.unlock_state()\n    try:\n        op.sel.unlock()\n",
             "    self.unlock_state()\n    try:\n        op.sel.unlock()\n"
             "        self.lock_state()\n        self.push(op)\n        self.unlock_state()\n",
