@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -15,11 +16,12 @@ from typing import Any
 import pytest
 
 import gort
+import gort.net
 from gort import runtime
 from gort._runtime.core import handoff, newosproc
 from gort._runtime.core.runtime2 import Note
 from gort._runtime.watch import sysmon
-from support import PATIENCE_S, gort_cli, python, settles, until
+from support import PATIENCE_S, dose, gort_cli, python, settles, until
 
 Run = Callable[..., Any]
 
@@ -295,6 +297,84 @@ gort.run(main, procs=1)
 def threads_ever() -> int:
     stats = runtime.stats()
     return stats["threads"] + stats["threads_ended"]
+
+
+def test_a_locked_goroutine_that_is_alone_needs_no_other_thread(run1: Run) -> None:
+    """It waits for a timer, a descriptor, itself: its own thread polls, and nobody takes its P meanwhile."""
+
+    async def main() -> int:
+        runtime.lock_os_thread()
+        for _ in range(3):
+            await gort.sleep(0.001)
+            await gort.gosched()
+        async with await gort.net.listen("tcp", "127.0.0.1:0") as listener:
+            with socket.create_connection(("127.0.0.1", listener.addr.port)) as client:
+                async with await listener.accept() as conn:
+                    for _ in range(3):
+                        await conn.write(b"x")
+                        conn.set_read_deadline(0.001)
+                        with pytest.raises(TimeoutError):
+                            await conn.read(1)
+                    conn.set_read_deadline(None)
+                    client.send(b"yy")
+                    assert await conn.read(2) == b"yy"
+        return threads_ever()
+
+    assert run1(main) == 1
+
+
+def test_what_a_locked_goroutine_s_thread_finds_runs_elsewhere(run1: Run) -> None:
+    """Its thread polls, and finds the timers of others; they go on in another thread, and it in its own."""
+
+    async def main() -> tuple[set[int], set[int]]:
+        mine: set[int] = set()
+        others: set[int] = set()
+
+        async def other() -> None:
+            for _ in range(20):
+                await gort.sleep(0.001)
+                others.add(threading.get_ident())
+
+        runtime.lock_os_thread()
+        async with gort.Group() as group:
+            for _ in range(3):
+                group.go(other)
+            for _ in range(30):
+                await gort.sleep(0.0007)
+                mine.add(threading.get_ident())
+        return mine, others
+
+    mine, others = run1(main)
+    assert len(mine) == 1
+    assert mine.isdisjoint(others)
+
+
+@pytest.mark.parametrize("procs", [1, 2, 4])
+def test_locked_goroutines_pass_a_value_around(procs: int) -> None:
+    """Several threads that are locked hand each other Ps, while they look for work themselves."""
+    n = dose(300)
+
+    async def main() -> int:
+        ring = [gort.Chan[int]() for _ in range(4)]
+
+        async def link(i: int) -> int:
+            runtime.lock_os_thread()
+            here = threading.get_ident()
+            for k in range(n):
+                v = await ring[i].recv()
+                if k % 8 == i:
+                    await gort.sleep(0.0001)
+                assert threading.get_ident() == here
+                if v < 4 * n:
+                    await ring[(i + 1) % 4].send(v + 1)
+            return n
+
+        async with gort.Group() as group:
+            handles = [group.go(link, i) for i in range(4)]
+            await ring[0].send(1)
+        return sum(h.result() for h in handles)
+
+    assert gort.run(main, procs=procs) == 4 * n
 
 
 def test_blocking_calls_use_the_same_threads(run1: Run) -> None:

@@ -116,8 +116,9 @@ def lock_os_thread() -> None:
     sqlite3's connections, a GUI, a threading.RLock or threading.local that cannot be avoided.
 
     Without it a goroutine may continue on another thread after each await, and others run on the one it has left.
-    GODEBUG=migration=1 reports where that went wrong or could.  The price is a thread for each such goroutine, which
-    sleeps while the goroutine waits, and two switches of threads for each wait.
+    GODEBUG=migration=1 reports where that went wrong or could.  The price is a thread for each such goroutine, and two
+    switches of threads for each wait during which others run.  While nothing else can run, the thread waits for timers
+    and descriptors itself.
 
     A goroutine that ends without unlocking ends its thread, so that nobody meets the state in which it has left it (the
     main thread runs no other goroutine then).

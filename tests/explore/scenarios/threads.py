@@ -298,6 +298,34 @@ def locked_thread() -> None:
 
 
 @scenario()
+def locked_threads_that_poll() -> None:
+    """Goroutines tied to their threads wait for timers and for each other, beside one that is not: whoever polls, each
+    goes on in its own thread, and what a thread finds that is not its own goes on elsewhere."""
+
+    async def main() -> None:
+        ch = gort.Chan[int](1)
+        wg = gort.sync.WaitGroup()
+
+        async def locked(n: int) -> None:
+            gort.runtime.lock_os_thread()
+            here = gort._runtime.boot.main.threading.current_thread()
+            await gort.sleep(n * MS / 1000)
+            assert gort._runtime.boot.main.threading.current_thread() is here
+            await ch.send(n)
+            await gort.sleep(MS / 1000)
+            assert gort._runtime.boot.main.threading.current_thread() is here
+            gort.runtime.unlock_os_thread()
+
+        wg.go(locked, 1)
+        wg.go(locked, 2)
+        await gort.sleep(MS / 1000)
+        equal(sorted([await ch.recv(), await ch.recv()]), [1, 2])
+        await wg.wait()
+
+    gort.run(main, procs=2)
+
+
+@scenario()
 def main_returns() -> None:
     """main returns while others run, wait, sleep and block: each is closed once, no thread is left."""
     closed: list[int] = []

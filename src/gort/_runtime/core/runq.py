@@ -93,6 +93,28 @@ def runqget(p, mid):
     return g
 
 
+def runqgetown(p, mid, g):
+    """Takes g from p's own queue if it is the next one there.  False when it is not, or the M `mid` has lost p."""
+    own: cython.bint = False
+    p.lock()
+    if p.mid == mid:
+        if p.runnext is g:
+            p.runnext = None
+            own = True
+        elif p.runnext is None and p.runqhead is g:
+            p.runqhead = g.schedlink
+            if p.runqhead is None:
+                p.runqtail = None
+            g.schedlink = None
+            p.runqsize -= 1
+            own = True
+        if own:
+            # A time slice of its own, from runnext too: sysmon sees by it that p, idle at each look, is in use.
+            p.schedtick += 1
+    p.unlock()
+    return own
+
+
 def kick(p, mid):
     """Moves runnext to the tail of p's queue, because the time slice that it would inherit is used up."""
     g: G
@@ -223,6 +245,21 @@ def globrunqget(s, p, mid, max):
         g.schedlink = None
         give(s, p, mid, head, tail, n - 1)
     return g
+
+
+def globrunqgetown(s, g):
+    """Takes g from the global queue if it is the first there.  False when it is not."""
+    own: cython.bint
+    s.lock()
+    own = s.runqhead is g
+    if own:
+        s.runqhead = g.schedlink
+        if s.runqhead is None:
+            s.runqtail = None
+        g.schedlink = None
+        s.runqsize -= 1
+    s.unlock()
+    return own
 
 
 def drain(s, p):

@@ -209,6 +209,8 @@ cdef class M:
     cdef public object exc
     cdef public P nextp
     cdef public G lockednext
+    cdef public bint polling
+    cdef public bint idlelocked
     cdef public M schedlink
     cdef public G lockedg
     cdef public int lockcount

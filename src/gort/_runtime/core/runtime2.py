@@ -460,6 +460,8 @@ class M:
         # Another thread writes these under sched.lock() before it wakes this one.
         nextp = None  # the P to run
         lockednext = None  # the goroutine to run, for an M that is locked to one
+        polling = False  # its own, under sched.lock(): it is in findrunnable.poll: wake_poller wakes it, not park
+        idlelocked = False  # under sched.lock(): it waits for lockednext, and nmidlelocked counts it
         schedlink = None  # the next idle M
 
         # lock_os_thread.

@@ -10,6 +10,7 @@ cdef enum:
 cdef bint slice_is_over(P p) noexcept
 cdef G findrunnable(M m)
 cdef G findrunnable_slow(M m, int64_t now)
+cdef bint give_up(M m, P p) except -1
 cdef G steal(M m, P p, int64_t now)
 cdef bint poll(M m)
 cdef uint64_t cheaprand(M m)

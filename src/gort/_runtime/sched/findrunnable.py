@@ -116,10 +116,7 @@ def findrunnable_slow(m, now):
     sleeps in the end.  None means that the caller must look again."""
     s: Sched = m.sched
     p: P = m.p
-    p2: P
-    i: cython.Py_ssize_t
     g: G
-    found: cython.bint
     if s.netpoll is not None and s.netpoll.waiters() and not s.npolling:
         if s.netpoll.poll(0):
             return None
@@ -137,10 +134,22 @@ def findrunnable_slow(m, now):
                 return g
             if m.p is not p or p.mid != m.id:
                 return None
+    if not give_up(m, p) and not poll(m):
+        stopm(m)
+    return None
+
+
+def give_up(m, p):
+    """Puts m's P on the idle list, because there is nothing to do.  True when there is something after all, and m must
+    look again, with a P or without.  Afterwards m does not spin, unless it has found something."""
+    s: Sched = m.sched
+    p2: P
+    i: cython.Py_ssize_t
+    found: cython.bint
     s.lock()
     if s.runqsize != 0 or s.exiting:
         s.unlock()
-        return None
+        return True
     if unbind(p, m.id):
         pidleput(s, p)
     m.p = None
@@ -164,16 +173,16 @@ def findrunnable_slow(m, now):
         s.lock()
         s.nmspinning += 1
         s.unlock()
-        return None
-    if poll(m):
-        return None
-    stopm(m)
-    return None
+        return True
+    return False
 
 
 def poll(m):
     """Makes m the poller, of which there is one at a time: sleeps until the next timer is due or a descriptor is ready.
-    True when m has a P afterwards; False when it has none, or when there is nothing to wait for or another poller."""
+    True when m has a P afterwards; False when it has none, or when there is nothing to wait for or another poller.
+
+    An M that is locked to a goroutine may be handed that, with a P, at any time (locked.startlockedm): then it does not
+    begin to wait, and takes no other P."""
     s: Sched = m.sched
     until: cython.longlong = timesleepuntil(s)
     waiters: cython.bint = s.netpoll is not None and s.netpoll.waiters()
@@ -182,9 +191,10 @@ def poll(m):
     if until == 0 and not waiters:
         return False
     s.lock()
-    if s.npolling != 0 or s.exiting:
+    if s.npolling != 0 or s.exiting or m.nextp is not None:
         s.unlock()
         return False
+    m.polling = True
     s.pollnote.clear()  # only now: before, a wake-up there may belong to a poller that has not consumed it yet
     s.npolling = 1
     s.polluntil = until
@@ -208,7 +218,8 @@ def poll(m):
     s.npolling = 0
     s.polluntil = 0
     s.lastpoll = nanotime()
-    p: P = pidleget(s)
+    m.polling = False
+    p: P = pidleget(s) if m.nextp is None else None
     if p is not None:
         bind(p, m)
         m.p = p

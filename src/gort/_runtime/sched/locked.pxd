@@ -1,5 +1,9 @@
 # locked.pxd: the C signatures of locked.py, threads that are locked to a goroutine.
-from gort._runtime.core.runtime2 cimport G, M
+from gort._runtime.core.runtime2 cimport G, M, P, Sched
 
 cdef G schedule_locked(M m)
 cdef int startlockedm(M m, G g) except -1
+cdef bint look(M m) except -1
+cdef bint run_due_timers(Sched s, P p) except -1
+cdef int leave_to_others(M m) except -1
+cdef int stop_spinning(M m) except -1

@@ -1,7 +1,17 @@
 """Threads that are locked to a goroutine (lock_os_thread).  Follows startlockedm and stoplockedm in Go's runtime/proc.go.
 
-While its goroutine waits, such an M runs nothing else: it hands its P on and sleeps.  Whoever finds its goroutine
-runnable hands that over to it, and a P with it.
+Such an M runs its own goroutine and no other.  Go's hands its P on whenever that goroutine waits, and sleeps.  Ours
+first looks for work as every M does, and while there is none it polls: an event loop whose descriptor or timer is due
+then goes on at once, without a switch of threads.
+
+Invariants
+- It keeps a P only while it runs its goroutine, or while nothing else could run.  What it finds that is not its own
+  goroutine it leaves in the queue, and hands the P on to another M.
+- Whoever finds its goroutine runnable hands it over with a P, in m.lockednext and m.nextp, under sched.lock(), whatever
+  the M does just then.  So it reads nextp under that lock before it begins to poll, when it has polled and before it
+  sleeps; and it may have another P by then, which it first hands on.  One that sleeps is woken by its note
+  (m.idlelocked; nmidlelocked counts it), one that waits in the poller there (m.polling), and any other is not woken: a
+  wake-up that nobody consumes would end its next sleep, as an M that is not locked any more perhaps.
 
 What does not live here: lock_os_thread itself (gort/runtime.py), the M's loop (proc.py).
 """
@@ -9,10 +19,22 @@ What does not live here: lock_os_thread itself (gort/runtime.py), the M's loop (
 from __future__ import annotations
 
 import cython
-from cython.cimports.gort._runtime.c.rt import rt_import
-from cython.cimports.gort._runtime.core.handoff import bind, checkdead, found_dead, handoffp, pidleget, unbind
-from cython.cimports.gort._runtime.core.runq import globrunqput
+from cython.cimports.gort._runtime.c.rt import nanotime, rt_import
+from cython.cimports.gort._runtime.core.handoff import (
+    bind,
+    checkdead,
+    found_dead,
+    handoffp,
+    pidleget,
+    pidleput,
+    unbind,
+    wake_poller,
+    wakep,
+)
+from cython.cimports.gort._runtime.core.runq import globrunqgetown, globrunqput, kick, runqgetown
 from cython.cimports.gort._runtime.core.runtime2 import G, M, P, Sched
+from cython.cimports.gort._runtime.sched.findrunnable import CHECK_GLOBAL, give_up, poll
+from cython.cimports.gort._runtime.sched.timers import checktimers
 
 rt_import()
 
@@ -22,6 +44,8 @@ def startlockedm(m, g):
     s: Sched = m.sched
     lm: M = g.lockedm
     p: P = m.p
+    sleeps: cython.bint
+    polling: cython.bint
     m.p = None
     s.lock()
     if not unbind(p, m.id):
@@ -33,21 +57,30 @@ def startlockedm(m, g):
     lm.nextp = p
     bind(p, lm)
     lm.lockednext = g
-    s.nmidlelocked -= 1  # not left to lm, which wakes later: until then the deadlock check would see it as idle
+    sleeps = lm.idlelocked
+    polling = lm.polling
+    if sleeps:
+        lm.idlelocked = False
+        s.nmidlelocked -= 1  # not left to lm, which wakes later: until then the deadlock check would see it as idle
     s.unlock()
-    lm.park.wakeup()
+    if sleeps:
+        lm.park.wakeup()
+    elif polling:
+        wake_poller(s)
 
 
 def schedule_locked(m):
-    """schedule for an M that is locked to a goroutine: hands its P off and sleeps until another M hands it that
-    goroutine with a P.  Follows Go's stoplockedm.
+    """schedule for an M that is locked to a goroutine: waits until that can go on.  Follows Go's stoplockedm.
 
     When that goroutine has ended without unlocking, the thread may be in a state that nobody else expects.  It then ends,
     as in Go: the result is None.  m0 cannot end before the program does, and sleeps."""
     s: Sched = m.sched
-    p: P = m.p
+    p: P
     g: G
     dead: cython.bint
+    if m.lockedg is not m.g0 and look(m):
+        return m.lockedg
+    p = m.p
     m.p = None
     if p is not None:
         handoffp(s, p, m.id)
@@ -55,20 +88,109 @@ def schedule_locked(m):
         return None
     while True:
         s.lock()
+        if m.nextp is not None:
+            s.unlock()
+            g = m.lockednext
+            m.p = m.nextp
+            m.nextp = None
+            m.lockednext = None
+            return g
         if s.exiting:
             s.unlock()
             return None
+        m.idlelocked = True
         s.nmidlelocked += 1
         dead = checkdead(s)
         s.unlock()
         if dead:
             found_dead(s)
         m.park.sleep()
-        if m.nextp is not None:
-            m.p = m.nextp
-            m.nextp = None
-            g = m.lockednext
-            m.lockednext = None
-            return g
-        if s.exiting:
-            return None
+
+
+def look(m):
+    """Looks for m's goroutine as findrunnable does: in the P's queue, the global one, the poller.  True when its turn has
+    come, and m has a P for it.  False when m must wait until it is handed over; the P that m may have then is for
+    others."""
+    s: Sched = m.sched
+    p: P
+    own: cython.bint = False
+    while not s.exiting and m.nextp is None:
+        p = m.p
+        if p is None or p.mid != m.id:
+            m.p = None
+            break
+        if p.timer0when != 0:
+            checktimers(s, p, 0)
+        if p.preempt:
+            kick(p, m.id)
+        if s.runqsize == 0 or p.schedtick % CHECK_GLOBAL != 0:
+            own = runqgetown(p, m.id, m.lockedg)
+            if own:
+                break
+        if p.runnext is None and p.runqsize == 0:
+            if s.runqsize == 0:
+                if s.netpoll is not None and s.netpoll.waiters() and not s.npolling and s.netpoll.poll(0):
+                    continue
+                if s.gomaxprocs > 1 and run_due_timers(s, p):
+                    continue
+                if give_up(m, p):
+                    if m.spinning:
+                        leave_to_others(m)
+                        return False
+                elif not poll(m):
+                    # Perhaps it has been handed over while m polled.  What else the poller has found then lies in the
+                    # global queue, and those who put it there took m for the one to run it.
+                    if s.runqsize != 0:
+                        wakep(s)
+                    return False
+                continue
+            own = globrunqgetown(s, m.lockedg)
+            if own:
+                p.schedtick += 1
+        break
+    if m.spinning:
+        stop_spinning(m)
+    return own
+
+
+def run_due_timers(s, p):
+    """Runs the timers of the other Ps that are due, as findrunnable.steal does.  True when there were any.
+
+    Without it `poll`, which waits for the first timer of all, would return at once again and again: their Ms may wait
+    for the GIL, which m holds."""
+    p2: P
+    i: cython.Py_ssize_t
+    ran: cython.bint = False
+    now: cython.longlong = s.vnow or nanotime()
+    for i in range(len(s.allp)):
+        p2 = s.allp[i]
+        if p2 is not p and 0 < p2.timer0when <= now:
+            checktimers(s, p2, now)
+            ran = True
+    return ran
+
+
+def leave_to_others(m):
+    """Another P has work that its M has not come to, and m, which must not steal it, has an idle P for that: wakes an M
+    that steals.  To look again would find the same for as long as that M waits for the GIL, which m holds."""
+    s: Sched = m.sched
+    p: P = m.p
+    m.p = None
+    m.spinning = False
+    s.lock()
+    s.nmspinning -= 1
+    if unbind(p, m.id):
+        pidleput(s, p)
+    s.unlock()
+    wakep(s)
+
+
+def stop_spinning(m):
+    """Counts m as spinning no more, and wakes another M if there may be work (proc.resetspinning)."""
+    s: Sched = m.sched
+    m.spinning = False
+    s.lock()
+    s.nmspinning -= 1
+    s.unlock()
+    if s.npidle != 0 and s.nmspinning == 0 and not s.exiting:
+        wakep(s)
