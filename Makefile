@@ -12,7 +12,7 @@
 #   make test-memory                       the core's tests under CPython's debug allocator and AddressSanitizer, leaks
 #   make test-anywhere                     network, files and processes without epoll; the core compiled without Linux's headers
 #   make test-aarch64                      the core compiled for aarch64, and its tests in emulation (Debian's qemu-user; as root)
-#   make test-applications                 Flask, Django, FastAPI and a chat, served by gort and asked as clients do
+#   make test-web                          real web applications on gort serve (Flask, Django, FastAPI), and hostile clients
 #   make test-tsan                         some of them under ThreadSanitizer (builds a CPython for it: half an hour)
 #   make bench [ARGS=...]                  measure gort beside Go, asyncio, uvloop, trio, gevent, threads
 #   make lint                              ruff, mypy and pyright

@@ -258,14 +258,6 @@ def docs(session: nox.Session) -> None:
     session.run("python", "-m", "mkdocs", "build", env={"NO_MKDOCS_2_WARNING": "1"})
 
 
-@nox.session(python=PYTHONS[MAIN])
-def applications(session: nox.Session) -> None:
-    """Flask, Django, FastAPI and a chat, served by gort as it is installed. Arguments name some of them."""
-    session.install(*nox.project.dependency_groups(PYPROJECT, "build", "applications"))
-    session.install("--no-build-isolation", ".[http]")
-    session.run("python", "scripts/web_applications.py", *named(session))
-
-
 def need_free(session: nox.Session) -> None:
     if not FREE:
         session.error("no free-threaded CPython found: make freethreaded")
@@ -332,6 +324,16 @@ def memory(session: nox.Session) -> None:
     session.run(python, "-m", "pytest", "-q", "tests/memory", env=env, external=True)
     for mode in ("debug", "asan"):
         session.run("scripts/test-sanitized.sh", mode, env=env, external=True)
+
+
+@nox.session(python=PYTHONS[MAIN], requires=[f"{MAIN}-env"])
+def web(session: nox.Session) -> None:
+    """Real applications on gort serve, and hostile clients of it. Not part of the matrix."""
+    groups = nox.project.dependency_groups(PYPROJECT, "build", "webapps", "web")
+    session.install(*groups, *PYPROJECT["project"]["dependencies"], "h11", "wsproto", "h2")
+    env = {"PYTHONPATH": str(ROOT / "src"), "GORT_PURE": None}  # the core that the main environment has compiled there
+    session.run("python", "scripts/web_applications.py", env=env)
+    session.run("python", "scripts/hostile_clients.py", env=env)
 
 
 if "3.13t" in PYTHONS:
