@@ -178,7 +178,7 @@ def test_a_mutex_is_charged_to_who_has_held_it(run: Run) -> None:
     waited = counted("block", "victim")
     assert waited[0] == 5 * count
     assert counted("mutex", "victim")[0] == 4 * count  # the last one lets nobody wait
-    assert delay + counted("mutex", "victim")[1] == pytest.approx(waited[1], rel=0.1)
+    assert delay + counted("mutex", "victim")[1] == pytest.approx(waited[1], rel=0.5)
 
 
 def test_readers_and_writers(run1: Run) -> None:
@@ -212,7 +212,8 @@ def test_readers_and_writers(run1: Run) -> None:
     run1(main)
     assert counted("mutex", "first")[0] == 4  # three readers and the next writer
     assert counted("mutex", "first")[1] >= 3 * HOLD_S
-    assert counted("mutex", "reader") == (1, pytest.approx(HOLD_S, rel=1))
+    assert counted("mutex", "reader")[0] == 1
+    assert counted("mutex", "reader")[1] >= HOLD_S
     assert counted("mutex", "second")[0] == 1
     assert counted("mutex", "second")[1] >= HOLD_S
 

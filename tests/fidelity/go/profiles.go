@@ -10,22 +10,20 @@ import (
 	"runtime"
 	"runtime/pprof"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-var (
-	waited   = map[string]time.Duration{}
-	waitedMu sync.Mutex
-)
+// waited has no mutex: the profiles would have it.
+var waited = map[string]*atomic.Int64{
+	"lookup": {}, "reads": {}, "writes": {}, "receives": {}, "sends": {}, "chooses": {}, "awaits": {},
+}
 
 // timed adds what body takes to what the function name has waited.
 func timed(name string, body func()) {
 	began := time.Now()
 	body()
-	took := time.Since(began)
-	waitedMu.Lock()
-	waited[name] += took
-	waitedMu.Unlock()
+	waited[name].Add(int64(time.Since(began)))
 }
 
 func profiled(body func()) func() {
@@ -42,7 +40,9 @@ func profiled(body func()) func() {
 			f.Close()
 		}
 		for name, took := range waited {
-			fmt.Println(name, int64(took))
+			if took.Load() > 0 {
+				fmt.Println(name, took.Load())
+			}
 		}
 	}
 }
@@ -70,19 +70,19 @@ var (
 
 func lookup() {
 	timed("lookup", mu.Lock)
-	time.Sleep(20 * ms)
+	time.Sleep(80 * ms)
 	mu.Unlock()
 }
 
 func reads() {
 	timed("reads", rw.RLock)
-	time.Sleep(40 * ms)
+	time.Sleep(250 * ms)
 	rw.RUnlock()
 }
 
 func writes() {
 	timed("writes", rw.Lock)
-	time.Sleep(20 * ms)
+	time.Sleep(80 * ms)
 	rw.Unlock()
 }
 
@@ -122,7 +122,7 @@ func init() {
 		var wg sync.WaitGroup
 		rw.Lock()
 		begin(4, &wg, reads)
-		time.Sleep(40 * ms)
+		time.Sleep(250 * ms)
 		rw.Unlock()
 		time.Sleep(10 * ms)
 		begin(3, &wg, writes)
@@ -134,13 +134,13 @@ func init() {
 		full <- 0
 		begin(3, &wg, receives)
 		begin(3, &wg, sends)
-		time.Sleep(60 * ms)
+		time.Sleep(400 * ms)
 		for i := 0; i < 3; i++ {
 			ch <- i
 			<-full
 		}
 		begin(2, &wg, chooses)
-		time.Sleep(60 * ms)
+		time.Sleep(400 * ms)
 		close(ch)
 		wg.Wait()
 	}))
@@ -148,7 +148,7 @@ func init() {
 	add("condition", profiled(func() {
 		var wg sync.WaitGroup
 		begin(4, &wg, awaits)
-		time.Sleep(60 * ms)
+		time.Sleep(400 * ms)
 		mu.Lock()
 		ready = true
 		cond.Broadcast()

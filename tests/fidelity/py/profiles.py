@@ -59,19 +59,19 @@ async def begin(n: int, wg: WaitGroup, body: Body) -> None:
 
 async def lookup() -> None:
     await timed("lookup", mu.lock())
-    await gort.sleep(20 * MS)
+    await gort.sleep(80 * MS)
     mu.unlock()
 
 
 async def reads() -> None:
     await timed("reads", rw.rlock())
-    await gort.sleep(40 * MS)
+    await gort.sleep(250 * MS)
     rw.runlock()
 
 
 async def writes() -> None:
     await timed("writes", rw.lock())
-    await gort.sleep(20 * MS)
+    await gort.sleep(80 * MS)
     rw.unlock()
 
 
@@ -114,7 +114,7 @@ async def readers_and_writers() -> None:
     wg = WaitGroup()
     await rw.lock()
     await begin(4, wg, reads)
-    await gort.sleep(40 * MS)
+    await gort.sleep(250 * MS)
     rw.unlock()
     await gort.sleep(10 * MS)
     await begin(3, wg, writes)
@@ -128,12 +128,12 @@ async def channels() -> None:
     await full.send(0)
     await begin(3, wg, receives)
     await begin(3, wg, sends)
-    await gort.sleep(60 * MS)
+    await gort.sleep(400 * MS)
     for i in range(3):
         await ch.send(i)
         await full.recv()
     await begin(2, wg, chooses)
-    await gort.sleep(60 * MS)
+    await gort.sleep(400 * MS)
     ch.close()
     await wg.wait()
 
@@ -144,7 +144,7 @@ async def condition() -> None:
     global ready
     wg = WaitGroup()
     await begin(4, wg, awaits)
-    await gort.sleep(60 * MS)
+    await gort.sleep(400 * MS)
     await mu.lock()
     ready = True
     cond.broadcast()
