@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from support import ROOT, dose
+
+
+def run(example: str, *arguments: str) -> list[str]:
+    """The lines that an example prints."""
+    program = [sys.executable, str(ROOT / "examples" / example), *arguments]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run(program, env=env, stdout=subprocess.PIPE, text=True, timeout=120, check=True)
+    return done.stdout.splitlines()
 
 
 def test_the_words_of_a_file_are_counted_on_all_nodes(tmp_path: Path) -> None:
@@ -15,7 +25,50 @@ def test_the_words_of_a_file_are_counted_on_all_nodes(tmp_path: Path) -> None:
     text = tmp_path / "text"
     lines = dose(100_000)
     text.write_text("".join(f"The fox {i % 7} saw\n" for i in range(lines)))
-    program = [sys.executable, str(ROOT / "examples" / "wordcount.py"), str(text)]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    done = subprocess.run(program, env=env, stdout=subprocess.PIPE, text=True, timeout=120, check=True)
-    assert done.stdout.splitlines()[:3] == [f"{lines} fox", f"{lines} saw", f"{lines} the"]
+    assert run("wordcount.py", str(text))[:3] == [f"{lines} fox", f"{lines} saw", f"{lines} the"]
+
+
+def test_a_tree_has_the_same_digest_on_one_process_and_on_nodes(tmp_path: Path) -> None:
+    """examples/digest_cluster.py and examples/digest.py."""
+    for i in range(60):
+        folder = tmp_path / f"d{i % 7}" / f"e{i % 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"f{i}\n").write_bytes(bytes([i]) * i * 100)
+    *_, one = run("digest.py", str(tmp_path), "--quiet")
+    size, many = run("digest_cluster.py", str(tmp_path), "--nodes", "2")
+    assert size.startswith("60 files, 177,000 bytes")
+    assert one == many
+    assert one.startswith("combined digest ")
+
+
+class Site(http.server.BaseHTTPRequestHandler):
+    """Thirty pages, each of which links to two others and to one that is not there."""
+
+    def do_GET(self) -> None:
+        """One page."""
+        number = int(self.path[1:] or 0) if self.path[1:].isdigit() or self.path == "/" else 99
+        body = "".join(
+            f'<a href="/{n}">x</a>' for n in (number * 2 + 1, number * 2 + 2, "none") if n == "none" or n < 30
+        )
+        self.send_response(200 if number < 30 else 404)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""
+
+
+def test_nodes_crawl_a_site_with_one_frontier() -> None:
+    """examples/crawler_cluster.py: each page once, whichever node has fetched it."""
+    with http.server.HTTPServer(("127.0.0.1", 0), Site) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            lines = run("crawler_cluster.py", f"127.0.0.1:{server.server_port}", "--nodes", "2", "--at-once", "3")
+        finally:
+            server.shutdown()
+            thread.join()
+    assert sorted(line.split()[2] for line in lines) == sorted(["/", "/none", *(f"/{n}" for n in range(1, 30))])
+    assert [line for line in lines if line.startswith("404")] == [line for line in lines if line.endswith(" /none")]

@@ -1,0 +1,84 @@
+"""Digests a directory tree on the nodes of a cluster: the pipeline of digest.py, with channels between processes.
+
+    python examples/digest_cluster.py [DIRECTORY] [--nodes N] [--jobs N] [--ray ADDRESS]
+
+The walker runs here, and sends paths; --jobs digesters on each node receive paths and send results; main collects.  The
+combined digest is the one that digest.py prints.  All nodes must see the tree under the same name.  If a digester fails,
+or its node dies, the group cancels all others, and the program ends with that error.  It needs the extra `cluster`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # the nodes get this path too
+from digest import BATCH, Result, Total, combined_digest, digest_files, list_directory
+
+import gort
+from gort import cluster
+
+UNDER_WAY = 64  # batches in each channel
+
+
+async def walk(root: str, paths: Any) -> None:
+    """Sends the tree's files in batches."""
+    pending = [root]
+    while pending:
+        files, directories = await gort.blocking(list_directory, pending.pop())
+        pending.extend(reversed(directories))
+        for i in range(0, len(files), BATCH):
+            await paths.send(files[i : i + BATCH])
+    paths.close()
+
+
+async def digest(paths: Any, results: Any) -> None:
+    """On a node: digests batches until there are no more."""
+    async for batch in paths:
+        await results.send(await gort.blocking(digest_files, batch))
+
+
+async def digest_tree(c: Any, root: str, jobs: int) -> Total:
+    """The whole pipeline.  Raises an ExceptionGroup with what failed, after everything has stopped."""
+    paths, results = c.Chan(UNDER_WAY), c.Chan(UNDER_WAY, prefetch=UNDER_WAY)
+    total = Total()
+
+    async def collect() -> None:
+        batch: list[Result]
+        async for batch in results:
+            total.results += batch
+            total.size += sum(result.size for result in batch)
+
+    async def work() -> None:
+        async with c.Group() as digesters:
+            for _ in range(jobs * len(c.nodes)):
+                digesters.go(digest, paths, results)
+        results.close()
+
+    async with gort.Group() as g:
+        g.go(walk, root, paths)
+        g.go(work)
+        g.go(collect)
+    total.results.sort(key=lambda result: result.path)
+    return total
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description="Digest a directory tree on the nodes of a cluster.")
+    parser.add_argument("directory", nargs="?", default=os.path.dirname(os.__file__))
+    parser.add_argument("--nodes", type=int, help="how many (default: one for each CPU)")
+    parser.add_argument("--jobs", type=int, default=2, help="digesters on each node")
+    parser.add_argument("--ray", metavar="ADDRESS", help="on this Ray cluster, instead of subprocesses")
+    args = parser.parse_args()
+    options = {"address": args.ray} if args.ray else {}
+    async with cluster.connect("ray" if args.ray else "local", nodes=args.nodes, **options) as c:
+        total = await digest_tree(c, args.directory, args.jobs)
+    print(total.line())
+    print(f"combined digest {combined_digest(total, args.directory)}")
+
+
+if __name__ == "__main__":
+    gort.run(main)
