@@ -4,6 +4,7 @@ deadlocks, Ctrl-C, the end of a program."""
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import signal
 import socket
@@ -444,6 +445,69 @@ def test_a_slow_task_is_reported_that_gort_has_resumed(caplog: pytest.LogCapture
 
     assert asyncio_run(main(), debug=True) == 3
     assert any("slow(" in r.getMessage() and "took" in r.getMessage() for r in caplog.records)
+
+
+@pytest.mark.parametrize("kind", ["socket", "pipe"])
+def test_no_read_asks_for_more_than_malloc_keeps(kind: str) -> None:
+    """All that was sent comes, in pieces of at most 64 KiB: a larger buffer would be mapped and unmapped for each."""
+    pieces: list[bytes] = []
+
+    class Reads(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.over = asyncio.get_running_loop().create_future()
+
+        def data_received(self, data: bytes) -> None:
+            pieces.append(data)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self.over.set_result(None)
+
+    async def main() -> int:
+        loop = asyncio.get_running_loop()
+        if kind == "socket":
+            here, there = socket.socketpair()
+            with there:
+                there.setblocking(False)
+                sent = there.send(bytes(150_000))
+            _, protocol = await loop.create_connection(Reads, sock=here)
+        else:
+            read, write = os.pipe()
+            fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 1 << 17)
+            sent = os.write(write, bytes(100_000))
+            os.close(write)
+            _, protocol = await loop.connect_read_pipe(Reads, os.fdopen(read, "rb"))
+        await protocol.over
+        return sent
+
+    sent = asyncio_run(main())
+    assert sent > 1 << 16
+    assert sum(map(len, pieces)) == sent
+    assert max(map(len, pieces)) == 1 << 16
+
+
+def test_a_unix_datagram_may_be_longer() -> None:
+    """It would be cut off: reads of those ask for as much as asyncio's."""
+    got: list[int] = []
+
+    class Reads(asyncio.DatagramProtocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.over = asyncio.get_running_loop().create_future()
+
+        def datagram_received(self, data: bytes, addr: object) -> None:
+            got.append(len(data))
+            self.over.set_result(None)
+
+    async def main() -> None:
+        here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        here.setblocking(False)
+        with there:
+            there.send(bytes(100_000))
+            transport, protocol = await asyncio.get_running_loop().create_datagram_endpoint(Reads, sock=here)
+            await protocol.over
+            transport.close()
+
+    asyncio_run(main())
+    assert got == [100_000]
 
 
 def test_a_deadlock_is_found(run: Run) -> None:
