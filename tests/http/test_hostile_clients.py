@@ -77,13 +77,23 @@ def test_half_open_handshakes(tmp_path: Path) -> None:
     sctx, cctx = contexts(make_certificate(tmp_path, "localhost"))
 
     async def main() -> None:
-        async with serving(answering(), tls=sctx, limits=Limits(handshakes=10)) as server:
+        limits = Limits(handshakes=10)
+        async with serving(answering(), tls=sctx, limits=limits) as server, gort.Group() as group:
             silent = [await net.dial("tcp", server.address) for _ in range(30)]
-            await until(lambda: len(server._open) == 10)
+            ended: list[Any] = []
+
+            async def wait(conn: Any) -> None:
+                assert await conn.read() == b""
+                ended.append(conn)
+
+            for conn in silent:
+                group.go(wait, conn)
+            await until(lambda: len(ended) == 20)
+            assert len(server._handshakes) == 10
             async with client(server, cctx) as c:
                 assert (await c.ask(get()))[0] == 200
-            for conn in silent[:20]:
-                assert await conn.read() == b""
+            await until(lambda: len(ended) == 21)  # there was another handshake
+            group.cancel()
             for conn in silent:
                 conn.close()
             await until(lambda: not server._open)

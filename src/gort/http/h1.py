@@ -178,31 +178,30 @@ class H1Connection:
             if limit is not None and now > self._write_until:
                 self._write_until = now + SLACK_S
                 self.conn.set_write_deadline(limit + SLACK_S)
+            data = head + body if n <= JOIN else head
+            if data:
+                try:
+                    await self.conn.write(data)
+                except DeadlineExceeded as e:
+                    pace = pace or self.new_pace()
+                    await self._go_on(data, e, pace, now)
+                else:
+                    if pace is not None:
+                        pace.add(len(data), now)
+                        if (left := pace.left()) is not None and left <= 0:
+                            raise DeadlineExceeded("the client takes too little")
             if n > JOIN:
-                if head:
-                    await self._write(head, pace, now)
                 self._write_until = 0.0
                 await write_all(self.conn, body, pace or self.new_pace())
-            else:
-                await self._write(head + body if n else head, pace, now)
         except OSError as e:
             self.broken, self.keep = True, False
             raise Disconnected(str(e)) from None
 
-    async def _write(self, data: bytes, pace: Pace | None, began: float) -> None:
-        """Writes all of data; the deadline is set.  Raises OSError."""
-        try:
-            await self.conn.write(data)
-        except DeadlineExceeded as e:
-            self._write_until = 0.0
-            pace = pace or self.new_pace()
-            n = goes_on(e, self.scheme == "http", pace, began)
-            await write_all(self.conn, memoryview(data)[n:], pace)
-            return
-        if pace is not None:
-            pace.add(len(data), began)
-            if (left := pace.left()) is not None and left <= 0:
-                raise DeadlineExceeded("the client takes too little")
+    async def _go_on(self, data: bytes, e: DeadlineExceeded, pace: Pace, began: float) -> None:
+        """A write has ended at its deadline: writes the rest, where the client has taken a part.  Raises OSError."""
+        self._write_until = 0.0
+        n = goes_on(e, self.scheme == "http", pace, began)
+        await write_all(self.conn, memoryview(data)[n:], pace)
 
     def new_pace(self) -> Pace:
         """Of a response, which has not begun to go out."""
