@@ -102,6 +102,20 @@ def test_half_open_handshakes(tmp_path: Path) -> None:
     gort.run(main)
 
 
+def test_the_end_does_not_wait_for_half_open_handshakes(tmp_path: Path) -> None:
+    sctx, _ = contexts(make_certificate(tmp_path, "localhost"))
+
+    async def main() -> None:
+        limits = Limits(head_s=None)
+        async with serving(answering(), tls=sctx, limits=limits, grace_s=1000.0) as server:
+            conn = await net.dial("tcp", server.address)
+            await until(lambda: len(server._handshakes) == 1)
+        assert await conn.read() == b""
+        conn.close()
+
+    gort.run(main)
+
+
 def test_a_handshake_that_is_no_text(capfd: pytest.CaptureFixture[str]) -> None:
     """What wsproto trips over in the headers of a websocket's handshake is the client's fault."""
     ok = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13")

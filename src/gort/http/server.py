@@ -39,6 +39,7 @@ from gort.http.proxy import Trusted
 from gort.net import Listener
 from gort.scope import move_on_after, shield
 
+HANDSHAKE_S = 1.0  # for a handshake that has begun when the server ends
 LAST_S = 5.0  # for what is cancelled at the end
 
 
@@ -105,9 +106,9 @@ class Connection(Done):
             conn = self.conn
             if hasattr(conn, "handshake"):
                 self.scheme = "https"
-                conn.set_deadline(self.server.limits.head_s)
                 self.server.handshake_begins(conn)
                 try:
+                    conn.set_deadline(HANDSHAKE_S if self.server.stopping else self.server.limits.head_s)
                     await conn.handshake()
                 finally:
                     self.server.handshake_ends(conn)
@@ -330,6 +331,11 @@ class Server:
         for c in list(self._open):
             if (protocol := c.protocol) is not None:
                 protocol.drain()
+            elif c.conn in self._handshakes:
+                try:
+                    c.conn.set_deadline(HANDSHAKE_S)
+                except OSError:
+                    pass  # it is closed
         async with self._grace:
             self._grace.deadline = monotonic() + self.grace_s
             while self._open:
