@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -513,3 +515,27 @@ def test_the_watcher_means_to_look_at_a_call_within_two_hundred_microseconds() -
         os.close(there)
         os.close(there_too)
     assert sorted(asked)[len(asked) // 2] <= 200_000, asked
+
+
+@pytest.mark.skipif(not gort.runtime.compiled or not sys.platform.startswith("linux"), reason="nobody looks")
+def test_the_watcher_looks_seldom_at_a_goroutine_for_whose_p_nobody_waits() -> None:
+    """It sleeps for QUIET_NS between two looks then.  Each sleep is a switch of its thread, which the kernel counts."""
+    from gort._runtime.core import runtime2
+    from gort._runtime.watch.watcher import Watcher
+
+    s, p = runtime2.Sched(), runtime2.P()
+    s.sysmonnote = runtime2.Note()
+    s.allp = [p]
+    p.mid = 7
+    p.procid = threading.get_native_id()
+
+    def switches() -> int:
+        text = Path("/proc/thread-self/status").read_text()
+        return int(re.findall(r"^voluntary_ctxt_switches:\s+(\d+)", text, re.M)[0])
+
+    watcher = Watcher()
+    watcher.sleep(s, MS)
+    before = switches()
+    watcher.sleep(s, 200 * MS)
+    assert watcher.found is None
+    assert switches() - before <= 200 * MS // 500_000 + 20

@@ -173,7 +173,7 @@ def watch(looks, n, note, until, sched, calm):
                 if what != RUNS and what != WAITS_FOR_GIL:
                     return i
                 looks[i].asked = 0
-            elif looks[i].clock == 0:
+            elif cpu >= 0 and looks[i].clock == 0:
                 pause = min(pause, AGAIN_NS)
             looks[i].clock = now if cpu >= 0 else 0
             looks[i].cpu = cpu
