@@ -119,8 +119,7 @@ def describe(op):
 
 
 def never_awaited(op):
-    """Warns that an operation was made and dropped without an await, as Python does for coroutines.  Silent after
-    Ctrl-C, which may come between the call and its await."""
+    """Warns that an operation was never awaited, as Python does for coroutines.  Silent after Ctrl-C just before that."""
     m = getm()
     if m is not None and m.sched is not None and m.sched.interrupted:
         return
@@ -254,17 +253,14 @@ class Op:
         return None
 
     def abort(self):
-        """Removes the operation from its wait queue.  True when it was still there and has had no effect; then the caller
-        must make its goroutine ready.  False when another thread has completed it already."""
+        """Removes the operation from its wait queue.  True when it was there: the caller makes its goroutine ready."""
         return False
 
     def cancelled(self, exc):
-        """Called after an abort for a cancellation, with the exception that the goroutine will get.  For operations that
-        tell how far they have come."""
+        """Called after an abort for a cancellation with its exception, of operations that tell how far they have come."""
 
     def undo(self):
-        """Called in the place of finish when the operation has been completed but nobody will take its result.  For
-        operations whose result others wait for."""
+        """Called in the place of finish when nobody will take the result, of operations that others wait for."""
 
     def reason(self):
         """The reason why the goroutine waits, one of WAIT_* (op.py)."""
@@ -362,8 +358,7 @@ class Scope:
 
 
 class P:
-    """A processor: the right to run goroutines.  Its owner is the M with the number `mid`; another M whose `p` points
-    here has lost it."""
+    """A processor: the right to run goroutines.  Its owner is the M with the number `mid`; any other M has lost it."""
 
     if not cython.compiled:
 
