@@ -47,6 +47,7 @@ if [ ! -e "$root/made" ]; then
         --include="python$version,libpython$version-dev,openssl,procps" "$suite" "$root" "$mirror" >&2
     for package in "$root"/var/cache/apt/archives/*.deb; do dpkg-deb --extract "$package" "$root"; done
     rm -f "$root"/var/cache/apt/archives/*.deb
+    printf '127.0.0.1 localhost\n::1 localhost\n' >"$root/etc/hosts"
     touch "$root/made"
 fi
 [ -x "$root/usr/bin/python$version" ] || die "$root has no python$version: PYTHON names another, or remove the folder"
