@@ -18,8 +18,9 @@ import pytest
 import gort
 import gort.net
 from gort import runtime
-from gort._runtime.core import handoff, newosproc
+from gort._runtime.core import handoff, newosproc, runtime2
 from gort._runtime.core.runtime2 import Note
+from gort._runtime.sched import proc
 from gort._runtime.watch import sysmon
 from support import PATIENCE_S, dose, gort_cli, python, settles, until
 
@@ -375,6 +376,77 @@ def test_locked_goroutines_pass_a_value_around(procs: int) -> None:
         return sum(h.result() for h in handles)
 
     assert gort.run(main, procs=procs) == 4 * n
+
+
+def test_a_locked_goroutine_that_has_lost_its_p_waits_for_a_descriptor_itself() -> None:
+    """sysmon has handed its P on, and nobody needs that any more: its thread takes it again and polls."""
+
+    async def main() -> bool:
+        runtime.lock_os_thread()
+        m = runtime2.current_m()
+        s = m.sched
+        async with await gort.net.listen("tcp", "127.0.0.1:0") as listener:
+            with socket.create_connection(("127.0.0.1", listener.addr.port)) as client:
+                async with await listener.accept() as conn:
+                    ran: list[bool] = []
+                    over = threading.Event()
+                    polled: list[bool] = []
+
+                    def send() -> None:
+                        over.wait(PATIENCE_S)
+                        polled.append(settles(lambda: s.npolling == 1))
+                        client.send(b"x")
+
+                    sender = threading.Thread(target=send)
+                    sender.start()
+                    gort.go(ran.append, True)
+                    began = time.monotonic()
+                    while not (ran and s.npidle == 1) and time.monotonic() - began < PATIENCE_S:
+                        pass  # computes, and then without a P
+                    over.set()
+                    await conn.read(1)
+                    sender.join()
+                    return polled == [True]
+
+    assert gort.run(main, procs=1)
+
+
+@pytest.mark.skipif(runtime.compiled, reason="goes on in the middle of the uncompiled core's steps")
+def test_a_locked_goroutine_is_handed_over_with_the_p_that_its_thread_has_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its thread comes to wait for it only then, and must not take that P for one that it has to hand on."""
+    schedule_locked = proc.schedule_locked
+    waits = threading.Event()
+    owned: list[bool] = []
+
+    def late(m: Any) -> Any:
+        lost = m.p
+        if m.curg is not None or lost is None or lost.mid == m.id or owned:
+            return schedule_locked(m)
+        waits.set()
+        assert settles(lambda: m.nextp is lost)
+        g = schedule_locked(m)
+        owned.append(m.p is lost and lost.mid == m.id)
+        return g
+
+    monkeypatch.setattr(proc, "schedule_locked", late)
+
+    async def main() -> None:
+        ch = gort.Chan[int]()
+
+        async def other() -> None:
+            waits.wait(PATIENCE_S)
+            await ch.send(1)
+
+        runtime.lock_os_thread()
+        m = runtime2.current_m()
+        gort.go(other)
+        began = time.monotonic()
+        while m.p.mid == m.id and time.monotonic() - began < PATIENCE_S:
+            pass  # computes: sysmon hands the P on
+        await ch.recv()
+
+    gort.run(main, procs=1)
+    assert owned == [True]
 
 
 def test_blocking_calls_use_the_same_threads(run1: Run) -> None:

@@ -366,7 +366,7 @@ def state(s: Any) -> dict[str, Any]:
             {
                 "id": p.id,
                 "status": traceback.PSTATUS[p.status],
-                "m": p.mid - 1 if p.mid else None,
+                "m": abs(p.mid) - 1 if p.mid else None,
                 "runqsize": p.runqsize,
                 "schedtick": p.schedtick,
             }

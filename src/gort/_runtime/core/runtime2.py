@@ -379,8 +379,8 @@ class P:
 
         # Under lock().
         status = 0  # _P*; without the lock a hint
-        mid = 0  # the M that owns it, 0 for none.  A hint without the lock: an M that sees another number has
-        # lost the P; one that sees its own may go on, because each queue operation compares again under the lock
+        mid = 0  # its M, 0: none, -id: one that is yet to take it (locked.hand).  Without the lock a hint:
+        # an M that sees another number has lost it; one that sees its own may go on: queue operations compare again
         procid = 0  # the kernel's number of that M's thread, 0 while it starts; a hint
         runqhead = None
         runqtail = None
@@ -429,8 +429,7 @@ class M:
         procid = 0  # the kernel's number of the thread
         stacklo = 0
         stackhi = 0
-        stackguard0 = 0
-        stackguard1 = 0
+        stackguard0 = stackguard1 = 0
         sigmask = None  # m0: the signals that were blocked at the boot
 
         # Scheduling.
@@ -452,11 +451,10 @@ class M:
         retval = None  # the value that the goroutine returned or yielded
         exc = None  # the exception that it ended with
 
-        # Another thread writes these under sched.lock() before it wakes this one.
-        nextp = None  # the P to run
-        lockednext = None  # the goroutine to run, for an M that is locked to one
-        polling = False  # its own, under sched.lock(): it is in findrunnable.poll: wake_poller wakes it, not park
-        idlelocked = False  # under sched.lock(): it waits for lockednext, and nmidlelocked counts it
+        # Under sched.lock().  The first two another thread writes before it wakes this one.
+        nextp = lockednext = None  # the P to run; and, for an M that is locked to a goroutine, that one
+        polling = False  # it is in findrunnable.poll: wake_poller wakes it, not park
+        idlelocked = False  # it waits for lockednext, and nmidlelocked counts it
         schedlink = None  # the next idle M
 
         # lock_os_thread.

@@ -1,6 +1,7 @@
 # locked.pxd: the C signatures of locked.py, threads that are locked to a goroutine.
 from gort._runtime.core.runtime2 cimport G, M, P, Sched
 
+cdef int hand(P p, M m) except -1
 cdef G schedule_locked(M m)
 cdef int startlockedm(M m, G g) except -1
 cdef bint look(M m) except -1

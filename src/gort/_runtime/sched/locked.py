@@ -9,9 +9,10 @@ Invariants
   goroutine it leaves in the queue, and hands the P on to another M.
 - Whoever finds its goroutine runnable hands it over with a P, in m.lockednext and m.nextp, under sched.lock(), whatever
   the M does just then.  So it reads nextp under that lock before it begins to poll, when it has polled and before it
-  sleeps; and it may have another P by then, which it first hands on.  One that sleeps is woken by its note
-  (m.idlelocked; nmidlelocked counts it), one that waits in the poller there (m.polling), and any other is not woken: a
-  wake-up that nobody consumes would end its next sleep, as an M that is not locked any more perhaps.
+  sleeps; and it may have another P by then, which it first hands on.  Until it has read nextp, that P's mid is its
+  number with a minus: m.p may be the same P, which it has lost before and must not hand on.  One that sleeps is woken
+  by its note (m.idlelocked; nmidlelocked counts it), one that waits in the poller there (m.polling), and any other is
+  not woken: a wake-up that nobody consumes would end its next sleep, as an M that is not locked any more perhaps.
 
 What does not live here: lock_os_thread itself (gort/runtime.py), the M's loop (proc.py).
 """
@@ -21,6 +22,7 @@ from __future__ import annotations
 import cython
 from cython.cimports.gort._runtime.c.rt import nanotime, rt_import
 from cython.cimports.gort._runtime.core.handoff import (
+    acquire_idle,
     bind,
     checkdead,
     found_dead,
@@ -32,7 +34,7 @@ from cython.cimports.gort._runtime.core.handoff import (
     wakep,
 )
 from cython.cimports.gort._runtime.core.runq import globrunqgetown, globrunqput, kick, runqgetown
-from cython.cimports.gort._runtime.core.runtime2 import G, M, P, Sched
+from cython.cimports.gort._runtime.core.runtime2 import G, M, P, Sched, _Prunning
 from cython.cimports.gort._runtime.sched.findrunnable import CHECK_GLOBAL, give_up, poll
 from cython.cimports.gort._runtime.sched.timers import checktimers
 
@@ -55,7 +57,7 @@ def startlockedm(m, g):
         globrunqput(s, g)
         return 0
     lm.nextp = p
-    bind(p, lm)
+    hand(p, lm)
     lm.lockednext = g
     sleeps = lm.idlelocked
     polling = lm.polling
@@ -67,6 +69,15 @@ def startlockedm(m, g):
         lm.park.wakeup()
     elif polling:
         wake_poller(s)
+
+
+def hand(p, m):
+    """Makes m the owner of p as soon as it takes m.nextp.  sched.lock is held."""
+    p.lock()
+    p.mid = -m.id
+    p.procid = m.procid
+    p.status = _Prunning
+    p.unlock()
 
 
 def schedule_locked(m):
@@ -88,12 +99,15 @@ def schedule_locked(m):
         return None
     while True:
         s.lock()
-        if m.nextp is not None:
-            s.unlock()
+        p = m.nextp
+        if p is not None:
             g = m.lockednext
-            m.p = m.nextp
+            m.p = p
             m.nextp = None
             m.lockednext = None
+            if p.mid == -m.id:  # else the world was stopped meanwhile
+                bind(p, m)
+            s.unlock()
             return g
         if s.exiting:
             s.unlock()
@@ -117,8 +131,11 @@ def look(m):
     while not s.exiting and m.nextp is None:
         p = m.p
         if p is None or p.mid != m.id:
+            # Its goroutine has gone on without a P.  What it waits for now nobody may watch, if the Ps are idle.
             m.p = None
-            break
+            if not acquire_idle(s, m):
+                break
+            continue
         if p.timer0when != 0:
             checktimers(s, p, 0)
         if p.preempt:

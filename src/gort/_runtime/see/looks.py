@@ -272,7 +272,7 @@ def processors(s: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         m = ms.get(p.mid)
         g = m.curg if m is not None else None
         queue = p.runqsize + (p.runnext is not None)
-        ps.append({"id": p.id, "queue": queue, "m": p.mid - 1 if p.mid else None, "goid": g.goid if g else 0})
+        ps.append({"id": p.id, "queue": queue, "m": abs(p.mid) - 1 if p.mid else None, "goid": g.goid if g else 0})
     without = []
     for m in ms.values():
         g, p = m.curg, m.p

@@ -229,7 +229,7 @@ def schedtrace(s: Any, now: int, started: int) -> None:
     ]
     for p in allp:
         lines.append(
-            f"  P{p.id}: status={p.status} schedtick={p.schedtick} syscalltick={p.syscalltick} m={_number(p.mid)} "
+            f"  P{p.id}: status={p.status} schedtick={p.schedtick} syscalltick={p.syscalltick} m={_number(abs(p.mid))} "
             f"runqsize={p.runqsize} gfreecnt={p.ngfree} timerslen={len(p.timers)}"
         )
     where: dict[int, int] = {}  # goroutine -> the M that runs it
