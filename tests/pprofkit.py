@@ -90,10 +90,13 @@ def samples(packed: bytes) -> list[Sample]:
     return found
 
 
-def cumulated(packed: bytes, value: str) -> dict[str, int]:
-    """For each function the sum of `value` over the samples in whose stacks it is."""
+def cumulated(packed: bytes, value: str, least_ns: int = 0) -> dict[str, int]:
+    """For each function the sum of `value` over the samples in whose stacks it is; without those of which one wait took
+    less than least_ns on average."""
     found: dict[str, int] = {}
     for sample in samples(packed):
+        if least_ns and sample.values["delay"] < least_ns * sample.values["contentions"]:
+            continue
         for name in set(sample.stack):
             found[name] = found.get(name, 0) + sample.values[value]
     return found

@@ -69,7 +69,7 @@ BUGS = {
             ("ping_pong", "select_meets_select"),
         ),
         Bug(
-            "no_second_look", findrunnable, "findrunnable_slow",
+            "no_second_look", findrunnable, "give_up",
             "found = p2.runqhead is not None or p2.runnext is not None", "found = False",
             ("last_look", "last_look_again"),
         ),

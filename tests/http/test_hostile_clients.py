@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servekit import answering, client, fetch, get, serving
+from servekit import Client, answering, client, fetch, get, serving
 
 import gort
 from gort import net
 from gort.http import Limits
+from gort.http import server as http_server
 from support import PATIENCE_S, contexts, make_certificate, open_files, until
 
 Run = Callable[..., Any]
@@ -72,8 +73,9 @@ def test_others_are_served(kind: str, capfd: pytest.CaptureFixture[str]) -> None
     assert said == ""
 
 
-def test_half_open_handshakes(tmp_path: Path) -> None:
+def test_half_open_handshakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of more than the limit the oldest ends, and who means it is served."""
+    monkeypatch.setattr(http_server, "HASTE_S", 0.0)
     sctx, cctx = contexts(make_certificate(tmp_path, "localhost"))
 
     async def main() -> None:
@@ -112,6 +114,22 @@ def test_the_end_does_not_wait_for_half_open_handshakes(tmp_path: Path) -> None:
             await until(lambda: len(server._handshakes) == 1)
         assert await conn.read() == b""
         conn.close()
+
+    gort.run(main)
+
+
+def test_many_handshakes_at_once(tmp_path: Path) -> None:
+    """More clients than the limit, who all mean it, are all served."""
+    sctx, cctx = contexts(make_certificate(tmp_path, "localhost"))
+
+    async def main() -> None:
+        async with serving(answering(), tls=sctx, limits=Limits(handshakes=3)) as server:
+            conns = [await net.dial("tcp", server.address) for _ in range(10)]
+            await until(lambda: len(server._handshakes) == 10)
+            for conn in conns:
+                c = Client(await net.tls_client(conn, "localhost", cctx))
+                assert (await c.ask(get()))[0] == 200
+                c.conn.close()
 
     gort.run(main)
 

@@ -212,6 +212,9 @@ def test_more_than_the_content_length_is_not_sent(run: Run, capfd: pytest.Captur
         async with serving(answering(b"too long", "200 OK", ("Content-Length", "3"))) as server, client(server) as c:
             assert (await c.ask(get()))[2] == b"too"
             assert await c.ended()
+            async with client(server) as c2:
+                assert (await c2.ask(get(method="HEAD"), "HEAD"))[1]["content-length"] == "3"
+                assert await c2.ended()
 
     run(main)
     assert "longer than its content-length" in capfd.readouterr().err

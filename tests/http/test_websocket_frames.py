@@ -13,9 +13,12 @@ import pytest
 from servekit import Ws, client, fetch, get, serving
 from wsproto.events import BytesMessage, CloseConnection, TextMessage
 from wsproto.extensions import PerMessageDeflate
+from wsproto.frame_protocol import CloseReason, Opcode, RsvBits
+from wsproto.handshake import server_extensions_handshake
 
 import gort
 from gort.http import Limits
+from gort.http.deflate import Deflate
 from support import PATIENCE_S, dose
 
 pytestmark = pytest.mark.once  # wsproto's and zlib's work, the same in both cores
@@ -149,6 +152,41 @@ def test_a_bomb_takes_no_memory() -> None:
                 tracemalloc.stop()
 
     assert gort.run(main) < 4_000_000
+
+
+def test_what_follows_the_last_block_is_not_kept() -> None:
+    """A block says that it is the last one, and the frame goes on: zlib would keep all of what follows."""
+    c = zlib.compressobj(9, zlib.DEFLATED, -15)
+    final = c.compress(b"x") + c.flush(zlib.Z_FINISH)
+    shut = Deflate(1 << 24)
+    assert shut.accept("permessage-deflate") == ""
+    proto: Any = None
+    shut.frame_inbound_header(proto, Opcode.BINARY, RsvBits(True, False, False), 1 << 40)
+    assert shut.frame_inbound_payload_data(proto, final) == b"x"
+    assert shut.frame_inbound_payload_data(proto, b"\xff" * 65536) is CloseReason.INVALID_FRAME_PAYLOAD_DATA
+
+
+def test_last_blocks_within_a_message() -> None:
+    c = zlib.compressobj(9, zlib.DEFLATED, -15)
+    final = c.compress(b"one, ") + c.flush(zlib.Z_FINISH)
+    shut = Deflate(1 << 24)
+    shut.accept("permessage-deflate")
+    proto: Any = None
+    for sent in (3 * final, 2 * final + deflated(b"one, ")):
+        shut.frame_inbound_header(proto, Opcode.BINARY, RsvBits(True, False, False), len(sent))
+        got = shut.frame_inbound_payload_data(proto, sent)
+        rest = shut.frame_inbound_complete(proto, True)
+        assert (got, rest or b"") == (b"one, one, one, ", b"")
+
+
+@pytest.mark.parametrize("first", ["=10", "=9; server_max_window_bits=8"])
+def test_one_offer_of_several_is_accepted(first: str) -> None:
+    """The answer names the numbers that are used then."""
+    shut = Deflate(1 << 24)
+    answer = server_extensions_handshake([f"{DEFLATE}{first}", "permessage-deflate"], [shut])
+    expected = b"; client_max_window_bits=10" if first == "=10" else b""
+    assert answer == b"permessage-deflate" + expected
+    assert shut.client_max_window_bits == (10 if first == "=10" else 15)
 
 
 @pytest.mark.parametrize("takeover", [False, True])

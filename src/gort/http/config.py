@@ -17,7 +17,8 @@ class Limits:
     (408).  idle_s: of a connection between two requests.  write_s: in which the client takes nothing of a response.
     rate: bytes a second, on average, that a client must send of a body, and take of a response, once the server has
     waited for body_s (write_s); None: any.  connections: open at a time; more wait until one ends.  handshakes: of TLS
-    that are not whole at a time; for one more, the oldest is ended.  requests: served at a time; more get 503.
+    that are not whole at a time; for one more, the oldest are ended that have taken three seconds.  requests: served at
+    a time; more get 503.
     message_bytes: of a websocket's message (1009).  ping_s: without a word from a websocket's client, after which it is
     asked; as much again, and the websocket ends."""
 

@@ -291,8 +291,9 @@ class H1Exchange(Exchange):
             if self._left < 0:
                 self._c.keep = False
                 self._ended = True
-                if head or n + self._left > 0:
-                    await self._c.write(head, memoryview(data)[: n + self._left])
+                part = b"" if self.method == "HEAD" else memoryview(data)[: n + self._left]
+                if head or part:
+                    await self._c.write(head, part)
                 raise RuntimeError("the response is longer than its content-length")
             if self._left and not more and self.method != "HEAD":
                 self._c.keep = False

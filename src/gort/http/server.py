@@ -41,6 +41,7 @@ from gort.scope import move_on_after, shield
 
 HANDSHAKE_S = 1.0  # for a handshake that has begun when the server ends
 LAST_S = 5.0  # for what is cancelled at the end
+HASTE_S = 3.0  # a handshake's, where there are too many: also for one that waits for this server, which is busy
 
 
 def parser_of(name: str) -> Callable[[Limits], Parser]:
@@ -226,7 +227,7 @@ class Server:
         self._date = b""
         self._date_at = 0
         self._mu = threading.Lock()  # guards what follows, where somebody wants it
-        self._handshakes: dict[Any, None] = {}  # connections whose handshake is not whole, the oldest first
+        self._handshakes: dict[Any, float] = {}  # when those began that are not whole, by connection, the oldest first
         self._served = 0  # requests that are being served
         self._counts = Counts() if metrics else None
         self._metrics = metrics.encode()
@@ -305,16 +306,22 @@ class Server:
             raise
 
     def handshake_begins(self, conn: Any) -> None:
-        """Ends the oldest handshake where there are too many: a client that means it needs some milliseconds, so the
-        oldest is one that does not."""
-        limit, oldest = self.limits.handshakes, None
+        """Ends the oldest handshakes where there are too many: a client that means it needs some milliseconds.  Those
+        that have not had HASTE_S stay: they may all mean it, and have come at once."""
+        limit, now = self.limits.handshakes, monotonic()
+        late: list[Any] = []
         with self._mu:
-            self._handshakes[conn] = None
-            if limit is not None and len(self._handshakes) > limit:
-                oldest = next(iter(self._handshakes))
-                del self._handshakes[oldest]
-        if oldest is not None:
-            oldest.close()
+            handshakes = self._handshakes
+            if limit is not None:
+                for old, began in handshakes.items():
+                    if len(handshakes) - len(late) < limit or now - began < HASTE_S:
+                        break
+                    late.append(old)
+            for old in late:
+                del handshakes[old]
+            handshakes[conn] = now
+        for old in late:
+            old.close()
 
     def handshake_ends(self, conn: Any) -> None:
         """It is whole, or has failed."""
