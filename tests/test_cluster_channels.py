@@ -267,6 +267,21 @@ def test_close_comes_after_the_last_value(run1: Run) -> None:
     played(run1, body, Net(4, 3))
 
 
+def test_a_slot_in_hand_does_not_outlive_the_close(run1: Run) -> None:
+    """A process that has closed the channel sends nothing more, though slots lie there; the receivers are told."""
+
+    async def body(net: Net, a: Process, b: Process, c: Process) -> None:
+        await a.send(0)
+        await until(lambda: len(a.proxy.tx.ch) > 0)
+        assert a.proxy.close()
+        with pytest.raises(gort.ChannelClosed):
+            await a.send(1)
+        assert await c.recv() == 0
+        assert await c.recv_ok() == (None, False)
+
+    played(run1, body, Net(4, 8))
+
+
 def test_what_one_process_holds_and_does_not_use_comes_back_for_another(run1: Run) -> None:
     async def body(net: Net, a: Process, b: Process, c: Process) -> None:
         for i in range(4):

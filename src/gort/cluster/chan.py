@@ -106,7 +106,9 @@ class _Send(Operation):
     def done(self, value: Any, ok: bool) -> tuple[Any, bool]:
         if self.proxy.died is not None:  # also with a slot in hand: it is one of a channel that is no more
             raise self.proxy.died
-        if not ok:
+        if self.side.ch.closed:
+            if ok:
+                self.proxy.unsent()
             raise gort.ChannelClosed("send on closed channel")
         self.proxy.sent(self.sealed)
         return None, True
@@ -115,8 +117,8 @@ class _Send(Operation):
         if not self.used and self.side.ch.try_recv()[1]:
             self.used = True
             proxy = self.proxy
-            if proxy.died is not None:
-                raise proxy.died
+            if self.side.ch.closed or proxy.died is not None:
+                self.done(None, True)
             proxy.sent(self.sealed)
             return None
         return (yield from super().__await__())

@@ -209,6 +209,13 @@ class Proxy:
             if not self._marked:
                 self._mark()
 
+    def unsent(self) -> None:
+        """A goroutine has got a credit of a channel that is closed meanwhile: the credit goes back to the home."""
+        with self._lock:
+            self.tx.given -= 1
+            self._returned += 1
+            self._mark()
+
     def received(self, lane: int, number: int) -> None:
         """A goroutine has received a value.  In the lane TAKE it stays leased, until `ack` or `back`."""
         with self._lock:

@@ -29,6 +29,8 @@ __all__ = ["Engine", "Store"]
 
 LOOK_S = 1.0  # between two looks whether a worker is still there
 
+_clients: dict[str, Any] = {}  # of the stores of the nodes that this process is, by their names
+
 
 def _node(boot: dict[str, Any]) -> str:
     """The task that is a node."""
@@ -40,6 +42,9 @@ def _node(boot: dict[str, Any]) -> str:
     finally:
         if why != serve.LEFT:
             os._exit(1)  # the driver has given it up, or is gone
+    client = _clients.pop(boot["store"][2], None)
+    if client is not None:
+        client.close()  # the worker goes on: it would keep one, with a thread, for each cluster that there was
     return "it has left the cluster"
 
 
@@ -58,7 +63,7 @@ class Store:
     def _find(self) -> Any:
         with self._mu:
             if self._client is None:
-                self._client = Client(self._scheduler, set_as_default=False)
+                self._client = _clients[self._names] = Client(self._scheduler, set_as_default=False)
             return self._client
 
     def _put(self, value: Any) -> str:
@@ -90,8 +95,8 @@ class Store:
 
 def _threads() -> set[int]:
     """The kernel's numbers of Dask's threads.  They wake a goroutine only for what `watch` awaits, which counts by
-    itself."""
-    names = ("IO loop", "Profile", "AsyncProcess", "Dask", "Nanny", "Tornado", "asyncio", "ThreadPoolExecutor")
+    itself.  Threads that may be the program's own, such as those of a ThreadPoolExecutor, are not among them."""
+    names = ("IO loop", "Profile", "AsyncProcess", "Dask", "Nanny", "Tornado")
     return {t.native_id for t in threading.enumerate() if t.name.startswith(names) and t.native_id is not None}
 
 
@@ -160,7 +165,7 @@ class Engine:
         try:
             task.add_done_callback(done.try_send)
             while (await gort.select(done.recv(), gort.sleep(LOOK_S)))[0] == 1:
-                if self._where[name] not in self._workers():
+                if self._where[name] not in await gort.blocking(self._workers):
                     return "Dask says: its worker is gone"
         finally:
             external.awaited.discard(done)
