@@ -219,6 +219,21 @@ def test_connections_are_accepted_again_after_an_error(monkeypatch: pytest.Monke
     alone(body)
 
 
+def test_a_node_that_is_gone_does_not_come_back() -> None:
+    """Dask starts a task again whose worker has died; it says that it is the node that was given up."""
+
+    async def body(peer: Peer, c: Cluster) -> None:
+        peer.node_gone("n0", "it was killed")
+        async with await stranger(peer) as conn:
+            await wire.prove(conn, SECRET)
+            await conn.writev(wire.encode([("hello", "n0", "127.0.0.1:1", 1, "here")]))
+            while await conn.read():
+                pass  # until it is closed
+        assert c.nodes == []
+
+    alone(body)
+
+
 # ---- the end ----------------------------------------------------------------------------------------------------------
 
 

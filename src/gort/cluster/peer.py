@@ -324,6 +324,9 @@ class Peer:
 
     def _hello(self, link: Any, message: tuple[Any, ...]) -> None:
         _, name, address, pid, host = message
+        if name in self.gone:  # such as a task of Dask's that has been started again
+            link.end("it had been given up")
+            return
         self._named(link, name)
         if self.name == DRIVER:
             self.addresses[name] = address

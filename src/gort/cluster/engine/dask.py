@@ -2,8 +2,8 @@
 places the workers, and holds what `c.put` gives it.
 
 A node is a task that ends when the driver has left.  It occupies one of its worker's threads.  A node that must end
-otherwise ends the worker's process, which Dask's nanny starts anew; the task is bound to the worker that has gone, so it
-does not run again.
+otherwise ends the worker's process, which Dask's nanny starts anew.  The task is bound to that worker's address, and is
+cancelled when the node is given up.  Where it runs again all the same, no process of the cluster takes it in.
 
 What does not live here: what runs in a node (gort/cluster/serve.py).
 """
@@ -174,11 +174,13 @@ class Engine:
     def kill(self, name: str) -> None:
         """As Engine.kill of the interface: Dask's nanny ends the process, and starts another worker."""
         if self._client is not None and name in self._where:
-            worker = self._where[name]
-            threading.Thread(target=self._restart, args=(worker,), name="Dask-kill", daemon=True).start()
+            threading.Thread(target=self._restart, args=(name,), name="Dask-kill", daemon=True).start()
 
-    def _restart(self, worker: str) -> None:
+    def _restart(self, name: str) -> None:
+        worker, task = self._where[name], self._tasks.get(name)
         try:
+            if task is not None:
+                task.cancel()
             self._client.restart_workers([worker], timeout=10, raise_for_error=False)
         except Exception:
             pass  # it has gone already, or has no nanny: then it ends itself, if it ever wakes up
