@@ -238,7 +238,9 @@ def test_profiles_say_what_gos_say(scenario: Scenario, procs: int, go_program: A
         assert done.status == 0, done.stderr
         clock = {name: int(ns) for name, ns in (line.split() for line in done.stdout.splitlines())}
         # Without the noise: whoever is woken from a condition may find its mutex held for a moment.
-        block, mutex = [[cumulated(file.read_bytes(), of, NOISE_NS) for of in ("contentions", "delay")] for file in files]
+        block, mutex = [
+            [cumulated(file.read_bytes(), of, NOISE_NS) for of in ("contentions", "delay")] for file in files
+        ]
         functions = [f"main.{name}" for name in clock]
         counts = {name: block[0][name] for name in functions}
         charged = {name: n for name, n in mutex[0].items() if mutex[1][name] > NOISE_NS and name in functions}
