@@ -200,6 +200,10 @@ def tests(session: nox.Session, version: str, part: str) -> None:
         pieces = [files[n : n + size] for n in range(0, len(files), size)]
     failed = False
     for piece in pieces:
+        if not named(session):  # a file has their names, so that the log need not
+            names = log.with_suffix(".files")
+            names.write_text("\n".join(piece))
+            piece = [f"@{names}"]
         pytest = [python, "-m", "pytest", "-q", "-m", marks, *piece]
         try:  # 5: all tests that were named are another session's
             session.run("bash", "-c", tee, "tests", str(log), *pytest, env=env, external=True, success_codes=[0, 5])
