@@ -25,14 +25,19 @@ from __future__ import annotations
 import gc
 import os
 import threading
+from collections import deque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 _enable, _disable, _isenabled = gc.enable, gc.disable, gc.isenabled
-# Guards the next two.  Re-entrant, because a finalizer may run until _disable has been called.
+# Guards the next two.  Re-entrant, because a finalizer may run until _disable has been called.  Such a finalizer may wait
+# for a lock (a group's, say) whose holder waits for this one.  So nobody waits for it for ever: who does not get it in
+# GUARD_S goes on, with collections as they are, or leaves what it has to take back in _debts.
 _guard = threading.RLock()
+GUARD_S = 0.05
+_debts: deque[None] = deque()  # one for each let_go that did not get the guard; who has it next settles them
 _held = 0  # how many of these locks are held or waited for, by all threads
 _wanted = False  # while _held is not 0: whether the program wants collections
 
@@ -40,45 +45,71 @@ _wanted = False  # while _held is not 0: whether the program wants collections
 class Lock:
     """threading.Lock, and no collection begins while it is held, on any thread."""
 
-    __slots__ = ("_lock",)
+    __slots__ = ("_counted", "_lock")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._counted = False  # the holder's own: whether hold() counts it
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Acquires the lock, as threading.Lock does."""
-        hold()
+        counted = hold()
         taken = False
         try:
             taken = self._lock.acquire(blocking, timeout)
         finally:
-            if not taken:
+            if not taken and counted:
                 let_go()
+        if taken:
+            self._counted = counted
         return taken
 
     def release(self) -> None:
         """Releases the lock."""
+        counted = self._counted
         self._lock.release()
-        let_go()
+        if counted:
+            let_go()
 
 
-def hold() -> None:
-    """No collection begins from now on, until let_go() has been called as often as this."""
+def hold() -> bool:
+    """No collection begins from now on, until let_go() has been called as often as this.  False when a finalizer under
+    the guard may be waiting for the caller: then nothing has changed."""
     global _held, _wanted
-    with _guard:
+    if not _guard.acquire(timeout=GUARD_S):
+        return False
+    try:
         if _held == 0:
             _wanted = _isenabled()
         _held += 1
         _disable()
+        _settle()
+    finally:
+        _guard.release()
+    return True
 
 
 def let_go() -> None:
     """Takes one call of hold() back."""
     global _held
-    with _guard:
+    if not _guard.acquire(timeout=GUARD_S):
+        _debts.append(None)
+        return
+    try:
         _held -= 1
+        _settle()
         if _held == 0 and _wanted:
             _enable()
+    finally:
+        _guard.release()
+
+
+def _settle() -> None:
+    """Takes back what let_go could not.  The guard is held."""
+    global _held
+    while _debts:
+        _debts.popleft()
+        _held -= 1
 
 
 def _program_enables() -> None:
@@ -105,6 +136,7 @@ def _after_fork() -> None:
     """In the child there is only the thread that forked, which holds none of the runtime's locks."""
     global _guard, _held
     _guard = threading.RLock()
+    _debts.clear()
     if _held:
         _held = 0
         if _wanted:

@@ -243,7 +243,7 @@ def running(ident: int) -> list[Entry]:
     # away, the other thread leaves the frame, and f_back returns an object of a frame that is gone.
     from gort._runtime.core import gcheld
 
-    gcheld.hold()
+    held = gcheld.hold()
     try:
         frames = sys._current_frames()
         if not runtime2.COMPILED:
@@ -254,7 +254,8 @@ def running(ident: int) -> list[Entry]:
                     pass
         return _to_scheduler(_walk(frames.get(ident)))
     finally:
-        gcheld.let_go()
+        if held:
+            gcheld.let_go()
 
 
 def stacks(gs: list[Any]) -> list[list[Entry]]:
