@@ -25,7 +25,6 @@ from __future__ import annotations
 import gc
 import os
 import threading
-from collections import deque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ _enable, _disable, _isenabled = gc.enable, gc.disable, gc.isenabled
 # GUARD_S goes on, with collections as they are, or leaves what it has to take back in _debts.
 _guard = threading.RLock()
 GUARD_S = 0.05
-_debts: deque[None] = deque()  # one for each let_go that did not get the guard; who has it next settles them
+_debts: list[None] = []  # one for each let_go that did not get the guard; who has it next settles them
 _held = 0  # how many of these locks are held or waited for, by all threads
 _wanted = False  # while _held is not 0: whether the program wants collections
 
@@ -108,7 +107,7 @@ def _settle() -> None:
     """Takes back what let_go could not.  The guard is held."""
     global _held
     while _debts:
-        _debts.popleft()
+        _debts.pop()
         _held -= 1
 
 
