@@ -146,11 +146,13 @@ class CPU:
     def charge(self, m: Any, ns: int) -> None:
         """Charges ns of processor time to what the thread of m does now."""
         g = m.curg
+        # Who it is before where it is: without the GIL the goroutine may end meanwhile, and then it has no number.
+        goid, by = (g.goid, creator(g)) if g is not None else (0, "")
         frames: list[Entry] = traceback.running(m.ident) if g is not None else []
         if g is None or not frames:
             self.profile.add([("gort.scheduler", "", 0)], [1, ns])
             return
-        labels: list[Label] = [("goroutine", g.goid, "")]
-        if by := creator(g):
+        labels: list[Label] = [("goroutine", goid, "")]
+        if by:
             labels.append(("created by", by))
         self.profile.add(frames, [1, ns], tuple(labels))
