@@ -441,6 +441,7 @@ GUARDED = """
 import threading
 from gort._runtime.core import gcheld
 
+gcheld.GUARD_S = 0.05
 others, waits, gone_on = threading.Lock(), threading.Event(), threading.Event()
 
 

@@ -35,7 +35,7 @@ _enable, _disable, _isenabled = gc.enable, gc.disable, gc.isenabled
 # for a lock (a group's, say) whose holder waits for this one.  So nobody waits for it for ever: who does not get it in
 # GUARD_S goes on, with collections as they are, or leaves what it has to take back in _debts.
 _guard = threading.RLock()
-GUARD_S = 0.05
+GUARD_S = 5.0  # far longer than a busy machine leaves a thread aside: a section in which a collection begins is worse
 _debts: list[None] = []  # one for each let_go that did not get the guard; who has it next settles them
 _held = 0  # how many of these locks are held or waited for, by all threads
 _wanted = False  # while _held is not 0: whether the program wants collections
