@@ -188,15 +188,16 @@ def test_the_traceback_ends_in_the_users_code(run: Run) -> None:
 def test_the_traceback_ends_there_when_the_goroutine_did_not_wait(run: Run) -> None:
     """The cancellation has come before the operation begins."""
 
-    async def waits(own: list[Any]) -> None:
-        own[0].cancel()
+    async def waits(own: gort.Chan[Any]) -> None:
+        (await own.recv()).cancel()  # another P may run this before `go` has returned
         await gort.sleep(3600)
 
     async def main() -> list[str]:
-        own: list[Any] = []
+        own = gort.Chan[Any](1)
         async with gort.Group() as group:
-            own.append(group.go(waits, own))
-        exc = own[0].exception()
+            h = group.go(waits, own)
+            await own.send(h)
+        exc = h.exception()
         assert isinstance(exc, gort.Cancelled)
         return [frame.name for frame in traceback.extract_tb(exc.__traceback__)]
 
@@ -210,19 +211,20 @@ def test_the_traceback_ends_there_when_the_goroutine_did_not_wait(run: Run) -> N
 def test_the_traceback_of_a_wait_shows_who_waits(run: Run, before: bool) -> None:
     """And not how gort.wait learns of the cancellation."""
 
-    def waits(own: list[Any]) -> None:
+    def waits(own: gort.Chan[Any]) -> None:
         if before:
-            own[0].cancel()
+            gort.wait(own.recv()).cancel()
         gort.wait(gort.sleep(3600))
 
     async def main() -> list[str]:
-        own: list[Any] = []
+        own = gort.Chan[Any](1)
         async with gort.Group() as group:
-            own.append(group.go(waits, own))
+            h = group.go(waits, own)
+            await own.send(h)
             if not before:
                 await parked(1, "syscall")
-                own[0].cancel()
-        exc = own[0].exception()
+                h.cancel()
+        exc = h.exception()
         assert isinstance(exc, gort.Cancelled)
         return [frame.name for frame in traceback.extract_tb(exc.__traceback__)]
 
