@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextvars
 import os
 import signal
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -17,6 +19,17 @@ ENGINE = os.environ.get("GORT_CLUSTER_ENGINE", "local")  # scripts/cluster_engin
 def connect(nodes: int, **options: Any) -> Any:
     """cluster.connect, with the engine under test."""
     return cluster.connect(ENGINE, nodes=nodes, **options)
+
+
+def killed_driver(program: str) -> list[bytes]:
+    """The words that a program prints which connects, and then kills itself.  Its nodes have its pipe too: they have
+    ended when this returns."""
+    from support import ROOT  # here, for nodes have no use for it
+
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run([sys.executable, "-c", program], env=env, cwd=ROOT, stdout=subprocess.PIPE, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    return done.stdout.split()
 
 
 WHO: contextvars.ContextVar[str] = contextvars.ContextVar("who")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,7 +18,7 @@ import pytest
 import clusterkit as kit
 import gort
 from gort import cluster
-from support import ROOT, dose, until
+from support import dose, until
 
 if kit.ENGINE != "local":
 
@@ -291,11 +290,8 @@ gort.run(main)
 
 
 def test_orphans_end_themselves() -> None:
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    done = subprocess.run([sys.executable, "-c", ORPHANS], env=env, cwd=ROOT, stdout=subprocess.PIPE, timeout=120)
-    assert done.returncode == -signal.SIGKILL
-    *pids, folder = done.stdout.split()
-    assert len(pids) == 2  # and the pipe has ended, so that the two nodes, who had it too, have
+    *pids, folder = kit.killed_driver(ORPHANS)
+    assert len(pids) == 2
     assert folder == b"." or not os.path.exists(folder)  # nobody can reach what lay in memory for c.put
 
 

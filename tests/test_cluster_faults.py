@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -18,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import clusterkit as kit
 import gort
 from gort import net
 from gort.cluster import NodeDied, wire
@@ -26,7 +25,7 @@ from gort.cluster.client import Cluster
 from gort.cluster.engine import local
 from gort.cluster.link import Link
 from gort.cluster.peer import Peer
-from support import ROOT, until
+from support import until
 
 SECRET = b"of this cluster"
 
@@ -341,11 +340,8 @@ gort.run(main)
 
 
 def test_values_of_put_go_also_if_a_node_ends_in_the_middle_of_something() -> None:
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    done = subprocess.run([sys.executable, "-c", ORPHANS], env=env, cwd=ROOT, stdout=subprocess.PIPE, timeout=120)
-    assert done.returncode == -signal.SIGKILL
-    _, folder = done.stdout.split()
-    assert not os.path.exists(folder)  # and the pipe has ended, which the node had too
+    _, folder = kit.killed_driver(ORPHANS)
+    assert not os.path.exists(folder)
 
 
 def test_values_of_put_whose_processes_were_all_killed_go_with_the_next_cluster(tmp_path: Path) -> None:

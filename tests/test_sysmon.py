@@ -422,17 +422,25 @@ def test_a_p_that_the_watcher_has_found_is_kept(world: World, monkeypatch: pytes
     assert (world.handed_on, world.s.nhandoff, world.reported) == ([], 0, 0)
 
 
-@pytest.mark.skipif(not gort.runtime.compiled or not sys.platform.startswith("linux"), reason="nobody looks")
-def test_the_watcher_finds_a_blocked_thread_and_none_that_computes() -> None:
-    """A P of our own whose M is a thread that computes, then blocks: the sleep ends, and says since when."""
+def one_p() -> tuple[Any, Any]:
+    """A Sched for a watcher, and its P, which an M owns."""
     from gort._runtime.core import runtime2
-    from gort._runtime.watch.watcher import Watcher
 
     s, p = runtime2.Sched(), runtime2.P()
     s.sysmonnote = runtime2.Note()
     s.allp = [p]
+    p.mid = 7
+    return s, p
+
+
+@pytest.mark.skipif(not gort.runtime.compiled or not sys.platform.startswith("linux"), reason="nobody looks")
+def test_the_watcher_finds_a_blocked_thread_and_none_that_computes() -> None:
+    """A P of our own whose M is a thread that computes, then blocks: the sleep ends, and says since when."""
+    from gort._runtime.watch.watcher import Watcher
+
+    s, p = one_p()
     s.runqsize = 1
-    p.mid, p.switchtick = 7, 5
+    p.switchtick = 5
     compute, over, began = threading.Event(), threading.Event(), threading.Event()
     compute.set()
 
@@ -470,14 +478,10 @@ def test_the_watcher_finds_a_blocked_thread_and_none_that_computes() -> None:
 def test_the_watcher_means_to_look_at_a_call_within_two_hundred_microseconds() -> None:
     """After looks that have found nothing for long, too.  What counts is how long the watcher has meant to sleep since
     the thread can have blocked, because on a busy machine all takes longer: there it also waits for a processor."""
-    from gort._runtime.core import runtime2
     from gort._runtime.watch.watcher import Watcher
 
-    s, p = runtime2.Sched(), runtime2.P()
-    s.sysmonnote = runtime2.Note()
-    s.allp = [p]
+    s, p = one_p()
     s.runqsize = 1
-    p.mid = 7
     there, there_too = os.pipe()
     block, blocked, over = threading.Event(), threading.Event(), threading.Event()
 
@@ -520,13 +524,9 @@ def test_the_watcher_means_to_look_at_a_call_within_two_hundred_microseconds() -
 @pytest.mark.skipif(not gort.runtime.compiled or not sys.platform.startswith("linux"), reason="nobody looks")
 def test_the_watcher_looks_seldom_at_a_goroutine_for_whose_p_nobody_waits() -> None:
     """It sleeps for QUIET_NS between two looks then.  Each sleep is a switch of its thread, which the kernel counts."""
-    from gort._runtime.core import runtime2
     from gort._runtime.watch.watcher import Watcher
 
-    s, p = runtime2.Sched(), runtime2.P()
-    s.sysmonnote = runtime2.Note()
-    s.allp = [p]
-    p.mid = 7
+    s, p = one_p()
     p.procid = threading.get_native_id()
 
     def switches() -> int:
