@@ -247,6 +247,17 @@ def wakep(s):
     launch(s, m)
 
 
+def resetspinning(m):
+    """Stops counting m as spinning, because it has found work, and wakes another M, because there may be more."""
+    s: Sched = m.sched
+    m.spinning = False
+    s.lock()
+    s.nmspinning -= 1
+    s.unlock()
+    if s.npidle != 0 and s.nmspinning == 0:
+        wakep(s)
+
+
 def wake_poller(s):
     """Wakes the M that sleeps in the poller (Go's netpollBreak)."""
     if s.netpoll is not None:

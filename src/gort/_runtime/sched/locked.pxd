@@ -7,4 +7,3 @@ cdef int startlockedm(M m, G g) except -1
 cdef bint look(M m) except -1
 cdef bint run_due_timers(Sched s, P p) except -1
 cdef int leave_to_others(M m) except -1
-cdef int stop_spinning(M m) except -1

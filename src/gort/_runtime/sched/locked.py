@@ -29,6 +29,7 @@ from cython.cimports.gort._runtime.core.handoff import (
     handoffp,
     pidleget,
     pidleput,
+    resetspinning,
     unbind,
     wake_poller,
     wakep,
@@ -166,7 +167,7 @@ def look(m):
                 p.schedtick += 1
         break
     if m.spinning:
-        stop_spinning(m)
+        resetspinning(m)
     return own
 
 
@@ -200,14 +201,3 @@ def leave_to_others(m):
         pidleput(s, p)
     s.unlock()
     wakep(s)
-
-
-def stop_spinning(m):
-    """Counts m as spinning no more, and wakes another M if there may be work (proc.resetspinning)."""
-    s: Sched = m.sched
-    m.spinning = False
-    s.lock()
-    s.nmspinning -= 1
-    s.unlock()
-    if s.npidle != 0 and s.nmspinning == 0 and not s.exiting:
-        wakep(s)

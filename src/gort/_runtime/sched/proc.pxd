@@ -2,7 +2,6 @@
 from gort._runtime.core.runtime2 cimport G, M, P, Sched
 
 cdef G schedule(M m)
-cdef int resetspinning(M m) except -1
 cdef inline int execute(M m, G g) except -1
 cdef int tell(M m, G g, int mcall) except -1
 cdef int pass_on(M m, G g) except -1

@@ -38,6 +38,7 @@ from cython.cimports.gort._runtime.core.handoff import (
     handoffp,
     pidleget,
     pidleput,
+    resetspinning,
     unbind,
     wakep,
     bind,
@@ -423,17 +424,6 @@ def goexit0(m, g, r):
 
 
 # ---- choosing them ----------------------------------------------------------------------------------------------------
-
-
-def resetspinning(m):
-    """Stops counting m as spinning, because it has found work, and wakes another M, because there may be more."""
-    s: Sched = m.sched
-    m.spinning = False
-    s.lock()
-    s.nmspinning -= 1
-    s.unlock()
-    if s.npidle != 0 and s.nmspinning == 0:
-        wakep(s)
 
 
 def schedule(m):
