@@ -22,6 +22,7 @@ import subprocess
 import sys
 import sysconfig
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -35,6 +36,9 @@ C = RUNTIME / "c"  # headers and what declares them: nobody's map
 HEADERS = sorted(C.glob("*.h"))
 LINUX = sys.platform == "linux"
 HOT = [pxd.with_suffix(".py") for pxd in sorted(RUNTIME.glob("*/*.pxd")) if pxd.parent != C]
+# The libraries, with the rooms whose modules are in each (loader.py says why there are so few). Each thread has the
+# poller's buffers, 64 KiB; with them the core's thread-local fields would not fit where gort_rt.h wants them.
+LIBRARIES = {"_core": ("core", "sched", "wait", "watch"), "_poll": ("poll",)}
 DIRECTIVES = {
     "language_level": 3,
     # Each module guards what it shares by its own locks (design: "without the GIL it does").
@@ -82,8 +86,27 @@ def jobs() -> int:
     return min(usable or 2, 8)
 
 
+def module_name(source: str | Path) -> str:
+    """The full name of a module under src."""
+    return ".".join(Path(source).relative_to("src").with_suffix("").parts)
+
+
+class Unit:
+    """A hot module that has been translated: its C file, what it is compiled with, a digest of both and the headers."""
+
+    def __init__(self, translated: Extension) -> None:
+        [self.source] = translated.sources
+        self.macros = translated.define_macros  # from the line `# distutils:` at a module's head
+        self.object = ""
+        digest = hashlib.sha256(repr((self.macros, CFLAGS)).encode())
+        for file in (self.source, *HEADERS):
+            digest.update(Path(file).read_bytes())
+        self.stamp = digest.digest()
+
+
 class BuildExt(build_ext):
-    """Compiles the hot modules, or says why it does not; writes the record that each start reads (verify.py)."""
+    """Compiles the hot modules and links them into the libraries, or says why it does not; writes the record that each
+    start reads (verify.py)."""
 
     def finalize_options(self) -> None:
         super().finalize_options()
@@ -110,11 +133,12 @@ class BuildExt(build_ext):
             found = file.stat()
             time = found.st_mtime_ns if self.inplace else 0  # to install a wheel gives other times
             sources.append((file.relative_to(RUNTIME).as_posix(), found.st_size, time, verify.source_hash(file)))
-        version = self.translate({name: digest for name, _, _, digest in sources})
-        stamps = {
-            Path(self.get_ext_filename(extension.name)).relative_to("gort/_runtime").as_posix(): self.stamp(extension)
-            for extension in self.extensions
-        }
+        version, self.units = self.translate({name: digest for name, _, _, digest in sources})
+        stamps, modules = {}, {}
+        for extension in self.extensions:
+            name = Path(self.get_ext_filename(extension.name)).relative_to("gort/_runtime").as_posix()
+            stamps[name] = self.stamp(extension)
+            modules[name] = [Path(file).relative_to(RUNTIME).with_suffix("").as_posix() for file in extension.sources]
         self.drop_wrong(stamps)
         super().run()
         compiler = self.compiler.compiler_so
@@ -126,11 +150,11 @@ class BuildExt(build_ext):
             "link_flags": " ".join(LDFLAGS),
         }
         lengths = {name: Path(self.build_lib, "gort/_runtime", name).stat().st_size for name in stamps}
-        built = [(name, stamp, lengths[name]) for name, stamp in stamps.items()]
+        built = [(name, stamp, lengths[name], modules[name]) for name, stamp in stamps.items()]
         record.write_bytes(marshal.dumps((built, sources, facts)))
 
-    def translate(self, hashes: dict[str, bytes]) -> str:
-        """Translates what is out of date, and gives the extensions the C files as sources. Returns Cython's version."""
+    def translate(self, hashes: dict[str, bytes]) -> tuple[str, dict[str, Unit]]:
+        """Translates what is out of date. Returns Cython's version, and for each hot module what is compiled for it."""
         try:
             from Cython import __version__ as version
             from Cython.Build import cythonize
@@ -151,7 +175,7 @@ class BuildExt(build_ext):
         if LINUX:  # any other start method would run this file again in each worker
             multiprocessing.set_start_method("fork", force=True)
         translated = cythonize(
-            self.extensions,
+            [Extension(module_name(source), [str(source)]) for source in HOT],
             nthreads=self.parallel if LINUX else 0,
             build_dir=str(folder),
             include_path=["src"],
@@ -161,23 +185,57 @@ class BuildExt(build_ext):
             show_all_warnings=False,
         )
         note.write_bytes(marshal.dumps(hashes))
-        for extension, result in zip(self.extensions, translated, strict=True):
-            extension.sources = result.sources
-            extension.define_macros = result.define_macros  # from the line `# distutils:` at a module's head
-        # The longest first: else the last compilation may be a long one that runs alone.
-        self.extensions.sort(key=lambda extension: -sum(Path(file).stat().st_size for file in extension.sources))
-        return version
+        return version, {str(source): Unit(unit) for source, unit in zip(HOT, translated, strict=True)}
 
     def stamp(self, extension: Extension) -> bytes:
         """The digest of what this extension is compiled from. On Linux the linker is told to write it into the file."""
         if not LINUX:
             return verify.NO_STAMP
-        digest = hashlib.sha256(repr((extension.define_macros, CFLAGS, LDFLAGS)).encode())
-        for file in (*extension.sources, *HEADERS):
-            digest.update(Path(file).read_bytes())
+        digest = hashlib.sha256(repr(LDFLAGS).encode())
+        for source in extension.sources:
+            digest.update(self.units[source].stamp)
         stamp = digest.digest()[:20]
         extension.extra_link_args = [*LDFLAGS, f"-Wl,--build-id=0x{stamp.hex()}"]
         return stamp
+
+    def build_extensions(self) -> None:
+        """Compiles the modules whose stamp is not that of their object file, several at a time, and links the libraries
+        that are not there."""
+        self.check_extensions_list(self.extensions)
+        wanted = [
+            e for e in self.extensions if self.force or not LINUX or not Path(self.get_ext_fullpath(e.name)).exists()
+        ]
+        units = [self.units[source] for extension in wanted for source in extension.sources]
+        # The longest first: else the last compilation may be a long one that runs alone.
+        units.sort(key=lambda unit: -Path(unit.source).stat().st_size)
+        with ThreadPoolExecutor(int(self.parallel)) as pool:
+            list(pool.map(self.compile, units))
+        for extension in wanted:
+            objects = [self.units[source].object for source in extension.sources]
+            self.compiler.link_shared_object(
+                objects,
+                self.get_ext_fullpath(extension.name),
+                extra_postargs=extension.extra_link_args,
+                export_symbols=[f"PyInit_{Path(source).stem}" for source in extension.sources],
+                build_temp=self.build_temp,
+                target_lang="c",
+            )
+
+    def compile(self, unit: Unit) -> None:
+        """Compiles one module, if its object file is not there or is another one's."""
+        [unit.object] = self.compiler.object_filenames([unit.source], output_dir=self.build_temp)
+        note = Path(f"{unit.object}.stamp")
+        if not self.force and note.exists() and note.read_bytes() == unit.stamp and Path(unit.object).exists():
+            return
+        note.unlink(missing_ok=True)
+        self.compiler.compile(
+            [unit.source],
+            output_dir=self.build_temp,
+            macros=unit.macros,
+            include_dirs=[str(C)],
+            extra_postargs=CFLAGS,
+        )
+        note.write_bytes(unit.stamp)
 
     def drop_wrong(self, stamps: dict[str, bytes]) -> None:
         """Removes the extensions that earlier builds left, in the build tree and in place, but for those with the right
@@ -187,8 +245,6 @@ class BuildExt(build_ext):
             for name in verify.stray_extensions(folder) if folder.is_dir() else ():
                 if self.force or name not in stamps or verify.fault_of(folder / name, stamps[name], 0):
                     (folder / name).unlink()
-                elif LINUX:
-                    (folder / name).touch()  # newer than its sources, so distutils does not compile it again
         for name in stamps:
             if (wanted / name).exists() and not (built / name).exists():
                 (built / name).parent.mkdir(parents=True, exist_ok=True)
@@ -210,17 +266,19 @@ class BuildPy(build_py):
 # A wheel of the uncompiled core is for every system and Python (py3-none-any). One with extensions would not be.
 PURE_WHEEL = PURE and "bdist_wheel" in sys.argv
 
+stems = [source.stem for source in HOT]
+assert len(stems) == len(set(stems)), "two modules of one name: a library has an init function of each name"
+assert {source.parent.name for source in HOT} == {room for rooms in LIBRARIES.values() for room in rooms}
+
 setup(
     ext_modules=[
         Extension(
-            ".".join(source.relative_to("src").with_suffix("").parts),
-            [str(source)],
+            f"gort._runtime.{name}",
+            [str(source) for source in HOT if source.parent.name in rooms],
             depends=[str(header) for header in HEADERS],
-            include_dirs=[str(C)],
-            extra_compile_args=CFLAGS,
             extra_link_args=LDFLAGS,
         )
-        for source in HOT
+        for name, rooms in LIBRARIES.items()
         if not PURE_WHEEL
     ],
     cmdclass={"build_ext": BuildExt, "build_py": BuildPy},

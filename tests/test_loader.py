@@ -7,13 +7,16 @@ import os
 import subprocess
 import sys
 import types
+import zipfile
 from pathlib import Path
 
 import pytest
 
+import gort
 from gort._start import loader as _loader
 from support import PATIENCE_S
 
+PACKAGE = Path(gort.__file__).parent
 EXTENSION = importlib.machinery.EXTENSION_SUFFIXES[0]
 
 
@@ -44,26 +47,70 @@ def test_gort_pure_loads_no_extension() -> None:
 
 
 def test_import_is_cheap() -> None:
-    """`import gort` brings in nothing of the command line or of the extras, nor the loader when it is not used."""
+    """`import gort` brings in nothing of the command line or of the extras."""
     code = (
         "import sys, gort\n"
         "print(sorted({n.partition('.')[0] for n in sys.modules} &"
-        " {'click', 'rich', 'Cython', 'unicorn', 'lief', 'elftools', 'capstone', 'asyncio'}))\n"
-        "print('gort._start.loader' in sys.modules)"
+        " {'click', 'rich', 'Cython', 'unicorn', 'lief', 'elftools', 'capstone', 'asyncio'}))"
     )
-    assert run(code, GORT_PURE="").splitlines() == ["[]", "False"]
+    assert run(code, GORT_PURE="").splitlines() == ["[]"]
+
+
+def test_a_hook_that_was_there_before_sees_our_modules() -> None:
+    """Somebody who instruments what is imported puts a finder in front; ours stands just before the path's."""
+    code = (
+        "import sys\n"
+        "class Hook:\n"
+        "    seen = []\n"
+        "    @classmethod\n"
+        "    def find_spec(cls, name, path=None, target=None): cls.seen.append(name)\n"
+        "sys.meta_path.insert(0, Hook)\n"
+        "import gort\n"
+        "print({'gort.group', 'gort._runtime.wait.chan', 'gort._runtime.boot'} <= set(Hook.seen))"
+    )
+    assert run(code) == "True"
+
+
+def test_resources_source_and_the_walk_of_packages_work() -> None:
+    """What reads a module's spec and loader finds what the ordinary finders give."""
+    code = (
+        "import gort, importlib.resources, inspect, pkgutil\n"
+        "print('class Group' in inspect.getsource(gort.group))\n"
+        "print('<html' in importlib.resources.files('gort._runtime.see').joinpath('page.html').read_text())\n"
+        "print('chan' in [m.name for m in pkgutil.iter_modules(gort._runtime.wait.__path__)])\n"
+        "import importlib; print(importlib.reload(gort.scope).__name__)\n"
+        "print(gort.group.__cached__.endswith('.pyc'), gort._runtime.wait.__path__ is not None)"
+    )
+    assert run(code).splitlines() == ["True", "True", "True", "gort.scope", "True True"]
+
+
+@pytest.mark.parametrize("pure", ["", "1"])
+def test_a_module_that_is_not_there_is_the_ordinary_error(pure: str) -> None:
+    code = "import gort\ntry:\n    import gort.nothing\nexcept ModuleNotFoundError as e:\n    print(e)"
+    assert run(code, GORT_PURE=pure) == "No module named 'gort.nothing'"
+
+
+def test_gort_runs_out_of_a_zip_file(tmp_path: Path) -> None:
+    """Our finder knows no files there, and leaves them to the ordinary one."""
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as file:
+        for source in PACKAGE.rglob("*.py"):
+            if not {"xray", "cli", "http"} & set(source.parts):
+                file.write(source, Path("gort") / source.relative_to(PACKAGE))
+    code = "import gort\nasync def main(): print(gort.group.__file__)\ngort.run(main)"
+    told = run(code, PYTHONPATH=str(tmp_path / "z.zip"), GORT_PURE="1")
+    assert told == str(tmp_path / "z.zip" / "gort" / "group.py")
 
 
 def test_finder_prefers_source(tmp_path: Path) -> None:
     """Where a .py and an extension lie side by side, the finder gives the .py; of other packages it knows nothing."""
     (tmp_path / "thing.py").write_text("x = 1\n")
     (tmp_path / f"thing{EXTENSION}").write_bytes(b"not a library")
-    spec = _loader.PureFinder.find_spec("gort.thing", [str(tmp_path)])
+    spec = _loader.Finder.find_spec("gort.thing", [str(tmp_path)])
     assert spec is not None
     assert spec.origin == str(tmp_path / "thing.py")
-    assert _loader.PureFinder.find_spec("other.thing", [str(tmp_path)]) is None
-    assert _loader.PureFinder.find_spec("gort.none", [str(tmp_path)]) is None
-    assert _loader.PureFinder.find_spec("gort", None) is None
+    assert _loader.Finder.find_spec("other.thing", [str(tmp_path)]) is None
+    assert _loader.Finder.find_spec("gort.none", [str(tmp_path)]) is None
+    assert _loader.Finder.find_spec("gort", None) is None
 
 
 def test_install_refuses_a_mixture(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,5 +120,5 @@ def test_install_refuses_a_mixture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gort.fake", module)
     before = list(sys.meta_path)
     with pytest.raises(RuntimeError, match=r"after gort\.\S+ had been loaded compiled; set it in the env"):
-        _loader.install()
+        _loader.install({})
     assert sys.meta_path == before

@@ -25,10 +25,10 @@ NOT_AT_START = [
     "gort._runtime.poll.netpoll", "gort._runtime.poll.polldesc", "gort._runtime.watch.sigqueue",
     "datetime", "select", "socket", "ssl", "subprocess", "shutil",
     # For nothing.
-    "asyncio", "concurrent", "contextvars", "logging", "queue", "gort._start.loader", "gort._start.hints",
+    "asyncio", "concurrent", "contextvars", "logging", "queue", "gort._start.hints",
 ]  # fmt: skip
-# It has an importer of its own, and the C library's facts from ctypes.
-ONLY_UNCOMPILED = {"gort._start.loader", "importlib.machinery", "warnings", "contextvars", "struct"}
+# It has the C library's facts from ctypes.
+ONLY_UNCOMPILED = {"warnings", "contextvars", "struct"}
 
 HELLO = """
 import sys, threading

@@ -17,11 +17,12 @@ import os as _os
 if _os.environ.get("GORT_PURE", "") not in ("", "0"):
     from gort._start.loader import install as _install
 
-    _install()
+    _install({})
 else:
+    from gort._start.loader import install as _install
     from gort._start.verify import check as _check
 
-    _check(__path__[0])
+    _install(_check(__path__[0]))
 
 import sys as _sys
 

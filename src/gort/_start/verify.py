@@ -4,9 +4,10 @@
 import that fails half-way gives no useful message, and loading a truncated file kills the process with a signal.
 
 setup.py writes a record of each build into the package, one for each interpreter (`_build_cpython-311.marshal`).  The
-record lists the extensions, each with its stamp, and the sources (the .py and .pxd of the hot modules, the headers),
-each with its length, modification time and hash.  A stamp is a digest of the C text, the headers and the flags from
-which an extension was compiled.  The linker writes it into the extension as its build id, and `strip` keeps it.
+record lists the extensions, each with its stamp and its modules (an extension is a library of several: loader.py), and
+the sources (the .py and .pxd of the hot modules, the headers), each with its length, modification time and hash.  A
+stamp is a digest of the C text, the headers and the flags from which an extension was compiled.  The linker writes it
+into the extension as its build id, and `strip` keeps it.
 
 The check finds
 - An extension that is missing, truncated, of another build, or of a build from before there were records.
@@ -40,8 +41,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    # extensions: name, stamp, length; sources: name, length, time in ns, hash; facts of the build
-    Record = tuple[list[tuple[str, bytes, int]], list[tuple[str, int, int, bytes]], dict[str, str]]
+    # extensions: name, stamp, length, modules; sources: name, length, time in ns, hash; facts of the build
+    Record = tuple[list[tuple[str, bytes, int, list[str]]], list[tuple[str, int, int, bytes]], dict[str, str]]
 
 HEAD = 1024  # the number of bytes read from an extension; the build id is right behind the program headers
 NO_STAMP = b""  # the record's stamp on a platform whose extensions have none
@@ -49,9 +50,11 @@ SLACK_NS = 60_000_000_000  # an installer unpacks a wheel's files within a minut
 O_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 # The record while a build is under way, and after one that failed: nothing that it has left may run, compiled or not.
-UNFINISHED = marshal.dumps(([("the rest of a build that did not finish", NO_STAMP, 0)], [], {}))
+UNFINISHED = marshal.dumps(([("the rest of a build that did not finish", NO_STAMP, 0, [])], [], {}))
 
-extensions: list[str] = []  # the extensions that `check` has accepted, as "wait/chan"; empty for the uncompiled core
+compiled: list[
+    str
+] = []  # the compiled modules that `check` has accepted, as "wait/chan"; empty for the uncompiled core
 
 
 def record_name() -> str:
@@ -109,23 +112,29 @@ def fault_of(path: str, stamp: bytes, length: int) -> str:
     return "" if stamp in head else "is of another build"
 
 
-def check(package: str) -> None:
+def check(package: str) -> dict[str, str]:
     """Raises ImportError if the compiled core in this package is incomplete or was not built from its sources.
 
-    If nothing was compiled it returns, and the uncompiled core runs.
+    Returns the full name of each compiled module, with the extension that it is in.  If nothing was compiled there are
+    none, and the uncompiled core runs.
     """
     runtime = f"{package}/_runtime"
     record = read_record(package)
     if record is None:
         if strays := stray_extensions(runtime):
             refuse([f"{name}: no record of a build has it" for name in strays])
-        return
+        return {}
     built, sources, _ = record
     stat = os.stat
     faults = []
-    for name, stamp, length in built:
-        if fault := fault_of(f"{runtime}/{name}", stamp, length):
+    libraries = {}
+    for name, stamp, length, modules in built:
+        path = f"{runtime}/{name}"
+        if fault := fault_of(path, stamp, length):
             faults.append(f"{name} {fault}")
+        for module in modules:
+            libraries[f"gort._runtime.{module.replace('/', '.')}"] = path
+            compiled.append(module)
     for name, length, time, digest in sources:
         path = f"{runtime}/{name}"
         try:
@@ -137,7 +146,7 @@ def check(package: str) -> None:
             faults.append(f"{name} has changed since the core was compiled")
     if faults:
         refuse(faults)
-    extensions.extend([name.partition(".")[0] for name, _, _ in built])
+    return libraries
 
 
 def changed(package: str, path: str, now: os.stat_result, time: int, digest: bytes) -> bool:
@@ -149,15 +158,15 @@ def changed(package: str, path: str, now: os.stat_result, time: int, digest: byt
 
 
 def stray_extensions(runtime: str) -> list[str]:
-    """The extensions that this interpreter would import from the rooms of the runtime."""
+    """The extensions for this interpreter in the runtime and its rooms, whoever has left them there."""
     suffixes = _imp.extension_suffixes()
     found = []
-    for room in os.listdir(runtime):
-        if "." not in room and room != "__pycache__":
-            for name in os.listdir(f"{runtime}/{room}"):
-                _, dot, rest = name.partition(".")
-                if dot + rest in suffixes:
-                    found.append(f"{room}/{name}")
+    rooms = [name for name in os.listdir(runtime) if "." not in name and name != "__pycache__"]
+    for folder in ("", *(f"{room}/" for room in rooms)):
+        for name in os.listdir(f"{runtime}/{folder}"):
+            _, dot, rest = name.partition(".")
+            if dot + rest in suffixes:
+                found.append(f"{folder}{name}")
     return sorted(found)
 
 

@@ -280,7 +280,7 @@ def moduledataverify() -> dict[str, Any]:
     `gort/_start/verify.py` has checked, before any of them was loaded, that the compiled core is complete and fits its
     sources.  Raises RuntimeError if files have changed since then.
     """
-    loaded = [name for name in verify.extensions if f"gort._runtime.{name.replace('/', '.')}" in sys.modules]
+    loaded = [name for name in verify.compiled if f"gort._runtime.{name.replace('/', '.')}" in sys.modules]
     files = [sys.modules[f"gort._runtime.{name.replace('/', '.')}"].__file__ or "" for name in loaded]
     odd = [name for name, file in zip(loaded, files, strict=True) if file.endswith(".py")]
     if odd or bool(loaded) != runtime2.COMPILED:
@@ -290,7 +290,7 @@ def moduledataverify() -> dict[str, Any]:
         )
     return {
         "core": "compiled" if runtime2.COMPILED else "uncompiled",
-        "extensions": f"{len(loaded)} of {len(verify.extensions)} loaded",
+        "extensions": f"{len(loaded)} of {len(verify.compiled)} loaded",
         "version": __version__,
     }
 
