@@ -5,6 +5,8 @@ them, and ordinary objects as soon as it lets them go.
 from __future__ import annotations
 
 import gc
+import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -190,3 +192,64 @@ gort.run(main, procs=1)
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+STACKS = """
+import re, socket, statistics, sys, threading, time
+import gort
+
+N, SIZE = 60, 1536 * 1024  # a size that no other mapping has
+threading.stack_size(SIZE)
+pairs = [socket.socketpair() for _ in range(2 * N)]
+inside = []
+
+def stacks():
+    found, size = [], 0
+    for line in open("/proc/self/smaps"):
+        if m := re.match(r"([0-9a-f]+)-([0-9a-f]+) rw", line):
+            size = int(m[2], 16) - int(m[1], 16)
+        elif line.startswith("Rss:") and size == SIZE:
+            found.append(int(line.split()[1]))
+            size = 0
+    return found
+
+def wait(a):
+    inside.append(a)
+    a.recv(1)
+
+async def worker(a):
+    wait(a)
+
+async def main():
+    for a, _ in pairs[:N]:
+        gort.go(worker, a)
+    while len(inside) < N:
+        await gort.sleep(0.01)
+    blocked = stacks()
+    for a, _ in pairs[N:]:
+        threading.Thread(target=wait, args=(a,), daemon=True).start()
+    while len(inside) < 2 * N:
+        await gort.sleep(0.01)
+    both = stacks()
+    print(len(blocked), statistics.median(blocked), statistics.median(sorted(both)[: N]))
+    sys.stdout.flush()
+    for _, b in pairs:
+        b.send(b"x")
+
+gort.run(main, procs=1)
+"""
+
+
+@compiled
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.sysconf("SC_PAGESIZE") != 4096, reason="/proc/self/smaps, and pages of this size"
+)
+def test_a_goroutine_that_blocks_its_thread_takes_no_more_of_its_stack_than_a_plain_thread() -> None:
+    """What the start of the next thread took of the stack goes back (rt_stack_trim): a page of 4 KiB for each."""
+    done = subprocess.run(
+        [sys.executable, "-c", STACKS], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    number, blocked, plain = map(float, re.findall(r"[\d.]+", done.stdout))
+    assert number >= 60, "the size that the program has set is not that of gort's threads"
+    assert 0 < blocked <= plain, f"{blocked} KiB of stack, a plain thread {plain}"

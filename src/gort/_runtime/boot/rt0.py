@@ -220,7 +220,9 @@ def schedinit(s: Any, m0: Any, rec: Record, debug: dict[str, int], procs: int | 
     with rec.step("moduledataverify") as d:
         d.update(moduledataverify())
     with rec.step("stackinit") as d:
-        d.update(thread_stack=threading.stack_size() or "system default", goroutine_stack="frames on the heap")
+        size = threading.stack_size()
+        threading.stack_size(size)  # to ask for it has set it back to the system's
+        d.update(thread_stack=size or "system default", goroutine_stack="frames on the heap")
     rec.skip("mallocinit", "the interpreter set up its allocator before gort's first instruction")
     with rec.step("fastrandinit") as d:
         s.seed = debug["seed"] or int.from_bytes(os.urandom(8), "little") >> 1 or 1

@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <linux/futex.h>
@@ -303,6 +304,30 @@ static inline int64_t rt_cputime(void) {
     if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts) == 0) return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 #endif
     return 0;
+}
+
+/* ---- stacks ------------------------------------------------------------------------------------------------- */
+/* An address in this thread's stack, near its top where the M's first function calls it. */
+static inline int64_t rt_stack_here(void) { return (int64_t)(intptr_t)__builtin_frame_address(0); }
+
+/* Gives the system the pages back that this thread has used below the caller's frame: to start another thread takes a
+ * page more of the stack than a goroutine that then blocks its thread for long, and there may be thousands of those.
+ * Nothing that lives is there, and what grows down again gets new pages.  Done only near the top (`top`, from
+ * rt_stack_here; 0: unknown), so that it cannot reach below the smallest stack that Python allows, 32 KiB. */
+static inline void rt_stack_trim(int64_t top) {
+#if defined(__linux__) && defined(MADV_DONTNEED)
+    enum { PAGE = 4096, NEAR = 2 * PAGE, FREED = 2 * PAGE, RED = 1024 };
+    static int page = 0;
+    int64_t here = rt_stack_here();
+    if (page == 0) page = (int)sysconf(_SC_PAGESIZE);
+    if (page != PAGE || top - here > NEAR || top < here) return;
+    char *end = (char *)(intptr_t)((here - RED) & ~(int64_t)(PAGE - 1));
+    int saved = errno;
+    madvise(end - FREED, FREED, MADV_DONTNEED);
+    errno = saved;
+#else
+    (void)top;
+#endif
 }
 
 /* How often this thread has gone to sleep by itself: in a call that blocks, or for a lock.  -1: unknown.  When the system

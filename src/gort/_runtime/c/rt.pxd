@@ -15,6 +15,8 @@ cdef extern from "gort_rt.h":
     int64_t nanotime "rt_nanotime"() noexcept nogil
     int64_t rt_cputime() noexcept
     int64_t rt_sleeps() noexcept
+    int64_t rt_stack_here() noexcept
+    void rt_stack_trim(int64_t top) noexcept
     int64_t rt_cpu_of(int64_t procid) noexcept nogil
     int rt_doing(int64_t procid) noexcept nogil
     int UNKNOWN "GORT_UNKNOWN"

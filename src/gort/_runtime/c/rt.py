@@ -46,6 +46,15 @@ def rt_sleeps() -> int:
     return _resource.getrusage(_resource.RUSAGE_THREAD).ru_nvcsw if hasattr(_resource, "RUSAGE_THREAD") else -1
 
 
+def rt_stack_here() -> int:
+    """An address in this thread's stack; 0: unknown."""
+    return 0
+
+
+def rt_stack_trim(top: int) -> None:
+    """Nothing: an interpreter's frames are not where the compiled core's are."""
+
+
 FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
 
 WATCHES = False  # no look at another thread without the GIL

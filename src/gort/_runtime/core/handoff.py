@@ -19,7 +19,7 @@ from __future__ import annotations
 import sys
 
 import cython
-from cython.cimports.gort._runtime.c.rt import rt_import
+from cython.cimports.gort._runtime.c.rt import rt_import, rt_stack_trim
 from cython.cimports.gort._runtime.core.runq import globrunqput, runqput
 from cython.cimports.gort._runtime.core.runtime2 import (
     G,
@@ -338,6 +338,9 @@ def launch(s, m):
         newosproc(f"gort-m{m.id - 1}", s.mstart, m, unlaunch)
     except (RuntimeError, MemoryError) as e:
         unlaunch(m, e)
+    me: M = getm()
+    if me is not None:
+        rt_stack_trim(me.stackhi)  # its goroutine may be about to block for long
 
 
 def unlaunch(m, exc):

@@ -428,7 +428,7 @@ class M:
         ident = 0  # threading.get_ident()
         procid = 0  # the kernel's number of the thread
         stacklo = 0
-        stackhi = 0
+        stackhi = 0  # m0: the end of its stack; the others: an address near the top, for rt_stack_trim
         stackguard0 = stackguard1 = 0
         sigmask = None  # m0: the signals that were blocked at the boot
 

@@ -25,6 +25,7 @@ from cython.cimports.gort._runtime.c.rt import (
     rt_fetch_exc,
     rt_import,
     rt_resume,
+    rt_stack_here,
     rt_swap_context,
     rt_throw_in,
     rt_traced,
@@ -490,6 +491,7 @@ def mstart(m):
     s: Sched = m.sched
     m.ident = threading.get_ident()
     m.procid = threading.get_native_id()
+    m.stackhi = rt_stack_here()
     hooks = sys.get_asyncgen_hooks()
     refused: object = set_agenhooks(s.agenhooks)
     if type(refused) is MemoryError:
