@@ -126,6 +126,15 @@ def of_marks(marks: str) -> list[str]:
     return files
 
 
+def in_pieces(version: str, files: list[str]) -> list[list[str]]:
+    """The files, as many at a time as one process runs on this interpreter. A folder stands for its files."""
+    paths = [ROOT / name for name in files]
+    each = [f for path in paths for f in (sorted(path.rglob("test_*.py")) if path.is_dir() else [path])]
+    names = [str(file.relative_to(ROOT)) for file in each]
+    size = PIECE if version.endswith("t") else len(names)
+    return [names[n : n + size] for n in range(0, len(names), size)]
+
+
 def python_in(version: str) -> str:
     """The interpreter of an environment."""
     return str(ROOT / ".nox" / f"{version.replace('.', '-')}-env" / "bin" / "python")
@@ -195,9 +204,7 @@ def tests(session: nox.Session, version: str, part: str) -> None:
         env["GORT_TEST_HALF"] = "1"  # tests/conftest.py
         if version != MAIN:
             env["GORT_TEST_EITHER"] = "1"
-        files = of_marks(marks)
-        size = PIECE if version.endswith("t") else len(files)
-        pieces = [files[n : n + size] for n in range(0, len(files), size)]
+        pieces = in_pieces(version, of_marks(marks))
     failed = False
     for piece in pieces:
         if not named(session):  # a file has their names, so that the log need not
@@ -284,16 +291,25 @@ def anywhere(session: nox.Session) -> None:
     """The tests of network, files, processes and loops on poll and on select, on both cores, on poll without the GIL too;
     and the core compiled as if this were not Linux. Not part of the matrix: tests/test_anywhere.py is."""
     python = python_in(MAIN)
-    files = named(session) or ["tests/net", "tests/aio/test_aio_loop.py", "tests/test_signal.py"]
-    runs = [(python, "poll", ""), (python, "poll", "1"), (python, "select", "")]
-    runs += [(python_in(version), "poll", core) for version in FREE[:1] for core in ("", "1")]
-    for interpreter, how, core in runs:
+    runs = [(MAIN, "poll", ""), (MAIN, "poll", "1"), (MAIN, "select", "")]
+    runs += [(version, "poll", core) for version in FREE[:1] for core in ("", "1")]
+    failed = []
+    for version, how, core in runs:
         env = {"GODEBUG": f"netpoll={how}", "GORT_PURE": core}
         # It opens more descriptors than select has room for.
         left_out = ["--deselect=tests/net/test_http_load.py::test_httpd_holds_very_many_connections"]
         left_out = left_out if how == "select" else []
-        marks = ["-m", "not lint and not once"]
-        session.run(interpreter, "-m", "pytest", "-q", *marks, *left_out, *files, env=env, external=True)
+        pytest = [python_in(version), "-m", "pytest", "-q", "-m", OF_CORES, *left_out]
+        pieces = [named(session)]
+        if not named(session):
+            pieces = in_pieces(version, ["tests/net", "tests/aio/test_aio_loop.py", "tests/test_signal.py"])
+        for piece in pieces:
+            try:  # 5: all tests of this piece are left out
+                session.run(*pytest, *piece, env=env, external=True, success_codes=[0, 5])
+            except CommandFailed:
+                failed.append(
+                    f"{version}, {how}, {'uncompiled' if core else 'compiled'}"
+                )  # the others run all the same
     copy = ROOT / ".nox" / "without-linux"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(ROOT / "src", copy / "src", ignore=shutil.ignore_patterns("*.so", "*.marshal", "__pycache__"))
@@ -311,6 +327,8 @@ def anywhere(session: nox.Session) -> None:
     # There is no epoll, whatever the setting says.
     pytest = [python, "-m", "pytest", "-q", "-k", "not Netpoll", *core_tests, "tests/net/test_conn.py"]
     session.run(*pytest, env=env, external=True)
+    if failed:
+        session.error(f"tests failed: {'; '.join(dict.fromkeys(failed))}")
 
 
 @nox.session(venv_backend="none", requires=[f"{version}-env" for version in (MAIN, *FREE[:1])])

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MODULES = [
     *("gort", "gort.sync", "gort.context", "gort.signal", "gort.net", "gort.bufio", "gort.os", "gort.exec"),
     *("gort.http", "gort.cluster", "gort.runtime", "gort.testing", "gort.aio"),
-    *("gort.debug", "gort.trace", "gort.metrics"),
+    *("gort.debug", "gort.trace", "gort.metrics", "gort.notebook"),
 ]
 # Methods without an underscore that only gort's own files call: of descriptors, of a group's members, of a server.
 INTERNAL = {

@@ -5,7 +5,8 @@
 #   scripts/test-forky.sh --make                    only makes the folder
 #
 # The folder is ${GORT_FORKY:-/srv/forky}. debootstrap makes it if it holds no python3.15 (a few minutes, 700 MB), and it is
-# kept, with an environment for each interpreter. GORT_FORKY_VERSIONS="3.15" names fewer. It needs root, for chroot.
+# kept, with an environment for each interpreter. It needs root, for chroot. GORT_FORKY_VERSIONS="3.15" names fewer
+# interpreters, and GORT_FORKY_CORES=pure (or compiled) one core: on a busy machine, one run at a time.
 #
 # Rejected: to build these interpreters here, as build-freethreaded.sh does: half an hour for each, and they would not be what
 # a distribution ships.
@@ -15,11 +16,15 @@ cd "$(dirname "$0")/.."
 root=${GORT_FORKY:-/srv/forky}
 suite=forky
 read -ra versions <<<"${GORT_FORKY_VERSIONS:-3.14 3.15}"
+read -ra cores <<<"${GORT_FORKY_CORES:-compiled pure}"
 
 say() { printf 'test-forky: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
 [ "$(id -u)" = 0 ] || die "needs root, for debootstrap and chroot"
+for core in "${cores[@]}"; do
+    case $core in compiled | pure) ;; *) die "GORT_FORKY_CORES: $core is neither compiled nor pure" ;; esac
+done
 
 make_root() {
     command -v debootstrap >/dev/null || die "needs debootstrap (apt-get install debootstrap)"
@@ -78,21 +83,22 @@ done
 # wait; so all go side by side (noxfile.py does the same). A log for each, for they end in any order.
 logs=$(mktemp -d "${TMPDIR:-/tmp}/gort-forky.XXXXXX")
 trap 'rm -rf "$logs"' EXIT
-run_tests() { # VERSION, GORT_PURE, ARGUMENTS OF PYTEST
-    local version=$1 pure=$2 status=0
+run_tests() { # VERSION, CORE, ARGUMENTS OF PYTEST
+    local version=$1 core=$2 status=0 pure=
     shift 2
+    [ "$core" = compiled ] || pure=1
     inside bash -c 'cd /srv/gort; export GORT_PURE="$1"; shift; exec "$@"' bash "$pure" \
         "/var/cache/gort/$version-env/bin/python" -m pytest -q -m "not lint and not once" "$@" \
-        >"$logs/$version-$pure" 2>&1 || status=$?
-    say "python$version, GORT_PURE=$pure: status $status"
-    cat "$logs/$version-$pure"
+        >"$logs/$version-$core" 2>&1 || status=$?
+    say "python$version, $core: status $status"
+    cat "$logs/$version-$core"
     return $status
 }
 declare -A running=()
 for version in "${built[@]}"; do
-    for pure in "" 1; do
-        run_tests "$version" "$pure" "${@:-tests}" &
-        running["$version, GORT_PURE=$pure"]=$!
+    for core in "${cores[@]}"; do
+        run_tests "$version" "$core" "${@:-tests}" &
+        running["$version, $core"]=$!
     done
 done
 for name in "${!running[@]}"; do

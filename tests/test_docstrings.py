@@ -202,6 +202,22 @@ def raised(value: Any) -> set[str]:
     return {name for name in found if name[0].isupper()}  # others are functions that make one
 
 
+def offered(file: Path) -> set[str]:
+    """What the file's `__all__` names; nothing where it has none."""
+    found = re.search(r"^__all__ = (\[.*?\])", file.read_text(), re.M | re.S)
+    return set(ast.literal_eval(found[1])) if found else set()
+
+
+def test_every_public_module_is_in_the_reference() -> None:
+    """Each file and package directly in gort that offers more than what gort itself offers (group.py, scope.py)."""
+    package = ROOT / "src" / "gort"
+    files = {f.stem: f for f in package.glob("[!_]*.py")} | {
+        f.parent.name: f for f in package.glob("[!_]*/__init__.py")
+    }
+    public = {f"gort.{name}" for name, file in files.items() if offered(file) - offered(package / "__init__.py")}
+    assert set(_tool().MODULES) == {"gort", *public}
+
+
 def test_every_public_name_has_a_docstring() -> None:
     assert len(public()) > 300
     assert [name for name, (value, _) in public().items() if not value.has_docstring] == []
