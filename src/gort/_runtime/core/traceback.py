@@ -81,6 +81,11 @@ def plain(text: str) -> str:
     return text if type(text) is str else str.__str__(text)
 
 
+def name_of(kind: type) -> str:
+    """The name of a type, whatever its metaclass says."""
+    return plain(_name(kind))
+
+
 def name_in(names: dict[str, Any]) -> str | None:
     """The `__name__` in a module's variables, which may be of any kind; None if it is no str."""
     try:

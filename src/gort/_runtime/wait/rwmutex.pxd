@@ -6,6 +6,8 @@ from gort._runtime.wait.sema cimport WaitOp, Waitq
 cdef enum:
     CALLED = 1
     PENDING = 2
+    SCOPED = 1
+    UNKNOWN = -1
 
 cdef class WriteOp(WaitOp):
     pass
@@ -19,6 +21,6 @@ cdef class RWMutex(Waitq):
     cdef int64_t pendingsince
     cdef dict holders
     cdef bint announce(self, Op op)
-    cdef int leave(self, int64_t goid) except -1
+    cdef int scope_left(self, int64_t goid) except -1
     cdef Op end_turn(self)
     cdef Op call(self)

@@ -7,8 +7,12 @@ to the next writer.  That one holds back readers only once its goroutine runs, a
 goroutine that still waits for its processor.  Therefore a writer can suspend twice: until it is called, and until the
 readers have left.  A thread in gort.wait is called and becomes pending in one step, because it does not compete for a P.
 
-One lock guards all this and both queues; an RWMutex is itself the queue of its readers.  What does not live here: the
-queues' code, and the operation that waits in them (sema.py).
+One lock guards all this and both queues; an RWMutex is itself the queue of its readers.
+
+With GODEBUG=deadlock=1 an RWMutex knows which goroutines are in an `async with` of its reader() (`holders`): they alone
+will leave.  Who has locked with rlock() may have left it to another to unlock.
+
+What does not live here: the queues' code, and the operation that waits in them (sema.py).
 """
 
 from __future__ import annotations
@@ -41,6 +45,8 @@ rt_import()
 if not cython.compiled:  # the .pxd defines the same names for C.  WriteOp.when:
     CALLED = 1  # it has the turn, and its goroutine has been made ready
     PENDING = 2  # it holds back readers
+    SCOPED = 1  # WaitOp.heapidx: an `async with` of the reader() waits
+    UNKNOWN = -1  # among the holders: somebody has unlocked for another, so they are not known until all have left
 
 _TRACKED = cython.declare(cython.bint, debugvars.parse()["deadlock"] > 0)
 
@@ -105,7 +111,8 @@ class RWMutex(Waitq):
         self.turn = False
         self.pending = None
         self.pendingsince = 0  # since when, if the mutex profile was on then
-        self.holders = {} if _TRACKED else None  # with GODEBUG=deadlock=1: the goroutines that read; None: not known
+        # With GODEBUG=deadlock=1: who is in an `async with` of the reader(), and how often; UNKNOWN: others, too
+        self.holders = {} if _TRACKED else None
 
     def enter(self, op):
         """Locks for a reader (`count` of them hold the lock) or a writer, or enqueues op."""
@@ -115,7 +122,7 @@ class RWMutex(Waitq):
             if not self.writing and self.pending is None:
                 self.count += 1
                 op.success = 1
-                if self.holders is not None:
+                if op.heapidx == SCOPED and self.holders is not None:
                     took(self.holders, op.g.goid, 1)
             else:
                 self.push(op)
@@ -176,7 +183,7 @@ class RWMutex(Waitq):
                     return chain
             else:
                 self.count += 1
-                if self.holders is not None:
+                if op.heapidx == SCOPED and self.holders is not None:
                     took(self.holders, op.g.goid, 1)
             if last is None:
                 chain = op
@@ -201,7 +208,9 @@ class RWMutex(Waitq):
     def take_back(self, op):
         """Unlocks the reader or the writer."""
         if op.kind == WAIT_RWMUTEX_R:
-            self.leave(0 if op.g is None else op.g.goid)
+            if op.heapidx == SCOPED and self.holders is not None:
+                self.scope_left(0 if op.g is None else op.g.goid)
+            self.runlock()
         else:
             self.unlock()
 
@@ -210,16 +219,16 @@ class RWMutex(Waitq):
         return self.holder if self.writing or self.pending is not None else 0
 
     def _needs(self, op):
-        """For a writer that waits for the readers to leave: all of these."""
+        """For a writer that waits for the readers to leave: all of these, if it is known who some of them are."""
         if self.holders is None or op.kind != WAIT_RWMUTEX_W or op.when != PENDING:
             return None
         held: dict = self.holders.copy()
         readers: cython.longlong = self.count
         unknown: cython.longlong = readers - sum(held.values())
-        if readers <= 0 or unknown < 0:
-            return None  # the state changes just now
+        if readers <= 0 or unknown < 0 or UNKNOWN in held:
+            return None  # the state changes just now, or somebody has unlocked for another
         if unknown:
-            held[0] = unknown
+            held[0] = held.get(0, 0) + unknown
         return readers, held
 
     def _words(self):
@@ -248,8 +257,6 @@ class RWMutex(Waitq):
         ok = not self.writing and self.pending is None
         if ok:
             self.count += 1
-            if self.holders is not None:
-                took(self.holders, caller(), 1)
         self.unlock_state()
         return ok
 
@@ -267,10 +274,6 @@ class RWMutex(Waitq):
 
     def runlock(self):
         """Unlocks one reader.  Any thread may call it.  Raises RuntimeError when no reader holds the lock."""
-        self.leave(0 if self.holders is None else caller())
-
-    def leave(self, goid):
-        """runlock, of a reader that goroutine `goid` has locked."""
         op: Op = None
         ok: cython.bint
         since: cython.longlong = 0
@@ -278,8 +281,6 @@ class RWMutex(Waitq):
         ok = self.count > 0
         if ok:
             self.count -= 1
-            if self.holders is not None and not gave(self.holders, goid, 1):
-                self.holders = None  # somebody unlocks what another has locked
             op = self.pending
             if op is not None and self.count == 0:
                 since = self.pendingsince
@@ -295,6 +296,16 @@ class RWMutex(Waitq):
             ready(op.g)
         if since != 0:
             charge(nanotime() - since, 1)
+
+    def scope_left(self, goid):
+        """GODEBUG=deadlock=1: goroutine `goid` is about to unlock what it has locked with `async with`.  If another has
+        locked it, the holders are not known until all have left."""
+        self.lock_state()
+        if self.count == 1:
+            self.holders.clear()
+        elif not gave(self.holders, goid, 1):
+            took(self.holders, UNKNOWN, 1)
+        self.unlock_state()
 
     def unlock(self):
         """Unlocks the writer.  Any thread may call it.  Raises RuntimeError when no writer holds the lock."""
@@ -353,8 +364,13 @@ class Reader:
         self.rw.runlock()
 
     def __aenter__(self):
-        return self.rw.rlock()
+        op: WaitOp = new_wait(self.rw, WAIT_RWMUTEX_R)
+        op.heapidx = SCOPED
+        return op
 
     def __aexit__(self, exc_type, exc, tb):
-        self.rw.runlock()
+        rw: RWMutex = self.rw
+        if _TRACKED:
+            rw.scope_left(caller())
+        rw.runlock()
         return LEFT

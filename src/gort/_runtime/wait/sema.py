@@ -334,7 +334,7 @@ def gave(holders, goid, n):
 
 def holding(holders):
     """`, held by goroutines 3, 4`, for a dump; empty if no holder is known."""
-    known: object = sorted(goid for goid in holders.copy() if goid)[:HOLDERS_MAX] if holders else ()
+    known: object = sorted(goid for goid in holders.copy() if goid > 0)[:HOLDERS_MAX] if holders else ()
     if not known:
         return ""
     return f", held by goroutine{'s' * (len(known) > 1)} {', '.join(map(str, known))}"

@@ -45,7 +45,12 @@ def leaks() -> Any:
 def creator(g: Any) -> str:
     """The go statement that made g, `function file:line`; empty if it is unknown, or gort's own."""
     _, _, code, _ = runtime2.peek(g)
-    lines = traceback.created_by(code, g.golasti, 0).removeprefix("created by ").split("\n\t")
+    return statement(code, g.golasti)
+
+
+def statement(code: Any, lasti: int) -> str:
+    """A go statement, as creator() gives it."""
+    lines = traceback.created_by(code, lasti, 0).removeprefix("created by ").split("\n\t")
     return " ".join(lines).strip()
 
 
@@ -65,6 +70,40 @@ def goroutines(running: list[Any], leaked: bool = False) -> Profile:
                 if wanted.count > 1 and wanted.count * 10 >= group.count and (text := traceback.about(wanted.op)):
                     labels.append(("waits for", text))
             profile.add(group.text, [group.count], tuple(labels))
+    return profile
+
+
+def variable(code: Any, place: int, held: Any) -> str:
+    """The name of the place-th variable of a frame; of the other numbers in held.walked, what they stand for."""
+    if place == held.FRAME:
+        return "the frame itself"
+    if place == held.FUNCTION:
+        return "the function itself"
+    parameters = frozenset(code.co_varnames)
+    names = (*code.co_varnames, *(name for name in code.co_cellvars if name not in parameters), *code.co_freevars)
+    return traceback.plain(names[place]) if place < len(names) else "no variable"
+
+
+def frames(running: list[Any]) -> Profile:
+    """What the frames of goroutines that do not run hold in memory, by stack, variable and creator.  Each frame is
+    charged what it holds itself, so its callers have it in their sums.  Raises RuntimeError where it cannot tell."""
+    with lent():
+        from gort._runtime.core import held
+    if not held.POSSIBLE:
+        raise RuntimeError("write_profile('frames', …) needs the compiled core")
+    profile = Profile([("held_objects", "count"), ("held_space", "bytes")], ("space", "bytes"), 1)
+    known: dict[Any, Entry] = {}
+    for s in running:
+        stacks, sums = held.walked(list(s.allgs))
+        for stack, depth, place, kind, objects, size in sums:
+            (code, lasti), *outer = stacks[stack][: depth + 2]
+            whose = outer[-1][0]
+            words = tuple(word for frame in reversed(outer) for word in frame)
+            what = variable(whose, place, held)
+            labels: list[Label] = [("variable", what), ("type", traceback.name_of(kind))]
+            if by := statement(code, lasti):
+                labels.append(("created by", by))
+            profile.add(traceback.places(words, known), [objects, size], tuple(labels))
     return profile
 
 
