@@ -179,6 +179,7 @@ def _run(main: Any, args: tuple[Any, ...], procs: int | None, report: Any, prepa
     s.agenhooks = (agens.firstiter, agens.finalizer)
     hooks = sys.get_asyncgen_hooks()
     interrupts = signals.Interrupts(s)
+    unprofiled = profiled_by() if profiler_is_on() else None
     try:
         sys.set_asyncgen_hooks(*s.agenhooks)
         _running.append(s)
@@ -202,7 +203,29 @@ def _run(main: Any, args: tuple[Any, ...], procs: int | None, report: Any, prepa
                     release(s)
                 finally:
                     interrupts.restore()
+                    if unprofiled is not None:
+                        unprofiled()
     return outcome(s)
+
+
+if sys.version_info >= (3, 12):
+
+    def profiler_is_on() -> bool:
+        """True when cProfile may be on, or another that the program has."""
+        return sys.monitoring.get_tool(sys.monitoring.PROFILER_ID) is not None
+
+else:
+
+    def profiler_is_on() -> bool:
+        """True when cProfile may be on in this thread, or another that the program has."""
+        return sys.getprofile() is not None
+
+
+def profiled_by() -> Callable[[], None]:
+    """Lets cProfile count all threads, if it is on.  Returns what ends that."""
+    from gort._runtime.watch import cprofiles
+
+    return cprofiles.begin()
 
 
 def outcome(s: Any) -> Any:
