@@ -303,7 +303,7 @@ def test_gort_run_tells_what_those_hold_that_are_left(tmp_path: Path) -> None:
     """And `go tool pprof` reads it."""
     program, out = tmp_path / "stages.py", tmp_path / "frames.pb.gz"
     program.write_text(PROGRAM)
-    done = gort_cli("run", "--framesprofile", str(out), str(program))
+    done = gort_cli("run", "--procs", "1", "--framesprofile", str(out), str(program))
     assert (done.returncode, done.stderr) == (0, "")
     text = tool("pprof", "-top", "-unit=B", out)
     assert "Type: held_space" in text
