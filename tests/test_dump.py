@@ -421,11 +421,68 @@ def test_another_process_is_left_alone() -> None:
     with started("import time; print('ready', flush=True); time.sleep(3600)") as process:
         done = gort_cli("dump", str(process.pid))
         assert done.returncode == 1
-        assert done.stderr == f"gort dump: process {process.pid} runs no gort program in its main thread\n"
+        assert done.stderr.startswith(f"gort dump: process {process.pid} runs no gort program in its main thread")
+        assert len(done.stderr.splitlines()) == 1
         assert process.poll() is None
     done = gort_cli("dump", str(process.pid))
     assert done.returncode == 1
     assert done.stderr == f"gort dump: there is no process {process.pid}\n"
+
+
+IN_A_THREAD = """
+import gort, threading, time
+async def waits(ch): await ch.recv_ok()
+async def main():
+    ch = gort.Chan()
+    for _ in range(80): gort.go(waits, ch)
+    while "80 goroutines [chan receive]" not in gort.runtime.stack(all=True, group=True): await gort.gosched()
+    print("ready", flush=True)
+    await gort.sleep(3600)
+threading.Thread(target=gort.run, args=(main,), daemon=True).start()
+while True: time.sleep(0.01)
+"""
+
+
+def test_a_program_that_does_not_run_in_the_main_thread_answers_from_314_on() -> None:
+    """Twice; nothing is left in the folders.  Before, and where the system forbids it, the command says why not."""
+    with started(IN_A_THREAD) as process:
+        for _ in range(2):
+            done = gort_cli("dump", "--timeout", str(PATIENCE_S), str(process.pid))
+            if sys.version_info < (3, 14):
+                assert (done.returncode, done.stdout) == (1, "")
+                assert done.stderr == f"gort dump: process {process.pid} runs no gort program in its main thread\n"
+            else:
+                assert (done.returncode, done.stderr) == (0, "")
+                assert "80 goroutines [chan receive]" in done.stdout
+                assert "main.waits(...)" in done.stdout
+        assert process.poll() is None
+        folder = Path(dumps.folder(os.geteuid()))
+        assert [f.name for f in folder.iterdir() if f.name.startswith(f"{process.pid}.")] == []
+
+
+@pytest.mark.skipif(not gort.runtime.compiled, reason="the uncompiled core makes an object for each frame")
+def test_a_dump_makes_no_object_for_each_goroutine(run: Run) -> None:
+    """An object that CPython makes for a frame stays as long as the frame, and takes longer than all the rest."""
+    size = 2000
+
+    async def main() -> int:
+        ch: gort.Chan[None] = gort.Chan()
+        for _ in range(size):
+            gort.go(deeper, ch, 2)
+        await parked(size, "chan receive")
+        runtime.stack(all=True, group=True)  # it imports
+        other: gort.Chan[None] = gort.Chan()
+        for _ in range(size):
+            gort.go(deeper, other, 2)
+        await parked(2 * size, "chan receive")
+        before = sys.getallocatedblocks()
+        runtime.stack(all=True, group=True)
+        after = sys.getallocatedblocks()
+        ch.close()
+        other.close()
+        return after - before
+
+    assert run(main) < size
 
 
 def test_a_program_that_does_not_answer_is_told_of() -> None:

@@ -1,13 +1,17 @@
 """`gort dump PID`: shows the goroutines of a running program, which goes on.
 
-How the program is asked: watch/dumps.py. `gort view` and `gort top` ask in the same way."""
+How the program is asked: watch/dumps.py. `gort view` and `gort top` ask in the same way. Where SIGURG is not caught,
+because gort.run is not in the main thread, CPython 3.14 and later lets the main thread look for the question
+(sys.remote_exec)."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from typing import NoReturn
 
 import click
@@ -16,6 +20,14 @@ from gort._runtime.watch import dumps
 
 LOOK_S = 0.02  # seconds between two looks for the answer
 AGAIN_S = 1.0  # and between two signals: the first may have come before the file was seen
+MAIN_S = 3.0  # how long a main thread may take that does not catch the signal: most such processes are not gort's
+LOOKS = """
+import sys
+if "gort._runtime.boot.main" in sys.modules:
+    from gort._runtime.watch import dumps, signals
+    if signals.running:
+        dumps.answer(list(signals.running))
+"""  # what the other process runs in its main thread
 
 
 def fail(message: str, command: str = "dump") -> NoReturn:
@@ -56,8 +68,30 @@ def prepare(uid: int, command: str) -> str:
     return path
 
 
-def ask(pid: int, how: bytes, patience: float, command: str = "dump") -> str | None:
-    """Asks the process and returns its answer; None if none comes within `patience` seconds, or the process ends."""
+def by_signal(pid: int) -> None:
+    """Lets the process see that it is asked. Raises OSError."""
+    os.kill(pid, signal.SIGURG)
+
+
+def by_debugger(pid: int) -> None:
+    """The same where it does not catch the signal. It must run the same version of CPython, 3.14 or later. Raises OSError
+    or RuntimeError."""
+    if sys.version_info < (3, 14):
+        raise RuntimeError("it needs CPython 3.14")
+    with tempfile.NamedTemporaryFile("w", prefix="gort-", suffix=".py", delete=False) as script:
+        script.write(LOOKS)
+    _scripts.append(script.name)
+    sys.remote_exec(pid, script.name)
+
+
+_scripts: list[str] = []  # what by_debugger has left for the other process, which may not have read it yet
+
+
+def ask(
+    pid: int, how: bytes, patience: float, command: str = "dump", nudge: Callable[[int], None] = by_signal
+) -> str | None:
+    """Asks the process and returns its answer; None if none comes within `patience` seconds, or the process ends. nudge
+    lets it see the question."""
     uid = owner(pid)
     path = f"{prepare(uid, command)}/{pid}.dump"
     wish = dumps.ask_file(uid, pid)
@@ -73,7 +107,7 @@ def ask(pid: int, how: bytes, patience: float, command: str = "dump") -> str | N
     try:
         while (now := time.monotonic()) < end:
             if now >= again:
-                os.kill(pid, signal.SIGURG)
+                nudge(pid)
                 again = now + AGAIN_S
             try:
                 with open(path, encoding="utf-8", errors="backslashreplace") as f:
@@ -83,7 +117,7 @@ def ask(pid: int, how: bytes, patience: float, command: str = "dump") -> str | N
     except ProcessLookupError:
         return None
     finally:
-        for gone in (wish, path):
+        for gone in (wish, path, *_scripts):
             try:
                 os.unlink(gone)
             except OSError:
@@ -95,15 +129,23 @@ def answer(pid: int, how: bytes, patience: float, command: str) -> str:
     """What the process answers; ends this one, with a clear line, if that is nothing."""
     try:
         os.kill(pid, 0)
-        if not catches(pid):
+        caught = catches(pid)
+        if not caught and sys.version_info < (3, 14):
             fail(f"process {pid} runs no gort program in its main thread", command)
-        text = ask(pid, how, patience, command)
+        if caught:
+            text = ask(pid, how, patience, command)
+        else:
+            text = ask(pid, how, min(patience, MAIN_S), command, by_debugger)
     except ProcessLookupError:
         fail(f"there is no process {pid}", command)
     except PermissionError:
         fail(f"process {pid} belongs to another user", command)
+    except RuntimeError as e:  # no CPython, or another version, or it must not be debugged
+        fail(f"process {pid} runs no gort program in its main thread, and cannot be asked otherwise: {e}", command)
     except OSError as e:
         fail(str(e), command)
+    if text is None and not caught:
+        fail(f"process {pid} runs no gort program in its main thread, and that has not answered either", command)
     if text is None:
         fail(
             f"process {pid} has not answered in {patience:g} s: its gort.run is over, or C code holds the GIL", command
