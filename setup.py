@@ -36,9 +36,10 @@ C = RUNTIME / "c"  # headers and what declares them: nobody's map
 HEADERS = sorted(C.glob("*.h"))
 LINUX = sys.platform == "linux"
 HOT = [pxd.with_suffix(".py") for pxd in sorted(RUNTIME.glob("*/*.pxd")) if pxd.parent != C]
-# The libraries, with the rooms whose modules are in each (loader.py says why there are so few). Each thread has the
-# poller's buffers, 64 KiB; with them the core's thread-local fields would not fit where gort_rt.h wants them.
-LIBRARIES = {"_core": ("core", "sched", "wait", "watch"), "_poll": ("poll",)}
+# The libraries, with the rooms whose modules are in each (loader.py says why there are so few). They lie in _runtime/lib,
+# which is no package: they are no modules that somebody could import. Each thread has the poller's buffers, 64 KiB;
+# with them the core's thread-local fields would not fit where gort_rt.h wants them.
+LIBRARIES = {"core": ("core", "sched", "wait", "watch"), "poll": ("poll",)}
 DIRECTIVES = {
     "language_level": 3,
     # Each module guards what it shares by its own locks (design: "without the GIL it does").
@@ -126,7 +127,7 @@ class BuildExt(build_ext):
             self.drop_wrong({})
             record.unlink(missing_ok=True)
             return
-        record.parent.mkdir(parents=True, exist_ok=True)
+        (record.parent / "_runtime" / "lib").mkdir(parents=True, exist_ok=True)
         record.write_bytes(verify.UNFINISHED)
         sources = []
         for file in (*HOT, *sorted(RUNTIME.glob("*/*.pxd")), *HEADERS):
@@ -273,7 +274,7 @@ assert {source.parent.name for source in HOT} == {room for rooms in LIBRARIES.va
 setup(
     ext_modules=[
         Extension(
-            f"gort._runtime.{name}",
+            f"gort._runtime.lib.{name}",
             [str(source) for source in HOT if source.parent.name in rooms],
             depends=[str(header) for header in HEADERS],
             extra_link_args=LDFLAGS,

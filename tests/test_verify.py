@@ -163,7 +163,7 @@ def test_a_source_is_missing(package: Path) -> None:
 
 def test_extensions_without_a_record(package: Path) -> None:
     """A build that was interrupted, or one from before there were records."""
-    name, _ = STAMPS["_core"]
+    name, _ = STAMPS["lib/core"]
     (package / verify.record_name()).unlink()
     for other, _ in STAMPS.values():
         if other != name:
