@@ -12,12 +12,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from gort._runtime.watch import dumps
 
+REMOTE_EXEC: Any = getattr(sys, "remote_exec", None)  # from CPython 3.14 on
 LOOK_S = 0.02  # seconds between two looks for the answer
 AGAIN_S = 1.0  # and between two signals: the first may have come before the file was seen
 MAIN_S = 3.0  # how long a main thread may take that does not catch the signal: most such processes are not gort's
@@ -76,12 +77,10 @@ def by_signal(pid: int) -> None:
 def by_debugger(pid: int) -> None:
     """The same where it does not catch the signal. It must run the same version of CPython, 3.14 or later. Raises OSError
     or RuntimeError."""
-    if sys.version_info < (3, 14):
-        raise RuntimeError("it needs CPython 3.14")
     with tempfile.NamedTemporaryFile("w", prefix="gort-", suffix=".py", delete=False) as script:
         script.write(LOOKS)
     _scripts.append(script.name)
-    sys.remote_exec(pid, script.name)
+    REMOTE_EXEC(pid, script.name)
 
 
 _scripts: list[str] = []  # what by_debugger has left for the other process, which may not have read it yet
@@ -130,7 +129,7 @@ def answer(pid: int, how: bytes, patience: float, command: str) -> str:
     try:
         os.kill(pid, 0)
         caught = catches(pid)
-        if not caught and sys.version_info < (3, 14):
+        if not caught and REMOTE_EXEC is None:
             fail(f"process {pid} runs no gort program in its main thread", command)
         if caught:
             text = ask(pid, how, patience, command)
