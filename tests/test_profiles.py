@@ -154,6 +154,51 @@ def test_each_thread_is_charged_what_its_clock_says(run: Run, monkeypatch: pytes
     assert [value[0] for value in found if value[1] == 7_000_000] == [2]
 
 
+@needs_cpu
+def test_a_thread_that_was_there_before_counts_from_the_beginning_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`gort run` begins a profile before the runtime: what its main thread has used until then is none of it."""
+    monkeypatch.setattr(profiles, "threads", lambda: [os.getpid()])
+    monkeypatch.setattr(profiles, "thread_clock", lambda tid: 5_000_000)
+    clock = Clock(monkeypatch)
+
+    async def main() -> None:
+        clock.cpu.look(count=False)  # its M is not there yet
+        clock.used[runtime2.current_m()] = 6_000_000
+        clock.cpu.look()
+
+    run(main)
+    assert values(clock.cpu.profile) == [[1, 1_000_000]]
+
+
+@needs_cpu
+def test_a_look_searches_no_modules(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the GIL that took a second on a busy machine, and the program was over: a profile of one sample.  Who made
+    the goroutine is in the profile all the same."""
+    clock = Clock(monkeypatch)
+    statements: list[Any] = []
+    found = profiles.statement
+    monkeypatch.setattr(profiles, "statement", lambda *what: statements.append(what) or found(*what))
+
+    async def looks() -> None:
+        m = runtime2.current_m()
+        clock.used[m] = 0
+        clock.cpu.look(count=False)
+        for used in (1000, 2000):
+            clock.used[m] = used
+            clock.cpu.look()
+        assert statements == []
+
+    async def main() -> None:
+        async with gort.Group() as group:
+            group.go(looks)
+
+    run(main)
+    [sample] = samples(clock.cpu.profile.packed())
+    assert sample.values == {"samples": 2, "cpu": 2000}
+    assert sample.labels["created by"].startswith("test_profiles.test_a_look_searches_no_modules.main ")
+    assert len(statements) == 1
+
+
 HOG = """
 import gort, sys
 def crunch(n):

@@ -102,16 +102,23 @@ static inline PyObject *rt_frame_awaits(PyObject *coro, _PyInterpreterFrame *fra
 }
 #endif
 
-static inline int rt_frames_mine(uintptr_t *words) {
+/* The frames of this thread, up to that of the coroutine `coro`: what lies below is the scheduler.  NULL or another object:
+ * all of them. */
+static inline int rt_frames_mine(PyObject *coro, uintptr_t *words) {
     int n = 0;
 #ifdef GORT_FRAMES_READ
+    _PyInterpreterFrame *last = NULL;
+    if (coro != NULL && PyCoro_CheckExact(coro)) last = (_PyInterpreterFrame *)&((PyGenObject *)coro)->gi_iframe;
     PyThreadState *ts = PyThreadState_Get();
 #if PY_VERSION_HEX >= 0x030D0000
     _PyInterpreterFrame *frame = ts->current_frame;
 #else
     _PyInterpreterFrame *frame = ts->cframe->current_frame;
 #endif
-    for (; frame != NULL && n < 2 * RT_STACK_MAX; frame = frame->previous) n = rt_frames_place(frame, words, n);
+    for (; frame != NULL && n < 2 * RT_STACK_MAX; frame = frame->previous) {
+        n = rt_frames_place(frame, words, n);
+        if (frame == last) break;
+    }
 #endif
     return n;
 }

@@ -181,7 +181,8 @@ static PyObject *rt_trace_code(PyObject *fn) {
     return PyFunction_Check(fn) ? PyFunction_GET_CODE(fn) : NULL;
 }
 
-/* Records an event.  how: whose stack it gets, RT_CORO_STACK: that of `of`; begins: what the goroutine that it makes will
+/* Records an event.  how: whose stack it gets, RT_CORO_STACK: that of `of`, RT_MY_STACK: this thread's, down to
+ * `of` if it is a coroutine; begins: what the goroutine that it makes will
  * run, whose stack's number becomes arg; outside: what stands in the place of a stack's number, if it gets none. */
 static void rt_trace_put(void **slot, int64_t tid, int kind, int run, int p, int64_t goid, int64_t arg, int how,
                          PyObject *of, PyObject *begins, int32_t outside) {
@@ -203,7 +204,7 @@ static void rt_trace_put(void **slot, int64_t tid, int kind, int run, int p, int
     }
     rt_event *e = &buf->chunk->events[buf->chunk->n];
     e->stack = how == RT_NO_STACK ? outside
-        : rt_trace_number(buf, words, how == RT_MY_STACK ? rt_frames_mine(words) : rt_frames_awaited(of, words));
+        : rt_trace_number(buf, words, how == RT_MY_STACK ? rt_frames_mine(of, words) : rt_frames_awaited(of, words));
     if (begins != NULL) {
         words[0] = (uintptr_t)rt_trace_code(begins);
         words[1] = (uintptr_t)-1;

@@ -28,7 +28,7 @@ static inline void rt_waits_unlock(int which) { (void)which; }
  * stacks with different reasons count apart.  Where there is no memory nothing is counted. */
 static void rt_waits_add(int which, PyObject *coro, int reason, double count, double ns) {
     uintptr_t words[2 * RT_STACK_MAX + 1];
-    int n = coro != NULL ? rt_frames_awaited(coro, words) : rt_frames_mine(words);
+    int n = coro != NULL ? rt_frames_awaited(coro, words) : rt_frames_mine(NULL, words);
     words[n] = (uintptr_t)reason;
     rt_waits_lock(which);
     rt_seqs *stacks = rt_waits[which].stacks;

@@ -42,12 +42,25 @@ def cpu_clock(m: Any) -> int | None:
 
     The thread may end at any time, so the kernel is asked by its own number of the thread: it answers that there is none.
     Rejected: pthread_getcpuclockid, which reads the memory of the thread's stack, and crashes once that is unmapped."""
-    if not LINUX or not m.procid:
+    return thread_clock(m.procid)
+
+
+def thread_clock(tid: int) -> int | None:
+    """The same of the thread with this number of the kernel's; 0 is none."""
+    if not LINUX or not tid:
         return None
     try:
-        return time.clock_gettime_ns((~m.procid << 3) | THREAD_CPU)
+        return time.clock_gettime_ns((~tid << 3) | THREAD_CPU)
     except OSError:
         return None
+
+
+def threads() -> list[int]:
+    """The kernel's numbers of this process's threads; empty where the system does not tell."""
+    try:
+        return [int(name) for name in os.listdir("/proc/self/task")]
+    except OSError:
+        return []
 
 
 # What a thread does at a moment; the numbers are those of gort_rt.h.

@@ -187,7 +187,7 @@ def _read(frame: FrameType) -> Read:
     return frame.f_code, frame.f_lineno or frame.f_code.co_firstlineno, name_in(frame.f_globals)
 
 
-def _named(frames: list[tuple[CodeType, int, dict[str, Any]]]) -> Iterator[Read]:
+def named(frames: list[tuple[CodeType, int, dict[str, Any]]]) -> Iterator[Read]:
     """Converts frames of stacks.stacks to the form that _read returns."""
     for code, lasti, names in frames:
         yield code, line_of(code, lasti), name_in(names)
@@ -199,7 +199,7 @@ def _walk(frame: FrameType | None) -> Iterator[Read]:
         frame = frame.f_back
 
 
-def _to_scheduler(frames: Iterable[Read]) -> list[Entry]:
+def to_scheduler(frames: Iterable[Read]) -> list[Entry]:
     """Of a thread's frames, innermost first, those of the goroutine it runs: the ones before the scheduler's frames."""
     found: list[Entry] = []
     whole = list(frames)
@@ -234,16 +234,16 @@ def places(words: tuple[Any, ...], known: dict[tuple[CodeType, int], Entry]) -> 
 
 def here() -> list[Entry]:
     """The frames of the calling goroutine, innermost first."""
-    return _to_scheduler(_walk(sys._getframe(1)))
+    return to_scheduler(_walk(sys._getframe(1)))
 
 
 def running(ident: int) -> list[Entry]:
     """The frames of the goroutine that the thread `ident` runs now, innermost first.  The uncompiled core without the
     GIL cannot stop that thread, so call this there only while the thread is in a blocking call."""
     if STOPS_WORLD:
-        return _to_scheduler(_named(reader.thread_frames(ident)))
+        return to_scheduler(named(reader.thread_frames(ident)))
     if sys.version_info >= (3, 12):
-        return _to_scheduler(_walk(sys._current_frames().get(ident)))
+        return to_scheduler(_walk(sys._current_frames().get(ident)))
     # CPython 3.11 makes the object of the next frame in f_back.  That may begin a collection, a finalizer gives the GIL
     # away, the other thread leaves the frame, and f_back returns an object of a frame that is gone.
     from gort._runtime.core import gcheld
@@ -257,7 +257,7 @@ def running(ident: int) -> list[Entry]:
             for frame in frames.values():
                 for _ in _walk(frame):
                     pass
-        return _to_scheduler(_walk(frames.get(ident)))
+        return to_scheduler(_walk(frames.get(ident)))
     finally:
         if held:
             gcheld.let_go()
@@ -270,8 +270,8 @@ def stacks(gs: list[Any]) -> list[list[Entry]]:
         return []
     if STOPS_WORLD:
         return [
-            (_to_scheduler(_named(runs)) if runs else [])
-            or [_entry(*frame) for frame in _named(waits or []) if not hidden(frame[0])]
+            (to_scheduler(named(runs)) if runs else [])
+            or [_entry(*frame) for frame in named(waits or []) if not hidden(frame[0])]
             for runs, waits in reader.stacks(gs, list(gs[0].sched.allm))
         ]
     return [_stack(g) for g in gs]
@@ -563,9 +563,9 @@ def frames_of(group: Any) -> list[Entry]:
     """The frames of a census's group, innermost first."""
     if not runtime2.COMPILED:
         return list(group.frames)
-    frames = _named(group.frames or [])
+    frames = named(group.frames or [])
     if group.runs:
-        return _to_scheduler(frames)
+        return to_scheduler(frames)
     return [_entry(*frame) for frame in frames if not hidden(frame[0])]
 
 

@@ -140,6 +140,8 @@ if cython.compiled:
         """Records an event of the thread of m.  how: whose stack goes with it, RT_CORO_STACK: that of the coroutine `of`;
         begins: what the goroutine that it makes will run."""
         p: P = m.p
+        if how == RT_MY_STACK and m.curg is not None:
+            of = m.curg.coro  # the frames below are the scheduler's
         rt_trace_put(
             cython.address(m.tracebuf),
             m.procid,

@@ -16,7 +16,7 @@ import os
 from _thread import allocate_lock, get_native_id, start_new_thread
 
 from gort._runtime.core import runtime2, traceback, tracing
-from gort._runtime.core.machine import cpu_clock
+from gort._runtime.core.machine import cpu_clock, thread_clock, threads
 from gort._runtime.core.runtime2 import _Gwaiting
 from gort._runtime.core.traceback import GSTATUS
 from gort._runtime.watch import external, signals
@@ -138,17 +138,53 @@ def waits(mutexes: bool) -> Profile:
     return profile
 
 
+def running_now(ident: int) -> tuple[Any, tuple[Any, ...]]:
+    """The frames of the thread `ident`, for entries_of, as it takes least time to get them; and before them a key that is
+    equal for equal frames while these are kept."""
+    if traceback.STOPS_WORLD:
+        frames = tuple(traceback.reader.thread_frames(ident))
+        return tuple([(id(code), lasti, id(names)) for code, lasti, names in frames]), frames
+    entries = tuple(traceback.running(ident))
+    return entries, entries
+
+
+def entries_of(frames: tuple[Any, ...]) -> list[Entry]:
+    """What traceback.running() says, of frames that running_now() has returned."""
+    return traceback.to_scheduler(traceback.named(list(frames))) if traceback.STOPS_WORLD else list(frames)
+
+
 class CPU:
-    """The thread that makes a CPU profile.  stop() ends it and gives the profile."""
+    """The thread that makes a CPU profile.  stop() ends it and gives the profile.
+
+    A look does as little as it can: on a busy machine without the GIL the search for a go statement's module has taken a
+    second, and to name the frames two, in which the program ended.  So that is done at the end (profile)."""
 
     def __init__(self) -> None:
-        self.profile = Profile([("samples", "count"), ("cpu", "nanoseconds")], ("cpu", "nanoseconds"), PERIOD_NS, True)
+        self._profile = Profile([("samples", "count"), ("cpu", "nanoseconds")], ("cpu", "nanoseconds"), PERIOD_NS, True)
+        # [samples, ns, frames, number of the goroutine, its go statement's code and offset], by these and the frames' key
+        self._seen: dict[Any, list[Any]] = {}
         self._used: dict[tuple[Any, int], int] = {}  # (M, its thread) -> the CPU time at the last look, ns
+        self._before = {tid: used for tid in threads() if (used := thread_clock(tid)) is not None}
         self._pid = os.getpid()
         self._stopped = runtime2.Note()
         self._over = allocate_lock()
         self._over.acquire()
         start_new_thread(self._live, ())
+
+    @property
+    def profile(self) -> Profile:
+        """What has been seen so far."""
+        seen, self._seen = self._seen, {}
+        for samples, ns, frames, goid, code, lasti in seen.values():
+            entries = entries_of(frames) if frames else []
+            if not entries:
+                self._profile.add([("gort.scheduler", "", 0)], [samples, ns])
+                continue
+            labels: list[Label] = [("goroutine", goid, "")]
+            if by := statement(code, lasti):
+                labels.append(("created by", by))
+            self._profile.add(entries, [samples, ns], tuple(labels))
+        return self._profile
 
     def stop(self) -> Profile | None:
         """Ends the thread and returns the profile.  May be called once.  None in a forked child: its parent has both."""
@@ -177,7 +213,7 @@ class CPU:
                 used = cpu_clock(m)
                 if used is None:
                     continue
-                before = self._used.get((m, m.procid), used if not count else 0)
+                before = self._used.get((m, m.procid), self._before.get(m.procid, 0) if count else used)
                 self._used[m, m.procid] = used
                 if count and used > before:
                     self.charge(m, used - before)
@@ -186,12 +222,8 @@ class CPU:
         """Charges ns of processor time to what the thread of m does now."""
         g = m.curg
         # Who it is before where it is: without the GIL the goroutine may end meanwhile, and then it has no number.
-        goid, by = (g.goid, creator(g)) if g is not None else (0, "")
-        frames: list[Entry] = traceback.running(m.ident) if g is not None else []
-        if g is None or not frames:
-            self.profile.add([("gort.scheduler", "", 0)], [1, ns])
-            return
-        labels: list[Label] = [("goroutine", goid, "")]
-        if by:
-            labels.append(("created by", by))
-        self.profile.add(frames, [1, ns], tuple(labels))
+        goid, code, lasti = (g.goid, runtime2.peek(g)[2], g.golasti) if g is not None else (0, None, 0)
+        key, frames = running_now(m.ident) if g is not None else ((), ())
+        entry = self._seen.setdefault((key, goid, code, lasti), [0, 0, frames, goid, code, lasti])
+        entry[0] += 1
+        entry[1] += ns
