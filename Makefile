@@ -12,6 +12,7 @@
 #   make test-memory                       the core's tests under CPython's debug allocator and AddressSanitizer, leaks
 #   make test-anywhere                     network, files and processes without epoll; the core compiled without Linux's headers
 #   make test-aarch64                      the core compiled for aarch64, and its tests in emulation (Debian's qemu-user; as root)
+#   make test-musl                         the musl wheel, built and tested without glibc (makes a CPython for it: ten minutes)
 #   make test-web                          real web applications on gort serve (Flask, Django, FastAPI), and hostile clients
 #   make test-tsan                         some of them under ThreadSanitizer (builds a CPython for it: half an hour)
 #   make bench [ARGS=...]                  measure gort beside Go, asyncio, uvloop, trio, gevent, threads
@@ -34,7 +35,7 @@ PYTEST_ARGS ?=
 export PYTHON FT_PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run bench build dev docs test test-pure test-compiled test-pythons test-aarch64 lint freethreaded clean
+.PHONY: help run bench build dev docs test test-pure test-compiled test-pythons test-aarch64 test-musl lint freethreaded clean
 .DELETE_ON_ERROR:
 
 help:
@@ -95,6 +96,9 @@ test-pythons: $(VENV)/.nox
 
 test-aarch64:
 	@scripts/test-aarch64.sh $(ARGS)
+
+test-musl:
+	@scripts/test-musl.sh $(ARGS)
 
 test-tsan: freethreaded
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     # extensions: name, stamp, length, modules; sources: name, length, time in ns, hash; facts of the build
     Record = tuple[list[tuple[str, bytes, int, list[str]]], list[tuple[str, int, int, bytes]], dict[str, str]]
 
-HEAD = 1024  # the number of bytes read from an extension; the build id is right behind the program headers
+HEAD = 1024  # so many bytes are read of an extension; the linker puts the build id right behind the program headers
 NO_STAMP = b""  # the record's stamp on a platform whose extensions have none
 SLACK_NS = 60_000_000_000  # an installer unpacks a wheel's files within a minute
 O_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -88,7 +88,9 @@ def source_hash(path: str) -> bytes:
 def fault_of(path: str, stamp: bytes, length: int) -> str:
     """Returns what is wrong with an extension that must have this stamp, as the end of a sentence; "" if it is right.
 
-    An extension whose length differs from the recorded one can still be right, because `strip` makes it shorter.
+    An extension whose length differs from the recorded one can still be right, because `strip` makes it shorter, and
+    patchelf longer (conda, Nix and auditwheel use it). patchelf also moves the stamp, which is then looked for in the
+    whole file.
     """
     try:
         fd = os.open(path, O_FLAGS)
@@ -109,7 +111,7 @@ def fault_of(path: str, stamp: bytes, length: int) -> str:
     end = int.from_bytes(begin, sys.byteorder) + int.from_bytes(number, sys.byteorder) * size
     if len(head) < HEAD or found < end:
         return "is truncated"
-    return "" if stamp in head else "is of another build"
+    return "" if stamp in head or stamp in read(path) else "is of another build"
 
 
 def check(package: str) -> dict[str, str]:

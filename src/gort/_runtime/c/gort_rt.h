@@ -57,17 +57,18 @@ static ptrdiff_t gort_tls_m_at = 0;
 
 #if defined(_MSC_VER)
 #define GORT_TLS static __declspec(thread)
-#elif defined(__linux__)
-/* initial-exec: one load and no call of __tls_get_addr.  Every libc reserves some space for such variables of libraries
- * that are loaded later; ours fit. */
+#elif defined(__linux__) && defined(__GLIBC__)
+/* initial-exec: one load and no call of __tls_get_addr.  glibc reserves some space for such variables of libraries that
+ * are loaded later; ours fit.  musl reserves none, and refuses to load such a library. */
 #define GORT_TLS static __thread __attribute__((tls_model("initial-exec")))
+#define GORT_TLS_FIXED 1
 #else
 #define GORT_TLS static __thread
 #endif
 
 /* With the initial-exec model a thread-local variable has the same distance from the thread pointer in every thread, so
  * the other modules can read the owner's without a call. */
-#if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__)) && defined(__has_builtin)
+#if defined(GORT_TLS_FIXED) && (defined(__x86_64__) || defined(__aarch64__)) && defined(__has_builtin)
 #if __has_builtin(__builtin_thread_pointer)
 #define GORT_TLS_DIRECT 1
 #endif

@@ -29,7 +29,7 @@ else:
 STACK_GUARD = 928  # Go's stackGuard on linux: how far above lo a frame must stop
 
 nanotime = runtime2.clock
-TLS_KIND = "a C thread-local (initial-exec)" if runtime2.COMPILED else "threading.local"
+TLS_KIND = "a C thread-local" if runtime2.COMPILED else "threading.local"
 
 LINUX = sys.platform.startswith("linux")
 RUNTIME_BYTES = 1 << 20  # more than CPython's _PyRuntime has, in which its locks are
