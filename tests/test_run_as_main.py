@@ -195,6 +195,24 @@ def test_a_run_of_an_imported_module_does_not_count(write: Write) -> None:
     assert (done.stdout, done.returncode) == ("measure\nmain\n", 0), done.stderr
 
 
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ("gort.run(main())", "TypeError: gort.run takes the function, not a coroutine: write gort.run(main)"),
+        ("gort.run(print)", "TypeError: gort.run takes an async function: write `async def print(...)`"),
+        ("gort.run(main, procs=0)", "ValueError: procs must be at least 1, not 0"),
+    ],
+)
+def test_a_wrong_call_of_run_is_told_with_its_line(write: Write, wrong: str, says: str) -> None:
+    """No goroutine has run: it is told as python tells it."""
+    file = write(f"import gort\nasync def main(): pass\n{wrong}\n")
+    done = gort_cli("run", file)
+    first, *rest = done.stderr.splitlines()
+    assert (done.returncode, first) == (2, "Traceback (most recent call last):")
+    assert rest[0] == f'  File "{file}", line 3, in <module>'
+    assert rest[-1].startswith(says)
+
+
 def test_a_file_that_handles_its_own_panic(write: Write) -> None:
     """What the file catches itself ends nothing; what it does not catch ends as any panic does."""
     text = "import gort, sys\nasync def main():\n    gort.go(int, 'x')\n    await gort.Chan().recv()\n"

@@ -133,10 +133,11 @@ def without_ours(exc: BaseException) -> BaseException:
 
 
 def from_a_run(exc: BaseException) -> BaseException | None:
-    """The exception, with its traceback from gort.run on, if it has come out of gort.run; else None."""
+    """The exception, with its traceback from gort.run on, if it has ended a program that gort.run ran; else None. A wrong
+    call of gort.run is a mistake of the file."""
     from gort._runtime.boot import main
 
     tb = exc.__traceback__
-    while tb is not None and tb.tb_frame.f_code is not main.start.__code__:
+    while tb is not None and tb.tb_frame.f_code is not main._run.__code__:
         tb = tb.tb_next
     return exc.with_traceback(tb) if tb is not None else None
