@@ -20,7 +20,8 @@ from support import PATIENCE_S
 
 
 class Browser:
-    """One tab.  `errors` has what the page wrote to its console as an error, and what the policy has refused."""
+    """One tab.  `errors` has what the page wrote to its console as an error, and what the policy has refused; `asked` the
+    addresses of all requests; `downloads` is the folder in which files arrive that the page saves."""
 
     @staticmethod
     def path() -> str | None:
@@ -56,9 +57,12 @@ class Browser:
         self._number = 0
         self._session: str | None = None
         self.errors: list[str] = []
+        self.asked: list[str] = []
+        self.downloads = Path(self._folder.name, "downloads")
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log"):
+        self.ask("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(self.downloads))
+        for domain in ("Page", "Runtime", "Log", "Network"):
             self.ask(f"{domain}.enable")
 
     def close(self) -> None:
@@ -101,7 +105,13 @@ class Browser:
             self.errors.append(json.dumps(params["args"]))
         elif message.get("method") == "Log.entryAdded" and params["entry"]["level"] == "error":
             self.errors.append(params["entry"]["text"])
+        elif message.get("method") == "Network.requestWillBeSent":
+            self.asked.append(params["request"]["url"])
         return message
+
+    def wrong(self) -> list[str]:
+        """`errors`, but for what the end of a program does to the connection of its page."""
+        return [each for each in self.errors if "ERR_" not in each]
 
     def go(self, url: str) -> None:
         """Opens a page."""
@@ -120,6 +130,23 @@ class Browser:
             assert time.monotonic() < end, f"{expression}: not true"
             time.sleep(0.05)
         return value
+
+    def key(self, name: str, number: int, text: str = "") -> None:
+        """Presses a key and lets go of it."""
+        for kind in ("keyDown", "keyUp"):
+            typed = {"text": text} if text and kind == "keyDown" else {}
+            self.ask("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=number, **typed)
+
+    def saved(self, name: str) -> bytes:
+        """Waits until the page has saved a file of this name, and returns what is in it."""
+        end = time.monotonic() + PATIENCE_S
+        path = self.downloads / name
+        while not path.exists() or not (content := path.read_bytes()):
+            assert time.monotonic() < end, f"{name}: not saved"
+            self.run("0")  # what the browser has to say is read meanwhile
+            time.sleep(0.05)
+        path.unlink()
+        return content
 
     def view(self, width: int, height: int, dark: bool) -> None:
         """The size of the window, and what the user prefers."""

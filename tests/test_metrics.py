@@ -1,27 +1,26 @@
-"""gort.metrics: the values are those of the runtime, and Prometheus reads the text."""
+"""gort.metrics: the values are those of the runtime, and Prometheus reads the text.
+
+What does not live here: a scrape by the real one (scripts/prometheus.py)."""
 
 from __future__ import annotations
 
 import gc
-import http.client
-import json
 import re
 import shutil
-import socket
 import subprocess
 import time
-from contextlib import closing
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as om_parser
+from prometheus_client.parser import text_string_to_metric_families as plain_parser
 
 import gort
-from gort import debug, metrics
+from gort import debug, metrics, runtime
 from gort._runtime.core import tracing
-from support import PATIENCE_S, dose, parked, python
-from test_see import PROGRAMS, asks, viewed
+from gort._runtime.see import metrics as exported
+from support import GIL, PATIENCE_S, dose, parked, python
+from test_see import asks
 
 
 async def receive(ch: gort.Chan[None]) -> None:
@@ -126,9 +125,53 @@ def test_collections_are_counted_and_timed() -> None:
     assert sum(after[pauses].counts) == sum(before[pauses].counts) + 1  # type: ignore[union-attr]
 
 
+@pytest.mark.skipif(
+    not GIL or not runtime.compiled, reason="there is no GIL, or CPython waits for it inside of its lock"
+)
+def test_waits_for_the_gil_are_those_of_threads_that_wake() -> None:
+    """A thread of the runtime's that is woken while another computes gets the GIL when that one gives it up."""
+    name = "/gort/gil/waits:seconds"
+
+    async def main() -> tuple[Any, Any]:
+        before = metrics.read()[name]  # from now on they are counted
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            sum(range(200_000))  # sysmon wakes meanwhile, and waits until the interpreter switches threads
+            after = metrics.read()[name]
+            if sum(after.counts[20:]) > sum(before.counts[20:]):
+                break
+        return before, after
+
+    before, after = gort.run(main, procs=1)
+    assert sum(after.counts[20:]) > sum(before.counts[20:])  # half a millisecond and more
+    assert all(now >= then for now, then in zip(after.counts, before.counts, strict=True))
+
+
+def test_prometheus_own_parser_reads_both_forms() -> None:
+    """The values are those of read()."""
+
+    async def main() -> tuple[dict[str, Any], bytes, bytes]:
+        return metrics.read(), metrics.exposition("")[1], metrics.exposition("application/openmetrics-text")[1]
+
+    found, plain, om = gort.run(main, procs=3)
+    families = {each.name: each for each in plain_parser(plain.decode())}
+    strict = {each.name: each for each in om_parser(om.decode())}
+    assert len(families) == len(strict) == len(found)
+    for described in metrics.descriptions():
+        called = exported.family(described.name, described.kind)
+        assert families[called].type == strict[called].type == described.kind
+        assert families[called].documentation == strict[called].documentation == described.description
+        if described.kind == "histogram":
+            assert strict[called].unit == "seconds"
+            assert strict[called].samples[0].labels.keys() == {"le"}
+    assert families["gort_sched_gomaxprocs"].samples[0].value == 3.0
+    assert strict["gort_sched_goroutines"].samples[0].value == 1.0
+
+
 def test_without_a_program_all_is_zero() -> None:
     found = metrics.read()
-    assert {found[name] for name in found if name.startswith(("/sched/gor", "/gort"))} == {0}
+    counts = [found[name] for name in found if name.startswith(("/sched/gor", "/gort"))]
+    assert {each for each in counts if not isinstance(each, metrics.Histogram)} == {0}
 
 
 def test_the_text_is_openmetrics_for_who_asks_for_that() -> None:
@@ -179,38 +222,3 @@ def test_promtool_has_no_objection() -> None:
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-@pytest.mark.skipif(shutil.which("prometheus") is None, reason="no Prometheus")
-def test_prometheus_scrapes_it(tmp_path: Path) -> None:
-    """The real one, with the token as a bearer token."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with viewed(PROGRAMS / "fine.py") as address:
-        split = urlsplit(address)
-        config = tmp_path / "prometheus.yml"
-        config.write_text(
-            "scrape_configs:\n- job_name: gort\n  scrape_interval: 1s\n"
-            f"  authorization: {{credentials: {split.query.removeprefix('token=')}}}\n"
-            f"  static_configs: [{{targets: ['127.0.0.1:{split.port}']}}]\n"
-        )
-        command = ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={tmp_path / 'data'}"]
-        with subprocess.Popen(
-            [*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        ) as process:
-            try:
-                end = time.monotonic() + PATIENCE_S
-                found: list[Any] = []
-                while not found:
-                    assert time.monotonic() < end, "Prometheus has scraped nothing"
-                    time.sleep(0.1)  # it is another program, which tells nobody when it has scraped
-                    try:
-                        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)) as connection:
-                            connection.request("GET", "/api/v1/query?query=gort_sched_goroutines%3E200")
-                            found = json.loads(connection.getresponse().read())["data"]["result"]
-                    except (OSError, ValueError, KeyError):
-                        continue  # it has not begun yet
-            finally:
-                process.kill()
-    assert found[0]["value"][1] == "221"

@@ -125,15 +125,32 @@ def test_each_program_in_trouble_has_a_page() -> None:
         assert f"| {page.splitlines()[0].removeprefix('# ')} | [{name}.md]({name}.md) |" in index
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser | None]:
+    """A browser, where there is one; one core is enough for the page itself."""
+    found = Browser() if Browser.path() is not None and runtime.compiled else None
+    yield found
+    if found is not None:
+        found.close()
+
+
 @pytest.mark.parametrize("name", TROUBLE)
-def test_each_program_in_trouble_is_named_with_its_line(name: str) -> None:
-    """By a sentence of the page, and the line where it happens.  The documentation has that sentence."""
+def test_each_program_in_trouble_is_named_with_its_line(name: str, browser: Browser | None) -> None:
+    """By a sentence of the page, and the line where it happens.  The documentation has that sentence, and the browser
+    shows it."""
     rule, sentence, made = TROUBLE[name]
     exact = GIL or runtime.compiled  # else there is only the function of a goroutine that runs or is about to
     if name in ("frames", "hog") and not exact:
         return  # and nothing of what its frames keep, nor of who computes
     with viewed(PROGRAMS / f"{name}.py") as address:
+        if browser is not None:
+            browser.go(address)
         found = finding(address, rule, sentence)
+        if browser is not None:
+            text = browser.until(f"document.querySelector('#findings .bad[data-rule={rule}]')?.textContent")
+            assert re.search(sentence, text)
+            assert all(at in text for at in found["at"][1:])
+            assert browser.wrong() == []
     places = [os.path.basename(at) for at in found["at"]]
     if name == "hog" or (name == "starve" and not exact):
         assert places[0].startswith(f"{name}.py:")  # any line of the loop
@@ -727,41 +744,3 @@ def test_a_look_calls_nothing_of_a_metaclass(run: Run) -> None:
         ch.close()
 
     run(main)
-
-
-# ---- in a browser -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(Browser.path() is None, reason="no Chromium")
-def test_the_page_works_in_a_browser() -> None:
-    """The sentence appears, a goroutine can be unfolded by keyboard, nothing is wider than the window, and neither script
-    nor policy complains."""
-    browser = Browser()
-    try:
-        with viewed(PROGRAMS / "partial.py") as address:
-            browser.view(1280, 900, dark=False)
-            browser.go(address)
-            text = browser.until("document.querySelector('#findings .bad')?.textContent")
-            assert "2 goroutines wait for each other" in text
-            assert line("partial") in text
-            assert browser.run("document.querySelector('#groups').textContent").count("partial.py") >= 4
-            assert "held by goroutine" in browser.run("document.querySelector('#waits').textContent")
-            assert browser.until("document.querySelector('#steps').children.length") > 10
-            assert browser.run("document.querySelectorAll('#lanes canvas').length") >= 1
-            for width in (1280, 420):
-                for dark in (False, True):
-                    browser.view(width, 900, dark)
-                    assert browser.run("document.documentElement.scrollWidth") <= width
-                    light = browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(246, 247, 249)"
-                    assert light is not dark
-            browser.run("document.querySelector('#groups button').focus()")
-            for kind in ("keyDown", "keyUp"):
-                browser.ask("Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", text="\r",
-                            windowsVirtualKeyCode=13)  # fmt: skip
-            browser.until("document.querySelector('#detail').open && document.querySelector('#story').textContent")
-            browser.until("document.querySelector('#history').children.length")
-        assert [
-            each for each in browser.errors if "ERR_" not in each
-        ] == []  # the program has ended: the connection too
-    finally:
-        browser.close()

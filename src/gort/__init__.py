@@ -47,6 +47,7 @@ with _lent():
     from gort._runtime.sched.timers import sleep
     from gort._runtime.boot.wait import wait
     from gort._runtime.core.public import publish as _publish
+    from gort._runtime.watch import signals as _signals
     from gort.scope import CancelScope, MoveOnAfter, move_on_after, shield, timeout
 
 __all__ = [
@@ -98,4 +99,5 @@ _LAZY = (
 )
 _lazy.put(_sys.modules[__name__], _LAZY)
 _lazy.begin()
+_signals.tracer = _sys.modules[__name__].trace
 _publish(globals(), _LAZY)

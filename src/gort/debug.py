@@ -29,9 +29,9 @@ from gort._runtime.core import runtime2 as _runtime2
 from gort._runtime.core import traceback as _traceback
 from gort._runtime.core.machine import LINUX as _LINUX
 from gort._runtime.core.public import publish as _publish
+from gort._runtime.see import record as _record
 from gort._runtime.see.server import Page
 from gort._runtime.see.server import serve as _serve
-from gort._runtime.wait import sema as _sema
 from gort._runtime.watch import profiles as _profiles
 from gort._runtime.watch import signals as _signals
 
@@ -132,13 +132,9 @@ def set_mutex_profile_fraction(rate: int) -> int:
     Raises TypeError if rate is no int."""
     rate = _number(rate, "set_mutex_profile_fraction")
     with _mu:
-        counts = _profiles.contention()
         if rate < 0:
-            return counts.fraction()  # type: ignore[no-any-return]
-        before: int = counts.set_fraction(rate)
-        if (before == 0) != (rate == 0):
-            _sema.profile(counts if rate else None)
-        return before
+            return _profiles.contention().fraction()  # type: ignore[no-any-return]
+        return _record.profile_mutexes(rate)
 
 
 def start_cpu_profile(file: str | _os.PathLike[str] | IO[bytes]) -> None:
@@ -184,8 +180,8 @@ def serve(port: int = 0) -> Page:
     net/http/pprof, which shows Go programs in a browser.
 
     The page shows what looks wrong in the program, in sentences; load, processors, goroutines, channels and locks; and
-    it gives profiles and metrics (/metrics, for Prometheus).  Who has the address, which has a token in it, can read all
-    that, from this machine alone; nothing can be changed there.
+    it gives profiles, traces and metrics (/metrics, for Prometheus).  Who has the address, which has a token in it, can
+    read and record all that, from this machine alone; nothing in the program can be changed there.
 
     It runs on threads of its own, so it answers while the scheduler is busy, and deadlocks are found as ever.  While
     nobody looks it costs nothing.

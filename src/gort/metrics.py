@@ -44,9 +44,10 @@ def read() -> dict[str, int | float | Histogram]:
     """The values of all metrics, by name, summed over the programs that gort.run runs in this process now.  Any thread
     may call it; with a hundred thousand goroutines it takes some milliseconds.  Follows metrics.Read.
 
-    The two histograms are of what was measured since the first call of read or exposition, because that costs something:
-    /sched/latencies of one in eight times that a goroutine becomes runnable, as in Go, and /sched/pauses/total/gc of each
-    collection."""
+    The three histograms are of what was measured since the first call of read or exposition, because that costs
+    something: /sched/latencies of one in eight times that a goroutine becomes runnable, as in Go; /sched/pauses/total/gc
+    of each collection; and /gort/gil/waits of each time that a thread of gort's wakes from a sleep of the scheduler's
+    and needs the GIL.  That one is empty without the GIL and in the uncompiled core."""
     found = _metrics.read(list(_signals.running))
     return {name: Histogram(*value) if isinstance(value, tuple) else value for name, value in found.items()}
 

@@ -1,4 +1,5 @@
-"""`gort top PID`: shows a running program in the terminal: what looks wrong, processors, goroutines by kind.
+"""`gort top PID`: shows a running program in the terminal: what looks wrong, processors, goroutines by kind, channels and
+locks.
 
 It reads the events of the program's live page (`gort view PID`); the program need not be prepared.  It goes on until the
 program ends, or Ctrl-C.
@@ -26,6 +27,7 @@ from rich.text import Text
 from gort.cli import dump
 
 EVENTS_S = 30.0  # the page sends something more often than that
+OBJECTS = 5  # so many channels and locks are shown
 FULL = 32  # server.CONNECTIONS_MAX
 
 
@@ -66,6 +68,24 @@ def rate(now: dict[str, Any], before: dict[str, Any] | None, name: str) -> float
     return float((now["counters"][name] - before["counters"][name]) / passed) if before and passed > 0 else 0.0
 
 
+def objects(look: dict[str, Any]) -> Table:
+    """The channels and locks for which most goroutines wait, and how much goes through them."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("waiting", justify="right")
+    table.add_column("each second")
+    table.add_column("channel or lock", overflow="ellipsis", no_wrap=True)
+    table.add_column("its holder", overflow="ellipsis", no_wrap=True)
+    for each in look["objects"][:OBJECTS]:
+        holder = each["holder"]
+        table.add_row(
+            str(each["waiters"]),
+            ", ".join(f"{n:.0f} {what}" for what, n in each["rates"].items()),
+            each["text"],
+            Text(f"[{holder['state']}] {place(holder['stack'][0]) if holder['stack'] else ''}" if holder else ""),
+        )
+    return table
+
+
 def picture(look: dict[str, Any], before: dict[str, Any] | None, height: int) -> Group:
     """One screen."""
     head = Text.assemble(
@@ -82,7 +102,8 @@ def picture(look: dict[str, Any], before: dict[str, Any] | None, height: int) ->
         wrong.append(f"{each['text']}\n", "red")
     if not look["wrong"]:
         wrong.append("nothing looks wrong\n", "green")
-    lines = max(3, height - 8 - len(look["wrong"]) * 3 - min(len(look["ps"]), 8))
+    waits = objects(look)
+    lines = max(3, height - 9 - len(look["wrong"]) * 3 - min(len(look["ps"]), 8) - waits.row_count)
     ps = Table.grid(padding=(0, 2))
     for p in look["ps"][:8]:
         ps.add_row(f"P{p['id']}", f"goroutine {p['goid']}" if p["goid"] else "idle", f"{p['queue']} queued")
@@ -102,7 +123,8 @@ def picture(look: dict[str, Any], before: dict[str, Any] | None, height: int) ->
             Text(place(group["stack"][0]) if group["stack"] else ""),
             Text(place(group["by"]) if group["by"] else ""),
         )
-    return Group(head, wrong, ps, Text(), table)
+    rest = (Text(), waits) if waits.row_count else ()
+    return Group(head, wrong, ps, Text(), table, *rest)
 
 
 @click.command()

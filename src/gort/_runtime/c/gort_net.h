@@ -89,6 +89,7 @@ static inline int net_epoll_wait(int epfd, int64_t delay) {
         return n < 0 ? 0 : n;
     }
     struct epoll_event *events = net_events;
+    int64_t woken;
     Py_BEGIN_ALLOW_THREADS
 #ifdef SYS_epoll_pwait2
     struct timespec ts = { delay / 1000000000, delay % 1000000000 };
@@ -100,7 +101,9 @@ static inline int net_epoll_wait(int epfd, int64_t delay) {
         int64_t ms = delay < 0 ? -1 : (delay + 999999) / 1000000;
         n = epoll_wait(epfd, events, NET_EVENTS, ms > INT_MAX ? INT_MAX : (int)ms);
     }
+    woken = rt_gil_wanted();
     Py_END_ALLOW_THREADS
+    rt_gil_taken(woken);
     return n < 0 ? 0 : n;
 }
 static inline int net_event_fd(int i) { return net_events[i].data.fd; }

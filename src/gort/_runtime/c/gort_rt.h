@@ -39,6 +39,7 @@
 /* ---- shared state -------------------------------------------------------------------------------------------
  * Each extension module includes this header, so a plain static variable would exist once per module.  One module
  * (runtime2) owns the state and exports it as a capsule; the others fetch the pointer when they are imported. */
+#define GORT_GIL_WAITS 44                                 /* as many as P.latencies has */
 typedef struct gort_shared {
     int lockrank;                                         /* GODEBUG=lockrank=1 */
     void (*rank_acquire)(void *lock, int rank);
@@ -48,6 +49,8 @@ typedef struct gort_shared {
     ptrdiff_t tls_m;                                      /* the M slot's distance from the thread pointer */
     int (*op_send)(PyObject *, PyObject *, PyObject **);  /* op.py's am_send, set when op.py is imported */
     PyObject *(*op_await)(PyObject *);                    /* op.py's op_await, set when gort.aio is imported; else NULL */
+    int gil_measured;                                     /* somebody has read metrics: waits for the GIL are counted */
+    int64_t gil_waits[GORT_GIL_WAITS];                    /* the i-th: of less than 2^i ns, and not less than half of that */
 } gort_shared;
 
 static gort_shared *gort_sh = NULL;
@@ -226,6 +229,37 @@ static inline void rt_unlock(rt_mutex *m, int rank) {
     if (__builtin_expect(gort_lockrank, 0)) gort_sh->rank_release((void *)m, rank);
 }
 
+/* ---- waits for the GIL ---------------------------------------------------------------------------------------
+ * A thread of the runtime's that has slept without the GIL calls the first function when it wakes, and the second when it
+ * has the GIL again: what lies between is counted.  CPython itself tells nobody how long a thread waits for it, so a
+ * thread that comes back from a call of the user's is not counted.
+ * Off, it is one test in each sleep.  The counters need no lock: who writes them has the GIL. */
+static inline int64_t rt_nanotime(void) {
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+static inline int64_t rt_gil_wanted(void) {               /* 0: it is not counted */
+#ifdef Py_GIL_DISABLED
+    return 0;
+#else
+    return __atomic_load_n(&gort_sh->gil_measured, __ATOMIC_RELAXED) ? rt_nanotime() : 0;
+#endif
+}
+static inline void rt_gil_taken(int64_t since) {
+#ifdef Py_GIL_DISABLED
+    (void)since;
+#else
+    if (since == 0 || !gort_sh->gil_measured) return;
+    int64_t ns = rt_nanotime() - since;
+    int i = 0;
+    for (; ns > 0 && i < GORT_GIL_WAITS - 1; i++) ns >>= 1;
+    gort_sh->gil_waits[i]++;
+#endif
+}
+static inline void rt_gil_measure(void) { __atomic_store_n(&gort_sh->gil_measured, 1, __ATOMIC_RELAXED); }
+static inline int64_t rt_gil_waits(int i) { return gort_sh->gil_waits[i]; }
+
 /* ---- notes --------------------------------------------------------------------------------------------------
  * A thread sleeps on a note.  Rejected: a Python lock.  From 3.13 on, without the GIL, it yields the CPU forty times
  * before it sleeps.  If other threads compute, that takes forty of their time slices, a tenth of a second, during which
@@ -234,9 +268,12 @@ static inline void rt_unlock(rt_mutex *m, int rank) {
 static inline int rt_note_sleep(int *note, int64_t ns) {   /* ns < 0: no limit.  1: woken; consumes the wake-up */
     struct timespec ts = { ns / 1000000000, ns % 1000000000 };
     if (__atomic_exchange_n(note, 0, __ATOMIC_ACQ_REL)) return 1;
+    int64_t woken;
     Py_BEGIN_ALLOW_THREADS
     syscall(SYS_futex, note, FUTEX_WAIT_PRIVATE, 0, ns < 0 ? NULL : &ts, NULL, 0);
+    woken = rt_gil_wanted();
     Py_END_ALLOW_THREADS
+    rt_gil_taken(woken);
     return __atomic_exchange_n(note, 0, __ATOMIC_ACQ_REL);
 }
 static inline void rt_note_wakeup(int *note) {
@@ -252,6 +289,7 @@ static inline int rt_note_sleep(int *note, int64_t ns) {
         ts.tv_sec += (ts.tv_nsec + ns) / 1000000000;
         ts.tv_nsec = (ts.tv_nsec + ns) % 1000000000;
     }
+    int64_t since;
     int woken, failed = 0;
     Py_BEGIN_ALLOW_THREADS
     pthread_mutex_lock(&rt_note_mutex);
@@ -261,7 +299,9 @@ static inline int rt_note_sleep(int *note, int64_t ns) {
     woken = *note;
     *note = 0;
     pthread_mutex_unlock(&rt_note_mutex);
+    since = rt_gil_wanted();
     Py_END_ALLOW_THREADS
+    rt_gil_taken(since);
     return woken;
 }
 static inline void rt_note_wakeup(int *note) {
@@ -292,12 +332,6 @@ static inline int rt_note_doze(int *note, int64_t ns) {
 static inline void rt_note_clear(int *note) { __atomic_store_n(note, 0, __ATOMIC_RELEASE); }
 
 /* ---- clocks and threads ------------------------------------------------------------------------------------ */
-static inline int64_t rt_nanotime(void) {
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
-
 /* The CPU time that this thread has used, in ns; 0 where the system does not tell. */
 static inline int64_t rt_cputime(void) {
 #ifdef CLOCK_THREAD_CPUTIME_ID

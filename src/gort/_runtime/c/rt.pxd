@@ -62,6 +62,9 @@ cdef extern from "gort_rt.h":
     void rt_sharp_sleeps() noexcept
     int rt_note_doze(int *note, int64_t ns) noexcept nogil
     void rt_note_clear(int *note) noexcept
+    void rt_gil_measure() noexcept
+    void rt_gil_taken(int64_t since) noexcept
+    int64_t rt_gil_waits(int i) noexcept
     object rt_list_pop(object items) noexcept
     void rt_gc_hide(object o) noexcept
     void rt_gc_show(object o) noexcept

@@ -30,7 +30,7 @@ from types import CodeType, CoroutineType
 
 import cython
 from cython.cimports.cpython.ref import PyObject
-from cython.cimports.gort._runtime.c.rt import nanotime, rt_import
+from cython.cimports.gort._runtime.c.rt import nanotime, rt_gil_measure, rt_gil_waits, rt_import
 from cython.cimports.gort._runtime.c.trace import (
     RT_CORO_STACK,
     RT_MY_STACK,
@@ -270,8 +270,10 @@ _MEASURED = cython.declare(cython.int, MEASURED)
 
 
 def measure():
-    """Begins to measure scheduling latencies, in all runtimes of this process from now on."""
+    """Begins to measure scheduling latencies and waits for the GIL, in all runtimes of this process from now on."""
     state.measures = True
+    if cython.compiled:
+        rt_gil_measure()
 
 
 def latencies(p):
@@ -289,6 +291,21 @@ if cython.compiled:
         for i in range(_LATENCIES):
             found.append(its.latencies[i])
         return found
+
+    def gil_waits():
+        """How long threads of the runtime's have waited for the GIL when they woke (c/gort_rt.h); counters as latencies
+        has."""
+        i: cython.int
+        found: list = []
+        for i in range(_LATENCIES):
+            found.append(rt_gil_waits(i))
+        return found
+
+else:
+
+    def gil_waits():
+        """Nothing: CPython waits for the GIL inside of the call that sleeps."""
+        return [0] * LATENCIES
 
 
 def timed(g):

@@ -7,7 +7,8 @@ goroutine (Sampler).
 
 Invariant: nothing of the program's is called or kept.  What is in a look are numbers and text.
 
-What does not live here: when looks are taken (watcher.py); what they mean (wrong.py).
+What does not live here: channels and locks (objects.py); stacks and states as data (data.py); when looks are taken
+(watcher.py); what they mean (wrong.py).
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from gort._runtime.core import machine, traceback
 from gort._runtime.core.debugvars import gil_enabled
 from gort._runtime.core.machine import cpu_clock, nanotime
 from gort._runtime.core.runtime2 import COMPILED, _Grunnable, _Gsyscall, _Gwaiting, peek
-from gort._runtime.core.traceback import GSTATUS
 from gort._runtime.sched import newproc
+from gort._runtime.see import objects
+from gort._runtime.see.data import FRAMES_MAX, maker, stack_of, state_of, status_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 
 GROUPS_MAX = 200  # so many kinds of goroutines are shown, the largest
 KEPT_GROUPS = 10  # of so many, the largest, it is counted what their frames keep
-FRAMES_MAX = 12  # so many frames of a stack, the innermost
 SAMPLED_MAX = 4  # so many stacks are read for a sample
 COMPUTES_NS = 30_000_000  # who has run for so long without an operation computes,
 COMPUTED_NS = 10_000_000  # and has used so much CPU time
@@ -43,19 +44,6 @@ def memory() -> int:
             return int(f.read().split()[1]) * PAGE_BYTES
     except OSError:
         return 0
-
-
-def stack_of(frames: Any) -> list[list[Any]]:
-    """Frames as data: [function, file, line], the innermost first."""
-    return [[name, file, line] for name, file, line in frames[:FRAMES_MAX]]
-
-
-def maker(code: Any, lasti: int) -> list[Any]:
-    """The go statement: [function, file, line]; empty if it is unknown, or gort's own."""
-    if code is None or traceback.hidden(code):
-        return []
-    name = traceback.function_name(code, traceback.module_of(code))
-    return [name, traceback.plain(code.co_filename), traceback.line_of(code, lasti)]
 
 
 class Sampler:
@@ -122,13 +110,6 @@ class Sampler:
         return {"looks": looks, "at": sorted(at, key=lambda each: -each["count"]), "lanes": lanes}
 
 
-def state_of(group: Any) -> str:
-    """The state of a census's group, in Go's words."""
-    if group.status == _Gwaiting:
-        return traceback.in_words(group.reason)
-    return str(GSTATUS.get(group.status, group.status))
-
-
 def kept_in(group: Any) -> dict[str, Any] | None:
     """What the frames of a group keep in memory: {"bytes": of all of them, "what": [[name or "", type, function, bytes of
     one]]}, reckoned from the first few members.  None where nothing large is kept, or it cannot be told."""
@@ -178,51 +159,6 @@ def group_data(group: Any, now: int) -> dict[str, Any]:
         "various": group.count - sum(count for count, _ in waits) if group.wanted else 0,
         "locked": bool(group.locked),
     }
-
-
-def objects(s: Any, groups: list[Any], now: int) -> list[dict[str, Any]]:
-    """The objects that goroutines wait for, those with the most waiting ones first: {"id", "text", "waiters", "state",
-    "oldest", "at": the stack of the first waiting group, "holder": {"goid", "state", "stack"} or None}."""
-    found: dict[int, dict[str, Any]] = {}
-    owners: dict[int, list[dict[str, Any]]] = {}
-    for group in groups:
-        if group.status != _Gwaiting:
-            continue
-        for wanted in group.wanted:
-            text = traceback.about(wanted.op)
-            if not text:
-                continue
-            entry = found.get(id(wanted.c))
-            oldest = (now - group.since) / 1e9 if group.since else 0.0
-            if entry is None:
-                entry = found[id(wanted.c)] = {
-                    "id": f"{id(wanted.c):#x}",
-                    "text": text,
-                    "waiters": 0,
-                    "state": state_of(group),
-                    "oldest": oldest,
-                    "at": stack_of(group.text or []),
-                    "holder": None,
-                }
-                owner = traceback.owner(wanted.op)
-                if owner:
-                    owners.setdefault(owner, []).append(entry)
-            entry["waiters"] += wanted.count
-            entry["oldest"] = max(entry["oldest"], oldest)
-    if owners:
-        held = [g for g in list(s.allgs) if g.goid in owners]
-        for g, frames in zip(held, traceback.stacks(held), strict=True):
-            holder = {"goid": g.goid, "state": status_of(g), "stack": stack_of(frames)}
-            for entry in owners.get(g.goid, ()):
-                entry["holder"] = holder
-    return sorted(found.values(), key=lambda each: -each["waiters"])[:GROUPS_MAX]
-
-
-def status_of(g: Any) -> str:
-    """The state of a goroutine, in Go's words."""
-    if g.status == _Gwaiting:
-        return traceback.wait_reason(g, "waiting")
-    return str(GSTATUS.get(g.status, g.status))
 
 
 def goroutine(s: Any, goid: int) -> dict[str, Any] | None:
@@ -294,8 +230,9 @@ def counters(s: Any) -> dict[str, Any]:
     }
 
 
-def look(s: Any, samples: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Looks at the runtime s.  samples: what a Sampler has seen since the last look."""
+def look(s: Any, samples: dict[str, Any] | None = None, known: objects.Known | None = None) -> dict[str, Any]:
+    """Looks at the runtime s.  samples: what a Sampler has seen since the last look; known: the objects of the looks
+    before."""
     began = time.thread_time_ns()
     now = nanotime()
     census = traceback.census(s)
@@ -308,7 +245,7 @@ def look(s: Any, samples: dict[str, Any] | None = None) -> dict[str, Any]:
     for group, data in zip(census[:KEPT_GROUPS], groups, strict=False):
         data["kept"] = kept_in(group) if group.status == _Gwaiting else None
     ps, without = processors(s)
-    waits = objects(s, census[:GROUPS_MAX], now)
+    waits = (known or objects.Known()).seen(s, census[:GROUPS_MAX], now)
     found = {
         "time": time.time(),
         "ns": now,

@@ -26,6 +26,11 @@ DESCRIPTIONS = (
     ("/gc/cycles/total:gc-cycles", COUNTER, "Collections of CPython's collector, of all generations."),
     ("/gort/blocked:seconds", COUNTER, "Time for which calls have blocked a thread without gort.blocking."),
     ("/gort/blocking-calls:calls", COUNTER, "Calls made with gort.blocking."),
+    (
+        "/gort/gil/waits:seconds",
+        HISTOGRAM,
+        "How long threads of the runtime, awake again from a sleep of the scheduler, waited for the GIL.",
+    ),
     ("/gort/handoffs:events", COUNTER, "Ps that threads which blocked have lost or handed on."),
     ("/gort/preemptions:events", COUNTER, "Ps that have been taken from goroutines which computed for too long."),
     ("/gort/runqueue:goroutines", GAUGE, "Goroutines in the run queues."),
@@ -105,6 +110,7 @@ def read(running: list[Any]) -> dict[str, Any]:
         for name, value in values(s).items():
             found[name] += value
     found["/gc/cycles/total:gc-cycles"] = sum(each["collections"] for each in gc.get_stats())
+    found["/gort/gil/waits:seconds"] = total([tracing.gil_waits()])
     found["/sched/latencies:seconds"] = total([tracing.latencies(p) for s in running for p in list(s.allp)])
     found["/sched/pauses/total/gc:seconds"] = total([list(pauses.found)])
     return {name: found[name] for name, _, _ in DESCRIPTIONS}

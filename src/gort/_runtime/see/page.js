@@ -49,6 +49,7 @@ function draw(d) {
   $("program").textContent = base(d.program);
   $("facts").textContent = `pid ${d.pid} · Python ${d.python}${d.gil ? "" : ", without the GIL"} · `
     + `${d.compiled ? "compiled" : "uncompiled"} core · GOMAXPROCS ${d.gomaxprocs} · ${d.threads} threads, ${d.idle_threads} idle`;
+  showFlight(d.flight);
   $("status").textContent = new Date(d.time * 1000).toLocaleTimeString() + ` · a look takes ${(d.took_ns / 1e6).toFixed(1)} ms`;
   $("findings").replaceChildren(...(d.wrong.length ? d.wrong.map((each) => make("li", { class: "bad", "data-rule": each.rule },
     each.text, ...each.at.map((at) => make("span", { class: "place quiet" }, at))))
@@ -124,16 +125,19 @@ function drawGroups(d) {
       g.by.length ? make("span", { class: "place quiet" }, "started by " + place(g.by)) : null))));
 }
 function drawObjects(d) {
+  const cell = (name, text) => make("td", { class: "n", "data-name": name }, text);
   $("waits").replaceChildren(...d.objects.slice(0, ROWS_MAX).map((o) => make("tr", {},
-    make("td", {}, make("code", {}, o.text)), make("td", { class: "n" }, `${o.waiters} [${o.state}]`),
-    make("td", { class: "n" }, seconds(o.oldest)), make("td", { class: "n" }, Math.abs(o.grow) >= 0.5 ? short(o.grow) : ""),
+    make("td", {}, make("code", {}, o.text)), cell("length", o.size > 0 ? `${o.length} of ${o.size}` : ""),
+    cell("waiting", (o.waiters ? `${o.waiters} [${o.state}]` : "0") + (Math.abs(o.grow) >= 0.5 ? `, ${o.grow > 0 ? "+" : ""}${short(o.grow)}/s` : "")),
+    cell("longest", seconds(o.oldest)), cell("each second", Object.entries(o.rates).map(([what, n]) => `${short(n)} ${what}`).join(", ")),
     make("td", {}, ...(o.holder ? [make("button", { type: "button", click: () => detail(o.holder.goid) },
       `goroutine ${o.holder.goid} [${o.holder.state}]`), ...frames(o.holder.stack.slice(0, 3))] : [])))));
   if (!d.objects.length) $("waits").replaceChildren(make("tr", {}, make("td", { class: "quiet" }, "nothing")));
 }
 async function detail(goid) {
-  open = { goid, state: "" };
+  open = { goid, state: "", runs: -1, parents: "?" };
   $("who").textContent = `goroutine ${goid}`;
+  $("parents").replaceChildren();
   $("history").replaceChildren();
   if (!$("detail").open) $("detail").showModal();
   await follow();
@@ -147,15 +151,21 @@ async function follow() {
   const g = await answer.json();
   $("who").textContent = `goroutine ${g.goid} [${g.state}]`;
   $("story").replaceChildren(make("p", { class: "quiet" }, `has run ${g.runs} times` + (g.waited ? `, waits for ${g.waited.toFixed(1)} s` : "")
-    + (g.waits ? `, for ${g.waits}` : "")), ...frames(g.stack), g.by.length ? make("span", { class: "place quiet" }, "started by " + place(g.by)) : null,
-    ...g.parents.map((p) => make("span", { class: "place quiet" }, `in goroutine ${p.goid} [${p.state}]` + (p.by.length ? ", started by " + place(p.by) : ""))));
-  note(`[${g.state}]` + (g.stack.length ? " " + place(g.stack[0]) : "") + (g.waits ? `, ${g.waits}` : ""));
+    + (g.waits ? `, for ${g.waits}` : "")), ...frames(g.stack), g.by.length ? make("span", { class: "place quiet" }, "started by " + place(g.by)) : "");
+  const parents = g.parents.map((p) => make("li", {}, make("button", { type: "button", click: () => detail(p.goid) }, `goroutine ${p.goid} [${p.state}]`),
+    p.by.length ? make("span", { class: "place quiet" }, "started by " + place(p.by)) : ""));
+  if (String(g.parents.map((p) => [p.goid, p.state])) !== open.parents) $("parents").replaceChildren(...(parents.length ? parents : [make("li", { class: "quiet" }, "none that lives")]));
+  open.parents = String(g.parents.map((p) => [p.goid, p.state]));
+  note(`[${g.state}]` + (g.stack.length ? " " + place(g.stack[0]) : "") + (g.waits ? `, ${g.waits.replace(/, .*/, "")}` : ""), g.runs, g.waited);
   setTimeout(follow, 500);
 }
-function note(text) {
-  if (open.state === text) return;
-  open.state = text;
-  $("history").prepend(make("li", {}, new Date().toLocaleTimeString() + " ", text));
+// A line of the history is one wait: while the goroutine has not run again, the line only becomes older.
+function note(text, runs = -1, waited = 0) {
+  const lasted = waited >= 0.1 ? ` for ${waited.toFixed(1)} s` : "";
+  if (open.state === text && open.runs === runs) { $("history").firstChild.lastChild.textContent = lasted; return; }
+  const between = open.runs >= 0 && runs - open.runs > 1 ? `, after ${runs - open.runs - 1} more that nobody saw` : "";
+  open.state = text; open.runs = runs;
+  $("history").prepend(make("li", {}, new Date().toLocaleTimeString() + " ", text + between, make("b", {}, lasted)));
   while ($("history").children.length > 50) $("history").lastChild.remove();
 }
 $("detail").addEventListener("close", () => { open = null; });
@@ -170,12 +180,8 @@ for (const button of document.querySelectorAll("[data-sort]")) button.addEventLi
   sort = button.dataset.sort;
   if (last) drawGroups(last);
 });
-for (const [kind, told, more] of [["goroutine", "all goroutines, by stack"], ["goroutineleak", "those that nothing can wake (the program stands still for a moment)"],
-  ["cpu", "what uses the processor, for five seconds", { seconds: 5 }]])
-  $("links").append(make("li", {}, make("a", { href: address("/profile", { kind, ...more }), download: `${kind}.pb.gz` }, kind), ": " + told));
 $("links").append(make("li", {}, make("a", { href: address("/dump") }, "dump"), ": the text of `gort dump`"),
   make("li", {}, make("a", { href: address("/metrics") }, "metrics"), ": for Prometheus"));
-$("trace").textContent = "An execution trace: gort run --trace FILE, or gort.trace in the program.";
 const showBoot = () => fetch(address("/boot")).then((answer) => answer.ok ? answer.json() : []).then((steps) => {
   $("steps").replaceChildren(...steps.map((step) => make("tr", {}, make("td", {}, make("code", {}, (step.parent ? "  " : "") + step.name)),
     make("td", { class: "n" }, step.status === "skipped" ? "none here" : (step.ns / 1e3).toFixed(0) + " µs"),

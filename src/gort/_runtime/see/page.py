@@ -1,5 +1,5 @@
-"""The live page's text: page.html with page.css and page.js in it.  They are files of their own, so that editors know
-what they are.  Nothing is vendored, and nothing is loaded from elsewhere.
+"""The live page's text: page.html with page.css, page.js and record.js in it.  They are files of their own, so that
+editors know what they are.  Nothing is vendored, and nothing is loaded from elsewhere.
 
 What does not live here: who may read it, and the policy that it runs under (server.py).
 """
@@ -19,4 +19,4 @@ def _file(name: str) -> str:
 def text(nonce: str) -> str:
     """The page, whose script and style carry the nonce of the answer's policy."""
     whole = _file("page.html").replace("NONCE", nonce)
-    return whole.replace("/*STYLE*/", _file("page.css")).replace("/*SCRIPT*/", _file("page.js"))
+    return whole.replace("/*STYLE*/", _file("page.css")).replace("/*SCRIPT*/", _file("page.js") + _file("record.js"))

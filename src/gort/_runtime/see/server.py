@@ -6,9 +6,11 @@ look like something that may still wake a goroutine, so that no deadlock would b
 Who may read.  It listens on 127.0.0.1 alone.  Each address needs the token of this process (a parameter, or a bearer
 token), compared in constant time.  A request must name this host (against DNS rebinding) and must not come from another
 site (Origin, Sec-Fetch-Site).  The page may load nothing from anywhere and run no script but its own (a nonce), and no
-other page may frame it.  Nothing can be changed by a request: there are GET and HEAD alone.
+other page may frame it.  A request changes nothing in the program: there are GET and HEAD, and POST for the page's own
+flight recorder.
 
-What does not live here: the looks (watcher.py), the page's own text (page.py), metrics (metrics.py).
+What does not live here: the looks (watcher.py), the page's own text (page.py), metrics (metrics.py), what is recorded
+(record.py), how a request is read (request.py).
 """
 
 from __future__ import annotations
@@ -20,25 +22,21 @@ import secrets
 import socket
 import threading
 import time
-from _thread import allocate_lock
-from urllib.parse import parse_qs, urlsplit
 
-from gort._runtime.core import runtime2, traceback
-from gort._runtime.core.machine import LINUX
-from gort._runtime.see import looks, metrics, page
+from gort._runtime.core import traceback
+from gort._runtime.see import looks, metrics, page, record
+from gort._runtime.see.request import Refused, Request, receive
 from gort._runtime.see.watcher import Watcher, thread
-from gort._runtime.watch import profiles, signals
+from gort._runtime.watch import signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-HEAD_MAX = 16_384
 PATIENCE_S = 10.0  # for a request
 CONNECTIONS_MAX = 32
 BEAT_S = 10.0  # an event stream sends something at least so often, so that it learns when the reader has gone
-CPU_MAX_S = 60.0
 AGAIN_S = 0.1  # until the next try to accept
 GONE = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)  # nobody listens at this descriptor any more
 POLICY = (
@@ -56,52 +54,6 @@ ALWAYS = (
 )
 REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
            503: "Service Unavailable"}  # fmt: skip
-
-
-class Refused(Exception):
-    """The request is not answered.  args: the status, and why."""
-
-
-class Request:
-    """What a browser or a scraper has asked for."""
-
-    def __init__(self, head: bytes) -> None:
-        lines = head.decode("latin-1").split("\r\n")
-        parts = lines[0].split(" ")
-        if len(parts) != 3 or not parts[2].startswith("HTTP/1."):
-            raise Refused(400, "not a request of HTTP")
-        self.method, target, _ = parts
-        self.headers: dict[str, str] = {}
-        for line in lines[1:]:
-            name, colon, value = line.partition(":")
-            if colon:
-                key = name.strip().lower()
-                if key in self.headers and key in ("host", "origin", "authorization"):
-                    raise Refused(400, f"two headers {key}")
-                self.headers[key] = value.strip()
-        try:
-            split = urlsplit(target)
-        except ValueError:
-            raise Refused(400, "not a path") from None
-        if split.netloc or not target.startswith("/"):
-            raise Refused(400, "not a path")
-        self.path = split.path
-        self.query = {key: values[0] for key, values in parse_qs(split.query).items()}
-
-
-def receive(c: socket.socket) -> Request | None:
-    """Reads a request; None if the other side has gone before its end."""
-    head = b""
-    end = time.monotonic() + PATIENCE_S
-    while b"\r\n\r\n" not in head:
-        c.settimeout(max(0.001, end - time.monotonic()))  # who sends a byte now and then would keep others out
-        part = c.recv(4096)
-        if not part:
-            return None
-        head += part
-        if len(head) > HEAD_MAX:
-            raise Refused(400, "too long")
-    return Request(head.partition(b"\r\n\r\n")[0])
 
 
 def hosts(port: int) -> tuple[str, ...]:
@@ -179,7 +131,7 @@ class Page:
             with c:
                 c.settimeout(PATIENCE_S)
                 try:
-                    request = receive(c)
+                    request = receive(c, PATIENCE_S)
                     c.settimeout(PATIENCE_S)
                     if request is not None:
                         self._check(request)
@@ -198,7 +150,7 @@ class Page:
 
     def _check(self, request: Request) -> None:
         """Refuses who may not read."""
-        if request.method not in ("GET", "HEAD"):
+        if request.method not in ("GET", "HEAD") and (request.method, request.path) not in CHANGES:
             raise Refused(405, "only GET and HEAD")
         if request.headers.get("host", "").lower() not in self._hosts:
             raise Refused(403, "another host")
@@ -217,7 +169,7 @@ class Page:
         answer = ANSWERS.get(request.path)
         if answer is None:
             raise Refused(404, "no such page")
-        body = request.method == "GET"
+        body = request.method != "HEAD"
         if answer is events:
             if body:
                 events(self, c)
@@ -290,37 +242,29 @@ def scrape(its: Page, request: Request) -> tuple[str, bytes]:
     return metrics.exposition(list(signals.running), request.headers.get("accept", ""))
 
 
+def download(name: str, content: bytes) -> tuple[Any, ...]:
+    return "application/octet-stream", content, (("Content-Disposition", f'attachment; filename="{name}"'))
+
+
 def profile(its: Page, request: Request) -> tuple[Any, ...]:
     kind = request.query.get("kind", "goroutine")
-    try:
-        if kind in ("goroutine", "goroutineleak"):
-            found = profiles.goroutines(list(signals.running), kind == "goroutineleak")
-        elif kind == "cpu":
-            seconds = float(request.query.get("seconds", "5"))
-            if not 0.1 <= seconds <= CPU_MAX_S:
-                raise Refused(400, f"seconds: 0.1 to {CPU_MAX_S:.0f}")
-            if not LINUX:
-                raise Refused(503, "only Linux tells the CPU time of threads")
-            if traceback.WITHOUT_GIL and not runtime2.COMPILED:
-                raise Refused(503, "the uncompiled core without the GIL cannot read running stacks")
-            if not _profiling.acquire(blocking=False):
-                raise Refused(503, "a CPU profile is being made already")
-            try:
-                recorder = profiles.CPU()
-                time.sleep(seconds)
-                made = recorder.stop()
-                if made is None:
-                    raise Refused(503, "the process has forked")
-                found = made
-            finally:
-                _profiling.release()
-        else:
-            raise Refused(404, "there are goroutine, goroutineleak and cpu")
-    except (RuntimeError, ValueError) as e:
-        raise Refused(503, str(e)) from None
-    name = ("Content-Disposition", f'attachment; filename="{kind}.pb.gz"')
-    policy = ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-    return "application/octet-stream", found.packed(), name, policy
+    return download(f"{kind}.pb.gz", record.profile(kind, record.seconds(request.query)).packed())
+
+
+def flame(its: Page, request: Request) -> tuple[str, bytes]:
+    kind = request.query.get("kind", "cpu")
+    return as_json(record.flame(record.profile(kind, record.seconds(request.query))))
+
+
+def trace(its: Page, request: Request) -> tuple[Any, ...]:
+    return download("gort.trace", record.trace(record.seconds(request.query)))
+
+
+def flight(its: Page, request: Request) -> tuple[Any, ...]:
+    if request.method == "POST":
+        its._watcher.begin()  # whose thread ends it
+        return as_json(its._watcher.recorder.switch(request.query.get("on") == "1"))
+    return download("flight.trace", its._watcher.recorder.written())
 
 
 def events(its: Page, c: socket.socket) -> None:
@@ -344,9 +288,12 @@ ANSWERS: dict[str, Callable[..., Any]] = {
     "/dump": dump,
     "/metrics": scrape,
     "/profile": profile,
+    "/flame": flame,
+    "/trace": trace,
+    "/flight": flight,
 }
+CHANGES = {("POST", "/flight")}  # all that changes something in the process
 _mu = threading.RLock()  # reentrant: a handler or a finalizer may call serve, too.  Guards _page
-_profiling = allocate_lock()
 _page: Page | None = None
 
 
@@ -365,9 +312,9 @@ def serve(port: int = 0) -> Page:
 
 def forget() -> None:
     """In a forked child: the page is its parent's."""
-    global _page, _mu, _profiling
+    global _page, _mu
     _mu = threading.RLock()  # another thread may have held it
-    _profiling = allocate_lock()  # and this one
+    record.forget()
     its, _page = _page, None
     if its is not None:
         its._closed = True

@@ -16,7 +16,7 @@ import threading
 import time
 from _thread import get_native_id, start_new_thread
 
-from gort._runtime.see import looks, wrong
+from gort._runtime.see import looks, objects, record, wrong
 from gort._runtime.watch import external, signals
 
 TYPE_CHECKING = False
@@ -60,6 +60,8 @@ class Watcher:
         self.alive = False
         # Only the thread uses these.
         self.looks: list[dict[str, Any]] = []
+        self.known = objects.Known()
+        self.recorder = record.Recorder()  # ends with the thread: nobody watches any more
 
     def newest(self, seen: int, patience: float = 60.0) -> tuple[int, bytes]:
         """Waits for a look that is newer than number `seen`, and returns it with its number; the last one again if none
@@ -69,17 +71,22 @@ class Watcher:
             if not self.alive:
                 seen = max(seen, self.number)  # the last look is of the time when somebody watched last
             while True:
-                self.asked = time.monotonic()
-                if not self.alive:
-                    self.alive = True
-                    try:
-                        thread(self.live, os.getpid())
-                    except RuntimeError:
-                        self.alive = False
-                        raise
+                self.begin()
                 if self.number > seen or self.asked >= end:
                     return self.number, self.text
                 self.changed.wait(1.0)
+
+    def begin(self) -> None:
+        """Somebody watches: begins the thread, if there is none.  Raises RuntimeError where the system gives none."""
+        with self.changed:
+            self.asked = time.monotonic()
+            if not self.alive:
+                self.alive = True
+                try:
+                    thread(self.live, os.getpid())
+                except RuntimeError:
+                    self.alive = False
+                    raise
 
     def live(self, pid: int) -> None:
         """The thread: looks until nobody asks any more."""
@@ -93,6 +100,7 @@ class Watcher:
                 if signals.running and signals.running[0] is not s:
                     s, sampler = signals.running[0], looks.Sampler()
                     self.looks.clear()
+                    self.known = objects.Known()
                 elif not signals.running:
                     s = None
                 due = time.monotonic() - began >= max(LOOK_S, rest)
@@ -114,17 +122,20 @@ class Watcher:
                 with self.changed:
                     if began - self.asked > IDLE_S:
                         self.alive = False
+                        self.recorder.end()
                         return
         except BaseException:
             with self.changed:
                 self.alive = False
+                self.recorder.end()
             raise
 
     def look(self, s: Any, sampler: looks.Sampler) -> dict[str, Any]:
         """Takes a look, and finds what is wrong in it."""
         if s is None:
             return {"ended": True, "time": time.time()}
-        found = looks.look(s, sampler.take())
+        found = looks.look(s, sampler.take(), self.known)
+        found["flight"] = self.recorder.state()
         self.looks.append(found)
         del self.looks[:-KEPT_MAX]
         found["wrong"] = wrong.findings(self.looks)

@@ -78,6 +78,7 @@ class SendManyOp(ChanOp):
                 if w is not None:
                     w.elem = values[i]
                     w.success = 1
+                    c.received += 1
                     i += 1
                     if last is None:
                         chain = w
@@ -152,6 +153,7 @@ def collect(op):
         if c.recvx == c.dataqsiz:
             c.recvx = 0
         c.qcount -= 1
+        c.received += 1
         i += 1
     while c.sendfirst is not None and (i < n or c.qcount < c.dataqsiz):
         w = dequeue_send(c)
@@ -159,6 +161,7 @@ def collect(op):
             break
         if i < n:
             out[i] = give(w)
+            c.received += 1
             i += 1
         else:
             put(c, give(w))  # what has been taken from the buffer makes room

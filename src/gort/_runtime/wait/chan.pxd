@@ -1,5 +1,6 @@
 # chan.pxd: the C types of chan.py (Go's hchan).
 cimport cython
+from libc.stdint cimport uint32_t
 from gort._runtime.c.rt cimport rt_mutex, rt_lock, rt_unlock
 from gort._runtime.core.lockrank cimport LOCK_RANK_HCHAN
 from gort._runtime.core.runtime2 cimport G, Op
@@ -20,6 +21,7 @@ cdef class Chan:
     cdef Py_ssize_t sendx
     cdef Py_ssize_t recvx
     cdef bint isclosed
+    cdef readonly uint32_t received
     cdef list buf
     cdef Op recvfirst
     cdef Op recvlast

@@ -56,7 +56,7 @@ class Chan:
 
     if not cython.compiled:
         __slots__ = (
-            "__weakref__", "buf", "dataqsiz", "isclosed", "lock", "qcount", "recvfirst", "recvlast", "recvx",
+            "__weakref__", "buf", "dataqsiz", "isclosed", "lock", "qcount", "received", "recvfirst", "recvlast", "recvx",
             "sendfirst", "sendlast", "sendx", "timer", "unlock",
         )  # fmt: skip
 
@@ -82,6 +82,7 @@ class Chan:
         self.sendx = 0
         self.recvx = 0
         self.isclosed = False
+        self.received = 0  # so many values in all, modulo 2**32 in C; for the page
 
     __class_getitem__ = classmethod(types.GenericAlias)
     __reduce_ex__ = shared
@@ -410,6 +411,7 @@ def try_op(c, op):
             if w is not None:
                 w.elem = op.elem
                 w.success = 1
+                c.received += 1
                 op.success = 1
                 op.next = w
                 return READY
@@ -424,6 +426,7 @@ def try_op(c, op):
         return PARK
     if c.qcount > 0:
         op.elem = c.buf[c.recvx]
+        c.received += 1
         op.success = 1
         w = None
         if c.sendfirst is not None:
@@ -448,6 +451,7 @@ def try_op(c, op):
         if w is not None:
             op.elem = give(w)
             w.success = 1
+            c.received += 1
             op.success = 1
             if w.index != QUEUED:
                 op.next = w
@@ -473,6 +477,7 @@ def deliver(c, value):
     if w is not None:
         w.elem = value
         w.success = 1
+        c.received += 1
     elif c.qcount == 0:
         c.buf[0] = value
         c.qcount = 1

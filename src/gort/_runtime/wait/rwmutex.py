@@ -121,6 +121,7 @@ class RWMutex(Waitq):
         if op.kind == WAIT_RWMUTEX_R:
             if not self.writing and self.pending is None:
                 self.count += 1
+                self.granted += 1
                 op.success = 1
                 if op.heapidx == SCOPED and self.holders is not None:
                     took(self.holders, op.g.goid, 1)
@@ -143,6 +144,7 @@ class RWMutex(Waitq):
         self.holder = op.g.goid
         if self.count == 0:
             self.writing = True
+            self.granted += 1
             op.when = 0
             op.success = 1
             return True
@@ -257,6 +259,7 @@ class RWMutex(Waitq):
         ok = not self.writing and self.pending is None
         if ok:
             self.count += 1
+            self.granted += 1
         self.unlock_state()
         return ok
 
@@ -268,6 +271,7 @@ class RWMutex(Waitq):
         if ok:
             self.turn = True
             self.writing = True
+            self.granted += 1
             self.holder = caller()
         self.unlock_state()
         return ok

@@ -1,11 +1,12 @@
 # sema.pxd: the C types of sema.py, the wait queues and the primitives built on them.
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint32_t
 from gort._runtime.c.rt cimport rt_mutex, rt_lock, rt_unlock
 from gort._runtime.core.lockrank cimport LOCK_RANK_SEMA
 from gort._runtime.core.runtime2 cimport Op
 
 cdef class Waitq:
     cdef rt_mutex mu
+    cdef readonly uint32_t granted
     cdef Op first
     cdef Op last
     cdef public int64_t count

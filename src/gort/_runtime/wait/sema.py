@@ -110,6 +110,7 @@ class Waitq:
         holder = 0  # the goroutine that holds a Mutex; the last writer that took an RWMutex or waits for its readers
         taken = None  # with GODEBUG=deadlock=1: that goroutine, and the line where it has taken it
         queued = 0  # the operations that wait
+        granted = 0  # how often it was taken, or has let somebody go who waited, modulo 2**32 in C; for the page
         # While the mutex profile is on (settle): what they have waited in all since the object was last released, up to
         # the moment `settled`, ns.
         waited = 0
@@ -136,6 +137,7 @@ class Waitq:
             settle(self)
         if op is not None:
             self.queued -= 1
+            self.granted += 1
             self.first = op.next
             if op.next is None:
                 self.last = None
@@ -363,6 +365,7 @@ class Mutex(Waitq):
         self.lock_state()
         if not self.held:
             self.held = True
+            self.granted += 1
             self.holder = op.g.goid
             op.success = 1
         else:
@@ -382,6 +385,7 @@ class Mutex(Waitq):
         taken = not self.held
         if taken:
             self.held = True
+            self.granted += 1
             self.holder = caller()
         self.unlock_state()
         if taken and _TRACKED:

@@ -49,6 +49,7 @@ class Semaphore(Waitq):
         self.lock_state()
         if self.first is None and self.count >= op.when:
             self.count -= op.when
+            self.granted += 1
             op.success = 1
             if op.heapidx == SCOPED and self.holders is not None:
                 took(self.holders, op.g.goid, 1)
@@ -134,6 +135,7 @@ class Semaphore(Waitq):
         ok = self.first is None and self.count >= n
         if ok:
             self.count -= n
+            self.granted += 1
         self.unlock_state()
         return ok
 

@@ -68,6 +68,12 @@ class Profile:
         before = self._samples.get(key)
         self._samples[key] = values if before is None else [a + b for a, b in zip(before, values, strict=True)]
 
+    def stacks(self) -> list[tuple[list[Entry], list[int]]]:
+        """The samples: each a stack, innermost frame first, and its values.  Those that differ in labels alone are
+        several."""
+        frames = list(self._locations)
+        return [([frames[at - 1] for at in stack], values) for (stack, _), values in self._samples.items()]
+
     def _location(self, frame: Entry) -> int:
         found = self._locations.get(frame)
         if found is None:

@@ -116,23 +116,44 @@ def contention() -> Any:
     return contention
 
 
+_block_rate = 0  # what profile_waits has set; under tracing.state.mu
+
+
+def block_rate() -> int:
+    """What profile_waits has set last; 0 before."""
+    return _block_rate
+
+
 def profile_waits(rate: int) -> None:
     """Switches the block profile on, or with 0 off.  rate: one wait is counted in so many ns of waiting."""
+    global _block_rate
     counts = contention()
     with tracing.state.mu:
         counts.set_rate(rate)
+        _block_rate = rate
         tracing.state.counts = counts if rate else None
         for s in list(signals.running):
             tracing.attach(s)
 
 
-def waits(mutexes: bool) -> Profile:
-    """The block profile, or with `mutexes` the mutex profile.  Follows writeProfileInternal of Go's pprof.go, and as
-    there the values are those since the process began."""
+def counted(mutexes: bool) -> dict[Any, tuple[float, float]]:
+    """The sums of one of the two profiles up to now: (stack, reason) -> (count, ns)."""
     counts = contention()
+    found = counts.sums(counts.MUTEX if mutexes else counts.BLOCK)
+    return {(tuple(words), reason): (count, ns) for words, reason, count, ns in found}
+
+
+def waits(mutexes: bool, before: dict[Any, tuple[float, float]] | None = None) -> Profile:
+    """The block profile, or with `mutexes` the mutex profile.  Follows writeProfileInternal of Go's pprof.go, and as
+    there the values are those since the process began, or since `before` was counted."""
     profile = Profile([("contentions", "count"), ("delay", "nanoseconds")], ("contentions", "count"), 1)
     known: dict[Any, Entry] = {}
-    for words, reason, count, ns in counts.sums(counts.MUTEX if mutexes else counts.BLOCK):
+    for (words, reason), (count, ns) in counted(mutexes).items():
+        if before is not None:
+            count_before, ns_before = before.get((words, reason), (0, 0))
+            count, ns = count - count_before, ns - ns_before
+            if count <= 0:
+                continue
         labels: list[Label] = [("waits for", traceback.in_words(reason))] if reason else []
         profile.add(traceback.places(words, known), [round(count), round(ns)], tuple(labels))
     return profile

@@ -57,6 +57,7 @@ PATIENCE_S = 10.0  # how long an errand waits for a main thread that is in a cal
 running: list[Any] = []  # the scheds of the programs that run now
 at_end: list[Callable[[Any], None]] = []  # called with the sched of a program that ends, before anything is closed
 at_fork: list[Callable[[], None]] = []  # called in a forked child, before the handlers below are restored
+tracer: Any = None  # the module gort.trace, which is loaded when the live page first wants it; gort/__init__.py sets it
 page: Callable[[], str] | None = None  # begins the live page and returns its address; boot/main.py sets it
 before: dict[int, Any] = {}  # the signals that gort.signal has taken -> the handlers that it replaced (sigqueue.py)
 harmless: list[Any] = []  # handlers that are neither Python's nor gort's, and wake no goroutine: the tests' own alarm

@@ -34,6 +34,7 @@ from cython.cimports.gort._runtime.c.rt import (
     nanotime,
     rt_cpu_of,
     rt_doing,
+    rt_gil_taken,
     rt_import,
     rt_note_doze,
     rt_sharp_sleeps,
@@ -93,6 +94,7 @@ class Watcher:
         with cython.nogil:
             i = watch(self.looks, n, cython.address(note.woken), nanotime() + ns, sched, cython.address(self.calm))
             ended = nanotime()
+        rt_gil_taken(ended)
         if i < 0 and nanotime() - ended > LATE_NS:
             # Somebody had the GIL so long, and may have given it up for a call that blocks: look before the round.
             with cython.nogil:

@@ -1,0 +1,234 @@
+"""What the live page records on demand: profiles, also as the data of a flame graph; execution traces; the flight
+recorder.
+
+A profile of the processor and a trace tell of the seconds that follow.  So do the block and the mutex profile here, of
+which gort.debug gives what was counted since the process began; if the program has not switched them on, they are on for
+these seconds.  The page's flight recorder is on while somebody watches, and ends when nobody does any more.
+
+Invariants
+- One of each kind at a time.  `_busy` guards that; nobody waits for it.
+- What the program itself has switched on is left as it is.
+
+What does not live here: the profiles (watch/profiles.py), the traces (gort/trace.py), who may ask (server.py).
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from _thread import allocate_lock
+from contextlib import contextmanager
+
+from gort._runtime.core import runtime2, traceback, tracing
+from gort._runtime.core.machine import LINUX
+from gort._runtime.see.request import Refused
+from gort._runtime.wait import sema
+from gort._runtime.watch import profiles, signals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from gort._runtime.watch.pprof import Profile
+
+SECONDS = 5.0
+SECONDS_MIN, SECONDS_MAX = 0.1, 60.0
+WAIT_RATE_NS = 1_009  # of shorter waits some are counted; the program will hardly have set this very number
+MUTEX_FRACTION = 1  # each release is counted
+FLIGHT_S = 10.0  # the page's flight recorder keeps what is younger,
+FLIGHT_BYTES = 16 << 20  # and no more than this
+SMALL = 1000  # a part of a flame graph that is smaller than the whole divided by this is left out
+DEPTH_MAX = 100
+
+_busy: dict[str, Any] = {}  # kind -> a lock
+
+
+def forget() -> None:
+    """In a forked child: what was being recorded is its parent's."""
+    _busy.clear()
+
+
+@contextmanager
+def alone(kind: str, what: str) -> Iterator[None]:
+    """Refuses who comes while another records the same."""
+    lock = _busy.setdefault(kind, allocate_lock())
+    if not lock.acquire(blocking=False):
+        raise Refused(503, f"{what} is being made already")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def seconds(query: dict[str, str]) -> float:
+    """For how long a request wants to record."""
+    try:
+        found = float(query.get("seconds", SECONDS))
+    except ValueError:
+        found = 0.0
+    if not SECONDS_MIN <= found <= SECONDS_MAX:  # nan is refused too
+        raise Refused(400, f"seconds: {SECONDS_MIN} to {SECONDS_MAX:.0f}")
+    return found
+
+
+# ---- profiles ---------------------------------------------------------------------------------------------------------
+
+
+def profile(kind: str, lasts: float) -> Profile:
+    """A profile: of this moment, or of the seconds that follow."""
+    try:
+        if kind in ("goroutine", "goroutineleak"):
+            return profiles.goroutines(list(signals.running), kind == "goroutineleak")
+        if kind == "cpu":
+            return cpu(lasts)
+        if kind in ("block", "mutex"):
+            return waits(kind == "mutex", lasts)
+    except (RuntimeError, ValueError) as e:
+        raise Refused(503, str(e)) from None
+    raise Refused(404, "there are goroutine, goroutineleak, cpu, block and mutex")
+
+
+def cpu(lasts: float) -> Profile:
+    """What uses the processor in the next `lasts` seconds."""
+    if not LINUX:
+        raise Refused(503, "only Linux tells the CPU time of threads")
+    if traceback.WITHOUT_GIL and not runtime2.COMPILED:
+        raise Refused(503, "the uncompiled core without the GIL cannot read running stacks")
+    with alone("cpu", "a CPU profile"):
+        recorder = profiles.CPU()
+        time.sleep(lasts)
+        made = recorder.stop()
+        if made is None:
+            raise Refused(503, "the process has forked")
+        return made
+
+
+def profile_mutexes(rate: int) -> int:
+    """Switches the mutex profile on, or with 0 off: one release in `rate` is counted.  Returns what was set before."""
+    counts = profiles.contention()
+    with tracing.state.mu:
+        before: int = counts.set_fraction(rate)
+        if (before == 0) != (rate == 0):
+            sema.profile(counts if rate else None)
+    return before
+
+
+def waits(mutexes: bool, lasts: float) -> Profile:
+    """The waits that end in the next `lasts` seconds, or who has let others wait."""
+    kind = "mutex" if mutexes else "block"
+    with alone(kind, f"a {kind} profile"):
+        begun = begin(mutexes)
+        try:
+            before = profiles.counted(mutexes)
+            time.sleep(lasts)
+            return profiles.waits(mutexes, before)
+        finally:
+            if begun:
+                end(mutexes)
+
+
+def begin(mutexes: bool) -> bool:
+    """Switches one of the two profiles on.  False if the program has done so."""
+    with tracing.state.mu:
+        if (profiles.contention().fraction() if mutexes else profiles.block_rate()) > 0:
+            return False
+        if mutexes:
+            profile_mutexes(MUTEX_FRACTION)
+        else:
+            profiles.profile_waits(WAIT_RATE_NS)
+        return True
+
+
+def end(mutexes: bool) -> None:
+    """Switches it off again, unless the program has set it meanwhile."""
+    with tracing.state.mu:
+        if mutexes:
+            if profiles.contention().fraction() == MUTEX_FRACTION:
+                profile_mutexes(0)
+        elif profiles.block_rate() == WAIT_RATE_NS:
+            profiles.profile_waits(0)
+
+
+def flame(found: Profile) -> dict[str, Any]:
+    """A profile as the data of a flame graph: {"unit", "total", "root"}.  A part is [function, file, line, value, [the
+    parts in it]]; the line is where it was seen first, the largest part comes first."""
+    which = len(found.types) - 1  # of two values the second is a time
+    root: list[Any] = ["all", "", 0, 0, {}]
+    for stack, values in found.stacks():
+        at = root
+        root[3] += values[which]
+        for name, file, line in stack[: -DEPTH_MAX - 1 : -1]:
+            at = at[4].setdefault((name, file), [name, file, line, 0, {}])
+            at[3] += values[which]
+    trim(root, root[3] / SMALL)
+    return {"unit": found.types[which][1], "total": root[3], "root": root}
+
+
+def trim(part: list[Any], least: float) -> None:
+    """Makes lists of the dicts of a flame graph's parts, without the small ones."""
+    part[4] = sorted((each for each in part[4].values() if each[3] >= least), key=lambda each: -int(each[3]))
+    for each in part[4]:
+        trim(each, least)
+
+
+# ---- traces -----------------------------------------------------------------------------------------------------------
+
+
+def trace(lasts: float) -> bytes:
+    """An execution trace of the next `lasts` seconds."""
+    out = io.BytesIO()
+    with alone("trace", "a trace"):
+        try:
+            signals.tracer.start(out)
+        except (RuntimeError, OSError) as e:
+            raise Refused(503, str(e)) from None
+        try:
+            time.sleep(lasts)
+        finally:
+            signals.tracer.stop()  # if the program has stopped it meanwhile, it has written it
+    return out.getvalue()
+
+
+class Recorder:
+    """The page's flight recorder."""
+
+    def __init__(self) -> None:
+        self.mine: Any = None  # gort.trace.FlightRecorder, while it is on
+
+    def state(self) -> str:
+        """Whose flight recorder is on: "page", "program", or "" for none."""
+        if self.mine is not None and self.mine.enabled:
+            return "page"
+        return "program" if tracing.state.live and signals.tracer._recorder is not None else ""
+
+    def switch(self, on: bool) -> dict[str, str]:
+        """Begins it, or ends it.  One that the program has begun stays."""
+        if not on:
+            self.end()
+        elif self.state() == "":
+            made = signals.tracer.FlightRecorder(min_age=FLIGHT_S, max_bytes=FLIGHT_BYTES)
+            try:
+                made.start()
+            except RuntimeError as e:
+                raise Refused(503, str(e)) from None
+            self.mine = made
+        return {"flight": self.state()}
+
+    def end(self) -> None:
+        """Ends it, if it is on."""
+        made, self.mine = self.mine, None
+        if made is not None:
+            made.stop()
+
+    def written(self) -> bytes:
+        """What the flight recorder has now, the page's or the program's, as a trace."""
+        its = signals.tracer._recorder
+        if its is None:
+            raise Refused(503, "no flight recorder is on")
+        out = io.BytesIO()
+        try:
+            its.write_to(out)
+        except RuntimeError as e:
+            raise Refused(503, str(e)) from None
+        return out.getvalue()
