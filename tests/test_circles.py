@@ -3,6 +3,7 @@ GODEBUG=deadlock=1."""
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,7 @@ from gort import runtime
 from gort._runtime.core import runtime2, traceback
 from gort._runtime.watch import reports
 from gort.sync import Mutex, RWMutex
-from support import ROOT, SOURCE, parked, program, until
+from support import GIL, ROOT, SOURCE, parked, program, until
 
 Run = Callable[..., Any]
 
@@ -65,6 +66,36 @@ def test_a_circle_is_found_by_the_holders(run: Run, kind: type, n: int) -> None:
         holder = what.rpartition("held by goroutine ")[2]
         assert holder in waits
         assert (holder == goid) == (n == 1)
+
+
+def test_only_those_who_hold_something_are_looked_at(run: Run) -> None:
+    """Many wait for one lock: the search for a circle makes nothing for each of them, and so no collection."""
+
+    async def waits(mu: Mutex) -> None:
+        async with mu:
+            pass
+
+    async def main() -> tuple[set[int], list[Any], int]:
+        mu = Mutex()
+        async with gort.Group() as group, mu:
+            for _ in range(500):
+                group.go(waits, mu)
+            await parked(500, "sync.Mutex.Lock")
+            gc.disable()  # counts what is made that a collector tracks, and collects nothing
+            try:
+                before = gc.get_count()[0]
+                found = traceback.cycles(sched())
+                made = gc.get_count()[0] - before
+            finally:
+                gc.enable()
+            owners = traceback.loaded().owners(list(sched().allgs))
+            return owners, found, made
+
+    owners, found, made = run(main)
+    assert owners == {1}
+    assert found == []
+    if GIL:  # else the collector counts for each thread
+        assert made < 100
 
 
 def test_those_who_wait_for_a_circle_are_not_in_it(run: Run) -> None:

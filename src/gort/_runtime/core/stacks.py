@@ -162,6 +162,37 @@ class Census:
         n = 0  # how many there are
 
 
+def owners(gs):
+    """The numbers of the goroutines that hold what some of gs wait for.  Nobody else can be in a circle.
+
+    It makes nothing that the collector tracks for each of them: many may wait, and a collection would take longer than
+    all of this."""
+    found: set = set()
+    needs: object
+    g: G
+    op: Op
+    goid: cython.longlong
+    i: cython.Py_ssize_t
+    for i in range(len(gs)):
+        g = gs[i]
+        if g.status == _Gwaiting and not g.system:
+            g.lock()
+            op = g.waitop
+            g.unlock()
+            if op is not None:
+                try:
+                    goid = op.owner()
+                    if goid != 0:
+                        found.add(goid)
+                    else:
+                        needs = op.needs()
+                        if needs is not None:
+                            found.update(needs[1])
+                except Exception:  # a class of the user's has taken the name
+                    continue
+    return found
+
+
 def holders(gs):
     """Those of the goroutines gs that wait for what others hold: (goroutine, its nrun, operation, how much it needs, who
     holds how much: pairs of a goroutine's number and a number; a goroutine with the number 0 may be any).

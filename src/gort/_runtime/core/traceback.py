@@ -431,7 +431,9 @@ def cycles(s: Any) -> list[list[tuple[Any, Any]]]:
 
     What is read at different moments may look like a circle that never was.  So it is read twice: if no goroutine has run
     in between (G.nrun), they wait for each other at the end of the first time."""
-    found = _circles(loaded().holders(list(s.allgs)))
+    gs = list(s.allgs)
+    held = loaded().owners(gs)
+    found = _circles(loaded().holders([g for g in gs if g.goid in held])) if held else []
     if not found:
         return []
     again = {g.goid: (g, *rest) for g, *rest in loaded().holders([each[0] for circle in found for each in circle])}

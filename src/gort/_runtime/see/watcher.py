@@ -2,8 +2,8 @@
 last seconds, and finds what looks wrong.
 
 It is a raw thread, not a goroutine: it looks on when every P is busy, and keeps no program alive that is in a deadlock.
-It takes at most 1 % of a processor: the more a look costs, the longer it waits for the next one.  When nobody has asked
-for IDLE_S, it ends.
+It takes at most 1 % of a processor: the more a look costs, and the samples since, the longer it waits for the next one.
+When nobody has asked for IDLE_S, it ends.
 
 What does not live here: what a look is (looks.py), who asks (server.py).
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SAMPLE_S = 0.05
 LOOK_S = 0.45
-SHARE = 100  # at most this part of a processor: after a look of n seconds it rests for SHARE times as long
+SHARE = 100  # at most this part of a processor: from look to look there is SHARE times what the thread has used
 IDLE_S = 5.0
 KEPT_MAX = 64  # looks
 
@@ -92,8 +92,7 @@ class Watcher:
         """The thread: looks until nobody asks any more."""
         try:
             sampler = looks.Sampler()
-            rest = 0.0
-            began = time.monotonic()
+            began, used = time.monotonic(), time.thread_time()  # when the last look began, and what was used until then
             s = None
             while True:
                 time.sleep(SAMPLE_S)
@@ -103,10 +102,10 @@ class Watcher:
                     self.known = objects.Known()
                 elif not signals.running:
                     s = None
-                due = time.monotonic() - began >= max(LOOK_S, rest)
+                now, cpu = time.monotonic(), time.thread_time()
+                due = now - began >= max(LOOK_S, (cpu - used) * SHARE)
                 if due:
-                    began = time.monotonic()
-                cpu = time.thread_time()
+                    began, used = now, cpu
                 try:
                     if s is not None:
                         sampler.sample(s)
@@ -118,7 +117,6 @@ class Watcher:
                         raise
                     continue  # the program has ended while it was looked at, and its structures have been taken apart
                 self.tell(found)
-                rest = (time.thread_time() - cpu) * SHARE
                 with self.changed:
                     if began - self.asked > IDLE_S:
                         self.alive = False
