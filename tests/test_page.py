@@ -82,7 +82,7 @@ def test_a_goroutine_is_unfolded_by_keyboard(browser: Browser) -> None:
             "[...document.querySelectorAll('#history li')].map((each) => each.textContent).join('\\n')"
         )
         assert "[sync.Mutex.Lock]" in history
-        assert re.search(r"after \d+ more that nobody saw", history)
+        assert re.search(r"ran \d+ times in between", history)
         browser.run("document.querySelector('#parents button').focus()")
         browser.key("Enter", 13, "\r")
         browser.until("document.querySelector('#who').textContent.startsWith('goroutine 1 ')")

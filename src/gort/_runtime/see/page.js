@@ -150,7 +150,7 @@ async function follow() {
   if (!answer || !answer.ok) { note("has ended"); return; }
   const g = await answer.json();
   $("who").textContent = `goroutine ${g.goid} [${g.state}]`;
-  $("story").replaceChildren(make("p", { class: "quiet" }, `has run ${g.runs} times` + (g.waited ? `, waits for ${g.waited.toFixed(1)} s` : "")
+  $("story").replaceChildren(make("p", { class: "quiet" }, `has run ${g.runs} times` + (g.waited >= 0.1 ? `, has waited for ${g.waited.toFixed(1)} s` : "")
     + (g.waits ? `, for ${g.waits}` : "")), ...frames(g.stack), g.by.length ? make("span", { class: "place quiet" }, "started by " + place(g.by)) : "");
   const parents = g.parents.map((p) => make("li", {}, make("button", { type: "button", click: () => detail(p.goid) }, `goroutine ${p.goid} [${p.state}]`),
     p.by.length ? make("span", { class: "place quiet" }, "started by " + place(p.by)) : ""));
@@ -163,7 +163,7 @@ async function follow() {
 function note(text, runs = -1, waited = 0) {
   const lasted = waited >= 0.1 ? ` for ${waited.toFixed(1)} s` : "";
   if (open.state === text && open.runs === runs) { $("history").firstChild.lastChild.textContent = lasted; return; }
-  const between = open.runs >= 0 && runs - open.runs > 1 ? `, after ${runs - open.runs - 1} more that nobody saw` : "";
+  const between = open.runs >= 0 && runs - open.runs > 1 ? `, ran ${runs - open.runs - 1} times in between` : "";
   open.state = text; open.runs = runs;
   $("history").prepend(make("li", {}, new Date().toLocaleTimeString() + " ", text + between, make("b", {}, lasted)));
   while ($("history").children.length > 50) $("history").lastChild.remove();
