@@ -125,6 +125,30 @@ def test_a_time_that_is_none_is_refused(page: debug.Page, value: str) -> None:
         assert asks(page, f"{path}&seconds={value}")[0] == 400
 
 
+def test_what_waiting_goroutines_keep_is_drawn_in_bytes(page: debug.Page, run: Run) -> None:
+    async def wait(ch: gort.Chan[None]) -> None:
+        kept = b"x" * 1_000_000
+        await ch.recv_ok()
+        assert kept
+
+    async def main() -> Any:
+        ch = gort.Chan[None]()
+        gort.go(wait, ch)
+        await parked(1, "chan receive")
+        answer = await gort.blocking(asks, page, "/flame?kind=frames")
+        ch.close()
+        return answer
+
+    status, _, body = run(main)
+    if not runtime.compiled:
+        assert status == 503
+        return
+    found = json.loads(body)
+    assert found["unit"] == "bytes"
+    assert found["total"] == pytest.approx(1_000_000, rel=0.1)
+    assert found["root"][4][0][0].endswith("wait")
+
+
 def test_there_is_no_profile_of_another_kind(page: debug.Page) -> None:
     assert asks(page, "/flame?kind=../../etc/passwd")[0] == 404
 

@@ -1,6 +1,7 @@
 // What the page records: profiles as flame graphs and as files, traces, the flight recorder (record.py). Follows page.js.
 const KINDS = [["cpu", "what uses the processor"], ["block", "who has waited, and for how long"], ["mutex", "who has let others wait for a lock"],
-  ["goroutine", "all goroutines now, by stack"], ["goroutineleak", "those that nothing can wake (the program stands still for a moment)"]];
+  ["goroutine", "all goroutines now, by stack"], ["goroutineleak", "those that nothing can wake (the program stands still for a moment)"],
+  ["frames", "what goroutines that wait keep in memory (the program stands still for a moment)"]];
 const LASTING = new Set(["cpu", "block", "mutex"]), PARTS_MAX = 2000, FLAT = 20;
 let flame = null, focus = null, busy = 0;
 
@@ -37,6 +38,7 @@ function link(part, parent) {
   for (const each of parts) link(each, part);
 }
 function amount(n) {
+  if (flame.unit === "bytes") return n >= 1e6 ? `${(n / 1e6).toFixed(1)} MB` : `${(n / 1e3).toFixed(1)} kB`;
   if (flame.unit !== "nanoseconds") return `${short(n)} ${flame.kind === "goroutineleak" ? "leaked" : "goroutines"}`;
   return n >= 1e9 ? `${(n / 1e9).toFixed(2)} s` : n >= 1e6 ? `${(n / 1e6).toFixed(1)} ms` : `${(n / 1e3).toFixed(0)} µs`;
 }

@@ -80,13 +80,15 @@ def profile(kind: str, lasts: float) -> Profile:
     try:
         if kind in ("goroutine", "goroutineleak"):
             return profiles.goroutines(list(signals.running), kind == "goroutineleak")
+        if kind == "frames":
+            return profiles.frames(list(signals.running))
         if kind == "cpu":
             return cpu(lasts)
         if kind in ("block", "mutex"):
             return waits(kind == "mutex", lasts)
     except (RuntimeError, ValueError) as e:
         raise Refused(503, str(e)) from None
-    raise Refused(404, "there are goroutine, goroutineleak, cpu, block and mutex")
+    raise Refused(404, "there are goroutine, goroutineleak, frames, cpu, block and mutex")
 
 
 def cpu(lasts: float) -> Profile:
@@ -153,7 +155,7 @@ def end(mutexes: bool) -> None:
 def flame(found: Profile) -> dict[str, Any]:
     """A profile as the data of a flame graph: {"unit", "total", "root"}.  A part is [function, file, line, value, [the
     parts in it]]; the line is where it was seen first, the largest part comes first."""
-    which = len(found.types) - 1  # of two values the second is a time
+    which = len(found.types) - 1  # of two values the second is a time or a size
     root: list[Any] = ["all", "", 0, 0, {}]
     for stack, values in found.stacks():
         at = root
