@@ -178,3 +178,14 @@ def sleeps(seconds: float) -> None:
 
 async def array_sum(ref: Any) -> int:
     return sum(await ref)
+
+
+async def passes_on(inward: Any, outward: Any, out: Any, seed: int) -> None:
+    """Passes numbers on, one less each time, and a 0 out; some at once, some after others have run."""
+    import random
+
+    rng = random.Random(seed)
+    async for value in inward:
+        for _ in range(rng.choice((0, 0, 1, 3))):
+            await gort.gosched()
+        await (outward if value > 0 else out).send(value - 1)

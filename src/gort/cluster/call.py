@@ -185,6 +185,11 @@ class Running(Done):
         self._goid = 0
         self._cancelled = False
 
+    @property
+    def label(self) -> str:
+        """What a dump says of it."""
+        return f"call {self.number} of {self.link.name}"
+
     def started(self, g: Any, goid: int) -> None:
         """It is on its way."""
         self._g, self._goid = g, goid
@@ -222,12 +227,12 @@ class Running(Done):
 
     def finished(self, goid: int, value: Any, exc: BaseException | None) -> None:
         """Called by the scheduler."""
-        self.peer.running.pop((self.link, self.number), None)
         if exc is not None:  # it ended before it began, or by runtime.goexit
             cancelled = isinstance(exc, Cancelled)
             ended = ("raised", None, "gort.runtime.goexit ended the remote goroutine", "")
             value = False, ("cancelled",) if cancelled else ended
         self.link.post(("done", self.number, *value))
+        self.peer.running.pop((self.link, self.number), None)  # after the message: asleep.py counts these
 
     def abandoned(self, goid: int) -> None:
         """Called by the scheduler: the program has ended first."""

@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from _collections_abc import Callable, Generator, Iterable
+from _collections_abc import Callable, Generator, Iterable, Iterator
 from collections import deque
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
 import gort
-from gort.cluster import chan, peer, wire
+from gort._runtime.core import runtime2
+from gort._runtime.watch import external
+from gort.cluster import chan, own, peer, wire
 from gort.cluster.call import Call
 from gort.cluster.engine import Engine, engine_of
 from gort.cluster.errors import ClusterError, NodeDied
@@ -270,6 +273,10 @@ class connect:
         self._tls = tls
 
     async def __aenter__(self) -> Cluster:
+        with _engine_works():
+            return await self._begin()
+
+    async def _begin(self) -> Cluster:
         engine = engine_of(self._engine, self._options) if isinstance(self._engine, str) else self._engine
         self._running = engine
         wire.use(engine.pickler)
@@ -301,7 +308,7 @@ class connect:
                 for name in names:
                     group.go(engine.start, name, {**boot, "name": name})
             for name in names:
-                gort.go(self._watch, name, news)
+                own.go(self._watch, name, news)
             await _all_up(names, news)
             mine.on_up = None
             for name in names:
@@ -321,10 +328,25 @@ class connect:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        async with gort.shield():
-            await self._end()
+        if runtime2.current_m().sched.ending:  # the program has ended first, and nothing can wait any more
+            self._drop()
+        else:
+            async with gort.shield():
+                await self._end()
+
+    def _drop(self) -> None:
+        self._peer.end()
+        self._running.drop()
 
     async def _end(self) -> None:
+        try:
+            with _engine_works():
+                await self._leave()
+        except GeneratorExit:  # the program has ended meanwhile
+            self._drop()
+            raise
+
+    async def _leave(self) -> None:
         mine, engine = self._peer, self._running
         names = mine.nodes()
         mine.ended = True
@@ -336,6 +358,17 @@ class connect:
         mine.end()
         await engine.close()
         mine.report_all()
+
+
+@contextmanager
+def _engine_works() -> Iterator[None]:
+    """While a cluster begins or ends, goroutines wait for the engine, and for the cluster's own: that is no deadlock."""
+    works = object()
+    external.awaited.add(works)
+    try:
+        yield
+    finally:
+        external.awaited.discard(works)
 
 
 async def _all_up(names: list[str], news: gort.Chan[tuple[str, str]]) -> None:

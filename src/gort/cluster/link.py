@@ -17,7 +17,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import gort
-from gort.cluster import wire
+from gort.cluster import own, wire
 
 if TYPE_CHECKING:
     from gort.cluster.peer import Peer
@@ -27,6 +27,12 @@ __all__ = ["Link", "Loop"]
 
 BATCH = 4096  # messages in a frame, so that a long queue does not keep the peer waiting for its first message
 BATCH_BYTES = 1 << 20
+STILL = frozenset(("beat", "look", "seen", "show", "shown"))  # messages that make nothing runnable (asleep.py)
+
+
+def moves(batch: list[Any]) -> bool:
+    """Whether a frame may make something runnable at its other end.  Both ends ask, and get the same answer."""
+    return any(message[0] not in STILL for message in batch)
 
 
 class Outbox:
@@ -40,6 +46,13 @@ class Outbox:
         self._kick: gort.Chan[None] = gort.Chan(1)
         self._kicked = False  # the writer has been told, and has not begun to look
         self._end = threading.Lock()  # whoever gets it ends the link; it is never released
+        self.sent: int = 0  # frames that `moves`, counted before one is written: for asleep.py
+        self._idle = True  # the writer has written all that it took out
+
+    def quiet(self) -> bool:
+        """Whether nothing waits here to be written.  Looks in the order in which a message passes through, so that none
+        slips by: `post`, `_batches`."""
+        return not self._out and not self._kicked and self._idle
 
     def post(self, message: Any) -> None:
         """Queues a message: a tuple, or a Proxy that has something to say.  After the link's end it does nothing."""
@@ -56,10 +69,14 @@ class Outbox:
     async def _batches(self) -> Any:
         """The batches to write, as they gather."""
         async for _ in self._kick:
+            self._idle = False  # before `_kicked`: see `quiet`
             await gort.gosched()  # whoever can run now may have something to add
             self._kicked = False  # before the look: what comes after it kicks again
             while batch := self._gathered():
+                if moves(batch):
+                    self.sent += 1
                 yield batch
+            self._idle = True
 
     def _gathered(self) -> list[Any]:
         batch: list[Any] = []
@@ -102,14 +119,16 @@ class Link(Outbox):
         self.pid = 0
         self.host = ""
         self.silent = 0  # looks in a row at which nothing had been heard
+        self.received: int = 0  # frames that `moves`, counted after all in one has been done
+        self.asleep: bool = False  # what the peer's last sign of life has said: all its goroutines wait
 
     def _hear(self) -> None:
         self.heard = True
 
     def start(self) -> None:
         """Starts the writer and the reader."""
-        gort.go(self._write)
-        gort.go(self._read)
+        own.go(self._write)
+        own.go(self._read)
 
     async def _write(self) -> None:
         assert self.conn is not None
@@ -128,6 +147,8 @@ class Link(Outbox):
             async for batch in wire.frames(self.conn, self._hear):
                 for message in batch:
                     self.peer.dispatch(self, message)
+                if moves(batch):
+                    self.received += 1
         except (OSError, EOFError) as e:
             why = f"the connection broke ({e})"
         except Exception as e:
@@ -151,7 +172,7 @@ class Loop(Outbox):
 
     def start(self) -> None:
         """Starts the goroutine."""
-        gort.go(self._pass)
+        own.go(self._pass)
 
     async def _pass(self) -> None:
         async for batch in self._batches():

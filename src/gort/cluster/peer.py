@@ -28,7 +28,8 @@ from gort._runtime.boot import main
 from gort._runtime.core import runtime2
 from gort._runtime.core.mistakes import say
 from gort._runtime.sched import newproc
-from gort.cluster import errors, wire
+from gort.cluster import errors, own, wire
+from gort.cluster.asleep import Asleep
 from gort.cluster.call import Call, Running
 from gort.cluster.home import Home
 from gort.cluster.link import Link, Loop
@@ -102,6 +103,8 @@ class Peer:
         self._unproven: set[Any] = set()  # connections
         self._room: gort.Chan[None] = gort.Chan(UNPROVEN)  # holds one for each of these
         self._listener: Listener | None = None
+        self.clock: Any = None  # the timer of `_watch`
+        self.asleep: Asleep = Asleep(self)
         self.loop: Loop = Loop(self, name)
         self.links[name] = self.loop
 
@@ -113,8 +116,9 @@ class Peer:
         self.loop.start()
         self._listener = await net.listen("tcp", net.join_host_port(host, 0))
         self.addresses[self.name] = str(self._listener.addr)
-        gort.go(self._serve, self._listener)
-        gort.go(self._watch)
+        own.go(self._serve, self._listener)
+        own.go(self._watch)
+        own.go(self.asleep.serve)
 
     def end(self) -> None:
         """Ends all links, and takes no part any more.  What others begin meanwhile looks at `_over` once it can be found
@@ -147,7 +151,7 @@ class Peer:
                 async for conn in listener:
                     await self._make_room()
                     self._unproven.add(conn)
-                    gort.go(self._accept, conn)
+                    own.go(self._accept, conn)
                 return
             except OSError as e:  # what the listener itself takes for lasting: others may still get in
                 if self._over.closed:
@@ -210,7 +214,7 @@ class Peer:
             return
         # Before all that others have posted while it was dialled.
         link._out.appendleft(("hello", self.name, self.addresses[self.name], os.getpid(), socket.gethostname()))
-        link.post(("beat",))
+        link.post(("beat", False))
         link.start()
 
     def link_to(self, name: str) -> Link | Loop:
@@ -233,7 +237,7 @@ class Peer:
             if self._over.closed:
                 link.end("this end was closed")
             else:
-                gort.go(self._dial_late, link, address)
+                own.go(self._dial_late, link, address)
         return first
 
     async def _dial_late(self, link: Link, address: str) -> None:
@@ -252,10 +256,13 @@ class Peer:
     async def _watch(self) -> None:
         beat = self.silence / LOOKS
         last = time.monotonic()
+        self.clock = gort.Timer(beat)
         while not self.ended:
-            which, _, _ = await gort.select(self._over.recv_ok(), gort.sleep(beat))
+            which, _, _ = await gort.select(self._over.recv_ok(), self.clock.c.recv())
             if which == 0:
                 return
+            self.clock.reset(beat)
+            asleep = self.asleep.hint()
             now = time.monotonic()
             if now - last > self.silence and self.name != DRIVER:
                 self.store.orphaned()
@@ -269,7 +276,9 @@ class Peer:
                 if link.silent >= LOOKS:
                     link.end(f"nothing was heard from it for {self.silence:g} s")
                 else:
-                    link.post(("beat",))
+                    link.post(("beat", asleep))
+            if asleep and self.name == DRIVER:
+                self.asleep.suspect()
 
     def lost(self, link: Link | Loop, why: str) -> None:
         """A link has ended."""
@@ -320,7 +329,11 @@ class Peer:
         _VERBS[message[0]](self, link, message)
 
     def _beat(self, link: Any, message: tuple[Any, ...]) -> None:
-        """A sign of life."""
+        """A sign of life, with whether all goroutines there wait."""
+        link.asleep = message[1]
+
+    def _sleepers(self, link: Any, message: tuple[Any, ...]) -> None:
+        self.asleep.inbox.try_send((link, message))  # where it is full, the question fails
 
     def _hello(self, link: Any, message: tuple[Any, ...]) -> None:
         _, name, address, pid, host = message
@@ -438,6 +451,10 @@ class Peer:
 
 _VERBS: dict[str, Callable[[Peer, Any, tuple[Any, ...]], None]] = {
     "beat": Peer._beat,
+    "look": Peer._sleepers,
+    "seen": Peer._sleepers,
+    "show": Peer._sleepers,
+    "shown": Peer._sleepers,
     "hello": Peer._hello,
     "book": Peer._book,
     "gone": Peer._gone,

@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import Any
 
 import gort
+from gort._runtime.core import runtime2
+from gort.cluster import peer as peers
 from gort.cluster import wire
 from gort.cluster.engine import store_of
 from gort.cluster.peer import LEFT, Peer
 
-__all__ = ["LEFT", "main"]
+__all__ = ["LEFT", "give_up", "main"]
 
+TELL_S = 0.05  # for the news to be written: who does not get it sees the connection close
 GRACE_S = 2.0  # for the `finally` blocks of what still runs when the driver is gone
 
 
@@ -30,6 +34,20 @@ def main(boot: dict[str, Any]) -> str:
     sys.stdout.flush()
     sys.stderr.flush()
     return why
+
+
+def give_up(session: str, why: str) -> None:
+    """Ends this process at once, because it cannot stay in its cluster, and tells the other processes why.  Called by a
+    thread of the engine's."""
+    try:
+        peer = peers.of(session)
+        for link in list(peer.links.values()):
+            link.post(("gone", peer.name, why))
+        time.sleep(TELL_S)
+        peer.store.orphaned()
+    except RuntimeError:
+        pass  # it has not begun, or has left
+    os._exit(1)
 
 
 async def _serve(boot: dict[str, Any]) -> str:
@@ -52,6 +70,7 @@ async def _serve(boot: dict[str, Any]) -> str:
         print(f"gort.cluster: node {boot['name']} cannot reach its driver: {e}", file=sys.stderr)
         peer.end()
         return str(e)
+    peer.asleep.without = runtime2.getg()  # this goroutine
     why = await over.recv()
     for running in list(peer.running.values()):
         running.cancel()

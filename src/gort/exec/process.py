@@ -95,10 +95,12 @@ class Process:
         if self._pidfd is None:
             await apart(f"wait for {self.pid}", self._exited_apart)
             return
-        async with self._waiting:
-            if not self.ended:
-                await self._pidfd.call_op(self._pidfd.readable, False)
-        self._settle()
+        try:
+            async with self._waiting:
+                if not self.ended:
+                    await self._pidfd.call_op(self._pidfd.readable, False)
+        finally:  # also where the wait is given up: meanwhile another may have taken the status
+            self._settle()
 
     def _exited_apart(self) -> None:
         try:

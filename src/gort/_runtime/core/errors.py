@@ -38,9 +38,11 @@ class Panic(RuntimeError):
 
 class Deadlock(RuntimeError):
     """Every goroutine waits, and nothing can wake one.  `dump` shows each goroutine's wait reason and stack.  Go says
-    `all goroutines are asleep` (runtime/proc.go: checkdead) and ends the process."""
+    `all goroutines are asleep` (runtime/proc.go: checkdead) and ends the process.  Where gort.cluster has found it,
+    `elsewhere` is the part of `dump` that shows the goroutines of the other processes."""
 
     dump: str = ""
+    elsewhere: str = ""
 
     def __init__(self, message: str = "all goroutines are asleep - deadlock!") -> None:
         super().__init__(message)

@@ -137,7 +137,7 @@ def deadlock(s: Any, exc: Deadlock) -> None:
     text = traceback.dump(s, None, group=True)
     if s.maingone:
         exc.args = ("no goroutines (main called runtime.Goexit) - deadlock!",)
-    exc.dump = f"fatal error: {exc.args[0]}\n\n{text}"
+    exc.dump = f"fatal error: {exc.args[0]}\n\n{text}" + (exc.elsewhere and f"\n{exc.elsewhere}")
     report(s, exc)
 
 

@@ -24,5 +24,6 @@ cdef inline int inherit_context(G g) except -1
 cdef inline void clear_context(G g) noexcept
 cdef void count_outside(Sched s, bint system) noexcept
 cpdef int64_t gcount(Sched s)
+cpdef int64_t busy(Sched s)
 cpdef bint stays_free(M m, G g) noexcept
 cpdef forget(G g)

@@ -349,6 +349,16 @@ def gcount(s):
     return n
 
 
+def busy(s):
+    """The number of Ms that may make something runnable: all but those that sleep, wait in gort.wait, or poll.  The
+    caller's is one of them.  Who looks for a deadlock of several processes asks (gort.cluster)."""
+    n: cython.longlong
+    s.lock()
+    n = len(s.allm) - s.nmidle - s.nmidlelocked - s.npolling
+    s.unlock()
+    return n
+
+
 def make_late(s, fn, args):
     """make for a function that was given earlier, by somebody who is not here any more: what make raises (the arguments
     do not fit) is raised in the goroutine, and not in a timer that fires on g0 or in whoever cancels a context."""

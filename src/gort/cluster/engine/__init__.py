@@ -55,6 +55,10 @@ class Engine(Protocol):
     async def close(self) -> None:
         """Ends all that is left, and gives up what the engine holds."""
 
+    def drop(self) -> None:
+        """In the place of `close`, when the program has ended in the middle (a panic, a deadlock): gives up what would
+        stay behind.  The processes end by themselves, for their driver is gone.  Waits for no goroutine; never raises."""
+
 
 def engine_of(name: str, options: dict[str, Any]) -> Engine:
     """The engine of that name, made with the user's options.  Raises ValueError, TypeError, ImportError."""

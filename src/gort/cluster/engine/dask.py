@@ -189,6 +189,13 @@ class Engine:
         """As Engine.close of the interface."""
         await gort.blocking(self._close)
 
+    def drop(self) -> None:
+        """As Engine.drop of the interface."""
+        try:
+            self._close()
+        except Exception:
+            pass  # Dask is gone, and with it what it held
+
     def _close(self) -> None:
         if self._client is not None:
             for task in self._tasks.values():

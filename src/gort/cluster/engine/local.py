@@ -41,6 +41,7 @@ _PROGRAM = (
 _HEAD = struct.Struct("<QQ")  # bytes of the pickle, number of buffers
 _PREFIX = "gort-cluster-"
 _NEW_S = 60.0
+_LEAVE_S = 3.0  # for nodes that find that the driver is gone: their `finally` blocks have two seconds
 _ALIGN = 64  # where a buffer begins: arrays are read fastest so
 
 
@@ -158,6 +159,21 @@ class Engine:
         for process in self._processes.values():
             process.kill(group=True)
             await process.wait()
+        self._forget()
+
+    def drop(self) -> None:
+        """As Engine.drop of the interface.  This thread waits until the processes have ended, and kills them if they need
+        too long: they are its children, and would stay as zombies while it goes on."""
+        deadline = time.monotonic() + _LEAVE_S
+        processes = [process._process for process in self._processes.values()]
+        while not all(process.over() for process in processes) and time.monotonic() < deadline:
+            time.sleep(0.002)
+        for process in processes:
+            process.end()
+            process.reap_blocking()
+        self._forget()
+
+    def _forget(self) -> None:
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
         if self._lock >= 0:

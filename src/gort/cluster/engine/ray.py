@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 import threading
 import uuid
@@ -25,6 +26,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import gort
+from gort._runtime.core import machine
 from gort._runtime.watch import external, signals
 from gort.cluster import serve
 
@@ -33,13 +35,19 @@ __all__ = ["Engine", "Store"]
 
 async def _get(ref: Any) -> Any:
     """ray.get without a thread for each wait.  Raises what it raises."""
-    done: gort.Chan[Any] = gort.Chan(1)
-    external.awaited.add(done)  # Ray's thread will wake this goroutine: no deadlock yet
+    works = object()
+    external.awaited.add(works)  # Ray's thread will wake this goroutine: no deadlock yet
     try:
-        ref.future().add_done_callback(done.try_send)
-        future = await done.recv()
+        return await _end_of(ref)
     finally:
-        external.awaited.discard(done)
+        external.awaited.discard(works)
+
+
+async def _end_of(ref: Any) -> Any:
+    """_get for what is no reason to wait: a death.  Raises what ray.get raises."""
+    done: gort.Chan[Any] = gort.Chan(1)
+    ref.future().add_done_callback(done.try_send)
+    future = await done.recv()
     try:
         return future.result()
     except asyncio.CancelledError as e:  # Ray's future was cancelled: no cancellation of ours
@@ -65,22 +73,47 @@ class Host:
     """The actor that is a node."""
 
     def __init__(self, boot: dict[str, Any]) -> None:
+        self._boot = boot
         self._left = threading.Event()
-        threading.Thread(target=self._serve, args=(boot,), name="gort-cluster", daemon=True).start()
 
-    def _serve(self, boot: dict[str, Any]) -> None:
+    def alive(self) -> str:
+        """Runs the node, and answers when it has left the cluster in good order."""
+        raylet = threading.Thread(target=_watch_raylet, args=(self._boot["session"],), name="gort-raylet", daemon=True)
+        raylet.start()
+        # All threads that live now are Ray's, or ours, and wake no goroutine; this one, too.
+        rays = machine.os_threads() or {t.native_id for t in threading.enumerate() if t.native_id}
+        external.tellers.append(lambda: rays | _threads())
+        _handlers()
+        threading.Thread(target=self._serve, name="gort-cluster", daemon=True).start()
+        self._left.wait()
+        return "it has left the cluster"
+
+    def _serve(self) -> None:
         why = "it failed"
         try:
-            why = serve.main(boot)
+            why = serve.main(self._boot)
         finally:
             if why != serve.LEFT:
                 os._exit(1)  # whether Ray lets it live or not: the driver has given it up
             self._left.set()
 
-    def alive(self) -> str:
-        """Answers when the node has left the cluster in good order."""
-        self._left.wait()
-        return "it has left the cluster"
+
+def _watch_raylet(session: str) -> None:
+    """Ends this node when its raylet has ended.  Ray's workers go on without, for Ray counts on the whole machine being
+    gone, and tells so after 14 s: then what this node runs may have been started elsewhere."""
+    pid = int(os.environ.get("RAY_RAYLET_PID") or os.getppid())
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        pass
+    except OSError:
+        return  # an old kernel: then the driver learns it from Ray
+    else:
+        ended = select.poll()
+        ended.register(fd, select.POLLIN)
+        ended.poll()
+        os.close(fd)
+    serve.give_up(session, "its raylet has ended")
 
 
 class Store:
@@ -141,6 +174,13 @@ def _threads() -> set[int]:
     return {n for n in found if n is not None}
 
 
+def _handlers() -> None:
+    """Ray's own signal handler ends the process, and wakes no goroutine."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if (getattr(handler, "__module__", None) or "").startswith("ray.") and handler not in signals.harmless:
+        signals.harmless.append(handler)
+
+
 class Engine:
     """Actors on a Ray cluster.
 
@@ -156,6 +196,7 @@ class Engine:
         self._options = {"num_cpus": 1, **options}
         self._where: dict[str, Any] = {}  # Ray's node, for each of ours
         self._hosts: dict[str, Any] = {}
+        self._alive: dict[str, Any] = {}  # the calls that end with them
         self._mine = False  # Ray was started here
         self._keeper: Any = None
         self._keeper_name = f"gort-cluster-{uuid.uuid4().hex}"
@@ -184,9 +225,7 @@ class Engine:
         self._keeper = ray.remote(Keeper).options(name=self._keeper_name, num_cpus=0).remote()
         if _threads not in external.tellers:
             external.tellers.append(_threads)
-        handler = signal.getsignal(signal.SIGTERM)  # Ray's own ends the process, and wakes no goroutine
-        if getattr(handler, "__module__", "").startswith("ray.") and handler not in signals.harmless:
-            signals.harmless.append(handler)
+        _handlers()
 
     async def start(self, name: str, boot: dict[str, Any]) -> None:
         """As Engine.start of the interface."""
@@ -194,12 +233,13 @@ class Engine:
         boot = {**boot, "store": [__name__, self._keeper_name], "host": node["NodeManagerAddress"]}
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         options = {"max_concurrency": 4, "max_restarts": 0, "scheduling_strategy": there, **self._options}
-        self._hosts[name] = await gort.blocking(lambda: ray.remote(Host).options(**options).remote(boot))
+        host: Any = await gort.blocking(lambda: ray.remote(Host).options(**options).remote(boot))
+        self._hosts[name], self._alive[name] = host, host.alive.remote()
 
     async def watch(self, name: str) -> str:
         """As Engine.watch of the interface."""
         try:
-            return str(await _get(self._hosts[name].alive.remote()))
+            return str(await _end_of(self._alive[name]))
         except (ray.exceptions.RayError, ConnectionError) as e:
             return f"Ray says: {str(e).splitlines()[0]}"
 
@@ -212,6 +252,14 @@ class Engine:
     async def close(self) -> None:
         """As Engine.close of the interface."""
         await gort.blocking(self._close)
+
+    def drop(self) -> None:
+        """As Engine.drop of the interface."""
+        try:
+            if ray.is_initialized() and self._keeper is not None:
+                ray.kill(self._keeper)
+        except Exception:
+            pass  # Ray is gone, and with it what it held
 
     def _close(self) -> None:
         if ray.is_initialized():

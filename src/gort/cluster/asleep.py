@@ -1,0 +1,285 @@
+"""Finds deadlocks over several processes: all goroutines of all processes of a cluster wait, and nothing that could wake
+one is under way.  Follows checkdead in Go's runtime/proc.go, and for messages the four counters of F. Mattern (Algorithms
+for distributed termination detection, 1987).
+
+**One process** is *asleep* when each of its goroutines waits, and what it waits for cannot come from outside: no timer is
+set, none waits for a descriptor, no thread lives that could send (watch/external.py), and none waits on `node.done()`,
+since a death comes from outside.  The cluster's own goroutines (own.py) and their timers do not count.  A process that is
+asleep is woken by a message and by nothing else.
+
+It is not seen at one moment: other threads run meanwhile.  So a look goes over all goroutines twice.  A goroutine that
+waits both times, on the same operation, and has not run in between, has waited all the time; so at the end of the first
+time all did.  A thread that runs no goroutine may be about to make one runnable: none may be busy (newproc.busy).
+
+**All of them.**  With each sign of life a node tells whether it seems to be asleep.  When all do, the driver asks them
+twice.  Each answers with the frames that it has sent and received, for each process.  If all were asleep both times, with
+the same numbers, and each had received what the other had sent, then between the two nothing was under way and nothing
+ran.  Then nothing ever will.
+
+Messages that make nothing runnable (link.STILL) are not counted, or the question would change its own answer.
+
+In doubt there is no deadlock: one that is found a second later does no harm, one that is none ends a program that works.
+What does not live here: counting frames (link.py); how the program ends (boot/main.py).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+import gort
+from gort._runtime.core import handoff, op, runtime2, traceback
+from gort._runtime.core.errors import Deadlock
+from gort._runtime.core.runtime2 import _Gdead, _Gidle, _Gsyscall, _Gwaiting, peek
+from gort._runtime.sched import newproc
+from gort.cluster.call import Running
+from gort.cluster.own import Own
+
+if TYPE_CHECKING:
+    from gort.cluster.peer import Peer
+
+__all__ = ["Asleep", "View"]
+
+PASSIVE = frozenset((
+    op.WAIT_CHAN_RECEIVE, op.WAIT_CHAN_SEND, op.WAIT_SELECT, op.WAIT_SELECT_NO_CASES, op.WAIT_SEMACQUIRE, op.WAIT_MUTEX,
+    op.WAIT_RWMUTEX_R, op.WAIT_RWMUTEX_W, op.WAIT_WAITGROUP, op.WAIT_COND,
+))  # fmt: skip  # reasons to wait that only another goroutine ends
+SHARE = 20  # the looks at signs of life take at most so small a part of the time, however many goroutines there are
+SETTLES, SETTLE_S = 40, 0.001  # so many looks, and the time between two, until it is quiet
+
+View = dict[str, tuple[int, int]]  # frames sent to a process, and received from it
+
+
+def agree(views: dict[str, View]) -> bool:
+    """Whether each process has received what each other has sent to it."""
+    return all(
+        other in views and views[other].get(name) == (received, sent)
+        for name, view in views.items()
+        for other, (sent, received) in view.items()
+    )
+
+
+class Asleep:
+    """A process's part in it."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+        self.inbox: gort.Chan[Any] = gort.Chan(1 << 12)  # (link, message): questions; at the driver, answers
+        self.without: Any = None  # the goroutine that serves a node: it is the cluster's own
+        self._suspected: gort.Chan[None] = gort.Chan(1)
+        self._number = 0  # of the last question
+        self._moved = -1  # frames in all, at the last sign of life
+        self._hint = False
+        self._witness: tuple[Any, int] | None = None  # the goroutine that was not asleep at the last look, and its goid
+        self._next = 0.0  # no hint looks before
+        self._passes = False  # that the last look has found nothing will pass soon
+
+    # ---- one process ----
+
+    def view(self) -> View | None:
+        """The frames that this process has sent and received.  None if something waits to be written, or a connection is
+        only being made."""
+        peer = self.peer
+        found: View = {}
+        if not peer.loop.quiet():
+            return None
+        found[peer.name] = (peer.loop.sent, peer.loop.sent)  # `quiet` says that all has been received
+        for link in list(peer._all):
+            if link.dead is None:
+                if not link.name or link.conn is None or not link.quiet():
+                    return None
+                sent, received = found.get(link.name, (0, 0))
+                found[link.name] = (sent + link.sent, received + link.received)
+        return found
+
+    def look(self) -> View | None:
+        """The frames, if this process is asleep.  A goroutine of the cluster's own calls it."""
+        s = runtime2.current_m().sched
+        self._passes = False
+        if self.peer.ended or s.exiting or s.bubble is not None or s.chooser is not None or not self._no_timer(s):
+            return None
+        before = self.view()
+        if before is None or newproc.busy(s) != 1:
+            self._passes = True
+            return None
+        waits = self._waits(s)
+        if waits is None or self._waits(s) != waits:
+            return None
+        if not self._no_timer(s) or s.external is None or s.external():
+            return None
+        if newproc.busy(s) != 1 or self.view() != before:
+            self._passes = True
+            return None
+        return before
+
+    async def settled(self) -> View | None:
+        """look, until what the cluster itself does is done: what has just been posted is written, and its goroutines on
+        other threads wait again."""
+        for _ in range(SETTLES):
+            found = self.look()
+            if found is not None or not self._passes:
+                return found
+            await gort.sleep(SETTLE_S)
+        return None
+
+    def _no_timer(self, s: Any) -> bool:
+        """Whether no timer is set but those of clusters."""
+        from gort.cluster import peer as peers
+
+        clocks = [peer.clock for peer in list(peers._peers.values())]
+        return all(any(timer is clock for clock in clocks) for p in list(s.allp) for timer in list(p.timers))
+
+    def _waits(self, s: Any) -> dict[int, tuple[int, Any]] | None:
+        """What each goroutine waits on, with its nrun, by number.  None if one is not asleep."""
+        ends = {id(over) for over in list(self.peer.ends.values())}
+        if self._witness is not None and self._witness[0].goid == self._witness[1]:
+            if self._wait(self._witness[0], ends) is None:
+                return None
+        found: dict[int, tuple[int, Any]] = {}
+        running = 0
+        for g in list(s.allgs):
+            goid, status = g.goid, g.status
+            if status in (_Gdead, _Gidle) or g is self.without:
+                continue
+            done = peek(g)[3]
+            if type(done) is Own:
+                continue
+            wait = self._wait(g, ends)
+            if wait is None:
+                self._witness = (g, goid)
+                return None
+            running += type(done) is Running and done.peer is self.peer
+            found[goid] = (g.nrun, wait)
+        # One that has ended is still in `running` until its result has been posted.
+        return found if running == len(self.peer.running) else None
+
+    def _wait(self, g: Any, ends: set[int]) -> Any:
+        """The operation that g waits on.  None if it does not wait, or something from outside may wake it."""
+        status = g.status
+        if status == _Gwaiting:
+            waits = peek(g)[0]
+        elif status == _Gsyscall:  # it may be in gort.wait
+            stands = g.standin
+            waits = stands.waitop if stands is not None and stands.counted else None
+        else:
+            return None
+        if waits is None or traceback.reason_of(waits) not in PASSIVE:
+            return None
+        return None if any(id(c) in ends for c in channels(waits)) else waits
+
+    def hint(self) -> bool:
+        """Whether this process seems to be asleep, at a sign of life.  Who is busy is not asked again and again: no look
+        while frames come and go, one look if none has come since the last."""
+        peer = self.peer
+        moved = peer.loop.sent + sum(link.sent + link.received for link in list(peer._all))
+        if moved != self._moved:
+            self._moved, self._hint = moved, False
+        elif not self._hint:
+            began = time.monotonic()
+            if began >= self._next:
+                self._hint = self.look() is not None
+                ended = time.monotonic()
+                self._next = ended + SHARE * (ended - began)
+        return self._hint
+
+    # ---- questions and answers ----
+
+    def suspect(self) -> None:
+        """The driver seems to be asleep.  If all nodes do, too, it asks."""
+        peer = self.peer
+        if all(getattr(peer.links.get(name), "asleep", False) for name in peer.nodes()):
+            self._suspected.try_send(None)
+
+    async def serve(self) -> None:
+        """Answers, and asks; a goroutine of each process."""
+        while True:
+            which, value, _ = await gort.select(self.peer._over.recv_ok(), self.inbox.recv(), self._suspected.recv())
+            if which == 0:
+                return
+            if which == 2:
+                await self._ask_all()
+            elif value[1][0] == "look":
+                value[0].post(("seen", value[1][1], self.peer.name, await self.settled()))
+            elif value[1][0] == "show":
+                value[0].post(("shown", value[1][1], self.peer.name, self.show()))
+
+    async def _ask_all(self) -> None:
+        """Ends the program if all processes are asleep.  The driver."""
+        first = await self._views()
+        if first is None or not agree(first) or await self._views() != first:
+            return
+        texts = await self._ask("show")
+        if texts is None:
+            return
+        error = Deadlock()
+        error.elsewhere = self._told() + "\n".join(texts[name] for name in sorted(texts))
+        self.report(error)
+
+    def report(self, error: Deadlock) -> None:
+        """Ends the program."""
+        handoff.fatal(runtime2.current_m().sched, error)
+
+    async def _views(self) -> dict[str, View] | None:
+        """The views of all processes; None if one of them is not asleep, or does not answer."""
+        mine = await self.settled()
+        views = None if mine is None else await self._ask("look")
+        if views is None or None in views.values():
+            return None
+        return {self.peer.name: mine, **views}
+
+    async def _ask(self, question: str) -> dict[str, Any] | None:
+        """What all nodes answer.  None if one does not."""
+        peer = self.peer
+        self._number += 1
+        waiting = set(peer.nodes())
+        answers: dict[str, Any] = {}
+        for name in waiting:
+            peer.link_to(name).post((question, self._number))
+        async with gort.move_on_after(peer.silence):
+            while waiting:
+                which, value, _ = await gort.select(peer._over.recv_ok(), self.inbox.recv())
+                if which == 0:
+                    return None
+                _, number, name, answer = value[1]
+                if number == self._number and name in waiting:
+                    waiting.discard(name)
+                    answers[name] = answer
+        return None if waiting or answers.keys() != set(peer.nodes()) else answers
+
+    # ---- the report ----
+
+    def show(self) -> str:
+        """This process's goroutines as text: which of them wait for other processes, and their stacks."""
+        s = runtime2.current_m().sched
+        head = f"node {self.peer.name} (process {os.getpid()} on {socket.gethostname()}):\n\n"
+        text = traceback.dump(s, self.without, group=True)
+        return head + self._told() + (text or "it runs no goroutine\n")
+
+    def _told(self) -> str:
+        """A line for each goroutine of this process that waits for what may come from another."""
+        peer = self.peer
+        names: dict[int, str] = {}
+        for proxy in list(peer.proxies.values()):
+            where = f"channel {proxy.cid[:8]} of {proxy.capacity} on {proxy.home}"
+            names[id(proxy.tx.ch)] = f"to send on {where}"
+            for side in proxy.rx:
+                names[id(side.ch)] = f"to receive from {where}"
+        for number, call in list(peer.calls.items()):
+            names[id(call._done)] = f"for call {number} of {peer.name} on {call.node}"
+        lines = []
+        for g in list(runtime2.current_m().sched.allgs):
+            waits = self._wait(g, set()) if g.goid and g is not self.without else None
+            texts = [names[id(c)] for c in channels(waits) if id(c) in names] if waits is not None else []
+            if texts:
+                lines.append(f"goroutine {g.goid} on {peer.name} waits {', or '.join(texts)}\n")
+        return "".join(sorted(lines)) + ("\n" if lines else "")
+
+
+def channels(waits: Any) -> list[Any]:
+    """The channels that an operation waits on."""
+    c = waits.c
+    if isinstance(c, tuple):  # a select
+        return [case.c for case in c if case is not None]
+    return [c]

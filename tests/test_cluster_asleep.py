@@ -1,0 +1,288 @@
+"""gort.cluster finds deadlocks over several processes, and none where there is none."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import clusterkit as kit
+import gort
+from gort import net
+from gort.cluster import asleep, own
+from gort.cluster.client import Cluster
+from gort.cluster.link import Link, moves
+from gort.cluster.peer import Peer
+from support import dose, until
+from test_cluster import lives
+from test_cluster_faults import alone
+
+QUICK = 1.8  # seconds of silence: a sign of life every 0.3 s
+
+
+def test_goroutines_that_wait_for_each_other_on_two_nodes_are_told() -> None:
+    left: list[Any] = []
+
+    async def main() -> None:
+        async with kit.connect(2, silence=QUICK) as c:
+            left.extend([*(node.pid for node in c.nodes), getattr(c._peer.store, "folder", "")])
+            a, b = c.Chan(1, on="n0"), c.Chan(3)
+            async with c.Group() as g:
+                g.go(kit.passes, a, b)
+                g.go(kit.passes, b, a)
+
+    with pytest.raises(gort.Deadlock, match="all goroutines are asleep") as e:
+        gort.run(main)
+    dump = e.value.dump
+    here, n0, n1 = dump.partition("node n0 (process")[0], *dump.split("node n")[1:]
+    assert "main.<locals>" not in n0 + n1
+    assert "sync.WaitGroup.Wait" in here
+    assert " waits for call 1 of driver on n" in here
+    assert " waits for call 2 of driver on n" in here
+    for told in (n0, n1):
+        assert "[chan receive] call " in told
+        assert "clusterkit.passes(...)" in told
+        assert "gort/cluster" not in told
+    waits = [line.partition(" waits ")[2] for line in dump.splitlines() if " waits to receive from " in line]
+    assert sorted(line.partition(" of ")[2] for line in waits) == ["1 on n0", "3 on driver"]
+    assert not os.path.exists(left.pop())  # what lay in memory for c.put
+    for pid in left:
+        gort.run(until, lambda pid=pid: not lives(pid))
+
+
+def test_a_token_on_its_way_is_no_deadlock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four goroutines in three processes, of which at most one runs, and the driver asks all the time.  When the token is
+    out, all wait: that is told, and not before."""
+    told: list[int] = []
+    arrived: list[int] = []
+    agreed: list[bool] = []
+    agree = asleep.agree
+
+    def agrees(views: Any) -> bool:
+        agreed.append(agree(views))
+        return agreed[-1]
+
+    async def main() -> None:
+        async with kit.connect(2, silence=60) as c:
+            end: gort.Chan[None] = gort.Chan(1)
+            out = c.Chan(1, on="n1")
+            places = ["n0", "driver", "n1", "n0"]
+            ring = [c.Chan(1, on=place) for place in places]
+            calls = [c.go(kit.passes_on, ring[i], ring[(i + 1) % 4], out, i, on=places[i - 1]) for i in range(4)]
+
+            async def arrives() -> None:
+                async for value in out:
+                    arrived.append(value)
+
+            async def asks() -> None:
+                while len(told) < 3:
+                    await c._peer.asleep._suspected.send(None)
+
+            def report(error: BaseException) -> None:
+                told.append(len(arrived))
+                end.try_send(None)
+
+            monkeypatch.setattr(asleep, "agree", agrees)
+            monkeypatch.setattr(c._peer.asleep, "report", report)
+            gort.go(arrives)
+            own.go(asks)
+            for n in range(3):
+                await ring[n].send(dose(200))
+                await end.recv()
+            for ch in (*ring, out):
+                ch.close()
+            for call in calls:
+                await call
+
+    gort.run(main)
+    assert told == [1, 2, 3]
+    assert agreed.count(False) > 0  # it was asked while the token was in no process
+
+
+# ---- one process ------------------------------------------------------------------------------------------------------
+
+
+async def looks(peer: Peer, awake: bool = False) -> Any:
+    """What a look finds while this goroutine waits.  Unless somebody is awake, it is repeated until all have fallen
+    asleep: a thread needs some time to."""
+    found: gort.Chan[Any] = gort.Chan(1)
+
+    async def look() -> None:
+        while (view := await peer.asleep.settled()) is None and not awake:
+            await gort.sleep(0.001)
+        found.try_send(view)
+
+    own.go(look)
+    return await found.recv()
+
+
+def test_who_waits_for_another_goroutine_is_asleep() -> None:
+    async def body(peer: Peer, c: Cluster) -> None:
+        mu, ch, rw = gort.sync.Mutex(), gort.Chan[int](), gort.sync.RWMutex()
+        remote = c.Chan(1)
+        await mu.lock()
+        await rw.lock()
+        for wait in (mu.lock, ch.recv, lambda: ch.send(1), remote.recv, rw.rlock):
+            gort.go(waits, wait)
+        gort.go(waits, lambda: gort.select(ch.recv(), remote.recv()))
+        gort.go(gort.wait, ch.recv())  # a plain function
+        await until(lambda: remote._proxy.rx[0].wait == 2)
+        view = await looks(peer)
+        assert view is not None
+        assert view.keys() == {"driver"}
+
+    alone(body)
+
+
+async def waits(operation: Callable[[], Any]) -> None:
+    await operation()
+
+
+@pytest.mark.parametrize("who", ["sleeps", "times out", "accepts", "blocks", "computes", "watches", "is outside"])
+def test_who_may_be_woken_from_outside_is_not_asleep(who: str) -> None:
+    async def body(peer: Peer, c: Cluster) -> None:
+        over = threading.Event()
+        never: gort.Chan[None] = gort.Chan()
+        ready: gort.Chan[None] = gort.Chan(1)
+
+        async def times_out() -> None:
+            async with gort.move_on_after(3600):
+                await never.recv()
+
+        def blocks() -> None:
+            ready.try_send(None)
+            over.wait()
+
+        async def computes() -> None:
+            while not over.is_set():
+                await gort.gosched()
+
+        async def accepts() -> None:
+            async with await net.listen("tcp", "127.0.0.1:0") as listener:
+                await listener.accept()
+
+        thread = threading.Thread(target=blocks)
+        ways: dict[str, Callable[[], Any]] = {
+            "sleeps": lambda: gort.go(gort.sleep, 3600),
+            "times out": lambda: gort.go(times_out),
+            "accepts": lambda: gort.go(accepts),
+            "blocks": lambda: gort.go(gort.blocking, blocks),
+            "computes": lambda: gort.go(computes),
+            "watches": lambda: gort.go(waits, lambda: gort.select(never.recv(), c.node("n7").done().recv_ok())),
+            "is outside": thread.start,
+        }
+        assert await looks(peer) is not None
+        ways[who]()
+        try:
+            if who in ("blocks", "is outside"):
+                await ready.recv()
+            for _ in range(5):
+                await gort.gosched()
+                assert await looks(peer, awake=True) is None
+        finally:
+            over.set()
+            if thread.ident is not None:
+                await gort.blocking(thread.join)
+
+    alone(body)
+
+
+def test_what_is_posted_and_not_written_is_seen() -> None:
+    async def body(peer: Peer, c: Cluster) -> None:
+        assert peer.asleep.view() == {"driver": (0, 0)}
+        peer.loop.post(("c",))
+        assert peer.asleep.view() is None
+        peer.loop._out.clear()
+        assert peer.asleep.view() is None  # the writer has been told, and may have taken it out
+        link = Link(peer, "n1")
+        peer._all.add(link)
+        await until(lambda: peer.loop.quiet())
+        assert peer.asleep.view() is None  # it is being dialled
+        peer._all.discard(link)
+
+    alone(body)
+
+
+def test_a_result_that_is_not_posted_yet_is_seen() -> None:
+    async def body(peer: Peer, c: Cluster) -> None:
+        assert await looks(peer) is not None
+        peer.running[None, 1] = None  # type: ignore[assignment]
+        assert await looks(peer, awake=True) is None
+        peer.running.clear()
+
+    alone(body)
+
+
+def test_a_goroutine_that_ran_between_two_looks_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits again, as before, at the second."""
+
+    async def body(peer: Peer, c: Cluster) -> None:
+        real = peer.asleep._waits
+        seen: list[Any] = []
+
+        def ran_once_more(s: Any) -> Any:
+            found = real(s)
+            seen.append(found)
+            return {goid: (nrun + len(seen), wait) for goid, (nrun, wait) in found.items()}
+
+        monkeypatch.setattr(peer.asleep, "_waits", ran_once_more)
+        assert await looks(peer, awake=True) is None
+        assert len(seen) == 2
+        assert seen[0] == seen[1]
+
+    alone(body)
+
+
+def test_who_is_busy_is_not_looked_at_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(peer: Peer, c: Cluster) -> None:
+        looked: list[bool] = []
+        monkeypatch.setattr(peer.asleep, "look", lambda: looked.append(True) or {})
+        for _ in range(3):
+            peer.loop.sent += 1
+            assert not peer.asleep.hint()
+        assert not looked
+        assert [peer.asleep.hint() for _ in range(3)] == [True] * 3
+        assert len(looked) == 1
+
+    alone(body)
+
+
+# ---- all of them ------------------------------------------------------------------------------------------------------
+
+
+def test_what_one_has_sent_the_other_must_have_received() -> None:
+    assert asleep.agree({"driver": {"driver": (3, 3), "n0": (5, 2)}, "n0": {"driver": (2, 5)}})
+    assert not asleep.agree({"driver": {"n0": (5, 2)}, "n0": {"driver": (2, 4)}})  # one is under way
+    assert not asleep.agree({"driver": {"n0": (5, 2)}, "n0": {"driver": (1, 5)}})
+    assert not asleep.agree({"driver": {"n0": (0, 0)}, "n0": {}})  # only one end of a link knows of it
+    assert not asleep.agree({"driver": {"n7": (0, 0)}})
+
+
+def test_questions_and_signs_of_life_move_nothing() -> None:
+    assert not moves([("beat", True), ("look", 1), ("shown", 1, "n0", "")])
+    assert moves([("beat", True), ("done", 1, True, None)])
+
+
+# ---- the end ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_program_that_ends_in_the_middle_leaves_nothing() -> None:
+    left: list[Any] = []
+
+    async def panics() -> None:
+        raise LookupError("in the middle")
+
+    async def main() -> None:
+        async with kit.connect(1) as c:
+            left.extend([c.nodes[0].pid, c._peer.store.folder])
+            await c.put(b"x")
+            gort.go(panics)
+            await gort.sleep(3600)
+
+    with pytest.raises(gort.Panic):
+        gort.run(main)
+    assert not os.path.exists(left[1])
+    gort.run(until, lambda: not lives(left[0]))
