@@ -308,6 +308,23 @@ def test_an_end_in_two_threads_at_once() -> None:
     alone(body)
 
 
+@pytest.mark.parametrize("part", [0.0, 0.5, 1.0])
+def test_silence_is_told_in_time(part: float) -> None:
+    """Not later than after the time that the cluster allows, wherever between two looks the last sign came; and not much
+    earlier."""
+
+    async def body(peer: Peer, c: Cluster) -> None:
+        link = Link(peer, "n1")
+        link._hear()
+        looks = 1
+        while link.looks() < peers.SILENT:
+            looks += 1
+        waited = (looks - part) * peer.silence / peers.LOOKS
+        assert 0.9 * peer.silence <= waited <= peer.silence
+
+    alone(body)
+
+
 def test_a_dead_link_collects_nothing() -> None:
     async def body(peer: Peer, c: Cluster) -> None:
         link = Link(peer, "n1")

@@ -118,12 +118,18 @@ class Link(Outbox):
         self.heard: bool = True  # since the last look of the peer's watch
         self.pid = 0
         self.host = ""
-        self.silent = 0  # looks in a row at which nothing had been heard
+        self._silent = 0  # looks in a row at which nothing had been heard
         self.received: int = 0  # frames that `moves`, counted after all in one has been done
         self.asleep: bool = False  # what the peer's last sign of life has said: all its goroutines wait
 
     def _hear(self) -> None:
         self.heard = True
+
+    def looks(self) -> int:
+        """The peer's watch looks: at how many looks in a row nothing had been heard, this one included."""
+        self._silent = 0 if self.heard else self._silent + 1
+        self.heard = False
+        return self._silent
 
     def start(self) -> None:
         """Starts the writer and the reader."""

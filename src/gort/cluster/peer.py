@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 __all__ = ["DRIVER", "Peer", "of"]
 
 DRIVER = "driver"
-LOOKS = 6  # so many looks in a row at which nothing has come are silence
+LOOKS = 12  # in the time of silence; at every second one a sign of life goes out
+SILENT = LOOKS - 1  # so many in a row at which nothing has come: the last sign came before the first of these
 HANDSHAKE_S = 10.0
 UNPROVEN = 128  # connections at a time whose peers have not proved yet that they belong here
 ACCEPT_S = 1.0  # between two tries, when none can be accepted
@@ -254,15 +255,18 @@ class Peer:
     # ---- who is alive ----
 
     async def _watch(self) -> None:
-        beat = self.silence / LOOKS
+        interval = self.silence / LOOKS
         last = time.monotonic()
-        self.clock = gort.Timer(beat)
+        self.clock = gort.Timer(interval)
+        beats = asleep = False
         while not self.ended:
             which, _, _ = await gort.select(self._over.recv_ok(), self.clock.c.recv())
             if which == 0:
                 return
-            self.clock.reset(beat)
-            asleep = self.asleep.hint()
+            self.clock.reset(interval)
+            beats = not beats
+            if beats:
+                asleep = self.asleep.hint()
             now = time.monotonic()
             if now - last > self.silence and self.name != DRIVER:
                 self.store.orphaned()
@@ -271,13 +275,11 @@ class Peer:
             for link in list(self._all):
                 if link.conn is None:
                     continue
-                link.silent = 0 if link.heard else link.silent + 1
-                link.heard = False
-                if link.silent >= LOOKS:
+                if link.looks() >= SILENT:
                     link.end(f"nothing was heard from it for {self.silence:g} s")
-                else:
+                elif beats:
                     link.post(("beat", asleep))
-            if asleep and self.name == DRIVER:
+            if beats and asleep and self.name == DRIVER:
                 self.asleep.suspect()
 
     def lost(self, link: Link | Loop, why: str) -> None:
