@@ -50,7 +50,11 @@ def nothing() -> Iterator[dict[str, str]]:
 
 
 ENGINES = {"ray": three_raylets, "dask": four_workers, "local": nothing}
-OWN = {"ray": ["tests/stress/raylets.py"], "dask": [], "local": []}  # tests of this engine alone
+OWN = {
+    "ray": ["tests/stress/raylets.py"],
+    "dask": ["tests/stress/workers.py"],
+    "local": [],
+}  # tests of this engine alone
 
 
 def main() -> int:

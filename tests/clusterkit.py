@@ -33,6 +33,7 @@ def killed_driver(program: str) -> list[bytes]:
 
 
 WHO: contextvars.ContextVar[str] = contextvars.ContextVar("who")
+UNLISTED: contextvars.ContextVar[str] = contextvars.ContextVar("unlisted")
 
 
 class Bad:
@@ -73,6 +74,16 @@ def pid() -> int:
 
 def who() -> str:
     return WHO.get("nobody")
+
+
+def who_of(x: int) -> str:
+    return WHO.get("nobody")
+
+
+async def who_there() -> tuple[str, str]:
+    """The listed variable and another one, on a node that this node chooses."""
+    c = cluster.current()
+    return await c.go(who, on="n1"), UNLISTED.get("nobody")
 
 
 async def fails(what: str) -> None:
@@ -189,3 +200,32 @@ async def passes_on(inward: Any, outward: Any, out: Any, seed: int) -> None:
         for _ in range(rng.choice((0, 0, 1, 3))):
             await gort.gosched()
         await (outward if value > 0 else out).send(value - 1)
+
+
+def begin_trace(file: str) -> None:
+    from gort import trace
+
+    trace.start(file)
+
+
+def end_trace() -> None:
+    from gort import trace
+
+    trace.stop()
+
+
+async def steps(name: str) -> str:
+    """Has a region of that name."""
+    from gort import trace
+
+    with trace.region(name):
+        await gort.gosched()
+    return name
+
+
+def steps_plainly(name: str) -> str:
+    """The same as a plain function."""
+    from gort import trace
+
+    with trace.region(name):
+        return name

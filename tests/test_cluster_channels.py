@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import clusterkit as kit
 import gort
 from gort.cluster import chan, wire
 from gort.cluster.errors import NodeDied
@@ -69,6 +70,9 @@ class Process:
 
     def recv_ok(self) -> chan.Operation:
         return chan._RecvOk(self.proxy, RECV)
+
+    def recv_many(self, most: int) -> chan.Operation:
+        return chan._RecvMany(self.proxy, most)
 
     def take(self) -> chan.Take[Any]:
         return chan.Take(self.proxy)
@@ -185,6 +189,14 @@ def test_each_value_is_received_once_whoever_is_cancelled(run1: Run, seed: int, 
                     which, value, ok = await gort.select(p.recv_ok(), gort.sleep(0))
                     if which == 1:
                         continue
+                elif rng.random() < 0.3:
+                    done, outcome = await cut(p.recv_many(rng.randrange(1, 5)))
+                    if not done:
+                        continue
+                    if not outcome:
+                        return
+                    got.extend(outcome)
+                    continue
                 elif rng.random() < 0.2:
                     try:
                         async with p.take() as value:
@@ -297,6 +309,63 @@ def test_what_one_process_holds_and_does_not_use_comes_back_for_another(run1: Ru
         await until(lambda: net.in_hands()[0] + net.in_hands()[2] == 4)
 
     played(run1, body, Net(5, 4, (0, 0, 3)))
+
+
+@pytest.mark.parametrize("prefetch", [0, 3])
+def test_many_values_at_once(run1: Run, prefetch: int) -> None:
+    async def body(net: Net, a: Process, b: Process, c: Process) -> None:
+        async def gathers(rest: int) -> tuple[list[int], int]:
+            got: list[int] = []
+            turns = 0
+            while len(got) < rest:
+                values = await c.recv_many(5)
+                assert 1 <= len(values) <= 5
+                got += values
+                turns += 1
+            return got, turns
+
+        for i in range(8):
+            await a.send(i)
+        await until(lambda: net.quiet() and net.in_hands()[0] + net.in_hands()[2] == 8)
+        got, turns = await gathers(8)
+        assert got == list(range(8))
+        assert turns < 8  # also without prefetch: it orders as many as it may take
+        # Who waits takes what is there once its goroutine runs; as a case of select, too.
+        gort.go(sends, a, range(3))
+        assert (await gort.select(late=gort.sleep(3600), values=c.recv_many(1)))[:2] == ("values", [0])
+        assert (await gathers(2))[0] == [1, 2]
+        # What it ordered and did not need is there for others.
+        async with gort.move_on_after(0.01):
+            await c.recv_many(5)
+        await a.send("for b")
+        assert await b.recv() == "for b"
+        # A value that cannot be opened fails the receive that has it first; the others lose nothing.
+        for value in (1, kit.Bad(), 2):
+            await a.send(value)
+        outcomes: list[Any] = []
+        while len(outcomes) < 3:
+            try:
+                outcomes += await c.recv_many(5)
+            except ValueError:
+                outcomes.append("bad")
+        assert sorted(map(str, outcomes)) == ["1", "2", "bad"]
+        assert a.proxy.close()
+        assert await c.recv_many(5) == []
+        assert await gort.select(c.recv_many(5)) == (0, [], False)
+        await until(lambda: net.in_hands() == (0, 0, 0))
+
+    played(run1, body, Net(11, 8, (0, 0, prefetch)))
+
+
+async def sends(p: Process, values: Any) -> None:
+    for value in values:
+        await p.send(value)
+
+
+@pytest.mark.parametrize(("most", "error"), [(0, ValueError), (True, TypeError), ("5", TypeError)])
+def test_a_wrong_number_of_values_is_refused(most: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="recv_many takes a"):
+        chan.Chan.recv_many(None, most)  # type: ignore[arg-type]
 
 
 def test_a_dead_receiver_has_each_value_at_most_once_and_a_taker_at_least_once(run1: Run) -> None:

@@ -43,7 +43,7 @@ _PRUNE = 4096  # so many tasks, regions and logs come before those are dropped t
 _STATES = {_Grunnable: _go.GO_RUNNABLE, _Grunning: _go.GO_RUNNING, _Gsyscall: _go.GO_SYSCALL}
 
 _ids = _itertools.count(1)
-_current: _contextvars.ContextVar[int] = _contextvars.ContextVar("gort.trace task", default=0)
+_current: _contextvars.ContextVar[Task | None] = _contextvars.ContextVar("gort.trace task", default=None)
 _said: dict[int, tuple[Any, ...]] = {}  # the tasks, regions and logs of what is recorded, by number
 _left: list[Silent] = []  # the goroutines of programs that have ended meanwhile
 _trace: _Destination | None = None  # the trace that is being made
@@ -236,17 +236,31 @@ def _say_event(*what: Any) -> None:
                 _said.pop(old, None)
 
 
+def _task_now() -> int:
+    """The number of the current task; 0 outside all."""
+    current = _current.get()
+    return 0 if current is None else current._id
+
+
+def _name_now() -> str | None:
+    """The name of the current task; None outside all.  gort.cluster asks: the goroutines that it starts in other
+    processes belong to a task of that name."""
+    current = _current.get()
+    return None if current is None else current._name
+
+
 class Task:
     """A logical operation, such as a request, that may span several goroutines; task() makes it.  Go's trace.Task."""
 
     def __init__(self, name: str) -> None:
         """The task begins now, and belongs to the current one.  name: of its kind."""
         self._id = next(_ids)
-        self._token: _contextvars.Token[int] | None = None
-        _say_event("task", self._id, _current.get(), name)
+        self._name = name
+        self._token: _contextvars.Token[Task | None] | None = None
+        _say_event("task", self._id, _task_now(), name)
 
     def __enter__(self) -> Self:
-        self._token = _current.set(self._id)
+        self._token = _current.set(self)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -281,7 +295,7 @@ class Region:
         self._task = 0
 
     def __enter__(self) -> Self:
-        self._task = _current.get()
+        self._task = _task_now()
         _say_event("region", self._task, self._name, None)
         return self
 
@@ -304,7 +318,7 @@ def log(category: str, message: str) -> None:
     Raises TypeError if one of the two is no str."""
     _check(category, "log")
     _check(message, "log")
-    _say_event("log", _current.get(), category, message)
+    _say_event("log", _task_now(), category, message)
 
 
 def _check(text: object, what: str) -> None:

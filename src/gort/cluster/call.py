@@ -205,25 +205,33 @@ class Running(Done):
     def begin(self, sealed: Any) -> Any:
         """The goroutine's function.  Gives the answer, or a coroutine that gives it: so a plain function of the user's is
         a plain goroutine, which may use gort.wait, and an async one is not."""
+        task = None
         try:
             fn, args, kwargs, context = wire.unseal(sealed)
             if context:
-                self.peer.enter(context)
+                task = self.peer.enter(context)
             result = fn(*args, **kwargs)
             coro = coroutine_of(result)
             if coro is not None:
-                return self._drive(coro)
+                drives, task = self._drive(coro, task), None
+                return drives
             return True, wire.seal(result)
         except BaseException as e:
             return False, errors.pack(e, self.peer.name)
+        finally:
+            if task is not None:
+                task.end()
 
-    async def _drive(self, coro: Awaitable[Any]) -> tuple[bool, Any]:
+    async def _drive(self, coro: Awaitable[Any], task: Any) -> tuple[bool, Any]:
         try:
             return True, wire.seal(await coro)
         except GeneratorExit:
             raise
         except BaseException as e:
             return False, errors.pack(e, self.peer.name)
+        finally:
+            if task is not None:
+                task.end()
 
     def finished(self, goid: int, value: Any, exc: BaseException | None) -> None:
         """Called by the scheduler."""

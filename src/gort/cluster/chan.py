@@ -43,18 +43,19 @@ class _Arm(ChanArm):
     def begin_wait(self, s: Any, wake: Any) -> None:
         if not self.waits:
             self.waits = True
-            self.operation.proxy.enter(self.operation.side)
+            self.operation.proxy.enter(self.operation.side, self.operation.most)
 
     def leave(self, won: bool) -> None:
         if self.waits:
             self.waits = False
-            self.operation.proxy.leave(self.operation.side)
+            self.operation.proxy.leave(self.operation.side, self.operation.most)
 
 
 class Operation:
     """A send or a receive: `await` it once, or give it to gort.select."""
 
     __slots__ = ("proxy", "side", "used")
+    most: int = 1  # values or slots that it takes
 
     def __init__(self, proxy: Proxy, side: Any) -> None:
         self.proxy: Proxy = proxy
@@ -83,11 +84,11 @@ class Operation:
         ch = self.side.ch
         got, ok = ch.try_recv()
         if not ok:
-            self.proxy.enter(self.side)
+            self.proxy.enter(self.side, self.most)
             try:
                 got, ok = yield from ch.recv_ok().__await__()
             finally:
-                self.proxy.leave(self.side)
+                self.proxy.leave(self.side, self.most)
         return self.result(*self.done(got, ok))
 
 
@@ -175,6 +176,31 @@ class _Next(_Receive):
         return value
 
 
+class _RecvMany(_Receive):
+    """Waits for one value, and takes what else is there: so it orders as many as it may take."""
+
+    __slots__ = ("most",)
+
+    def __init__(self, proxy: Proxy, most: int) -> None:
+        super().__init__(proxy, RECV)
+        self.most = min(most, self.side.ch.capacity)
+
+    def done(self, value: Any, ok: bool) -> tuple[Any, bool]:
+        first, ok = super().done(value, ok)
+        out = [first] if ok else []
+        while ok and len(out) < self.most:
+            entry, there = self.side.ch.try_recv()
+            if not there:
+                break
+            try:
+                out.append(wire.unseal(entry[1]))
+            except BaseException:
+                self.proxy.unreceived(RECV, entry[0])  # it comes again, as the first of another receive, and fails that
+                break
+            self.proxy.received(RECV, entry[0])
+        return out, ok
+
+
 class Chan(Generic[T]):
     """A channel that goroutines of every process of the cluster may use; `c.Chan(…)` makes one.  Sent to another process,
     as an argument or as a value, it is the same channel there.
@@ -228,6 +254,18 @@ class Chan(Generic[T]):
     def recv_ok(self) -> Operation:
         """`v, ok = await ch.recv_ok()`: (None, False) when the channel is closed and drained.  Else raises as recv."""
         return _RecvOk(self._proxy, RECV)
+
+    def recv_many(self, max: int, /) -> Operation:
+        """`values = await ch.recv_many(64)` waits for one value, and gives a list of at most `max`: what else has come to
+        this process, too.  The empty list when the channel is closed and drained.  As gort.Chan.recv_many.
+
+        Else raises as recv; a value that cannot be unpickled fails the receive that has it as the first.  TypeError,
+        ValueError for a wrong max."""
+        if isinstance(max, bool) or not isinstance(max, int):
+            raise TypeError(f"recv_many takes a number of values, not {type(max).__name__}")
+        if max < 1:
+            raise ValueError(f"recv_many takes a positive number of values, not {max}")
+        return _RecvMany(self._proxy, max)
 
     def __aiter__(self) -> Chan[T]:
         """`async for v in ch` receives until the channel is closed and drained."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 import itertools
 import os
 import socket
+import sys
 import threading
 import time
 from _collections_abc import Callable
@@ -50,6 +51,7 @@ UNPROVEN = 128  # connections at a time whose peers have not proved yet that the
 ACCEPT_S = 1.0  # between two tries, when none can be accepted
 HASTE_S = 1.0  # where there are so many, and more come, these have so long
 ENDED = "the cluster has been left"  # why what was under way here has failed
+TASK = "gort.trace"  # among the contextvars: a module alone, which none of these is
 LEFT = "the driver has left the cluster"  # why a node ends in good order
 
 _peers: dict[str, Peer] = {}  # the clusters that this process belongs to, by session
@@ -435,8 +437,12 @@ class Peer:
         return min(names, key=lambda name: self.load.get(name, 0))
 
     def context(self) -> dict[str, Any]:
-        """The listed contextvars that are set here, by name."""
-        found = {}
+        """What goes along with a goroutine: the listed contextvars that are set here, by name, and the name of the task of
+        the trace."""
+        found: dict[str, Any] = {}
+        trace = sys.modules.get("gort.trace")  # who has not loaded it is in no task
+        if trace is not None and (name := trace._name_now()) is not None:
+            found[TASK] = name
         for key, variable in self.variables:
             try:
                 found[key] = variable.get()
@@ -444,11 +450,17 @@ class Peer:
                 pass
         return found
 
-    def enter(self, values: dict[str, Any]) -> None:
-        """Sets contextvars in the current goroutine."""
+    def enter(self, values: dict[str, Any]) -> Any:
+        """Sets contextvars in the current goroutine.  Returns the task of the trace that begins here, or None: whoever
+        runs the goroutine ends it."""
         for key, variable in self.variables:
             if key in values:
                 variable.set(values[key])
+        if TASK not in values:
+            return None
+        from gort import trace  # it is loaded where a program traces
+
+        return trace.task(values[TASK]).__enter__()
 
 
 _VERBS: dict[str, Callable[[Peer, Any, tuple[Any, ...]], None]] = {

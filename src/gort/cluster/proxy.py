@@ -41,7 +41,7 @@ class _Side:
 
     def __init__(self, room: int, ahead: int) -> None:
         self.ch: gort.Chan[Any] = gort.Chan(room)
-        self.wait: int = 0  # goroutines
+        self.wait: int = 0  # for so many goroutines wait
         self.wanted: int = 0  # on order
         self.leaving: int = 0  # called off, and the home has not answered yet
         self.given: int = 0  # have come and are in no goroutine's hands
@@ -185,16 +185,16 @@ class Proxy:
 
     # ---- what goroutines do ----
 
-    def enter(self, side: _Side) -> None:
-        """A goroutine begins to wait."""
+    def enter(self, side: _Side, n: int) -> None:
+        """A goroutine begins to wait, for up to n values or slots."""
         with self._lock:
-            side.wait += 1
+            side.wait += n
             self._mark()
 
-    def leave(self, side: _Side) -> None:
+    def leave(self, side: _Side, n: int) -> None:
         """A goroutine waits no more, whether it has got something or not."""
         with self._lock:
-            side.wait -= 1
+            side.wait -= n
             if side.wanted + side.given > side.wait:
                 self._mark()
 
@@ -226,6 +226,13 @@ class Proxy:
                 self._acks.append(number)
             if not self._marked:
                 self._mark()
+
+    def unreceived(self, lane: int, number: int) -> None:
+        """A goroutine has taken a value out and does not want it: the channel hands it out again."""
+        with self._lock:
+            self.rx[lane].given -= 1
+            self._backs.append(number)
+            self._mark()
 
     def ack(self, number: int) -> None:
         """Who has taken a value is done with it."""

@@ -104,7 +104,8 @@ class Engine:
     """Workers of a Dask cluster.
 
     address: that of its scheduler, as for distributed.Client; None: as Dask's configuration says, which else means one
-    started on this machine.  nodes: in how many workers; in all otherwise.  Other arguments are LocalCluster's."""
+    started on this machine.  nodes: in how many workers; in all otherwise.  Other arguments are LocalCluster's.  `nodes`
+    raises ValueError for workers in this process, such as those of processes=False."""
 
     pickler = "cloudpickle"
 
@@ -137,6 +138,10 @@ class Engine:
         if self._count is not None:
             client.wait_for_workers(self._count, timeout=60)
         workers = sorted(self._workers())[: self._count]
+        if any(worker.startswith("inproc:") for worker in workers):
+            raise ValueError(
+                "a node ends its process when it is given up: leave out processes=False, and Dask's Worker here"
+            )
         self._where = {f"n{i}": worker for i, worker in enumerate(workers)}
         self._names = f"gort-{uuid.uuid4().hex}"
         self.store = Store(address, self._names, client)
