@@ -117,6 +117,14 @@ async def sends(ch: Any, values: list[Any]) -> int:
     return len(values)
 
 
+async def sends_and_tells(ch: Any, n: int, sent: Any) -> int:
+    """Sends n values, and tells of each that has been sent."""
+    for i in range(n):
+        await ch.send(i)
+        await sent.send(i)
+    return n
+
+
 async def receives(ch: Any) -> list[Any]:
     return [value async for value in ch]
 
@@ -159,10 +167,14 @@ async def restless(ch: Any, seed: int, seconds: float, out: Any) -> None:
     got: list[int] = []
     while True:
         async with gort.move_on_after(rng.random() * seconds):
-            value, ok = await ch.recv_ok()
-            if not ok:
+            if rng.random() < 0.3:
+                values = await ch.recv_many(3)
+            else:
+                value, ok = await ch.recv_ok()
+                values = [value] if ok else []
+            if not values:
                 break
-            got.append(value)
+            got += values
     await out.send(got)
 
 

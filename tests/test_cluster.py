@@ -119,7 +119,8 @@ def test_channels_between_nodes() -> None:
                 assert await a.recv_ok() == (None, False)
             await bad_values(c)
             await selects(c)
-            await everyone(c)
+            await full(c)
+            await everyone(c, ["driver", "n0", "n1"], "n0")
 
     async def bad_values(c: Any) -> None:
         ch = c.Chan(4, on="n0")
@@ -146,23 +147,38 @@ def test_channels_between_nodes() -> None:
         gort.go(gort.wait, ready.send("from a plain function"))
         assert await ready.recv() == "from a plain function"
 
-    async def everyone(c: Any) -> None:
-        """Producers and consumers on every process, waits cut short at random: each value once."""
-        n = dose(1000)
-        ch, sent, got = c.Chan(7, on="n0"), c.Chan(9), c.Chan(9)
-        parts = [list(range(k, n, 3)) for k in range(3)]
-        where = ["driver", "n0", "n1"]
-        producers = [c.go(kit.hasty, ch, k, parts[k], 0.004, sent, on=where[k]) for k in range(3)]
-        consumers = [c.go(kit.restless, ch, 9 + k, 0.004, got, on=where[k]) for k in range(3)]
-        all_sent = [v for _ in range(3) for v in await sent.recv()]
-        ch.close()
-        all_got = [v for _ in range(3) for v in await got.recv()]
-        assert sorted(all_sent) == list(range(n))
-        assert sorted(all_got) == list(range(n))
-        for h in (*producers, *consumers):
-            await h
+    async def full(c: Any) -> None:
+        ch, sent = c.Chan(5, on="n1"), c.Chan(64)
+        senders = [c.go(kit.sends_and_tells, ch, 4, sent, on=where) for where in ("driver", "n0", "n1")]
+        for _ in range(5):
+            await sent.recv()
+        for _ in range(7):
+            for where in ("n0", "n1"):
+                await c.go(kit.pid, on=where)  # whoever could go on has had the time to
+            assert await gort.select(sent.recv(), gort.sleep(0.005)) == (1, None, True)
+            await ch.recv()
+            await sent.recv()  # each receive makes room for one
+        assert len([await ch.recv() for _ in range(5)]) == 5
+        assert [await h for h in senders] == [4, 4, 4]
 
     gort.run(main)
+
+
+async def everyone(c: Any, where: list[str], home: str) -> None:
+    """Producers and consumers on every process, waits cut short at random: each value once."""
+    n = dose(1000)
+    ch, sent, got = c.Chan(7, on=home), c.Chan(9), c.Chan(9)
+    k = len(where)
+    parts = [list(range(i, n, k)) for i in range(k)]
+    producers = [c.go(kit.hasty, ch, i, parts[i], 0.004, sent, on=where[i]) for i in range(k)]
+    consumers = [c.go(kit.restless, ch, 9 + i, 0.004, got, on=where[i]) for i in range(k)]
+    all_sent = [v for _ in range(k) for v in await sent.recv()]
+    ch.close()
+    all_got = [v for _ in range(k) for v in await got.recv()]
+    assert sorted(all_sent) == list(range(n))
+    assert sorted(all_got) == list(range(n))
+    for h in (*producers, *consumers):
+        await h
 
 
 def test_a_killed_node_is_named_at_once() -> None:
@@ -252,8 +268,10 @@ def test_a_silent_node_is_given_up_and_killed() -> None:
             h = c.go(kit.hangs, started, ended)
             await started.recv()
             os.kill(pid, signal.SIGSTOP)
+            stopped = time.monotonic()
             with pytest.raises(cluster.NodeDied, match=r"nothing was heard from it for 1\.5 s"):
                 await h
+            print(f"a stopped node was given up after {time.monotonic() - stopped:.2f} s of 1.5")
             await node.done().recv_ok()
             assert not node.alive
 
@@ -271,7 +289,7 @@ def lives(pid: int) -> bool:
 
 
 ORPHANS = """
-import os, signal
+import os, signal, time
 import clusterkit as kit
 import gort
 from gort import cluster
@@ -282,7 +300,8 @@ async def main():
         for n in c.nodes:
             c.go(kit.hangs, started, ended, on=n)
         await c.put(b"x")
-        print(await started.recv(), await started.recv(), getattr(c._peer.store, "folder", "."), flush=True)
+        folder = getattr(c._peer.store, "folder", ".")
+        print(await started.recv(), await started.recv(), folder, time.monotonic(), flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 
 gort.run(main)
@@ -290,7 +309,8 @@ gort.run(main)
 
 
 def test_orphans_end_themselves() -> None:
-    *pids, folder = kit.killed_driver(ORPHANS)
+    *pids, folder, killed = kit.killed_driver(ORPHANS)
+    print(f"all nodes had ended {time.monotonic() - float(killed):.3f} s after their driver was killed")
     assert len(pids) == 2
     assert folder == b"." or not os.path.exists(folder)  # nobody can reach what lay in memory for c.put
 

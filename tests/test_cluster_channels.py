@@ -19,7 +19,7 @@ from gort.cluster import chan, wire
 from gort.cluster.errors import NodeDied
 from gort.cluster.home import RECV, TAKE, Home
 from gort.cluster.proxy import Proxy
-from support import dose, until
+from support import ROOT, dose, until
 
 Run = Callable[..., Any]
 
@@ -480,3 +480,45 @@ def test_threads_of_a_library_that_wake_nobody(monkeypatch: pytest.MonkeyPatch) 
     finally:
         end.set()
         thread.join()
+
+
+# Each row of the table in docs/cluster.md, by what it promises, and the tests that hold it to that.
+PROMISES = {
+    "each value is received once, also under cancellation, while nobody dies": [
+        "test_each_value_is_received_once_whoever_is_cancelled",
+        "test_channels_between_nodes",
+        "test_each_value_once_on_three_raylets",
+    ],
+    "`recv`: at most once when the receiver dies; `take`: at least once": [
+        "test_a_dead_receiver_has_each_value_at_most_once_and_a_taker_at_least_once",
+        "test_a_killed_node_is_named_at_once",
+    ],
+    "order from each sender to one receiving process": [
+        "test_order_from_each_sender_to_one_receiving_process",
+        "test_channels_between_nodes",
+    ],
+    "the capacity is exact, wherever values lie; `send` waits": [
+        "test_the_capacity_is_exact",
+        "test_channels_between_nodes",
+        "test_capacity_zero_is_refused",
+    ],
+    "values are copies, as they are at `send`, also in the same process": ["test_channels_between_nodes"],
+    "a dead or silent node is an error, never silence": [
+        "test_a_killed_node_is_named_at_once",
+        "test_a_silent_node_is_given_up_and_killed",
+        "test_a_goroutine_is_started_anew_if_that_is_asked_for",
+    ],
+    "the receivers see the end after all values": ["test_close_comes_after_the_last_value"],
+}
+
+
+@pytest.mark.once
+def test_each_promise_has_a_test() -> None:
+    text = (ROOT / "docs" / "cluster.md").read_text()
+    table = text[text.index("| promised |") :].partition("\n\n")[0].splitlines()[2:]
+    assert [row.split("|")[1].strip() for row in table] == list(PROMISES)
+    files = [*(ROOT / "tests").glob("test_cluster*.py"), ROOT / "tests" / "stress" / "raylets.py"]
+    tests = "".join(file.read_text() for file in files)
+    for names in PROMISES.values():
+        for name in names:
+            assert f"\ndef {name}(" in tests, name

@@ -18,7 +18,7 @@ import pytest
 
 import clusterkit as kit
 import gort
-from gort import net
+from gort import cluster, net
 from gort.cluster import NodeDied, wire
 from gort.cluster import peer as peers
 from gort.cluster.client import Cluster
@@ -135,6 +135,26 @@ def test_a_failure_that_nobody_can_ask_for_is_reported(monkeypatch: pytest.Monke
 
     alone(body)
     assert len(told) == 2
+
+
+# ---- encryption -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("host", "encrypted"), [("127.0.0.1", False), ("localhost", True)])
+def test_what_leaves_the_loopback_is_encrypted_unless_that_is_refused(host: str, encrypted: bool) -> None:
+    """A name is taken for another machine's: what it means is known only later."""
+
+    class Engine(local.Engine):
+        pass
+
+    Engine.host = host
+
+    async def main() -> None:
+        async with cluster.connect(Engine(nodes=1)) as c:
+            assert (c._peer.tls is not None) is encrypted
+            assert await c.go(kit.add, 1, 2) == 3
+
+    gort.run(main)
 
 
 # ---- connections of strangers -----------------------------------------------------------------------------------------

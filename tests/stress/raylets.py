@@ -22,7 +22,7 @@ import clusterkit as kit
 import gort
 from gort import cluster
 from support import until
-from test_cluster import lives
+from test_cluster import everyone, lives
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +78,18 @@ def test_a_killed_raylet_and_its_worker_that_lives(raylets: Any) -> None:
             )
             assert told < 6
             assert await c.go(kit.add, 1, 2) == 3
+
+    gort.run(main)
+
+
+@pytest.mark.parametrize("home", ["driver", "n2"])
+def test_each_value_once_on_three_raylets(raylets: Any, home: str) -> None:
+    """Producers and consumers on each, and their waits are cut short at random."""
+
+    async def main() -> None:
+        async with cluster.connect("ray", nodes=3) as c:
+            assert len({await c.go(where, on=n) for n in c.nodes}) == 3
+            await everyone(c, [n.name for n in c.nodes], home)
 
     gort.run(main)
 

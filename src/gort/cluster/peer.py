@@ -437,8 +437,8 @@ class Peer:
         return min(names, key=lambda name: self.load.get(name, 0))
 
     def context(self) -> dict[str, Any]:
-        """What goes along with a goroutine: the listed contextvars that are set here, by name, and the name of the task of
-        the trace."""
+        """What goes along with a goroutine: the listed contextvars that are set here, by name, and the name of the
+        trace's task."""
         found: dict[str, Any] = {}
         trace = sys.modules.get("gort.trace")  # who has not loaded it is in no task
         if trace is not None and (name := trace._name_now()) is not None:
