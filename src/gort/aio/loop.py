@@ -1,8 +1,8 @@
 """Loop, an asyncio event loop that is a goroutine.
 
-It is asyncio's own selector loop.  Its epoll descriptor is watched by gort's poller, so that no thread waits for a loop:
-between two iterations the goroutine that drives it is parked, and is woken by a descriptor, a timer or a callback from
-another thread.  asyncio's transports, add_reader and all that stands on them are unchanged.
+It is asyncio's own selector loop, whose hot half is compiled (_runtime/aio).  Its epoll descriptor is watched by gort's
+poller, so that no thread waits for a loop: between two iterations the goroutine that drives it is parked, and is woken by
+a descriptor, a timer or a callback from another thread.
 
 Invariants
 - The driving goroutine is locked to its thread (lock_os_thread).  What belongs to a thread (the running loop, the hooks
@@ -17,19 +17,18 @@ Invariants
 Rejected: a goroutine that may change its thread (SQLAlchemy's greenlets and uvicorn's signal handlers break); to watch
 each descriptor with gort's poller (that is edge-triggered, and add_reader is not).
 
-What does not live here: gort.aio.run (running.py); how a task awaits an operation (tasks.py); to_thread (threads.py).
+What does not live here: an iteration and the wait between two (_runtime/aio/core.py); transports
+(_runtime/aio/transport.py); gort.aio.run (running.py); how a task awaits an operation (tasks.py); to_thread (threads.py).
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import os
 import selectors
 import socket
 import sys
 import threading
-import time
 from asyncio import events
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -38,16 +37,22 @@ from gort import runtime
 from gort._runtime.boot import main, wait
 from gort._runtime.core import runtime2
 from gort._runtime.core.op import gosched
-from gort._runtime.core.runtime2 import MCALL_LOOP, OP_DONE
+from gort._runtime.core.runtime2 import OP_DONE
 from gort._runtime.poll.fd import FD
-from gort._runtime.poll.polldesc import AGAIN, CLOSED, FAILED, MORE, NetOp
 from gort._runtime.wait.chan import Chan
 from gort._runtime.watch import signals
+from gort._start.cython import lent
 from gort.aio import tasks
 from gort.aio.threads import Goroutines
 
+with lent():
+    from gort._runtime.aio.core import LoopCore, LoopWait
+from gort._runtime.aio.transport import SocketTransport
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from gort._runtime.aio.stream import Stream
 
 # asyncio.run ends with these.  As a rule they have nothing to do, and for that no runtime is booted.
 _ENDINGS = frozenset(
@@ -56,37 +61,22 @@ _ENDINGS = frozenset(
 # So many bytes asyncio's transports ask for at once; their own 256 KiB are more than malloc keeps: each read would map
 # memory, and unmap it, which cost two thirds of an echo.  No datagram of the Internet's is longer.
 _READ_BYTES = 65536
-_DAY_S = 86400.0  # the longest wait for a timer: call_at(inf) is no time of the runtime's
 
 tasks.install()
-
-
-class LoopWait(NetOp):
-    """The wait of a loop: c: the FD of its epoll descriptor, elem: the loop.  It ends when a descriptor is ready, its
-    deadline has come, or the loop was woken."""
-
-    what = "the wait of an asyncio event loop"
-    g: Any
-    elem: Any
-
-    def attempt(self) -> int:
-        """Looks; the thread that has learned of something calls this."""
-        loop: Loop = self.elem
-        return int(MORE if loop._look() else AGAIN)
-
-    def finish(self) -> None:
-        """Nothing, whether there is something to do or the deadline has come."""
-        self.elem = self.g = None
-        if self.success == FAILED:
-            raise self.sel
-        if self.success == CLOSED:
-            raise RuntimeError("the event loop was closed while it waited")
 
 
 class Selector(selectors.EpollSelector):
     """A selector that never waits: the loop has waited already, and left in `got` what has come."""
 
     got: Sequence[tuple[int, int]] | None = None
+    streams: dict[int, Stream] = {}
+
+    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
+        """Whether it is watched, and for what; asyncio asks for the repr of a transport.  Raises KeyError."""
+        stream = self.streams.get(fileobj)
+        if stream is not None and (events := stream.polls()):
+            return selectors.SelectorKey(fileobj, fileobj, events, None)
+        return super().get_key(fileobj)
 
     def poll(self) -> list[tuple[int, int]]:
         """What is ready now: pairs of a descriptor and epoll's mask."""
@@ -108,12 +98,8 @@ class Selector(selectors.EpollSelector):
                 ready.append((key, mask & key.events))
         return ready
 
-    def lone(self) -> bool:
-        """Whether the loop's own descriptor is the only one."""
-        return len(self._fd_to_key) <= 1  # type: ignore[attr-defined]
 
-
-class Loop(asyncio.SelectorEventLoop):
+class Loop(LoopCore, asyncio.SelectorEventLoop):
     """An asyncio event loop that is a goroutine, pinned to its thread while it runs.
 
         asyncio.run(main(), loop_factory=gort.aio.Loop)    # 3.12; asyncio.Runner takes it too, from 3.11 on
@@ -127,29 +113,20 @@ class Loop(asyncio.SelectorEventLoop):
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
         self._own = Selector()
-        self._fd: FD | None = None
-        self._bell: Chan[None] = Chan(1)
-        self._woken = False
-        self._turns = False  # callbacks run, on its thread
+        self._fd = None
+        self._bell = Chan(1)
         self._bare = False  # what it runs needs no runtime
         self._sched: Any = None  # the runtime in which it runs, or ran last
-        self._deadline = -1  # ns, as _fd has it
         self._gs: WeakKeyDictionary[Any, Any] = (
             WeakKeyDictionary()
         )  # its tasks that are in scopes of gort's -> their Gs
         self._spare: list[Any] = []  # Waiters that no task uses (tasks.py); the loop's thread alone
         self._before: Any = None  # the thread's hooks for async generators
+        self._open()
+        self._own.streams = self._streams
         super().__init__(self._own)
 
     # ---- waking it ----------------------------------------------------------------------------------------------------
-
-    def _look(self) -> bool:
-        """Whether there is something to do.  Any thread."""
-        got = self._own.poll()
-        if got:
-            self._own.got = got
-            return True
-        return self._woken
 
     def _write_to_self(self) -> None:
         """Ends the wait, or the next one.  Any thread, a signal handler too."""
@@ -161,53 +138,7 @@ class Loop(asyncio.SelectorEventLoop):
             fd.retry_reads()
             self._bell.try_send(None)
 
-    # ---- an iteration -------------------------------------------------------------------------------------------------
-
-    def _next_wait(self) -> Any:
-        """The operation with which to wait for something to do; None when there is something already."""
-        if self._ready or self._stopping or self._woken:  # type: ignore[attr-defined]
-            return None
-        when = 0
-        timers = self._scheduled  # type: ignore[attr-defined]
-        while timers and timers[0]._cancelled:
-            self._timer_cancelled_count -= 1  # type: ignore[attr-defined]
-            heapq.heappop(timers)._scheduled = False
-        if timers:
-            when = int(min(timers[0]._when, time.monotonic() + _DAY_S) * 1e9) + 1
-            if when <= time.monotonic_ns():
-                return None
-        elif self._own.lone() and not self._signal_handlers:  # type: ignore[attr-defined]
-            return self._bell.recv()
-        self._own.got = None
-        fd = self._fd
-        if fd is None:
-            return None
-        if when != self._deadline:
-            self._deadline = when
-            fd.set_deadlines(True, False, when)
-        op = LoopWait()
-        op.c = fd
-        op.elem = self
-        return op
-
-    def _turn(self, m: Any) -> bool:
-        """Iterations, until there is nothing to do or the goroutine is to make way.  True when the loop is to stop."""
-        before = m.mcall  # the predictor may have a word there for the next operation (sched/predict.py)
-        ready, own = self._ready, self._own  # type: ignore[attr-defined]
-        keys = own._fd_to_key  # type: ignore[attr-defined]
-        self._turns = True
-        m.mcall = MCALL_LOOP
-        try:
-            while True:
-                self._woken = False
-                if own.got is None and len(keys) <= 1 and not self._signal_handlers:  # type: ignore[attr-defined]
-                    own.got = ()  # nothing to poll: only a signal's handler writes to the loop's own descriptor
-                self._run_once()  # type: ignore[attr-defined]
-                if self._stopping or not ready or m.preempt:
-                    return bool(self._stopping)
-        finally:
-            m.mcall = before
-            self._turns = False
+    # ---- driving it ---------------------------------------------------------------------------------------------------
 
     def _begin(self, m: Any) -> None:
         """The loop runs from now on, on this thread."""
@@ -244,8 +175,6 @@ class Loop(asyncio.SelectorEventLoop):
             sys.set_asyncgen_hooks(*self._before)
         self._before = None
 
-    # ---- driving it ---------------------------------------------------------------------------------------------------
-
     async def drive(self) -> None:
         """run_forever for an async goroutine: runs until stop() is called.  The goroutine keeps its thread meanwhile.
         Raises RuntimeError outside a goroutine."""
@@ -276,7 +205,7 @@ class Loop(asyncio.SelectorEventLoop):
             self._begin(None)
             try:
                 while not self._stopping:
-                    self._run_once()  # type: ignore[attr-defined]
+                    self._run_once()
             finally:
                 self._end()
         elif m is None:
@@ -336,7 +265,7 @@ class Loop(asyncio.SelectorEventLoop):
         events._set_running_loop(self)
         try:
             for _ in range(1000):  # a task that never ends would keep the program
-                if not self._ready:  # type: ignore[attr-defined]
+                if not self._ready:
                     break
                 self._turn(m)
         finally:
@@ -346,9 +275,35 @@ class Loop(asyncio.SelectorEventLoop):
     # ---- transports ---------------------------------------------------------------------------------------------------
 
     def _make_socket_transport(self, sock: socket.socket, *args: Any, **kwargs: Any) -> Any:
-        transport = super()._make_socket_transport(sock, *args, **kwargs)  # type: ignore[misc]
-        transport.max_size = _READ_BYTES
-        return transport
+        mine: Any = self
+        mine._ensure_fd_no_transport(sock)
+        return SocketTransport(self, sock, *args, **kwargs)
+
+    def _add_reader(self, fd: int, callback: Callable[..., Any], *args: Any) -> Any:
+        stream = self._streams.get(fd)
+        if stream is not None:
+            stream.unwatch()
+        return super()._add_reader(fd, callback, *args)  # type: ignore[misc]
+
+    def _remove_reader(self, fd: int) -> bool:
+        stream = self._streams.get(fd)
+        if stream is not None and stream.watched:
+            return bool(stream.stop())
+        return bool(super()._remove_reader(fd))  # type: ignore[misc]
+
+    def _add_writer(self, fd: int, callback: Callable[..., Any], *args: Any) -> Any:
+        stream = self._streams.get(fd)
+        if stream is not None and stream.watched:
+            if stream.flushes(callback):
+                return None
+            stream.unwatch()
+        return super()._add_writer(fd, callback, *args)  # type: ignore[misc]
+
+    def _remove_writer(self, fd: int) -> bool:
+        stream = self._streams.get(fd)
+        if stream is not None and stream.watched:
+            return bool(stream.stop_flush())
+        return bool(super()._remove_writer(fd))  # type: ignore[misc]
 
     def _make_datagram_transport(self, sock: socket.socket, *args: Any, **kwargs: Any) -> Any:
         transport = super()._make_datagram_transport(sock, *args, **kwargs)  # type: ignore[misc]
@@ -375,13 +330,16 @@ class Loop(asyncio.SelectorEventLoop):
     def remove_signal_handler(self, sig: int) -> bool:
         """Removes a handler; True when there was one."""
         removed = super().remove_signal_handler(sig)
-        if removed and not self._signal_handlers:  # type: ignore[attr-defined]
+        if removed and not self._signal_handlers:
             for handlers in signals._installed:
                 handlers.listen()  # asyncio has given up the interpreter's wakeup descriptor
         return removed
 
     def close(self) -> None:
         """Closes the loop.  Raises RuntimeError while it runs."""
+        if not self.is_running():
+            for stream in list(self._streams.values()):
+                self._end_stream(stream)
         super().close()
         fd, self._fd = self._fd, None
         self._sched = None

@@ -1,0 +1,34 @@
+# core.pxd: the C types of core.py.
+from libc.stdint cimport int64_t
+from gort._runtime.poll.fd cimport FD
+from gort._runtime.poll.polldesc cimport NetOp
+from gort._runtime.aio.handles cimport TimerHandle
+
+cdef class LoopWait(NetOp):
+    pass
+
+cdef class LoopCore:
+    cdef public object _ready
+    cdef public object _scheduled
+    cdef public object _own
+    cdef public object _signal_handlers
+    cdef public bint _stopping
+    cdef public bint _closed
+    cdef public bint _debug
+    cdef public bint _turns
+    cdef public bint _woken
+    cdef public bint _due
+    cdef public bint _again
+    cdef public Py_ssize_t _timer_cancelled_count
+    cdef public object _came
+    cdef public dict _streams
+    cdef public int _ep
+    cdef public int64_t _looked
+    cdef public int64_t _deadline
+    cdef public FD _fd
+    cdef public object _bell
+
+cdef TimerHandle schedule(LoopCore core, object when, object callback, object args, object context)
+cdef object look(LoopCore core)
+cdef int drop_cancelled(LoopCore core) except -1
+cdef int run_timers(LoopCore core) except -1

@@ -1,0 +1,321 @@
+"""LoopCore, the hot half of gort.aio.Loop: its queue of callbacks, its timers, an iteration, and the wait between two.
+Follows BaseEventLoop in asyncio's base_events.py, whose fields it has under their names, and which does all the rest.
+
+An iteration does what has come: it takes events from the loop's epoll, gives each stream that has some its turn, then
+each descriptor of add_reader, then the timers that are due, then the callbacks that were there when it came to them.
+
+Invariants
+- The loop's thread alone uses what is here, but for `_woken`, `_due` and the queue of callbacks (a deque).
+- `_due`: the wait has ended because something has come in the epoll, and nobody has looked since.  Who learns of it sets
+  `_due`, then wakes the loop; the loop clears it, then looks.  So no event is left behind.
+- `_again`: descriptors of add_reader were ready at the last look.  The kernel tells of them as long as they are, but it
+  tells whoever waits only once.  So the loop looks again before it waits.
+- A loop looks when it has nothing to run, and else every LOOK_NS.
+- In debug mode asyncio's own code runs, which measures each callback; streams have their turn in callbacks then.
+
+What does not live here: the loop's goroutine, and how it begins and ends (gort/aio/loop.py).
+"""
+
+from __future__ import annotations
+
+import time
+from asyncio import BaseEventLoop, base_events, events
+from collections import deque
+from heapq import heapify, heappop, heappush
+
+import cython
+from cython.cimports.gort._runtime.aio.handles import Handle, TimerHandle, make_handle, make_timer, run_handle
+from cython.cimports.gort._runtime.aio.stream import Stream, event, serve
+from cython.cimports.gort._runtime.c.net import net_epoll_wait, net_event_fd, net_event_mask
+from cython.cimports.gort._runtime.c.rt import nanotime, rt_import
+from cython.cimports.gort._runtime.core.runtime2 import MCALL_LOOP, M
+from cython.cimports.gort._runtime.poll.fd import FD
+from cython.cimports.gort._runtime.poll.polldesc import CLOSED, DRAINED, FAILED, NetOp
+
+rt_import()
+
+# How long a loop that has callbacks to run does not look for events: a look costs as much as a few callbacks.
+LOOK_NS = cython.declare(cython.longlong, 50_000)
+EVENTS = cython.declare(cython.int, 256)  # so many at most one look gives (gort_net.h)
+_DAY_S = 86400.0  # the longest wait for a timer: call_at(inf) is no time of the runtime's
+_MANY = base_events._MIN_SCHEDULED_TIMER_HANDLES
+_CANCELLED = base_events._MIN_CANCELLED_TIMER_HANDLES_FRACTION
+
+
+class LoopWait(NetOp):
+    """The wait of a loop: c: the FD of its epoll, elem: the loop.  It ends when something has come there, its deadline
+    has passed, or the loop was woken."""
+
+    what = "the wait of an asyncio event loop"
+
+    def attempt(self):
+        """Tells the loop to look.  DRAINED: what comes from now on is reported anew."""
+        core: LoopCore = self.elem
+        core._due = True
+        return DRAINED
+
+    def finish(self):
+        """Nothing, whether there is something to do or the deadline has come."""
+        error: object = self.sel
+        self.elem = self.sel = self.g = None
+        if self.success == FAILED:
+            raise error
+        if self.success == CLOSED:
+            raise RuntimeError("the event loop was closed while it waited")
+
+
+class LoopCore:
+    """What gort.aio.Loop inherits before asyncio's loop."""
+
+    if not cython.compiled:
+        _ready = None
+        _scheduled = None
+        _own = None
+        _signal_handlers = None
+        _stopping = False
+        _closed = False
+        _debug = False
+        _turns = False
+        _woken = False
+        _due = False
+        _again = False
+        _timer_cancelled_count = 0
+        _came = None
+        _streams = None
+        _ep = -1
+        _looked = 0
+        _deadline = -1
+        _fd = None
+        _bell = None
+
+    def _open(self):
+        """Before asyncio's __init__: `_own` is the loop's selector."""
+        self._ep = self._own.fileno() if cython.compiled else self._own._selector
+        self._came = deque()
+        self._streams = {}
+
+    # ---- callbacks ----------------------------------------------------------------------------------------------------
+
+    def call_soon(self, callback, *args, context=None):
+        """Calls callback(*args) in the next iteration.  Raises RuntimeError if the loop is closed."""
+        if self._debug or self._closed:
+            return BaseEventLoop.call_soon(self, callback, *args, context=context)
+        h: Handle = make_handle(self, callback, args, context)
+        self._ready.append(h)
+        return h
+
+    def _call_soon(self, callback, args, context):
+        if self._debug:
+            return BaseEventLoop._call_soon(self, callback, args, context)
+        h: Handle = make_handle(self, callback, args, context)
+        self._ready.append(h)
+        return h
+
+    def call_later(self, delay, callback, *args, context=None):
+        """Calls callback(*args) after `delay` seconds."""
+        if delay is None:
+            raise TypeError("delay must not be None")
+        when = self.time() + delay
+        if self._debug or self._closed:
+            return BaseEventLoop.call_at(self, when, callback, *args, context=context)
+        return schedule(self, when, callback, args, context)
+
+    def call_at(self, when, callback, *args, context=None):
+        """Calls callback(*args) when the loop's clock shows `when` seconds."""
+        if self._debug or self._closed or when is None:
+            return BaseEventLoop.call_at(self, when, callback, *args, context=context)
+        return schedule(self, when, callback, args, context)
+
+    def _timer_handle_cancelled(self, handle):
+        if handle._scheduled:
+            self._timer_cancelled_count += 1
+
+    # ---- streams ------------------------------------------------------------------------------------------------------
+
+    def _make_stream(self, transport, fd):
+        """The stream of a transport."""
+        st: Stream = Stream(transport, fd, self._ep, self._came)
+        self._streams[fd] = st
+        return st
+
+    def _end_stream(self, st):
+        """Its transport has closed the descriptor, or is about to."""
+        if self._streams.get(st.fd) is st:
+            del self._streams[st.fd]
+        st.end()
+
+    # ---- an iteration -------------------------------------------------------------------------------------------------
+
+    def _lone(self):
+        """Whether nothing but callbacks from other threads can come: only a signal's handler writes to the loop's own
+        descriptor."""
+        return len(self._own._fd_to_key) <= 1 and not self._streams and not self._signal_handlers
+
+    def _run_once(self):
+        """An iteration, without a wait."""
+        n: cython.Py_ssize_t
+        now: cython.longlong = 0
+        others: object = ()
+        st: Stream
+        h: Handle
+        ready: object = self._ready
+        came: object = self._came
+        if not self._due and not self._again and ready and not self._debug:
+            now = nanotime()
+        if (now == 0 or now - self._looked >= LOOK_NS) and (self._due or self._again or not self._lone()):
+            others = look(self)
+            self._looked = now or nanotime()
+        if self._debug:
+            for _ in range(len(came)):
+                st = came.popleft()
+                ready.append(events.Handle(serve_stream, (st,), self, None))
+            self._own.got = others
+            BaseEventLoop._run_once(self)
+            return
+        n = len(came)
+        while n > 0:
+            n -= 1
+            st = came.popleft()
+            serve(st)
+        if others:
+            self._own.got = others
+            self._process_events(self._own.select(0))
+        if self._scheduled:
+            run_timers(self)
+        n = len(ready)
+        while n > 0:
+            n -= 1
+            handle = ready.popleft()
+            if isinstance(handle, Handle):
+                h = handle
+                if not h._cancelled:
+                    run_handle(h)
+            elif not handle._cancelled:
+                handle._run()
+
+    def _turn(self, m):
+        """Iterations, until there is nothing to do or the goroutine is to make way.  True when the loop is to stop."""
+        m_: M = m
+        before: cython.int = m_.mcall  # the predictor may have a word there for the next operation (sched/predict.py)
+        self._turns = True
+        m_.mcall = MCALL_LOOP
+        try:
+            while True:
+                self._woken = False
+                self._run_once()
+                if self._stopping or not (self._ready or self._came) or m_.preempt:
+                    return bool(self._stopping)
+        finally:
+            m_.mcall = before
+            self._turns = False
+
+    # ---- the wait -----------------------------------------------------------------------------------------------------
+
+    def _next_wait(self):
+        """The operation with which to wait for something to do; None when there is something already."""
+        when: cython.longlong = 0
+        fd: FD = self._fd
+        op: LoopWait
+        if self._ready or self._came or self._stopping or self._woken or self._due or self._again or fd is None:
+            return None
+        if self._scheduled:
+            drop_cancelled(self)
+        if self._scheduled:
+            when = int(min(self._scheduled[0]._when, time.monotonic() + _DAY_S) * 1e9) + 1
+            if when <= nanotime():
+                return None
+        elif self._lone():
+            return self._bell.recv()
+        if when != self._deadline:
+            self._deadline = when
+            fd.set_deadlines(True, False, when)
+        op = LoopWait.__new__(LoopWait)
+        op.c = fd
+        op.elem = self
+        return op
+
+
+def schedule(core, when, callback, args, context):
+    """Puts a timer into the loop's heap, and returns its handle."""
+    h: TimerHandle = make_timer(core, when, callback, args, context)
+    heappush(core._scheduled, h)
+    h._scheduled = True
+    return h
+
+
+def look(core):
+    """Takes the events that have come; notes those of streams, and returns the others: pairs of a descriptor and epoll's
+    mask."""
+    i: cython.int
+    n: cython.int
+    fd: cython.int
+    mask: cython.uint
+    streams: dict = core._streams
+    others: object = ()
+    core._due = False
+    if cython.compiled:
+        n = net_epoll_wait(core._ep, 0)
+        for i in range(n):
+            fd = net_event_fd(i)
+            mask = net_event_mask(i)
+            found: object = streams.get(fd)
+            if found is not None and cython.cast(Stream, found).watched:
+                event(found, mask)
+            elif not others:
+                others = [(fd, mask)]
+            else:
+                others.append((fd, mask))
+    else:
+        got = net_epoll_wait(core._ep, 0)
+        n = len(got)
+        for fd, mask in got:
+            found = streams.get(fd)
+            if found is not None and found.watched:
+                event(found, mask)
+            elif not others:
+                others = [(fd, mask)]
+            else:
+                others.append((fd, mask))
+    core._again = n == EVENTS or len(others) != 0
+    return others
+
+
+def serve_stream(st):
+    """serve, for a callback of debug mode."""
+    serve(st)
+
+
+def drop_cancelled(core):
+    """Takes cancelled timers out of the heap: all of them where they are many, else those at its head."""
+    timers: object = core._scheduled
+    n: cython.Py_ssize_t = len(timers)
+    if n > _MANY and core._timer_cancelled_count > _CANCELLED * n:
+        left = []
+        for handle in timers:
+            if handle._cancelled:
+                handle._scheduled = False
+            else:
+                left.append(handle)
+        heapify(left)
+        core._scheduled = left
+        core._timer_cancelled_count = 0
+        return 0
+    while timers and timers[0]._cancelled:
+        core._timer_cancelled_count -= 1
+        heappop(timers)._scheduled = False
+
+
+def run_timers(core):
+    """Enqueues the callbacks whose time has come."""
+    drop_cancelled(core)
+    timers: object = core._scheduled
+    if not timers:
+        return 0
+    end: cython.double = core.time() + core._clock_resolution
+    while timers:
+        handle = timers[0]
+        if handle._when >= end:
+            break
+        heappop(timers)
+        handle._scheduled = False
+        core._ready.append(handle)

@@ -1,0 +1,124 @@
+"""The transport of a TCP or Unix stream socket: asyncio's own, but that messages pass through a compiled Stream.
+
+Invariants
+- The state is asyncio's: its fields, its functions.  After each that may change whether a write may send at once, the
+  stream is told (`_settle`).
+- `write` of the object is the stream's.  It comes back here (`_write`) with what is not plain: other types than bytes, a
+  write beside one that waits, after write_eof or the end.
+
+Rejected: a class of C alone (isinstance(transport, asyncio.Transport) would be false, and asyncio's own code uses fields
+of a transport that has a socket: start_tls, sendfile).
+
+What does not live here: the stream (stream.py); datagrams and pipes, which are asyncio's.
+"""
+
+from __future__ import annotations
+
+import socket
+from asyncio import protocols, selector_events
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from gort.aio.loop import Loop
+
+_Stock: Any = selector_events._SelectorSocketTransport  # type: ignore[attr-defined]
+
+
+class SocketTransport(_Stock):  # type: ignore[misc]
+    """A stream socket's transport on a gort.aio.Loop."""
+
+    max_size = 65536  # where asyncio itself reads
+
+    def __init__(self, loop: Loop, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        stream: Any = loop._make_stream(self, sock.fileno())
+        self._stream: Any = stream
+        self._ours = loop
+        try:
+            super().__init__(loop, sock, *args, **kwargs)
+        except BaseException:
+            loop._end_stream(stream)
+            raise
+        self.__dict__["write"] = stream.write  # found before the method
+        self._settle()
+
+    def _settle(self) -> None:
+        """Tells the stream whether a write may send at once."""
+        self._stream.set_direct(not (self._buffer or self._eof or self._conn_lost or self._empty_waiter is not None))
+
+    def set_protocol(self, protocol: Any) -> None:
+        """Who gets what comes, from now on."""
+        super().set_protocol(protocol)
+        self._stream.set_protocol(protocol, isinstance(protocol, protocols.BufferedProtocol))
+
+    # ---- reading ------------------------------------------------------------------------------------------------------
+
+    def _add_reader(self, fd: int, callback: Callable[..., Any], *args: Any) -> None:
+        if not self.is_reading():
+            return
+        loop = self._ours
+        if fd in loop._own._fd_to_key:  # somebody else watches it, and so the selector does
+            loop._add_reader(fd, callback, *args)
+        else:
+            self._stream.watch()
+            self._stream.start()
+
+    # ---- writing ------------------------------------------------------------------------------------------------------
+
+    def write(self, data: Any) -> None:
+        """Sends data, and keeps what does not go at once."""
+        self._stream.write(data)
+
+    def _write(self, data: Any) -> None:
+        """asyncio's write."""
+        try:
+            _Stock.write(self, data)
+        finally:
+            self._settle()
+
+    def writelines(self, list_of_data: Iterable[Any]) -> None:
+        """Sends all of them, as one write does."""
+        try:
+            super().writelines(list_of_data)
+        finally:
+            self._settle()
+
+    def write_eof(self) -> None:
+        """Ends the stream, when all has gone."""
+        try:
+            super().write_eof()
+        finally:
+            self._settle()
+
+    def _make_empty_waiter(self) -> Any:
+        waiter = super()._make_empty_waiter()
+        self._settle()
+        return waiter
+
+    def _reset_empty_waiter(self) -> None:
+        super()._reset_empty_waiter()
+        self._settle()
+
+    # ---- the end ------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Closes it when all has gone.  Data that comes is dropped."""
+        try:
+            super().close()
+        finally:
+            self._settle()
+
+    def _force_close(self, exc: BaseException | None) -> None:
+        try:
+            super()._force_close(exc)
+        finally:
+            self._settle()
+
+    def _call_connection_lost(self, exc: BaseException | None) -> None:
+        self._stream.unwatch()  # while the number is the socket's
+        try:
+            super()._call_connection_lost(exc)
+        finally:
+            self._ours._end_stream(self._stream)
+            self.__dict__.pop("write", None)

@@ -1,0 +1,553 @@
+"""The transports and handles of gort.aio.Loop do what those of asyncio's loop do: each test runs on both."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import re
+import socket
+import tempfile
+import warnings
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+import gort.aio
+
+MB = 1 << 20
+Pair = tuple[asyncio.Transport, "Peer", socket.socket]
+
+
+@pytest.fixture(params=[asyncio.SelectorEventLoop, gort.aio.Loop], ids=["asyncio", "gort"])
+def loop_class(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture
+def on_loop(loop_class: Any) -> Callable[..., Any]:
+    def on_loop(main: Coroutine[Any, Any, Any], debug: bool = False) -> Any:
+        with asyncio.Runner(loop_factory=loop_class, debug=debug) as runner:
+            return runner.run(main)
+
+    return on_loop
+
+
+class Peer(asyncio.Protocol):
+    """Keeps what happens to it."""
+
+    def __init__(self) -> None:
+        self.said: list[Any] = []
+        self.got = bytearray()
+        self.changed = asyncio.Event()
+        self.keep_open = False
+
+    def note(self, what: Any) -> None:
+        self.said.append(what)
+        self.changed.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            self.changed.clear()
+            await self.changed.wait()
+
+    async def has(self, what: Any) -> None:
+        await self.until(lambda: what in self.said)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.note("made")
+
+    def data_received(self, data: bytes) -> None:
+        self.got += data
+        self.changed.set()
+
+    def eof_received(self) -> bool:
+        self.note("eof")
+        return self.keep_open
+
+    def pause_writing(self) -> None:
+        self.note("pause")
+
+    def resume_writing(self) -> None:
+        self.note("resume")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.note(("lost", exc and type(exc)))
+
+
+async def pair(protocol: Any = None) -> Pair:
+    """(transport, its protocol, the other end)"""
+    here, there = socket.socketpair()
+    there.setblocking(False)
+    loop = asyncio.get_running_loop()
+    transport, peer = await loop.create_connection(lambda: protocol or Peer(), sock=here)
+    return transport, peer, there  # type: ignore[return-value]
+
+
+async def take(there: socket.socket, n: int) -> bytes:
+    got = bytearray()
+    while len(got) < n:
+        part = await asyncio.get_running_loop().sock_recv(there, 1 << 18)
+        if not part:
+            break
+        got += part
+    return bytes(got)
+
+
+def test_much_goes_out_in_order_and_the_writer_is_paused(on_loop: Callable[..., Any]) -> None:
+    async def main() -> None:
+        transport, peer, there = await pair()
+        parts = [bytes([i]) * (MB // 8 + i) for i in range(16)]
+        for part in parts:
+            transport.write(part)
+        assert peer.said == ["made", "pause"]
+        assert transport.get_write_buffer_size() > MB
+        assert "write=<polling" in repr(transport)
+        assert await take(there, sum(map(len, parts))) == b"".join(parts)
+        await peer.has("resume")
+        assert peer.said == ["made", "pause", "resume"]
+        assert transport.get_write_buffer_size() == 0
+        transport.write(b"direct")
+        assert there.recv(10) == b"direct"  # at once
+        transport.close()
+        there.close()
+        await peer.has(("lost", None))
+
+    on_loop(main())
+
+
+def test_lines_and_other_buffers_are_written(on_loop: Callable[..., Any]) -> None:
+    async def main() -> None:
+        transport, _, there = await pair()
+        transport.write(b"")
+        transport.write(bytearray(b"ab"))
+        transport.write(memoryview(b"xcdx")[1:3])
+        transport.writelines([b"e", bytearray(b"f"), memoryview(b"g")])
+        assert await take(there, 7) == b"abcdefg"
+        with pytest.raises(TypeError, match="data argument must be a bytes-like object, not 'str'"):
+            transport.write("text")  # type: ignore[arg-type]
+        transport.close()
+        with pytest.raises(TypeError, match="not 'int'"):
+            transport.write(1)  # type: ignore[arg-type]
+        there.close()
+
+    on_loop(main())
+
+
+@pytest.mark.parametrize("debug", [False, True], ids=["", "debug"])
+def test_much_comes_in(on_loop: Callable[..., Any], debug: bool) -> None:
+    """More than one recv takes, and the end right behind it."""
+
+    async def main() -> None:
+        transport, peer, there = await pair()
+        data = bytes(range(256)) * (3 * MB // 256)
+        await asyncio.get_running_loop().sock_sendall(there, data)
+        there.close()
+        await peer.has(("lost", None))
+        assert bytes(peer.got) == data
+        assert peer.said == ["made", "eof", ("lost", None)]
+        assert transport.is_closing()
+
+    on_loop(main(), debug=debug)
+
+
+def test_a_protocol_with_a_buffer(on_loop: Callable[..., Any]) -> None:
+    class Buffered(asyncio.BufferedProtocol, Peer):
+        def __init__(self) -> None:
+            Peer.__init__(self)
+            self.buffer = bytearray(1000)
+
+        def get_buffer(self, sizehint: int) -> bytearray:
+            assert sizehint == -1
+            return self.buffer
+
+        def buffer_updated(self, nbytes: int) -> None:
+            self.data_received(self.buffer[:nbytes])
+
+    async def main() -> None:
+        _, peer, there = await pair(Buffered())
+        await asyncio.get_running_loop().sock_sendall(there, b"0123456789" * 1234)
+        await peer.until(lambda: len(peer.got) == 12340)
+        assert peer.got == b"0123456789" * 1234
+        there.close()
+        await peer.has(("lost", None))
+
+    on_loop(main())
+
+
+def test_what_comes_while_reading_is_paused_is_read_later(on_loop: Callable[..., Any]) -> None:
+    async def main() -> None:
+        transport, peer, there = await pair()
+        there.send(b"1")
+        await peer.until(lambda: peer.got == b"1")
+        for n in range(2, 20):
+            assert transport.is_reading()
+            assert "read=polling" in repr(transport)
+            transport.pause_reading()
+            transport.pause_reading()
+            assert not transport.is_reading()
+            assert "read=idle" in repr(transport)
+            there.send(b"2")
+            await asyncio.sleep(0.0001 if n % 2 else 0)
+            assert len(peer.got) == n - 1
+            transport.resume_reading()
+            await peer.until(lambda n=n: len(peer.got) == n)  # type: ignore[misc]
+        transport.pause_reading()
+        there.close()
+        transport.resume_reading()
+        await peer.has(("lost", None))
+
+    on_loop(main())
+
+
+def test_data_received_may_pause_what_is_left(on_loop: Callable[..., Any]) -> None:
+    class Pauses(Peer):
+        transport: Any = None
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self.transport.pause_reading()
+
+    async def main() -> None:
+        transport, peer, there = await pair(Pauses())
+        peer.transport = transport  # type: ignore[attr-defined]
+        data = b"x" * 200_000
+        sent = asyncio.create_task(asyncio.get_running_loop().sock_sendall(there, data))
+        seen = -1
+        while len(peer.got) < len(data):
+            await peer.until(lambda: not transport.is_reading())
+            assert len(peer.got) > seen
+            seen = len(peer.got)
+            transport.resume_reading()
+            await asyncio.sleep(0)
+        await sent
+        transport.close()
+        there.close()
+
+    on_loop(main())
+
+
+def test_one_end_may_end_first(on_loop: Callable[..., Any]) -> None:
+    async def main() -> None:
+        transport, peer, there = await pair()
+        peer.keep_open = True
+        there.shutdown(socket.SHUT_WR)
+        await peer.has("eof")
+        transport.write(b"still here")
+        assert await take(there, 10) == b"still here"
+        transport.write(b"y" * MB)
+        transport.write_eof()
+        transport.write_eof()
+        with pytest.raises(RuntimeError, match=re.escape("Cannot call write() after write_eof()")):
+            transport.write(b"z")
+        assert await take(there, 2 * MB) == b"y" * MB  # and then the end
+        assert "lost" not in str(peer.said)
+        transport.close()
+        await peer.has(("lost", None))
+        there.close()
+
+    on_loop(main())
+
+
+def test_close_sends_what_is_buffered_and_abort_does_not(on_loop: Callable[..., Any]) -> None:
+    async def main() -> None:
+        transport, peer, there = await pair()
+        transport.write(b"c" * MB)
+        transport.close()
+        transport.write(b"late")
+        assert len(await take(there, 2 * MB)) in (MB, MB + 4)  # asyncio sends what is written after close, too
+        await peer.has(("lost", None))
+        assert peer.said.count(("lost", None)) == 1
+        there.close()
+
+        transport, peer, there = await pair()
+        transport.write(b"c" * 4 * MB)
+        transport.abort()
+        await peer.has(("lost", None))
+        assert len(await take(there, 4 * MB)) < 4 * MB
+        there.close()
+        for _ in range(10):
+            transport.write(b"after the end")
+
+    on_loop(main())
+
+
+def test_a_lost_connection_is_told(on_loop: Callable[..., Any]) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            transport, peer = await loop.create_connection(Peer, *listener.getsockname())
+            there, _ = listener.accept()
+        assert transport.get_extra_info("peername") == there.getsockname()
+        assert transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        there.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        there.close()  # a reset
+        await peer.has(("lost", ConnectionResetError))
+
+        transport, peer, there = await pair()
+        transport.pause_reading()
+        there.close()
+        transport.write(b"x")
+        await peer.has(("lost", BrokenPipeError))
+
+    on_loop(main())
+
+
+@pytest.mark.parametrize("where", ["data_received", "get_buffer", "buffer_updated"])
+def test_an_error_of_the_protocol_ends_the_connection(on_loop: Callable[..., Any], where: str) -> None:
+    class Fails(Peer):
+        def data_received(self, data: bytes) -> None:
+            raise KeyError(where)
+
+    class FailsBuffered(asyncio.BufferedProtocol, Peer):
+        def __init__(self) -> None:
+            Peer.__init__(self)
+
+        def get_buffer(self, sizehint: int) -> bytearray:
+            if where == "get_buffer":
+                raise KeyError(where)
+            return bytearray(10)
+
+        def buffer_updated(self, nbytes: int) -> None:
+            raise KeyError(where)
+
+    async def main() -> None:
+        told: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+        transport, peer, there = await pair(Fails() if where == "data_received" else FailsBuffered())
+        there.send(b"x")
+        await peer.has(("lost", KeyError))
+        there.close()
+        assert [c["message"] for c in told] == [f"Fatal error: protocol.{where}() call failed."]
+        assert told[0]["transport"] is transport
+        assert told[0]["protocol"] is peer
+
+    on_loop(main())
+
+
+def test_system_exit_passes_and_the_others_are_served_afterwards(loop_class: Any) -> None:
+    """The loop runs anew, on gort in another runtime, with the same connections."""
+
+    class Exits(Peer):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if data == b"exit":
+                raise SystemExit(7)
+
+    loop = loop_class()
+    try:
+        pairs = [loop.run_until_complete(pair(Exits())) for _ in range(5)]
+        for n, (_, _, there) in enumerate(pairs):
+            there.send(b"exit" if n == 2 else b"stay")
+        with pytest.raises(SystemExit):
+            loop.run_forever()
+        for transport, peer, there in pairs:
+            loop.run_until_complete(peer.until(lambda peer=peer: len(peer.got) == 4))
+            there.send(b"more")
+            loop.run_until_complete(peer.until(lambda peer=peer: len(peer.got) == 8))
+            transport.close()
+            there.close()
+            loop.run_until_complete(peer.has(("lost", None)))
+    finally:
+        loop.close()
+
+
+def test_a_file_in_between_messages(on_loop: Callable[..., Any]) -> None:
+    async def main() -> None:
+        transport, peer, there = await pair()
+        loop = asyncio.get_running_loop()
+        transport.write(b"<")
+        with tempfile.TemporaryFile() as file:
+            file.write(b"f" * MB)
+            file.seek(0)
+            sending = asyncio.create_task(loop.sendfile(transport, file))
+            await asyncio.sleep(0)
+            with pytest.raises(RuntimeError, match="sendfile is in progress"):
+                transport.write(b"no")
+            assert await take(there, MB + 1) == b"<" + b"f" * MB
+            await sending
+        transport.write(b">")
+        there.send(b"answer")
+        assert await take(there, 1) == b">"
+        await peer.until(lambda: peer.got == b"answer")
+        transport.close()
+        there.close()
+
+    on_loop(main())
+
+
+def test_the_context_of_a_connection(on_loop: Callable[..., Any]) -> None:
+    var: contextvars.ContextVar[str] = contextvars.ContextVar("var", default="none")
+
+    class Looks(Peer):
+        def data_received(self, data: bytes) -> None:
+            self.note((var.get(), data))
+
+    async def main() -> None:
+        var.set("of the connection")
+        transport, peer, there = await pair(Looks())
+        var.set("of the task")
+        there.send(b"x")
+        await peer.has(("of the connection", b"x"))
+        transport.close()
+        there.close()
+
+    on_loop(main())
+
+
+def test_callbacks_without_end_do_not_keep_messages_away(on_loop: Callable[..., Any]) -> None:
+    async def main() -> None:
+        transport, peer, there = await pair()
+        there.send(b"x")
+        while not peer.got:
+            await asyncio.sleep(0)  # the loop never waits
+        transport.close()
+        there.close()
+
+    on_loop(main())
+
+
+def test_add_reader_is_called_as_long_as_there_is_something(on_loop: Callable[..., Any]) -> None:
+    async def main() -> bytes:
+        a, b = socket.socketpair()
+        loop = asyncio.get_running_loop()
+        got = bytearray()
+        over = asyncio.Event()
+
+        def one() -> None:
+            byte = a.recv(1)
+            got.extend(byte)
+            if not byte:
+                loop.remove_reader(a)
+                over.set()
+
+        loop.add_reader(a, one)
+        b.send(b"byte by byte")
+        b.close()
+        await over.wait()
+        a.close()
+        return bytes(got)
+
+    assert on_loop(main()) == b"byte by byte"
+
+
+def test_a_transport_that_nobody_closes_warns(loop_class: Any) -> None:
+    loop = loop_class()
+    transport, _, there = loop.run_until_complete(pair())
+    fd = transport.get_extra_info("socket").fileno()
+    loop.close()
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        del transport
+        gc.collect()
+    assert [m for m in (str(w.message) for w in seen) if m.startswith("unclosed transport") and f"fd={fd}" in m]
+    assert there.recv(1) == b""
+    there.close()
+
+
+def test_handles_are_asyncios(on_loop: Callable[..., Any]) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        called: list[Any] = []
+        soon = loop.call_soon(called.append, 1)
+        gone = loop.call_soon(called.append, 2)
+        gone.cancel()
+        gone.cancel()
+        assert isinstance(soon, asyncio.Handle)
+        assert not isinstance(soon, asyncio.TimerHandle)
+        assert (soon.cancelled(), gone.cancelled()) == (False, True)
+        assert re.fullmatch(r"<Handle .*append\(.*\)>", repr(soon))
+        assert repr(gone) == "<Handle cancelled>"
+        late, early = loop.call_at(loop.time() + 60, called.append, 3), loop.call_later(0, called.append, 4)
+        assert isinstance(late, asyncio.TimerHandle)
+        assert early < late
+        assert early <= late
+        assert late > early
+        assert late >= early
+        assert late == late
+        assert late != early
+        assert len({late, early}) == 2
+        assert re.fullmatch(r"<TimerHandle when=\d+\.\d+ .*append\(.*\)>", repr(late))
+        late.cancel()
+        assert re.fullmatch(r"<TimerHandle cancelled when=\d+\.\d+>", repr(late))
+        while 4 not in called:
+            await asyncio.sleep(0)
+        assert called == [1, 4]
+        with pytest.raises(TypeError, match="delay must not be None"):
+            loop.call_later(None, print)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="when cannot be None"):
+            loop.call_at(None, print)  # type: ignore[arg-type]
+
+    on_loop(main())
+
+
+def test_an_error_in_a_callback_is_told(on_loop: Callable[..., Any]) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        told: list[Any] = []
+        loop.set_exception_handler(lambda _, context: told.append(context))
+
+        def fails(a: int, b: int) -> None:
+            raise KeyError(a + b)
+
+        handle = loop.call_soon(fails, 1, 2)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert [c["handle"] for c in told] == [handle]
+        assert "Exception in callback" in told[0]["message"]
+        assert "fails(" in told[0]["message"]
+        assert told[0]["exception"].args == (3,)
+
+    on_loop(main())
+
+
+def test_timers_that_are_cancelled_are_dropped(on_loop: Callable[..., Any]) -> None:
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        handles = [loop.call_later(60 + n, print) for n in range(300)]
+        for handle in handles[:290]:
+            handle.cancel()
+        await asyncio.sleep(0.001)
+        assert len(loop._scheduled) < 50
+        order: list[int] = []
+        now = loop.time()
+        for n in (3, 1, 2):
+            loop.call_at(now + n / 1000, order.append, n)
+        while len(order) < 3:
+            await asyncio.sleep(0.001)
+        assert order == [1, 2, 3]
+        for handle in handles[290:]:
+            handle.cancel()
+
+    on_loop(main())
+
+
+def test_a_closed_loop_takes_no_callbacks(loop_class: Any) -> None:
+    loop = loop_class()
+    loop.close()
+    for call in (loop.call_soon, lambda fn: loop.call_later(0, fn), lambda fn: loop.call_at(0, fn)):
+        with pytest.raises(RuntimeError, match="Event loop is closed"):
+            call(print)
+
+
+def test_a_message_costs_no_epoll_ctl() -> None:
+    """A stream is watched once: to read, to pause, to write what has no room do not change what the kernel watches."""
+
+    async def main() -> None:
+        transport, peer, there = await pair()
+        loop: Any = asyncio.get_running_loop()
+        watched = set(loop._selector.get_map())
+        there.send(b"x")
+        await peer.until(lambda: peer.got == b"x")
+        transport.pause_reading()
+        transport.write(b"c" * MB)
+        assert set(loop._selector.get_map()) == watched
+        transport.resume_reading()
+        await take(there, MB)
+        assert transport.get_extra_info("socket").fileno() not in loop._selector.get_map()
+        transport.close()
+        there.close()
+
+    with asyncio.Runner(loop_factory=gort.aio.Loop) as runner:
+        runner.run(main())
