@@ -69,6 +69,22 @@ def test_targets_are_judged_from_what_was_measured() -> None:
     assert targets.judge(results[:0], compiled=True, gil=False) == []
 
 
+def test_the_targets_of_event_loops() -> None:
+    """Beside uvloop: rows of operations, and what a message takes of the server's processor."""
+    soon = result("loop-call-soon", gort_aio=[100.0], uvloop=[150.0])
+    run = result("loop-run", gort_aio=[2_000_000.0], asyncio=[400_000.0])
+    echo = result("echo-1")
+    for server, us in (("gort-aio", 12.0), ("uvloop", 12.0), ("gort-aio protocol", 10.0), ("uvloop protocol", 10.5)):
+        echo.extra[server] = [{"cpu_us": us}]
+    verdicts = {v.text: (v.measured, v.met) for v in targets.judge([soon, run, echo], compiled=True, gil=True)}
+    assert verdicts == {
+        "loop-call-soon: gort-aio never behind uvloop": ("1.50 ×", True),
+        "loop-run: at most 1 ms over asyncio's loop": ("1.60 ms", False),
+        "echo-1: gort-aio's processor time a message 1 × ahead of uvloop's": ("1.00 ×", True),
+        "echo-1 protocol: gort-aio's processor time a message 1.1 × ahead of uvloop's": ("1.05 ×", False),
+    }
+
+
 def test_targets_of_the_compiled_core_are_not_judged_on_the_uncompiled_one() -> None:
     results = [result("yield", gort=[100.0], go=[90.0])]
     assert targets.judge(results, compiled=False, gil=True) == []
@@ -136,6 +152,8 @@ def test_a_missing_peer_is_kept_with_its_reason() -> None:
         "timers",
         "sleepers",
         "skynet",
+        "call-soon",
+        "asyncio-run",
     ],
 )
 @pytest.mark.parametrize(
@@ -144,9 +162,9 @@ def test_a_missing_peer_is_kept_with_its_reason() -> None:
 def test_every_workload_runs_and_checks_itself(peer: str, workload: str) -> None:
     """The programs verify their own results (sums, counts) and fail when something is lost."""
     if workload not in workloads(peer):
-        assert peer == "threads"
+        assert peer == "threads" or workload in ("call-soon", "asyncio-run")
         return
-    n = 1000 if workload == "skynet" else 3200
+    n = 1000 if workload == "skynet" else 100 if workload == "asyncio-run" else 3200
     answer = json.loads(run_peer(peer, workload, str(n), GORT_BENCH_MINIMUM_NS="20000000").stdout)
     assert answer["value"] > 0
     assert answer["unit"] == "ns"

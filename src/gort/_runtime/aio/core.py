@@ -19,7 +19,7 @@ What does not live here: the loop's goroutine, and how it begins and ends (gort/
 from __future__ import annotations
 
 import time
-from asyncio import BaseEventLoop, base_events, events
+from asyncio import BaseEventLoop, Future, base_events, events
 from collections import deque
 from heapq import heapify, heappop, heappush
 
@@ -125,6 +125,27 @@ class LoopCore:
         if self._debug or self._closed or when is None:
             return BaseEventLoop.call_at(self, when, callback, *args, context=context)
         return schedule(self, when, callback, args, context)
+
+    def call_soon_threadsafe(self, callback, *args, context=None):
+        """call_soon from any thread.  Raises RuntimeError if the loop is closed."""
+        if self._debug or self._closed:
+            return BaseEventLoop.call_soon_threadsafe(self, callback, *args, context=context)
+        h: Handle = make_handle(self, callback, args, context)
+        self._ready.append(h)
+        self._write_to_self()
+        return h
+
+    def create_future(self):
+        """A future of this loop."""
+        return Future(loop=self)
+
+    def get_debug(self):
+        """Whether the loop is in debug mode; each future and task asks when it is made."""
+        return self._debug
+
+    def time(self):
+        """The loop's clock, in seconds: time.monotonic's."""
+        return time.monotonic()
 
     def _timer_handle_cancelled(self, handle):
         if handle._scheduled:

@@ -52,7 +52,7 @@ def operation_table(results: list[Result], peers: list[Peer], cells: str) -> tup
     names = [peer.key for peer in peers if not peer.missing and not peer.web]
     rows = []
     for result in results:
-        if result.row.kind not in ("op", "lines", "bridge", "memory", "start"):
+        if result.row.kind not in ("op", "lines", "bridge", "loop", "memory", "start"):
             continue
         shown = [cell(result, n) if cells == "median" else ratio_cell(result, n) for n in names]
         rows.append([result.row.key, *([result.row.unit] if cells == "median" else []), *shown])

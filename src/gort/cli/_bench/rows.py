@@ -30,7 +30,7 @@ class Row:
     quick: int  # the same with --quick
     text: str  # what a user would recognise
     unit: str = "ns"
-    kind: str = "op"  # op, lines, bridge, memory, start, parallel, stall, blocking, net, cluster or serve
+    kind: str = "op"  # op, lines, bridge, loop, memory, start, parallel, stall, blocking, net, cluster or serve
     rounds: int = 1000  # at most so many rounds: the big ones take long and vary little
     goroutines: int = 0  # how many are alive at once, for the check that memory suffices
     call_ms: float = 0.0  # of a row `blocking-*`: how long a call blocks
@@ -131,6 +131,8 @@ ROWS: tuple[Row, ...] = (
         "the same, 100 goroutines (tasks) at once, per call",
         kind="bridge",
     ),
+    Row("loop-call-soon", "call-soon", 100_000, 20_000, "an event loop calls a callback, 100 at a time", kind="loop"),
+    Row("loop-run", "asyncio-run", 200, 50, "asyncio.run of a coroutine that returns at once", kind="loop"),
     Row("memory-1e5", "memory", 100_000, 100_000, "10^5 goroutines parked on a channel", "bytes", "memory", 3, 100_000),
     Row(
         "memory-1e6",

@@ -41,6 +41,11 @@ SHORT_LINE_NS = 1000.0
 # The bridges to asyncio: what an operation costs in a task, and what a call costs more than the task that it is.
 BRIDGE_OP_NS = 2000.0
 BRIDGE_CALL_NS = 5000.0
+# gort.aio.Loop beside uvloop: rows in which it is never behind; what asyncio.run takes over asyncio's own loop; how far
+# its processor time for a message is ahead, streams and protocols.
+LOOP_ROWS = ("yield", "timers", "sleepers", "loop-call-soon")
+LOOP_RUN_NS = 1_000_000.0
+BESIDE_UVLOOP = {"": 1.0, " protocol": 1.1}
 PURE_ROWS = ("yield", "spawn", "ping-pong")
 PARKED_BYTES = 1024
 FLAT = 1.3
@@ -62,6 +67,7 @@ def judge(results: list[Result], compiled: bool, gil: bool) -> list[Verdict]:
     verdicts = list(judge_pure(by_key))
     if compiled:
         verdicts += [*judge_go(by_key), *judge_peers(results), *judge_lines(results), *judge_bridges(by_key)]
+        verdicts += judge_loops(by_key)
         verdicts += [*judge_sizes(by_key), *judge_network(results)]
     verdicts += [*judge_stall(results, gil), *judge_blocking(results)]
     if not gil:
@@ -104,6 +110,29 @@ def judge_bridges(by_key: dict[str, Result]) -> Iterator[Verdict]:
         if result and (ours := result.median("gort")) and (called := result.median("gort-aio")):
             claim = f"{key}: at most {BRIDGE_CALL_NS:g} ns over a task of the same loop (gort-aio)"
             yield Verdict(claim, f"{ours - called:.0f} ns", ours - called <= BRIDGE_CALL_NS)
+
+
+def judge_loops(by_key: dict[str, Result]) -> Iterator[Verdict]:
+    for key in LOOP_ROWS:
+        result = by_key.get(key)
+        if result and (ours := result.median("gort-aio")) and (theirs := result.median("uvloop")):
+            yield Verdict(f"{key}: gort-aio never behind uvloop", f"{theirs / ours:.2f} ×", ours <= theirs)
+    result = by_key.get("loop-run")
+    if result and (ours := result.median("gort-aio")) and (stock := result.median("asyncio")):
+        claim = f"loop-run: at most {LOOP_RUN_NS / 1e6:g} ms over asyncio's loop"
+        yield Verdict(claim, f"{(ours - stock) / 1e6:.2f} ms", ours - stock <= LOOP_RUN_NS)
+    for key, result in by_key.items():
+        for variant, least in BESIDE_UVLOOP.items():
+            ours, theirs = processor_us(result, f"gort-aio{variant}"), processor_us(result, f"uvloop{variant}")
+            if ours and theirs:
+                claim = f"{key}{variant}: gort-aio's processor time a message {least:g} × ahead of uvloop's"
+                yield Verdict(claim, f"{theirs / ours:.2f} ×", theirs >= least * ours)
+
+
+def processor_us(result: Result, server: str) -> float | None:
+    """What a message takes of the server's processor, the median of the rounds."""
+    values = [extra["cpu_us"] for extra in result.extra.get(server, ()) if "cpu_us" in extra]
+    return median(values) if values else None
 
 
 def judge_lines(results: list[Result]) -> Iterator[Verdict]:

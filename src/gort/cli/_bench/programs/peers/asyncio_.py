@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 from _common import BATCH, BLOCK, CAPACITY, LINES, YIELDERS, block_of_lines, check, memory_is, resident, run
 
 sleep = asyncio.sleep
+Runner = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 async def yield_(n: int) -> float:
@@ -265,6 +266,33 @@ async def calls(n: int, callers: int) -> float:
     return (now() - start) * n / (n // callers * callers)
 
 
+async def call_soon(n: int) -> float:
+    """n callbacks, so many at a time that an iteration is shared."""
+    soon = asyncio.get_running_loop().call_soon
+    called = 0
+
+    def callback() -> None:
+        nonlocal called
+        called += 1
+
+    start = now()
+    for _ in range(n // 100):
+        for _ in range(100):
+            soon(callback)
+        await sleep(0)
+    took = now() - start
+    await sleep(0)
+    assert called == n // 100 * 100
+    return took * n / called
+
+
+def runs(runner: Runner, n: int) -> float:
+    start = now()
+    for _ in range(n):
+        runner(nothing())
+    return now() - start
+
+
 async def park(n: int) -> NoReturn:
     queue: asyncio.Queue[int] = asyncio.Queue()
     started = 0
@@ -347,7 +375,6 @@ async def serve_protocol(factory: Callable[[], asyncio.Protocol]) -> None:
     await until_eof(await loop.create_server(factory, "127.0.0.1", 0, backlog=2048))
 
 
-Runner = Callable[[Coroutine[Any, Any, Any]], Any]
 WORKLOADS: dict[str, Callable[[int], Coroutine[Any, Any, float]]] = {
     "yield": yield_,
     "spawn": spawn,
@@ -364,6 +391,7 @@ WORKLOADS: dict[str, Callable[[int], Coroutine[Any, Any, float]]] = {
     "timers": timers,
     "sleepers": sleepers,
     "skynet": skynet,
+    "call-soon": call_soon,
     "bridge-op": operations,
     "bridge-ping-pong": ping_pong,
     "bridge-call": lambda n: calls(n, 1),
@@ -380,7 +408,8 @@ def main(peer: str, version: str, runner: Runner) -> None:
     run(
         peer,
         version,
-        {name: (lambda n, f=function: runner(f(n))) for name, function in WORKLOADS.items()},
+        {name: (lambda n, f=function: runner(f(n))) for name, function in WORKLOADS.items()}
+        | {"asyncio-run": lambda n: runs(runner, n)},
         memory=lambda n: runner(park(n)),
         servers={
             "echo": lambda: runner(serve_streams(echo_streams)),
