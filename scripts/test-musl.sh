@@ -97,8 +97,8 @@ make_root() {
     for name in $("$root/bin/busybox" --list); do
         [ -e "$root/bin/$name" ] || ln -s busybox "$root/bin/$name"
     done
-    printf '#!/bin/sh\nexec /bin/sh "$@"\n' >"$root/bin/bash"  # what the tests ask of bash, busybox can do
-    chmod +x "$root/bin/bash"
+    printf '#!/bin/sh\nexec /bin/sh "$@"\n' >"$work/bash"  # what the tests ask of bash, busybox can do
+    install "$work/bash" "$root/bin/bash"
     cp -L "/lib/ld-musl-$arch.so.1" "$root/lib/ld-musl-$arch.so.1"
     ln -s "ld-musl-$arch.so.1" "$root/lib/libc.musl-$arch.so.1"
     printf '127.0.0.1 localhost\n::1 localhost\n' >"$root/etc/hosts"
