@@ -25,7 +25,7 @@ cd "$work/tree"
 GORT_PURE=1 "$work/tools/bin/python" -m build --wheel --outdir "$work/dist" .
 "$work/tools/bin/python" -m twine check --strict "$work"/dist/*
 cd "$work"
-[ -e dist/gort-*-py3-none-any.whl ] || { ls dist; echo "test-dist: the pure wheel has a platform's name" >&2; exit 1; }
+compgen -G 'dist/gort-*-py3-none-any.whl' >/dev/null || { ls dist; echo "test-dist: the pure wheel has a platform's name" >&2; exit 1; }
 
 program='import gort, sys
 async def main():
