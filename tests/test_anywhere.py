@@ -194,6 +194,47 @@ def test_ctrl_c_without_pthread_kill() -> None:
     assert "KeyboardInterrupt" in told
 
 
+def test_an_interpreter_with_the_fewest_modules() -> None:
+    """CPython that was built where there were no headers of libffi, OpenSSL, zlib and others."""
+    done = program(
+        """
+        for name in ("_ctypes", "_ssl", "zlib", "_bz2", "_lzma", "_sqlite3", "readline", "_curses", "_uuid"):
+            sys.modules[name] = None
+
+        async def main():
+            usr1, asked = gort.Chan(1), gort.Chan(1)
+            gort.signal.notify(usr1, signal.SIGUSR1)
+            signal.raise_signal(signal.SIGUSR1)
+            print((await usr1.recv()).name)
+            gort.go(asked.send, await gort.blocking(len, "abc"))
+            print(await asked.recv())
+            ln = await gort.net.listen("tcp", "127.0.0.1:0")
+
+            async def serve():
+                async with await ln.accept() as conn:
+                    await conn.write((await conn.read()).upper())
+
+            gort.go(serve)
+            async with await gort.net.dial("tcp", str(ln.addr)) as conn:
+                await conn.write(b"hello")
+                print((await conn.read()).decode())
+            ln.close()
+            async with gort.Group() as group:  # sysmon looks what the thread does that blocks
+                ticks = group.go(tick)
+                time.sleep(0.1)
+            print(ticks.result())
+
+        async def tick():
+            await gort.gosched()
+            return "ticked"
+
+        import signal
+        gort.run(main)
+        """
+    )
+    good(done, "SIGUSR1", "3", "HELLO", "ticked")
+
+
 # ---- the poller on poll and select ------------------------------------------------------------------------------------
 
 WHICH = """

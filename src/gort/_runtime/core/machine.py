@@ -127,11 +127,11 @@ def _runtime_data() -> int:
     """The address of CPython's static data, 0 if it cannot be had."""
     global _data
     if _data is None:
-        import ctypes
-
         try:
+            import ctypes
+
             _data = ctypes.addressof(ctypes.c_char.in_dll(ctypes.pythonapi, "_PyRuntime"))
-        except (AttributeError, ValueError):
+        except (ImportError, AttributeError, ValueError):  # ctypes is not there where CPython was built without libffi
             _data = 0
     return _data
 
@@ -170,8 +170,10 @@ def _thread_stack() -> tuple[int, int]:
         return 0, 0
     # glibc gives the exact bounds for the main thread too.  Rejected: the mapping around a stack address; it is right
     # for other threads only.
-    import ctypes
-
+    try:
+        import ctypes
+    except ImportError:
+        return 0, 0
     libc = _libc()
     attr = _attr()
     if libc.pthread_getattr_np(ctypes.c_void_p(libc.pthread_self()), attr) != 0:
@@ -233,11 +235,14 @@ def tls_check(value: int) -> tuple[int, int]:
 def one_at_a_time(numbers: Iterable[int]) -> None:
     """Makes the handlers of these signals run with all other signals blocked, as Go does (setsig, os_linux.go); faults
     are not.  Without this each of several signals that are due interrupts the handler of the one before, and the sixth
-    leaves the stack that faulthandler makes for handlers: the process ends with a segmentation fault."""
+    leaves the stack that faulthandler makes for handlers: the process ends with a segmentation fault.  Does nothing where
+    there is no ctypes."""
     if sys.maxsize < 1 << 32:  # the handler's address, then the mask: so it is on every 64-bit system that we know
         return
-    import ctypes
-
+    try:
+        import ctypes
+    except ImportError:
+        return
     libc = _libc()
     action = _attr()
     mask = ctypes.byref(action, 8)

@@ -270,9 +270,12 @@ def interrupt_main_goroutine(s: Any) -> None:
 
 
 def raise_in_thread(ident: int, exc: type[BaseException]) -> None:
-    """Raises exc in the Python code of another thread, at its next bytecode."""
-    import ctypes
-
+    """Raises exc in the Python code of another thread, at its next bytecode.  Does nothing where there is no ctypes: then
+    what computes goes on, until interrupt_main_goroutine gives up."""
+    try:
+        import ctypes
+    except ImportError:
+        return
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(exc))
 
 
