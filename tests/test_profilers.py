@@ -151,7 +151,7 @@ def test_another_profile_function_is_left_alone() -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("coverage") is None, reason="coverage is not there (pip install coverage)")
-@pytest.mark.parametrize("concurrency", ["", "--concurrency=thread"])
+@pytest.mark.parametrize("concurrency", ["", pytest.param("--concurrency=thread", marks=pytest.mark.once)])
 def test_coverage_counts_the_goroutines_of_all_threads(concurrency: str, tmp_path: Path) -> None:
     """As it is, and with the setting that its manual has for threads."""
     program = tmp_path / "prog.py"
