@@ -66,6 +66,32 @@ def test_every_section_works(browser: Browser) -> None:
     assert {each for each in browser.asked if not each.startswith((origin, "about:", "data:", "blob:"))} == set()
 
 
+def test_a_lane_leads_to_the_goroutine_that_ran(browser: Browser) -> None:
+    """Where it is selected with the mouse: what has run then."""
+    with viewed(PROGRAMS / "hog.py") as address:
+        browser.view(1280, 900, dark=False)
+        browser.go(address)
+        browser.until("document.querySelectorAll('#lanes canvas').length == 1")
+        # A colour is drawn where something was seen to run.
+        drawn = browser.until(
+            """(() => {
+              const canvas = document.querySelector('#lanes canvas'), pen = canvas.getContext('2d');
+              for (let x = canvas.width - 1; x >= 0; x--) if (pen.getImageData(x, 9, 1, 1).data[3]) {
+                canvas.scrollIntoView();
+                const box = canvas.getBoundingClientRect();
+                return JSON.stringify([box.left + x / canvas.width * box.width, box.top + box.height / 2]);
+              }
+              return '';
+            })()"""
+        )
+        x, y = json.loads(drawn)
+        for kind in ("mousePressed", "mouseReleased"):
+            browser.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+        browser.until("document.querySelector('#detail').open")
+        assert "hog.py" in text(browser, "#story")
+    assert browser.wrong() == []
+
+
 def test_a_goroutine_is_unfolded_by_keyboard(browser: Browser) -> None:
     """With its stack, the goroutines that led to it, and what it waits for."""
     with viewed(PROGRAMS / "convoy.py") as address:
@@ -131,6 +157,10 @@ def test_flame_graphs_traces_and_the_flight_recorder(browser: Browser) -> None:
         assert "main.lookup" in browser.run("document.activeElement.getAttribute('aria-label')")
         browser.run("document.querySelector('#whole').click()")
         assert browser.run("document.querySelectorAll('.leads').length") == 0
+        browser.view(420, 900, dark=True)
+        browser.run("drawFlame()")
+        assert browser.run("document.documentElement.scrollWidth") <= 420
+        assert browser.run("document.querySelectorAll('.part').length") >= 3
         browser.run("document.querySelectorAll('[data-kind=goroutine] button')[1].click()")
         assert browser.saved("goroutine.pb.gz")[:2] == b"\x1f\x8b"
         browser.run("document.querySelector('#trace').click()")

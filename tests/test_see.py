@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import os
 import re
@@ -342,7 +343,20 @@ def test_the_page_loads_nothing_and_runs_only_its_own_script(page: debug.Page) -
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/events", "/look", "/goroutine?goid=1", "/boot", "/dump", "/metrics", "/profile"]
+    "path",
+    [
+        "/",
+        "/events",
+        "/look",
+        "/goroutine?goid=1",
+        "/boot",
+        "/dump",
+        "/metrics",
+        "/profile",
+        "/flame",
+        "/trace",
+        "/flight",
+    ],
 )
 def test_nothing_is_told_without_the_token(page: debug.Page, path: str) -> None:
     for wrong_token in (
@@ -669,6 +683,40 @@ def test_a_look_of_an_earlier_time_is_not_shown(page: debug.Page, monkeypatch: p
         time.sleep(0.05)
     before = time.time()
     assert json.loads(asks(page, "/look")[2])["time"] >= before
+
+
+def test_looks_come_as_rarely_as_they_cost(page: debug.Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes its part of a processor, and so do the samples in between."""
+
+    def burn(seconds: float) -> None:
+        end = time.thread_time() + seconds
+        while time.thread_time() < end:
+            pass
+
+    def costly(s: Any, *args: Any) -> dict[str, Any]:
+        began.append(time.monotonic())
+        burn(0.03)
+        return {"ns": 0, "groups": [], "objects": [], "circles": [], "samples": {"looks": 0, "at": []},
+                "counters": {"blocked_ns": 0}, "runnable": 0, "gomaxprocs": 1}  # fmt: skip
+
+    began: list[float] = []
+    samples: list[float] = []
+    monkeypatch.setattr(watcher, "SHARE", 10)
+    monkeypatch.setattr(watcher, "LOOK_S", 0.0)
+    monkeypatch.setattr(watcher, "SAMPLE_S", 0.01)
+    monkeypatch.setattr(looks, "look", costly)
+    monkeypatch.setattr(looks.Sampler, "sample", lambda self, s: (samples.append(time.monotonic()), burn(0.01)))
+
+    async def main() -> None:
+        while len(began) < 4:
+            await gort.blocking(asks, page, "/look")
+            page._watcher.begin()
+            await gort.sleep(0.05)
+
+    gort.run(main, procs=1)
+    gaps = [after - before for before, after in itertools.pairwise(began)]
+    assert min(gaps) >= 10 * (0.03 + 0.01)  # a look, and a sample at least
+    assert len(samples) <= 4 + (began[-1] - began[0]) / (2 * 10 * 0.01)
 
 
 def test_there_is_no_cpu_profile_where_running_stacks_cannot_be_read(

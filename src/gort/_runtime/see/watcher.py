@@ -93,6 +93,7 @@ class Watcher:
         try:
             sampler = looks.Sampler()
             began, used = time.monotonic(), time.thread_time()  # when the last look began, and what was used until then
+            sampled = 0.0  # what samples have used since
             s = None
             while True:
                 time.sleep(SAMPLE_S)
@@ -105,10 +106,12 @@ class Watcher:
                 now, cpu = time.monotonic(), time.thread_time()
                 due = now - began >= max(LOOK_S, (cpu - used) * SHARE)
                 if due:
-                    began, used = now, cpu
+                    began, used, sampled = now, cpu, 0.0
                 try:
-                    if s is not None:
+                    # Half of the share at most goes to samples: else, with many threads, no look would ever be due.
+                    if s is not None and sampled * SHARE * 2 <= now - began:
                         sampler.sample(s)
+                        sampled += time.thread_time() - cpu
                     if not due:
                         continue
                     found = self.look(s, sampler)
