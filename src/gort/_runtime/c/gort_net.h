@@ -26,6 +26,7 @@
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
+#include "gort_rt.h" /* rt_gil_wanted */
 #if defined(__linux__) && !defined(GORT_NO_EPOLL)
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
