@@ -267,7 +267,7 @@ def test_threads_that_nothing_needs_end(monkeypatch: pytest.MonkeyPatch, seconds
         ended.append(most)
         return most
 
-    monkeypatch.setattr(sysmon, "handoff", SimpleNamespace(endidle=endidle))
+    monkeypatch.setattr(sysmon, "endidle", endidle)
     idle = sysmon.IdleThreads(s)
     for now in range(0, 20_000 * MS, 100 * MS):
         s.nmidle = 30 if now == 12_000 * MS else 100 - sum(ended)  # then seventy are needed, for a moment

@@ -18,7 +18,7 @@ import pytest
 import gort
 import gort.net
 from gort import runtime
-from gort._runtime.core import handoff, newosproc, runtime2
+from gort._runtime.core import idle, newosproc, runtime2
 from gort._runtime.core.runtime2 import Note
 from gort._runtime.sched import proc
 from gort._runtime.watch import sysmon
@@ -525,7 +525,7 @@ def test_idle_threads_end_and_new_ones_come(monkeypatch: pytest.MonkeyPatch, pro
     monkeypatch.setenv("GODEBUG", os.environ["GODEBUG"] + ",idlethreads=1")
     calls = 30
     asked = 0  # how many threads sysmon has told to end
-    endidle = handoff.endidle
+    endidle = idle.endidle
 
     def counted(s: Any, most: int) -> int:
         nonlocal asked
@@ -533,7 +533,7 @@ def test_idle_threads_end_and_new_ones_come(monkeypatch: pytest.MonkeyPatch, pro
         asked += n
         return n
 
-    monkeypatch.setattr(handoff, "endidle", counted)
+    monkeypatch.setattr(sysmon, "endidle", counted)
 
     async def burst() -> None:
         there, there_too = os.pipe()

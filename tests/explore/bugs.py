@@ -15,7 +15,7 @@ from typing import Any
 import gort.net
 import gort.sync  # noqa: F401  (netpoll and rwmutex are imported with these)
 from gort import sync
-from gort._runtime.core import handoff, outside, runtime2, scopes
+from gort._runtime.core import handoff, idle, outside, runtime2, scopes
 from gort._runtime.poll import netpoll, polldesc
 from gort._runtime.sched import findrunnable, predict, proc, timers
 from gort._runtime.wait import bulk, chan, notify, rwmutex, select, sema, timechan
@@ -219,12 +219,12 @@ BUGS = {
             ("calls_that_are_expected",),
         ),
         Bug(
-            "ended_thread_counted_as_idle", handoff, "endidle",
+            "ended_thread_counted_as_idle", idle, "endidle",
             "        s.nmidle -= 1\n", "",
             ("idle_threads_end",),
         ),
         Bug(
-            "ended_thread_left_on_the_list", handoff, "endidle",
+            "ended_thread_left_on_the_list", idle, "endidle",
             "            s.midle = m.schedlink\n", "            pass\n",
             ("idle_threads_end",),
         ),

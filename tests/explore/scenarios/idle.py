@@ -1,4 +1,4 @@
-"""Idle threads that end (handoff.endidle)."""
+"""Idle threads that end (idle.endidle)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import gort.sync
 from explore.scenarios.base import MS, equal, scenario
 from explore.standins import Thread
 from explore.standins import sleep as blocks
-from gort._runtime.core import handoff
+from gort._runtime.core import idle
 
 
 @scenario()
@@ -26,7 +26,7 @@ def idle_threads_end() -> None:
 
         def sysmon() -> None:
             for _ in range(2):
-                handoff.endidle(s, 1)
+                idle.endidle(s, 1)
                 blocks(MS)
 
         thread = Thread(target=sysmon)

@@ -241,8 +241,7 @@ def wakep(s):
     p = pidleget(s)
     s.nmspinning += 1
     m.spinning = True
-    m.nextp = p
-    bind(p, m)
+    give(s, p, m)
     s.unlock()
     launch(s, m)
 
@@ -282,8 +281,7 @@ def startm(s):
         return
     p = pidleget(s)
     m.spinning = False
-    m.nextp = p
-    bind(p, m)
+    give(s, p, m)
     s.unlock()
     launch(s, m)
 
@@ -316,6 +314,7 @@ def takem(s, spare):
     if m is not None:
         s.midle = m.schedlink
         m.schedlink = None
+        m.idle = False
         s.nmidle -= 1
         return m
     if spare is not None:
@@ -325,6 +324,14 @@ def takem(s, spare):
             s.nmstartfailed += 1  # sysmon starts one (stranded)
             return None
     return spare
+
+
+def give(s, p, m):
+    """Makes m, which is no longer idle, the owner of p as soon as it runs.  sched.lock is held."""
+    m.nextp = p
+    bind(p, m)
+    if m.started:
+        s.starting = m
 
 
 def launch(s, m):
@@ -373,61 +380,6 @@ def checkmcount(s):
         throw("thread exhaustion", "", traceback.dump(s), first=limit)
 
 
-def stopm(m):
-    """Puts m on the idle list and sleeps until another thread gives it a P.  False when the runtime is exiting."""
-    s: Sched = m.sched
-    while True:
-        s.lock()
-        if s.exiting:
-            s.unlock()
-            return False
-        m.schedlink = s.midle
-        s.midle = m
-        s.nmidle += 1
-        dead = checkdead(s)
-        s.unlock()
-        if dead:
-            found_dead(s)
-        m.park.sleep()
-        if m.nextp is not None:
-            m.p = m.nextp
-            m.nextp = None
-            return True
-        if s.exiting or m.lockedg is m.g0:
-            return False
-
-
-def endidle(s, most):
-    """Ends at most `most` idle threads, but never m0, and returns how many.  Go has none of this.
-
-    Such an M is no longer on the idle list, so nobody gives it a P.  It is in allm until it has left (proc.mexit), and
-    counts as busy for the deadlock check."""
-    m: M
-    before: M
-    n: cython.int = 0
-    while n < most:
-        s.lock()
-        before = None
-        m = s.midle
-        if m is s.m0 and m is not None:
-            before = m
-            m = m.schedlink
-        if m is None or s.exiting:
-            s.unlock()
-            break
-        if before is None:
-            s.midle = m.schedlink
-        else:
-            before.schedlink = m.schedlink
-        m.schedlink = None
-        s.nmidle -= 1
-        m.lockedg = m.g0  # it runs no goroutine any more
-        s.unlock()
-        m.park.wakeup()
-        n += 1
-    return n
-
-
 def handoffp(s, p, mid):
     """Takes p from the M `mid`, which is blocked or about to block, and hands it to another M, or puts it on the idle
     list when there is no work.  False when that M had lost p already."""
@@ -460,8 +412,7 @@ def handoffp(s, p, mid):
     if not work:
         s.nmspinning += 1
     m.spinning = not work
-    m.nextp = p
-    bind(p, m)
+    give(s, p, m)
     s.unlock()
     if s.hooks & HOOK_TRACE:
         taken_from(s, p, victim)

@@ -207,6 +207,7 @@ cdef class M:
     cdef public Op parkop
     cdef public object retval
     cdef public object exc
+    cdef public bint idle
     cdef public P nextp
     cdef public G lockednext
     cdef public bint polling
@@ -246,6 +247,7 @@ cdef class Sched:
     cdef public G runqtail
     cdef public int64_t runqsize
     cdef public M midle
+    cdef public M starting
     cdef public int nmidle
     cdef public int nmidlelocked
     cdef public int64_t mnext

@@ -452,13 +452,14 @@ class M:
         exc = None  # the exception that it ended with
 
         # Under sched.lock().  The first two another thread writes before it wakes this one.
+        idle = False  # under sched.lock(): it is on the idle list
         nextp = lockednext = None  # the P to run; and, for an M that is locked to a goroutine, that one
         polling = False  # it is in findrunnable.poll: wake_poller wakes it, not park
         idlelocked = False  # it waits for lockednext, and nmidlelocked counts it
         schedlink = None  # the next idle M
 
         # lock_os_thread.
-        lockedg = None  # the only goroutine that it may run; g0: none any more (locked.py, handoff.endidle)
+        lockedg = None  # the only goroutine that it may run; g0: none any more (locked.py, idle.endidle)
         lockcount = 0  # how many calls of lock_os_thread are open
 
 
@@ -511,6 +512,7 @@ class Sched:
         runqtail = None
         runqsize = 0  # *
         midle = None  # * idle Ms, through schedlink
+        starting = None  # * the last M that was woken for a P, until it has taken that (idle.overtake)
         nmidle = 0  # * the number of idle Ms
         nmidlelocked = 0  # Ms that wait for the goroutine locked to them, and threads in gort.wait
         mnext = 0  # the number of the newest M

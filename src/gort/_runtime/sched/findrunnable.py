@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.gort._runtime.c.rt import nanotime, rt_import, rt_usleep
-from cython.cimports.gort._runtime.core.handoff import MASK64, acquire_idle, bind, pidleget, pidleput, stopm, unbind
+from cython.cimports.gort._runtime.core.handoff import MASK64, acquire_idle, bind, pidleget, pidleput, unbind
+from cython.cimports.gort._runtime.core.idle import overtake, stopm
 from cython.cimports.gort._runtime.core.runq import globrunqget, kick, runqget, runqsteal
 from cython.cimports.gort._runtime.core.runtime2 import SLICE_NS, G, M, P, Sched
 from cython.cimports.gort._runtime.core.seed import slept
@@ -65,14 +66,14 @@ def findrunnable(m):
             # sysmon has taken the P while user code blocked or computed, or m gave it up for a blocking call.
             m.p = None
             if m.lockedg is m.g0:
-                return None  # handoff.endidle woke it from the stopm of findrunnable_slow, to end
+                return None  # idle.endidle woke it from the stopm of findrunnable_slow, to end
             if m.spinning:
                 # Or the world was stopped.  A sleeping M must not count as spinning: new work would then wake nobody.
                 m.spinning = False
                 s.lock()
                 s.nmspinning -= 1
                 s.unlock()
-            if not acquire_idle(s, m) and not stopm(m):
+            if not acquire_idle(s, m) and not overtake(s, m) and not stopm(m):
                 return None
             continue
         now = 0

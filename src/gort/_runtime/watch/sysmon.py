@@ -34,6 +34,7 @@ import time
 from _thread import allocate_lock, get_native_id, start_new_thread
 
 from gort._runtime.core import handoff
+from gort._runtime.core.idle import endidle
 from gort._runtime.sched import timers
 from gort._runtime.watch import signals
 from gort._runtime.core.debugvars import gil_enabled
@@ -322,7 +323,7 @@ class IdleThreads:
             return
         surplus = self.least - self.keep
         if surplus > 0:
-            self.least -= handoff.endidle(s, min(surplus, ENDED))
+            self.least -= endidle(s, min(surplus, ENDED))
         else:
             self.since, self.least = now, s.nmidle
 
