@@ -12,26 +12,30 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # the nodes get this path too
-from digest import BATCH, Result, Total, combined_digest, digest_files, list_directory
+from digest import Result, Total, combined_digest, digest_files, list_directory
 
 import gort
 from gort import cluster
 
-UNDER_WAY = 64  # batches in each channel
+BATCH = 128  # files in a message: more than in digest.py, for it goes to another process
+UNDER_WAY = 16  # batches in each channel
 
 
-async def walk(root: str, paths: Any) -> None:
-    """Sends the tree's files in batches."""
-    pending = [root]
+async def walk(root: str, skip: str, paths: Any) -> None:
+    """Sends the tree's files in batches, without those under `skip`."""
+    pending, batch = [root], []
     while pending:
         files, directories = await gort.blocking(list_directory, pending.pop())
-        pending.extend(reversed(directories))
-        for i in range(0, len(files), BATCH):
-            await paths.send(files[i : i + BATCH])
+        pending.extend(d for d in reversed(directories) if d != skip)
+        batch += files
+        while len(batch) >= BATCH or (batch and not pending):
+            await paths.send(batch[:BATCH])
+            del batch[:BATCH]
     paths.close()
 
 
@@ -41,7 +45,7 @@ async def digest(paths: Any, results: Any) -> None:
         await results.send(await gort.blocking(digest_files, batch))
 
 
-async def digest_tree(c: Any, root: str, jobs: int) -> Total:
+async def digest_tree(c: Any, root: str, skip: str, jobs: int) -> Total:
     """The whole pipeline.  Raises an ExceptionGroup with what failed, after everything has stopped."""
     paths, results = c.Chan(UNDER_WAY), c.Chan(UNDER_WAY, prefetch=UNDER_WAY)
     total = Total()
@@ -59,7 +63,7 @@ async def digest_tree(c: Any, root: str, jobs: int) -> Total:
         results.close()
 
     async with gort.Group() as g:
-        g.go(walk, root, paths)
+        g.go(walk, root, skip, paths)
         g.go(work)
         g.go(collect)
     total.results.sort(key=lambda result: result.path)
@@ -68,16 +72,20 @@ async def digest_tree(c: Any, root: str, jobs: int) -> Total:
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description="Digest a directory tree on the nodes of a cluster.")
-    parser.add_argument("directory", nargs="?", default=os.path.dirname(os.__file__))
+    parser.add_argument("directory", nargs="?", help="default: the standard library, without its site-packages")
     parser.add_argument("--nodes", type=int, help="how many (default: one for each CPU)")
     parser.add_argument("--jobs", type=int, default=2, help="digesters on each node")
     parser.add_argument("--ray", metavar="ADDRESS", help="on this Ray cluster, instead of subprocesses")
     args = parser.parse_args()
+    directory, skip = args.directory, ""
+    if directory is None:  # as digest.py
+        directory = sysconfig.get_path("stdlib")
+        skip = os.path.join(directory, "site-packages")
     options = {"address": args.ray} if args.ray else {}
     async with cluster.connect("ray" if args.ray else "local", nodes=args.nodes, **options) as c:
-        total = await digest_tree(c, args.directory, args.jobs)
+        total = await digest_tree(c, directory, skip, args.jobs)
     print(total.line())
-    print(f"combined digest {combined_digest(total, args.directory)}")
+    print(f"combined digest {combined_digest(total, directory)}")
 
 
 if __name__ == "__main__":

@@ -1,18 +1,18 @@
-"""Counts the words of text files on all processors: `python examples/wordcount.py FILE…`.
+"""Counts the words of text files on all processors: `python examples/wordcount.py FILE… [--nodes N]`.
 
 Each node reads its part of a file by itself; only the counts travel.  It needs the extra `cluster` of gort.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
 from collections import Counter
 
 import gort
 from gort import cluster
 
-PART = 1 << 20  # bytes of a file that are counted at a time
+PART = 1 << 22  # bytes of a file that are counted at a time
 
 
 def count(part: tuple[str, int]) -> Counter[bytes]:
@@ -28,10 +28,14 @@ def count(part: tuple[str, int]) -> Counter[bytes]:
     return words
 
 
-async def main(paths: list[str]) -> None:
-    parts = [(os.path.abspath(path), at) for path in paths for at in range(0, os.path.getsize(path), PART)]
+async def main() -> None:
+    parser = argparse.ArgumentParser(description="Count the words of text files on all processors.")
+    parser.add_argument("files", nargs="+")
+    parser.add_argument("--nodes", type=int, help="how many (default: one for each CPU)")
+    args = parser.parse_args()
+    parts = [(os.path.abspath(path), at) for path in args.files for at in range(0, os.path.getsize(path), PART)]
     total: Counter[bytes] = Counter()
-    async with cluster.connect("local") as c:
+    async with cluster.connect("local", nodes=args.nodes) as c:
         for words in await c.map(count, parts, chunk=1):
             total.update(words)
     for word, n in sorted(total.items(), key=lambda item: (-item[1], item[0]))[:10]:
@@ -39,4 +43,4 @@ async def main(paths: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    gort.run(main, sys.argv[1:])
+    gort.run(main)

@@ -384,9 +384,19 @@ def test_work_for_another_process() -> None:
     for job in ("go", "strict"):
         value, _ = measure.cluster(peer, "gort", job, "20")
         assert value > 0
-    for key, names in (("cluster-go", {"gort", "ray", "ray-task", "dask"}), ("cluster-parked", {"gort"})):
-        row = rows.choose((key,), quick=True)[0]
-        assert {"gort"} <= measure.cluster_series(row, [peer]).keys() <= names
+    for who, job in (("socket", "go"), ("asyncio", "go"), ("gort-one", "words")):
+        value, _ = measure.cluster(peer, who, job, "20")
+        assert value > 0
+    queues = {"gort", "ray", "dask"}
+    for key, names in (
+        ("go", {*queues, "ray-task", "socket", "asyncio"}),
+        ("many", {*queues, "ray-task"}),
+        *((key, queues) for key in ("ints", "dicts", "strict", "array", "connect")),
+        ("words", {"gort", "gort-one"}),
+        ("parked", {"gort"}),
+    ):
+        row = rows.choose((f"cluster-{key}",), quick=True)[0]
+        assert names - {"ray", "ray-task", "dask"} <= measure.cluster_series(row, [peer]).keys() <= names
     one = result("cluster-go", gort=[100.0], ray=[900.0])
     one.extra = {"gort": [{"p99_us": 400.0}], "ray": [{}]}
     _, lines = report.cluster_table([one])

@@ -9,7 +9,9 @@ import sys
 import threading
 from pathlib import Path
 
-from support import ROOT, dose
+import pytest
+
+from support import ROOT
 
 
 def run(example: str, *arguments: str) -> list[str]:
@@ -20,24 +22,27 @@ def run(example: str, *arguments: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_the_words_of_a_file_are_counted_on_all_nodes(tmp_path: Path) -> None:
+@pytest.mark.once
+def test_the_words_of_a_million_lines_are_counted_on_all_nodes(tmp_path: Path) -> None:
     """examples/wordcount.py: each line once, also where a part of the file ends in the middle of one."""
     text = tmp_path / "text"
-    lines = dose(100_000)
-    text.write_text("".join(f"The fox {i % 7} saw\n" for i in range(lines)))
-    assert run("wordcount.py", str(text))[:3] == [f"{lines} fox", f"{lines} saw", f"{lines} the"]
+    lines = 1_000_000
+    text.write_text("The fox 1 saw\nthe fox 23 saw\n" * (lines // 2))
+    counts = run("wordcount.py", str(text), "--nodes", "2")
+    assert counts == [*(f"{lines} {word}" for word in ("fox", "saw", "the")), f"{lines // 2} 1", f"{lines // 2} 23"]
 
 
 def test_a_tree_has_the_same_digest_on_one_process_and_on_nodes(tmp_path: Path) -> None:
     """examples/digest_cluster.py and examples/digest.py."""
-    for i in range(60):
+    for i in range(300):
         folder = tmp_path / f"d{i % 7}" / f"e{i % 3}"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"f{i}\n").write_bytes(bytes([i]) * i * 100)
+        (folder / f"f{i}\n").write_bytes(bytes([i % 251]) * i * 10)
     *_, one = run("digest.py", str(tmp_path), "--quiet")
-    size, many = run("digest_cluster.py", str(tmp_path), "--nodes", "2")
-    assert size.startswith("60 files, 177,000 bytes")
-    assert one == many
+    for nodes in ("1", "2"):
+        size, many = run("digest_cluster.py", str(tmp_path), "--nodes", nodes)
+        assert size.startswith("300 files, 448,500 bytes")
+        assert one == many
     assert one.startswith("combined digest ")
 
 

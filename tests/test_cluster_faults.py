@@ -124,7 +124,7 @@ def test_a_failure_that_nobody_can_ask_for_is_reported(monkeypatch: pytest.Monke
             given_up = c.go(fails, "given up", on="driver")
             if early:
                 given_up.abandon()
-            await given_up._done.recv_ok()
+            await given_up.end().recv_ok()
             given_up.abandon()
             del given_up
         assert list(peer.failed) == [held[0].number]

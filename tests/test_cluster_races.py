@@ -68,6 +68,25 @@ def test_a_close_in_the_middle_of_a_flush_reaches_the_home(at: int) -> None:
     played(body)
 
 
+def test_what_comes_after_a_flush_is_not_in_its_message() -> None:
+    """It is pickled later, and what another thread sends meanwhile would arrive twice."""
+
+    def body(peer: Peer) -> None:
+        proxy = Proxy(Deaf(), "c", "home", 4, 0)  # type: ignore[arg-type]
+        proxy.enter(proxy.tx, 1)
+        first, _ = proxy.flush()
+        assert first is not None
+        proxy.sent("late")
+        proxy.ack(1)
+        proxy.back(2)
+        assert [list(part) for part in first[3:6]] == [[], [], []]
+        second, _ = proxy.flush()
+        assert second is not None
+        assert [list(part) for part in second[3:6]] == [["late"], [1], [2]]
+
+    played(body)
+
+
 def test_a_link_ends_once() -> None:
     class Ending(Outbox):
         """Another thread ends it after the look at `dead`, or before it."""
@@ -128,6 +147,7 @@ def test_the_link_of_a_channel_or_goroutine_ends_while_that_is_made(monkeypatch:
 
         cancelled = []
         dead: Any = Deaf()
+        dead.index, dead.peer = link.index + 1, peer
         dead.dead = "its process ended"
 
         class Running(peer_module.Running):

@@ -150,7 +150,7 @@ class Asleep:
             if wait is None:
                 self._witness = (g, goid)
                 return None
-            running += type(done) is Running and done.peer is self.peer
+            running += type(done) is Running and done.link.peer is self.peer
             found[goid] = (g.nrun, wait)
         # One that has ended is still in `running` until its result has been posted.
         return found if running == len(self.peer.running) else None
@@ -267,7 +267,7 @@ class Asleep:
             for side in proxy.rx:
                 names[id(side.ch)] = f"to receive from {where}"
         for number, call in list(peer.calls.items()):
-            names[id(call._done)] = f"for call {number} of {peer.name} on {call.node}"
+            names[id(call._ended)] = f"for call {number} of {peer.name} on {call.node}"
         lines = []
         for g in list(runtime2.current_m().sched.allgs):
             waits = self._wait(g, set()) if g.goid and g is not self.without else None

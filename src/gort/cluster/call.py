@@ -12,8 +12,9 @@ from _collections_abc import Awaitable, Generator
 from typing import TYPE_CHECKING, Any
 
 import gort
-from gort._runtime.core import handoff
-from gort._runtime.core.errors import Cancelled
+from gort._runtime.core import handoff, mistakes, runtime2
+from gort._runtime.core.errors import Cancelled, Goexit, is_a
+from gort._runtime.sched import newproc
 from gort._runtime.sched.awaited import coroutine_of
 from gort._runtime.sched.newproc import Done
 from gort._runtime.wait.cases import ChanArm
@@ -22,9 +23,13 @@ from gort.cluster import errors, wire
 if TYPE_CHECKING:
     from gort.cluster.peer import Peer
 
-__all__ = ["Call", "Running"]
+__all__ = ["Call", "Running", "running_key"]
 
-UNSET: Any = object()
+CANCELLED = ("cancelled",)  # what errors.pack makes of it
+GOEXIT = ("raised", None, "gort.runtime.goexit ended the remote goroutine", "")
+NUMBER_BITS = 40  # a process starts fewer goroutines than that
+LAST_NUMBER = (1 << NUMBER_BITS) - 1
+OPENED, RAISES = "opened", "raises"  # what a Call's outcome has become in this process
 
 
 class Call:
@@ -34,13 +39,11 @@ class Call:
 
     __slots__ = (
         "_cancelled",
-        "_done",
-        "_exc",
+        "_ended",
         "_looked",
-        "_packed",
+        "_outcome",
         "_sealed",
         "_unseen",
-        "_value",
         "link",
         "node",
         "number",
@@ -56,10 +59,10 @@ class Call:
         self.node: str = ""
         self._sealed = sealed
         self._cancelled = False
-        self._done: gort.Chan[None] = gort.Chan()
-        self._packed: tuple[bool, Any] | None = None  # as it came
-        self._value: Any = UNSET
-        self._exc: BaseException | None = None
+        # None while it runs.  Then (whether it has returned, what came over the wire), until somebody has asked for it:
+        # then (OPENED, its result), or (RAISES, the exception).
+        self._outcome: tuple[Any, Any] | None = None
+        self._ended: gort.Chan[None] | None = None  # once somebody waits: closed at the end
         self._looked = False
         self._unseen: _Unseen | None = None
 
@@ -69,12 +72,12 @@ class Call:
     @property
     def done(self) -> bool:
         """Whether it has ended, or its node is gone."""
-        return self._done.closed
+        return self._outcome is not None
 
     def cancel(self) -> bool:
         """Cancels it: raises Cancelled at its await, on its node.  False if it has ended.  `await h` then raises
         Cancelled, when it has cleaned up.  Any thread, finalizer or signal handler may call it."""
-        if self._done.closed:
+        if self._outcome is not None:
             return False
         self._cancelled = True  # before the look at the link: `send` looks the other way round
         self.link.post(("cancel", self.number))
@@ -89,41 +92,54 @@ class Call:
     def result(self) -> Any:
         """What it returned.  Raises what it raised, with the traceback there as the cause; Cancelled if it was cancelled;
         NodeDied if its node is gone; RuntimeError while it runs."""
-        if not self._done.closed or self._packed is None:
+        if self._outcome is None:
             raise RuntimeError("the remote goroutine has not ended yet: `await h`")
-        self._looked = True
-        self.peer.failed.pop(self.number, None)
-        if self._value is UNSET and self._exc is None:
-            ok, what = self._packed
-            if ok:
-                try:
-                    self._value = wire.unseal(what)
-                except BaseException as e:
-                    e.add_note(f"gort.cluster: the result from node {self.node} could not be unpickled here")
-                    self._exc = e
+        how, what = self._outcome
+        self._looked = True  # before the look for it: `over` looks the other way round
+        if how is True:
+            try:
+                what = wire.unseal(what)
+            except BaseException as e:
+                e.add_note(f"gort.cluster: the result from node {self.node} could not be unpickled here")
+                how, what = RAISES, e
             else:
-                self._exc = errors.unpack(what)
-        if self._exc is not None:
-            raise self._exc.with_traceback(None)
-        return self._value
+                how = OPENED
+            self._outcome = how, what
+        elif how is False:
+            self.peer.failed.pop(self.number, None)
+            how, what = self._outcome = RAISES, errors.unpack(what)
+        if how is OPENED:
+            return what
+        raise what.with_traceback(None)
+
+    def end(self) -> gort.Chan[None]:
+        """A channel that is closed when it has ended.  Made for the first who waits: most have ended by then."""
+        if self._ended is None:
+            with self.peer.waiting:  # two threads may begin to wait at the same time
+                if self._ended is None:
+                    self._ended = gort.Chan()
+        if self._outcome is not None:  # after `_ended` is there: `over` looks the other way round
+            _close(self._ended)
+        return self._ended
 
     def _select_arm(self) -> Any:
-        return ChanArm(self._done.recv_ok(), lambda value, ok: (self.result(), True))
+        return ChanArm(self.end().recv_ok(), lambda value, ok: (self.result(), True))
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        if not self._done.closed:
-            yield from self._done.recv_ok().__await__()
+        if self._outcome is None:
+            yield from self.end().recv_ok().__await__()
         return self.result()
 
     # ---- what the peer calls ----
 
     def send(self, name: str) -> None:
         """Starts it on a node."""
+        peer = self.peer
         self.node = name
-        self.peer.load[name] = self.peer.load.get(name, 0) + 1
-        self.link = link = self.peer.link_to(name)
-        self.number = number = next(self.peer.ids)
-        self.peer.calls[number] = self  # once it has its link, by which Peer.lost finds it
+        peer.load[name] = peer.load.get(name, 0) + 1
+        self.link = link = peer.link_to(name)
+        self.number = number = next(peer.ids)
+        peer.calls[number] = self  # once it has its link, by which Peer.lost finds it
         link.post(("go", number, self._sealed))
         if self._cancelled:
             link.post(("cancel", number))
@@ -132,7 +148,7 @@ class Call:
 
     def over(self, ok: bool, what: Any) -> None:
         """It has ended."""
-        self._packed = (ok, what)
+        self._outcome = (ok, what)
         self._sealed = None
         if not ok and what[0] != "cancelled":
             self.peer.failed[self.number] = what
@@ -141,10 +157,8 @@ class Call:
             else:
                 self._unseen = _Unseen(self.peer, self.number)
         self.peer.load[self.node] -= 1
-        try:
-            self._done.close()
-        except gort.ChannelClosed:
-            pass
+        if self._ended is not None:  # after `_outcome` is there: `end` looks the other way round
+            _close(self._ended)
 
     def lost(self, number: int, why: str) -> None:
         """The node of the attempt `number` is gone, or the link to it.  Two threads may tell the same news."""
@@ -157,6 +171,13 @@ class Call:
             self.send(self.peer.least(others))
         else:
             self.over(False, ("died", self.node, why))
+
+
+def _close(ended: gort.Chan[None]) -> None:
+    try:
+        ended.close()
+    except gort.ChannelClosed:
+        pass  # by another thread
 
 
 class _Unseen:
@@ -172,75 +193,119 @@ class _Unseen:
         self.peer.loop.post(("unseen", self.number))  # a finalizer runs anywhere: another goroutine unpickles and tells
 
 
+def _begin() -> Any:
+    """The function of every goroutine here that has to open what it is to run: the method of its Running would be one
+    more object for each."""
+    running: Running = runtime2.peek(runtime2.getg())[3]
+    return running.begin()
+
+
+async def _within(coro: Awaitable[Any], task: Any) -> Any:
+    """Awaits it, and ends the task of the trace in which it runs."""
+    try:
+        return await coro
+    finally:
+        task.end()
+
+
+def running_key(link: Any, number: int) -> int:
+    """Where a goroutine stands in Peer.running: its caller's number of it, and the caller's link, in one number.  A tuple
+    of the two would take 80 bytes more for each."""
+    return link.index << NUMBER_BITS | number  # type: ignore[no-any-return]
+
+
 class Running(Done):
-    """A goroutine that another process has started here."""
+    """A goroutine that another process has started here.  The user's function, or its coroutine, is itself the goroutine:
+    a coroutine of ours around it would take nearly as much memory and time as one that has little to do."""
 
-    __slots__ = ("_cancelled", "_g", "_goid", "link", "number", "peer")
+    __slots__ = ("_cancelled", "_g", "_goid", "_sealed", "key", "link")
 
-    def __init__(self, peer: Peer, link: Any, number: int) -> None:
-        self.peer: Peer = peer
+    def __init__(self, link: Any, key: int) -> None:
         self.link: Any = link
-        self.number: int = number
+        self.key: int = key  # in Peer.running
         self._g: Any = None
         self._goid = 0
+        self._sealed: Any = None
         self._cancelled = False
+
+    @property
+    def number(self) -> int:
+        """The caller's number of it."""
+        return self.key & LAST_NUMBER
 
     @property
     def label(self) -> str:
         """What a dump says of it."""
         return f"call {self.number} of {self.link.name}"
 
-    def started(self, g: Any, goid: int) -> None:
-        """It is on its way."""
-        self._g, self._goid = g, goid
+    def start(self, sealed: Any) -> None:
+        """Puts it on its way.  Runs no code of the user's: an async function that needs no pickle to be opened, as most
+        are, is called here, and makes its coroutine; all else is opened by the goroutine."""
+        s = runtime2.current_m().sched
+        fn = wire.here(sealed)
+        if fn is None:
+            self._sealed = sealed
+            started = newproc.newproc_from(s, _begin, (), None, self, None, -1)
+        else:
+            try:
+                started = newproc.newproc_from(s, fn, sealed[2], None, self, None, -1)
+            except TypeError as e:  # the arguments do not fit
+                late = (e.with_traceback(None),)
+                started = newproc.newproc_from(s, mistakes.raise_late, late, None, self, None, -1)
+        self._g, self._goid = started
         if self._cancelled:
-            handoff.cancel(g, goid, Cancelled())
+            self.cancel()
 
     def cancel(self) -> None:
         """Cancels it."""
-        self._cancelled = True
+        self._cancelled = True  # before the look at `_g`: `start` looks the other way round
         if self._g is not None:
             handoff.cancel(self._g, self._goid, Cancelled())
 
-    def begin(self, sealed: Any) -> Any:
-        """The goroutine's function.  Gives the answer, or a coroutine that gives it: so a plain function of the user's is
-        a plain goroutine, which may use gort.wait, and an async one is not."""
-        task = None
+    def begin(self) -> Any:
+        """Calls the user's function.  A plain one runs in here, and may use gort.wait; the scheduler goes on with the
+        coroutine of an async one."""
+        sealed, self._sealed = self._sealed, None
+        fn, args, kwargs, context = wire.unseal_call(sealed)
+        task = self.link.peer.enter(context) if context else None
+        if task is None:
+            return fn(*args, **kwargs)
         try:
-            fn, args, kwargs, context = wire.unseal(sealed)
-            if context:
-                task = self.peer.enter(context)
             result = fn(*args, **kwargs)
-            coro = coroutine_of(result)
-            if coro is not None:
-                drives, task = self._drive(coro, task), None
-                return drives
-            return True, wire.seal(result)
-        except BaseException as e:
-            return False, errors.pack(e, self.peer.name)
-        finally:
-            if task is not None:
-                task.end()
-
-    async def _drive(self, coro: Awaitable[Any], task: Any) -> tuple[bool, Any]:
-        try:
-            return True, wire.seal(await coro)
-        except GeneratorExit:
-            raise
-        except BaseException as e:
-            return False, errors.pack(e, self.peer.name)
+            if (coro := coroutine_of(result)) is not None:
+                result, task = _within(coro, task), None
+            return result
         finally:
             if task is not None:
                 task.end()
 
     def finished(self, goid: int, value: Any, exc: BaseException | None) -> None:
-        """Called by the scheduler."""
-        if exc is not None:  # it ended before it began, or by runtime.goexit
-            cancelled = isinstance(exc, Cancelled)
-            ended = ("raised", None, "gort.runtime.goexit ended the remote goroutine", "")
-            value = False, ("cancelled",) if cancelled else ended
-        self.link.post(("done", self.number, *value))
-        self.peer.running.pop((self.link, self.number), None)  # after the message: asleep.py counts these
+        """Called by the scheduler, on whose stack nothing of the user's may run: what is to be pickled is pickled by
+        another goroutine."""
+        if exc is None:
+            if wire.plain(value):
+                self.answer(True, value)
+                return
+        elif is_a(exc, Cancelled, Goexit):
+            self.answer(False, CANCELLED if is_a(exc, Cancelled) else GOEXIT)
+            return
+        newproc.newproc(runtime2.current_m().sched, self._pack, (value, exc), {}, None, False)
+
+    async def _pack(self, value: Any, exc: BaseException | None) -> None:
+        if exc is None:
+            try:
+                value = wire.seal(value)
+            except BaseException as e:
+                exc = e
+        if exc is None:
+            self.answer(True, value)
+        else:
+            self.answer(False, errors.pack(exc, self.link.peer.name))
+
+    def answer(self, ok: bool, what: Any) -> None:
+        """Tells who has started it how it has ended."""
+        self.link.post(("done", self.number, ok, what))
+        self.link.peer.running.pop(self.key, None)  # after the message: asleep.py counts these
 
     def abandoned(self, goid: int) -> None:
         """Called by the scheduler: the program has ended first."""

@@ -115,14 +115,20 @@ class _Send(Operation):
         return None, True
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        if not self.used and self.side.ch.try_recv()[1]:
-            self.used = True
-            proxy = self.proxy
-            if self.side.ch.closed or proxy.died is not None:
-                self.done(None, True)
-            proxy.sent(self.sealed)
-            return None
-        return (yield from super().__await__())
+        if self.used:
+            self._begin()
+        self.used = True
+        proxy, side = self.proxy, self.side
+        ok = side.ch.try_recv()[1]
+        if not ok:
+            proxy.enter(side, 1)
+            try:
+                _, ok = yield from side.ch.recv_ok().__await__()
+            finally:
+                proxy.leave(side, 1)
+        if not ok or side.ch.closed or proxy.died is not None:
+            self.done(None, ok)
+        proxy.sent(self.sealed)
 
 
 class _Receive(Operation):
@@ -208,12 +214,14 @@ class Chan(Generic[T]):
     capacity: what was sent and not yet received, exactly and wherever it lies, is at most this.  prefetch: so many values
     may lie ready in each receiving process, which makes receiving fast; they are lost with that process."""
 
-    def __init__(self, session: str, cid: str, home: str, capacity: int, prefetch: int) -> None:
-        self._made = (session, cid, home, capacity, prefetch)
-        self._proxy = peers.of(session).proxy(cid, home, capacity, prefetch)
+    __slots__ = ("_made", "_proxy")
+
+    def __init__(self, proxy: Proxy, made: tuple[str, str, str, int, int]) -> None:
+        self._made = made
+        self._proxy = proxy
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Chan, self._made
+        return _chan, self._made
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Chan) and other._made[1] == self._made[1]
@@ -288,6 +296,15 @@ class Chan(Generic[T]):
             raise self._proxy.died or gort.ChannelClosed("close of closed channel")
 
 
+def _chan(session: str, cid: str, home: str, capacity: int, prefetch: int) -> Chan[Any]:
+    """The channel in this process.  There is one object for it, however often it comes: a million goroutines that get it
+    as an argument share it."""
+    proxy = peers.of(session).proxy(cid, home, capacity, prefetch)
+    if proxy.chan is None:  # two threads may make one each: they are equal
+        proxy.chan = Chan(proxy, (session, cid, home, capacity, prefetch))
+    return proxy.chan  # type: ignore[no-any-return]
+
+
 class Take(Generic[T]):
     """The block of ch.take()."""
 
@@ -319,4 +336,4 @@ def new(session: str, home: str, capacity: Any, prefetch: Any) -> Chan[Any]:
         )
     if isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 0:
         raise ValueError(f"prefetch is a number of values, not {prefetch!r}")
-    return Chan(session, uuid.uuid4().hex, home, capacity, prefetch)
+    return _chan(session, uuid.uuid4().hex, home, capacity, prefetch)

@@ -150,7 +150,7 @@ class Cluster:
     def _seal(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not callable(fn):
             raise TypeError(f"c.go(fn, *args): fn must be callable, not {type(fn).__name__}")
-        return wire.seal((fn, args, kwargs, self._peer.context()))
+        return wire.seal_call(fn, args, kwargs, self._peer.context())
 
     def _start(self, sealed: Any, on: Node | str | None, retries: int) -> Call:
         if on is not None:

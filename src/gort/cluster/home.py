@@ -33,17 +33,17 @@ SENDS_CLOSED, ALL_CLOSED = 1, 2  # what a process has been told
 
 
 class _Answer:
-    """What the home has to say to one process after a message."""
+    """What the home has to say to one process after a message.  Most of it is left as it is here."""
 
-    __slots__ = ("closed", "credits", "recall", "unasked", "unwanted", "values")
+    values: tuple[list[Any], list[Any]] | None = None  # for each lane
+    credits: int = 0
+    unwanted: list[tuple[int, int]] | None = None  # for each lane: wants withdrawn, and how many of these were not met
+    unasked: tuple[int, int] | None = None
+    recall: int = 0
+    closed: int = 0
 
-    def __init__(self) -> None:
-        self.values: tuple[list[Any], list[Any]] = ([], [])
-        self.credits = 0
-        self.unwanted = [(0, 0), (0, 0)]  # for each lane: wants withdrawn, and how many of these had not been met
-        self.unasked = (0, 0)
-        self.recall = 0
-        self.closed = 0
+
+NOTHING: tuple[Any, Any] = ((), ())
 
 
 class Home:
@@ -73,7 +73,8 @@ class Home:
         with self._lock:
             if link.dead is not None:
                 return  # `gone` has come, or comes now
-            self._told.setdefault(link, 0)
+            if link not in self._told:
+                self._told[link] = 0
             if puts:
                 self._use(link, len(puts))
                 for value in puts:
@@ -90,20 +91,26 @@ class Home:
                                 self._nleased -= 1
             if backs:
                 self._take_back(link, backs)
-            for lane in (RECV, TAKE):
-                n = wants[lane]
-                if n > 0:
-                    self._want[link, lane] = self._want.get((link, lane), 0) + n
-                elif n < 0:
-                    self._answer(answers, link).unwanted[lane] = (-n, self._withdraw(self._want, (link, lane), -n))
+            if wants is not None:
+                for lane in (RECV, TAKE):
+                    n = wants[lane]
+                    if n > 0:
+                        self._want[link, lane] = self._want.get((link, lane), 0) + n
+                    elif n < 0:
+                        answer = self._answer(answers, link)
+                        if answer.unwanted is None:
+                            answer.unwanted = [(0, 0), (0, 0)]
+                        answer.unwanted[lane] = (-n, self._withdraw(self._want, (link, lane), -n))
             if credits > 0:
                 self._asked[link] = self._asked.get(link, 0) + credits
             elif credits < 0:
                 self._answer(answers, link).unasked = (-credits, self._withdraw(self._asked, link, -credits))
             if close:
                 self._closed = True
-            self._match(answers)
-            self._post(answers)
+            if self._want or self._asked or self._closed:
+                self._match(answers)
+            if answers:
+                self._post(answers)
 
     def gone(self, link: Any) -> None:
         """The process at the link's end has died, or the link has."""
@@ -136,8 +143,8 @@ class Home:
 
     def _post(self, answers: dict[Any, _Answer]) -> None:
         for link, a in answers.items():
-            unwanted = tuple(a.unwanted)
-            link.post(("h", self.cid, a.values[0], a.values[1], a.credits, unwanted, a.unasked, a.recall, a.closed))
+            received, taken = a.values or NOTHING
+            link.post(("h", self.cid, received, taken, a.credits, a.unwanted, a.unasked, a.recall, a.closed))
 
     @staticmethod
     def _withdraw(queue: dict[Any, int], key: Any, n: int) -> int:
@@ -186,8 +193,13 @@ class Home:
             take = min(n, len(self._line)) if not self._want else 1  # in turn, so that nobody starves
             if n > take:
                 self._want[key] = n - take
-            leased = self._leased.setdefault(key, {})
-            values = self._answer(answers, key[0]).values[key[1]]
+            leased = self._leased.get(key)
+            if leased is None:
+                leased = self._leased[key] = {}
+            answer = self._answer(answers, key[0])
+            if answer.values is None:
+                answer.values = ([], [])
+            values = answer.values[key[1]]
             for _ in range(take):
                 entry = self._line.popleft()
                 leased[entry[0]] = entry[1]
@@ -197,6 +209,12 @@ class Home:
         if self._closed:
             self._match_closed(answers)
             return
+        if self._asked:
+            self._grant(answers)
+        if self._want and self._nleased:
+            self._recall_values(answers)
+
+    def _grant(self, answers: dict[Any, _Answer]) -> None:
         free = self._cap - len(self._line) - self._ngranted - self._nleased
         while free > 0 and self._asked:
             link = next(iter(self._asked))
@@ -213,7 +231,6 @@ class Home:
             for link in self._granted:
                 if len(self._asked) > 1 or link not in self._asked:
                     self._recall(answers, link, link, CREDITS)
-        self._recall_values(answers)
 
     def _recall_values(self, answers: dict[Any, _Answer]) -> None:
         """Somebody waits, and the line is empty: what lies unused in other processes comes back."""

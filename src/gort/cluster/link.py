@@ -12,6 +12,7 @@ What does not live here: what the messages mean (peer.py); frames and the handsh
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,11 @@ STILL = frozenset(("beat", "look", "seen", "show", "shown"))  # messages that ma
 
 def moves(batch: list[Any]) -> bool:
     """Whether a frame may make something runnable at its other end.  Both ends ask, and get the same answer."""
-    return any(message[0] not in STILL for message in batch)
+    # The look at the first, which mostly suffices, costs less than a generator.
+    return batch[0][0] not in STILL or any(message[0] not in STILL for message in batch)
+
+
+_indexes = itertools.count(1)
 
 
 class Outbox:
@@ -40,6 +45,7 @@ class Outbox:
 
     def __init__(self, peer: Peer, name: str) -> None:
         self.peer = peer
+        self.index: int = next(_indexes)  # no two links of a process have the same
         self.name = name  # of the process at the other end; "" until it has said so
         self.dead: str | None = None  # why it has ended
         self._out: deque[Any] = deque()
@@ -71,28 +77,35 @@ class Outbox:
         async for _ in self._kick:
             self._idle = False  # before `_kicked`: see `quiet`
             await gort.gosched()  # whoever can run now may have something to add
-            self._kicked = False  # before the look: what comes after it kicks again
-            while batch := self._gathered():
-                if moves(batch):
-                    self.sent += 1
-                yield batch
+            while self._kicked:
+                while self._out:
+                    if batch := self._gathered():
+                        if moves(batch):
+                            self.sent += 1
+                        yield batch
+                self._kicked = False
+                if self._out:  # what came before that has kicked nobody; what comes after it kicks again
+                    self._kicked = True
             self._idle = True
 
     def _gathered(self) -> list[Any]:
+        """The next batch of what has gathered; empty if there is nothing to say."""
         batch: list[Any] = []
         size = 0
         out = self._out
-        while len(batch) < BATCH and size < BATCH_BYTES:
+        while out:
             try:
-                message = out.popleft()  # no look before: close() may empty it between the two
+                message = out.popleft()
             except IndexError:
-                break
+                break  # close() has emptied it since the look
             if type(message) is not tuple:
                 message, more = message.flush()
                 size += more
                 if message is None:
                     continue
             batch.append(message)
+            if size >= BATCH_BYTES or len(batch) >= BATCH:
+                break
         return batch
 
     def _die(self, why: str) -> bool:
@@ -140,7 +153,11 @@ class Link(Outbox):
         assert self.conn is not None
         try:
             async for batch in self._batches():
-                await self.conn.writev(wire.encode(batch))
+                parts = wire.encode(batch)
+                if len(parts) == 1:
+                    await self.conn.write(parts[0])
+                else:
+                    await self.conn.writev(parts)
         except OSError as e:
             self.end(f"the connection broke ({e})")
         except Exception as e:  # such as MemoryError: what is lost was promised, so the link cannot go on
@@ -149,12 +166,19 @@ class Link(Outbox):
     async def _read(self) -> None:
         assert self.conn is not None
         why = "it closed the connection"
+        dispatch = self.peer.dispatch
         try:
-            async for batch in wire.frames(self.conn, self._hear):
-                for message in batch:
-                    self.peer.dispatch(self, message)
-                if moves(batch):
-                    self.received += 1
+            while data := await self.conn.read(wire.READ_SIZE):
+                self.heard = True
+                at = 0
+                while at < len(data):
+                    batch, at = wire.whole(data, at)
+                    if batch is None:
+                        batch, data, at = await wire.rest(self.conn, data, at, self._hear)
+                    for message in batch:
+                        dispatch(self, message)
+                    if moves(batch):
+                        self.received += 1
         except (OSError, EOFError) as e:
             why = f"the connection broke ({e})"
         except Exception as e:

@@ -26,12 +26,10 @@ from typing import TYPE_CHECKING, Any
 import gort
 from gort import net
 from gort._runtime.boot import main
-from gort._runtime.core import runtime2
 from gort._runtime.core.mistakes import say
-from gort._runtime.sched import newproc
 from gort.cluster import errors, own, wire
 from gort.cluster.asleep import Asleep
-from gort.cluster.call import Call, Running
+from gort.cluster.call import Call, Running, running_key
 from gort.cluster.home import Home
 from gort.cluster.link import Link, Loop
 from gort.cluster.proxy import Proxy
@@ -89,8 +87,9 @@ class Peer:
         self.calls: dict[int, Call] = {}  # what this process has started elsewhere, and is not over
         self.failed: dict[int, Any] = {}  # how those have failed that nobody has awaited yet, packed
         self.load: dict[str, int] = {}  # how many of them on which node, for `least`
+        self.waiting: threading.Lock = threading.Lock()  # for who begins to wait for one of them (Call.end)
         self.ids: itertools.count[int] = itertools.count(1)
-        self.running: dict[tuple[Any, int], Running] = {}
+        self.running: dict[int, Running] = {}  # by running_key
         self.homes: dict[str, Home] = {}
         self.proxies: dict[str, Proxy] = {}
         self.on_up: Callable[[str], None] | None = None  # the driver: a node has come up
@@ -290,8 +289,8 @@ class Peer:
             self._all.discard(link)
         for home in list(self.homes.values()):
             home.gone(link)
-        for (where, _), running in list(self.running.items()):
-            if where is link:
+        for running in list(self.running.values()):
+            if running.link is link:
                 running.cancel()  # nobody is left who wants its result
         if self.ended:
             why = ENDED
@@ -367,10 +366,9 @@ class Peer:
 
     def _go(self, link: Any, message: tuple[Any, ...]) -> None:
         _, number, sealed = message
-        running = Running(self, link, number)
-        self.running[link, number] = running
-        s = runtime2.current_m().sched
-        running.started(*newproc.newproc_from(s, running.begin, (sealed,), None, running, None, -1))
+        key = running_key(link, number)
+        self.running[key] = running = Running(link, key)
+        running.start(sealed)
         if link.dead is not None:
             running.cancel()  # the link ended before its end could look for it
 
@@ -383,7 +381,7 @@ class Peer:
         gort.go(self.report, message[1])
 
     def _cancel(self, link: Any, message: tuple[Any, ...]) -> None:
-        running = self.running.get((link, message[1]))
+        running = self.running.get(running_key(link, message[1]))
         if running is not None:
             running.cancel()
 

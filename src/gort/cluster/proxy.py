@@ -32,12 +32,14 @@ if TYPE_CHECKING:
 __all__ = ["Proxy"]
 
 ROOM = 1 << 12  # values or credits that may lie in one process at a time
+NO_ORDERS = (0, 0)
+NONE: Any = ()
 
 
 class _Side:
     """One lane of values, or the credits: what is waited for, on order, and there."""
 
-    __slots__ = ("active", "ahead", "ch", "given", "leaving", "wait", "wanted")
+    __slots__ = ("active", "ahead", "ch", "given", "leaving", "used", "wait", "wanted")
 
     def __init__(self, room: int, ahead: int) -> None:
         self.ch: gort.Chan[Any] = gort.Chan(room)
@@ -46,17 +48,23 @@ class _Side:
         self.leaving: int = 0  # called off, and the home has not answered yet
         self.given: int = 0  # have come and are in no goroutine's hands
         self.ahead: int = ahead  # so many are ordered before anybody waits, while the side is in use
+        self.used: bool = False  # ever: else there is nothing to order
         self.active: bool = False  # it has been used since the last recall
 
     def order(self) -> int:
         """How many more to order (below zero: to call off).  The proxy's lock is held."""
-        n = self.wait + (self.ahead if self.active else 0) - self.wanted - self.given
+        n = self.wait - self.wanted - self.given
+        if self.active:
+            n += self.ahead
+        if n == 0:
+            return 0
         if n > 0:
             n = min(n, self.ch.capacity - self.wanted - self.given)
             if self.wait <= self.wanted + self.given and 2 * n < self.ahead:
                 return 0  # a few at a time would be a message for each
-            self.wanted += max(n, 0)
-            return max(n, 0)
+            n = max(n, 0)
+            self.wanted += n
+            return n
         n = max(n, self.leaving - self.wanted)  # what is called off already is not called off again
         if n >= 0:
             return 0
@@ -98,6 +106,7 @@ class Proxy:
         self.home = home
         self.capacity = capacity
         self.died: NodeDied | None = None  # the home, or the link to it
+        self.chan: Any = None  # what users have of it here (chan.py)
         room = min(capacity, ROOM)
         self.rx: tuple[_Side, _Side] = (_Side(room, min(prefetch, room)), _Side(room, 0))  # for the lanes RECV and TAKE
         self.tx: _Side = _Side(room, min(capacity // 2, 256))
@@ -126,16 +135,27 @@ class Proxy:
             closing = self._close  # one look: close() takes no lock
             if closing:
                 self._returned += len(self.tx.drain())
-            wants = (self.rx[RECV].order(), self.rx[TAKE].order())
-            credits = self.tx.order()
-            puts, self._puts = self._puts, []
-            acks, self._acks = self._acks, []
-            backs, self._backs = self._backs, []
+            received, taken = self.rx
+            wants = None
+            if received.used or taken.used:
+                orders = received.order(), taken.order()
+                if orders != NO_ORDERS:
+                    wants = orders
+            credits = self.tx.order() if self.tx.used else 0
+            # What goes into the message is not touched again here: other threads go on with lists of their own.
+            puts, acks, backs = NONE, NONE, NONE
+            size = 0
+            if self._puts:
+                puts, self._puts = self._puts, []
+                size, self._size = self._size, 0
+            if self._acks:
+                acks, self._acks = self._acks, []
+            if self._backs:
+                backs, self._backs = self._backs, []
             returned, self._returned = self._returned, 0
             close = closing and not self._told_closed
             self._told_closed = closing
-            size, self._size = self._size, 0
-        if not (puts or acks or backs or any(wants) or credits or returned or close):
+        if not (puts or acks or backs or wants or credits or returned or close):
             return None, 0
         return ("c", self.cid, self.capacity, puts, acks, backs, wants, credits, returned, close), size
 
@@ -143,15 +163,18 @@ class Proxy:
         """The home's message (Home._post)."""
         _, _, received, taken, credits, unwanted, unasked, recall, closed = message
         with self._lock:
-            for lane, values in ((RECV, received), (TAKE, taken)):
-                side = self.rx[lane]
-                for entry in values:
-                    side.give(entry)
-                side.called_off(*unwanted[lane])
+            for entry in received:
+                self.rx[RECV].give(entry)
+            for entry in taken:
+                self.rx[TAKE].give(entry)
             for _ in range(credits):
                 if not self.tx.give(None):  # this process has closed the channel, and the home did not know yet
                     self._returned += 1
-            self.tx.called_off(*unasked)
+            if unwanted is not None:
+                for side, off in zip(self.rx, unwanted, strict=True):
+                    side.called_off(*off)
+            if unasked is not None:
+                self.tx.called_off(*unasked)
             if recall & VALUES:
                 for side in self.rx:
                     self._backs += [number for number, _ in side.drain()]
@@ -189,13 +212,15 @@ class Proxy:
         """A goroutine begins to wait, for up to n values or slots."""
         with self._lock:
             side.wait += n
-            self._mark()
+            side.used = True
+            if not self._marked:
+                self._mark()
 
     def leave(self, side: _Side, n: int) -> None:
         """A goroutine waits no more, whether it has got something or not."""
         with self._lock:
             side.wait -= n
-            if side.wanted + side.given > side.wait:
+            if not self._marked and side.wanted + side.given > side.wait:
                 self._mark()
 
     def sent(self, sealed: Any) -> None:

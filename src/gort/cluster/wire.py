@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import hmac
 import importlib
-import io
 import pickle
 import secrets
 import struct
+import sys
+from importlib.machinery import ModuleSpec
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,14 +28,33 @@ if TYPE_CHECKING:
 
     from gort.net import Conn
 
-__all__ = ["Refused", "Sealed", "accept", "encode", "frames", "prove", "seal", "size", "unseal"]
+__all__ = [
+    "Refused",
+    "Sealed",
+    "accept",
+    "encode",
+    "here",
+    "plain",
+    "prove",
+    "rest",
+    "seal",
+    "seal_call",
+    "size",
+    "unseal",
+    "unseal_call",
+    "whole",
+]
 
-MAGIC = b"gortcl02"
+MAGIC = b"gortcl03"
 NONCE = 32
 PROOF = 32
 HEAD = struct.Struct("<QI")  # bytes of the pickle, number of large values behind it
 LARGE = 1 << 16  # from this size on a pickled value lies behind the frame's pickle
+HEAD_SIZE = HEAD.size
+SMALL_FRAME = 1 << 12  # up to this size one copy is cheaper than a write of two buffers
 READ_SIZE = 1 << 16
+CO_COROUTINE = 0x80  # inspect's
+CUT = "the connection ended in the middle of a message"
 
 
 class Refused(ConnectionError):
@@ -74,11 +95,13 @@ async def accept(conn: Conn, secret: bytes) -> None:
 
 
 def encode(batch: list[Any]) -> list[Any]:
-    """A frame as buffers for writev."""
+    """A frame as buffers to be written one after the other; a small one as a single buffer."""
     behind: list[Any] = []
-    file = io.BytesIO()
-    pickle.Pickler(file, 5, buffer_callback=lambda b: behind.append(b.raw())).dump(batch)
-    body = file.getbuffer()
+    body = pickle.dumps(batch, 5, buffer_callback=behind.append)
+    if behind:
+        behind = [b.raw() for b in behind]
+    elif len(body) < SMALL_FRAME:
+        return [HEAD.pack(len(body), 0) + body]
     return [head(body, behind), body, *behind]
 
 
@@ -88,64 +111,67 @@ def head(body: Any, behind: list[Any]) -> bytes:
     return HEAD.pack(len(body), len(behind)) + sizes
 
 
-class frames:
-    """`async for batch in frames(conn, heard)`: the batches that come in, until the connection ends.  Calls heard()
-    whenever bytes have come: a long frame is a sign of life too."""
+def whole(data: bytes, at: int) -> tuple[list[Any] | None, int]:
+    """The batch of the frame that begins at data[at], and where it ends.  (None, at) for a frame that is not all there,
+    or behind which large values lie: `rest` reads it.  All but few frames are whole, so this is a plain function."""
+    start = at + HEAD_SIZE
+    if start > len(data):
+        return None, at
+    size, n = HEAD.unpack_from(data, at)
+    end = start + size
+    if n or end > len(data):
+        return None, at
+    return pickle.loads(memoryview(data)[start:end]), end
 
-    def __init__(self, conn: Conn, heard: Callable[[], None]) -> None:
+
+async def rest(conn: Conn, data: bytes, at: int, heard: Callable[[], None]) -> tuple[list[Any], bytes, int]:
+    """The batch of a frame that begins at data[at] and goes on in what the connection brings; and, as (data, at), what
+    has been read behind it.  Calls heard() whenever bytes have come: a long frame is a sign of life too.  EOFError if
+    the connection ends in the middle."""
+    parts = _Parts(conn, data, at, heard)
+    size, n = HEAD.unpack(await parts.take(HEAD_SIZE))
+    sizes = struct.unpack(f"<{n}Q", await parts.take(8 * n))
+    body = await parts.take(size)
+    behind = [await parts.take(s) for s in sizes]
+    return pickle.loads(body, buffers=behind), parts.data, parts.at
+
+
+class _Parts:
+    """What comes over a connection, in pieces of given sizes."""
+
+    def __init__(self, conn: Conn, data: bytes, at: int, heard: Callable[[], None]) -> None:
         self._conn = conn
         self._heard = heard
-        self._data = b""
-        self._at = 0
+        self.data = data
+        self.at = at  # what lies before it has been taken
 
-    def __aiter__(self) -> frames:
-        return self
-
-    async def __anext__(self) -> list[Any]:
-        if self._at == len(self._data) and not await self._more():
-            raise StopAsyncIteration
-        size, n = HEAD.unpack(await self._take(HEAD.size))
-        if not n:
-            return pickle.loads(await self._take(size))  # type: ignore[no-any-return]
-        sizes = struct.unpack(f"<{n}Q", await self._take(8 * n))
-        body = await self._take(size)
-        behind = [await self._take(s) for s in sizes]
-        return pickle.loads(body, buffers=behind)  # type: ignore[no-any-return]
-
-    async def _more(self) -> bool:
-        data = await self._conn.read(READ_SIZE)
-        if not data:
-            return False
-        self._heard()
-        self._data, self._at = data, 0
-        return True
-
-    async def _take(self, n: int) -> Any:
+    async def take(self, n: int) -> Any:
         """The next n bytes.  EOFError if the connection ends before."""
-        end = self._at + n
-        if end <= len(self._data):
-            part = self._data[self._at : end]
-            self._at = end
+        end = self.at + n
+        if end <= len(self.data):
+            part = self.data[self.at : end]
+            self.at = end
             return part
         whole = bytearray(n)
         view = memoryview(whole)
-        got = len(self._data) - self._at
-        view[:got] = memoryview(self._data)[self._at :]
-        self._data, self._at = b"", 0
+        got = len(self.data) - self.at
+        view[:got] = memoryview(self.data)[self.at :]
+        self.data, self.at = b"", 0
         while got < n:
             if n - got >= READ_SIZE:
                 read = await self._conn.readinto(view[got:])
                 if not read:
-                    raise EOFError("the connection ended in the middle of a message")
+                    raise EOFError(CUT)
                 self._heard()
                 got += read
             else:
-                if not await self._more():
-                    raise EOFError("the connection ended in the middle of a message")
-                piece = min(n - got, len(self._data))
-                view[got : got + piece] = memoryview(self._data)[:piece]
-                self._at = piece
-                got += piece
+                self.data = await self._conn.read(READ_SIZE)
+                if not self.data:
+                    raise EOFError(CUT)
+                self._heard()
+                self.at = min(n - got, len(self.data))
+                view[got : got + self.at] = memoryview(self.data)[: self.at]
+                got += self.at
         return whole
 
 
@@ -188,13 +214,7 @@ def seal(value: Any) -> Any:
     pickled now.  Bytes on the wire are always such a pickle, and Sealed if they are large.  Plain pickle is ten times as
     fast as cloudpickle, so it comes first; its pickle is not used if it names __main__, which is another module in
     another process."""
-    kind = type(value)
-    if kind in NUMBERS:
-        return value
-    if kind is str:
-        if len(value) <= SMALL:
-            return value
-    elif kind is tuple and _plain(value):
+    if type(value) in NUMBERS or plain(value):
         return value
     if not _by_value.list_registry_pickle_by_value():
         try:
@@ -205,6 +225,14 @@ def seal(value: Any) -> Any:
             return data if len(data) < LARGE else Sealed(data)
     data = _by_value.dumps(value, 5)
     return data if len(data) < LARGE else Sealed(data)
+
+
+def plain(value: Any) -> bool:
+    """Whether seal gives the value itself.  Runs no code of the user's."""
+    kind = type(value)
+    if kind is str:
+        return len(value) <= SMALL
+    return kind in NUMBERS or (kind is tuple and _plain(value))
 
 
 def _plain(parts: tuple[Any, ...]) -> bool:
@@ -230,6 +258,47 @@ def unseal(value: Any) -> Any:
     if kind is bytes:
         return pickle.loads(value)
     return pickle.loads(value.data) if kind is Sealed else value
+
+
+def seal_call(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], context: dict[str, Any]) -> Any:
+    """What a goroutine is to run, as it is now, ready for the wire; raises as seal.
+
+    A function of a module with small arguments that cannot change, which is what most are, goes as (module, name, args),
+    and is pickled with the frame.  What plain pickle would refuse, or what is to go by value, goes as any other value."""
+    if type(fn) is FunctionType and not kwargs and not context and _plain(args):
+        module, name = fn.__module__, fn.__qualname__
+        if (
+            getattr(sys.modules.get(module), name, None) is fn
+            and module != "__main__"
+            and not _by_value.list_registry_pickle_by_value()
+        ):
+            return module, name, args
+    return seal((fn, args, kwargs, context))
+
+
+def here(sealed: Any) -> Any:
+    """The function of seal_call's (module, name, args), if it is an async function and its module is here; else None.
+    Runs no code of the user's."""
+    if type(sealed) is not tuple:
+        return None
+    module = sys.modules.get(sealed[0])
+    if type(module) is not ModuleType:
+        return None
+    names = module.__dict__
+    spec = names.get("__spec__")
+    if type(spec) is not ModuleSpec or getattr(spec, "_initializing", False):
+        return None  # another goroutine imports it now: the function may be there, and not what it needs
+    fn = names.get(sealed[1])
+    return fn if type(fn) is FunctionType and fn.__code__.co_flags & CO_COROUTINE else None
+
+
+def unseal_call(sealed: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any], dict[str, Any]]:
+    """(function, args, kwargs, context).  Imports the function's module; runs code of the user's, and raises what that
+    raises."""
+    if type(sealed) is tuple:
+        module, name, args = sealed
+        return getattr(importlib.import_module(module), name), args, {}, {}
+    return unseal(sealed)  # type: ignore[no-any-return]
 
 
 def size(sealed: Any) -> int:

@@ -58,6 +58,8 @@ class Done:
     scheduler holds no lock then, and the call must not block.  Subclasses: gort/group.py for a group, gort/sync.py for
     a wait group, boot/main.py for the program, boot/wait.py for a thread in gort.wait."""
 
+    __slots__ = ()  # a subclass that has them too is small: there may be one for each of a million goroutines
+
     # True: an exception that the goroutine does not catch ends the program, and then finished() is called.
     panics = False
     label = ""  # what a dump says of the goroutine beside its state, as Go does with labels

@@ -151,8 +151,13 @@ def start_series(ready: list[Peer]) -> Series:
     return series
 
 
-CLUSTER_JOBS = {"parked": ("gort",), "array": ("gort", "ray", "dask"), "connect": ("gort", "ray", "dask")}
-QUEUES = ("gort", "ray", "dask")
+CLUSTERS = ("gort", "ray", "dask")
+CLUSTER_JOBS = {
+    "go": ("gort", "ray", "ray-task", "dask", "asyncio", "socket"),
+    "many": ("gort", "ray", "ray-task", "dask"),
+    "words": ("gort", "gort-one"),
+    "parked": ("gort",),
+}  # the others have CLUSTERS
 
 
 def cluster_series(row: Row, ready: list[Peer]) -> Series:
@@ -165,7 +170,7 @@ def cluster_series(row: Row, ready: list[Peer]) -> Series:
             who = asked.run("--list", timeout=60)["who"]
             assert isinstance(who, list)
             for name in who:
-                if name in CLUSTER_JOBS.get(row.workload, QUEUES if row.unit == "msg/s" else who):
+                if name in CLUSTER_JOBS.get(row.workload, CLUSTERS):
                     series[name] = partial(cluster, asked, name, row.workload, str(row.n))
     return series
 

@@ -177,6 +177,7 @@ ROWS: tuple[Row, ...] = (
     _cluster("strict", 5_000, 1_000, "ints through one of 1", "msg/s"),
     _cluster("array", 80_000_000, 8_000_000, "an array of so many bytes by reference: put, and used once", "ms"),
     _cluster("connect", 1, 1, "from nothing to the first answer of a node", "ms"),
+    _cluster("words", 1_000_000, 20_000, "the words of 10^6 lines, counted in Python on two nodes", "ms"),
     _cluster("parked", 20_000, 5_000, "goroutines that wait in another process, per goroutine", "bytes"),
     Row("serve-wsgi", "hello-wsgi", 100, 100, "web servers: WSGI, 13 bytes, 100 connections", "msg/s", "serve", 3),
     Row("serve-asgi", "hello-asgi", 100, 100, "… ASGI, 13 bytes", "msg/s", "serve", 3),

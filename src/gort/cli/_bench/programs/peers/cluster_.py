@@ -1,7 +1,8 @@
 """Work for another process: gort.cluster (engine `local`) beside Ray and Dask.  One line of JSON.
 
     python cluster_.py --list
-    python cluster_.py WHO JOB N        WHO: gort, ray (actors, ray.util.queue), ray-task, dask
+    python cluster_.py WHO JOB N        WHO: gort, gort-one (with one node), ray (actors, ray.util.queue), ray-task, dask,
+                                             socket and asyncio (_cluster_floor.py)
 
 - go: N calls of a function that adds, one after another.  The median, and p99_us.
 - many: N such calls at once, then all results.
@@ -9,6 +10,7 @@
   receiving process 1024 ahead; the queues of Ray and Dask have no such thing, are a hundred times slower, and get N/50.
 - array: an array of N bytes by reference, put, and used once in another process.
 - connect: from nothing to the answer of the first node.
+- words: the words of N lines, counted in Python by c.map: by two nodes, or by one.
 - parked: N goroutines that wait on a channel in another process: bytes of that process for each.
 """
 
@@ -16,15 +18,18 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter_ns as now
 from typing import Any
 
+import _cluster_floor as floor
 import _cluster_work as work
 from _common import check, emit, fail
 
 CAPACITY = 1024
+PART = 10_000  # lines that are counted at a time
 
 
 def told(times: list[int]) -> dict[str, float]:
@@ -45,13 +50,13 @@ def array(n: int) -> Any:
 # ---- gort ------------------------------------------------------------------------------------------------------------
 
 
-def gort(job: str, n: int) -> dict[str, float]:
+def gort(job: str, n: int, nodes: int = 2) -> dict[str, float]:
     import gort
     from gort import cluster
 
     async def main() -> dict[str, float]:
         start = now()
-        async with cluster.connect("local", nodes=2) as c:
+        async with cluster.connect("local", nodes=nodes) as c:
             await c.go(work.add, 1, 2, on="n0")
             if job == "connect":
                 return {"value": (now() - start) / 1e6}
@@ -75,6 +80,13 @@ def gort(job: str, n: int) -> dict[str, float]:
                 start = now()
                 ref = await c.put(big)
                 check(await c.go(work.first, ref, on="n0") == 1.0, "a wrong array")
+                return {"value": (now() - start) / 1e6}
+            if job == "words":
+                await c.map(work.count, [(0, 1)] * nodes, chunk=1)
+                parts = [(i, min(i + PART, n)) for i in range(0, n, PART)]
+                start = now()
+                words = sum(await c.map(work.count, parts, chunk=1), Counter[str]())
+                check(words["fox"] == n, "lost lines")
                 return {"value": (now() - start) / 1e6}
             if job == "parked":
                 ch = c.Chan(1, on="n0")
@@ -203,11 +215,22 @@ def dask(job: str, n: int) -> dict[str, float]:
 
 WHO: dict[str, Callable[[str, int], dict[str, float]]] = {
     "gort": gort,
+    "gort-one": lambda job, n: gort(job, n, nodes=1),
     "ray": ray,
     "ray-task": lambda job, n: ray(job, n, task=True),
     "dask": dask,
+    "socket": lambda job, n: told(floor.measure("socket", n + n // 10)[n // 10 :]),
+    "asyncio": lambda job, n: told(floor.measure("asyncio", n + n // 10)[n // 10 :]),
 }
-NEEDS = {"gort": "cloudpickle", "ray": "ray", "ray-task": "ray", "dask": "distributed"}
+NEEDS = {
+    "gort": "cloudpickle",
+    "gort-one": "cloudpickle",
+    "ray": "ray",
+    "ray-task": "ray",
+    "dask": "distributed",
+    "socket": "socket",
+    "asyncio": "asyncio",
+}
 
 
 def main() -> None:
