@@ -77,10 +77,6 @@ def test_a_token_on_its_way_is_no_deadlock(monkeypatch: pytest.MonkeyPatch) -> N
                 async for value in out:
                     arrived.append(value)
 
-            async def asks() -> None:
-                while len(told) < 3:
-                    await c._peer.asleep._suspected.send(None)
-
             def report(error: BaseException) -> None:
                 told.append(len(arrived))
                 end.try_send(None)
@@ -88,18 +84,56 @@ def test_a_token_on_its_way_is_no_deadlock(monkeypatch: pytest.MonkeyPatch) -> N
             monkeypatch.setattr(asleep, "agree", agrees)
             monkeypatch.setattr(c._peer.asleep, "report", report)
             gort.go(arrives)
-            own.go(asks)
+            own.go(asks, c, end)
             for n in range(3):
                 await ring[n].send(dose(200))
                 await end.recv()
+            end.close()
             for ch in (*ring, out):
                 ch.close()
             for call in calls:
                 await call
 
+    async def asks(c: Any, end: gort.Chan[None]) -> None:
+        while not end.closed:
+            await c._peer.asleep._suspected.send(None)
+
     gort.run(main)
     assert told == [1, 2, 3]
     assert agreed.count(False) > 0  # it was asked while the token was in no process
+
+
+def test_a_call_on_its_way_is_no_deadlock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver asks all the time, while it waits for a node, which waits for another."""
+    told: list[BaseException] = []
+    asked: list[bool] = []
+    agree = asleep.agree
+
+    def agrees(views: Any) -> bool:
+        asked.append(agree(views))
+        return asked[-1]
+
+    async def main() -> None:
+        async with kit.connect(2, silence=60) as c:
+            over: gort.Chan[None] = gort.Chan()
+
+            async def asks() -> None:
+                while not over.closed:
+                    await c._peer.asleep._suspected.send(None)
+
+            monkeypatch.setattr(asleep, "agree", agrees)
+            monkeypatch.setattr(c._peer.asleep, "report", told.append)
+            own.go(asks)
+            for n in range(dose(150)):
+                assert await c.go(kit.relay, n, on=f"n{n % 2}") == n + 1
+            async with c.Group(limit=3) as g:
+                for n in range(dose(50)):
+                    g.go(kit.add, n, 1)
+            over.close()
+
+    gort.run(main)
+    assert told == []
+    assert False in asked  # it was asked while a call was in no process
 
 
 # ---- one process ------------------------------------------------------------------------------------------------------
