@@ -18,7 +18,7 @@ import pytest
 import gort
 import gort.net
 from gort import runtime
-from gort._runtime.core import idle, newosproc, runtime2
+from gort._runtime.core import handoff, newosproc, rest, runtime2
 from gort._runtime.core.runtime2 import Note
 from gort._runtime.sched import proc
 from gort._runtime.watch import sysmon
@@ -582,3 +582,18 @@ def test_a_thread_that_has_run_its_m_is_not_taken_back() -> None:
     newosproc.newosproc("gort-leaving", mstart, m, lambda m, exc: taken_back.append(exc))
     newosproc.join(m.thread, time.monotonic_ns() + int(PATIENCE_S * 1e9))
     assert taken_back == []
+
+
+@pytest.mark.skipif(runtime.compiled, reason="asks for the uncompiled core's notes")
+def test_a_thread_that_does_not_sleep_after_all_wakes_whom_it_was_to_wake() -> None:
+    """What an M that hands its P on leaves for its sleep (rest.py)."""
+    me, other = handoff.allocm(None), handoff.allocm(None)
+    me.towake = other.park
+    rest.flush(me)
+    assert other.park.sleep(0)
+    assert (me.defers, me.towake) == (False, None)
+    me.towake = other.park
+    me.park.wakeup()
+    rest.rest(me)  # it was woken before it slept
+    assert other.park.sleep(0)
+    assert me.towake is None

@@ -7,6 +7,8 @@ import asyncio
 import gc
 import os
 import random
+import resource
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
@@ -16,6 +18,7 @@ import pytest
 
 import gort
 import gort.aio
+from gort import runtime
 from support import parked, until
 
 Run = Callable[..., Any]
@@ -722,3 +725,25 @@ def test_what_a_goroutine_cannot_await_says_what_to_write(run: Run) -> None:
             await asyncio.sleep(0)
 
     run(main)
+
+
+@pytest.mark.skipif(
+    not runtime.compiled or not getattr(sys, "_is_gil_enabled", lambda: True)() or sys.platform != "linux",
+    reason="counts how often threads wait for the GIL, by the kernel's count",
+)
+def test_a_lone_call_is_two_hand_overs(run: Run) -> None:
+    """A thread that is handed the P is woken when the GIL is free, and so it sleeps once for each hand-over."""
+    calls = 2000
+
+    async def nothing() -> None:
+        pass
+
+    async def main() -> float:
+        async with gort.aio.Service() as loop:
+            await gort.aio.call(loop, nothing())
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+            for _ in range(calls):
+                await gort.aio.call(loop, nothing())
+            return (resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before) / calls
+
+    assert run(main, procs=1) < 2.5  # 3.2 where it is woken before

@@ -276,6 +276,16 @@ static inline int rt_note_sleep(int *note, int64_t ns) {   /* ns < 0: no limit. 
     rt_gil_taken(woken);
     return __atomic_exchange_n(note, 0, __ATOMIC_ACQ_REL);
 }
+static inline void rt_note_wakeup(int *note);
+/* Wakes `other` and sleeps on `note`, without the GIL in between. */
+static inline int rt_note_pass(int *other, int *note, int64_t ns) {
+    struct timespec ts = { ns / 1000000000, ns % 1000000000 };
+    Py_BEGIN_ALLOW_THREADS
+    rt_note_wakeup(other);
+    syscall(SYS_futex, note, FUTEX_WAIT_PRIVATE, 0, &ts, NULL, 0);
+    Py_END_ALLOW_THREADS
+    return __atomic_exchange_n(note, 0, __ATOMIC_ACQ_REL);
+}
 static inline void rt_note_wakeup(int *note) {
     if (__atomic_exchange_n(note, 1, __ATOMIC_ACQ_REL) == 0) syscall(SYS_futex, note, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
@@ -309,6 +319,10 @@ static inline void rt_note_wakeup(int *note) {
     *note = 1;
     pthread_mutex_unlock(&rt_note_mutex);
     pthread_cond_broadcast(&rt_note_cond);
+}
+static inline int rt_note_pass(int *other, int *note, int64_t ns) {
+    rt_note_wakeup(other);
+    return rt_note_sleep(note, ns);
 }
 #endif
 /* Lets the sleeps of this thread end at their time: Linux may let each last 50 us longer. */

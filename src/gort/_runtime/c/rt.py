@@ -167,7 +167,7 @@ rt_export = rt_set_rank_throw = rt_set_lockrank = rt_stack_bounds = rt_tls_store
 rt_install_op = rt_op_check = rt_set_op_send = rt_set_op_await = rt_set_never = rt_claim = rt_load_once = _compiled_only
 rt_resume = rt_call_in = rt_throw_in = rt_swap_context = rt_copy_context = rt_fetch_exc = rt_raise = _compiled_only
 rt_builtin = rt_call = rt_vectorcall = rt_new_none = rt_caller = _compiled_only
-rt_note_sleep = rt_note_wakeup = rt_note_clear = rt_note_doze = rt_cpu_of = rt_doing = _compiled_only
+rt_note_sleep = rt_note_pass = rt_note_wakeup = rt_note_clear = rt_note_doze = rt_cpu_of = rt_doing = _compiled_only
 rt_gil_measure = rt_gil_taken = rt_gil_waits = _compiled_only
 rt_sharp_sleeps = _compiled_only
 rt_gc_hide = rt_gc_show = rt_gc_hide_coro = rt_gc_show_coro = _compiled_only

@@ -20,6 +20,7 @@ import sys
 
 import cython
 from cython.cimports.gort._runtime.c.rt import rt_import, rt_stack_trim
+from cython.cimports.gort._runtime.core.rest import wake
 from cython.cimports.gort._runtime.core.runq import globrunqput, runqput
 from cython.cimports.gort._runtime.core.runtime2 import (
     G,
@@ -337,7 +338,7 @@ def give(s, p, m):
 def launch(s, m):
     """Wakes the M that has just been given a P, or starts its thread."""
     if m.started:
-        m.park.wakeup()
+        wake(m)
         return
     m.started = True
     checkmcount(s)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import cython
 from cython.cimports.gort._runtime.c.rt import FREE_THREADED, rt_import
 from cython.cimports.gort._runtime.core.handoff import bind, checkdead, found_dead, unbind
+from cython.cimports.gort._runtime.core.rest import flush, rest
 from cython.cimports.gort._runtime.core.runtime2 import M, P, Sched
 
 rt_import()
@@ -29,6 +30,7 @@ def stopm(m):
     while True:
         if s.exiting:
             s.unlock()
+            flush(m)
             return False
         dead = False
         if not m.idle:
@@ -37,7 +39,7 @@ def stopm(m):
         s.unlock()
         if dead:
             found_dead(s)
-        m.park.sleep()
+        rest(m)
         s.lock()
         if m.nextp is not None:
             m.p = m.nextp

@@ -212,6 +212,8 @@ cdef class M:
     cdef public G lockednext
     cdef public bint polling
     cdef public bint idlelocked
+    cdef public bint defers
+    cdef public Note towake
     cdef public M schedlink
     cdef public G lockedg
     cdef public int lockcount

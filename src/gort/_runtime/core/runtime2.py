@@ -456,6 +456,8 @@ class M:
         nextp = lockednext = None  # the P to run; and, for an M that is locked to a goroutine, that one
         polling = False  # it is in findrunnable.poll: wake_poller wakes it, not park
         idlelocked = False  # it waits for lockednext, and nmidlelocked counts it
+        defers = False  # its own thread alone: the next M that it wakes is woken when it sleeps (rest.py)
+        towake = None  # its own thread alone: that M's note
         schedlink = None  # the next idle M
 
         # lock_os_thread.

@@ -34,6 +34,8 @@ from cython.cimports.gort._runtime.core.handoff import (
     wake_poller,
     wakep,
 )
+from cython.cimports.gort._runtime.core.idle import stopm
+from cython.cimports.gort._runtime.core.rest import flush, rest
 from cython.cimports.gort._runtime.core.runq import globrunqgetown, globrunqput, kick, runqgetown
 from cython.cimports.gort._runtime.core.runtime2 import G, M, P, Sched, _Prunning
 from cython.cimports.gort._runtime.sched.findrunnable import CHECK_GLOBAL, give_up, poll
@@ -66,7 +68,10 @@ def startlockedm(m, g):
         lm.idlelocked = False
         s.nmidlelocked -= 1  # not left to lm, which wakes later: until then the deadlock check would see it as idle
     s.unlock()
-    if sleeps:
+    if sleeps and m.lockedg is None and s.npidle == 0:
+        m.towake = lm.park  # there is no other P, so m sleeps now
+        stopm(m)
+    elif sleeps:
         lm.park.wakeup()
     elif polling:
         wake_poller(s)
@@ -95,8 +100,11 @@ def schedule_locked(m):
     p = m.p
     m.p = None
     if p is not None:
+        m.defers = True
         handoffp(s, p, m.id)
+        m.defers = False
     if m.lockedg is m.g0 and m is not s.m0:
+        flush(m)
         return None
     while True:
         s.lock()
@@ -109,9 +117,11 @@ def schedule_locked(m):
             if p.mid == -m.id:  # else the world was stopped meanwhile
                 bind(p, m)
             s.unlock()
+            flush(m)
             return g
         if s.exiting:
             s.unlock()
+            flush(m)
             return None
         m.idlelocked = True
         s.nmidlelocked += 1
@@ -119,7 +129,7 @@ def schedule_locked(m):
         s.unlock()
         if dead:
             found_dead(s)
-        m.park.sleep()
+        rest(m)
 
 
 def look(m):
