@@ -18,7 +18,7 @@ import pytest
 import gort
 import gort.net
 from gort import runtime
-from gort._runtime.core import handoff, newosproc, rest, runtime2
+from gort._runtime.core import handoff, idle, newosproc, rest, runtime2
 from gort._runtime.core.runtime2 import Note
 from gort._runtime.sched import proc
 from gort._runtime.watch import sysmon

@@ -280,10 +280,13 @@ static inline void rt_note_wakeup(int *note);
 /* Wakes `other` and sleeps on `note`, without the GIL in between. */
 static inline int rt_note_pass(int *other, int *note, int64_t ns) {
     struct timespec ts = { ns / 1000000000, ns % 1000000000 };
+    int64_t woken;
     Py_BEGIN_ALLOW_THREADS
     rt_note_wakeup(other);
     syscall(SYS_futex, note, FUTEX_WAIT_PRIVATE, 0, &ts, NULL, 0);
+    woken = rt_gil_wanted();
     Py_END_ALLOW_THREADS
+    rt_gil_taken(woken);
     return __atomic_exchange_n(note, 0, __ATOMIC_ACQ_REL);
 }
 static inline void rt_note_wakeup(int *note) {
