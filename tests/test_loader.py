@@ -66,9 +66,26 @@ def test_a_hook_that_was_there_before_sees_our_modules() -> None:
         "    def find_spec(cls, name, path=None, target=None): cls.seen.append(name)\n"
         "sys.meta_path.insert(0, Hook)\n"
         "import gort\n"
-        "print({'gort.group', 'gort._runtime.wait.chan', 'gort._runtime.boot'} <= set(Hook.seen))"
+        "print({'gort.group', 'gort._runtime.core.errors', 'gort._runtime.boot'} <= set(Hook.seen))"
     )
     assert run(code) == "True"
+
+
+def test_a_hook_that_loads_sources_does_not_load_the_other_core() -> None:
+    """pytest's does so with the packages of its plugins, and so with a gort that is installed."""
+    code = (
+        "import sys\n"
+        "from importlib.machinery import PathFinder\n"
+        "class Hook:\n"
+        "    @staticmethod\n"
+        "    def find_spec(name, path=None, target=None):\n"
+        "        return PathFinder.find_spec(name, path) if name.startswith('gort.') else None\n"
+        "sys.meta_path.insert(0, Hook)\n"
+        "import gort\n"
+        "async def main(): print(gort.runtime.compiled)\n"
+        "gort.run(main)"
+    )
+    assert run(code, GORT_PURE="") == str(gort.runtime.compiled)
 
 
 def test_resources_source_and_the_walk_of_packages_work() -> None:

@@ -10,8 +10,10 @@ compiled, no module is in a library, and so every module is loaded from its .py;
 Invariants
 - A process has one core.  Once a module of the compiled core has been loaded, the uncompiled core would bring a second
   set of types, so `install` raises.
-- The finder stands just before the one that walks through the path.  A hook that somebody has put before that one, to
-  look into the modules that are imported, still sees those of gort.
+- The finder of the compiled modules stands before all others.  A hook that loads modules from their source would load the
+  uncompiled core instead: pytest's does so with each package that has a plugin and is installed, and so with gort.
+- The other finder stands just before the one that walks through the path.  A hook that somebody has put before that one,
+  to look into the modules that are imported, still sees those of gort that are not compiled.
 - What the finder does not know (gort in a zip file, a name that does not exist) is left to the finders behind it.
 
 Rejected: leaving the .py to the ordinary finders (a start takes 1.5 ms longer: they list each folder, and try each
@@ -44,8 +46,22 @@ PACKAGE = "gort."
 _libraries: dict[str, str] = {}  # the full name of a compiled module -> the library that it is in
 
 
+class Compiled:
+    """A meta-path finder for the compiled modules of gort."""
+
+    @staticmethod
+    def find_spec(
+        fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Returns the spec of a module that is in a library, None for all others."""
+        library = _libraries.get(fullname)
+        if library is None or path is None:
+            return None
+        return spec_from_file_location(fullname, library, loader=ExtensionFileLoader(fullname, library))
+
+
 class Finder:
-    """A meta-path finder for the modules of gort."""
+    """A meta-path finder for the other modules of gort."""
 
     @staticmethod
     def find_spec(
@@ -54,8 +70,6 @@ class Finder:
         """Returns the spec of a module of gort, None for all others."""
         if path is None or not fullname.startswith(PACKAGE):
             return None
-        if library := _libraries.get(fullname):
-            return spec_from_file_location(fullname, library, loader=ExtensionFileLoader(fullname, library))
         name = fullname.rpartition(".")[2]
         for folder in path:
             place = _path.join(folder, name)
@@ -87,3 +101,5 @@ def install(libraries: dict[str, str]) -> None:
     if Finder not in sys.meta_path:
         last = sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else len(sys.meta_path)
         sys.meta_path.insert(last, Finder)
+    if libraries and Compiled not in sys.meta_path:
+        sys.meta_path.insert(0, Compiled)
