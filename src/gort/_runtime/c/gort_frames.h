@@ -94,11 +94,16 @@ static inline _PyInterpreterFrame *rt_frame_suspended(PyObject *coro) {
     return gen->gi_frame_state < FRAME_EXECUTING ? (_PyInterpreterFrame *)&gen->gi_iframe : NULL;
 }
 
-/* What a suspended coroutine awaits, whose frame this is; borrowed.  NULL if it has not begun. */
+/* What a suspended coroutine awaits, whose frame this is; borrowed.  NULL if it has not begun.  From 3.15 on there may be a
+ * place without an object above it: SEND has there what FOR_ITER has. */
 static inline PyObject *rt_frame_awaits(PyObject *coro, _PyInterpreterFrame *frame) {
     int n = rt_frame_places(frame), counts;
     if (((PyGenObject *)coro)->gi_frame_state == FRAME_CREATED || n <= rt_frame_code(frame)->co_nlocalsplus) return NULL;
-    return rt_frame_object(frame->localsplus[n - 1], &counts);
+    PyObject *object = rt_frame_object(frame->localsplus[n - 1], &counts);
+#if PY_VERSION_HEX >= 0x030F0000
+    if (object == NULL && n - 1 > rt_frame_code(frame)->co_nlocalsplus) object = rt_frame_object(frame->localsplus[n - 2], &counts);
+#endif
+    return object;
 }
 #endif
 
