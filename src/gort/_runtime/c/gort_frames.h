@@ -101,7 +101,8 @@ static inline PyObject *rt_frame_awaits(PyObject *coro, _PyInterpreterFrame *fra
     if (((PyGenObject *)coro)->gi_frame_state == FRAME_CREATED || n <= rt_frame_code(frame)->co_nlocalsplus) return NULL;
     PyObject *object = rt_frame_object(frame->localsplus[n - 1], &counts);
 #if PY_VERSION_HEX >= 0x030F0000
-    if (object == NULL && n - 1 > rt_frame_code(frame)->co_nlocalsplus) object = rt_frame_object(frame->localsplus[n - 2], &counts);
+    if (object == NULL && n - 1 > rt_frame_code(frame)->co_nlocalsplus)
+        object = rt_frame_object(frame->localsplus[n - 2], &counts);
 #endif
     return object;
 }
