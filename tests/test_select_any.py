@@ -473,3 +473,26 @@ def test_refused(run: Run) -> None:
                 gort.select(conn.write(b"x"), gort.sleep(1))
 
     run(main)
+
+
+@pytest.mark.parametrize("wins", [True, False])
+def test_the_helper_of_a_case_is_no_goroutine_of_the_program(run: Run, wins: bool) -> None:
+    """Neither while it waits nor once it has ended."""
+
+    async def main() -> list[int]:
+        mu = sync.Mutex()
+        counts = [gort.runtime.num_goroutine()]
+        for _ in range(5):
+            await mu.lock()
+            gort.after_func(0.001 if wins else 0.002, mu.unlock)
+            chosen, _, _ = await gort.select(mu.lock(), gort.sleep(60 if wins else 0.0005))
+            counts.append(gort.runtime.num_goroutine())
+            if chosen == 0:
+                mu.unlock()
+            else:
+                await mu.lock()
+                mu.unlock()
+        return counts
+
+    counts = run(main)
+    assert counts == [counts[0]] * 6

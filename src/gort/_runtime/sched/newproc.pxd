@@ -8,7 +8,7 @@ cdef G make(Sched s, object fn, tuple args, dict kwargs, object done, bint syste
 cdef G make_late(Sched s, object fn, tuple args)
 cpdef newproc_in(Sched s, object fn, tuple args, object context, object code, int lasti, int64_t parent)
 cpdef object current_context()
-cpdef tuple make_from(Sched s, object fn, tuple args, dict kwargs, object done, object code, int lasti)
+cpdef tuple make_from(Sched s, object fn, tuple args, dict kwargs, object done, object code, int lasti, bint system=*)
 cpdef start(G g, object exc)
 cpdef start_main(G g)
 cpdef discard(G g)

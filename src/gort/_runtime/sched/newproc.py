@@ -387,12 +387,12 @@ def newproc_in(s, fn, args, context, code, lasti, parent):
     enqueue(g, True)
 
 
-def make_from(s, fn, args, kwargs, done, code, lasti):
+def make_from(s, fn, args, kwargs, done, code, lasti, system=False):
     """Makes a goroutine for a library function that the user called as a go statement: `code` and `lasti` name the user's
     line.  It is on no queue: the caller starts it, by `start`, or drops it, by `discard`.
 
     Returns (g, goid): once it runs it may end, and its G be reused, before the caller reads g.goid."""
-    g: G = make(s, fn, args, kwargs, done, False)
+    g: G = make(s, fn, args, kwargs, done, system)
     g.gocode = code
     g.golasti = lasti
     return g, g.goid

@@ -149,8 +149,8 @@ class HelpedArm(Arm):
     def begin_wait(self, s: Any, wake: Chan[None]) -> None:
         if not self.waiting:
             self.waiting = True
-            self.helper = newproc.make_from(s, self._help, (wake,), None, _Helped(), None, -1)
-            self.helper[0].system = True  # it does not count, and dumps leave it out
+            # A goroutine of the system's: it does not count, and dumps leave it out.
+            self.helper = newproc.make_from(s, self._help, (wake,), None, _Helped(), None, -1, True)
             newproc.start(self.helper[0], None)
 
     async def _help(self, wake: Chan[None]) -> None:
