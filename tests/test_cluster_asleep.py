@@ -240,10 +240,26 @@ def test_what_is_posted_and_not_written_is_seen() -> None:
     alone(body)
 
 
+def test_what_is_taken_out_and_not_written_is_seen() -> None:
+    async def body(peer: Peer, c: Cluster) -> None:
+        link = Link(peer, "n1")
+        link.post(("c",))
+        batches = link._batches()
+        assert await anext(batches) == [("c",)]
+        assert not link._out
+        assert not link.quiet()
+        assert link.sent == 1  # so whoever finds it quiet finds it counted
+        link.close()
+        assert await anext(batches, None) is None
+        assert link.quiet()
+
+    alone(body)
+
+
 def test_a_result_that_is_not_posted_yet_is_seen() -> None:
     async def body(peer: Peer, c: Cluster) -> None:
         assert await looks(peer) is not None
-        peer.running[None, 1] = None  # type: ignore[assignment]
+        peer.running[1] = None  # type: ignore[assignment]
         assert await looks(peer, awake=True) is None
         peer.running.clear()
 

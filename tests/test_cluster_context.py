@@ -28,6 +28,14 @@ def test_a_task_goes_along_to_other_processes(tmp_path: Path) -> None:
                 with trace.task("inner"):
                     with pytest.raises(KeyError):
                         await c.go(kit.fails, "late")
+                    with pytest.raises(TypeError):
+                        await c.go(kit.add)
+                    started = c.Chan(1)
+                    cancelled = c.go(kit.hangs, started, c.Chan(1))
+                    await started.recv()
+                    cancelled.cancel()
+                    with pytest.raises(gort.Cancelled):
+                        await cancelled
                     await c.go(kit.steps, "deep")
             assert await h == "parse"
             assert await c.go(kit.steps, "alone") == "alone"
@@ -36,8 +44,8 @@ def test_a_task_goes_along_to_other_processes(tmp_path: Path) -> None:
     gort.run(main)
     text = read_by_go(file)
     begun = re.findall(r"TaskBegin Time=\d+ ID=(\d+) Parent=\d+ Type=\"(\w+)\"", text)
-    assert sorted(name for _, name in begun) == ["inner", "inner", "request", "request"]
-    assert text.count("TaskEnd") == 4
+    assert sorted(name for _, name in begun) == ["inner"] * 4 + ["request"] * 2
+    assert text.count("TaskEnd") == 6
     tasks = {region: task for task, region in re.findall(r"RegionBegin .*Task=(\d+) Type=\"(\w+)\"", text)}
     names = dict(begun)
     assert {region: names.get(task) for region, task in tasks.items()} == {

@@ -267,7 +267,8 @@ class Asleep:
             for side in proxy.rx:
                 names[id(side.ch)] = f"to receive from {where}"
         for number, call in list(peer.calls.items()):
-            names[id(call._ended)] = f"for call {number} of {peer.name} on {call.node}"
+            if call._ended is not None:  # else nobody waits for it
+                names[id(call._ended)] = f"for call {number} of {peer.name} on {call.node}"
         lines = []
         for g in list(runtime2.current_m().sched.allgs):
             waits = self._wait(g, set()) if g.goid and g is not self.without else None
