@@ -229,6 +229,21 @@ BUGS = {
             ("idle_threads_end",),
         ),
         Bug(
+            "overtaken_thread_keeps_its_p", idle, "overtake",
+            "    m2.nextp = None\n", "",
+            ("idle_threads_end", "calls_that_are_expected"),
+        ),
+        Bug(
+            "overtaken_thread_still_spins", idle, "overtake",
+            "    m2.spinning = False\n", "",
+            ("context_timeout",),
+        ),
+        Bug(
+            "overtakes_whom_it_has_woken", proc, "pass_on",
+            "        s.starting = None", "        pass",
+            ("context_timeout",),
+        ),
+        Bug(
             "cond_locks_twice", sync.Cond, "wait",
             "        if operation.index != 0:", "        if True:",
             ("cond_cancel",),

@@ -19,7 +19,7 @@ from __future__ import annotations
 import sys
 
 import cython
-from cython.cimports.gort._runtime.c.rt import rt_import, rt_stack_trim
+from cython.cimports.gort._runtime.c.rt import FREE_THREADED, rt_import, rt_stack_trim
 from cython.cimports.gort._runtime.core.rest import wake
 from cython.cimports.gort._runtime.core.runq import globrunqput, runqput
 from cython.cimports.gort._runtime.core.runtime2 import (
@@ -331,7 +331,7 @@ def give(s, p, m):
     """Makes m, which is no longer idle, the owner of p as soon as it runs.  sched.lock is held."""
     m.nextp = p
     bind(p, m)
-    if m.started:
+    if m.started and not FREE_THREADED:
         s.starting = m
 
 

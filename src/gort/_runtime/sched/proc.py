@@ -20,6 +20,7 @@ from types import CoroutineType, FunctionType
 import cython
 from cython.cimports.cpython.ref import PyObject, Py_XDECREF
 from cython.cimports.gort._runtime.c.rt import (
+    FREE_THREADED,
     rt_begin_loop,
     rt_call_in,
     rt_fetch_exc,
@@ -329,6 +330,10 @@ def pass_on(m, g):
     if not runqput(s, p, m.id, g, True):
         globrunqput(s, g)
     handoffp(s, p, m.id)
+    if not FREE_THREADED:
+        s.lock()
+        s.starting = None  # m must not overtake the M that it has just woken: it would find g again
+        s.unlock()
 
 
 def yielded(s, g):
