@@ -52,9 +52,9 @@ O_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 # The record while a build is under way, and after one that failed: nothing that it has left may run, compiled or not.
 UNFINISHED = marshal.dumps(([("the rest of a build that did not finish", NO_STAMP, 0, [])], [], {}))
 
-compiled: list[
-    str
-] = []  # the compiled modules that `check` has accepted, as "wait/chan"; empty for the uncompiled core
+# The compiled modules that `check` has accepted: the full name of each, and the short one, as "wait/chan".  Empty for the
+# uncompiled core.
+compiled: dict[str, str] = {}
 
 
 def record_name() -> str:
@@ -135,8 +135,9 @@ def check(package: str) -> dict[str, str]:
         if fault := fault_of(path, stamp, length):
             faults.append(f"{name} {fault}")
         for module in modules:
-            libraries[f"gort._runtime.{module.replace('/', '.')}"] = path
-            compiled.append(module)
+            full = f"gort._runtime.{module.replace('/', '.')}"
+            libraries[full] = path
+            compiled[full] = module
     for name, length, time, digest in sources:
         path = f"{runtime}/{name}"
         try:

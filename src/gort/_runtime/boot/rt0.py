@@ -282,9 +282,9 @@ def moduledataverify() -> dict[str, Any]:
     `gort/_start/verify.py` has checked, before any of them was loaded, that the compiled core is complete and fits its
     sources.  Raises RuntimeError if files have changed since then.
     """
-    loaded = [name for name in verify.compiled if f"gort._runtime.{name.replace('/', '.')}" in sys.modules]
-    files = [sys.modules[f"gort._runtime.{name.replace('/', '.')}"].__file__ or "" for name in loaded]
-    odd = [name for name, file in zip(loaded, files, strict=True) if file.endswith(".py")]
+    modules = sys.modules
+    loaded = [name for name in verify.compiled if name in modules]
+    odd = [verify.compiled[name] for name in loaded if (modules[name].__file__ or "").endswith(".py")]
     if odd or bool(loaded) != runtime2.COMPILED:
         raise RuntimeError(
             f"gort's core is half compiled (loaded from their .py: {', '.join(odd) or 'none'}; core/runtime2 is "
