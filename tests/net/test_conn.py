@@ -19,13 +19,14 @@ from support import PATIENCE_S, parked, until
 
 def test_echo_over_tcp_and_unix(run: Any, tmp_path: Any) -> None:
     async def main(network: str, path: str) -> list[bytes]:
-        async with pair(network, path) as (a, b):
-            gort.go(echo, b)
+        async with pair(network, path) as (a, b), gort.Group() as group:
+            group.go(echo, b)  # pair must not close b while echo is between two reads
             got = []
             for i in range(3):
                 await a.write(b"message %d" % i)
                 got.append(await a.read())
-            return got
+            a.close()
+        return got
 
     expected = [b"message 0", b"message 1", b"message 2"]
     assert run(main, "tcp", "") == expected
