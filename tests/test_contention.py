@@ -407,6 +407,8 @@ import gort
 from gort.sync import Mutex
 async def culprit(mu):
     async with mu:
+        while gort.runtime.stack(all=True).count("sync.Mutex.Lock") < 4:
+            await gort.sleep(0.001)
         await gort.sleep(0.05)
 async def victim(mu):
     async with mu:

@@ -12,6 +12,7 @@ import pytest
 
 import gort
 from gort import runtime
+from gort._runtime.core import runtime2
 from gort.sync import WaitGroup
 from support import until
 
@@ -123,3 +124,41 @@ def test_g5_main_may_end_locked(run: Run) -> None:
         return 3
 
     assert [run(main), run(main)] == [3, 3]
+
+
+def test_a_wake_up_that_nobody_means_counts_no_thread_twice(run: Run) -> None:
+    """Else the program would be told of a deadlock while a call blocks."""
+
+    async def hold(ch: gort.Chan[int]) -> None:
+        runtime.lock_os_thread()
+        await ch.recv()
+        runtime.unlock_os_thread()
+
+    async def main() -> tuple[int, int]:
+        s = runtime2.current_m().sched
+        ch: gort.Chan[int] = gort.Chan()
+        gort.go(hold, ch)
+        await until(lambda: s.nmidlelocked == 1)
+
+        def call() -> int:
+            woken = [m for m in s.allm if m.idlelocked]
+            before = [resource_use(m.procid) for m in woken]
+            for m in woken:
+                m.park.wakeup()
+            while any(resource_use(m.procid) == n for m, n in zip(woken, before, strict=True)):
+                time.sleep(0.001)  # until it has gone to sleep again
+            time.sleep(0.01)
+            return int(s.nmidlelocked)
+
+        count = await gort.blocking(call)
+        await ch.send(1)
+        await until(lambda: s.nmidlelocked == 0)
+        return count, s.nmidlelocked
+
+    assert run(main) == (1, 0)
+
+
+def resource_use(tid: int) -> int:
+    """How often a thread has gone to sleep by itself."""
+    with open(f"/proc/self/task/{tid}/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("voluntary_ctxt_switches"))

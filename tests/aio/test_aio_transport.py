@@ -532,7 +532,7 @@ def test_a_closed_loop_takes_no_callbacks(loop_class: Any) -> None:
 
 
 def test_a_message_costs_no_epoll_ctl() -> None:
-    """A stream is watched once: to read, to pause, to write what has no room do not change what the kernel watches."""
+    """A stream is watched in the loop's own epoll: to read, to write what has no room, also while reading is paused."""
 
     async def main() -> None:
         transport, peer, there = await pair()
@@ -551,3 +551,64 @@ def test_a_message_costs_no_epoll_ctl() -> None:
 
     with asyncio.Runner(loop_factory=gort.aio.Loop) as runner:
         runner.run(main())
+
+
+def test_a_message_that_a_recv_does_not_give_whole_comes_whole(on_loop: Callable[..., Any]) -> None:
+    """A recv ends at bytes that came with a descriptor, and before urgent data; there is more all the same."""
+
+    async def main() -> tuple[bytes, bytes]:
+        loop = asyncio.get_running_loop()
+        there, here = socket.socketpair()
+        here.setblocking(False)
+        transport, unix = await loop.create_connection(Peer, sock=here)
+        with open("/dev/null", "rb") as null:
+            socket.send_fds(there, [b"one"], [null.fileno()])
+        there.send(b"two")
+        await unix.until(lambda: len(unix.got) == 6)
+        transport.close()
+        there.close()
+        with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as there:
+            here, _ = server.accept()
+            here.setblocking(False)
+            transport, tcp = await loop.create_connection(Peer, sock=here)
+            there.send(b"abc")
+            there.send(b"X", socket.MSG_OOB)
+            there.send(b"def")
+            await tcp.until(lambda: len(tcp.got) == 6)
+            there.send(b"g")
+            there.send(b"Y", socket.MSG_OOB)
+            there.send(b"h")
+            await tcp.until(lambda: len(tcp.got) == 8)
+            transport.close()
+        return bytes(unix.got), bytes(tcp.got)
+
+    assert on_loop(main()) == (b"onetwo", b"abcdefgh")
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_paused_transport_that_nobody_keeps_is_collected(loop_class: Any, again: bool) -> None:
+    """Its socket is closed, and the usual warning comes, while the loop is open."""
+    loop = loop_class()
+
+    async def paused() -> Any:
+        transport, peer, there = await pair()
+        transport.pause_reading()
+        if again:
+            there.send(b"x")
+            transport.resume_reading()
+            await peer.until(lambda peer=peer: bool(peer.got))  # type: ignore[misc]
+            transport.pause_reading()
+        await asyncio.sleep(0)
+        return transport, there
+
+    transport, there = loop.run_until_complete(paused())
+    loop.run_until_complete(asyncio.sleep(0.001))
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        del transport
+        gc.collect()
+    assert any(str(w.message).startswith("unclosed transport") for w in seen)
+    there.settimeout(10)
+    assert there.recv(1) == b""
+    there.close()
+    loop.close()

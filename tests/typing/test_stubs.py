@@ -22,11 +22,12 @@ SOURCE = Path(gort.__file__).parent  # of the package under test, which may be a
 HERE = Path(__file__).parent
 STUBS = sorted(s for s in SOURCE.rglob("*.pyi") if s.parent != SOURCE)
 FACE = SOURCE / "__init__.pyi"
-# Uncompiled hot modules are imported by gort itself, which lends them the name `cython`.  Nothing imports leaks there.
+# Uncompiled hot modules are imported by gort itself, which lends them the name `cython`.  Nothing imports these there.
 STUBTEST = """
 import sys, gort.exec, gort.net, gort.sync, gort.testing.bubble, gort.testing.search
 from gort._start.cython import lent
-with lent(): import gort._runtime.core.contention, gort._runtime.core.leaks
+with lent():
+    import gort._runtime.aio.core, gort._runtime.core.contention, gort._runtime.core.held, gort._runtime.core.leaks
 from mypy.stubtest import main
 sys.exit(main())
 """

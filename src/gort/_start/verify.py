@@ -75,7 +75,7 @@ def read_record(package: str) -> Record | None:
     """Reads the record of the build for this interpreter; None if nothing was compiled."""
     try:
         record: Record = marshal.loads(read(f"{package}/{record_name()}"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # the second: gort is in a zip file
         return None
     return record
 
@@ -164,6 +164,8 @@ def stray_extensions(runtime: str) -> list[str]:
     """The extensions for this interpreter in the runtime and its rooms, whoever has left them there."""
     suffixes = _imp.extension_suffixes()
     found = []
+    if not os.path.isdir(runtime):
+        return []  # in a zip file
     rooms = [name for name in os.listdir(runtime) if "." not in name and name != "__pycache__"]
     for folder in ("", *(f"{room}/" for room in rooms)):
         for name in os.listdir(f"{runtime}/{folder}"):

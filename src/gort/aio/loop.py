@@ -282,27 +282,38 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
     def _add_reader(self, fd: int, callback: Callable[..., Any], *args: Any) -> Any:
         stream = self._streams.get(fd)
         if stream is not None:
-            stream.unwatch()
+            self._rest_stream(stream)
         return super()._add_reader(fd, callback, *args)  # type: ignore[misc]
 
     def _remove_reader(self, fd: int) -> bool:
         stream = self._streams.get(fd)
         if stream is not None and stream.watched:
-            return bool(stream.stop())
+            was = bool(stream.stop())
+            if not stream.polls():
+                self._rest_stream(stream)
+            return was
         return bool(super()._remove_reader(fd))  # type: ignore[misc]
 
     def _add_writer(self, fd: int, callback: Callable[..., Any], *args: Any) -> Any:
         stream = self._streams.get(fd)
+        if stream is None and fd not in self._own._fd_to_key:  # perhaps a transport's, which reads nothing now
+            owner = getattr(callback, "__self__", None)
+            if isinstance(owner, SocketTransport):
+                stream = owner._stream
+                self._watch_stream(stream)
         if stream is not None and stream.watched:
             if stream.flushes(callback):
                 return None
-            stream.unwatch()
+            self._rest_stream(stream)
         return super()._add_writer(fd, callback, *args)  # type: ignore[misc]
 
     def _remove_writer(self, fd: int) -> bool:
         stream = self._streams.get(fd)
         if stream is not None and stream.watched:
-            return bool(stream.stop_flush())
+            was = bool(stream.stop_flush())
+            if not stream.polls():
+                self._rest_stream(stream)
+            return was
         return bool(super()._remove_writer(fd))  # type: ignore[misc]
 
     def _make_datagram_transport(self, sock: socket.socket, *args: Any, **kwargs: Any) -> Any:

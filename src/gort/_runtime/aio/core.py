@@ -81,12 +81,12 @@ class LoopCore:
         _again = False
         _timer_cancelled_count = 0
         _came = None
-        _streams = None
         _ep = -1
         _looked = 0
         _deadline = -1
         _fd = None
         _bell = None
+        _streams = None
 
     def _open(self):
         """Before asyncio's __init__: `_own` is the loop's selector."""
@@ -153,11 +153,22 @@ class LoopCore:
 
     # ---- streams ------------------------------------------------------------------------------------------------------
 
-    def _make_stream(self, transport, fd):
-        """The stream of a transport."""
-        st: Stream = Stream(transport, fd, self._ep, self._came)
-        self._streams[fd] = st
-        return st
+    def _make_stream(self, transport, fd, exact):
+        """The stream of a transport, which is not watched yet."""
+        return Stream(transport, fd, self._ep, self._came, exact)
+
+    def _watch_stream(self, st):
+        """Has the kernel report on st's descriptor.  Raises OSError, and RuntimeError when the loop is closed."""
+        if not st.watched:
+            self._check_closed()
+            st.watch()
+            self._streams[st.fd] = st
+
+    def _rest_stream(self, st):
+        """The opposite: st waits for nothing, so the loop does not keep its transport.  Who drops that closes it."""
+        st.unwatch()
+        if self._streams.get(st.fd) is st:
+            del self._streams[st.fd]
 
     def _end_stream(self, st):
         """Its transport has closed the descriptor, or is about to."""

@@ -16,6 +16,7 @@ cdef class Stream:
     cdef bint readable
     cdef bint writable
     cdef bint hup
+    cdef bint exact
     cdef bint queued
     cdef bint direct
     cdef int lost

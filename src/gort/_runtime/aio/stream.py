@@ -7,8 +7,10 @@ writing.  So no message costs an epoll_ctl, and to pause reading is to clear a f
 
 Invariants
 - The loop's thread alone uses a stream.
-- `readable`: the kernel has reported bytes, or an end, since the last recv that found it empty.  A recv that gives fewer
-  bytes than it asked for has found it empty; where the peer has ended its side (`hup`), only one that gives none.
+- `readable`: the kernel has reported bytes, or an end, since the last recv that found it empty.  Where `exact`, a recv
+  that gives fewer bytes than it asked for has found it empty.  Else only one that gives none has: where the peer has
+  ended its side (`hup`), on TCP once urgent data has come, for a recv ends before that, and on Unix sockets, where it
+  ends at bytes that came with a descriptor.
 - A stream is in `came` (`queued`) whenever it is watched, and reads and is readable, or flushes and is writable.
 - `direct` is true only while nothing is buffered, the transport is open for writing, and no sendfile uses it: then write
   may send at once.  Transport._settle says so after whatever may change it.
@@ -44,6 +46,7 @@ from cython.cimports.gort._runtime.poll.netpoll import EPOLLET
 rt_import()
 
 # So many bytes it asks for at once: what one message rarely exceeds, and what needs no memory of its own.
+EPOLLPRI = cython.declare(cython.uint, 0x002)  # urgent data
 READ_BYTES = cython.declare(cython.Py_ssize_t, 65536)
 
 
@@ -64,15 +67,17 @@ class Stream:
         readable = False
         writable = False
         hup = False
+        exact = False
         queued = False
         direct = False
         lost = 0
 
-    def __init__(self, transport, fd, ep, came):
+    def __init__(self, transport, fd, ep, came, exact):
         self.transport = transport
         self.fd = fd
         self.ep = ep  # the loop's epoll
         self.came = came
+        self.exact = exact
         self.flush = None  # the transport's function that writes what is buffered, while it waits for room
         self.lost = 0  # writes after the end
 
@@ -84,7 +89,7 @@ class Stream:
     def watch(self):
         """Has the kernel report on the descriptor from now on, beginning with what is so already.  Raises OSError."""
         if not self.watched:
-            net_epoll_add(self.ep, self.fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+            net_epoll_add(self.ep, self.fd, EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET)
             self.readable = self.writable = self.hup = False
             self.watched = True
 
@@ -177,8 +182,10 @@ def enqueue(st):
 
 def event(st, mask):
     """The kernel has reported on st's descriptor."""
-    if mask & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR):
+    if mask & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR):
         st.readable = True
+        if mask & EPOLLPRI:
+            st.exact = False
         if mask & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
             st.hup = True
         if st.reading:
@@ -233,7 +240,7 @@ def flush_once(st):
 
 def drained(st, n, room):
     """Notes that recv has given n of `room` bytes."""
-    if 0 < n < room and not st.hup:
+    if 0 < n < room and st.exact and not st.hup:
         st.readable = False
 
 

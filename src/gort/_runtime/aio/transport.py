@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from gort.aio.loop import Loop
 
+_INTERNET = (socket.AF_INET, socket.AF_INET6)
 _Stock: Any = selector_events._SelectorSocketTransport  # type: ignore[attr-defined]
 
 
@@ -32,7 +33,7 @@ class SocketTransport(_Stock):  # type: ignore[misc]
     max_size = 65536  # where asyncio itself reads
 
     def __init__(self, loop: Loop, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        stream: Any = loop._make_stream(self, sock.fileno())
+        stream: Any = loop._make_stream(self, sock.fileno(), sock.family in _INTERNET)
         self._stream: Any = stream
         self._ours = loop
         try:
@@ -61,7 +62,7 @@ class SocketTransport(_Stock):  # type: ignore[misc]
         if fd in loop._own._fd_to_key:  # somebody else watches it, and so the selector does
             loop._add_reader(fd, callback, *args)
         else:
-            self._stream.watch()
+            loop._watch_stream(self._stream)
             self._stream.start()
 
     # ---- writing ------------------------------------------------------------------------------------------------------

@@ -338,7 +338,7 @@ def give(s, p, m):
 def launch(s, m):
     """Wakes the M that has just been given a P, or starts its thread."""
     if m.started:
-        wake(m)
+        m.park.wakeup()
         return
     m.started = True
     checkmcount(s)
@@ -417,7 +417,10 @@ def handoffp(s, p, mid):
     s.unlock()
     if s.hooks & HOOK_TRACE:
         taken_from(s, p, victim)
-    launch(s, m)
+    if m.started:
+        wake(m)  # perhaps only when the caller sleeps
+    else:
+        launch(s, m)
     return True
 
 

@@ -5,7 +5,10 @@ would wait for the GIL at once: two wake-ups and two sleeps for one hand-over.  
 (`towake`), and wakes it in the call in which it sleeps, after it has let the GIL go.
 
 Invariants: only m itself reads and writes m.defers and m.towake.  Between the two lines that set `defers` m does nothing
-but hand its P on, and from then on nothing but go to sleep: whoever leaves that path without a sleep calls `flush`.
+but hand its P on, and from then on nothing but go to sleep: whoever leaves that path without a sleep calls `flush`.  Only
+handoffp defers: what a finalizer wakes, which may run while handoffp allocates, is woken at once.
+
+The wake-up may come when the other M has been overtaken (idle.py), or runs already: it is then one that nobody means.
 
 What does not live here: what a note is (runtime2.py), who is woken with which P (handoff.py, locked.py).
 """

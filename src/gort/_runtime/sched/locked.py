@@ -12,7 +12,9 @@ Invariants
   sleeps; and it may have another P by then, which it first hands on.  Until it has read nextp, that P's mid is its
   number with a minus: m.p may be the same P, which it has lost before and must not hand on.  One that sleeps is woken
   by its note (m.idlelocked; nmidlelocked counts it), one that waits in the poller there (m.polling), and any other is
-  not woken: a wake-up that nobody consumes would end its next sleep, as an M that is not locked any more perhaps.
+  not woken: a wake-up that nobody consumes would end its next sleep, as an M that is not locked any more perhaps.  Such a
+  wake-up may come all the same (idle.py, rest.py), so an M that wakes without a P and is counted in nmidlelocked already
+  is not counted again.
 
 What does not live here: lock_os_thread itself (gort/runtime.py), the M's loop (proc.py).
 """
@@ -123,9 +125,11 @@ def schedule_locked(m):
             s.unlock()
             flush(m)
             return None
-        m.idlelocked = True
-        s.nmidlelocked += 1
-        dead = checkdead(s)
+        dead = False
+        if not m.idlelocked:  # else a wake-up has come that nobody meant
+            m.idlelocked = True
+            s.nmidlelocked += 1
+            dead = checkdead(s)
         s.unlock()
         if dead:
             found_dead(s)
