@@ -18,7 +18,7 @@ from gort.cluster.link import Link, moves
 from gort.cluster.peer import Peer
 from support import dose, until
 from test_cluster import lives
-from test_cluster_faults import alone
+from test_cluster_faults import SECRET, alone
 
 QUICK = 1.8  # seconds of silence: a sign of life every 0.3 s
 
@@ -273,8 +273,8 @@ def test_a_goroutine_that_ran_between_two_looks_is_seen(monkeypatch: pytest.Monk
         real = peer.asleep._waits
         seen: list[Any] = []
 
-        def ran_once_more(s: Any) -> Any:
-            found = real(s)
+        async def ran_once_more(s: Any) -> Any:
+            found = await real(s)
             seen.append(found)
             return {goid: (nrun + len(seen), wait) for goid, (nrun, wait) in found.items()}
 
@@ -289,13 +289,83 @@ def test_a_goroutine_that_ran_between_two_looks_is_seen(monkeypatch: pytest.Monk
 def test_who_is_busy_is_not_looked_at_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     async def body(peer: Peer, c: Cluster) -> None:
         looked: list[bool] = []
-        monkeypatch.setattr(peer.asleep, "look", lambda: looked.append(True) or {})
+
+        async def look() -> Any:
+            looked.append(True)
+            return {}
+
+        monkeypatch.setattr(peer.asleep, "look", look)
         for _ in range(3):
             peer.loop.sent += 1
             assert not peer.asleep.hint()
+        await gort.gosched()
         assert not looked
+        assert not peer.asleep.hint()
+        await until(peer.asleep.hint)
         assert [peer.asleep.hint() for _ in range(3)] == [True] * 3
         assert len(looked) == 1
+        peer.loop.sent += 1
+        assert not peer.asleep.hint()
+
+    alone(body)
+
+
+def test_a_sign_of_life_waits_for_no_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With many goroutines a look takes long, and a node whose signs of life are late ends itself.  So a look is in
+    slices, and the goroutine that gives the signs makes none."""
+
+    async def body(peer: Peer, c: Cluster) -> None:
+        monkeypatch.setattr(asleep, "SLICE", 10)
+        never: gort.Chan[None] = gort.Chan()
+        for _ in range(100):
+            gort.go(never.recv)
+        assert await looks(peer) is not None
+        real = peer.asleep._wait
+        ended: gort.Chan[Any] = gort.Chan(1)
+        seen = 0  # goroutines looked at
+        between: list[int] = []
+
+        def wait(g: Any, ends: set[int]) -> Any:
+            nonlocal seen
+            seen += 1
+            return real(g, ends)
+
+        async def ticks() -> None:
+            while seen < 100:
+                await gort.gosched()
+                between.append(seen)
+
+        async def look() -> None:
+            ended.try_send(await peer.asleep.look())
+
+        monkeypatch.setattr(peer.asleep, "_wait", wait)
+        for _ in range(3):
+            peer.asleep.hint()
+        assert seen == 0
+        own.go(look)
+        own.go(ticks)
+        assert await ended.recv() is not None
+        assert any(0 < n < 100 for n in between)
+
+    alone(body)
+
+
+def test_a_process_in_two_clusters_is_not_asleep() -> None:
+    """The other cluster's messages may wake it, and are in no view of this one."""
+
+    async def body(peer: Peer, c: Cluster) -> None:
+        other = Peer("another", SECRET, "n0", 6.0, ())
+        assert await looks(peer) is not None
+        await other.begin("127.0.0.1")
+        try:
+            await until(lambda: other.loop.quiet())
+            for _ in range(5):
+                await gort.gosched()
+                assert await looks(peer, awake=True) is None
+                assert await looks(other, awake=True) is None
+        finally:
+            other.end()
+        assert await looks(peer) is not None
 
     alone(body)
 

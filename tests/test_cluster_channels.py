@@ -348,13 +348,81 @@ def test_many_values_at_once(run1: Run, prefetch: int) -> None:
                 outcomes += await c.recv_many(5)
             except ValueError:
                 outcomes.append("bad")
-        assert sorted(map(str, outcomes)) == ["1", "2", "bad"]
+        assert outcomes == [1, "bad", 2]  # in the order in which they were sent
         assert a.proxy.close()
         assert await c.recv_many(5) == []
         assert await gort.select(c.recv_many(5)) == (0, [], False)
         await until(lambda: net.in_hands() == (0, 0, 0))
 
     played(run1, body, Net(11, 8, (0, 0, prefetch)))
+
+
+class Raises:
+    """Raises, when it is unpickled, what is next in `raised`."""
+
+    raised: list[BaseException | None]
+    opened = 0
+
+    def __reduce__(self) -> Any:
+        return Raises.opens, ()
+
+    @staticmethod
+    def opens() -> str:
+        Raises.opened += 1
+        error = Raises.raised.pop(0)
+        if error is not None:
+            raise error
+        return "opened"
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_what_opening_one_of_many_values_raises(run1: Run, closed: bool) -> None:
+    async def body(net: Net, a: Process, b: Process, c: Process) -> None:
+        async def outcomes(turns: int) -> list[Any]:
+            got: list[Any] = []
+            for _ in range(turns):
+                try:
+                    got.append(await c.recv_many(8))
+                except (ValueError, KeyboardInterrupt) as e:
+                    got.append(type(e))
+            return got
+
+        async def fills() -> None:
+            Raises.opened = 0
+            c.proxy.rx[RECV].active = True  # so that its prefetch is on order
+            c.proxy.enter(c.proxy.rx[RECV], 0)
+            for value in (1, Raises(), 3, 4):
+                await a.send(value)
+            await until(lambda: len(c.proxy.rx[RECV].ch) == 4)
+            if closed:
+                c.die()  # to this process it is as if the home had died
+
+        # An error is that of its value alone, which is opened once, and the order stays.
+        Raises.raised = [ValueError()]
+        await fills()
+        assert await outcomes(3) == [[1], ValueError, [3, 4]]
+        assert Raises.opened == 1
+        if not closed:
+            # An interrupt is not the value's fault: nothing is lost.
+            Raises.raised = [KeyboardInterrupt(), None]
+            await fills()
+            assert await outcomes(2) == [KeyboardInterrupt, [1, "opened", 3, 4]]
+            # Others receive what was put back, too, in its place.
+            Raises.raised = [ValueError()]
+            await fills()
+            assert await outcomes(1) == [[1]]
+            with pytest.raises(ValueError, match="could not be unpickled here"):
+                await gort.select(c.recv())
+            assert [await c.recv(), await c.recv()] == [3, 4]
+            await until(net.quiet)
+            assert a.proxy.close()
+            assert await c.recv_ok() == (None, False)
+        else:
+            with pytest.raises(NodeDied):
+                await c.recv_many(8)
+        await until(lambda: net.in_hands()[2] == 0)
+
+    played(run1, body, Net(11, 8, (0, 0, 8)))
 
 
 async def sends(p: Process, values: Any) -> None:

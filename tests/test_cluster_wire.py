@@ -323,3 +323,33 @@ def test_goroutines_of_two_callers_with_the_same_number() -> None:
         await until(lambda: not peer.running)
 
     alone(body)
+
+
+class Meta(type):
+    """Its classes are compared and hashed by code of the user's."""
+
+    ran: list[str]
+
+    def __eq__(cls, other: object) -> bool:
+        Meta.ran.append("__eq__")
+        return cls is other
+
+    def __hash__(cls) -> int:
+        Meta.ran.append("__hash__")
+        return id(cls)
+
+
+class OfMeta(metaclass=Meta):
+    pass
+
+
+def test_whether_a_value_is_plain_runs_nothing_of_the_users() -> None:
+    """The scheduler asks, on whose stack that must not run (Running.finished)."""
+    Meta.ran = []
+    assert not wire.plain(OfMeta())
+    assert not wire.plain((1, OfMeta()))
+    assert Meta.ran == []
+    for value in (1, 1.5, True, None, 1j, "a", (1, "a", None, 1j, 2.5, False), ()):
+        assert wire.plain(value)
+    for value in (b"a", [1], "a" * 2000, (1, "a" * 2000), (1,) * 9, (1, (2,))):
+        assert not wire.plain(value)

@@ -5,11 +5,14 @@ for distributed termination detection, 1987).
 **One process** is *asleep* when each of its goroutines waits, and what it waits for cannot come from outside: no timer is
 set, none waits for a descriptor, no thread lives that could send (watch/external.py), and none waits on `node.done()`,
 since a death comes from outside.  The cluster's own goroutines (own.py) and their timers do not count.  A process that is
-asleep is woken by a message and by nothing else.
+asleep is woken by a message and by nothing else.  One that belongs to a second cluster is not asleep: that one's
+messages, which no view here counts, may wake it.
 
 It is not seen at one moment: other threads run meanwhile.  So a look goes over all goroutines twice.  A goroutine that
 waits both times, on the same operation, and has not run in between, has waited all the time; so at the end of the first
-time all did.  A thread that runs no goroutine may be about to make one runnable: none may be busy (newproc.busy).
+time all did.  A thread that runs no goroutine may be about to make one runnable: none may be busy (newproc.busy).  For
+the same reason a look need not be in one piece: between slices of it others run, above all Peer._watch, which must not
+wait for it.
 
 **All of them.**  With each sign of life a node tells whether it seems to be asleep.  When all do, the driver asks them
 twice.  Each answers with the frames that it has sent and received, for each process.  If all were asleep both times, with
@@ -46,6 +49,7 @@ PASSIVE = frozenset((
     op.WAIT_CHAN_RECEIVE, op.WAIT_CHAN_SEND, op.WAIT_SELECT, op.WAIT_SELECT_NO_CASES, op.WAIT_SEMACQUIRE, op.WAIT_MUTEX,
     op.WAIT_RWMUTEX_R, op.WAIT_RWMUTEX_W, op.WAIT_WAITGROUP, op.WAIT_COND,
 ))  # fmt: skip  # reasons to wait that only another goroutine ends
+SLICE = 1000  # goroutines; then a look lets others run
 SHARE = 20  # the looks at signs of life take at most so small a part of the time, however many goroutines there are
 SETTLES, SETTLE_S = 40, 0.001  # so many looks, and the time between two, until it is quiet
 
@@ -70,10 +74,11 @@ class Asleep:
         self.without: Any = None  # the goroutine that serves a node: it is the cluster's own
         self._suspected: gort.Chan[None] = gort.Chan(1)
         self._number = 0  # of the last question
+        self._wanted: gort.Chan[None] = gort.Chan(1)  # a sign of life asks for a look
         self._moved = -1  # frames in all, at the last sign of life
-        self._hint = False
+        self._slept = -1  # frames in all, when a look for a sign of life last found this process asleep
         self._witness: tuple[Any, int] | None = None  # the goroutine that was not asleep at the last look, and its goid
-        self._next = 0.0  # no hint looks before
+        self._next = 0.0  # no look for a sign of life before
         self._passes = False  # that the last look has found nothing will pass soon
 
     # ---- one process ----
@@ -94,20 +99,27 @@ class Asleep:
                 found[link.name] = (sent + link.sent, received + link.received)
         return found
 
-    def look(self) -> View | None:
-        """The frames, if this process is asleep.  A goroutine of the cluster's own calls it."""
+    async def look(self) -> View | None:
+        """The frames, if this process is asleep.  A goroutine of the cluster's own awaits it."""
         s = runtime2.current_m().sched
         self._passes = False
-        if self.peer.ended or s.exiting or s.bubble is not None or s.chooser is not None or not self._no_timer(s):
+        if (
+            self._elsewhere()
+            or self.peer.ended
+            or s.exiting
+            or s.bubble is not None
+            or s.chooser is not None
+            or not self._no_timer(s)
+        ):
             return None
         before = self.view()
         if before is None or newproc.busy(s) != 1:
             self._passes = True
             return None
-        waits = self._waits(s)
-        if waits is None or self._waits(s) != waits:
+        waits = await self._waits(s)
+        if waits is None or await self._waits(s) != waits:
             return None
-        if not self._no_timer(s) or s.external is None or s.external():
+        if self._elsewhere() or not self._no_timer(s) or s.external is None or s.external():
             return None
         if newproc.busy(s) != 1 or self.view() != before:
             self._passes = True
@@ -118,11 +130,17 @@ class Asleep:
         """look, until what the cluster itself does is done: what has just been posted is written, and its goroutines on
         other threads wait again."""
         for _ in range(SETTLES):
-            found = self.look()
+            found = await self.look()
             if found is not None or not self._passes:
                 return found
             await gort.sleep(SETTLE_S)
         return None
+
+    def _elsewhere(self) -> bool:
+        """Whether this process belongs to another cluster, too."""
+        from gort.cluster import peer as peers
+
+        return any(peer is not self.peer for peer in list(peers._peers.values()))
 
     def _no_timer(self, s: Any) -> bool:
         """Whether no timer is set but those of clusters."""
@@ -131,7 +149,7 @@ class Asleep:
         clocks = [peer.clock for peer in list(peers._peers.values())]
         return all(any(timer is clock for clock in clocks) for p in list(s.allp) for timer in list(p.timers))
 
-    def _waits(self, s: Any) -> dict[int, tuple[int, Any]] | None:
+    async def _waits(self, s: Any) -> dict[int, tuple[int, Any]] | None:
         """What each goroutine waits on, with its nrun, by number.  None if one is not asleep."""
         ends = {id(over) for over in list(self.peer.ends.values())}
         if self._witness is not None and self._witness[0].goid == self._witness[1]:
@@ -139,7 +157,9 @@ class Asleep:
                 return None
         found: dict[int, tuple[int, Any]] = {}
         running = 0
-        for g in list(s.allgs):
+        for i, g in enumerate(list(s.allgs)):
+            if i % SLICE == SLICE - 1:
+                await gort.gosched()
             goid, status = g.goid, g.status
             if status in (_Gdead, _Gidle) or g is self.without:
                 continue
@@ -170,19 +190,30 @@ class Asleep:
         return None if any(id(c) in ends for c in channels(waits)) else waits
 
     def hint(self) -> bool:
-        """Whether this process seems to be asleep, at a sign of life.  Who is busy is not asked again and again: no look
-        while frames come and go, one look if none has come since the last."""
+        """Whether this process seems to be asleep, at a sign of life.  It looks at no goroutine, since Peer._watch calls
+        it: `serve` does, and the next sign tells what was found.  Who is busy is not asked again and again: no look while
+        frames come and go."""
+        moved = self._frames()
+        if moved == self._slept:
+            return True
+        if moved == self._moved:
+            self._wanted.try_send(None)
+        self._moved = moved
+        return False
+
+    def _frames(self) -> int:
         peer = self.peer
-        moved = peer.loop.sent + sum(link.sent + link.received for link in list(peer._all))
-        if moved != self._moved:
-            self._moved, self._hint = moved, False
-        elif not self._hint:
-            began = time.monotonic()
-            if began >= self._next:
-                self._hint = self.look() is not None
-                ended = time.monotonic()
-                self._next = ended + SHARE * (ended - began)
-        return self._hint
+        return peer.loop.sent + sum(link.sent + link.received for link in list(peer._all))
+
+    async def _look_for_hint(self) -> None:
+        began = time.monotonic()
+        if began < self._next:
+            return
+        moved = self._frames()
+        if await self.settled() is not None:  # the sign of life itself may still be on its way out
+            self._slept = moved
+        ended = time.monotonic()
+        self._next = ended + SHARE * (ended - began)
 
     # ---- questions and answers ----
 
@@ -195,10 +226,14 @@ class Asleep:
     async def serve(self) -> None:
         """Answers, and asks; a goroutine of each process."""
         while True:
-            which, value, _ = await gort.select(self.peer._over.recv_ok(), self.inbox.recv(), self._suspected.recv())
+            which, value, _ = await gort.select(
+                self.peer._over.recv_ok(), self.inbox.recv(), self._suspected.recv(), self._wanted.recv()
+            )
             if which == 0:
                 return
-            if which == 2:
+            if which == 3:
+                await self._look_for_hint()
+            elif which == 2:
                 await self._ask_all()
             elif value[1][0] == "look":
                 value[0].post(("seen", value[1][1], self.peer.name, await self.settled()))

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Chan", "Operation", "Take"]
 
+GONE = "gort.cluster: a value that was received could not be unpickled here; it is gone"
+
 T = TypeVar("T")
 
 
@@ -143,9 +145,9 @@ class _Receive(Operation):
 
     def done(self, value: Any, ok: bool) -> tuple[Any, bool]:
         if not ok:
-            if self.proxy.died is not None:
-                raise self.proxy.died
-            return None, False
+            value = self._kept()
+            if value is None:
+                return None, False
         self.number, sealed = value
         self.proxy.received(self.lane, self.number)
         try:
@@ -153,8 +155,16 @@ class _Receive(Operation):
         except BaseException as e:
             if self.lane == TAKE:
                 self.proxy.ack(self.number)  # the next one could not open it either
-            e.add_note("gort.cluster: a value that was received could not be unpickled here; it is gone")
+            e.add_note(GONE)
             raise
+
+    def _kept(self) -> Any:
+        """What a receive has put back, at the end of the channel.  None if there is nothing; then raises NodeDied if the
+        home is gone."""
+        entry = self.proxy.kept()
+        if entry is None and self.proxy.died is not None:
+            raise self.proxy.died
+        return entry
 
 
 class _RecvOk(_Receive):
@@ -192,19 +202,32 @@ class _RecvMany(_Receive):
         self.most = min(most, self.side.ch.capacity)
 
     def done(self, value: Any, ok: bool) -> tuple[Any, bool]:
-        first, ok = super().done(value, ok)
-        out = [first] if ok else []
-        while ok and len(out) < self.most:
-            entry, there = self.side.ch.try_recv()
-            if not there:
-                break
+        entry = value if ok else self._kept()
+        proxy = self.proxy
+        numbers: list[int] = []
+        out: list[Any] = []
+        while entry is not None:
             try:
                 out.append(wire.unseal(entry[1]))
-            except BaseException:
-                self.proxy.unreceived(RECV, entry[0])  # it comes again, as the first of another receive, and fails that
+            except Exception as e:
+                if not numbers:
+                    proxy.received(RECV, entry[0])
+                    e.add_note(GONE)
+                    raise
+                proxy.put_back([(entry[0], wire.Opened(None, e))])  # it fails the next receive
                 break
-            self.proxy.received(RECV, entry[0])
-        return out, ok
+            except BaseException:  # an interrupt is no fault of the value's: all are received again
+                proxy.put_back([*((n, wire.Opened(v)) for n, v in zip(numbers, out, strict=True)), entry])
+                raise
+            numbers.append(entry[0])
+            if len(out) == self.most:
+                break
+            entry, ok = self.side.ch.try_recv()
+            if not ok:
+                entry = proxy.kept()
+        for number in numbers:
+            proxy.received(RECV, number)
+        return out, bool(out)
 
 
 class Chan(Generic[T]):

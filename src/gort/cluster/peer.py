@@ -264,11 +264,11 @@ class Peer:
             which, _, _ = await gort.select(self._over.recv_ok(), self.clock.c.recv())
             if which == 0:
                 return
+            now = time.monotonic()
             self.clock.reset(interval)
             beats = not beats
             if beats:
                 asleep = self.asleep.hint()
-            now = time.monotonic()
             if now - last > self.silence and self.name != DRIVER:
                 self.store.orphaned()
                 os._exit(70)  # this process was stopped, and has been given up: nothing of it may go on

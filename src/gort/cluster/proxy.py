@@ -18,6 +18,7 @@ What does not live here: who gets what (home.py); the operations that users see 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import gort
@@ -114,6 +115,7 @@ class Proxy:
         self._marked = False
         self._puts: list[Any] = []
         self._size = 0  # bytes of these
+        self._kept: deque[Any] = deque()  # entries that were put back once `rx` was closed
         self._acks: list[int] = []
         self._backs: list[int] = []
         self._returned = 0  # credits
@@ -252,12 +254,29 @@ class Proxy:
             if not self._marked:
                 self._mark()
 
-    def unreceived(self, lane: int, number: int) -> None:
-        """A goroutine has taken a value out and does not want it: the channel hands it out again."""
+    def put_back(self, entries: list[Any]) -> None:
+        """A goroutine has taken entries of the lane RECV out, and has not called `received`: they are the next ones that
+        are received here.  No entry comes meanwhile (`on` has the lock), and there is room for what was there before."""
         with self._lock:
-            self.rx[lane].given -= 1
-            self._backs.append(number)
-            self._mark()
+            ch = self.rx[RECV].ch
+            entries = list(entries)
+            while True:
+                entry, ok = ch.try_recv()
+                if not ok:
+                    break
+                entries.append(entry)
+            if ch.closed:
+                self._kept.extend(entries)
+            else:
+                for entry in entries:
+                    ch.try_send(entry)
+
+    def kept(self) -> Any:
+        """The next entry that was put back after the home's death.  None if there is none."""
+        try:
+            return self._kept.popleft()
+        except IndexError:
+            return None
 
     def ack(self, number: int) -> None:
         """Who has taken a value is done with it."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gort.net import Conn
 
 __all__ = [
+    "Opened",
     "Refused",
     "Sealed",
     "accept",
@@ -177,8 +178,6 @@ class _Parts:
 
 # ---- values -----------------------------------------------------------------------------------------------------------
 
-NUMBERS = frozenset((int, float, bool, type(None), complex))
-PLAIN = NUMBERS | {str}
 SMALL = 1 << 10  # letters of a text that goes as it is
 PARTS = 8  # of a tuple that does
 _by_value: Any = None  # the module cloudpickle, or the one that an engine brings
@@ -206,6 +205,23 @@ class Sealed:
         return Sealed, (pickle.PickleBuffer(self.data),)
 
 
+class Opened:
+    """What has become of a pickled value that was opened and then put back, for the next who receives it in this process.
+    It never travels."""
+
+    __slots__ = ("error", "value")
+
+    def __init__(self, value: Any, error: Exception | None = None) -> None:
+        self.value: Any = value
+        self.error: Exception | None = error
+
+    def result(self) -> Any:
+        """The value.  Raises what opening it has raised."""
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
 def seal(value: Any) -> Any:
     """The value as it is now, ready for the wire.  Runs code of the user's, and raises what that raises, or
     pickle.PicklingError, or TypeError for what cannot be pickled.
@@ -214,7 +230,7 @@ def seal(value: Any) -> Any:
     pickled now.  Bytes on the wire are always such a pickle, and Sealed if they are large.  Plain pickle is ten times as
     fast as cloudpickle, so it comes first; its pickle is not used if it names __main__, which is another module in
     another process."""
-    if type(value) in NUMBERS or plain(value):
+    if plain(value):
         return value
     if not _by_value.list_registry_pickle_by_value():
         try:
@@ -228,11 +244,14 @@ def seal(value: Any) -> Any:
 
 
 def plain(value: Any) -> bool:
-    """Whether seal gives the value itself.  Runs no code of the user's."""
+    """Whether seal gives the value itself.  Runs no code of the user's: types are compared by identity, since a
+    metaclass may have an __eq__ and a __hash__ of its own."""
     kind = type(value)
+    if kind is int or kind is float or kind is bool or value is None:
+        return True
     if kind is str:
         return len(value) <= SMALL
-    return kind in NUMBERS or (kind is tuple and _plain(value))
+    return kind is complex or (kind is tuple and _plain(value))
 
 
 def _plain(parts: tuple[Any, ...]) -> bool:
@@ -240,9 +259,14 @@ def _plain(parts: tuple[Any, ...]) -> bool:
     pickle it.)"""
     if len(parts) > PARTS:
         return False
-    if NUMBERS.issuperset(map(type, parts)):
-        return True
-    return PLAIN.issuperset(map(type, parts)) and not any(type(x) is str and len(x) > SMALL for x in parts)
+    for part in parts:
+        kind = type(part)
+        if kind is str:
+            if len(part) > SMALL:
+                return False
+        elif not (kind is int or kind is float or kind is bool or part is None or kind is complex):
+            return False
+    return True
 
 
 def seal_apart(value: Any) -> tuple[bytes, list[memoryview]]:
@@ -257,7 +281,9 @@ def unseal(value: Any) -> Any:
     kind = type(value)
     if kind is bytes:
         return pickle.loads(value)
-    return pickle.loads(value.data) if kind is Sealed else value
+    if kind is Sealed:
+        return pickle.loads(value.data)
+    return value.result() if kind is Opened else value
 
 
 def seal_call(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], context: dict[str, Any]) -> Any:

@@ -81,8 +81,8 @@ class Host:
         raylet = threading.Thread(target=_watch_raylet, args=(self._boot["session"],), name="gort-raylet", daemon=True)
         raylet.start()
         # All threads that live now are Ray's, or ours, and wake no goroutine; this one, too.
-        rays = machine.os_threads() or {t.native_id for t in threading.enumerate() if t.native_id}
-        external.tellers.append(lambda: rays | _threads())
+        rays = _started()
+        external.tellers.append(lambda: {n for n, at in rays.items() if _start_of(n) == at} | _threads())
         _handlers()
         threading.Thread(target=self._serve, name="gort-cluster", daemon=True).start()
         self._left.wait()
@@ -172,6 +172,22 @@ def _threads() -> set[int]:
         except OSError:
             pass  # it has just ended
     return {n for n in found if n is not None}
+
+
+def _started() -> dict[int, str]:
+    """The kernel's numbers of all threads of this process, with when each has started: the kernel gives the number of one
+    that has ended to another, later."""
+    numbers = machine.os_threads() or {t.native_id for t in threading.enumerate() if t.native_id}
+    return {n: at for n in numbers if (at := _start_of(n)) is not None}
+
+
+def _start_of(number: int) -> str | None:
+    """When this thread of the process has started, in the kernel's ticks since it booted.  None if it has ended."""
+    try:
+        with open(f"/proc/self/task/{number}/stat") as f:
+            return f.read().rpartition(")")[2].split()[19]
+    except OSError:
+        return None
 
 
 def _handlers() -> None:
