@@ -20,6 +20,7 @@ import select
 import signal
 import threading
 import uuid
+from _collections_abc import Callable
 from typing import Any
 
 import ray
@@ -81,8 +82,8 @@ class Host:
         raylet = threading.Thread(target=_watch_raylet, args=(self._boot["session"],), name="gort-raylet", daemon=True)
         raylet.start()
         # All threads that live now are Ray's, or ours, and wake no goroutine; this one, too.
-        rays = _started()
-        external.tellers.append(lambda: {n for n, at in rays.items() if _start_of(n) == at} | _threads())
+        rays = _that_live()
+        external.tellers.append(lambda: rays() | _threads())
         _handlers()
         threading.Thread(target=self._serve, name="gort-cluster", daemon=True).start()
         self._left.wait()
@@ -174,11 +175,15 @@ def _threads() -> set[int]:
     return {n for n in found if n is not None}
 
 
-def _started() -> dict[int, str]:
-    """The kernel's numbers of all threads of this process, with when each has started: the kernel gives the number of one
-    that has ended to another, later."""
-    numbers = machine.os_threads() or {t.native_id for t in threading.enumerate() if t.native_id}
-    return {n: at for n in numbers if (at := _start_of(n)) is not None}
+def _that_live() -> Callable[[], set[int]]:
+    """Tells the kernel's numbers of those threads that live now, as long as they do: the kernel gives the number of one
+    that has ended to another, later, so it is known by its start, too."""
+    numbers = machine.os_threads()
+    if numbers is None:
+        threads = threading.enumerate()
+        return lambda: {t.native_id for t in threads if t.native_id and t.is_alive()}
+    starts = {n: _start_of(n) for n in numbers}
+    return lambda: {n for n, at in starts.items() if at is not None and _start_of(n) == at}
 
 
 def _start_of(number: int) -> str | None:
