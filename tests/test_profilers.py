@@ -10,6 +10,8 @@ import pstats
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +130,128 @@ def test_a_profiler_of_the_programs_own(procs: int) -> None:
     assert calls(pstats.Stats(another), "work")[0] == 1
     assert threading.getprofile() is None
     assert sys.getprofile() is None
+
+
+def inside() -> None:
+    """What is called while a profiler is on."""
+
+
+def outside() -> None:
+    """What is called while it is off."""
+
+
+def by_nobody() -> None:
+    """What is called where no profiler is on."""
+
+
+async def in_threads(work: Callable[[], None]) -> None:
+    """Calls it TIMES times in each of N threads at once: M's, which the others' calls keep busy."""
+    together = threading.Barrier(N)
+
+    def call() -> None:
+        together.wait(PATIENCE_S)
+        for _ in range(TIMES):
+            work()
+
+    async with gort.Group() as group:
+        for _ in range(N):
+            group.go(gort.blocking, call)
+
+
+def counted(profiler: cProfile.Profile, name: str) -> int:
+    """How often the function `name` was called; 0 if it is not in the profile."""
+    return sum(each.callcount for each in profiler.getstats() if getattr(each.code, "co_name", "") == name)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="there disable() switches all threads off")
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["its own thread", "another thread"])
+def test_a_profiler_that_a_goroutine_switches_off_counts_no_thread(elsewhere: bool) -> None:
+    """And counts again when it is switched on, in the threads that it had."""
+    profiler = cProfile.Profile()
+
+    async def switch(what: Callable[[], None]) -> None:
+        if elsewhere:
+            await gort.blocking(what)
+        else:
+            what()
+
+    async def main() -> list[int]:
+        gort.runtime.lock_os_thread()  # main's thread is that which has called gort.run
+        found = []
+        await in_threads(inside)
+        await switch(profiler.disable)
+        await in_threads(outside)
+        found.append(counted(profiler, "outside"))
+        await switch(profiler.enable)
+        await in_threads(inside)
+        await switch(profiler.disable)
+        await in_threads(outside)
+        found.append(counted(profiler, "outside"))
+        return found
+
+    profiler.enable()
+    try:
+        found = gort.run(main)
+        assert sys.getprofile() is None
+    finally:
+        profiler.disable()
+    assert found == [0, 0]
+    assert counted(profiler, "outside") == 0
+    assert counted(profiler, "inside") == 2 * N * TIMES
+    profiler.runcall(inside)
+    cProfile.Profile.enable(profiler)  # as super().enable() of a class of the program's
+    inside()
+    cProfile.Profile.disable(profiler)
+    assert counted(profiler, "inside") == 2 * N * TIMES + 2
+
+
+def test_the_profilers_of_threads_that_have_ended_are_dropped() -> None:
+    """And their sums are kept."""
+    profiler = cProfile.Profile()
+    for _ in range(3):
+        profiler.enable()
+        try:
+            gort.run(in_threads, inside)
+        finally:
+            profiler.disable()
+    sums: Any = profiler.__dict__["getstats"]
+    end = time.monotonic() + PATIENCE_S
+    while sums.others and time.monotonic() < end:
+        assert counted(profiler, "inside") == 3 * N * TIMES
+        time.sleep(0.01)
+    assert sums.others == []
+    assert counted(profiler, "inside") == 3 * N * TIMES
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="there a profiler is on in all threads")
+def test_two_runs_at_once_are_counted_apart() -> None:
+    """Each by its own profiler; and a third by none."""
+    profilers = [cProfile.Profile(), cProfile.Profile(), None]
+    works = [inside, outside, by_nobody]
+    all_on = threading.Barrier(3)
+
+    def one(profiler: cProfile.Profile | None, work: Callable[[], None]) -> None:
+        async def main() -> None:
+            await gort.blocking(all_on.wait, PATIENCE_S)
+            await in_threads(work)
+            await gort.blocking(all_on.wait, PATIENCE_S)
+
+        if profiler is None:
+            gort.run(main)
+            return
+        profiler.enable()
+        gort.run(main)
+        profiler.disable()
+
+    threads = [threading.Thread(target=one, args=each) for each in zip(profilers, works, strict=True)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    names = ("inside", "outside", "by_nobody")
+    found = [[counted(each, name) for name in names] for each in profilers if each is not None]
+    assert found == [[N * TIMES, 0, 0], [0, N * TIMES, 0]]
+    assert threading.getprofile() is None
 
 
 def test_another_profile_function_is_left_alone() -> None:

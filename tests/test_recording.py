@@ -9,6 +9,8 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import os
+import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
@@ -20,6 +22,7 @@ import gort
 from gort import debug, runtime, trace
 from gort._runtime.core import runtime2
 from gort._runtime.see import looks, objects, record, watcher
+from gort._runtime.see.request import Refused
 from gort._runtime.watch import profiles
 from gort._runtime.watch.pprof import Profile
 from support import GIL, PATIENCE_S, parked
@@ -119,6 +122,75 @@ def test_what_the_program_has_switched_on_stays_on(page: debug.Page) -> None:
         debug.set_mutex_profile_fraction(0)
 
 
+async def contended() -> None:
+    """Two hold a lock for a moment, so one waits."""
+    mu = gort.sync.Mutex()
+
+    async def holds() -> None:
+        async with mu:
+            await gort.sleep(0.005)
+
+    async with gort.Group() as group:
+        group.go(holds)
+        group.go(holds)
+
+
+def waits_of(kind: str) -> dict[Any, Any]:
+    """What the program's own profile has: stack -> values."""
+    found = record.program_waits(kind == "mutex")
+    return {tuple(name for name, *_ in stack): values for stack, values in found.stacks()}
+
+
+@pytest.mark.parametrize("kind", ["mutex", "block"])
+def test_what_the_program_switches_on_meanwhile_stays_on(kind: str, run: Run) -> None:
+    """Also with the rate that the page has; and only what is counted from then on is in the program's profile."""
+    mutexes = kind == "mutex"
+    same = record.MUTEX_FRACTION if mutexes else record.WAIT_RATE_NS
+
+    def set_rate(rate: int) -> int:
+        return debug.set_mutex_profile_fraction(rate) if mutexes else record.set_rate(False, rate)
+
+    async def main() -> list[Any]:
+        before = waits_of(kind)
+        record.begin(mutexes)
+        await contended()
+        found: list[Any] = [waits_of(kind) == before, record.rate(mutexes), set_rate(0), record._now(mutexes) > 0]
+        await contended()
+        found.append(set_rate(same))
+        found.append(waits_of(kind) == before)
+        await contended()
+        record.end(mutexes)
+        found += [record.rate(mutexes), waits_of(kind) != before, set_rate(0), record._now(mutexes)]
+        return found
+
+    assert run(main) == [True, 0, 0, True, 0, True, same, True, same, 0]
+
+
+@pytest.mark.parametrize("kind", ["mutex", "block"])
+def test_what_the_page_has_recorded_is_not_in_the_programs_profile(page: debug.Page, kind: str) -> None:
+    before = waits_of(kind)
+    status, _, body = during(page, f"/flame?kind={kind}&seconds=0.1", contended)
+    assert status == 200
+    assert "holds" in body
+    assert waits_of(kind) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_does_not_go_on_with_what_the_page_records(page: debug.Page) -> None:
+    assert page.port
+    for mutexes in (False, True):
+        record.begin(mutexes)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if record._now(False) == record._now(True) == 0 and not record._begun else 1)
+        assert os.waitpid(pid, 0)[1] == 0
+    finally:
+        for mutexes in (False, True):
+            record.end(mutexes)
+
+
 @pytest.mark.parametrize("value", ["0", "61", "nan", "x", "-1", "1e400"])
 def test_a_time_that_is_none_is_refused(page: debug.Page, value: str) -> None:
     for path in ("/profile?kind=cpu", "/flame?kind=block", "/trace?x=1"):
@@ -198,6 +270,64 @@ def test_a_trace_is_of_the_seconds_that_follow(page: debug.Page, run: Run) -> No
     assert b"already" in refused[1]
     assert still
     assert not trace.is_enabled()
+
+
+def test_the_pages_trace_gives_way_to_the_programs(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program's stop() leaves the page's trace, its start() ends it, and the page does not end the program's."""
+    begun, goes_on = threading.Event(), threading.Event()
+
+    class Clock:
+        @staticmethod
+        def sleep(lasts: float) -> None:
+            begun.set()
+            assert goes_on.wait(PATIENCE_S)
+
+    def pages() -> str:
+        with pytest.raises(Refused) as e:
+            record.trace(1.0)
+        return str(e.value)
+
+    async def main() -> list[Any]:
+        own = io.BytesIO()
+        async with gort.Group() as group:
+            answer = group.go(gort.blocking, pages)
+            await gort.blocking(begun.wait, PATIENCE_S)
+            trace.stop()
+            found: list[Any] = [trace.is_enabled()]
+            with pytest.raises(TypeError):
+                trace.start(5)  # type: ignore[arg-type]
+            found.append(trace.is_enabled())
+            trace.start(own)
+            with pytest.raises(RuntimeError, match="already"):
+                trace.start(io.BytesIO())
+            goes_on.set()
+        found.append(trace.is_enabled())
+        trace.stop()
+        return [*found, own.getvalue()[:5], trace.is_enabled(), await answer]
+
+    monkeypatch.setattr(record, "time", Clock)
+    *found, said = run(main)
+    assert found == [True, True, True, b"go 1.", False]
+    assert "the program has begun a trace of its own" in said
+
+
+def test_the_pages_flight_recorder_gives_way_to_the_programs(page: debug.Page, run: Run) -> None:
+    async def main() -> list[Any]:
+        begun = await gort.blocking(raw, page, "/flight?on=1", "POST")
+        recorder = trace.FlightRecorder()
+        recorder.start()
+        with pytest.raises(RuntimeError, match="on already"):
+            trace.FlightRecorder().start()
+        whose = await gort.blocking(raw, page, "/flight?on=1", "POST")
+        ended = await gort.blocking(raw, page, "/flight?on=0", "POST")
+        on = recorder.enabled
+        own = io.BytesIO()
+        recorder.write_to(own)
+        recorder.stop()
+        return [begun[1], whose[1], ended[1], on, own.getvalue()[:5], trace.is_enabled()]
+
+    program = b'{"flight": "program"}'
+    assert run(main) == [b'{"flight": "page"}', program, program, True, b"go 1.", False]
 
 
 def test_the_flight_recorder_ends_when_nobody_watches(page: debug.Page, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -370,6 +500,15 @@ def test_what_nobody_has_waited_for_is_forgotten(run: Run, monkeypatch: pytest.M
     first, second = run(main)
     assert first[0]["text"].startswith("Mutex ")
     assert second == ([], {})
+
+
+@pytest.mark.parametrize("kind", [gort.sync.Mutex, gort.sync.RWMutex, gort.sync.WaitGroup, gort.sync.Semaphore])
+def test_a_lock_says_what_it_is_without_asking_a_class_of_the_users(kind: Any) -> None:
+    def words(self: object) -> str:
+        raise AssertionError("asked")
+
+    made = type("Users", (kind,), {"_words": words})(*[2][: kind is gort.sync.Semaphore])
+    assert objects.words(made, -1, 0).startswith(f"{kind.__name__} {id(made):#x}")
 
 
 def test_counters_begin_again_at_0() -> None:

@@ -572,6 +572,7 @@ def test_a_thread_that_has_run_its_m_is_not_taken_back() -> None:
     class LeavingM:
         nextp: object = "a P"
         thread: Any = None
+        sched: Any = None
 
     def mstart(m: LeavingM) -> None:
         m.nextp = None

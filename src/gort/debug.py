@@ -97,7 +97,7 @@ def write_profile(kind: str, file: str | _os.PathLike[str] | IO[bytes]) -> None:
         raise ValueError(f"write_profile: there is no profile of the kind {kind!r}; there are {', '.join(_KINDS)}")
     where = _destination(file, "write_profile")
     if kind in ("block", "mutex"):
-        profile = _profiles.waits(kind == "mutex")
+        profile = _record.program_waits(kind == "mutex")
     elif kind == "frames":
         profile = _profiles.frames(list(_signals.running))
     else:
@@ -121,7 +121,7 @@ def set_block_profile_rate(rate: int) -> None:
     Raises TypeError if rate is no int."""
     rate = max(0, _number(rate, "set_block_profile_rate"))
     with _mu:
-        _profiles.profile_waits(rate)
+        _record.set_rate(False, rate)
 
 
 def set_mutex_profile_fraction(rate: int) -> int:
@@ -132,9 +132,7 @@ def set_mutex_profile_fraction(rate: int) -> int:
     Raises TypeError if rate is no int."""
     rate = _number(rate, "set_mutex_profile_fraction")
     with _mu:
-        if rate < 0:
-            return _profiles.contention().fraction()  # type: ignore[no-any-return]
-        return _record.profile_mutexes(rate)
+        return _record.set_rate(True, rate) if rate >= 0 else _record.rate(True)
 
 
 def start_cpu_profile(file: str | _os.PathLike[str] | IO[bytes]) -> None:

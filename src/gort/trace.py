@@ -56,10 +56,11 @@ _last: tuple[int, dict[int, int]] = (0, {})
 class _Destination:
     """Where a trace goes, since when it is made, and the file for full chunks."""
 
-    def __init__(self, file: IO[bytes], path: str, spool: IO[bytes] | None) -> None:
+    def __init__(self, file: IO[bytes], path: str, spool: IO[bytes] | None, lent: bool) -> None:
         self.file = file
         self.path = path  # empty: the file is the user's
         self.spool = spool
+        self.lent = lent  # the live page's: it gives way to one of the program's
         self.since = 0
 
     def close(self) -> None:
@@ -161,10 +162,16 @@ def start(file: str | _os.PathLike[str] | IO[bytes]) -> None:
     Any thread may call it, before gort.run too.  What is recorded meanwhile goes to a file without a name beside `file`,
     32 bytes an event, or one in the folder for temporary files; the uncompiled core keeps it in memory.
 
-    Raises RuntimeError while a trace is being made, TypeError for a file that is none, and what opening raises."""
+    A trace that the live page makes ends without being written.  Raises RuntimeError while another is being made,
+    TypeError for a file that is none, and what opening raises."""
+    _start(file, False)
+
+
+def _start(file: str | _os.PathLike[str] | IO[bytes], lent: bool) -> _Destination:
+    """start().  lent: it is the live page's; so the program's own start() ends it unwritten, and its stop() leaves it."""
     global _trace
     with _tracing.state.mu:
-        if _trace is not None or _writing:
+        if _writing or (_trace is not None and (lent or not _trace.lent)):
             raise RuntimeError("gort.trace.start: a trace is being made already")
         opened, path = _opened(file, "gort.trace.start")
         try:
@@ -173,9 +180,15 @@ def start(file: str | _os.PathLike[str] | IO[bytes]) -> None:
             if path:
                 opened.close()
             raise
-        made = _Destination(opened, path, spool)
+        if _trace is not None:  # to write it would keep the program waiting
+            page, _trace = _trace, None
+            _tracing.close_spool()
+            _over()
+            page.close()
+        made = _Destination(opened, path, spool, lent)
         made.since = _begin(-1 if spool is None else spool.fileno(), 0, 0, False)
         _trace = made
+        return made
 
 
 def _spool(folder: str | None) -> IO[bytes] | None:
@@ -192,15 +205,22 @@ def _spool(folder: str | None) -> IO[bytes] | None:
 
 
 def stop() -> None:
-    """Ends the trace and writes it; does nothing if none is being made.  Follows Go's trace.Stop.
+    """Ends the program's trace and writes it; does nothing if none is being made.  Follows Go's trace.Stop.
 
     It takes some time: about three seconds for a million events.  Raises what writing raises, and OSError if the disk was
     full meanwhile."""
+    with _tracing.state.mu:
+        if _trace is not None and not _trace.lent:
+            _stop(_trace)
+
+
+def _stop(made: _Destination) -> bool:
+    """Ends this trace and writes it.  False if it is not on any more."""
     global _trace
     with _tracing.state.mu:
-        if _trace is None or _writing:
-            return
-        made, _trace = _trace, None
+        if _trace is not made or _writing:
+            return False
+        _trace = None
         try:
             _write(made.file, made.spool, made.since, True)
             lost, _, _, error = _tracing.facts()
@@ -211,6 +231,7 @@ def stop() -> None:
         raise OSError(error, f"gort.trace: {_os.strerror(error)}: events are missing in the trace")
     if lost:
         _say(f"gort.trace: {lost} events are missing in the trace: there was no memory for them\n")
+    return True
 
 
 def is_enabled() -> bool:
@@ -347,6 +368,7 @@ class FlightRecorder:
         self._age = int(min_age * 1e9)
         self._bytes = int(max_bytes)
         self._since = 0
+        self._lent = False  # the live page's: it ends when the program begins one of its own
 
     @property
     def enabled(self) -> bool:
@@ -354,13 +376,16 @@ class FlightRecorder:
         return _recorder is self
 
     def start(self) -> None:
-        """Begins to record.  Raises RuntimeError if a flight recorder is on."""
+        """Begins to record.  Raises RuntimeError if a flight recorder of the program's is on; the live page's ends."""
         global _recorder
         with _tracing.state.mu:
-            if _recorder is not None:
+            if _recorder is not None and (self._lent or not _recorder._lent):
                 raise RuntimeError("FlightRecorder.start: a flight recorder is on already")
             if _writing:
                 raise RuntimeError("FlightRecorder.start: a trace is being written")
+            if _recorder is not None:
+                _recorder = None
+                _over()
             self._since = _begin(-1, self._bytes, self._age, True)
             _recorder = self
 

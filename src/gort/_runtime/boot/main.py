@@ -179,7 +179,7 @@ def _run(main: Any, args: tuple[Any, ...], procs: int | None, report: Any, prepa
     s.agenhooks = (agens.firstiter, agens.finalizer)
     hooks = sys.get_asyncgen_hooks()
     interrupts = signals.Interrupts(s)
-    unprofiled = profiled_by() if profiler_is_on() else None
+    unprofiled = profiled_by(s) if profiler_is_on() else None
     try:
         sys.set_asyncgen_hooks(*s.agenhooks)
         _running.append(s)
@@ -221,11 +221,11 @@ else:
         return sys.getprofile() is not None
 
 
-def profiled_by() -> Callable[[], None]:
-    """Lets cProfile count all threads, if it is on.  Returns what ends that."""
+def profiled_by(s: Any) -> Callable[[], None]:
+    """Lets cProfile count all threads of this runtime, if it is on.  Returns what ends that."""
     from gort._runtime.watch import cprofiles
 
-    return cprofiles.begin()
+    return cprofiles.begin(s)
 
 
 def outcome(s: Any) -> Any:

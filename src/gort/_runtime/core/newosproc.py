@@ -55,6 +55,7 @@ class Thread(threading.Thread):
     def __init__(self, m: Any, unlaunch: Callable[[Any, BaseException], None], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._m = m  # until the thread ends: m refers to the thread
+        self.run_of = id(m.sched)  # which gort.run it is of; for cprofiles.py
         self._unlaunch = unlaunch
         self.began = False  # mstart has taken the P; m.nextp does not tell: at the end of a program m may get one more
 

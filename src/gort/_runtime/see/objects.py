@@ -19,16 +19,20 @@ import weakref
 from gort._runtime.core import traceback
 from gort._runtime.core.runtime2 import _Gwaiting
 from gort._runtime.see.data import stack_of, state_of, status_of
-from gort._runtime.wait import chan, sema
+from gort._runtime.wait import chan, rwmutex, sema, semaphore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 SHOWN_MAX = 200  # those with the most waiting goroutines
 KEPT_NS = 30_000_000_000  # an object is shown for so long after somebody has waited for it
 RATE_NS = 2_000_000_000  # a rate is of so much time, or of two looks
 COUNTERS = 1 << 32
+# What each kind says of itself: asked of the kind, because a class of the user's may have a method of the same name.
+KINDS: tuple[Any, ...] = (sema.Mutex, sema.WaitGroup, semaphore.Semaphore, rwmutex.RWMutex)
+LOCKS: list[tuple[type, Callable[[Any], str]]] = [(kind, kind._words) for kind in KINDS]
 
 
 def counters(c: Any) -> tuple[int, int, int] | None:
@@ -46,10 +50,8 @@ def words(c: Any, size: int, length: int) -> str:
     """What traceback.about says of an object, where no goroutine waits for it."""
     if size >= 0:
         return f"channel {id(c):#x}" + (f", {length} of {size} values" if size else "")
-    try:
-        return str(c._words())
-    except Exception:  # a class of the user's has taken the name
-        return ""
+    kind = type(c)
+    return next((say(c) for lock, say in LOCKS if issubclass(kind, lock)), "")
 
 
 class Seen:

@@ -3,11 +3,12 @@ recorder.
 
 A profile of the processor and a trace tell of the seconds that follow.  So do the block and the mutex profile here, of
 which gort.debug gives what was counted since the process began; if the program has not switched them on, they are on for
-these seconds.  The page's flight recorder is on while somebody watches, and ends when nobody does any more.
+these seconds, and what is counted then is not in the program's own.  The page's flight recorder is on while somebody
+watches, and ends when nobody does any more.
 
 Invariants
 - One of each kind at a time.  `_busy` guards that; nobody waits for it.
-- What the program itself has switched on is left as it is.
+- What the program itself has switched on is left as it is, and what it switches on meanwhile takes the page's place.
 
 What does not live here: the profiles (watch/profiles.py), the traces (gort/trace.py), who may ask (server.py).
 """
@@ -15,6 +16,7 @@ What does not live here: the profiles (watch/profiles.py), the traces (gort/trac
 from __future__ import annotations
 
 import io
+import threading
 import time
 from _thread import allocate_lock
 from contextlib import contextmanager
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
 SECONDS = 5.0
 SECONDS_MIN, SECONDS_MAX = 0.1, 60.0
-WAIT_RATE_NS = 1_009  # of shorter waits some are counted; the program will hardly have set this very number
+WAIT_RATE_NS = 1_009  # of shorter waits some are counted
 MUTEX_FRACTION = 1  # each release is counted
 FLIGHT_S = 10.0  # the page's flight recorder keeps what is younger,
 FLIGHT_BYTES = 16 << 20  # and no more than this
@@ -42,11 +44,21 @@ SMALL = 1000  # a part of a flame graph that is smaller than the whole divided b
 DEPTH_MAX = 100
 
 _busy: dict[str, Any] = {}  # kind -> a lock
+# Of the two profiles of waits, by whether it is the mutex profile; both under tracing.state.mu.  What had been counted
+# when the page switched it on, while the program has not; and what was counted in such times.
+_begun: dict[bool, dict[Any, tuple[float, float]]] = {}
+_pages: dict[bool, dict[Any, tuple[float, float]]] = {False: {}, True: {}}
 
 
 def forget() -> None:
-    """In a forked child: what was being recorded is its parent's."""
+    """In a forked child: what was being recorded is its parent's, and so is what was counted."""
     _busy.clear()
+    tracing.state.mu = threading.RLock()  # another thread may have held it, and gort.trace may not be loaded
+    for mutexes in list(_begun):
+        _set(mutexes, 0)
+    _begun.clear()
+    for pages in _pages.values():
+        pages.clear()
 
 
 @contextmanager
@@ -106,13 +118,39 @@ def cpu(lasts: float) -> Profile:
         return made
 
 
-def profile_mutexes(rate: int) -> int:
-    """Switches the mutex profile on, or with 0 off: one release in `rate` is counted.  Returns what was set before."""
-    counts = profiles.contention()
+def set_rate(mutexes: bool, rate: int) -> int:
+    """The program sets the rate of one of the two profiles of waits, 0 for off.  Returns what it has set before.  If only
+    the page wants the profile, it stays on for the page."""
     with tracing.state.mu:
-        before: int = counts.set_fraction(rate)
-        if (before == 0) != (rate == 0):
-            sema.profile(counts if rate else None)
+        if mutexes not in _begun:
+            return _set(mutexes, rate)
+        if rate:
+            _over(mutexes)
+            _set(mutexes, rate)
+        return 0
+
+
+def rate(mutexes: bool) -> int:
+    """What the program has set; 0 while only the page wants the profile."""
+    with tracing.state.mu:
+        return 0 if mutexes in _begun else _now(mutexes)
+
+
+def _now(mutexes: bool) -> int:
+    """The rate, whoever has set it."""
+    return profiles.contention().fraction() if mutexes else profiles.block_rate()
+
+
+def _set(mutexes: bool, rate: int) -> int:
+    """Sets the rate.  Returns what it was.  The caller holds tracing.state.mu."""
+    before = _now(mutexes)
+    if not mutexes:
+        profiles.profile_waits(rate)
+        return before
+    counts = profiles.contention()
+    counts.set_fraction(rate)
+    if (before == 0) != (rate == 0):
+        sema.profile(counts if rate else None)
     return before
 
 
@@ -120,36 +158,45 @@ def waits(mutexes: bool, lasts: float) -> Profile:
     """The waits that end in the next `lasts` seconds, or who has let others wait."""
     kind = "mutex" if mutexes else "block"
     with alone(kind, f"a {kind} profile"):
-        begun = begin(mutexes)
+        begin(mutexes)
         try:
             before = profiles.counted(mutexes)
             time.sleep(lasts)
             return profiles.waits(mutexes, before)
         finally:
-            if begun:
-                end(mutexes)
+            end(mutexes)
 
 
-def begin(mutexes: bool) -> bool:
-    """Switches one of the two profiles on.  False if the program has done so."""
+def begin(mutexes: bool) -> None:
+    """Switches one of the two profiles on, unless the program has done so."""
     with tracing.state.mu:
-        if (profiles.contention().fraction() if mutexes else profiles.block_rate()) > 0:
-            return False
-        if mutexes:
-            profile_mutexes(MUTEX_FRACTION)
-        else:
-            profiles.profile_waits(WAIT_RATE_NS)
-        return True
+        if _now(mutexes) == 0:
+            _begun[mutexes] = profiles.counted(mutexes)
+            _set(mutexes, MUTEX_FRACTION if mutexes else WAIT_RATE_NS)
 
 
 def end(mutexes: bool) -> None:
     """Switches it off again, unless the program has set it meanwhile."""
     with tracing.state.mu:
-        if mutexes:
-            if profiles.contention().fraction() == MUTEX_FRACTION:
-                profile_mutexes(0)
-        elif profiles.block_rate() == WAIT_RATE_NS:
-            profiles.profile_waits(0)
+        if mutexes in _begun:
+            _set(mutexes, 0)
+            _over(mutexes)
+
+
+def _over(mutexes: bool) -> None:
+    """What has been counted up to now is the page's alone.  The caller holds tracing.state.mu."""
+    before, pages = _begun.pop(mutexes), _pages[mutexes]
+    for key, (count, ns) in profiles.counted(mutexes).items():
+        count_before, ns_before = before.get(key, (0, 0))
+        if count > count_before:
+            count_page, ns_page = pages.get(key, (0, 0))
+            pages[key] = count_page + count - count_before, ns_page + ns - ns_before
+
+
+def program_waits(mutexes: bool) -> Profile:
+    """One of the two profiles as the program has asked for it: without what was counted for the page alone."""
+    with tracing.state.mu:
+        return profiles.waits(mutexes, _pages[mutexes], _begun.get(mutexes))
 
 
 def flame(found: Profile) -> dict[str, Any]:
@@ -182,13 +229,15 @@ def trace(lasts: float) -> bytes:
     out = io.BytesIO()
     with alone("trace", "a trace"):
         try:
-            signals.tracer.start(out)
+            made = signals.tracer._start(out, True)
         except (RuntimeError, OSError) as e:
             raise Refused(503, str(e)) from None
         try:
             time.sleep(lasts)
         finally:
-            signals.tracer.stop()  # if the program has stopped it meanwhile, it has written it
+            written = signals.tracer._stop(made)
+    if not written:
+        raise Refused(503, "the program has begun a trace of its own meanwhile")
     return out.getvalue()
 
 
@@ -210,6 +259,7 @@ class Recorder:
             self.end()
         elif self.state() == "":
             made = signals.tracer.FlightRecorder(min_age=FLIGHT_S, max_bytes=FLIGHT_BYTES)
+            made._lent = True
             try:
                 made.start()
             except RuntimeError as e:

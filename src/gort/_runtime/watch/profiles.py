@@ -143,16 +143,20 @@ def counted(mutexes: bool) -> dict[Any, tuple[float, float]]:
     return {(tuple(words), reason): (count, ns) for words, reason, count, ns in found}
 
 
-def waits(mutexes: bool, before: dict[Any, tuple[float, float]] | None = None) -> Profile:
+def waits(
+    mutexes: bool,
+    before: dict[Any, tuple[float, float]] | None = None,
+    until: dict[Any, tuple[float, float]] | None = None,
+) -> Profile:
     """The block profile, or with `mutexes` the mutex profile.  Follows writeProfileInternal of Go's pprof.go, and as
-    there the values are those since the process began, or since `before` was counted."""
+    there the values are those since the process began, or since `before` was counted; up to now, or when `until` was."""
     profile = Profile([("contentions", "count"), ("delay", "nanoseconds")], ("contentions", "count"), 1)
     known: dict[Any, Entry] = {}
-    for (words, reason), (count, ns) in counted(mutexes).items():
+    for (words, reason), (count, ns) in (counted(mutexes) if until is None else until).items():
         if before is not None:
             count_before, ns_before = before.get((words, reason), (0, 0))
             count, ns = count - count_before, ns - ns_before
-            if count <= 0:
+            if count < 0.5:  # sums of fractions
                 continue
         labels: list[Label] = [("waits for", traceback.in_words(reason))] if reason else []
         profile.add(traceback.places(words, known), [round(count), round(ns)], tuple(labels))
