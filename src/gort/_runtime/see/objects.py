@@ -19,7 +19,11 @@ import weakref
 from gort._runtime.core import traceback
 from gort._runtime.core.runtime2 import _Gwaiting
 from gort._runtime.see.data import stack_of, state_of, status_of
-from gort._runtime.wait import chan, rwmutex, sema, semaphore
+from gort._runtime.wait import chan, sema
+from gort._start.cython import lent
+
+with lent():
+    from gort._runtime.wait import rwmutex, semaphore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
