@@ -91,7 +91,7 @@ function drawLanes(d) {
       const canvas = make("canvas", { height: 18, width: 600, "aria-hidden": "true" });
       canvas.addEventListener("click", (event) => {
         const box = canvas.getBoundingClientRect(), at = newest.ns / 1e9 - LANES_S * (1 - (event.clientX - box.left) / box.width);
-        const hit = lanes.reduce((best, each) => Math.abs(each[0] - at) < Math.abs(best[0] - at) ? each : best, [-1e18, []]);
+        const hit = lanes.findLast(([from]) => from <= at) ?? [0, []]; // a sample is drawn from its time to the next one's
         if (hit[1][i]) detail(hit[1][i]);
       });
       lane = make("div", { class: "lane" }, make("span", {}, `P${p.id}`), canvas, make("button", { type: "button", click: () => lane.goid && detail(lane.goid) }));
