@@ -539,3 +539,28 @@ def test_the_watcher_looks_seldom_at_a_goroutine_for_whose_p_nobody_waits() -> N
     watcher.sleep(s, 200 * MS)
     assert watcher.found is None
     assert switches() - before <= 200 * MS // 500_000 + 20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts how often threads sleep, by the kernel's count")
+def test_nobody_wakes_in_a_program_that_sleeps(run: Any) -> None:
+    """sysmon looks every 100 ms whether something has changed; whoever takes a P wakes it."""
+
+    def sleeps() -> int:
+        found = 0
+        for status in Path("/proc/self/task").glob("*/status"):
+            try:
+                text = status.read_text()
+            except OSError:
+                continue  # a thread that has ended
+            found += int(re.findall(r"^voluntary_ctxt_switches:\s+(\d+)", text, re.M)[0])
+        return found
+
+    async def main() -> int:
+        counts = []
+        for _ in range(5):
+            before = sleeps()
+            await gort.sleep(0.3)
+            counts.append(sleeps() - before)
+        return min(counts)
+
+    assert run(main) < 60  # 560 while the watcher looked at Ps that nobody had

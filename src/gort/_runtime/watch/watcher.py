@@ -117,7 +117,8 @@ def watch(looks, n, note, until, sched, calm):
     """Looks at the Ps until `until`; calm: how many looks have found nothing.  Returns the number of the look that has
     found a blocked thread, or -1.  Only the compiled core calls it, without the GIL.
 
-    A P is looked at while it has an owner.  When its ticks have changed, its look begins anew.  When they have not, and
+    A P is looked at while it has an owner.  While none has, and sysmon has asked to be woken by whoever takes one
+    (sysmonwait), this sleeps until then.  When its ticks have changed, its look begins anew.  When they have not, and
     work waits, and the CPU clock of the thread has not moved for SURE_NS, the kernel is asked what it sleeps in."""
     now: cython.longlong
     tick: cython.longlong
@@ -126,6 +127,7 @@ def watch(looks, n, note, until, sched, calm):
     pause: cython.longlong
     waits: cython.bint
     busy: cython.bint = False
+    owned: cython.bint
     asked: cython.longlong = 0
     i: cython.int
     what: cython.int
@@ -136,10 +138,12 @@ def watch(looks, n, note, until, sched, calm):
         pause = QUIET_NS
         calm[0] = min(calm[0] + 1, CALM * DOUBLED) if busy else max(calm[0] - 1, 0)
         busy = False
+        owned = False
         for i in range(n):
             mid = cython.cast(P, looks[i].p).mid
             if mid == 0:
                 continue
+            owned = True
             waits = (
                 cython.cast(Sched, sched).runqsize != 0
                 or cython.cast(P, looks[i].p).runqsize != 0
@@ -179,6 +183,8 @@ def watch(looks, n, note, until, sched, calm):
                 pause = min(pause, AGAIN_NS)
             looks[i].clock = now if cpu >= 0 else 0
             looks[i].cpu = cpu
+        if not owned and cython.cast(Sched, sched).sysmonwait:
+            pause = until - now
         asked = min(pause, until - now)
         if rt_note_doze(note, asked):
             return -1
