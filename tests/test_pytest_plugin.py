@@ -278,6 +278,7 @@ def test_a_wrong_value_in_the_mark_is_told_before_any_test_runs(wrong: str, pyte
 
 BETWEEN = """
 import gort, pytest, time
+from gort._runtime.boot import main
 pytestmark = pytest.mark.gort
 
 @pytest.fixture
@@ -291,7 +292,8 @@ async def panics():
 
 @pytest.fixture
 def slow(panics):
-    time.sleep(0.2)
+    while any(s.fatal is None for s in main._running):
+        time.sleep(0.001)
 
 def test_plain(slow):
     pass
