@@ -71,17 +71,22 @@ def test_a_hook_that_was_there_before_sees_our_modules() -> None:
     assert run(code) == "True"
 
 
-def test_a_hook_that_loads_sources_does_not_load_the_other_core() -> None:
-    """pytest's does so with the packages of its plugins, and so with a gort that is installed."""
-    code = (
-        "import sys\n"
-        "from importlib.machinery import PathFinder\n"
+@pytest.mark.parametrize("late", [False, True])
+def test_a_hook_that_loads_sources_does_not_load_the_other_core(late: bool) -> None:
+    """pytest's does so with the packages of its plugins, and so with a gort that is installed, or imported before it."""
+    hook = (
         "class Hook:\n"
         "    @staticmethod\n"
         "    def find_spec(name, path=None, target=None):\n"
         "        return PathFinder.find_spec(name, path) if name.startswith('gort.') else None\n"
         "sys.meta_path.insert(0, Hook)\n"
-        "import gort\n"
+    )
+    code = (
+        "import sys\n"
+        "from importlib.machinery import PathFinder\n"
+        f"{'import gort' if late else hook}\n"
+        f"{hook if late else 'import gort'}\n"
+        "import gort.sync\n"
         "async def main(): print(gort.runtime.compiled)\n"
         "gort.run(main)"
     )

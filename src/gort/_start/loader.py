@@ -10,14 +10,16 @@ compiled, no module is in a library, and so every module is loaded from its .py;
 Invariants
 - A process has one core.  Once a module of the compiled core has been loaded, the uncompiled core would bring a second
   set of types, so `install` raises.
-- The finder of the compiled modules stands before all others.  A hook that loads modules from their source would load the
-  uncompiled core instead: pytest's does so with each package that has a plugin and is installed, and so with gort.
-- The other finder stands just before the one that walks through the path.  A hook that somebody has put before that one,
-  to look into the modules that are imported, still sees those of gort that are not compiled.
+- The finder stands just before the one that walks through the path.  A hook that somebody puts before that one, to look
+  into the modules that are imported, still sees those of gort.
+- A hook that asks the one that walks through the path gets the same answer: the folders with compiled modules have a
+  finder of their own there (Room).  Else it would load the uncompiled core, whenever it was put in place: pytest's does
+  so with each package that has a plugin and is installed, and so with gort.
 - What the finder does not know (gort in a zip file, a name that does not exist) is left to the finders behind it.
 
 Rejected: leaving the .py to the ordinary finders (a start takes 1.5 ms longer: they list each folder, and try each
-suffix); a path hook (it would change how every package on the path is found); removing the extension suffixes from
+suffix); a path hook (it would change how every package on the path is found); a finder in front of all others (a hook
+that is put in place later stands before it); removing the extension suffixes from
 `importlib.machinery` (the same, for the rest of the process's life).
 
 What does not live here: the check of the compiled core (verify.py).
@@ -27,7 +29,9 @@ from __future__ import annotations
 
 import sys
 from _frozen_importlib_external import (
+    SOURCE_SUFFIXES,
     ExtensionFileLoader,
+    FileFinder,
     PathFinder,
     SourceFileLoader,
     spec_from_file_location,
@@ -46,22 +50,24 @@ PACKAGE = "gort."
 _libraries: dict[str, str] = {}  # the full name of a compiled module -> the library that it is in
 
 
-class Compiled:
-    """A meta-path finder for the compiled modules of gort."""
+def compiled(fullname: str) -> ModuleSpec | None:
+    """The spec of a module that is in a library, None for all others."""
+    library = _libraries.get(fullname)
+    if library is None:
+        return None
+    return spec_from_file_location(fullname, library, loader=ExtensionFileLoader(fullname, library))
 
-    @staticmethod
-    def find_spec(
-        fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """Returns the spec of a module that is in a library, None for all others."""
-        library = _libraries.get(fullname)
-        if library is None or path is None:
-            return None
-        return spec_from_file_location(fullname, library, loader=ExtensionFileLoader(fullname, library))
+
+class Room(FileFinder):
+    """The path's finder for a folder with compiled modules."""
+
+    def find_spec(self, fullname: str, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Returns the spec of a module in this folder, None where there is none of that name."""
+        return compiled(fullname) or super().find_spec(fullname, target)
 
 
 class Finder:
-    """A meta-path finder for the other modules of gort."""
+    """A meta-path finder for the modules of gort."""
 
     @staticmethod
     def find_spec(
@@ -70,6 +76,8 @@ class Finder:
         """Returns the spec of a module of gort, None for all others."""
         if path is None or not fullname.startswith(PACKAGE):
             return None
+        if (spec := compiled(fullname)) is not None:
+            return spec
         name = fullname.rpartition(".")[2]
         for folder in path:
             place = _path.join(folder, name)
@@ -98,8 +106,10 @@ def install(libraries: dict[str, str]) -> None:
                 "set it in the environment before the program starts"
             )
     _libraries.update(libraries)
+    for name, library in libraries.items():
+        folder = _path.join(_path.dirname(_path.dirname(library)), name.split(".")[-2])
+        if type(sys.path_importer_cache.get(folder)) is not Room:
+            sys.path_importer_cache[folder] = Room(folder, (SourceFileLoader, SOURCE_SUFFIXES))
     if Finder not in sys.meta_path:
         last = sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else len(sys.meta_path)
         sys.meta_path.insert(last, Finder)
-    if libraries and Compiled not in sys.meta_path:
-        sys.meta_path.insert(0, Compiled)
