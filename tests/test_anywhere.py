@@ -46,6 +46,23 @@ builtins.open, os.open, os.listdir, os.stat = map(no_proc, (builtins.open, os.op
 """
 
 
+# One connection, and what comes over it.
+LOUDER = """
+async def says_it_louder():
+    ln = await gort.net.listen("tcp", "127.0.0.1:0")
+
+    async def serve():
+        async with await ln.accept() as conn:
+            await conn.write((await conn.read()).upper())
+
+    gort.go(serve)
+    async with await gort.net.dial("tcp", str(ln.addr)) as conn:
+        await conn.write(b"hello")
+        print((await conn.read()).decode())
+    ln.close()
+"""
+
+
 def bare(text: str, **env: str | None) -> subprocess.CompletedProcess[str]:
     """Runs a program where all that is missing."""
     code = NOTHING + "import gort\n" + textwrap.dedent(text)
@@ -129,21 +146,13 @@ def test_errors_of_programs() -> None:
 
 
 def test_the_network_files_and_processes() -> None:
-    done = bare("""
+    done = bare(
+        LOUDER
+        + textwrap.dedent("""
         import os, tempfile
 
         async def main():
-            ln = await gort.net.listen("tcp", "127.0.0.1:0")
-
-            async def serve():
-                async with await ln.accept() as conn:
-                    await conn.write((await conn.read()).upper())
-
-            gort.go(serve)
-            async with await gort.net.dial("tcp", str(ln.addr)) as conn:
-                await conn.write(b"hello")
-                print((await conn.read()).decode())
-            ln.close()
+            await says_it_louder()
             print((await gort.exec.output("echo", "a child")).decode().strip())
             with tempfile.TemporaryDirectory() as folder:
                 path = os.path.join(folder, "file")
@@ -153,6 +162,7 @@ def test_the_network_files_and_processes() -> None:
 
         gort.run(main)
         """)
+    )
     good(done, "HELLO", "a child", "bytes")
 
 
@@ -197,7 +207,8 @@ def test_ctrl_c_without_pthread_kill() -> None:
 def test_an_interpreter_with_the_fewest_modules() -> None:
     """CPython that was built where there were no headers of libffi, OpenSSL, zlib and others."""
     done = program(
-        """
+        LOUDER
+        + textwrap.dedent("""
         for name in ("_ctypes", "_ssl", "zlib", "_bz2", "_lzma", "_sqlite3", "readline", "_curses", "_uuid"):
             sys.modules[name] = None
 
@@ -208,17 +219,7 @@ def test_an_interpreter_with_the_fewest_modules() -> None:
             print((await usr1.recv()).name)
             gort.go(asked.send, await gort.blocking(len, "abc"))
             print(await asked.recv())
-            ln = await gort.net.listen("tcp", "127.0.0.1:0")
-
-            async def serve():
-                async with await ln.accept() as conn:
-                    await conn.write((await conn.read()).upper())
-
-            gort.go(serve)
-            async with await gort.net.dial("tcp", str(ln.addr)) as conn:
-                await conn.write(b"hello")
-                print((await conn.read()).decode())
-            ln.close()
+            await says_it_louder()
             async with gort.Group() as group:  # sysmon looks what the thread does that blocks
                 ticks = group.go(tick)
                 time.sleep(0.1)
@@ -230,7 +231,7 @@ def test_an_interpreter_with_the_fewest_modules() -> None:
 
         import signal
         gort.run(main)
-        """
+        """)
     )
     good(done, "SIGUSR1", "3", "HELLO", "ticked")
 

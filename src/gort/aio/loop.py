@@ -287,11 +287,8 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
 
     def _remove_reader(self, fd: int) -> bool:
         stream = self._streams.get(fd)
-        if stream is not None and stream.watched:
-            was = bool(stream.stop())
-            if not stream.polls():
-                self._rest_stream(stream)
-            return was
+        if stream is not None:
+            return self._stopped(stream, stream.stop())
         return bool(super()._remove_reader(fd))  # type: ignore[misc]
 
     def _add_writer(self, fd: int, callback: Callable[..., Any], *args: Any) -> Any:
@@ -301,7 +298,7 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
             if isinstance(owner, SocketTransport):
                 stream = owner._stream
                 self._watch_stream(stream)
-        if stream is not None and stream.watched:
+        if stream is not None:
             if stream.flushes(callback):
                 return None
             self._rest_stream(stream)
@@ -309,12 +306,15 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
 
     def _remove_writer(self, fd: int) -> bool:
         stream = self._streams.get(fd)
-        if stream is not None and stream.watched:
-            was = bool(stream.stop_flush())
-            if not stream.polls():
-                self._rest_stream(stream)
-            return was
+        if stream is not None:
+            return self._stopped(stream, stream.stop_flush())
         return bool(super()._remove_writer(fd))  # type: ignore[misc]
+
+    def _stopped(self, stream: Stream, was: bool) -> bool:
+        """A stream waits for one thing less, if it did (`was`, which this returns)."""
+        if not stream.polls():
+            self._rest_stream(stream)
+        return was
 
     def _make_datagram_transport(self, sock: socket.socket, *args: Any, **kwargs: Any) -> Any:
         transport = super()._make_datagram_transport(sock, *args, **kwargs)  # type: ignore[misc]

@@ -172,8 +172,7 @@ class LoopCore:
 
     def _end_stream(self, st):
         """Its transport has closed the descriptor, or is about to."""
-        if self._streams.get(st.fd) is st:
-            del self._streams[st.fd]
+        self._rest_stream(st)
         st.end()
 
     # ---- an iteration -------------------------------------------------------------------------------------------------
@@ -291,7 +290,7 @@ def look(core):
             fd = net_event_fd(i)
             mask = net_event_mask(i)
             found: object = streams.get(fd)
-            if found is not None and cython.cast(Stream, found).watched:
+            if found is not None:
                 event(found, mask)
             elif not others:
                 others = [(fd, mask)]
@@ -302,7 +301,7 @@ def look(core):
         n = len(got)
         for fd, mask in got:
             found = streams.get(fd)
-            if found is not None and found.watched:
+            if found is not None:
                 event(found, mask)
             elif not others:
                 others = [(fd, mask)]

@@ -136,8 +136,7 @@ class Stream:
         self.direct = direct
 
     def end(self):
-        """The transport has no descriptor any more."""
-        self.unwatch()
+        """The transport has no descriptor any more; it is not watched."""
         self.reading = self.direct = False
         self.transport = self.protocol = self.flush = self.context = None
 

@@ -117,7 +117,7 @@ class SocketTransport(_Stock):  # type: ignore[misc]
             self._settle()
 
     def _call_connection_lost(self, exc: BaseException | None) -> None:
-        self._stream.unwatch()  # while the number is the socket's
+        self._ours._rest_stream(self._stream)  # while the number is the socket's
         try:
             super()._call_connection_lost(exc)
         finally:
