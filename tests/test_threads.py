@@ -231,28 +231,32 @@ def test_an_audit_hook_that_refuses_threads(error: str) -> None:
     """Whatever it raises, the program goes on with the threads that it has."""
     done = python(
         f"""
-import sys, threading, time, gort
+import sys, threading, gort
 
 def hook(event, args):
     if event.startswith("_thread.start_") and refuses:
+        if wanted:
+            asked.set()
         raise {error}("no more")
 
 async def blocks():
-    time.sleep(0.02)
+    assert asked.wait(60)  # until the runtime has asked for a thread
 
 async def main():
     refuses.append(1)
     try:
         threading.Thread(target=print, args=("not asked",)).start()
+        asked.set()
     except {error}:
         pass
+    wanted.append(1)
     async with gort.Group() as group:
         for _ in range(5):
             group.go(blocks)
     refuses.clear()
     print("over")
 
-refuses = []
+refuses, wanted, asked = [], [], threading.Event()
 sys.addaudithook(hook)
 gort.run(main, procs=1)
 """
