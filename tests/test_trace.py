@@ -22,7 +22,7 @@ from gobuild import GO, build, tool, tool_path
 from gort import context, net, runtime, trace
 from gort._runtime.core import runtime2, tracing
 from gort._runtime.sched import newproc
-from gort._runtime.watch import gotrace, signals, tracemodel
+from gort._runtime.watch import gotrace, signals, tracebuffers, tracemodel
 from gort.cli import _tracefile
 from gort.sync import Mutex
 from support import ROOT, gort_cli, parked, until
@@ -229,6 +229,29 @@ def test_a_goroutine_that_sysmon_asks_to_yield_is_preempted(tmp_path: Path) -> N
     ]
     assert "preempted" in why
     assert "runtime.Gosched" in why
+
+
+@needs_go
+def test_more_runtimes_than_there_are_numbers(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event has a byte for the number of its runtime, so the 256th has the first one's."""
+
+    async def main() -> None:
+        ch = gort.Chan[int]()
+        for _ in range(3):
+            gort.go(ch.recv)
+        await gort.gosched()
+        await gort.sleep(0)
+
+    file = tmp_path / "many.trace"
+    monkeypatch.setattr(tracing.state, "runs", 0)
+    trace.start(file)
+    for n in (0, 1, 254, 255, 256, 511):
+        tracing.state.runs = n
+        run(main)
+    trace.stop()
+    seen = written()
+    assert steps(read_by_go(file))["NotExist->Runnable"] == seen[CREATES]
+    assert seen[CREATES] >= 6 * 4
 
 
 @needs_go
@@ -580,7 +603,7 @@ def test_go_reads_whatever_the_events_are(seed: int, tmp_path: Path) -> None:
     """Events that do not fit each other, as after a loss, still make a trace that fits."""
     rng = random.Random(seed)
     kinds = [getattr(tracing, name) for name in dir(tracing) if name.startswith("EV_") and name != "EV_USER"]
-    buffers = {n: tracemodel.Buffer(n, 100 + n) for n in range(1, 5)}
+    buffers = {n: tracebuffers.Buffer(n, 100 + n) for n in range(1, 5)}
     for i in range(5000):
         kind = rng.choice(kinds)
         buffer = buffers[rng.randint(1, 4)]

@@ -85,6 +85,7 @@ def _silent(running: list[Any]) -> list[Silent]:
     from gort._runtime.watch.tracemodel import Silent
 
     found = []
+    now = _tracing.now()
     for s in running:
         ms = {m.curg: m for m in list(s.allm) if m.curg is not None}
         for g in list(s.allgs):
@@ -95,7 +96,7 @@ def _silent(running: list[Any]) -> list[Silent]:
             p = m.p if m is not None else None
             held = p.id if p is not None and m is not None and p.mid == m.id else -1
             state = _STATES.get(status, _go.GO_WAITING)
-            found.append(Silent(s.traceid, goid, state, m.procid if m is not None else 0, held, g))
+            found.append(Silent(s.traceid, now, goid, state, m.procid if m is not None else 0, held, g))
     return found
 
 
@@ -121,7 +122,7 @@ def _write(out: IO[bytes], spool: IO[bytes] | None, since: int, close: bool) -> 
     global _last, _writing
     _writing = True
     try:
-        from gort._runtime.watch import tracemodel
+        from gort._runtime.watch import tracebuffers, tracemodel
 
         silent = [*_left, *_silent(list(_signals.running))]
         until, chunks = _tracing.recorded()
@@ -129,7 +130,7 @@ def _write(out: IO[bytes], spool: IO[bytes] | None, since: int, close: bool) -> 
             _tracing.close_spool()
         stacks = _tracing.stacks()
         spooled = _tracing.facts()[2] if spool is not None else 0
-        recorded = tracemodel.buffers(chunks, spool, spooled)
+        recorded = tracebuffers.buffers(chunks, spool, spooled)
         model = tracemodel.Model(out, recorded, spool, stacks, since, until, _tracing.clock(), _said.get)
         model.write(silent, _frames, _FRAMES_MAX)
     finally:

@@ -279,11 +279,13 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
         mine._ensure_fd_no_transport(sock)
         return SocketTransport(self, sock, *args, **kwargs)
 
-    def _add_reader(self, fd: int, callback: Callable[..., Any], *args: Any) -> Any:
+    # context: of CPython 3.15 on.
+
+    def _add_reader(self, fd: int, callback: Callable[..., Any], *args: Any, **context: Any) -> Any:
         stream = self._streams.get(fd)
         if stream is not None:
             self._rest_stream(stream)
-        return super()._add_reader(fd, callback, *args)  # type: ignore[misc]
+        return super()._add_reader(fd, callback, *args, **context)  # type: ignore[misc]
 
     def _remove_reader(self, fd: int) -> bool:
         stream = self._streams.get(fd)
@@ -291,7 +293,7 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
             return self._stopped(stream, stream.stop())
         return bool(super()._remove_reader(fd))  # type: ignore[misc]
 
-    def _add_writer(self, fd: int, callback: Callable[..., Any], *args: Any) -> Any:
+    def _add_writer(self, fd: int, callback: Callable[..., Any], *args: Any, **context: Any) -> Any:
         stream = self._streams.get(fd)
         if stream is None and fd not in self._own._fd_to_key:  # perhaps a transport's, which reads nothing now
             owner = getattr(callback, "__self__", None)
@@ -299,10 +301,10 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
                 stream = owner._stream
                 self._watch_stream(stream)
         if stream is not None:
-            if stream.flushes(callback):
+            if stream.flushes(callback, context.get("context")):
                 return None
             self._rest_stream(stream)
-        return super()._add_writer(fd, callback, *args)  # type: ignore[misc]
+        return super()._add_writer(fd, callback, *args, **context)  # type: ignore[misc]
 
     def _remove_writer(self, fd: int) -> bool:
         stream = self._streams.get(fd)

@@ -99,9 +99,9 @@ class Stream:
             self.watched = False
             net_epoll_del(self.ep, self.fd)
 
-    def start(self):
-        """Reads from now on, in a copy of the caller's contextvars."""
-        self.context = copy_context()
+    def start(self, context):
+        """Reads from now on, in these contextvars; None: in a copy of the caller's."""
+        self.context = copy_context() if context is None else context
         self.reading = True
         if self.readable:
             enqueue(self)
@@ -112,14 +112,14 @@ class Stream:
         self.reading = False
         return was
 
-    def flushes(self, callback):
-        """Calls the transport's callback() as long as there is room, until stop_flush.  False: it is not the
-        transport's."""
+    def flushes(self, callback, context):
+        """Calls the transport's callback() as long as there is room, until stop_flush, in the contextvars in which it
+        reads, else in these, else in a copy of the caller's.  False: it is not the transport's."""
         if getattr(callback, "__self__", None) is not self.transport:
             return False
         self.flush = callback
         if self.context is None:
-            self.context = copy_context()
+            self.context = copy_context() if context is None else context
         # The write that found no room may have taken some: only one that takes nothing is sure of an event to come.
         self.writable = True
         enqueue(self)

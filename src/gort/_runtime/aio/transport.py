@@ -31,6 +31,7 @@ class SocketTransport(_Stock):  # type: ignore[misc]
     """A stream socket's transport on a gort.aio.Loop."""
 
     max_size = 65536  # where asyncio itself reads
+    _context = None  # of CPython 3.15 on: the contextvars in which its protocol is called
 
     def __init__(self, loop: Loop, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         stream: Any = loop._make_stream(self, sock.fileno(), sock.family in _INTERNET)
@@ -60,10 +61,10 @@ class SocketTransport(_Stock):  # type: ignore[misc]
             return
         loop = self._ours
         if fd in loop._own._fd_to_key:  # somebody else watches it, and so the selector does
-            loop._add_reader(fd, callback, *args)
+            super()._add_reader(fd, callback, *args)
         else:
             loop._watch_stream(self._stream)
-            self._stream.start()
+            self._stream.start(self._context)
 
     # ---- writing ------------------------------------------------------------------------------------------------------
 

@@ -143,6 +143,7 @@ static inline PyObject *rt_wrapped(PyObject *object) {
     PyTypeObject *type = Py_TYPE(object);
     PyObject *first = NULL;
     if (type->tp_flags & Py_TPFLAGS_HEAPTYPE || type->tp_traverse == NULL) return NULL;
+    if (type->tp_name[0] != 'a' && type->tp_name[0] != 'c') return NULL;  /* nearly always: an operation of gort's own */
     for (size_t i = 0; i < sizeof wrappers / sizeof *wrappers && first == NULL; i++)
         if (strcmp(type->tp_name, wrappers[i]) == 0) type->tp_traverse(object, rt_first_visit, &first);
     return first;

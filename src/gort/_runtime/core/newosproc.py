@@ -6,6 +6,7 @@ What does not live here: which M needs a thread, and when (handoff.py); what the
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 
@@ -42,6 +43,22 @@ class Unawaited:
 
     def _at_fork_reinit(self) -> None:
         """threading calls it in a forked child.  There is no lock in here."""
+
+
+class NoContext:
+    """In the place of the contextvars.Context in which a thread runs from 3.14 on.  Goroutines have their own.  And
+    Context.run, which is C, takes so much of the stack that a goroutine that blocks needs one more page of it."""
+
+    __slots__ = ()
+
+    def run(self, fn: Callable[[], None]) -> None:
+        """Calls fn."""
+        fn()
+
+
+OPTIONS: dict[str, Any] = {"daemon": True}
+if sys.version_info >= (3, 14):
+    OPTIONS["context"] = NoContext()
 
 
 class Thread(threading.Thread):
@@ -89,7 +106,7 @@ def newosproc(
 
     Raises RuntimeError or MemoryError when the system refuses another thread, or an audit hook of the program's does,
     whatever that raises."""
-    m.thread = thread = Thread(m, unlaunch, target=mstart, args=(m,), name=name, daemon=True)
+    m.thread = thread = Thread(m, unlaunch, target=mstart, args=(m,), name=name, **OPTIONS)
     if isinstance(getattr(thread, "_started", None), threading.Event):  # a Python without it: start waits
         thread._started = Unawaited()  # type: ignore[attr-defined]
     try:

@@ -15,14 +15,14 @@ has run.  Those without any event are in the same state at the end as at the beg
 Invariant: what is written is right for Go's reader, whatever the events are.  `repairs` counts where they did not fit
 each other; it is 0 unless events were lost.
 
-What does not live here: the bytes (gotrace.py), beginning and ending (gort/trace.py).
+What does not live here: reading the events (tracebuffers.py), the bytes (gotrace.py), beginning and ending
+(gort/trace.py).
 """
 
 from __future__ import annotations
 
-import os
+from bisect import bisect_right
 from collections import Counter
-from struct import Struct
 
 from gort._runtime.core import traceback
 from gort._runtime.core.op import WAIT_IO, WAITREASON
@@ -55,12 +55,8 @@ if TYPE_CHECKING:
     from typing import IO, Any
 
     from gort._runtime.core.traceback import Entry
+    from gort._runtime.watch.tracebuffers import Buffer, Event
 
-    Event = tuple[int, int, int, int, int, int, int]  # time, goid, arg, stack, p, kind, number of the runtime
-    Chunk = tuple[int, int, Any]  # the number of its buffer, the thread, the events
-
-LAYOUT = Struct("<qqqihBB")  # rt_event in c/gort_trace.h
-HEAD = Struct("<qqqq")  # and what is before the events of a chunk: buffer, thread, count
 # Numbers of Ps.  Those of the first runtime keep theirs, if they are below FURTHER.  `go tool trace` makes an entry for
 # each number up to the highest, so all are small.
 FURTHER = 500  # from here on the Ps of further runtimes
@@ -78,10 +74,12 @@ WORDS = {n: f"sync ({text})" if text == "semacquire" else text for n, text in WO
 
 
 class Silent:
-    """A goroutine at the end of a trace, for the case that it has no event in it.  thread: what runs it, 0 for none."""
+    """A goroutine at the end of a trace, for the case that it has no event in it.  when: the time of that; thread: what
+    runs it, 0 for none."""
 
-    def __init__(self, run: int, goid: int, state: int, thread: int, p: int, g: Any) -> None:
+    def __init__(self, run: int, when: int, goid: int, state: int, thread: int, p: int, g: Any) -> None:
         self.run = run
+        self.when = when
         self.goid = goid
         self.state = state
         self.thread = thread
@@ -101,51 +99,6 @@ class Thread:
         self.g = 0  # the goroutine that it runs
         self.syscall = False  # without a P
         self.virtual = -1  # the P that is given to it when it has none
-
-
-class Buffer:
-    """The events of one buffer: those in the file first, then those in memory, which may repeat some."""
-
-    def __init__(self, number: int, tid: int) -> None:
-        self.number = number
-        self.tid = tid
-        self.spooled: list[tuple[int, int]] = []  # where in the file, and how many events
-        self.parts: list[Any] = []
-
-    def events(self, file: IO[bytes] | None, since: int, until: int) -> Iterator[tuple[Event, int]]:
-        """Its events of that time, each with the number of the buffer."""
-        last = since
-        for part in self._parts(file):
-            for event in part if isinstance(part, list) else LAYOUT.iter_unpack(part):
-                when = event[0]
-                if last < when <= until:
-                    last = when
-                    yield event, self.number
-
-    def _parts(self, file: IO[bytes] | None) -> Iterator[Any]:
-        for at, count in self.spooled:
-            assert file is not None
-            yield os.pread(file.fileno(), count * LAYOUT.size, at)
-        yield from self.parts
-
-
-def buffers(chunks: Iterable[Chunk], file: IO[bytes] | None, size: int) -> dict[int, Buffer]:
-    """The buffers, by number, of the chunks in memory and of those in the file, which has `size` bytes."""
-    found: dict[int, Buffer] = {}
-    at = 0
-    while file is not None and at + HEAD.size <= size:
-        head = os.pread(file.fileno(), HEAD.size, at)
-        if len(head) < HEAD.size:
-            break
-        number, tid, count, _ = HEAD.unpack(head)
-        at += HEAD.size
-        if count <= 0 or at + count * LAYOUT.size > os.fstat(file.fileno()).st_size:
-            break  # the disk is full
-        found.setdefault(number, Buffer(number, tid)).spooled.append((at, count))
-        at += count * LAYOUT.size
-    for number, tid, events in chunks:
-        found.setdefault(number, Buffer(number, tid)).parts.append(events)
-    return found
 
 
 class Model:
@@ -182,6 +135,7 @@ class Model:
         self.holders: dict[int, Thread | None] = {}  # of all Ps
         self.regions: dict[int, list[tuple[int, str]]] = {}
         self._runs: dict[int, int] = {}
+        self._begun: dict[int, list[int]] = {}  # when runtimes began, by number, if two of the trace have the same one
         self._further: dict[tuple[int, int], int] = {}
         self._virtual = 0
         self._pseq: dict[int, int] = {}
@@ -195,6 +149,17 @@ class Model:
         return self.base + int((when - self.zero) / self.rate)
 
     # ---- names --------------------------------------------------------------------------------------------------------
+
+    def events(self, buffer: Buffer) -> Iterator[tuple[Event, int]]:
+        """The events of a buffer.  A runtime's number comes again after 255 others: then it gets another one here."""
+        found = buffer.events(self.file, self.since, self.until)
+        if not self._begun:
+            return found
+        return (((*event[:6], self.later(event[6], event[0])), number) for event, number in found)
+
+    def later(self, run: int, when: int) -> int:
+        """The number, in the trace, of the runtime that has this one then."""
+        return run + 256 * bisect_right(self._begun.get(run, ()), when)
 
     def run_of(self, run: int) -> int:
         """The place of a runtime among those of the trace."""
@@ -496,7 +461,7 @@ class Model:
         from heapq import merge
 
         self.begin(silent, frames, most)
-        streams = [b.events(self.file, self.since, self.until) for b in self.recorded.values()]
+        streams = [self.events(b) for b in self.recorded.values()]
         for event, number in merge(*streams):
             self.event(event, number, self.recorded[number].tid)
             if self.w.size > GENERATION_MAX and not self._stopped:
@@ -506,25 +471,41 @@ class Model:
 
     def begin(self, silent: list[Silent], frames: Callable[[Silent], tuple[Entry, ...]], most: int) -> None:
         """The states of all goroutines and Ps when the trace begins."""
-        first: dict[tuple[int, int], tuple[int, Event, int]] = {}
-        busy = set()  # threads with events of their own
-        for buffer in self.recorded.values():
-            for event, _ in buffer.events(self.file, self.since, self.until):
-                when, goid, _, _, _, kind, run = event
-                if kind in (EV_TAKE, EV_PSTOP):
-                    continue
-                busy.add(buffer.tid)
-                found = first.get((run, goid))
-                if found is None or when < found[0]:
-                    first[run, goid] = (when, event, buffer.tid)
+        first, busy = self.first()
+        if self._begun:
+            first, busy = self.first()
         for (run, goid), (_, event, tid) in sorted(first.items(), key=lambda item: item[1][0]):
             self.was(self.g_of(run, goid), event, tid)
         for each in silent:
+            each.run = self.later(each.run, each.when)
             if (each.run, each.goid) not in first:
                 if each.g is not None and most > 0:
                     most -= 1
                     each.frames = frames(each)
                 self.wait_silent(each, busy)
+
+    def first(self) -> tuple[dict[tuple[int, int], tuple[int, Event, int]], set[int]]:
+        """The first event of each goroutine, with its time and thread, and the threads that have events.
+
+        Finds out, too, whether two runtimes have the same number (_begun): with its first goroutine a runtime begins, and
+        none makes a second one with that number."""
+        first: dict[tuple[int, int], tuple[int, Event, int]] = {}
+        busy = set()
+        begun: dict[int, list[int]] = {}
+        for buffer in self.recorded.values():
+            for event, _ in self.events(buffer):
+                when, goid, _, _, _, kind, run = event
+                if kind in (EV_TAKE, EV_PSTOP):
+                    continue
+                busy.add(buffer.tid)
+                if goid == 1 and kind == EV_CREATE:
+                    begun.setdefault(run, []).append(when)
+                found = first.get((run, goid))
+                if found is None or when < found[0]:
+                    first[run, goid] = (when, event, buffer.tid)
+        if not self._begun and any(len(times) > 1 or first[run, 1][0] < times[0] for run, times in begun.items()):
+            self._begun = {run: sorted(times) for run, times in begun.items()}
+        return first, busy
 
     def was(self, g: int, event: Event, tid: int) -> None:
         """What g was before its first event."""
