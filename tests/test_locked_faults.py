@@ -14,7 +14,7 @@ import gort
 from gort import runtime
 from gort._runtime.core import runtime2
 from gort.sync import WaitGroup
-from support import until
+from support import settles, until
 
 Run = Callable[..., Any]
 
@@ -148,6 +148,7 @@ def test_a_wake_up_that_nobody_means_counts_no_thread_twice(run: Run) -> None:
             while any(resource_use(m.procid) == n for m, n in zip(woken, before, strict=True)):
                 time.sleep(0.001)  # until it has gone to sleep again
             time.sleep(0.01)
+            settles(lambda: bool(s.nmidlelocked == 1))  # it may have slept on its way there, too
             return int(s.nmidlelocked)
 
         count = await gort.blocking(call)

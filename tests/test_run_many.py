@@ -124,8 +124,7 @@ def test_a_result_is_let_go(run: Run) -> None:
         return result
 
     run(main, Thing())
-    gc.collect()
-    assert [ref() for ref in refs] == [None] * 4
+    assert settles(lambda: [ref() for ref in refs] == [None] * 4)  # it collects; another thread may be about to end
 
 
 def test_a_failed_run_leaves_nothing_and_the_next_works(run: Run) -> None:
