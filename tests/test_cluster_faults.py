@@ -30,8 +30,8 @@ from support import until
 SECRET = b"of this cluster"
 
 
-def alone(body: Callable[[Peer, Cluster], Coroutine[Any, Any, None]]) -> None:
-    """Runs body(peer, cluster) in a cluster whose only process is this one."""
+def alone(body: Callable[[Peer, Cluster], Coroutine[Any, Any, None]], procs: int | None = None) -> None:
+    """Runs body(peer, cluster) in a cluster whose only process is this one.  procs: as for gort.run."""
 
     async def main() -> None:
         wire.use("cloudpickle")
@@ -42,7 +42,7 @@ def alone(body: Callable[[Peer, Cluster], Coroutine[Any, Any, None]]) -> None:
         finally:
             peer.end()
 
-    gort.run(main)
+    gort.run(main, procs=procs)
 
 
 class Deaf:
@@ -181,6 +181,7 @@ def test_strangers_fill_no_process_and_keep_nobody_out(monkeypatch: pytest.Monke
 
         over: gort.Chan[None] = gort.Chan()
         gort.go(watches)
+        await until(lambda: most == 2)
         async with await stranger(peer) as friend:
             await wire.prove(friend, SECRET)
             await until(lambda: peer._all)  # it has got in
