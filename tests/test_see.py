@@ -523,9 +523,10 @@ print(status, debug.serve() is page)
 def test_a_forked_child_keeps_nothing_of_the_page() -> None:
     """Neither connections, nor the lock of a profile that is being made."""
     code = """
-import http.client, os, threading, time
+import http.client, os, threading
 import gort
 from gort import debug
+from gort._runtime.see import record
 def ask(page, path):
     c = http.client.HTTPConnection("127.0.0.1", page.port, timeout=60)
     c.request("GET", path + "token=" + page.token)
@@ -538,16 +539,16 @@ async def in_child():
 async def main():
     page = debug.serve()
     before = sockets() - 1  # without the listening one
-    thread = threading.Thread(target=ask, args=(page, "/profile?kind=cpu&seconds=1&"))
-    thread.start()
-    await gort.sleep(0.5)
+    threading.Thread(target=ask, args=(page, "/profile?kind=cpu&seconds=60&"), daemon=True).start()
+    while "cpu" not in record._busy or not record._busy["cpu"].locked():
+        await gort.sleep(0.01)
     child = os.fork()
     if child == 0:
         print(sockets() - before, flush=True)
         gort.run(in_child)
         os._exit(0)
     os.waitpid(child, 0)
-    thread.join()
+    os._exit(0)
 gort.run(main)
 """
     done = python(code)
