@@ -107,7 +107,7 @@ async def main():
     if sys.argv[2] == "throw":
         gort.runtime.set_max_threads(1)
         gort.go(input)
-    await gort.sleep(0.05)
+    await gort.sleep(3600 if sys.argv[2] in ("SIGQUIT", "throw") else 0.05)
     print("out", flush=True)
 sys.stderr = None if sys.argv[1] == "None" else Raises()
 gort.run(main)

@@ -14,7 +14,7 @@ import pytest
 
 import gort
 import gort.aio
-from support import contexts
+from support import contexts, until
 
 Run = Callable[..., Any]
 LOOPS = 3
@@ -129,12 +129,18 @@ def test_a_loop_that_has_ended_gets_no_connections(run: Run) -> None:
             port = await ports.recv()
             await ports.recv()
             await ended.recv_ok()
-            await gort.sleep(0.2)
+            await until(lambda: listeners(port) == 1)
             for _ in range(30):
                 assert await gort.blocking(asked, port) == "who?\n"
             over.close()
 
     run(main)
+
+
+def listeners(port: int) -> int:
+    """How many sockets listen at a port of 127.0.0.1, as the kernel says."""
+    sockets = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(each[1] == f"0100007F:{port:04X}" and each[3] == "0A" for each in sockets)
 
 
 def asked(port: int) -> str:
