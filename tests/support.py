@@ -97,6 +97,16 @@ async def ended(*handles: Any) -> None:
     await until(lambda: all(h.done for h in handles), "the goroutines end")
 
 
+def freed(*refs: Callable[[], object]) -> bool:
+    """Whether all objects are gone to which these weak references were made.
+
+    Without the GIL an object is freed by the thread that has made it, when that one next runs Python, if another thread
+    drops it last.  A thread of the runtime's that is idle may not do that for ever, and a collection does it instead."""
+    if not GIL and any(ref() is not None for ref in refs):
+        gc.collect()
+    return all(ref() is None for ref in refs)
+
+
 def keeps_its_p(monkeypatch: pytest.MonkeyPatch) -> None:
     """sysmon takes no P during the test: on a busy machine a thread that gets no processor would look blocked."""
     from gort._runtime.watch import sysmon

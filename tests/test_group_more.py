@@ -17,7 +17,7 @@ import pytest
 
 import gort
 from gort import Cancelled
-from support import GIL, ended, fail, for_ever, parked, until
+from support import GIL, ended, fail, for_ever, freed, parked, until
 
 Run = Callable[..., Any]
 
@@ -487,7 +487,7 @@ def test_a_group_keeps_no_member_that_has_ended(run: Run) -> None:
             for _ in range(10):  # whoever ended it may still have it in hand
                 await gort.gosched()
             gc.collect()
-            await until(lambda: (handle(), result()) == (None, None))
+            await until(lambda: freed(handle, result))
 
     run(main)
 
@@ -510,7 +510,7 @@ def test_the_locals_of_a_cancelled_member_are_freed_with_it(run1: Run) -> None:
             group.cancel()
         if GIL:
             assert kept[0]() is None
-        await until(lambda: kept[0]() is None)  # without the GIL another thread may still have it in hand
+        await until(lambda: freed(*kept))  # without the GIL another thread may still have it in hand
 
     gc.disable()
     try:

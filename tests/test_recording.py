@@ -25,7 +25,7 @@ from gort._runtime.see import looks, objects, record, watcher
 from gort._runtime.see.request import Refused
 from gort._runtime.watch import profiles
 from gort._runtime.watch.pprof import Profile
-from support import GIL, PATIENCE_S, parked
+from support import GIL, PATIENCE_S, freed, parked, until
 from test_see import asks
 
 Run = Callable[..., Any]
@@ -447,7 +447,6 @@ def test_rates_are_of_two_looks_and_go_on_while_nobody_waits(run: Run) -> None:
         await ch.recv()
 
     async def main() -> list[Any]:
-        gort.runtime.lock_os_thread()  # without the GIL what another thread drops is freed later
         s = runtime2.current_m().sched
         known = objects.Known()
         ch = gort.Chan[int](8)
@@ -468,8 +467,7 @@ def test_rates_are_of_two_looks_and_go_on_while_nobody_waits(run: Run) -> None:
         most = time.monotonic() - before
         gone = weakref.ref(ch)
         del ch
-        while gone() is not None:  # the goroutine that received has ended, but its thread may still have to drop it
-            await gort.gosched()
+        await until(lambda: freed(gone))
         third = looks.look(s, None, known)
         return [first["objects"], second["objects"], (least, most), third["objects"]]
 

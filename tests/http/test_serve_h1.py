@@ -14,7 +14,7 @@ from servekit import Client, answering, client, each_parser, fetch, get, serving
 
 import gort
 from gort.http import Limits
-from support import until
+from support import freed, until
 
 Run = Callable[..., Any]
 pytestmark = each_parser
@@ -374,7 +374,7 @@ def test_a_connection_leaves_nothing_for_the_collector(run: Run, parser: str) ->
                 for _ in range(3):
                     await fetch(server, get(method="POST", body=b"x"), "POST")
                 await until(lambda: not server._open)
-                await until(lambda: [r for r in there if r() is not None] == [])
+                await until(lambda: freed(*there))
             finally:
                 gc.enable()
 
