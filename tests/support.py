@@ -97,13 +97,19 @@ async def ended(*handles: Any) -> None:
     await until(lambda: all(h.done for h in handles), "the goroutines end")
 
 
-def freed(*refs: Callable[[], object]) -> bool:
-    """Whether all objects are gone to which these weak references were made.
+def let_go() -> None:
+    """Frees what nobody refers to any more.
 
     Without the GIL an object is freed by the thread that has made it, when that one next runs Python, if another thread
     drops it last.  A thread of the runtime's that is idle may not do that for ever, and a collection does it instead."""
-    if not GIL and any(ref() is not None for ref in refs):
+    if not GIL:
         gc.collect()
+
+
+def freed(*refs: Callable[[], object]) -> bool:
+    """Whether all objects are gone to which these weak references were made."""
+    if any(ref() is not None for ref in refs):
+        let_go()
     return all(ref() is None for ref in refs)
 
 

@@ -25,7 +25,7 @@ from gort.cluster.client import Cluster
 from gort.cluster.engine import local
 from gort.cluster.link import Link
 from gort.cluster.peer import Peer
-from support import until
+from support import let_go, until
 
 SECRET = b"of this cluster"
 
@@ -110,12 +110,16 @@ def test_a_failure_that_nobody_can_ask_for_is_reported(monkeypatch: pytest.Monke
     monkeypatch.setattr(sys, "unraisablehook", lambda u: told.append(f"{u.err_msg}: {u.exc_value}"))
     what = "gort: a remote goroutine failed, and nobody awaited it: "
 
+    def heard() -> bool:
+        let_go()  # what stands for the goroutine tells it, when it goes
+        return bool(told)
+
     async def body(peer: Peer, c: Cluster) -> None:
         seen = c.go(fails, "seen", on="driver")
         with pytest.raises(LookupError):
             await seen
         c.go(fails, "dropped", on="driver")
-        await until(lambda: told)
+        await until(heard)
         assert told == [what + "dropped"]
         held = [c.go(fails, "held", on="driver")]
         await until(lambda: held[0].done)
