@@ -322,15 +322,18 @@ async def main():
     except RuntimeError as e:
         print(e)
 
+    begun = []
     async def sleeper():
         try:
+            begun.append(1)
             await gort.sleep(1000)
         finally:
             print("closed")
     try:
         async with gort.Group() as group:
             group.go(sleeper)
-            await gort.sleep(0.001)
+            while not begun:
+                await gort.gosched()
             raise ValueError
     except* ValueError:
         print("ValueError")
