@@ -11,7 +11,8 @@ import time
 from typing import Any
 
 import gort
-from gort import cluster
+from gort import cluster, net
+from gort.cluster.peer import network_of
 
 ENGINE = os.environ.get("GORT_CLUSTER_ENGINE", "local")  # scripts/cluster_engines.py sets another
 
@@ -19,6 +20,12 @@ ENGINE = os.environ.get("GORT_CLUSTER_ENGINE", "local")  # scripts/cluster_engin
 def connect(nodes: int, **options: Any) -> Any:
     """cluster.connect, with the engine under test."""
     return cluster.connect(ENGINE, nodes=nodes, **options)
+
+
+async def stranger(peer: Any) -> Any:
+    """A connection to the driver that proves nothing."""
+    address = peer.addresses["driver"]
+    return await net.dial(network_of(address), address)
 
 
 def killed_driver(program: str) -> list[bytes]:

@@ -237,19 +237,18 @@ def test_a_goroutine_is_started_anew_if_that_is_asked_for(tmp_path: Path) -> Non
 
 def test_connections_are_encrypted_where_that_is_asked_for() -> None:
     """And who has not the cluster's certificate, or not its secret, is disconnected without a word."""
-    from gort import net
     from gort.cluster import peer, wire
 
     async def main() -> None:
         async with kit.connect(2, tls=True) as c:
             assert await c.go(kit.relay, 1, on="n0") == 2  # from node to node, too
             assert await c.go(kit.echo, "x" * 300_000) == "x" * 300_000
-            async with await net.dial("tcp", peer.only().addresses["driver"]) as conn:
+            async with await kit.stranger(peer.only()) as conn:
                 await conn.write(wire.MAGIC + bytes(wire.NONCE))
                 with pytest.raises((EOFError, OSError)):
                     await conn.read_exactly(1000)
         async with kit.connect(1, tls=False) as c:
-            async with await net.dial("tcp", peer.only().addresses["driver"]) as conn:
+            async with await kit.stranger(peer.only()) as conn:
                 await conn.write(wire.MAGIC + bytes(wire.NONCE))
                 await conn.read_exactly(64)
                 await conn.write(bytes(32))  # no proof

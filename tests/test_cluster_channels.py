@@ -7,6 +7,7 @@ Each promise of the table in docs/cluster.md about channels has a test here or i
 from __future__ import annotations
 
 import random
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -64,6 +65,9 @@ class Process:
 
     def send(self, value: Any) -> chan.Operation:
         return chan._Send(self.proxy, wire.seal(value))
+
+    def send_many(self, values: Any) -> chan.SendMany:
+        return chan.Chan(self.proxy, ("", "", "", 0, 0)).send_many(values)
 
     def recv(self) -> chan.Operation:
         return chan._Recv(self.proxy, RECV)
@@ -178,6 +182,13 @@ def test_each_value_is_received_once_whoever_is_cancelled(run1: Run, seed: int, 
 
         async def sender(p: Process) -> None:
             while not stop:
+                if rng.random() < 0.3:
+                    many = [next(numbers) for _ in range(rng.randrange(10))]
+                    sending = p.send_many(many)
+                    done, n = await cut(sending)
+                    assert n == len(many) if done else sending.sent < len(many)
+                    sent.extend(many[: sending.sent])
+                    continue
                 value = next(numbers)
                 done, _ = await cut(p.send(value))
                 if done:
@@ -355,6 +366,89 @@ def test_many_values_at_once(run1: Run, prefetch: int) -> None:
         await until(lambda: net.in_hands() == (0, 0, 0))
 
     played(run1, body, Net(11, 8, (0, 0, prefetch)))
+
+
+def test_many_values_are_sent_at_once(run1: Run) -> None:
+    async def body(net: Net, a: Process, b: Process, c: Process) -> None:
+        messages = []
+        on = net.home.on
+
+        def counted(link: Any, message: Any) -> None:
+            messages.append(message)
+            on(link, message)
+
+        net.home.on = counted  # type: ignore[method-assign]
+        done: list[int] = []
+
+        async def sends(p: Process, values: Any) -> None:
+            done.append(await p.send_many(values))
+
+        gort.go(sends, a, iter(range(50)))
+        assert [await c.recv() for _ in range(50)] == list(range(50))
+        await until(lambda: done == [50])
+        assert len([m for m in messages if m[3]]) < 25  # those with values
+        # The capacity holds; whoever is cancelled knows how many have gone.
+        sending = a.send_many(range(20))
+        async with gort.Group() as g:
+            h = g.go(awaits, sending)
+            await until(lambda: sending.sent == 8)
+            for _ in range(300):  # time for one too many, if there were one
+                await gort.gosched()
+            h.cancel()
+        with pytest.raises(gort.Cancelled) as cancelled:
+            h.result()
+        assert cancelled.value.sent == sending.sent == 8  # type: ignore[attr-defined]
+        with pytest.raises(RuntimeError, match="once"):
+            await sending
+        assert sorted([await b.recv() for _ in range(8)]) == list(range(8))
+        await until(lambda: net.in_hands()[0] + net.in_hands()[2] == 0)
+        # The values are taken, as they are, at the call.  What cannot be pickled fails that, and nothing goes.
+        changes = [1]
+        sending = a.send_many([changes, changes])
+        changes.append(2)
+        assert await sending == 2
+        assert [await b.recv() for _ in range(2)] == [[1], [1]]
+        with pytest.raises(TypeError, match="pickle"):
+            a.send_many([3, threading.Lock()])
+        await until(net.quiet)
+        assert net.in_hands()[0] == 0
+
+    played(run1, body, Net(12, 8))
+
+
+def test_many_values_at_a_channel_that_ends(run1: Run) -> None:
+    async def body(net: Net, a: Process, b: Process, c: Process) -> None:
+        async def closes() -> None:
+            await until(lambda: sending.sent == 4)
+            b.proxy.close()
+
+        sending = a.send_many(range(9))
+        gort.go(closes)
+        with pytest.raises(gort.ChannelClosed) as closed:
+            await sending
+        assert closed.value.sent == sending.sent == 4
+        assert [await c.recv() for _ in range(4)] == [0, 1, 2, 3]
+        await until(lambda: net.in_hands() == (0, 0, 0))  # no slot is lost
+        assert await a.send_many([]) == 0
+        with pytest.raises(TypeError, match="cannot be a case"):
+            await gort.select(a.send_many([1]))
+
+    played(run1, body, Net(13, 4))
+
+
+def test_many_values_at_a_channel_whose_home_dies(run1: Run) -> None:
+    async def body(net: Net, a: Process, b: Process, c: Process) -> None:
+        async def dies() -> None:
+            await until(lambda: sending.sent == 4)
+            a.die()
+
+        sending = a.send_many(range(9))
+        gort.go(dies)
+        with pytest.raises(NodeDied):
+            await sending
+        assert sending.sent == 4
+
+    played(run1, body, Net(14, 4))
 
 
 class Raises:

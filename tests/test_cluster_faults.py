@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -144,7 +145,7 @@ def test_a_failure_that_nobody_can_ask_for_is_reported(monkeypatch: pytest.Monke
 # ---- encryption -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("host", "encrypted"), [("127.0.0.1", False), ("localhost", True)])
+@pytest.mark.parametrize(("host", "encrypted"), [("", False), ("127.0.0.1", False), ("localhost", True)])
 def test_what_leaves_the_loopback_is_encrypted_unless_that_is_refused(host: str, encrypted: bool) -> None:
     """A name is taken for another machine's: what it means is known only later."""
 
@@ -156,17 +157,39 @@ def test_what_leaves_the_loopback_is_encrypted_unless_that_is_refused(host: str,
     async def main() -> None:
         async with cluster.connect(Engine(nodes=1)) as c:
             assert (c._peer.tls is not None) is encrypted
+            assert c._peer.addresses["driver"].startswith("/" if not host else "127.0.0.1:")
             assert await c.go(kit.add, 1, 2) == 3
 
     gort.run(main)
 
 
+def test_other_users_cannot_connect_to_the_nodes_of_one_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unix sockets lie in a folder that nobody else may open.  The system allows them a short path only: where the folder
+    for values in memory has a long one, it is the loopback interface."""
+
+    async def host(where: Path) -> tuple[str, int]:
+        monkeypatch.setattr(local, "_memory", lambda: str(where))
+        engine = local.Engine(nodes=11)
+        try:
+            await engine.nodes()
+            return engine.host, os.stat(engine._folder).st_mode & 0o777
+        finally:
+            await engine.close()
+
+    async def main() -> None:
+        folder, mode = await host(Path(tempfile.gettempdir()))
+        assert folder.startswith(tempfile.gettempdir())
+        assert mode == 0o700
+        deep = tmp_path / ("x" * 100)
+        deep.mkdir()
+        assert await host(deep) == ("127.0.0.1", 0o700)
+
+    gort.run(main)
+
+
 # ---- connections of strangers -----------------------------------------------------------------------------------------
-
-
-async def stranger(peer: Peer) -> net.Conn:
-    """A connection that proves nothing."""
-    return await net.dial("tcp", peer.addresses["driver"])
 
 
 def test_strangers_fill_no_process_and_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +198,7 @@ def test_strangers_fill_no_process_and_keep_nobody_out(monkeypatch: pytest.Monke
     most = 0
 
     async def body(peer: Peer, c: Cluster) -> None:
-        strangers = [await stranger(peer) for _ in range(6)]
+        strangers = [await kit.stranger(peer) for _ in range(6)]
 
         async def watches() -> None:
             nonlocal most
@@ -186,7 +209,7 @@ def test_strangers_fill_no_process_and_keep_nobody_out(monkeypatch: pytest.Monke
         over: gort.Chan[None] = gort.Chan()
         gort.go(watches)
         await until(lambda: most == 2)
-        async with await stranger(peer) as friend:
+        async with await kit.stranger(peer) as friend:
             await wire.prove(friend, SECRET)
             await until(lambda: peer._all)  # it has got in
         over.close()
@@ -202,7 +225,7 @@ def test_strangers_fill_no_process_and_keep_nobody_out(monkeypatch: pytest.Monke
 
 def test_a_stranger_ends_with_the_cluster() -> None:
     async def body(peer: Peer, c: Cluster) -> None:
-        async with await stranger(peer) as conn:
+        async with await kit.stranger(peer) as conn:
             await until(lambda: peer._unproven)
             peer.end()
             assert await conn.read(1) == b""
@@ -248,9 +271,9 @@ def test_a_node_that_is_gone_does_not_come_back() -> None:
 
     async def body(peer: Peer, c: Cluster) -> None:
         peer.node_gone("n0", "it was killed")
-        async with await stranger(peer) as conn:
+        async with await kit.stranger(peer) as conn:
             await wire.prove(conn, SECRET)
-            await conn.writev(wire.encode([("hello", "n0", "127.0.0.1:1", 1, "here")]))
+            await conn.write(wire.encode([("hello", "n0", "127.0.0.1:1", 1, "here")]))
             while await conn.read():
                 pass  # until it is closed
         assert c.nodes == []

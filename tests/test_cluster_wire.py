@@ -62,7 +62,8 @@ async def batches(conn: Any) -> list[Any]:
 
 
 def written(batch: list[Any]) -> bytes:
-    return b"".join(bytes(part) for part in wire.encode(batch))
+    encoded = wire.encode(batch)
+    return encoded if isinstance(encoded, bytes) else b"".join(bytes(part) for part in encoded)
 
 
 SMALL: list[Any] = [("go", 1, ("m", "f", (1, "x"))), ("beat",)]
@@ -101,7 +102,7 @@ def test_a_connection_that_ends_within_a_frame_is_broken(cut: int) -> None:
 
 @pytest.mark.once
 def test_a_small_frame_is_one_write() -> None:
-    assert len(wire.encode(SMALL)) == 1
+    assert type(wire.encode(SMALL)) is bytes
     assert len(wire.encode(LARGE)) == 3  # head, pickle, and what lies behind it
 
 
@@ -125,19 +126,64 @@ def test_what_is_posted_while_the_writer_ends_its_round_is_written() -> None:
                 self.post(("late",))  # it sees that the writer has been told
             self.kicked = value
 
-    async def main() -> None:
-        link = Late(Peer("s", b"", "n0", 6.0, ()), "n1")
-        posted.append(("first",))
-        link.post(("first",))
-        got: list[Any] = []
-        async with gort.timeout(10):
-            async for batch in link._batches():
-                got += batch
-                if len(got) == 2:
-                    break
-        assert got == [("first",), ("late",)]
+    link = Late(Peer("s", b"", "n0", 6.0, ()), "n1")
+    posted.append(("first",))
+    link.post(("first",))
+    assert link._batch() == [("first",)]
+    assert link._batch() == [("late",)]
+    assert link._batch() is None
+    assert link.quiet()
 
-    gort.run(main)
+
+def test_a_reader_passes_on_what_its_frame_has_led_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So what a channel's home has to say to its own process wakes no goroutine, and comes in order."""
+    got: list[Any] = []
+
+    def takes(peer: Peer, link: Any, message: Any) -> None:
+        got.append(message[1])
+        if message[1] == 1:
+            peer.loop.post(("takes", 3))  # goes behind what is there
+
+    monkeypatch.setitem(Peer.verbs, "takes", takes)
+
+    async def body(peer: Peer, c: Cluster) -> None:
+        loop = peer.loop
+        await until(loop.quiet)
+        assert loop.hold()
+        assert not loop.hold()
+        for i in (1, 2):
+            loop.post(("takes", i))
+        assert len(loop._kick) == 0
+        assert not loop.quiet()
+        assert got == []
+        loop.release()
+        assert got == [1, 2, 3]
+        assert loop.quiet()
+        loop.post(("takes", 4))  # by somebody else: the goroutine does it
+        assert not loop.hold()
+        await until(lambda: got == [1, 2, 3, 4])
+        await until(loop.quiet)
+
+    alone(body)
+
+
+def test_an_error_in_what_a_process_tells_itself_is_no_fault_of_a_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends the program, as in the goroutine whose work the link's reader does."""
+
+    def fails(peer: Peer, link: Any, message: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setitem(Peer.verbs, "fails", fails)
+
+    async def body(peer: Peer, c: Cluster) -> None:
+        assert peer.loop.hold()
+        peer.loop.post(("fails",))
+        peer.loop.release()
+        await gort.Chan[None]().recv()
+
+    with pytest.raises(gort.Panic) as panic:
+        alone(body)
+    assert type(panic.value.__cause__) is MemoryError
 
 
 # ---- functions that go by name ----------------------------------------------------------------------------------------
@@ -310,12 +356,12 @@ def test_goroutines_of_two_callers_with_the_same_number() -> None:
     async def body(peer: Peer, c: Cluster) -> None:
         first, second = Link(peer, "n1"), Link(peer, "n2")
         for link in (first, second):
-            peer.dispatch(link, ("go", 7, wire.seal_call(gives, ("wait",), {}, {})))
+            Peer.verbs["go"](peer, link, ("go", 7, wire.seal_call(gives, ("wait",), {}, {})))
         mine, other = (peer.running[running_key(link, 7)] for link in (first, second))
         assert not hasattr(mine, "__dict__")
         assert mine.number == other.number == 7
         await gort.gosched()
-        peer.dispatch(first, ("cancel", 7))
+        Peer.verbs["cancel"](peer, first, ("cancel", 7))
         await until(lambda: len(peer.running) == 1)
         assert first._out.pop() == ("done", 7, False, ("cancelled",))
         assert not second._out

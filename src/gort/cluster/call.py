@@ -220,9 +220,9 @@ class Running(Done):
 
     __slots__ = ("_cancelled", "_g", "_goid", "_sealed", "key", "link")
 
-    def __init__(self, link: Any, key: int) -> None:
+    def __init__(self, link: Any, number: int) -> None:
         self.link: Any = link
-        self.key: int = key  # in Peer.running
+        self.key: int = link.index << NUMBER_BITS | number  # running_key(link, number), in Peer.running
         self._g: Any = None
         self._goid = 0
         self._sealed: Any = None
@@ -304,8 +304,9 @@ class Running(Done):
 
     def answer(self, ok: bool, what: Any) -> None:
         """Tells who has started it how it has ended."""
-        self.link.post(("done", self.number, ok, what))
-        self.link.peer.running.pop(self.key, None)  # after the message: asleep.py counts these
+        link, key = self.link, self.key
+        link.post(("done", key & LAST_NUMBER, ok, what))
+        link.peer.running.pop(key, None)  # after the message: asleep.py counts these
 
     def abandoned(self, goid: int) -> None:
         """Called by the scheduler: the program has ended first."""

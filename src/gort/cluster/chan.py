@@ -14,7 +14,7 @@ What does not live here: how values travel (proxy.py, home.py).
 from __future__ import annotations
 
 import uuid
-from _collections_abc import Generator
+from _collections_abc import Generator, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -27,7 +27,7 @@ from gort.cluster.home import RECV, TAKE
 if TYPE_CHECKING:
     from gort.cluster.proxy import Proxy
 
-__all__ = ["Chan", "Operation", "Take"]
+__all__ = ["Chan", "Operation", "SendMany", "Take"]
 
 GONE = "gort.cluster: a value that was received could not be unpickled here; it is gone"
 
@@ -111,7 +111,7 @@ class _Send(Operation):
             raise self.proxy.died
         if self.side.ch.closed:
             if ok:
-                self.proxy.unsent()
+                self.proxy.unsent(1)
             raise gort.ChannelClosed("send on closed channel")
         self.proxy.sent(self.sealed)
         return None, True
@@ -131,6 +131,52 @@ class _Send(Operation):
         if not ok or side.ch.closed or proxy.died is not None:
             self.done(None, ok)
         proxy.sent(self.sealed)
+
+
+class SendMany(Operation):
+    """A send of many values, each with a slot of its own: it takes as many slots as there are, and then waits for more.
+    Other senders' values may come between."""
+
+    __slots__ = ("_sealed", "sent")
+
+    def __init__(self, proxy: Proxy, sealed: list[Any]) -> None:
+        super().__init__(proxy, proxy.tx)
+        self._sealed = sealed
+        self.sent: int = 0  # how many values have been sent: the first ones.  Final once the wait is over
+
+    def _select_arm(self) -> _Arm:
+        raise TypeError(
+            "ch.send_many() cannot be a case of gort.select: it may send some of its values and then wait, and a case "
+            "that does not run must have had no effect; use ch.send(v)"
+        )
+
+    def __await__(self) -> Generator[Any, Any, int]:
+        self._begin()
+        proxy, ch, values = self.proxy, self.side.ch, self._sealed
+        while self.sent < len(values):
+            most = min(len(values) - self.sent, ch.capacity)
+            slots = 0
+            while slots < most and ch.try_recv()[1]:
+                slots += 1
+            if not slots:
+                proxy.enter(self.side, most)
+                try:
+                    slots = len((yield from ch.recv_many(most).__await__()))
+                except gort.Cancelled as e:  # it has taken no slot
+                    e.sent = self.sent  # type: ignore[attr-defined]
+                    raise
+                finally:
+                    proxy.leave(self.side, most)
+            if proxy.died is not None:  # also with slots in hand: they are of a channel that is no more
+                raise proxy.died
+            if ch.closed:
+                proxy.unsent(slots)
+                closed = gort.ChannelClosed("send on closed channel")
+                closed.sent = self.sent
+                raise closed
+            proxy.sent(*values[self.sent : self.sent + slots])
+            self.sent += slots
+        return self.sent
 
 
 class _Receive(Operation):
@@ -276,6 +322,17 @@ class Chan(Generic[T]):
         Raises what pickling v raises, here; ChannelClosed when the channel is closed, NodeDied when its home is gone;
         then v has not been sent."""
         return _Send(self._proxy, wire.seal(value))
+
+    def send_many(self, values: Iterable[T], /) -> SendMany:
+        """`n = await ch.send_many(values)` sends copies of all values, in order, as they are now, waits while the channel
+        is full, and gives their number.  Other senders' values may come between them.  Else as gort.Chan.send_many, and
+        like that no case of gort.select.
+
+        Raises what the iterable and pickling the values raise, here, and nothing has been sent; ChannelClosed, whose
+        `sent` says how many values were sent before; NodeDied when the channel's home is gone.  After a cancellation
+        Cancelled.sent says it.  Whatever ends the wait, the operation knows: `sending = ch.send_many(values)`, then
+        `sending.sent`."""
+        return SendMany(self._proxy, [wire.seal(value) for value in values])
 
     def recv(self) -> Operation:
         """`v = await ch.recv()` receives.  Raises ChannelClosed when the channel is closed and drained, NodeDied when its

@@ -160,7 +160,9 @@ class Cluster:
             if not names:
                 raise NodeDied("*", "no node is left")
             name = self._peer.least(names)
-        return self._peer.call(name, sealed, retries)
+        call = Call(self._peer, sealed, retries)
+        call.send(name)
+        return call
 
     def Chan(self, capacity: int, *, on: Node | str | None = None, prefetch: int = 0) -> chan.Chan[Any]:
         """Makes a channel whose ends may be in any process.  on: the node that holds it; this process otherwise.
@@ -287,7 +289,7 @@ class connect:
             names = await engine.nodes()
             mine.store = engine.store
             made = None
-            if self._tls if self._tls is not None else not engine.host.startswith("127."):
+            if self._tls if self._tls is not None else not engine.host.startswith(("/", "127.")):
                 from gort.cluster import tls  # ssl is large
 
                 made = await gort.blocking(tls.make)

@@ -18,6 +18,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import gort
+from gort._runtime.core import mistakes
 from gort.cluster import own, wire
 
 if TYPE_CHECKING:
@@ -33,8 +34,7 @@ STILL = frozenset(("beat", "look", "seen", "show", "shown"))  # messages that ma
 
 def moves(batch: list[Any]) -> bool:
     """Whether a frame may make something runnable at its other end.  Both ends ask, and get the same answer."""
-    # The first one nearly always decides, and without the cost of any().
-    return batch[0][0] not in STILL or any(message[0] not in STILL for message in batch)
+    return any(message[0] not in STILL for message in batch)
 
 
 _indexes = itertools.count(1)
@@ -71,39 +71,34 @@ class Outbox:
             except gort.ChannelClosed:
                 self._out.clear()
 
-    async def _batches(self) -> Any:
-        """The batches to write, as they gather."""
-        async for _ in self._kick:
-            await gort.gosched()  # whoever can run now may have something to add
-            while self._kicked:
-                while self._out:
-                    if batch := self._gathered():
-                        if moves(batch):
-                            self.sent += 1
-                        yield batch
-                self._kicked = False
-                if self._out:  # what came before that has kicked nobody; what comes after it kicks again
-                    self._kicked = True
-
-    def _gathered(self) -> list[Any]:
-        """The next batch of what has gathered; empty if there is nothing to say."""
-        batch: list[Any] = []
-        size = 0
+    def _batch(self) -> list[Any] | None:
+        """The next batch of what has gathered, for whoever writes.  None when there is nothing more: then the next post
+        wakes the writer."""
         out = self._out
-        while out:
-            try:
-                message = out.popleft()
-            except IndexError:
-                break  # close() has emptied it since the look
-            if type(message) is not tuple:
-                message, more = message.flush()
-                size += more
-                if message is None:
-                    continue
-            batch.append(message)
-            if size >= BATCH_BYTES or len(batch) >= BATCH:
-                break
-        return batch
+        while True:
+            batch: list[Any] = []
+            size = 0
+            while out:
+                try:
+                    message = out.popleft()
+                except IndexError:
+                    break  # close() has emptied it since the look
+                if type(message) is not tuple:
+                    message, more = message.flush()
+                    size += more
+                    if message is None:
+                        continue
+                batch.append(message)
+                if size >= BATCH_BYTES or len(batch) >= BATCH:
+                    break
+            if batch:
+                if batch[0][0] not in STILL or moves(batch):  # the first look spares most of them a call
+                    self.sent += 1
+                return batch
+            self._kicked = False
+            if not out:
+                return None
+            self._kicked = True  # what came before the line above has kicked nobody; what comes after it kicks again
 
     def _die(self, why: str) -> bool:
         """True for the first who ends it: its reader, its writer and the watch may come at the same time."""
@@ -148,13 +143,16 @@ class Link(Outbox):
 
     async def _write(self) -> None:
         assert self.conn is not None
+        conn, kick = self.conn, self._kick
         try:
-            async for batch in self._batches():
-                parts = wire.encode(batch)
-                if len(parts) == 1:
-                    await self.conn.write(parts[0])
-                else:
-                    await self.conn.writev(parts)
+            while (await kick.recv_ok())[1]:
+                await gort.gosched()  # whoever can run now may have something to add
+                while (batch := self._batch()) is not None:
+                    frame = wire.encode(batch)
+                    if isinstance(frame, bytes):
+                        await conn.write(frame)
+                    else:
+                        await conn.writev(frame)
         except OSError as e:
             self.end(f"the connection broke ({e})")
         except Exception as e:  # such as MemoryError: what is lost was promised, so the link cannot go on
@@ -163,18 +161,24 @@ class Link(Outbox):
     async def _read(self) -> None:
         assert self.conn is not None
         why = "it closed the connection"
-        dispatch = self.peer.dispatch
+        conn, peer = self.conn, self.peer
+        verbs, loop = peer.verbs, peer.loop
         try:
-            while data := await self.conn.read(wire.READ_SIZE):
+            while data := await conn.read(wire.READ_SIZE):
                 self.heard = True
                 at = 0
                 while at < len(data):
                     batch, at = wire.whole(data, at)
                     if batch is None:
-                        batch, data, at = await wire.rest(self.conn, data, at, self._hear)
-                    for message in batch:
-                        dispatch(self, message)
-                    if moves(batch):
+                        batch, data, at = await wire.rest(conn, data, at, self._hear)
+                    held = loop.hold()
+                    try:
+                        for message in batch:
+                            verbs[message[0]](peer, self, message)
+                    finally:
+                        if held:
+                            loop.release()
+                    if batch[0][0] not in STILL or moves(batch):
                         self.received += 1
         except (OSError, EOFError) as e:
             why = f"the connection broke ({e})"
@@ -195,16 +199,47 @@ class Link(Outbox):
 
 class Loop(Outbox):
     """The link of a process to itself: messages go through a goroutine of their own, so that posting one never runs what
-    it means, whose locks the caller may hold."""
+    it means, whose locks the caller may hold.
+
+    A link's reader, which holds no lock between two messages, passes on by itself what a frame has led to (`hold` and
+    `release`): most of what a channel's home has to say to its own process comes so, and costs no goroutine a turn."""
+
+    def __init__(self, peer: Peer, name: str) -> None:
+        super().__init__(peer, name)
+        self._turn = threading.Lock()  # of whoever passes messages on: they go one after another, in their order
 
     def start(self) -> None:
         """Starts the goroutine."""
         own.go(self._pass)
 
+    def hold(self) -> bool:
+        """If True, what is posted now wakes nobody until the caller calls `release`, which it does without waiting.
+        False if the goroutine has been told already."""
+        if self._kicked:
+            return False
+        self._kicked = True  # two threads may both come here: then both release
+        return True
+
+    def release(self) -> None:
+        """Passes on what has been posted since `hold`.  An error of this ends the program, as in the goroutine: it is
+        not the fault of the link whose reader calls this."""
+        try:
+            self._pass_all()
+        except Exception as e:
+            own.go(mistakes.raise_late, e)
+
     async def _pass(self) -> None:
-        async for batch in self._batches():
-            for message in batch:
-                self.peer.dispatch(self, message)
+        kick = self._kick
+        while (await kick.recv_ok())[1]:
+            await gort.gosched()  # whoever can run now may have something to add
+            self._pass_all()
+
+    def _pass_all(self) -> None:
+        peer = self.peer
+        with self._turn:
+            while (batch := self._batch()) is not None:
+                for message in batch:
+                    peer.verbs[message[0]](peer, self, message)
 
     def end(self, why: str) -> None:
         """Ends it."""

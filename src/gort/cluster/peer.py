@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 from _collections_abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gort
 from gort import net
@@ -49,6 +49,7 @@ UNPROVEN = 128  # connections at a time whose peers have not proved yet that the
 ACCEPT_S = 1.0  # between two tries, when none can be accepted
 HASTE_S = 1.0  # where there are so many, and more come, these have so long
 ENDED = "the cluster has been left"  # why what was under way here has failed
+NOTHING: dict[str, Any] = {}  # never changed
 TASK = "gort.trace"  # among the contextvars: a module alone, which none of these is
 LEFT = "the driver has left the cluster"  # why a node ends in good order
 
@@ -70,6 +71,11 @@ def only() -> Peer:
     if len(_peers) != 1:
         raise RuntimeError(f"gort.cluster.current() needs exactly one cluster, and this process is in {len(_peers)}")
     return next(iter(_peers.values()))
+
+
+def network_of(address: str) -> str:
+    """gort.net's name for the network of a peer's address, or of the host at which peers listen."""
+    return "unix" if address.startswith("/") else "tcp"
 
 
 class Peer:
@@ -113,10 +119,12 @@ class Peer:
     # ---- its life ----
 
     async def begin(self, host: str) -> None:
-        """Listens, and takes part."""
+        """Listens, and takes part.  host: an address of this machine, or a folder in which each process of the cluster
+        has a Unix socket, with its name."""
         _peers[self.session] = self
         self.loop.start()
-        self._listener = await net.listen("tcp", net.join_host_port(host, 0))
+        where = os.path.join(host, self.name) if network_of(host) == "unix" else net.join_host_port(host, 0)
+        self._listener = await net.listen(network_of(host), where)
         self.addresses[self.name] = str(self._listener.addr)
         own.go(self._serve, self._listener)
         own.go(self._watch)
@@ -202,7 +210,7 @@ class Peer:
 
     async def _dial(self, link: Link, address: str) -> None:
         async with gort.timeout(HANDSHAKE_S):
-            conn: Any = await net.dial("tcp", address)
+            conn: Any = await net.dial(network_of(address), address)
             try:
                 if self.tls is not None:
                     conn = await net.tls_client(conn, None, self.tls[1])
@@ -327,9 +335,9 @@ class Peer:
 
     # ---- messages ----
 
-    def dispatch(self, link: Any, message: tuple[Any, ...]) -> None:
-        """Does what a message from a peer says.  Never waits, and runs no code of the user's."""
-        _VERBS[message[0]](self, link, message)
+    # What a message from a peer says, by its first word: verbs[word](peer, link, message).  Never waits, and runs no code
+    # of the user's.
+    verbs: ClassVar[dict[str, Callable[[Peer, Any, tuple[Any, ...]], None]]] = {}
 
     def _beat(self, link: Any, message: tuple[Any, ...]) -> None:
         """A sign of life, with whether all goroutines there wait."""
@@ -366,8 +374,8 @@ class Peer:
 
     def _go(self, link: Any, message: tuple[Any, ...]) -> None:
         _, number, sealed = message
-        key = running_key(link, number)
-        self.running[key] = running = Running(link, key)
+        running = Running(link, number)
+        self.running[running.key] = running
         running.start(sealed)
         if link.dead is not None:
             running.cancel()  # the link ended before its end could look for it
@@ -409,12 +417,6 @@ class Peer:
 
     # ---- goroutines ----
 
-    def call(self, name: str, sealed: Any, retries: int) -> Call:
-        """Starts a goroutine on a node.  sealed: (function, args, kwargs, context)."""
-        call = Call(self, sealed, retries)
-        call.send(name)
-        return call
-
     def report(self, number: int) -> None:
         """Reports the failure of a goroutine that nobody can await any more.  Runs code of the user's."""
         packed = self.failed.pop(number, None)
@@ -437,6 +439,8 @@ class Peer:
     def context(self) -> dict[str, Any]:
         """What goes along with a goroutine: the listed contextvars that are set here, by name, and the name of the
         trace's task."""
+        if not self.variables and "gort.trace" not in sys.modules:
+            return NOTHING  # as nearly always
         found: dict[str, Any] = {}
         trace = sys.modules.get("gort.trace")  # who has not loaded it is in no task
         if trace is not None and (name := trace._name_now()) is not None:
@@ -461,23 +465,25 @@ class Peer:
         return trace.task(values[TASK]).__enter__()
 
 
-_VERBS: dict[str, Callable[[Peer, Any, tuple[Any, ...]], None]] = {
-    "beat": Peer._beat,
-    "look": Peer._sleepers,
-    "seen": Peer._sleepers,
-    "show": Peer._sleepers,
-    "shown": Peer._sleepers,
-    "hello": Peer._hello,
-    "book": Peer._book,
-    "gone": Peer._gone,
-    "leave": Peer._leave,
-    "go": Peer._go,
-    "done": Peer._done,
-    "unseen": Peer._unseen,
-    "cancel": Peer._cancel,
-    "c": Peer._to_home,
-    "h": Peer._to_proxy,
-}
+Peer.verbs.update(
+    {
+        "beat": Peer._beat,
+        "look": Peer._sleepers,
+        "seen": Peer._sleepers,
+        "show": Peer._sleepers,
+        "shown": Peer._sleepers,
+        "hello": Peer._hello,
+        "book": Peer._book,
+        "gone": Peer._gone,
+        "leave": Peer._leave,
+        "go": Peer._go,
+        "done": Peer._done,
+        "unseen": Peer._unseen,
+        "cancel": Peer._cancel,
+        "c": Peer._to_home,
+        "h": Peer._to_proxy,
+    }
+)
 
 
 def _close(over: gort.Chan[None]) -> bool:

@@ -225,22 +225,23 @@ class Proxy:
             if not self._marked and side.wanted + side.given > side.wait:
                 self._mark()
 
-    def sent(self, sealed: Any) -> None:
-        """A goroutine has got a credit, and sends a value with it."""
+    def sent(self, *sealed: Any) -> None:
+        """A goroutine has got credits, and sends a value with each."""
         tx = self.tx
         with self._lock:
-            tx.given -= 1
+            tx.given -= len(sealed)
             tx.active = True
-            self._puts.append(sealed)
-            self._size += size(sealed)
+            for value in sealed:
+                self._puts.append(value)
+                self._size += size(value)
             if not self._marked:
                 self._mark()
 
-    def unsent(self) -> None:
-        """A goroutine has got a credit of a channel that is closed meanwhile: the credit goes back to the home."""
+    def unsent(self, n: int) -> None:
+        """A goroutine has got n credits of a channel that is closed meanwhile: they go back to the home."""
         with self._lock:
-            self.tx.given -= 1
-            self._returned += 1
+            self.tx.given -= n
+            self._returned += n
             self._mark()
 
     def received(self, lane: int, number: int) -> None:

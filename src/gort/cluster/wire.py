@@ -95,14 +95,14 @@ async def accept(conn: Conn, secret: bytes) -> None:
 # ---- frames -----------------------------------------------------------------------------------------------------------
 
 
-def encode(batch: list[Any]) -> list[Any]:
-    """A frame as buffers to be written one after the other; a small one as a single buffer."""
+def encode(batch: list[Any]) -> bytes | list[Any]:
+    """A frame: a small one as bytes, a large one as buffers to be written one after the other."""
     behind: list[Any] = []
     body = pickle.dumps(batch, 5, buffer_callback=behind.append)
     if behind:
         behind = [b.raw() for b in behind]
     elif len(body) < SMALL_FRAME:
-        return [HEAD.pack(len(body), 0) + body]
+        return HEAD.pack(len(body), 0) + body
     return [head(body, behind), body, *behind]
 
 

@@ -37,7 +37,9 @@ class Engine(Protocol):
     """Starts and watches processes."""
 
     pickler: str  # the module that pickles what plain pickle cannot; one with the interface of cloudpickle
-    host: str  # the address at which the driver listens, and which nodes can reach; known after `nodes`
+    # The address at which the driver listens, and which nodes can reach; known after `nodes`.  Where all processes are on
+    # one machine it may be a folder, as an absolute path, for their Unix sockets: who may open it can connect.
+    host: str
     store: Store  # known after `nodes`
 
     async def nodes(self) -> list[str]:
