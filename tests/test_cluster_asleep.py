@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -275,17 +277,31 @@ def test_a_goroutine_that_ran_between_two_looks_is_seen(monkeypatch: pytest.Monk
     async def body(peer: Peer, c: Cluster) -> None:
         real = peer.asleep._waits
         seen: list[Any] = []
+        wakes: gort.Chan[None] = gort.Chan(1)
+        turns = 0
 
-        async def ran_once_more(s: Any) -> Any:
-            while (found := await real(s)) is None:  # main may not yet wait
+        async def turn() -> None:
+            nonlocal turns
+            while True:
+                await wakes.recv()
+                turns += 1
+
+        async def waits_and_wakes(s: Any) -> Any:
+            while (found := await real(s)) is None:  # main may not yet wait, or not again
                 await gort.sleep(0.001)
             seen.append(found)
-            return {goid: (nrun + len(seen), wait) for goid, (nrun, wait) in found.items()}
+            if len(seen) == 1:
+                wakes.try_send(None)
+                await until(lambda: turns == 1)
+            return found
 
-        monkeypatch.setattr(peer.asleep, "_waits", ran_once_more)
+        gort.go(turn)
+        monkeypatch.setattr(peer.asleep, "_waits", waits_and_wakes)
         assert await looks(peer, awake=True) is None
-        assert len(seen) == 2
-        assert seen[0] == seen[1]
+        (count, digest, outside), second = seen
+        assert second[0] == count
+        assert second[1] != digest
+        assert second[2] == outside == []
 
     alone(body)
 
@@ -306,7 +322,7 @@ def test_who_is_busy_is_not_looked_at_again_and_again(monkeypatch: pytest.Monkey
         assert not looked
         assert not peer.asleep.hint()
         await until(peer.asleep.hint)
-        assert [peer.asleep.hint() for _ in range(3)] == [True] * 3
+        assert all(peer.asleep.hint() for _ in range(3))
         assert len(looked) == 1
         peer.loop.sent += 1
         assert not peer.asleep.hint()
@@ -329,10 +345,10 @@ def test_a_sign_of_life_waits_for_no_look(monkeypatch: pytest.MonkeyPatch) -> No
         seen = 0  # goroutines looked at
         between: list[int] = []
 
-        def wait(g: Any, ends: set[int]) -> Any:
+        def wait(g: Any, op: Any, ends: set[int]) -> Any:
             nonlocal seen
             seen += 1
-            return real(g, ends)
+            return real(g, op, ends)
 
         async def ticks() -> None:
             while seen < 100:
@@ -390,6 +406,91 @@ def test_what_one_has_sent_the_other_must_have_received() -> None:
 def test_questions_and_signs_of_life_move_nothing() -> None:
     assert not moves([("beat", True), ("look", 1), ("shown", 1, "n0", "")])
     assert moves([("beat", True), ("done", 1, True, None)])
+
+
+class Node:
+    """A node that is played: it answers the driver's questions after a while."""
+
+    def __init__(self, peer: Peer, took: float, after: float) -> None:
+        self.peer, self.asleep, self.after = peer, took, after
+        self.asked: list[str] = []
+        peer.addresses["n0"] = ""
+        peer.links["n0"] = self  # type: ignore[assignment]
+
+    def post(self, message: Any) -> None:
+        self.asked.append(message[0])
+        own.go(self.answer, *message)
+
+    def end(self, why: str) -> None:
+        pass
+
+    async def answer(self, question: str, number: int) -> None:
+        await gort.sleep(self.after)
+        verb, what = {"look": ("seen", {}), "show": ("shown", "node n0")}[question]
+        self.peer.asleep.inbox.try_send((self, (verb, number, "n0", what)))
+
+
+def test_who_has_many_goroutines_has_longer_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look at a million of them takes longer than the time after which a silent node is given up."""
+
+    async def body(peer: Peer, c: Cluster) -> None:
+        peer.silence = 0.01
+        told: gort.Chan[Any] = gort.Chan(1)
+        monkeypatch.setattr(peer.asleep, "report", told.try_send)
+        node = Node(peer, 0.0, 0.1)
+        peer.asleep.suspect()
+        await until(lambda: len(peer.asleep._suspected) == 0)
+        assert node.asked == []  # it is awake
+        node.asleep = 1000.0
+        peer.asleep.suspect()
+        assert (await told.recv()).elsewhere == "node n0"
+        assert node.asked == ["look", "look", "show"]
+
+    alone(body)
+
+
+def test_questions_take_a_small_part_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    async def body(peer: Peer, c: Cluster) -> None:
+        nonlocal now
+        turns = 0
+
+        async def asks() -> None:
+            nonlocal now, turns
+            now += 3.0
+            turns += 1
+
+        monkeypatch.setattr(peer.asleep, "_ask_twice", asks)
+        monkeypatch.setattr(asleep, "time", SimpleNamespace(monotonic=lambda: now))
+        Node(peer, 1.0, 0.0)
+        for wait in (0.0, 59.9, 0.1, 30.0):
+            now += wait
+            peer.asleep.suspect()
+            await until(lambda: len(peer.asleep._suspected) == 0)
+            await gort.gosched()
+        await until(lambda: turns == 2)  # and not four: a twentieth of the time
+
+    alone(body)
+
+
+def test_the_report_has_no_line_for_each_goroutine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asleep, "LINES", 2)
+
+    async def body(peer: Peer, c: Cluster) -> None:
+        first, second, third = c.Chan(1), c.Chan(1), c.Chan(1)
+        for ch, n in ((first, 9), (second, 1), (third, 3)):
+            for _ in range(n):
+                gort.go(waits, ch.recv)
+        await until(lambda: [ch._proxy.rx[0].wait for ch in (first, second, third)] == [9, 1, 3])
+        await until(lambda: peer.asleep._told().count("wait") == 3)
+        lines = peer.asleep._told().splitlines()
+        where = f"channel {first._made[1][:8]} of 1 on driver"
+        assert re.fullmatch(rf"goroutines (\d+, ){{5}}and 4 others, on driver wait to receive from {where}", lines[0])
+        assert re.fullmatch(r"goroutine \d+ on driver waits to receive from channel \w+ of 1 on driver", lines[1])
+        assert lines[2:] == ["3 other goroutines on driver wait for other processes", ""]
+
+    alone(body)
 
 
 # ---- the end ----------------------------------------------------------------------------------------------------------

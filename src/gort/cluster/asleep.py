@@ -14,10 +14,10 @@ time all did.  A thread that runs no goroutine may be about to make one runnable
 the same reason a look need not be in one piece: between slices of it others run, above all Peer._watch, which must not
 wait for it.
 
-**All of them.**  With each sign of life a node tells whether it seems to be asleep.  When all do, the driver asks them
-twice.  Each answers with the frames that it has sent and received, for each process.  If all were asleep both times, with
-the same numbers, and each had received what the other had sent, then between the two nothing was under way and nothing
-ran.  Then nothing ever will.
+**All of them.**  With each sign of life a node tells whether it seems to be asleep, and how long it took to look.  When
+all do, the driver asks them twice, and waits for the answers as long as the slowest needs.  Each answers with the frames
+that it has sent and received, for each process.  If all were asleep both times, with the same numbers, and each had
+received what the other had sent, then between the two nothing was under way and nothing ran.  Then nothing ever will.
 
 Messages that make nothing runnable (link.STILL) are not counted, or the question would change its own answer.
 
@@ -50,7 +50,11 @@ PASSIVE = frozenset((
     op.WAIT_RWMUTEX_R, op.WAIT_RWMUTEX_W, op.WAIT_WAITGROUP, op.WAIT_COND,
 ))  # fmt: skip  # reasons to wait that only another goroutine ends
 SLICE = 1000  # goroutines; then a look lets others run
-SHARE = 20  # the looks at signs of life take at most so small a part of the time, however many goroutines there are
+SHARE = 20  # looks take at most so small a part of the time, however many goroutines there are
+LOOKS = 4  # a node may take for its answer so many times as long as for the look at its last sign of life
+LEAST_S = 1e-9  # a look takes some time, whatever the clock says
+TOLD = 5  # so many goroutines that wait for the same are told by number
+LINES = 1000  # for so many channels and calls of a process the report tells who waits for them
 SETTLES, SETTLE_S = 40, 0.001  # so many looks, and the time between two, until it is quiet
 
 View = dict[str, tuple[int, int]]  # frames sent to a process, and received from it
@@ -78,7 +82,13 @@ class Asleep:
         self._moved = -1  # frames in all, at the last sign of life
         self._slept = -1  # frames in all, when a look for a sign of life last found this process asleep
         self._witness: tuple[Any, int] | None = None  # the goroutine that was not asleep at the last look, and its goid
+        self._took = 0.0  # seconds that this look took
+        self._looking = False  # `serve` has been asked for it, and is not done
         self._next = 0.0  # no look for a sign of life before
+        self._next_question = 0.0  # the driver asks nobody before
+        self._patience = (
+            peer.silence
+        )  # seconds in which all nodes must have answered: who has more goroutines needs longer
         self._passes = False  # that the last look has found nothing will pass soon
 
     # ---- one process ----
@@ -149,57 +159,69 @@ class Asleep:
         clocks = [peer.clock for peer in list(peers._peers.values())]
         return all(any(timer is clock for clock in clocks) for p in list(s.allp) for timer in list(p.timers))
 
-    async def _waits(self, s: Any) -> dict[int, tuple[int, Any]] | None:
-        """What each goroutine waits on, with its nrun, by number.  None if one is not asleep."""
+    async def _waits(self, s: Any) -> tuple[int, int, list[Any]] | None:
+        """How many goroutines wait; a digest of their numbers and how often each has run; and what the threads wait on
+        that are in gort.wait.  None if one is not asleep.
+
+        Two looks give the same exactly if the same goroutines have waited on the same operations: who waits on another
+        one has run in between.  A thread in gort.wait runs without being counted, so its operations are kept, and
+        compared.  A list of all goroutines would take 200 bytes for each."""
         ends = {id(over) for over in list(self.peer.ends.values())}
         if self._witness is not None and self._witness[0].goid == self._witness[1]:
-            if self._wait(self._witness[0], ends) is None:
+            if self._wait(self._witness[0], peek(self._witness[0])[0], ends) is None:
                 return None
-        found: dict[int, tuple[int, Any]] = {}
-        running = 0
+        found = digest = running = 0
+        outside: list[Any] = []
         for i, g in enumerate(list(s.allgs)):
             if i % SLICE == SLICE - 1:
                 await gort.gosched()
             goid, status = g.goid, g.status
             if status in (_Gdead, _Gidle) or g is self.without:
                 continue
-            done = peek(g)[3]
+            op, _, _, done = peek(g)
             if type(done) is Own:
                 continue
-            wait = self._wait(g, ends)
+            wait = self._wait(g, op, ends)
             if wait is None:
                 self._witness = (g, goid)
                 return None
             running += type(done) is Running and done.link.peer is self.peer
-            found[goid] = (g.nrun, wait)
+            found += 1
+            digest += hash((goid, g.nrun))
+            if wait is not op:
+                outside.append(wait)
         # One that has ended is still in `running` until its result has been posted.
-        return found if running == len(self.peer.running) else None
+        return (found, digest, outside) if running == len(self.peer.running) else None
 
-    def _wait(self, g: Any, ends: set[int]) -> Any:
-        """The operation that g waits on.  None if it does not wait, or something from outside may wake it."""
+    def _wait(self, g: Any, op: Any, ends: set[int]) -> Any:
+        """The operation that g waits on; op: the one that it is parked on.  None if it does not wait, or something from
+        outside may wake it."""
         status = g.status
-        if status == _Gwaiting:
-            waits = peek(g)[0]
-        elif status == _Gsyscall:  # it may be in gort.wait
+        if status == _Gsyscall:  # it may be in gort.wait
             stands = g.standin
-            waits = stands.waitop if stands is not None and stands.counted else None
-        else:
+            op = stands.waitop if stands is not None and stands.counted else None
+        elif status != _Gwaiting:
             return None
-        if waits is None or traceback.reason_of(waits) not in PASSIVE:
+        if op is None or traceback.reason_of(op) not in PASSIVE:
             return None
-        return None if any(id(c) in ends for c in channels(waits)) else waits
+        c = op.c
+        if isinstance(c, tuple):
+            return None if any(id(c) in ends for c in channels(op)) else op
+        return None if id(c) in ends else op
 
-    def hint(self) -> bool:
-        """Whether this process seems to be asleep, at a sign of life.  It looks at no goroutine, since Peer._watch calls
-        it: `serve` does, and the next sign tells what was found.  Who is busy is not asked again and again: no look while
-        frames come and go."""
+    def hint(self) -> float:
+        """At a sign of life: whether this process seems to be asleep, as the seconds that it took to look; 0.0 if not.
+
+        It looks at no goroutine, since Peer._watch calls it: `serve` does, and the next sign tells what was found.  Who
+        is busy is not asked again and again: no look while frames come and go."""
         moved = self._frames()
         if moved == self._slept:
-            return True
-        if moved == self._moved:
+            return self._took
+        if moved == self._moved and not self._looking:
+            self._looking = True
             self._wanted.try_send(None)
         self._moved = moved
-        return False
+        return 0.0
 
     def _frames(self) -> int:
         peer = self.peer
@@ -207,20 +229,29 @@ class Asleep:
 
     async def _look_for_hint(self) -> None:
         began = time.monotonic()
-        if began < self._next:
-            return
-        moved = self._frames()
-        if await self.settled() is not None:  # the sign of life itself may still be on its way out
-            self._slept = moved
-        ended = time.monotonic()
-        self._next = ended + SHARE * (ended - began)
+        if began >= self._next:
+            moved = self._frames()
+            found = await self.settled()  # the sign of life itself may still be on its way out
+            ended = time.monotonic()
+            self._next = ended + SHARE * (ended - began)
+            if found is not None:
+                self._took = max(ended - began, LEAST_S)  # before it is told
+                self._slept = moved
+        self._looking = False
 
     # ---- questions and answers ----
 
     def suspect(self) -> None:
         """The driver seems to be asleep.  If all nodes do, too, it asks."""
         peer = self.peer
-        if all(getattr(peer.links.get(name), "asleep", False) for name in peer.nodes()):
+        slowest = 0.0
+        for name in peer.nodes():
+            took = getattr(peer.links.get(name), "asleep", 0.0)
+            if not took:
+                return
+            slowest = max(slowest, took)
+        self._patience = peer.silence + LOOKS * slowest
+        if time.monotonic() >= self._next_question:
             self._suspected.try_send(None)
 
     async def serve(self) -> None:
@@ -242,6 +273,14 @@ class Asleep:
 
     async def _ask_all(self) -> None:
         """Ends the program if all processes are asleep.  The driver."""
+        began = time.monotonic()
+        try:
+            await self._ask_twice()
+        finally:
+            ended = time.monotonic()
+            self._next_question = ended + SHARE * (ended - began)
+
+    async def _ask_twice(self) -> None:
         first = await self._views()
         if first is None or not agree(first) or await self._views() != first:
             return
@@ -265,14 +304,14 @@ class Asleep:
         return {self.peer.name: mine, **views}
 
     async def _ask(self, question: str) -> dict[str, Any] | None:
-        """What all nodes answer.  None if one does not."""
+        """What all nodes answer.  None if one does not, in time: a node may have died, or dropped the question."""
         peer = self.peer
         self._number += 1
         waiting = set(peer.nodes())
         answers: dict[str, Any] = {}
         for name in waiting:
             peer.link_to(name).post((question, self._number))
-        async with gort.move_on_after(peer.silence):
+        async with gort.move_on_after(self._patience):
             while waiting:
                 which, value, _ = await gort.select(peer._over.recv_ok(), self.inbox.recv())
                 if which == 0:
@@ -293,24 +332,50 @@ class Asleep:
         return head + self._told() + (text or "it runs no goroutine\n")
 
     def _told(self) -> str:
-        """A line for each goroutine of this process that waits for what may come from another."""
+        """A line for each thing that goroutines of this process wait for and that may come from another; no line for each
+        goroutine, of which there may be a million."""
         peer = self.peer
-        names: dict[int, str] = {}
+        names: dict[int, Any] = {}  # of the channels of this process on which they wait: a text, or a Call
         for proxy in list(peer.proxies.values()):
             where = f"channel {proxy.cid[:8]} of {proxy.capacity} on {proxy.home}"
             names[id(proxy.tx.ch)] = f"to send on {where}"
             for side in proxy.rx:
                 names[id(side.ch)] = f"to receive from {where}"
-        for number, call in list(peer.calls.items()):
+        for call in list(peer.calls.values()):
             if call._ended is not None:  # else nobody waits for it
-                names[id(call._ended)] = f"for call {number} of {peer.name} on {call.node}"
-        lines = []
+                names[id(call._ended)] = call
+        who: dict[str, list[int]] = {}  # the numbers of the first goroutines that wait for it
+        more: dict[str, int] = {}  # how many others there are
+        left = 0
         for g in list(runtime2.current_m().sched.allgs):
-            waits = self._wait(g, set()) if g.goid and g is not self.without else None
-            texts = [names[id(c)] for c in channels(waits) if id(c) in names] if waits is not None else []
-            if texts:
-                lines.append(f"goroutine {g.goid} on {peer.name} waits {', or '.join(texts)}\n")
-        return "".join(sorted(lines)) + ("\n" if lines else "")
+            waits = self._wait(g, peek(g)[0], set()) if g.goid and g is not self.without else None
+            if waits is None:
+                continue
+            found = [names[id(c)] for c in channels(waits) if id(c) in names]
+            if not found:
+                continue
+            what = ", or ".join(
+                one if isinstance(one, str) else f"for call {one.number} of {peer.name} on {one.node}" for one in found
+            )
+            if what not in who:
+                if len(who) == LINES:
+                    left += 1
+                    continue
+                who[what] = []
+            if len(who[what]) < TOLD:
+                who[what].append(g.goid)
+            else:
+                more[what] = more.get(what, 0) + 1
+        lines = sorted((min(goids), _line(goids, more.get(what, 0), peer.name, what)) for what, goids in who.items())
+        last = f"{left:,} other goroutines on {peer.name} wait for other processes\n" if left else ""
+        return "".join(line for _, line in lines) + last + ("\n" if lines else "")
+
+
+def _line(goids: list[int], more: int, name: str, what: str) -> str:
+    if len(goids) == 1:
+        return f"goroutine {goids[0]} on {name} waits {what}\n"
+    others = f", and {more:,} others," if more else ""
+    return f"goroutines {', '.join(map(str, sorted(goids)))}{others} on {name} wait {what}\n"
 
 
 def channels(waits: Any) -> list[Any]:

@@ -125,7 +125,7 @@ class Link(Outbox):
         self.host = ""
         self._silent = 0  # looks in a row at which nothing had been heard
         self.received: int = 0  # frames that `moves`, counted after all in one has been done
-        self.asleep: bool = False  # what the peer's last sign of life has said: all its goroutines wait
+        self.asleep: float = 0.0  # not 0.0: all goroutines of the peer wait, said its last sign of life (Asleep.hint)
 
     def _hear(self) -> None:
         self.heard = True

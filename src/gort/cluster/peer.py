@@ -224,7 +224,7 @@ class Peer:
             return
         # Before all that others have posted while it was dialled.
         link._out.appendleft(("hello", self.name, self.addresses[self.name], os.getpid(), socket.gethostname()))
-        link.post(("beat", False))
+        link.post(("beat", 0.0))
         link.start()
 
     def link_to(self, name: str) -> Link | Loop:
@@ -267,7 +267,7 @@ class Peer:
         interval = self.silence / LOOKS
         last = time.monotonic()
         self.clock = gort.Timer(interval)
-        beats = asleep = False
+        beats, asleep = False, 0.0
         while not self.ended:
             which, _, _ = await gort.select(self._over.recv_ok(), self.clock.c.recv())
             if which == 0:
@@ -340,7 +340,7 @@ class Peer:
     verbs: ClassVar[dict[str, Callable[[Peer, Any, tuple[Any, ...]], None]]] = {}
 
     def _beat(self, link: Any, message: tuple[Any, ...]) -> None:
-        """A sign of life, with whether all goroutines there wait."""
+        """A sign of life, with whether all goroutines there wait (Asleep.hint)."""
         link.asleep = message[1]
 
     def _sleepers(self, link: Any, message: tuple[Any, ...]) -> None:
