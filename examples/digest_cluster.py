@@ -3,7 +3,8 @@
     python examples/digest_cluster.py [DIRECTORY] [--nodes N] [--jobs N] [--ray ADDRESS]
 
 The walker runs here, and sends paths; --jobs digesters on each node receive paths and send results; main collects.  The
-combined digest is the one that digest.py prints.  All nodes must see the tree under the same name.  If a digester fails,
+combined digest is the one that digest.py prints.  A line says how long the nodes took to start, and how long the work
+took: with --jobs 1 each node uses one processor.  All nodes must see the tree under the same name.  If a digester fails,
 or its node dies, the group cancels all others, and the program ends with that error.  It needs the extra `cluster`.
 """
 
@@ -13,6 +14,7 @@ import argparse
 import os
 import sys
 import sysconfig
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from digest import Result, Total, combined_digest, digest_files, list_directory
 import gort
 from gort import cluster
 
-BATCH = 128  # files in a message: more than in digest.py, for it goes to another process
+BATCH = 32  # files in a message: more than in digest.py, for it goes to another process; few enough to share evenly
 UNDER_WAY = 16  # batches in each channel
 
 
@@ -82,9 +84,13 @@ async def main() -> None:
         directory = sysconfig.get_path("stdlib")
         skip = os.path.join(directory, "site-packages")
     options = {"address": args.ray} if args.ray else {}
+    begin = time.monotonic()
     async with cluster.connect("ray" if args.ray else "local", nodes=args.nodes, **options) as c:
+        up = time.monotonic()
         total = await digest_tree(c, directory, skip, args.jobs)
-    print(total.line())
+        print(total.line())
+        start, work = up - begin, time.monotonic() - up
+        print(f"{args.jobs} digesters on each of {len(c.nodes)}: started in {start:.2f} s, at work for {work:.2f} s")
     print(f"combined digest {combined_digest(total, directory)}")
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -175,9 +175,7 @@ def test_who_waits_for_another_goroutine_is_asleep() -> None:
 
 
 async def waits(operation: Callable[[], Any]) -> None:
-    with contextlib.suppress(
-        NodeDied
-    ):  # the cluster ends before the program, and another thread may get as far as this
+    with suppress(NodeDied):  # the cluster ends before the program does
         await operation()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -40,8 +41,9 @@ def test_a_tree_has_the_same_digest_on_one_process_and_on_nodes(tmp_path: Path) 
         (folder / f"f{i}\n").write_bytes(bytes([i % 251]) * i * 10)
     *_, one = run("digest.py", str(tmp_path), "--quiet")
     for nodes in ("1", "2"):
-        size, many = run("digest_cluster.py", str(tmp_path), "--nodes", nodes)
+        size, times, many = run("digest_cluster.py", str(tmp_path), "--nodes", nodes)
         assert size.startswith("300 files, 448,500 bytes")
+        assert re.fullmatch(rf"2 digesters on each of {nodes}: started in [\d.]+ s, at work for [\d.]+ s", times)
         assert one == many
     assert one.startswith("combined digest ")
 
