@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gort._runtime.core.traceback import HIDDEN
-from gort.cli._bench import measure, peers, plot, report, rows, targets, web
+from gort.cli._bench import measure, network, peers, plot, report, rows, targets, web
 from gort.cli._bench.measure import Result
 from gort.cli._bench.peers import Peer
 from support import PATIENCE_S, gort_cli
@@ -404,3 +404,45 @@ def test_work_for_another_process() -> None:
         ["gort", "us", "100 ±0%", "1.00×", "400"],
         ["ray", "us", "900 ±0%", "9.00×", "–"],
     ]
+
+
+ON_LOOPS = [row for row in rows.ROWS if row.pinned]
+
+
+@pytest.mark.once
+def test_the_servers_of_event_loops() -> None:
+    """Each of the three rows has a server on each event loop, and the load asks for pages."""
+    ready = [Peer("go"), Peer("gort", servers=("echo", "http"))]
+    listed = json.loads(run_peer("asyncio", "--list").stdout)["servers"]
+    ready += [Peer(name, servers=tuple(listed)) for name in ("gort-aio", "asyncio", "uvloop")]
+    assert [row.key for row in ON_LOOPS] == ["loop-uvicorn", "loop-fastapi", "loop-aiohttp"]
+    for row in ON_LOOPS:
+        assert list(network.servers(row, ready)) == ["gort-aio", "asyncio", "uvloop"]
+        asked = Peer("go", [sys.executable, "-c", "import json, sys; print(json.dumps(dict(kind=len(sys.argv[2]))))"])
+        server = network.Server("x", ready[-1], row.workload, asked)
+        assert network.load(server, "127.0.0.1:1", 100) == {"kind": len("http")}
+
+
+@pytest.mark.once
+def test_a_library_of_a_server_that_is_not_installed(tmp_path: Path) -> None:
+    """The row says which, and how to get it."""
+    (tmp_path / "fastapi.py").write_text("raise ModuleNotFoundError(\"No module named 'fastapi'\")\n")
+    peer = Peer(
+        "asyncio", [sys.executable, peers.program("asyncio")], {"PYTHONPATH": str(tmp_path)}, servers=("fastapi",)
+    )
+    row = next(row for row in ON_LOOPS if row.workload == "fastapi")
+    [found] = measure.run_rows([row], [peer, Peer("go")], 1, lambda text: None)
+    assert found.failed == {"asyncio": "the server ended: bench: No module named 'fastapi' (pip install fastapi)"}
+
+
+@pytest.mark.once
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can keep a process on a processor")
+def test_a_pinned_server_has_one_processor() -> None:
+    """All its threads: they are made after it was pinned."""
+    server = network.Server(
+        "x", Peer("x", [sys.executable, "-c", "print('here', flush=True); input()"]), "echo", Peer("")
+    )
+    for pinned in (False, True):
+        with network.running(server, pinned) as (address, pid):
+            assert address == "here"
+            assert (len(os.sched_getaffinity(pid)) == 1) is (pinned or len(os.sched_getaffinity(0)) == 1)

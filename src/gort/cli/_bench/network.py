@@ -1,9 +1,9 @@
 """The network rows: each peer's server, the same load generator for all of them, everything on the loopback.
 
-A server runs in its own process, prints its address and serves until its standard input ends. The load
-generator is the Go program's `load` command with GOMAXPROCS=1, so that on two processors server and load have
-one each. Beside the rate: latencies at full load, the server's processor time (user and system) per message,
-and the 99th percentile at half of the rate that the server reached.
+A server runs in its own process, prints its address and serves until its standard input ends. The load generator is the
+Go program's `load` command with GOMAXPROCS=1, so that on two processors server and load have one each; the server of a
+row that is `pinned` cannot take more. Beside the rate: latencies at full load, the server's processor time (user and system)
+per message, and the 99th percentile at half of the rate that the server reached.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import resource
 import selectors
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,8 +49,8 @@ def servers(row: Row, ready: list[Peer]) -> dict[str, Server]:
 
 
 @contextmanager
-def running(server: Server) -> Iterator[tuple[str, int]]:
-    """Starts the server; gives its address and process id; ends it."""
+def running(server: Server, pinned: bool = False) -> Iterator[tuple[str, int]]:
+    """Starts the server; gives its address and process id; ends it.  pinned: on one processor, where the system can."""
     process = subprocess.Popen(
         [*server.peer.command, "serve", server.kind],
         env=server.peer.full_environment(),
@@ -62,6 +63,8 @@ def running(server: Server) -> Iterator[tuple[str, int]]:
     assert process.stdout is not None
     assert process.stderr is not None
     try:
+        if pinned and sys.platform == "linux":  # before it has a second thread
+            os.sched_setaffinity(process.pid, {max(os.sched_getaffinity(0))})
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
             if not selector.select(timeout=30):
@@ -101,7 +104,7 @@ def allow_descriptors() -> None:
 def measure(server: Server, row: Row) -> tuple[float, dict[str, float] | None]:
     """Messages a second, and the rest of what was measured. Raises BenchError when server or load fail."""
     allow_descriptors()
-    with running(server) as (address, pid):
+    with running(server, row.pinned) as (address, pid):
         before = processor_seconds(pid)
         full = load(server, address, row.n)
         used = processor_seconds(pid) - before
@@ -117,7 +120,7 @@ def measure(server: Server, row: Row) -> tuple[float, dict[str, float] | None]:
 
 
 def load(server: Server, address: str, connections: int, rate: int = 0) -> dict[str, float]:
-    kind = server.kind.partition("-")[0]
+    kind = "echo" if server.kind.startswith("echo") else "http"
     answer = server.load.run(
         "load", kind, address, str(connections), str(SECONDS), *([str(rate)] if rate > 0 else []), timeout=60
     )

@@ -34,11 +34,16 @@ class Row:
     rounds: int = 1000  # at most so many rounds: the big ones take long and vary little
     goroutines: int = 0  # how many are alive at once, for the check that memory suffices
     call_ms: float = 0.0  # of a row `blocking-*`: how long a call blocks
+    pinned: bool = False  # of a network row: the server is kept on one processor
 
 
 def _blocking(key: str, call_ms: float, goroutines: int) -> Row:
     text = f"{goroutines} goroutines call time.sleep for {call_ms:g} ms, with an await after each call"
     return Row(key, "blocking", 2_000, 500, text, "calls/s", "blocking", 3, goroutines, call_ms)
+
+
+def _on_loop(server: str, text: str) -> Row:
+    return Row(f"loop-{server}", server, 100, 100, text, "msg/s", "net", 3, pinned=True)
 
 
 def _cluster(job: str, n: int, quick: int, text: str, unit: str) -> Row:
@@ -133,6 +138,9 @@ ROWS: tuple[Row, ...] = (
     ),
     Row("loop-call-soon", "call-soon", 100_000, 20_000, "an event loop calls a callback, 100 at a time", kind="loop"),
     Row("loop-run", "asyncio-run", 200, 50, "asyncio.run of a coroutine that returns at once", kind="loop"),
+    _on_loop("uvicorn", "an event loop under uvicorn with httptools: a raw ASGI application, 100 connections"),
+    _on_loop("fastapi", "… under FastAPI in uvicorn: an async view that returns a dict"),
+    _on_loop("aiohttp", "… under aiohttp's server"),
     Row("memory-1e5", "memory", 100_000, 100_000, "10^5 goroutines parked on a channel", "bytes", "memory", 3, 100_000),
     Row(
         "memory-1e6",

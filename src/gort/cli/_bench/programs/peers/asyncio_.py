@@ -21,6 +21,7 @@ from collections.abc import Callable, Coroutine
 from time import perf_counter_ns as now
 from typing import Any, NoReturn
 
+import _loop_servers
 from _common import BATCH, BLOCK, CAPACITY, LINES, YIELDERS, block_of_lines, check, memory_is, resident, run
 
 sleep = asyncio.sleep
@@ -416,6 +417,7 @@ def main(peer: str, version: str, runner: Runner) -> None:
             "echo-protocol": lambda: runner(serve_protocol(EchoProtocol)),
             "http": lambda: runner(serve_streams(http_streams)),
             "http-protocol": lambda: runner(serve_protocol(HttpProtocol)),
+            **{name: (lambda f=function: runner(f())) for name, function in _loop_servers.SERVERS.items()},
         },
         notes=NOTES,
     )
