@@ -138,6 +138,8 @@ EXPECTED: dict[str, str] = {
     "uvloop: tests/test_base.py::TestBaseAIO::test_thread_name_prefix_in_default_executor": "asks for the name of"
     " a thread of asyncio's executor",
     "uvloop: tests/test_base.py::TestBaseUV::test_thread_name_prefix_in_default_executor": "the same test",
+    "uvloop: tests/test_libuv_api.py::Test_UV_libuv::test_libuv_get_loop_t_ptr": "reads addresses from a structure of"
+    " uvloop's own loop, where others have something else",
     "uvicorn: tests/test_auto_detection.py::test_loop_auto": "asks whether the loop's class is asyncio's",
     "uvicorn: tests/test_config.py::test_get_loop_factory[asyncio-Loop]": "the class of the loop is in the test's name",
     "uvicorn: tests/test_config.py::test_get_loop_factory[asyncio-_UnixSelectorEventLoop]": "the same test",

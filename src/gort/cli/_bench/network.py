@@ -2,8 +2,8 @@
 
 A server runs in its own process, prints its address and serves until its standard input ends. The load generator is the
 Go program's `load` command with GOMAXPROCS=1, so that on two processors server and load have one each; the server of a
-row that is `pinned` cannot take more. Beside the rate: latencies at full load, the server's processor time (user and system)
-per message, and the 99th percentile at half of the rate that the server reached.
+row that is `pinned` cannot take more. Beside the rate: latencies at full load, the server's processor time (user and
+system) per message, and the 99th percentile at half of the rate that the server reached.
 """
 
 from __future__ import annotations
