@@ -588,6 +588,36 @@ def test_a_closed_loop_takes_no_callbacks(loop_class: Any) -> None:
             call(print)
 
 
+def test_a_socket_with_methods_of_its_own_is_asked(on_loop: Callable[..., Any]) -> None:
+    """A program's class of sockets sees what goes through it."""
+
+    class Counting(socket.socket):
+        calls = 0
+
+        def recv(self, *args: Any) -> bytes:
+            self.calls += 1
+            return super().recv(*args)
+
+        def send(self, *args: Any) -> int:
+            self.calls += 1
+            return super().send(*args)
+
+    async def main() -> None:
+        here, there = socket.socketpair()
+        there.setblocking(False)
+        ours = Counting(fileno=here.detach())
+        transport, peer = await asyncio.get_running_loop().create_connection(Peer, sock=ours)
+        transport.write(b"one")
+        assert await take(there, 3) == b"one"
+        there.send(b"two")
+        await peer.until(lambda: peer.got == b"two")
+        assert ours.calls >= 2
+        transport.close()
+        there.close()
+
+    on_loop(main())
+
+
 def test_a_message_costs_no_epoll_ctl() -> None:
     """A stream is watched in the loop's own epoll: to read, to write what has no room, also while reading is paused."""
 

@@ -276,6 +276,8 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
 
     def _make_socket_transport(self, sock: socket.socket, *args: Any, **kwargs: Any) -> Any:
         mine: Any = self
+        if type(sock) is not socket.socket:  # its methods may be the program's: asyncio's transport calls them
+            return super()._make_socket_transport(sock, *args, **kwargs)  # type: ignore[misc]
         mine._ensure_fd_no_transport(sock)
         return SocketTransport(self, sock, *args, **kwargs)
 
