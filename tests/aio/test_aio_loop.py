@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import platform
 import re
 import signal
 import socket
@@ -22,6 +23,8 @@ import pytest
 
 import gort
 import gort.aio
+from gort import runtime
+from gort._runtime.poll.fd import FD
 from support import PATIENCE_S, environment, parked, python
 
 Run = Callable[..., Any]
@@ -680,3 +683,62 @@ def test_a_child_has_a_loop_of_its_own() -> None:
         capture_output=True, text=True, timeout=PATIENCE_S, env=environment(), check=False,
     )  # fmt: skip
     assert done.stdout == "7\n", done.stderr
+
+
+def sleeps_in(thread: int) -> int | None:
+    """The epoll in which a thread sleeps, None if it does something else."""
+    call = Path(f"/proc/self/task/{thread}/syscall").read_text().split()
+    waits = (232, 281, 441) if platform.machine() == "x86_64" else (22, 441)  # epoll_wait, _pwait, _pwait2
+    return int(call[1], 16) if call[0].isdigit() and int(call[0]) in waits else None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells in what a thread sleeps")
+def test_a_loop_that_waits_alone_sleeps_in_its_own_epoll() -> None:
+    """Its thread takes the events itself, and is woken there: by another thread, and by an operation of gort's that
+    begins to wait.  From then on it sleeps where that operation is seen, too."""
+    r, w = os.pipe()
+    os.set_blocking(r, False)
+    pipe = FD(r)
+    slept: list[int | None] = []
+
+    def look(thread: int, loop: gort.aio.Loop, done: Callable[[], object]) -> None:
+        def until(ok: Callable[[int | None], bool]) -> None:
+            while not ok(place := sleeps_in(thread)):
+                time.sleep(0.001)
+            slept.append(place)
+
+        until(lambda place: place is not None)
+        loop.call_soon_threadsafe(slept.append, None)
+        until(lambda place: place is not None and slept[-1] is None)
+        reader = threading.Thread(target=lambda: slept.append(len(gort.wait(pipe.read(1)))))
+        reader.start()
+        until(lambda place: place not in (None, slept[0]) or not runtime.compiled)
+        os.write(w, b"x")
+        reader.join()
+        loop.call_soon_threadsafe(done)
+
+    async def main() -> int:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, gort.aio.Loop)
+        here, there = socket.socketpair()
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=here)  # it waits for a descriptor
+        done = loop.create_future()
+        args = (threading.get_native_id(), loop, lambda: done.set_result(None))
+        looks = threading.Thread(target=look, args=args)
+        looks.start()
+        await done
+        looks.join()
+        transport.close()
+        there.close()
+        return loop._own.fileno()
+
+    own = asyncio_run(main())
+    pipe.shut()
+    os.close(w)
+    first, none, again, elsewhere, read = slept
+    assert none is None
+    assert read == 1
+    if runtime.compiled:
+        assert first == again == own != elsewhere
+    else:
+        assert own not in (first, again, elsewhere)

@@ -166,6 +166,7 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
     def _end(self) -> None:
         """The loop runs no more.  At the end of a program another thread may call this: that of the loop has ended."""
         here = self._thread_id == threading.get_ident()
+        self._unhear()
         self._stopping = False
         self._spare.clear()  # their Gs belong to this runtime
         self._thread_id = None  # type: ignore[assignment]
@@ -185,14 +186,14 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
         try:
             self._begin(m)
             try:
-                while True:
-                    op = self._next_wait()
+                self._hear(m)
+                op = self._next_wait()
+                while op is not False:
                     if op is not None:
                         await op
                     elif m.preempt:
                         await gosched()
-                    if self._turn(m):
-                        break
+                    op = self._advance(m)
             finally:
                 self._end()
         finally:

@@ -1,16 +1,18 @@
 # core.pxd: the C types of core.py.
 from libc.stdint cimport int64_t
+from gort._runtime.core.runtime2 cimport M
 from gort._runtime.poll.fd cimport FD
-from gort._runtime.poll.polldesc cimport NetOp
+from gort._runtime.poll.netpoll cimport Netpoll, OwnWait
 from gort._runtime.aio.handles cimport TimerHandle
 
-cdef class LoopWait(NetOp):
+cdef class LoopWait(OwnWait):
     pass
 
 cdef class LoopCore:
     cdef public object _ready
     cdef public object _scheduled
     cdef public object _own
+    cdef dict _keys
     cdef public object _signal_handlers
     cdef public bint _stopping
     cdef public bint _closed
@@ -18,6 +20,7 @@ cdef class LoopCore:
     cdef public bint _turns
     cdef public bint _woken
     cdef public bint _due
+    cdef bint _seen
     cdef public bint _again
     cdef public Py_ssize_t _timer_cancelled_count
     cdef public object _came
@@ -25,9 +28,16 @@ cdef class LoopCore:
     cdef public int _ep
     cdef public int64_t _looked
     cdef public int64_t _deadline
+    cdef int _bellfd
+    cdef Netpoll _np
+    cdef M _m
     cdef public FD _fd
     cdef public object _bell
 
+cdef bint lone(LoopCore core) except -1
+cdef int run_once(LoopCore core) except -1
+cdef bint turn(LoopCore core, object m) except -1
+cdef object next_wait(LoopCore core)
 cdef TimerHandle schedule(LoopCore core, object when, object callback, object args, object context)
 cdef object look(LoopCore core)
 cdef int drop_cancelled(LoopCore core) except -1

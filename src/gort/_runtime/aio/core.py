@@ -8,6 +8,8 @@ Invariants
 - The loop's thread alone uses what is here, but for `_woken`, `_due` and the queue of callbacks (a deque).
 - `_due`: the wait has ended because something has come in the epoll, and nobody has looked since.  Who learns of it sets
   `_due`, then wakes the loop; the loop clears it, then looks.  So no event is left behind.
+- `_seen`: the loop's own thread has waited in its epoll (netpoll.alone) and has taken the events.  So the next iteration
+  need not look, but for `_due`, which that wait sets where it has left something.
 - `_again`: descriptors of add_reader were ready at the last look.  The kernel tells of them as long as they are, but it
   tells whoever waits only once.  So the loop looks again before it waits.
 - A loop looks when it has nothing to run, and else every LOOK_NS.
@@ -26,11 +28,18 @@ from heapq import heapify, heappop, heappush
 import cython
 from cython.cimports.gort._runtime.aio.handles import Handle, TimerHandle, make_handle, make_timer, run_handle
 from cython.cimports.gort._runtime.aio.stream import Stream, event, serve
-from cython.cimports.gort._runtime.c.net import net_epoll_wait, net_event_fd, net_event_mask
+from cython.cimports.gort._runtime.c.net import (
+    net_epoll_add,
+    net_epoll_del,
+    net_epoll_wait,
+    net_event_fd,
+    net_event_mask,
+)
 from cython.cimports.gort._runtime.c.rt import nanotime, rt_import
 from cython.cimports.gort._runtime.core.runtime2 import MCALL_LOOP, M
 from cython.cimports.gort._runtime.poll.fd import FD
-from cython.cimports.gort._runtime.poll.polldesc import CLOSED, DRAINED, FAILED, NetOp
+from cython.cimports.gort._runtime.poll.netpoll import OWN_BELL, OWN_FOUND, Netpoll, OwnWait, netpoll_of
+from cython.cimports.gort._runtime.poll.polldesc import CLOSED, DRAINED, EPOLLIN, FAILED
 
 rt_import()
 
@@ -42,17 +51,44 @@ _MANY = base_events._MIN_SCHEDULED_TIMER_HANDLES
 _CANCELLED = base_events._MIN_CANCELLED_TIMER_HANDLES_FRACTION
 
 
-class LoopWait(NetOp):
+class LoopWait(OwnWait):
     """The wait of a loop: c: the FD of its epoll, elem: the loop.  It ends when something has come there, its deadline
     has passed, or the loop was woken."""
 
     what = "the wait of an asyncio event loop"
 
     def attempt(self):
-        """Tells the loop to look.  DRAINED: what comes from now on is reported anew."""
+        """Tells the loop to look, unless its thread has looked.  DRAINED: what comes from now on is reported anew."""
         core: LoopCore = self.elem
-        core._due = True
+        if not core._seen:
+            core._due = True
         return DRAINED
+
+    def own_poll(self, delay):
+        """Waits in the loop's epoll, and takes the events that come there, on the loop's thread (netpoll.alone)."""
+        core: LoopCore = self.elem
+        i: cython.int
+        n: cython.int
+        fd: cython.int
+        woken: cython.int = 0
+        if cython.compiled:
+            n = net_epoll_wait(core._ep, delay)
+            for i in range(n):
+                fd = net_event_fd(i)
+                if fd == core._bellfd:
+                    woken |= OWN_BELL
+                    continue
+                woken |= OWN_FOUND
+                found: object = core._streams.get(fd)
+                if found is None:
+                    core._due = True  # of add_reader: the kernel tells of it again
+                else:
+                    event(found, net_event_mask(i))
+            if n == EVENTS:
+                core._due = True
+            if woken & OWN_FOUND:
+                core._seen = True
+        return woken
 
     def finish(self):
         """Nothing, whether there is something to do or the deadline has come."""
@@ -71,6 +107,7 @@ class LoopCore:
         _ready = None
         _scheduled = None
         _own = None
+        _keys = None
         _signal_handlers = None
         _stopping = False
         _closed = False
@@ -78,12 +115,16 @@ class LoopCore:
         _turns = False
         _woken = False
         _due = False
+        _seen = False
         _again = False
         _timer_cancelled_count = 0
         _came = None
         _ep = -1
         _looked = 0
         _deadline = -1
+        _bellfd = -1
+        _np = None
+        _m = None
         _fd = None
         _bell = None
         _streams = None
@@ -91,8 +132,36 @@ class LoopCore:
     def _open(self):
         """Before asyncio's __init__: `_own` is the loop's selector."""
         self._ep = self._own.fileno() if cython.compiled else self._own._selector
+        self._keys = self._own._fd_to_key
+        self._bellfd = -1
         self._came = deque()
         self._streams = {}
+
+    def _hear(self, m):
+        """The loop runs from now on, in the runtime of m, to which its goroutine is locked: m may wait in the loop's
+        epoll, and must be woken there."""
+        fd: cython.int
+        if not cython.compiled:
+            return  # the uncompiled core waits in the runtime's poller alone
+        np: Netpoll = netpoll_of(m.sched)
+        fd = np.bell()
+        if fd < 0:
+            return
+        net_epoll_add(self._ep, fd, EPOLLIN)
+        self._bellfd = fd
+        self._np = np
+        self._m = m
+
+    def _unhear(self):
+        """The opposite.  Another thread may call this when the program has ended: then m's has ended too."""
+        m: M = self._m
+        if m is None:
+            return
+        m.ownwait = None
+        if not self._np.closed:  # else the kernel has forgotten the number, which may be another file's now
+            net_epoll_del(self._ep, self._bellfd)
+        self._bellfd = -1
+        self._np = self._m = None
 
     # ---- callbacks ----------------------------------------------------------------------------------------------------
 
@@ -177,93 +246,117 @@ class LoopCore:
 
     # ---- an iteration -------------------------------------------------------------------------------------------------
 
-    def _lone(self):
-        """Whether nothing but callbacks from other threads can come: only a signal's handler writes to the loop's own
-        descriptor."""
-        return len(self._own._fd_to_key) <= 1 and not self._streams and not self._signal_handlers
-
     def _run_once(self):
         """An iteration, without a wait."""
-        n: cython.Py_ssize_t
-        now: cython.longlong = 0
-        others: object = ()
-        st: Stream
-        h: Handle
-        ready: object = self._ready
-        came: object = self._came
-        if not self._due and not self._again and ready and not self._debug:
-            now = nanotime()
-        if (now == 0 or now - self._looked >= LOOK_NS) and (self._due or self._again or not self._lone()):
-            others = look(self)
-            self._looked = now or nanotime()
-        if self._debug:
-            for _ in range(len(came)):
-                st = came.popleft()
-                ready.append(events.Handle(serve_stream, (st,), self, None))
-            self._own.got = others
-            BaseEventLoop._run_once(self)
-            return
-        n = len(came)
-        while n > 0:
-            n -= 1
-            st = came.popleft()
-            serve(st)
-        if others:
-            self._own.got = others
-            self._process_events(self._own.select(0))
-        if self._scheduled:
-            run_timers(self)
-        n = len(ready)
-        while n > 0:
-            n -= 1
-            handle = ready.popleft()
-            if isinstance(handle, Handle):
-                h = handle
-                if not h._cancelled:
-                    run_handle(h)
-            elif not handle._cancelled:
-                handle._run()
+        run_once(self)
 
     def _turn(self, m):
         """Iterations, until there is nothing to do or the goroutine is to make way.  True when the loop is to stop."""
-        m_: M = m
-        before: cython.int = m_.mcall  # the predictor may have a word there for the next operation (sched/predict.py)
-        self._turns = True
-        m_.mcall = MCALL_LOOP
-        try:
-            while True:
-                self._woken = False
-                self._run_once()
-                if self._stopping or not (self._ready or self._came) or m_.preempt:
-                    return bool(self._stopping)
-        finally:
-            m_.mcall = before
-            self._turns = False
+        return turn(self, m)
 
-    # ---- the wait -----------------------------------------------------------------------------------------------------
+    def _advance(self, m):
+        """_turn, and then the operation with which to wait for something to do.  None when there is something already;
+        False when the loop is to stop."""
+        return False if turn(self, m) else next_wait(self)
 
     def _next_wait(self):
-        """The operation with which to wait for something to do; None when there is something already."""
-        when: cython.longlong = 0
-        fd: FD = self._fd
-        op: LoopWait
-        if self._ready or self._came or self._stopping or self._woken or self._due or self._again or fd is None:
+        """That operation, or None, at first."""
+        return next_wait(self)
+
+
+def lone(core):
+    """Whether nothing but callbacks from other threads can come: only a signal's handler writes to the loop's own
+    descriptor."""
+    return len(core._keys) <= 1 and not core._streams and not core._signal_handlers
+
+
+def run_once(core):
+    """An iteration, without a wait."""
+    n: cython.Py_ssize_t
+    now: cython.longlong = 0
+    others: object = ()
+    st: Stream
+    h: Handle
+    ready: object = core._ready
+    came: object = core._came
+    if core._seen:  # its thread has looked just now
+        core._seen = False
+        now = core._looked = nanotime()
+    elif not core._due and not core._again and ready and not core._debug:
+        now = nanotime()
+    if (core._due or now == 0 or now - core._looked >= LOOK_NS) and (core._due or core._again or not lone(core)):
+        others = look(core)
+        core._looked = now or nanotime()
+    if core._debug:
+        for _ in range(len(came)):
+            st = came.popleft()
+            ready.append(events.Handle(serve_stream, (st,), core, None))
+        core._own.got = others
+        BaseEventLoop._run_once(core)
+        return 0
+    n = len(came)
+    while n > 0:
+        n -= 1
+        st = came.popleft()
+        serve(st)
+    if others:
+        core._own.got = others
+        core._process_events(core._own.select(0))
+    if core._scheduled:
+        run_timers(core)
+    n = len(ready)
+    while n > 0:
+        n -= 1
+        handle = ready.popleft()
+        if isinstance(handle, Handle):
+            h = handle
+            if not h._cancelled:
+                run_handle(h)
+        elif not handle._cancelled:
+            handle._run()
+
+
+def turn(core, m):
+    """Iterations, until there is nothing to do or the goroutine is to make way.  True when the loop is to stop."""
+    m_: M = m
+    before: cython.int = m_.mcall  # the predictor may have a word there for the next operation (sched/predict.py)
+    core._turns = True
+    m_.mcall = MCALL_LOOP
+    try:
+        while True:
+            core._woken = False
+            run_once(core)
+            if core._stopping or not (core._ready or core._came) or m_.preempt:
+                return bool(core._stopping)
+    finally:
+        m_.mcall = before
+        core._turns = False
+
+
+def next_wait(core):
+    """The operation with which to wait for something to do; None when there is something already."""
+    when: cython.longlong = 0
+    fd: FD = core._fd
+    op: LoopWait
+    if core._ready or core._came or core._stopping or core._woken or core._due or core._again or fd is None:
+        return None
+    if core._scheduled:
+        drop_cancelled(core)
+    if core._scheduled:
+        when = int(min(core._scheduled[0]._when, time.monotonic() + _DAY_S) * 1e9) + 1
+        if when <= nanotime():
             return None
-        if self._scheduled:
-            drop_cancelled(self)
-        if self._scheduled:
-            when = int(min(self._scheduled[0]._when, time.monotonic() + _DAY_S) * 1e9) + 1
-            if when <= nanotime():
-                return None
-        elif self._lone():
-            return self._bell.recv()
-        if when != self._deadline:
-            self._deadline = when
-            fd.set_deadlines(True, False, when)
-        op = LoopWait.__new__(LoopWait)
-        op.c = fd
-        op.elem = self
-        return op
+    elif lone(core):
+        return core._bell.recv()
+    if when != core._deadline:
+        core._deadline = when
+        fd.set_deadlines(True, False, when)
+    op = LoopWait.__new__(LoopWait)
+    op.c = fd
+    op.elem = core
+    if core._m is not None:
+        core._m.ownwait = op
+    return op
 
 
 def schedule(core, when, callback, args, context):
@@ -289,6 +382,8 @@ def look(core):
         for i in range(n):
             fd = net_event_fd(i)
             mask = net_event_mask(i)
+            if fd == core._bellfd:
+                continue
             found: object = streams.get(fd)
             if found is not None:
                 event(found, mask)

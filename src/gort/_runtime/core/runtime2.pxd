@@ -210,6 +210,7 @@ cdef class M:
     cdef public bint idle
     cdef public P nextp
     cdef public G lockednext
+    cdef public Op ownwait
     cdef public bint polling
     cdef public bint idlelocked
     cdef public bint defers

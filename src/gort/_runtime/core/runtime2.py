@@ -454,6 +454,7 @@ class M:
         # Under sched.lock().  The first two another thread writes before it wakes this one.
         idle = False  # under sched.lock(): it is on the idle list
         nextp = lockednext = None  # the P to run; and, for an M that is locked to a goroutine, that one
+        ownwait = None  # the last wait of the event loop that is that goroutine (netpoll.alone); m's thread alone
         polling = False  # it is in findrunnable.poll: wake_poller wakes it, not park
         idlelocked = False  # it waits for lockednext, and nmidlelocked counts it
         defers = False  # its own thread alone: the next M that it wakes is woken when it sleeps (rest.py)

@@ -61,6 +61,10 @@ class Levelpoll(Netpoll):
         os.set_blocking(self.evfd, False)
         os.set_blocking(self.wakefd, False)
 
+    def bell(self):
+        """None: a thread that sleeps elsewhere asks for nothing that waits here."""
+        return -1
+
     def shut(self):
         """Closes it."""
         net_close(self.evfd)

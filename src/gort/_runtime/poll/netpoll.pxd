@@ -1,13 +1,20 @@
 # netpoll.pxd: the C types of netpoll.py, the poller.
 from libc.stdint cimport int64_t
 from gort._runtime.core.runtime2 cimport Sched
-from gort._runtime.poll.polldesc cimport Poller, PollDesc
+from gort._runtime.poll.polldesc cimport NetOp, Poller, PollDesc
 
 cdef extern from *:
     """
     #define GORT_EPOLLET 0x80000000u
     """
     unsigned int EPOLLET "GORT_EPOLLET"
+
+cpdef enum:
+    OWN_FOUND = 1
+    OWN_BELL = 2
+
+cdef class OwnWait(NetOp):
+    cpdef int own_poll(self, int64_t delay) except -1
 
 cdef class Netpoll(Poller):
     cdef int inwait
@@ -17,6 +24,7 @@ cdef class Netpoll(Poller):
     cdef int wakefd
     cdef list descs
     cdef object mu
+    cdef bint shared
     cpdef open(self)
     cpdef shut(self)
     cpdef watch(self, int fd)
@@ -24,7 +32,9 @@ cdef class Netpoll(Poller):
     cpdef bint waiters(self)
     cpdef bint poll(self, int64_t delay) except -1
     cpdef wake(self)
+    cpdef int bell(self)
     cpdef close(self)
 
 cpdef Netpoll netpoll_of(Sched s)
+cdef OwnWait alone(Netpoll np)
 cdef PollDesc lookup(Netpoll np, int fd)

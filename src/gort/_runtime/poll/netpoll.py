@@ -12,6 +12,14 @@ Invariants: `inwait` and `wakesig` let wake() skip its system call.  A poller se
 sleeps; a waker sets wakesig, then reads inwait.  So at least one of the two sees the other.  The eventfd that wakes is
 level-triggered, and only a poller that may sleep clears it, so that one that only looks cannot swallow a wake-up.
 
+An event loop's goroutine (gort.aio) waits for the loop's own epoll, which this one watches.  Where nothing else waits for
+a descriptor, the loop's thread sleeps in that epoll at once, and in it for `evfd` (alone): a message then costs one
+system call for the wait and not four.
+- `level` is set while a thread sleeps there, before it reads `nwait`; an operation that enters a queue counts itself in
+  `nwait`, then reads `level`.  So it is alone, or is woken (tell) and sleeps here.
+- Once an operation has come in between, `shared` stays set and nobody sleeps there any more: a goroutine that reads and
+  a loop that waits would wake each other at each message.
+
 What does not live here: what readiness means for the waiting operations (polldesc.py); poll and select (levelpoll.py).
 """
 
@@ -41,8 +49,16 @@ from cython.cimports.gort._runtime.c.net import (
 )
 from cython.cimports.gort._runtime.c.rt import nanotime, rt_import
 from cython.cimports.gort._runtime.core.lockrank import LOCK_RANK_NETPOLL
-from cython.cimports.gort._runtime.core.runtime2 import Sched
-from cython.cimports.gort._runtime.poll.polldesc import EPOLLIN, EPOLLOUT, EPOLLRDHUP, PollDesc, Poller, event
+from cython.cimports.gort._runtime.core.runtime2 import QUEUED, M, Sched, getm
+from cython.cimports.gort._runtime.poll.polldesc import (
+    EPOLLIN,
+    EPOLLOUT,
+    EPOLLRDHUP,
+    NetOp,
+    PollDesc,
+    Poller,
+    event,
+)
 
 from gort._runtime.core import debugvars
 from gort._runtime.core.lockrank import make_lock
@@ -51,10 +67,22 @@ from gort._start.cython import lent
 
 rt_import()
 
-if not cython.compiled:  # the .pxd defines the same name for C
+if not cython.compiled:  # the .pxd defines the same names for C
     EPOLLET = 0x80000000
+    # What own_poll returns.
+    OWN_FOUND = 1  # the operation need not wait any more
+    OWN_BELL = 2  # the poller is to wake
 
 SIGNAL_SLICE_NS = cython.declare(cython.longlong, 500_000_000)
+
+
+class OwnWait(NetOp):
+    """The wait of an event loop for its own epoll."""
+
+    def own_poll(self, delay):
+        """Waits there, and for the poller's bell, on the thread of its goroutine.  delay: as Netpoll.poll's.  Returns
+        OWN_FOUND, OWN_BELL, both or 0."""
+        raise NotImplementedError
 
 
 class Netpoll(Poller):
@@ -66,6 +94,7 @@ class Netpoll(Poller):
         self.nwait = 0
         self.inwait = 0
         self.wakesig = 0
+        self.shared = False
         self.descs = []
         self.epfd = self.evfd = self.wakefd = -1  # open sets them
         # Guards descs.  Re-entrant: a collection in the middle of register may find a PollDesc that nobody has closed,
@@ -82,6 +111,15 @@ class Netpoll(Poller):
         self.epfd = net_epoll_create()
         self.evfd = self.wakefd = net_eventfd()
         net_epoll_add(self.epfd, self.evfd, EPOLLIN)
+
+    def tell(self):
+        """Wakes an event loop's thread that sleeps as if it were alone."""
+        self.shared = True
+        self.wake()
+
+    def bell(self):
+        """The descriptor that becomes readable when the poller is to wake; -1 where nobody else may wait for that."""
+        return self.evfd
 
     def shut(self):
         """Gives it back."""
@@ -114,11 +152,16 @@ class Netpoll(Poller):
         mask: cython.uint
         found: cython.bint = False
         blocks: cython.bint = delay != 0
+        woken: cython.int
         pd: PollDesc
+        op: OwnWait
         s: Sched = self.s
         if self.closed:
             return False
         if cython.compiled:
+            op = None if self.shared else alone(self)
+            if op is not None and not blocks:
+                return False  # this thread sleeps there next, or hands its P on
             if blocks:
                 net_store(cython.address(self.inwait), 1)
                 if net_load(cython.address(self.wakesig)):
@@ -127,11 +170,23 @@ class Netpoll(Poller):
                     delay = SIGNAL_SLICE_NS
                 # A signal that came during compiled code does not interrupt the wait below: see Note.sleep.
                 PyErr_CheckSignals()
-            n = net_epoll_wait(self.epfd, delay)
+            if op is not None:
+                net_store(cython.address(self.level), 1)
+                if net_load(cython.address(self.nwait)) != 1:
+                    op = None
+            n = woken = 0
+            if op is None:
+                n = net_epoll_wait(self.epfd, delay)
+            else:
+                woken = op.own_poll(delay)
             if blocks:
+                net_store(cython.address(self.level), 0)
                 PyErr_CheckSignals()
-            if blocks:
                 net_store(cython.address(self.inwait), 0)
+            if woken & OWN_BELL:
+                net_event_clear(self.evfd)
+            if woken & OWN_FOUND:
+                found = event(op.c, EPOLLIN)
             for i in range(n):
                 fd = net_event_fd(i)
                 mask = net_event_mask(i)
@@ -235,6 +290,16 @@ def netpoll_of(s):
     s.unlock()
     np.close()
     return s.netpoll
+
+
+def alone(np):
+    """The wait of the event loop to which this thread is locked, if it is the only operation that waits; else None."""
+    m: M = getm()
+    if m is None or m.ownwait is None or m.lockedg is None or m.ownwait.g is not m.lockedg:
+        return None
+    if np.nwait != 1 or m.ownwait.index != QUEUED:
+        return None
+    return m.ownwait
 
 
 def lookup(np, fd):

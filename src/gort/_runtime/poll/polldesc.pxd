@@ -41,7 +41,7 @@ cdef class Side:
 cdef class Poller:
     cdef Sched s
     cdef readonly bint closed
-    cdef bint level
+    cdef int level
     cdef int nwait
     cpdef tell(self)
     cpdef register(self, PollDesc pd)

@@ -31,7 +31,7 @@ from __future__ import annotations
 from _warnings import warn
 
 import cython
-from cython.cimports.gort._runtime.c.net import net_add, net_close
+from cython.cimports.gort._runtime.c.net import net_add, net_close, net_load
 from cython.cimports.gort._runtime.c.rt import FREE_THREADED, nanotime, own_dict, rt_import, rt_usleep
 from cython.cimports.gort._runtime.core.handoff import ready
 from cython.cimports.gort._runtime.core.lockrank import LOCK_RANK_POLLDESC
@@ -93,7 +93,7 @@ class Side:
 
 class Poller:
     """The interface between descriptors and their runtime's poller, a netpoll.Netpoll.  `nwait`, which is atomic, counts
-    the operations in all queues.  `level`: the poller is told of each that enters one."""
+    the operations in all queues.  `level`, also atomic: the poller is told of each that enters one."""
 
     if not cython.compiled:
         s = None
@@ -306,7 +306,7 @@ def count(np, by):
         np.countlock()
         np.nwait += by
         np.countunlock()
-    if by > 0 and np.level:
+    if by > 0 and (net_load(cython.address(np.level)) if cython.compiled else np.level):
         np.tell()
 
 
