@@ -159,9 +159,7 @@ class Netpoll(Poller):
         if self.closed:
             return False
         if cython.compiled:
-            op = None if self.shared else alone(self)
-            if op is not None and not blocks:
-                return False  # this thread sleeps there next, or hands its P on
+            op = None if self.shared or not blocks else alone(self)
             if blocks:
                 net_store(cython.address(self.inwait), 1)
                 if net_load(cython.address(self.wakesig)):

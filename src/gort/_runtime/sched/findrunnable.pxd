@@ -12,5 +12,6 @@ cdef G findrunnable(M m)
 cdef G findrunnable_slow(M m, int64_t now)
 cdef bint give_up(M m, P p) except -1
 cdef G steal(M m, P p, int64_t now)
+cdef bint looks_itself(M m) noexcept
 cdef bint poll(M m)
 cdef uint64_t cheaprand(M m)

@@ -15,7 +15,7 @@ from cython.cimports.gort._runtime.c.rt import nanotime, rt_import, rt_usleep
 from cython.cimports.gort._runtime.core.handoff import MASK64, acquire_idle, bind, pidleget, pidleput, unbind
 from cython.cimports.gort._runtime.core.idle import overtake, stopm
 from cython.cimports.gort._runtime.core.runq import globrunqget, kick, runqget, runqsteal
-from cython.cimports.gort._runtime.core.runtime2 import SLICE_NS, G, M, P, Sched
+from cython.cimports.gort._runtime.core.runtime2 import QUEUED, SLICE_NS, G, M, P, Sched
 from cython.cimports.gort._runtime.core.seed import slept
 from cython.cimports.gort._runtime.core.tracing import HOOK_SEED, HOOK_TRACE, gave_up
 from cython.cimports.gort._runtime.sched.timers import checktimers, timesleepuntil
@@ -178,6 +178,12 @@ def give_up(m, p):
     return False
 
 
+def looks_itself(m):
+    """Whether m is locked to an event loop that waits for descriptors.  So somebody waits for one; and m need not look
+    without a wait before it waits: it finds at once what has come."""
+    return m.ownwait is not None and m.ownwait.index == QUEUED
+
+
 def poll(m):
     """Makes m the poller, of which there is one at a time: sleeps until the next timer is due or a descriptor is ready.
     True when m has a P afterwards; False when it has none, or when there is nothing to wait for or another poller.
@@ -186,7 +192,7 @@ def poll(m):
     begin to wait, and takes no other P."""
     s: Sched = m.sched
     until: cython.longlong = timesleepuntil(s)
-    waiters: cython.bint = s.netpoll is not None and s.netpoll.waiters()
+    waiters: cython.bint = looks_itself(m) or (s.netpoll is not None and s.netpoll.waiters())
     again: cython.longlong
     now: cython.longlong
     if until == 0 and not waiters:

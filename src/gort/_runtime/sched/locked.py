@@ -40,7 +40,7 @@ from cython.cimports.gort._runtime.core.idle import stopm
 from cython.cimports.gort._runtime.core.rest import flush, rest
 from cython.cimports.gort._runtime.core.runq import globrunqgetown, globrunqput, kick, runqgetown
 from cython.cimports.gort._runtime.core.runtime2 import G, M, P, Sched, _Prunning
-from cython.cimports.gort._runtime.sched.findrunnable import CHECK_GLOBAL, give_up, poll
+from cython.cimports.gort._runtime.sched.findrunnable import CHECK_GLOBAL, give_up, looks_itself, poll
 from cython.cimports.gort._runtime.sched.timers import checktimers
 
 rt_import()
@@ -161,8 +161,9 @@ def look(m):
                 break
         if p.runnext is None and p.runqsize == 0:
             if s.runqsize == 0:
-                if s.netpoll is not None and s.netpoll.waiters() and not s.npolling and s.netpoll.poll(0):
-                    continue
+                if not looks_itself(m) and s.netpoll is not None and s.netpoll.waiters() and not s.npolling:
+                    if s.netpoll.poll(0):
+                        continue
                 if s.gomaxprocs > 1 and run_due_timers(s, p):
                     continue
                 if give_up(m, p):
