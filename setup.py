@@ -39,7 +39,7 @@ HOT = [pxd.with_suffix(".py") for pxd in sorted(RUNTIME.glob("*/*.pxd")) if pxd.
 # The libraries, with the rooms whose modules are in each (loader.py says why there are so few). They lie in _runtime/lib,
 # which is no package: they are no modules that somebody could import. Each thread has the poller's buffers, 64 KiB;
 # with them the core's thread-local fields would not fit where gort_rt.h wants them.
-LIBRARIES = {"core": ("core", "sched", "wait", "watch"), "poll": ("poll",), "aio": ("aio",)}
+LIBRARIES = {"core": ("core", "sched", "wait", "watch"), "poll": ("poll",), "aio": ("aio",), "web": ("web",)}
 DIRECTIVES = {
     "language_level": 3,
     # Each module guards what it shares by its own locks (design: "without the GIL it does").

@@ -23,7 +23,7 @@ INTERNAL = {
     *("accept_op", "ask", "call_op", "describe", "duplicate", "held", "pop", "push", "readable", "refuses_reads"),
     *("retry_reads", "retry_writes", "set_lsock", "skip", "take_until"),
     *("abandoned", "finished"),
-    *("date_line", "finish_writing", "handle", "refused", "report"),
+    *("finish_writing", "handle", "refused", "report"),
     *("abandon", "lost", "over", "Call.send"),
 }
 

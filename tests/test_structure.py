@@ -26,7 +26,7 @@ FLOORS: list[list[str]] = [
     ["gort._runtime.core"],
     ["gort._runtime.sched"],
     ["gort._runtime.wait", "gort._runtime.poll", "gort._runtime.watch"],
-    ["gort._runtime.see", "gort._runtime.aio"],
+    ["gort._runtime.see", "gort._runtime.aio", "gort._runtime.web"],
     ["gort._runtime.boot"],
     ["gort.runtime"],
     ["gort."],

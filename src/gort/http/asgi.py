@@ -88,7 +88,7 @@ class Asgi:
             scope["extensions"] = _EXTENSIONS.copy()
         return scope
 
-    async def __call__(self, exchange: Exchange) -> None:
+    async def serve(self, exchange: Exchange) -> None:
         """Serves one request.  Raises what the application raises."""
         if exchange.upgrade == b"websocket":
             from gort.http.ws import WebSocket

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gort.http.incoming import Refusal
+from gort._runtime.web.response import Fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ class Disconnected(ConnectionError):
     """The client has gone, or the connection was given up: nobody reads the response."""
 
 
-class Exchange:
+class Exchange(Fields):
     """A request, and what is needed to answer it.  Methods that a protocol must have raise NotImplementedError here.
 
     method, target: as the request has them ("GET", b"/a%20b?c").  headers: the request's, names in lower case.
@@ -41,37 +41,7 @@ class Exchange:
     refusal: what is wrong with the request's body; read() has raised Disconnected because of it.
     lost: the client has gone, and read() or gone() has told the application so: no response is expected of it."""
 
-    __slots__ = (
-        "client",
-        "headers",
-        "length",
-        "lost",
-        "method",
-        "refusal",
-        "scheme",
-        "sent",
-        "server",
-        "started",
-        "status",
-        "target",
-        "upgrade",
-        "version",
-    )
-
-    method: str
-    target: bytes
-    headers: Headers
-    version: str
-    scheme: str
-    client: tuple[str, int | None] | None
-    server: tuple[str, int | None] | None
-    length: int | None
-    upgrade: bytes
-    started: bool
-    status: int
-    sent: int
-    refusal: Refusal | None
-    lost: bool
+    __slots__ = ()
 
     @property
     def limits(self) -> Limits:

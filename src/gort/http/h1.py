@@ -14,17 +14,18 @@ accepting (server.py), what a request means (wsgi.py, asgi.py).
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from gort._runtime.poll.neterrors import DeadlineExceeded
 from gort._runtime.sched.timers import monotonic
+from gort._runtime.web.request import Refusal
+from gort._runtime.web.response import DRAIN, JOIN, STATUS_LINES, date_line
 from gort.http.exchange import Disconnected
-from gort.http.h1exchange import DRAIN, JOIN, READ, STATUS_LINES, H1Exchange
-from gort.http.incoming import Refusal
+from gort.http.h1exchange import READ, H1Exchange
 from gort.http.pace import Pace, goes_on, write_all
 
 if TYPE_CHECKING:
-    from gort.http.incoming import Incoming, Parser
+    from gort._runtime.web.request import Incoming, Parser
     from gort.http.server import Connection, Server
 
 SLACK_S = 1.0
@@ -69,15 +70,22 @@ class H1Connection:
 
     async def run(self) -> None:
         """Serves the connection to its end.  The caller closes it."""
-        handle = self.owner.handle
+        serve, server = self.owner.serve(), self.server
         try:
             while True:
                 request = await self._next()
                 if request is None:
                     break
                 exchange = self.exchange = H1Exchange(self, request)
-                await handle(exchange)
-                await exchange.finish()
+                try:
+                    await serve(exchange)
+                except Exception as e:
+                    await server.failed(exchange, e)
+                else:
+                    if not exchange.started:
+                        await server.unanswered(exchange)
+                if not exchange.settled():
+                    await exchange.finish()
                 self.exchange = None
                 if not self.keep:
                     break
@@ -106,12 +114,12 @@ class H1Connection:
             if parser.failed is not None:
                 await self.refuse(parser.failed)
                 return None
-            if parser.partial:
-                if not self.idle:
-                    self._deadline(limits.head_s)
-            self.idle = not parser.partial
+            partial = parser.partial
+            if partial and not self.idle:
+                self._deadline(limits.head_s)
+            self.idle = not partial
             try:
-                if self.idle:
+                if not partial:
                     if self.server.stopping:
                         self.conn.set_read_deadline(self.server.linger_s)
                     elif limits.idle_s is not None and (now := monotonic()) > self._read_until:
@@ -172,30 +180,49 @@ class H1Connection:
     async def write(self, head: bytes, body: Any, pace: Pace | None = None) -> None:
         """Writes both.  pace: of a response that has more parts than this one.  Raises Disconnected."""
         n = len(body)
-        try:
-            limit = self.server.limits.write_s
-            now = monotonic()
-            if limit is not None and now > self._write_until:
-                self._write_until = now + SLACK_S
-                self.conn.set_write_deadline(limit + SLACK_S)
-            data = head + body if n <= JOIN else head
-            if data:
-                try:
-                    await self.conn.write(data)
-                except DeadlineExceeded as e:
-                    pace = pace or self.new_pace()
-                    await self._go_on(data, e, pace, now)
-                else:
-                    if pace is not None:
-                        pace.add(len(data), now)
-                        if (left := pace.left()) is not None and left <= 0:
-                            raise DeadlineExceeded("the client takes too little")
-            if n > JOIN:
-                self._write_until = 0.0
+        data = head + body if n <= JOIN else head
+        began = self.write_begins()
+        if data:
+            try:
+                await self.conn.write(data)
+            except OSError as e:
+                await self.write_fails(data, e, pace, began)
+            else:
+                if pace is not None:
+                    pace.add(len(data), began)
+                    if (left := pace.left()) is not None and left <= 0:
+                        self._lost(DeadlineExceeded("the client takes too little"))
+        if n > JOIN:
+            self._write_until = 0.0
+            try:
                 await write_all(self.conn, body, pace or self.new_pace())
-        except OSError as e:
-            self.broken, self.keep = True, False
-            raise Disconnected(str(e)) from None
+            except OSError as e:
+                self._lost(e)
+
+    def write_begins(self) -> float:
+        """Sees to the deadline of a write.  Returns the time."""
+        now = monotonic()
+        if now > self._write_until and (limit := self.server.limits.write_s) is not None:
+            self._write_until = now + SLACK_S
+            try:
+                self.conn.set_write_deadline(limit + SLACK_S)
+            except OSError:
+                pass  # it is closed, as the write will find
+        return now
+
+    async def write_fails(self, data: bytes, e: OSError, pace: Pace | None, began: float) -> None:
+        """A write of data, which began then, has ended with e: goes on where the client has taken a part in time.  Raises
+        Disconnected."""
+        try:
+            if not isinstance(e, DeadlineExceeded):
+                raise e
+            await self._go_on(data, e, pace or self.new_pace(), began)
+        except OSError as last:
+            self._lost(last)
+
+    def _lost(self, e: OSError) -> NoReturn:
+        self.broken, self.keep = True, False
+        raise Disconnected(str(e)) from None
 
     async def _go_on(self, data: bytes, e: DeadlineExceeded, pace: Pace, began: float) -> None:
         """A write has ended at its deadline: writes the rest, where the client has taken a part.  Raises OSError."""
@@ -216,7 +243,7 @@ class H1Connection:
         head = b"%scontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n%sconnection: close\r\n\r\n" % (
             STATUS_LINES[status],
             len(body),
-            self.server.date_line(),
+            date_line(),
         )
         self.server.refused(status)
         try:

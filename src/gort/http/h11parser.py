@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import h11
 
-from gort.http.incoming import Incoming, Parser, Refusal
+from gort._runtime.web.request import Incoming, Parser, Refusal
 
 if TYPE_CHECKING:
     from gort.http.config import Limits

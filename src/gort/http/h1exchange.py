@@ -1,18 +1,19 @@
-"""A request on a connection that speaks HTTP/1.1 or 1.0: its body as it is read, and how the response is framed.
+"""A request on a connection that speaks HTTP/1.1 or 1.0: its body as it is read, and the parts of its response.
 
-What does not live here: what reads and writes the connection, and its limits of time (h1.py).
+What does not live here: the head of the response, and a response of one part (_runtime/web/response.py); what reads and
+writes the connection, and its limits of time (h1.py).
 """
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from gort._runtime.wait.chan import Chan
 from gort._runtime.wait.select import select
+from gort._runtime.web.request import Refusal
+from gort._runtime.web.response import CHUNKED, COUNTED, DRAIN, JOIN, NO_BODY, STATUS_LINES, TO_THE_END, Answer
 from gort.http import fields
 from gort.http.exchange import Disconnected, Exchange
-from gort.http.incoming import Refusal
 from gort.http.pace import Pace, send_file
 
 if TYPE_CHECKING:
@@ -20,111 +21,36 @@ if TYPE_CHECKING:
 
     from gort.http.config import Limits
     from gort.http.exchange import Headers
-    from gort.http.h1 import H1Connection
-    from gort.http.incoming import Incoming
 
 READ = 65536
-JOIN = 65536  # bytes of a body up to which head and body are one write
-DRAIN = 65536  # bytes of an unread body that are passed over for the sake of the connection
 AHEAD = 65536  # bytes that are read ahead while a request is served, to notice that the client goes
 
-NO_BODY, COUNTED, CHUNKED, TO_THE_END = range(4)  # how a response's body is framed
 
-STATUS_LINES: dict[int, bytes] = {
-    s.value: b"HTTP/1.1 %d %s\r\n" % (s.value, s.phrase.encode("ascii")) for s in HTTPStatus
-}
-_OWN = frozenset((b"connection", b"transfer-encoding", b"keep-alive", b"upgrade", b"proxy-connection"))
+class H1Exchange(Answer, Exchange):
+    """A request on an H1Connection.  Answer says what its fields are."""
 
+    __slots__ = ()
 
-class H1Exchange(Exchange):
-    """A request on an H1Connection.
-
-    _mode, _left: how the response's body is framed, and how much of it is to come where that is counted.  _head: the
-    head of the response while it waits for the first part of the body.  _over: closed when the response has ended, made
-    by who waits for that; _watching: somebody reads, to notice that the client goes.  _comes, _goes: how slow the client
-    is with the request's body, and with a response that goes out in several parts; made when they are needed."""
-
-    __slots__ = (
-        "_c",
-        "_comes",
-        "_ended",
-        "_goes",
-        "_got",
-        "_head",
-        "_idle",
-        "_left",
-        "_mode",
-        "_over",
-        "_request",
-        "_watching",
-    )
-
-    def __init__(self, connection: H1Connection, request: Incoming) -> None:
-        self.method: str = request.method
-        self.target: bytes = request.target
-        self.headers: Headers = request.headers
-        self.version: str = request.version
-        self.length: int | None = request.length
-        self.upgrade: bytes = request.upgrade
-        self.scheme: str = connection.scheme
-        self.client: tuple[str, int | None] | None = connection.client
-        self.server: tuple[str, int | None] | None = connection.where
-        self.started: bool = False
-        self.status: int = 0
-        self.sent: int = 0
-        self.refusal = None
-        self.lost: bool = False
-        self._c = connection
-        self._request = request
-        self._got = 0
-        self._head = b""
-        self._mode = NO_BODY
-        self._left = 0
-        self._ended = False
-        self._comes: Pace | None = None
-        self._goes: Pace | None = None
-        self._over: Chan[None] | None = None
-        self._idle: Chan[None] | None = None
-        self._watching = False
+    sent: int
+    refusal: Refusal | None
+    lost: bool
 
     @property
     def limits(self) -> Limits:
         """The server's limits."""
-        return self._c.server.limits
+        limits: Limits = self._c.server.limits
+        return limits
 
     @property
     def stopping(self) -> bool:
         """Whether the server ends."""
-        return self._c.server.stopping
+        return bool(self._c.server.stopping)
 
     def spawn(self, fn: Callable[..., Any], *args: Any) -> None:
         """Starts another goroutine or task."""
         self._c.owner.spawn(fn, *args)
 
     # ---- the request ----------------------------------------------------------------------------------------------
-
-    @property
-    def ready(self) -> bytes | None:
-        """The whole body, where it has come and nothing of it was read; else None."""
-        request = self._request
-        if not request.complete or self._got:
-            return None
-        body = request.body
-        if not body:
-            return b""
-        data = body[0] if len(body) == 1 else b"".join(body)
-        limit = self._c.server.limits.body_bytes
-        return data if limit is None or len(data) <= limit else None  # read() refuses it
-
-    @property
-    def expects(self) -> bool:
-        """Whether the client waits for 100 Continue."""
-        return self._request.expects
-
-    @property
-    def at_end(self) -> bool:
-        """Whether the whole body was read."""
-        return self._request.complete and not self._request.body
 
     async def read(self) -> bytes:
         """The next part of the body."""
@@ -200,73 +126,16 @@ class H1Exchange(Exchange):
 
     async def respond(self, status: int, reason: bytes, headers: Headers, body: bytes) -> None:
         """The whole response."""
-        n = len(body)
-        self.start(status, reason, headers, n)
-        c = self._c
-        if self._mode != COUNTED or self._left != n or self.method == "HEAD" or n > JOIN:
+        data = self.whole(status, reason, headers, body)
+        if data is None:
             await self.send(body, False)
             return
-        self._ended = True
-        self._left = 0
-        self.sent = n
-        await c.write(self._take_head(), body)
-
-    def start(self, status: int, reason: bytes, headers: Headers, known: int = -1) -> None:
-        """The head.  known: the length of the body, where headers need not say it."""
-        if self.started:
-            raise RuntimeError("the response has begun already")
-        c, request = self._c, self._request
-        line = STATUS_LINES.get(status) if not reason else None
-        parts = [line or b"HTTP/1.1 %d %s\r\n" % (status, reason)]
-        length = -1
-        date = c.server.date_line()
-        for name, value in headers:
-            if name == b"content-length":
-                if length >= 0 or not value.isdigit():
-                    raise ValueError(f"the response has a malformed content-length: {value!r}")
-                length = int(value)
-            elif name in _OWN:
-                if name == b"connection" and b"close" in value.lower():
-                    c.keep = False
-                continue
-            elif name == b"date":
-                date = b""
-            parts += (name, b": ", value, b"\r\n")
-        lines = len(parts) // 4 + 1  # what was left out has none
-        if not request.complete and (request.expects or request.length is None or request.length - self._got > DRAIN):
-            c.keep = False
-        if not request.keep_alive or c.server.stopping:
-            c.keep = False
-        if status < 200 or status == 204 or status == 304:
-            self._mode = NO_BODY
-            if length >= 0 and status != 304:
-                raise ValueError(f"a response {status} has no body, and no content-length")
-        elif length >= 0:
-            self._mode, self._left = COUNTED, length
-        elif known >= 0:
-            self._mode, self._left = COUNTED, known
-            date = b"content-length: %d\r\n%s" % (known, date)
-        elif request.version == "1.1":
-            self._mode = CHUNKED
-        else:
-            self._mode = TO_THE_END
-            c.keep = False
-        head = b"".join(parts)
-        if head.count(b"\n") > lines or head.count(b"\r") > lines or b"\0" in head:
-            raise ValueError("a header of the response has a line end in it")
-        self._head = head + date
-        self.started, self.status = True, status
-
-    def _take_head(self) -> bytes:
-        """The rest of the head: how the body is framed, and whether the connection stays."""
-        head, self._head = self._head, b""
-        if self._mode == CHUNKED:
-            head += b"transfer-encoding: chunked\r\n"
-        if not self._c.keep:
-            return head + b"connection: close\r\n\r\n"
-        if self._request.version == "1.0":
-            return head + b"connection: keep-alive\r\n\r\n"
-        return head + b"\r\n"
+        c = self._c
+        began = c.write_begins()
+        try:
+            await c.conn.write(data)
+        except OSError as e:
+            await c.write_fails(data, e, None, began)
 
     async def send(self, data: bytes, more: bool) -> None:
         """A part of the body."""
@@ -285,7 +154,7 @@ class H1Exchange(Exchange):
                 self._head += b"content-length: %d\r\n" % n
                 self._mode = mode = COUNTED
                 self._left = n
-            head = self._take_head()
+            head = self.take_head(b"")
         if mode == COUNTED:
             self._left -= n
             if self._left < 0:
@@ -335,7 +204,7 @@ class H1Exchange(Exchange):
             raise RuntimeError("a file is sent where its length is known")
         c = self._c
         if self._head:
-            await c.write(self._take_head(), b"")
+            await c.write(self.take_head(b""), b"")
         if self._mode == COUNTED and count > self._left:
             raise RuntimeError("the response is longer than its content-length")
         end = offset + count
@@ -365,7 +234,7 @@ class H1Exchange(Exchange):
             return
         lines = b"".join([b"%s: %s\r\n" % h for h in fields.trailers(trailers)])
         self._ended = True
-        head = self._take_head() if self._head else b""
+        head = self.take_head(b"") if self._head else b""
         await self._c.write(head + b"0\r\n" + lines + b"\r\n", b"", self._goes)
 
     async def finish(self) -> None:

@@ -26,10 +26,11 @@ from hyperframe.frame import GoAwayFrame
 from gort._runtime.sched.blocking import blocking
 from gort._runtime.sched.timers import monotonic
 from gort._runtime.wait.chan import Chan
+from gort._runtime.web.request import Refusal
+from gort._runtime.web.response import date_line
 from gort.http import fields
 from gort.http.exchange import Disconnected, Exchange
 from gort.http.http2 import Flood, Late, Mux, Stream
-from gort.http.incoming import Refusal
 from gort.http.pace import Pace
 
 if TYPE_CHECKING:
@@ -335,7 +336,7 @@ class H2Exchange(Exchange):
                 dated = True
             head.append((name, value))
         if not dated:
-            head.append((b"date", self._c.server.date_line()[6:-2]))
+            head.append((b"date", date_line()[6:-2]))
         self._head = head
         self.started, self.status = True, status
 

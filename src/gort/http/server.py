@@ -14,10 +14,8 @@ import functools
 import inspect
 import sys
 import threading
-import time
 import traceback
 from _collections_abc import Callable, Iterable
-from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
 
@@ -28,13 +26,13 @@ from gort._runtime.sched.blocking import blocking
 from gort._runtime.sched.newproc import Done, go, newproc
 from gort._runtime.sched.timers import monotonic
 from gort._runtime.wait.chan import Chan
+from gort._runtime.web.request import Parser
 from gort.group import Group
 from gort.http.closing import last_ones
 from gort.http.config import Limits
 from gort.http.counts import Counts
 from gort.http.exchange import Disconnected, Exchange
 from gort.http.h1 import H1Connection
-from gort.http.incoming import Parser
 from gort.http.proxy import Trusted
 from gort.net import Listener
 from gort.scope import move_on_after, shield
@@ -149,6 +147,11 @@ class Connection(Done):
         """Has a request served: the response has begun when this returns, or the client has gone."""
         await self.server.handle(exchange, self.adapter)
 
+    def serve(self) -> Callable[[Exchange], Any]:
+        """What a protocol may await for each request in place of handle: the adapter's own method, where the server has
+        nothing to count, to log or to refuse.  The caller then calls failed() and unanswered()."""
+        return self.handle if self.server.watches else self.adapter.serve
+
 
 class Runner:
     """Where connections run: each in a goroutine of its own."""
@@ -224,14 +227,14 @@ class Server:
         self._room: Chan[None] = Chan(1)  # a connection has ended
         self.shared: list[Listener] = []  # listeners whose sockets others have too: they are not closed to clients
         self._grace = move_on_after(None)
-        self._date = b""
-        self._date_at = 0
         self._mu = threading.Lock()  # guards what follows, where somebody wants it
         self._handshakes: dict[Any, float] = {}  # when those began that are not whole, by connection, the oldest first
         self._served = 0  # requests that are being served
         self._counts = Counts() if metrics else None
         self._metrics = metrics.encode()
         self._trusted = Trusted(proxies) if proxies else None
+        # Whether each request passes through handle().
+        self.watches: bool = bool(access_log or metrics or proxies) or self.limits.requests is not None
 
     # ---- connections ------------------------------------------------------------------------------------------------
 
@@ -389,15 +392,29 @@ class Server:
 
     async def _serve(self, exchange: Exchange, adapter: Any) -> None:
         try:
-            await adapter(exchange)
-            if not exchange.started and not exchange.lost and exchange.refusal is None:
-                self.report("the application has given no response", exchange)
-        except Disconnected:
-            if exchange.refusal is None:
+            await adapter.serve(exchange)
+        except Exception as e:
+            await self.failed(exchange, e)
+        else:
+            if not exchange.started:
+                await self.unanswered(exchange)
+
+    async def failed(self, exchange: Exchange, e: Exception) -> None:
+        """The adapter has raised e, which is being handled: says so, and answers where nothing was answered."""
+        if exchange.refusal is None:
+            if isinstance(e, Disconnected):
                 return  # the client has gone, which is no failure of the application's
-        except Exception:
-            if exchange.refusal is None:
-                self.report("the application has failed", exchange)
+            self.report("the application has failed", exchange)
+        await self._instead(exchange)
+
+    async def unanswered(self, exchange: Exchange) -> None:
+        """The adapter is done and has begun no response."""
+        if not exchange.lost and exchange.refusal is None:
+            self.report("the application has given no response", exchange)
+        await self._instead(exchange)
+
+    async def _instead(self, exchange: Exchange) -> None:
+        """The server's own response, where the application's has not begun and a client is there."""
         if exchange.started or exchange.lost:
             return
         refusal = exchange.refusal
@@ -422,14 +439,6 @@ class Server:
         if self._counts is not None:
             with self._mu:
                 self._counts.add(status, 0.0, 0)
-
-    def date_line(self) -> bytes:
-        """The header Date, made once a second."""
-        now = int(time.time())
-        if now != self._date_at:
-            self._date = b"date: %s\r\n" % formatdate(now, usegmt=True).encode("ascii")
-            self._date_at = now
-        return self._date
 
     def report(self, what: str, exchange: Exchange | None) -> None:
         """Says on standard error what has failed, with the traceback of the exception that is being handled."""

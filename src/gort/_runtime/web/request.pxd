@@ -1,0 +1,38 @@
+# request.pxd: the C types of request.py.
+cimport cython
+
+@cython.final
+@cython.freelist(64)
+cdef class Incoming:
+    cdef public object method
+    cdef public object target
+    cdef public list headers
+    cdef public object version
+    cdef public bint keep_alive
+    cdef public list body
+    cdef public bint complete
+    cdef public object length
+    cdef public bint expects
+    cdef public object upgrade
+    cdef public object trailers
+
+cdef class Parser:
+    cdef readonly object limits
+    cdef readonly list queue
+    cdef public bint partial
+    cdef public object failed
+    cdef object host
+    cdef object target
+    cdef Py_ssize_t most_headers
+    cdef Py_ssize_t most_bytes
+    cpdef check(self, Incoming request)
+
+cdef class Events(Parser):
+    cdef public object llhttp
+    cdef public object take
+    cdef public Incoming now
+    cdef public bint head
+    cdef Py_ssize_t size
+    cdef public Incoming resumed
+    cdef bytes data
+    cdef object __weakref__

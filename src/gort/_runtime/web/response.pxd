@@ -1,0 +1,44 @@
+# response.pxd: the C types of response.py.
+from libc.stdint cimport int64_t
+from gort._runtime.web.request cimport Incoming
+
+cpdef enum:
+    NO_BODY = 0
+    COUNTED = 1
+    CHUNKED = 2
+    TO_THE_END = 3
+
+cpdef object date_line()
+cdef int64_t number_of(bytes value) except -1
+
+cdef class Fields:
+    cdef public object method
+    cdef public object target
+    cdef public list headers
+    cdef public object version
+    cdef public object length
+    cdef public object upgrade
+    cdef public object scheme
+    cdef public object client
+    cdef public object server
+    cdef public bint started
+    cdef public int status
+    cdef public int64_t sent
+    cdef public object refusal
+    cdef public bint lost
+
+cdef class Answer(Fields):
+    cdef public object _c
+    cdef public Incoming _request
+    cdef public int64_t _got
+    cdef public object _head
+    cdef public int _mode
+    cdef public int64_t _left
+    cdef public bint _ended
+    cdef public object _comes
+    cdef public object _goes
+    cdef public object _over
+    cdef public object _idle
+    cdef public bint _watching
+    cpdef start(self, object status, object reason, object headers, object known=*)
+    cpdef object take_head(self, object body)
