@@ -464,12 +464,13 @@ def test_cond_has_its_mutex_whenever_it_is_cancelled(run: Run, when: str) -> Non
     async def main() -> list[str]:
         log: list[str] = []
         cond = Cond()
+        mine: gort.Chan[gort.Handle[None]] = gort.Chan(1)
 
         async def waiter() -> None:
             async with cond:
                 if when == "before it waits":
                     log.append("unlocked")
-                    handle.cancel()
+                    (await mine.recv()).cancel()
                 try:
                     await cond.wait()
                 except Cancelled:
@@ -480,6 +481,7 @@ def test_cond_has_its_mutex_whenever_it_is_cancelled(run: Run, when: str) -> Non
         async with gort.Group() as group:
             handle = group.go(waiter)
             if when == "before it waits":
+                mine.try_send(handle)  # another thread may have begun to run it before it is assigned
                 await ended(handle)
                 return log
             await parked(1, "sync.Cond.Wait")

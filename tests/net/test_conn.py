@@ -618,11 +618,12 @@ def test_goroutines_that_only_compute_do_not_starve_connections(run1: Any) -> No
 
         gort.go(busy)
         gort.go(busy)
-        async with pair() as (a, b):
-            gort.go(echo, b)
+        async with pair() as (a, b), gort.Group() as group:
+            group.go(echo, b)  # pair must not close b while echo is between two reads
             for _ in range(100):
                 await a.write(b"x")
                 assert await a.read() == b"x"
+            a.close()
         stop = True
 
     run1(main)
