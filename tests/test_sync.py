@@ -88,9 +88,11 @@ def test_rwmutex_readers_together_writers_alone(run: Run) -> None:
         rw, mu = RWMutex(), Mutex()
         readers = writers = most = 0
         bad: list[str] = []
+        begin: gort.Chan[None] = gort.Chan()  # so that none is over before the others are there
 
         async def reader() -> None:
             nonlocal readers, most
+            await begin.recv_ok()
             for _ in range(20):
                 async with rw.reader():
                     async with mu:
@@ -104,6 +106,7 @@ def test_rwmutex_readers_together_writers_alone(run: Run) -> None:
 
         async def writer() -> None:
             nonlocal writers
+            await begin.recv_ok()
             for _ in range(20):
                 async with rw:
                     async with mu:
@@ -119,6 +122,7 @@ def test_rwmutex_readers_together_writers_alone(run: Run) -> None:
                 group.go(reader)
                 group.go(reader)
                 group.go(writer)
+            begin.close()
         return most, bad
 
     most, bad = run(main)
