@@ -401,13 +401,16 @@ async def main():
         await ch.recv_ok()
     for _ in range(20):
         gort.go(waits)
-    await gort.gosched()
+    while gort.runtime.stack(all=True).count("[chan receive]") < 20:
+        await gort.gosched()
     threads = [threading.Thread(target=looks_up) for _ in range(int(sys.argv[2]))]
     for thread in threads:
         thread.start()
-    for _ in range(int(sys.argv[1])):
-        assert gort.runtime.stack(all=True).count("[chan receive]") == 20
-    over.append(True)
+    try:
+        for _ in range(int(sys.argv[1])):
+            assert gort.runtime.stack(all=True).count("[chan receive]") == 20
+    finally:
+        over.append(True)
     for thread in threads:
         thread.join()
     ch.close()
@@ -421,5 +424,5 @@ def test_a_dump_waits_for_no_lock_of_a_thread_that_it_has_stopped() -> None:
     """Without the GIL CPython gives a lock on to a thread that waits for it, even to one that is stopped.  A dump that
     then wanted the lock itself, to look up an attribute, never ended."""
     # With the GIL, where the dump waits for each of these threads in turn, few are enough.
-    done = python(LOOKS_UP, str(dose(2000 if runtime.compiled and not GIL else 20)), "4" if GIL else "32")
+    done = python(LOOKS_UP, str(dose(1000 if runtime.compiled and not GIL else 20)), "4" if GIL else "32")
     assert (done.returncode, done.stdout, done.stderr) == (0, "whole\n", "")
