@@ -189,6 +189,23 @@ def test_other_users_cannot_connect_to_the_nodes_of_one_machine(
     gort.run(main)
 
 
+def test_a_read_of_a_peers_unix_socket_is_one_system_call() -> None:
+    """A short read has emptied it, if the peer passes no descriptors: a stranger might."""
+
+    async def main() -> None:
+        async with cluster.connect("local", nodes=1) as c:
+            (link,) = c._peer._all
+            assert link.conn is not None
+            assert link.conn.network == "unix"
+            assert link.conn.stream
+            async with await kit.stranger(c._peer) as conn:
+                await until(lambda: len(c._peer._unproven) == 1)
+                assert not next(iter(c._peer._unproven)).stream
+                assert not conn.stream
+
+    gort.run(main)
+
+
 # ---- connections of strangers -----------------------------------------------------------------------------------------
 
 

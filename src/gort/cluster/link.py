@@ -223,6 +223,11 @@ class Loop(Outbox):
     def release(self) -> None:
         """Passes on what has been posted since `hold`.  An error of this ends the program, as in the goroutine: it is
         not the fault of the link whose reader calls this."""
+        if not self._out:  # as for most frames; then as in _batch
+            self._kicked = False
+            if not self._out:
+                return
+            self._kicked = True
         try:
             self._pass_all()
         except Exception as e:

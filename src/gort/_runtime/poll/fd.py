@@ -374,6 +374,11 @@ class FD(PollDesc):
             side.ready = True
         self.unlock()
 
+    def set_stream(self):
+        """For a Unix socket whose peer is known to pass no descriptors, which would end a read: a short read means that
+        the kernel has no more, as on other stream sockets."""
+        self.stream = True
+
     def set_lsock(self, sock):
         """Stores the socket object with which the uncompiled core accepts."""
         self.lsock = sock
