@@ -171,7 +171,7 @@ class Link(Outbox):
                     batch, at = wire.whole(data, at)
                     if batch is None:
                         batch, data, at = await wire.rest(conn, data, at, self._hear)
-                    held = loop.hold()
+                    held = batch[0][0] == "c" and loop.hold()  # what a home is told is nearly all that leads to more
                     try:
                         for message in batch:
                             verbs[message[0]](peer, self, message)
