@@ -82,7 +82,9 @@ class Operation:
         return _Arm(self)
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        self._begin()
+        if self.used:
+            self._begin()
+        self.used = True
         ch = self.side.ch
         got, ok = ch.try_recv()
         if not ok:

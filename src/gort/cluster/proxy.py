@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import gort
 from gort.cluster.errors import NodeDied
 from gort.cluster.home import ALL_CLOSED, CREDITS, RECV, TAKE, VALUES
-from gort.cluster.wire import size
+from gort.cluster.wire import PLAIN, size
 
 if TYPE_CHECKING:
     from gort.cluster.link import Outbox
@@ -140,7 +140,7 @@ class Proxy:
             received, taken = self.rx
             wants = None
             if received.used or taken.used:
-                orders = received.order(), taken.order()
+                orders = received.order() if received.used else 0, taken.order() if taken.used else 0
                 if orders != NO_ORDERS:
                     wants = orders
             credits = self.tx.order() if self.tx.used else 0
@@ -215,15 +215,17 @@ class Proxy:
         with self._lock:
             side.wait += n
             side.used = True
-            if not self._marked:
-                self._mark()
+            if not self._marked:  # here and below as _mark: a call less
+                self._marked = True
+                self.link.post(self)
 
     def leave(self, side: _Side, n: int) -> None:
         """A goroutine waits no more, whether it has got something or not."""
         with self._lock:
             side.wait -= n
             if not self._marked and side.wanted + side.given > side.wait:
-                self._mark()
+                self._marked = True
+                self.link.post(self)
 
     def sent(self, *sealed: Any) -> None:
         """A goroutine has got credits, and sends a value with each."""
@@ -233,9 +235,10 @@ class Proxy:
             tx.active = True
             for value in sealed:
                 self._puts.append(value)
-                self._size += size(value)
+                self._size += PLAIN if type(value) is int else size(value)
             if not self._marked:
-                self._mark()
+                self._marked = True
+                self.link.post(self)
 
     def unsent(self, n: int) -> None:
         """A goroutine has got n credits of a channel that is closed meanwhile: they go back to the home."""
@@ -253,7 +256,8 @@ class Proxy:
             if lane == RECV:
                 self._acks.append(number)
             if not self._marked:
-                self._mark()
+                self._marked = True
+                self.link.post(self)
 
     def put_back(self, entries: list[Any]) -> None:
         """A goroutine has taken entries of the lane RECV out, and has not called `received`: they are the next ones that

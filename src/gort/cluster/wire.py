@@ -180,6 +180,7 @@ class _Parts:
 
 SMALL = 1 << 10  # letters of a text that goes as it is
 PARTS = 8  # of a tuple that does
+PLAIN = 32  # about how many bytes such a value takes on the wire
 _by_value: Any = None  # the module cloudpickle, or the one that an engine brings
 
 
@@ -330,4 +331,4 @@ def unseal_call(sealed: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any], dict
 def size(sealed: Any) -> int:
     """About how many bytes it takes on the wire."""
     kind = type(sealed)
-    return len(sealed) if kind is bytes else len(sealed.data) if kind is Sealed else 32
+    return len(sealed) if kind is bytes else len(sealed.data) if kind is Sealed else PLAIN
