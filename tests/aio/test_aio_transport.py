@@ -9,6 +9,8 @@ import re
 import socket
 import sys
 import tempfile
+import threading
+import time
 import warnings
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -539,6 +541,32 @@ def test_handles_are_asyncios(on_loop: Callable[..., Any]) -> None:
     on_loop(main())
 
 
+def test_the_handle_of_another_threads_callback(on_loop: Callable[..., Any]) -> None:
+    """From CPython 3.14 on who cancels it waits while the callback runs."""
+
+    async def main() -> None:
+        began, ended = threading.Event(), []
+        loop = asyncio.get_running_loop()
+        seen: list[Any] = []
+
+        def callback() -> None:
+            began.set()
+            time.sleep(0.05)
+            ended.append(True)
+
+        def outside() -> None:
+            handle = loop.call_soon_threadsafe(callback)
+            began.wait()
+            handle.cancel()
+            seen.extend([type(handle), bool(ended)])
+
+        await loop.run_in_executor(None, outside)
+        known = getattr(asyncio.events, "_ThreadSafeHandle", None)
+        assert known is None or seen == [known, True]
+
+    on_loop(main())
+
+
 def test_an_error_in_a_callback_is_told(on_loop: Callable[..., Any]) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -586,6 +614,34 @@ def test_a_closed_loop_takes_no_callbacks(loop_class: Any) -> None:
     for call in (loop.call_soon, lambda fn: loop.call_later(0, fn), lambda fn: loop.call_at(0, fn)):
         with pytest.raises(RuntimeError, match="Event loop is closed"):
             call(print)
+
+
+def test_what_was_enqueued_before_an_answer_runs_before_it(on_loop: Callable[..., Any]) -> None:
+    """The callbacks that are there when an iteration begins run first, then what comes."""
+
+    async def main() -> None:
+        order: list[str] = []
+
+        class Answer(Peer):
+            def data_received(self, data: bytes) -> None:
+                order.append("answer")
+                super().data_received(data)
+
+        transport, peer, there = await pair(Answer())
+        loop = asyncio.get_running_loop()
+        for _ in range(20):  # also where the loop has not looked for events for a while
+            peer.got.clear()
+            loop.call_later(0, order.append, "timer")
+            there.send(b"answer")
+            loop.call_soon(order.append, "first")
+            time.sleep(0.0002)
+            await peer.until(lambda: peer.got == b"answer")
+            await asyncio.sleep(0)
+        assert order == ["first", "answer", "timer"] * 20
+        transport.close()
+        there.close()
+
+    on_loop(main())
 
 
 def test_a_socket_with_methods_of_its_own_is_asked(on_loop: Callable[..., Any]) -> None:

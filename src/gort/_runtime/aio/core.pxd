@@ -35,6 +35,7 @@ cdef class LoopCore:
     cdef public object _bell
 
 cdef bint lone(LoopCore core) except -1
+cdef int run_ready(object ready, Py_ssize_t n) except -1
 cdef int run_once(LoopCore core) except -1
 cdef bint turn(LoopCore core, object m) except -1
 cdef object next_wait(LoopCore core)

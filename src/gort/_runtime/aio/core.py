@@ -1,8 +1,9 @@
 """LoopCore, the hot half of gort.aio.Loop: its queue of callbacks, its timers, an iteration, and the wait between two.
 Follows BaseEventLoop in asyncio's base_events.py, whose fields it has under their names, and which does all the rest.
 
-An iteration does what has come: it takes events from the loop's epoll, gives each stream that has some its turn, then
-each descriptor of add_reader, then the timers that are due, then the callbacks that were there when it came to them.
+An iteration takes events from the loop's epoll.  Then it runs, in asyncio's order, the callbacks that were there before,
+each stream that has something, each descriptor of add_reader, and the timers that are due.  A library may rely on that
+order: what a program enqueues before it waits for an answer runs before the answer comes.
 
 Invariants
 - The loop's thread alone uses what is here, but for `_woken`, `_due` and the queue of callbacks (a deque).
@@ -47,6 +48,8 @@ rt_import()
 LOOK_NS = cython.declare(cython.longlong, 50_000)
 EVENTS = cython.declare(cython.int, 256)  # so many at most one look gives (gort_net.h)
 _DAY_S = 86400.0  # the longest wait for a timer: call_at(inf) is no time of the runtime's
+# From CPython 3.14 on who cancels such a handle on another thread waits until its callback has run.
+_LOCKED = hasattr(events, "_ThreadSafeHandle")
 _MANY = base_events._MIN_SCHEDULED_TIMER_HANDLES
 _CANCELLED = base_events._MIN_CANCELLED_TIMER_HANDLES_FRACTION
 
@@ -197,7 +200,7 @@ class LoopCore:
 
     def call_soon_threadsafe(self, callback, *args, context=None):
         """call_soon from any thread.  Raises RuntimeError if the loop is closed."""
-        if self._debug or self._closed:
+        if self._debug or self._closed or _LOCKED:
             return BaseEventLoop.call_soon_threadsafe(self, callback, *args, context=context)
         h: Handle = make_handle(self, callback, args, context)
         self._ready.append(h)
@@ -274,9 +277,9 @@ def run_once(core):
     """An iteration, without a wait."""
     n: cython.Py_ssize_t
     now: cython.longlong = 0
+    before: cython.Py_ssize_t
     others: object = ()
     st: Stream
-    h: Handle
     ready: object = core._ready
     came: object = core._came
     if core._seen:  # its thread has looked just now
@@ -294,17 +297,25 @@ def run_once(core):
         core._own.got = others
         BaseEventLoop._run_once(core)
         return 0
+    before = len(ready)
     n = len(came)
-    while n > 0:
-        n -= 1
-        st = came.popleft()
-        serve(st)
     if others:
         core._own.got = others
         core._process_events(core._own.select(0))
     if core._scheduled:
         run_timers(core)
-    n = len(ready)
+    after: cython.Py_ssize_t = len(ready) - before
+    run_ready(ready, before)
+    while n > 0:
+        n -= 1
+        st = came.popleft()
+        serve(st)
+    run_ready(ready, after)
+
+
+def run_ready(ready, n):
+    """Runs the first n callbacks."""
+    h: Handle
     while n > 0:
         n -= 1
         handle = ready.popleft()
