@@ -524,3 +524,21 @@ def test_the_graceful_end_closes_websockets(run: Run, loop: str) -> None:
         assert ends == [(1001, "the server ends")]
 
     run(main)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_headers_of_other_kinds_than_bytes(run: Run, kind: Any) -> None:
+    """Names and values may be any bytes-like objects; an unhashable name was an error."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(kind(b"X-Kind"), kind(b"yes")), (kind(b"content-length"), kind(b"2"))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    async def main() -> None:
+        async with serving(app, loop="native") as server, client(server) as c:
+            status, headers, body = await c.ask(get())
+            assert (status, headers["x-kind"], body) == (200, "yes", b"ok")
+
+    run(main)

@@ -14,6 +14,7 @@ from servekit import Client, answering, client, each_parser, fetch, get, serving
 
 import gort
 from gort.http import Limits
+from gort.http.server import parser_of
 from support import freed, until
 
 Run = Callable[..., Any]
@@ -447,3 +448,23 @@ def test_a_header_that_is_left_out_lets_no_line_end_in(
 
     run(main)
     assert "a line end in it" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("cut", [*range(1, 60, 7), 1000])
+def test_the_version_of_each_request(parser: str, cut: int) -> None:
+    """Also of those that come with others in one read, and of one whose head comes in pieces."""
+    requests = [
+        b"GET /a HTTP/1.0\r\nConnection: keep-alive\r\nX: HTTP/1.1\r\n\r\n",
+        b"\r\nGET /HTTP/1.0 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /c HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+        b"GET /d HTTP/1.1\r\nHost: x\r\n\r\n",
+    ]
+    for first in range(4):
+        made = parser_of(parser)(Limits())
+        data = b"".join(requests[first:] + requests[:first])
+        for at in range(0, len(data), cut):
+            made.feed(data[at : at + cut])
+        assert made.failed is None
+        wanted = ["1.0", "1.1", "1.0", "1.1"]
+        assert [r.version for r in made.queue] == wanted[first:] + wanted[:first]
+        made.close()

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote_to_bytes
 
 from gort._runtime.sched.blocking import blocking
 from gort._runtime.wait.chan import Chan
+from gort._runtime.web.view import VERSION, fields_of, scope_of
 from gort.http.exchange import Disconnected
 from gort.http.fields import known, lowered
 
@@ -22,13 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gort.http.exchange import Exchange, Headers
-
-VERSION = {"version": "3.0", "spec_version": "2.4"}
-_EXTENSIONS: dict[str, dict[str, Any]] = {
-    "http.response.pathsend": {},
-    "http.response.trailers": {},
-    "http.response.early_hint": {},
-}
 
 
 class LifespanError(RuntimeError):
@@ -63,30 +56,7 @@ class Asgi:
 
     def scope(self, exchange: Exchange, kind: str) -> dict[str, Any]:
         """The scope of a request or a websocket."""
-        target = exchange.target
-        path, _, query = target.partition(b"?")
-        text = (unquote_to_bytes(path) if b"%" in path else path).decode("utf-8", "replace")
-        scheme = exchange.scheme
-        if self.root:
-            text, path = self.root + text, self.root.encode() + path
-        scope = {
-            "type": kind,
-            "asgi": VERSION.copy(),
-            "http_version": exchange.version,
-            "scheme": scheme if kind == "http" else ("wss" if scheme == "https" else "ws"),
-            "path": text,
-            "raw_path": path,
-            "query_string": query,
-            "root_path": self.root,
-            "headers": exchange.headers,
-            "client": exchange.client,
-            "server": exchange.server,
-            "state": self.state.copy(),
-        }
-        if kind == "http":
-            scope["method"] = exchange.method
-            scope["extensions"] = _EXTENSIONS.copy()
-        return scope
+        return scope_of(exchange, kind, self.root, self.state)
 
     async def serve(self, exchange: Exchange) -> None:
         """Serves one request.  Raises what the application raises."""
@@ -96,7 +66,7 @@ class Asgi:
             await WebSocket(self, exchange).run()
             return
         http = _Http(exchange, self.pause)
-        await self.app(self.scope(exchange, "http"), http.receive, http.send)
+        await self.app(scope_of(exchange, "http", self.root, self.state), http.receive, http.send)
 
 
 class _Http:
@@ -160,8 +130,7 @@ class _Http:
 
 def headers_of(message: dict[str, Any]) -> Headers:
     """The headers of an application's message, names in lower case.  Raises ValueError for a name that is none."""
-    get = known.get
-    return [(get(name) or lowered(name), value) for name, value in message.get("headers", ())]
+    return fields_of(message.get("headers", ()), known, lowered)
 
 
 async def _send_path(exchange: Exchange, path: Any) -> None:

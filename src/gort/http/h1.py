@@ -70,10 +70,10 @@ class H1Connection:
 
     async def run(self) -> None:
         """Serves the connection to its end.  The caller closes it."""
-        serve, server = self.owner.serve(), self.server
+        serve, server, queue = self.owner.serve(), self.server, self.parser.queue
         try:
             while True:
-                request = await self._next()
+                request = queue.pop(0) if queue else await self._next()
                 if request is None:
                     break
                 exchange = self.exchange = H1Exchange(self, request)

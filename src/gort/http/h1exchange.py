@@ -139,6 +139,14 @@ class H1Exchange(Answer, Exchange):
 
     async def send(self, data: bytes, more: bool) -> None:
         """A part of the body."""
+        if not more and (whole := self.last(data)) is not None:
+            c = self._c
+            began = c.write_begins()
+            try:
+                await c.conn.write(whole)
+            except OSError as e:
+                await c.write_fails(whole, e, None, began)
+            return
         if self._ended or not self.started:
             raise RuntimeError("the response has ended" if self._ended else "the response has not begun")
         pace = self._goes

@@ -197,11 +197,12 @@ class Events(Parser):
         """A header, or a trailer."""
         request: Incoming = self.now
         n: cython.Py_ssize_t = len(value)
-        low: object = _names.get(name)
+        names: dict = _names
+        low: object = names.get(name)
         if low is None:
             low = name.lower()
-            if len(_names) < _NAMES:
-                _names[name] = low
+            if len(names) < _NAMES:
+                names[name] = low
         if self.head:
             if n and (value[n - 1] == 32 or value[n - 1] == 9):
                 value = value.rstrip(b" \t")
@@ -223,12 +224,13 @@ class Events(Parser):
             self.head = False
             return
         request = self.now
+        methods: dict = _METHODS
         method = self.llhttp.get_method()
-        request.method = _METHODS.get(method) or method.decode("ascii")
+        request.method = methods.get(method) or method.decode("ascii")
         at: cython.Py_ssize_t = -1
         if self.data is not None:
             at = net_find(self.data, 0, b"\r\n", len(self.data))
-        if at < 11 or self.data[at - 11 : at - 2] != b" HTTP/1.1":
+        if at < 11 or net_find(self.data, at - 11, b" HTTP/1.1\r\n", 11) != at:
             request.version = self.llhttp.get_http_version()  # some 3,000 instructions
             if request.version != "1.1" and request.version != "1.0":
                 raise Refusal(505, "a version that is not known here")

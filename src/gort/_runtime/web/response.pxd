@@ -9,6 +9,7 @@ cpdef enum:
     TO_THE_END = 3
 
 cpdef object date_line()
+cdef Py_ssize_t line_ends(bytes head) noexcept
 cdef int64_t number_of(bytes value) except -1
 
 cdef class Fields:

@@ -35,6 +35,7 @@ DRAIN = 65536  # bytes of an unread body that are passed over for the sake of th
 # The same for C.
 _JOIN = cython.declare(cython.Py_ssize_t, JOIN)
 _DRAIN = cython.declare(cython.Py_ssize_t, DRAIN)
+_MANY = cython.declare(cython.Py_ssize_t, 1 << 40)
 
 STATUS_LINES = {s.value: b"HTTP/1.1 %d %s\r\n" % (s.value, s.phrase.encode("ascii")) for s in HTTPStatus}
 _REASONS = {s.value: s.phrase.encode("ascii") for s in HTTPStatus}
@@ -56,6 +57,22 @@ def date_line():
     line = b"date: %s\r\n" % formatdate(wall // 1_000_000_000, usegmt=True).encode("ascii")
     _date = (now + 1_000_000_000 - wall % 1_000_000_000, line)
     return line
+
+
+def line_ends(head: bytes):
+    """How many bytes of line ends there are; a number beyond all reason where there is a NUL."""
+    n: cython.Py_ssize_t = 0
+    c: cython.int
+    if cython.compiled:  # 700 instructions cheaper than three searches
+        for c in head:
+            if c < 14:
+                if c == 10 or c == 13:
+                    n += 1
+                elif c == 0:
+                    n += _MANY
+    else:
+        n = head.count(b"\n") + head.count(b"\r") + head.count(b"\0") * _MANY
+    return n
 
 
 def number_of(value: bytes):
@@ -157,6 +174,8 @@ class Answer(Fields):
         c: object = self._c
         request: Incoming = self._request
         parts: list = []
+        known_lines: dict = STATUS_LINES
+        reasons: dict = _REASONS
         length: cython.longlong = -1
         lines: cython.Py_ssize_t = 1
         n: cython.Py_ssize_t
@@ -165,7 +184,7 @@ class Answer(Fields):
         value: object
         if self.started:
             raise RuntimeError("the response has begun already")
-        line = STATUS_LINES.get(status) if not reason or reason == _REASONS.get(status) else None
+        line = known_lines.get(status) if not reason or reason == reasons.get(status) else None
         parts.append(line if line is not None else b"HTTP/1.1 %d %s\r\n" % (status, reason))
         for name, value in headers:
             n = len(name)
@@ -178,7 +197,7 @@ class Answer(Fields):
                     c.keep = False
                 continue
             elif name == b"date":
-                date = b""
+                date = None
             parts.append(name)
             parts.append(b": ")
             parts.append(value)
@@ -198,16 +217,20 @@ class Answer(Fields):
         elif known >= 0:
             self._mode = COUNTED
             self._left = known
-            date = b"content-length: %d\r\n%s" % (known, date)
+            parts.append(b"content-length: %d\r\n" % known)
+            lines += 1
         elif request.version == "1.1":
             self._mode = CHUNKED
         else:
             self._mode = TO_THE_END
             c.keep = False
-        head = b"".join(parts)
-        if head.count(b"\n") > lines or head.count(b"\r") > lines or b"\0" in head:
+        if date is not None:
+            parts.append(date)
+            lines += 1
+        head: bytes = b"".join(parts)
+        if line_ends(head) != 2 * lines:
             raise ValueError("a header of the response has a line end in it")
-        self._head = head + date
+        self._head = head
         self.started = True
         self.status = status
 
@@ -236,6 +259,23 @@ class Answer(Fields):
         self._left = 0
         self.sent = n
         return self.take_head(body)
+
+    def last(self, data):
+        """The head that waits and the only part of the body as bytes, which the caller writes; nothing follows them.
+        None where it is not as simple as that."""
+        n: cython.Py_ssize_t
+        if not self._head or self._ended or type(data) is not bytes or self.method == "HEAD":
+            return None
+        n = len(data)
+        if n > _JOIN or (self._left != n if self._mode == COUNTED else self._mode != CHUNKED):
+            return None
+        if self._mode == CHUNKED:  # it can be counted
+            self._head = self._head + b"content-length: %d\r\n" % n
+            self._mode = COUNTED
+        self._ended = True
+        self._left = 0
+        self.sent = n
+        return self.take_head(data)
 
     def settled(self):
         """Whether nothing is left to be done for this request: it has come whole, and its response has gone out whole."""

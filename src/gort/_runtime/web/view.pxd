@@ -4,6 +4,9 @@ from gort._runtime.web.response cimport Fields
 
 cpdef str variable(bytes name)
 cdef tuple status_of(str status)
+cdef object port_of(object port)
+cpdef dict scope_of(Fields exchange, str kind, str root, dict state)
+cpdef list fields_of(object headers, dict known, object lowered)
 
 @cython.final
 @cython.freelist(64)

@@ -1,4 +1,5 @@
-"""A WSGI request: the environ, and the call of the application in a goroutine of its own.
+"""A WSGI request: the environ, and the call of the application in a goroutine of its own.  An ASGI request: the scope,
+and the headers of the response.
 
 View has what an application says of an ordinary response: a list of parts.  gort/http/wsgi.py has the others, and says
 why a goroutine calls the application.
@@ -16,6 +17,7 @@ from _io import BytesIO
 from urllib.parse import unquote_to_bytes
 
 import cython
+from cython.cimports.gort._runtime.c.net import net_find
 from cython.cimports.gort._runtime.c.rt import nanotime, rt_import
 from cython.cimports.gort._runtime.core.handoff import cancel
 from cython.cimports.gort._runtime.core.runtime2 import G, M, getm
@@ -30,7 +32,11 @@ CACHED = 1000  # entries in each of these: their number is in the hands of clien
 _CACHED = cython.declare(cython.Py_ssize_t, CACHED)
 _variables = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}  # of a request's headers
 _statuses = {}  # "200 OK" -> (200, b"OK")
+_ports = {}  # of clients -> text: to make it takes 500 instructions
+_PORTS = cython.declare(cython.Py_ssize_t, 4096)
 _VARY = ("PATH_INFO", "QUERY_STRING", "RAW_URI", "REQUEST_METHOD", "REQUEST_URI", "SERVER_PROTOCOL", "wsgi.input")
+VERSION = {"version": "3.0", "spec_version": "2.4"}
+EXTENSIONS = {"http.response.pathsend": {}, "http.response.trailers": {}, "http.response.early_hint": {}}
 _protocols = {"1.1": "HTTP/1.1", "1.0": "HTTP/1.0", "2": "HTTP/2"}
 
 
@@ -41,6 +47,18 @@ def variable(name):
     if len(_variables) < _CACHED:
         _variables[name] = key
     return key
+
+
+def port_of(port):
+    """The number as text."""
+    ports: dict = _ports
+    text: object = ports.get(port)
+    if text is None:
+        text = str(port)
+        if len(ports) >= _PORTS:
+            ports.clear()
+        ports[port] = text
+    return text
 
 
 def status_of(status):
@@ -150,7 +168,8 @@ class View:
                 exc_info = None
         elif self.status:
             raise AssertionError("start_response was called twice")
-        pair = _statuses.get(status)
+        statuses: dict = _statuses
+        pair = statuses.get(status)
         if pair is None:
             pair = status_of(status)
         self.status = pair[0]
@@ -162,6 +181,61 @@ class View:
             fields.append((low, value.encode("latin-1")))
         self.headers = fields
         return self.write
+
+
+def scope_of(exchange: Fields, kind, root, state):
+    """The scope of an ASGI request: "http", or of a websocket.  root: where the application is mounted, "" or
+    "/prefix"."""
+    target: bytes = exchange.target
+    path: bytes = target
+    query: bytes = b""
+    at: cython.Py_ssize_t = net_find(target, 0, b"?", len(target)) - 1
+    web: cython.bint = kind == "http"
+    scheme: object = exchange.scheme
+    if at >= 0:
+        path = target[:at]
+        query = target[at + 1 :]
+    text = (unquote_to_bytes(path) if b"%" in path else path).decode("utf-8", "replace")
+    if root:
+        text = root + text
+        path = root.encode() + path
+    if not web:
+        scheme = "wss" if scheme == "https" else "ws"
+    scope = {
+        "type": kind,
+        "asgi": VERSION.copy(),
+        "http_version": exchange.version,
+        "scheme": scheme,
+        "path": text,
+        "raw_path": path,
+        "query_string": query,
+        "root_path": root,
+        "headers": exchange.headers,
+        "client": exchange.client,
+        "server": exchange.server,
+        "state": state.copy(),
+    }
+    if web:
+        scope["method"] = exchange.method
+        scope["extensions"] = EXTENSIONS.copy()
+    return scope
+
+
+def fields_of(headers, known, lowered):
+    """The headers of an ASGI message, names in lower case, all of them bytes: an application may give any bytes-like
+    objects.  known: names that are; lowered(name) is asked for others, and raises ValueError."""
+    fields: list = []
+    low: object
+    for name, value in headers:
+        if type(name) is not bytes:
+            name = bytes(memoryview(name))
+        if type(value) is not bytes:
+            value = bytes(memoryview(value))
+        low = known.get(name)
+        if low is None:
+            low = lowered(name)
+        fields.append((low, value))
+    return fields
 
 
 class Caller:
@@ -228,14 +302,16 @@ class Caller:
         path: bytes = target
         raw: object = target.decode("latin-1")
         query: object = ""
-        at: cython.Py_ssize_t = target.find(b"?")
+        at: cython.Py_ssize_t = net_find(target, 0, b"?", len(target)) - 1
+        variables: dict = _variables
         name: object
         value: bytes
         key: object
         if made[0] == near and made[1] == scheme and made[2] is (client is not None):
-            e = made[3].copy()
+            e = made[3]
         else:
-            e = self.template(near, scheme, client is not None).copy()
+            e = self.template(near, scheme, client is not None)
+        e = e.copy()
         e["RAW_URI"] = raw
         e["REQUEST_URI"] = raw
         if at >= 0:
@@ -254,11 +330,11 @@ class Caller:
         if client is not None:
             e["REMOTE_ADDR"] = client[0]
             if client[1] is not None:
-                e["REMOTE_PORT"] = str(client[1])
+                e["REMOTE_PORT"] = port_of(client[1])
             else:
                 del e["REMOTE_PORT"]
         for name, value in exchange.headers:
-            key = _variables.get(name)
+            key = variables.get(name)
             if key is None:
                 key = variable(name)
             if not key:

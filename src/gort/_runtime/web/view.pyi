@@ -1,12 +1,19 @@
 # Types of view.py for type checkers: what gort.http builds on. See runtime2.pyi.
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, final
 
 from gort._runtime.web.response import Fields
 
 CACHED: int
 
+VERSION: dict[str, str]
+EXTENSIONS: dict[str, dict[str, Any]]
+
 def variable(name: bytes) -> str: ...
+def scope_of(exchange: Fields, kind: str, root: str, state: dict[str, Any]) -> dict[str, Any]: ...
+def fields_of(
+    headers: Iterable[tuple[bytes, bytes]], known: dict[bytes, bytes], lowered: Callable[[bytes], bytes]
+) -> list[tuple[bytes, bytes]]: ...
 
 @final
 class View:
