@@ -119,7 +119,6 @@ def test_goroutines_that_have_not_begun_and_those_that_run_are_counted_too() -> 
     """A plain function before its first step, one that computes on another thread, one in a call."""
 
     async def main() -> str:
-        runtime.lock_os_thread()  # below a call in this thread there are other frames: it would be in no group
         ends = gort.Chan[None]()
         inside: gort.Chan[None] = gort.Chan(60)
 
