@@ -3,6 +3,7 @@
     python scripts/asyncio_suites.py                          # CPython's own test.test_asyncio
     python scripts/asyncio_suites.py test_tasks test_events   # some of its files
     GORT_PURE=1 python scripts/asyncio_suites.py              # on the uncompiled core
+    python scripts/asyncio_suites.py --write                  # and this interpreter's row in docs/guide-asyncio.md
 
 A test that has another outcome on gort's loop is printed with the end of its traceback, and the status is 1.  EXPECTED
 has those that must differ, each with its reason.
@@ -17,6 +18,7 @@ import argparse
 import concurrent.futures
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -27,6 +29,9 @@ from pathlib import Path
 EXPECTED: dict[str, str] = {}
 LIMIT_S = 200  # for one file
 ROOT = Path(__file__).resolve().parents[1]
+GUIDE = ROOT / "docs" / "guide-asyncio.md"
+TABLE = re.compile(r"(?<=<!-- scripts/asyncio_suites.py writes this -->\n).*?(?=<!-- end -->)", re.DOTALL)
+HEAD = "| CPython | core | tests | pass on gort's loop | differ |\n|---|---|---|---|---|\n"
 
 
 # ---- in the process that runs one file --------------------------------------------------------------------------------
@@ -99,8 +104,12 @@ def run_file(loop: str, name: str, out: str) -> None:
             super().addUnexpectedSuccess(test)
             self.keep(test, "ok unexpectedly")
 
-    tests = unittest.defaultTestLoader.loadTestsFromName(f"test.test_asyncio.{name}")
-    unittest.TextTestRunner(verbosity=0, buffer=True, resultclass=Result).run(tests)
+    try:
+        tests = unittest.defaultTestLoader.loadTestsFromName(f"test.test_asyncio.{name}")
+    except unittest.SkipTest as e:  # the file is for another system
+        found[f"{name} as a file"] = ["skipped", str(e)]
+    else:
+        unittest.TextTestRunner(verbosity=0, buffer=True, resultclass=Result).run(tests)
     Path(out).write_text(json.dumps(found))
     os._exit(0)  # a thread that a test has left behind does not matter
 
@@ -133,8 +142,8 @@ def files(python: str) -> list[str]:
     return sorted(p.stem for p in Path(done.stdout.strip()).glob("test_*.py"))
 
 
-def compare(python: str, name: str) -> tuple[str, int, list[str]]:
-    """Runs one file on both loops: (a line about it, the number of tests, what differs)."""
+def compare(python: str, name: str) -> tuple[str, tuple[int, int], list[str]]:
+    """Runs one file on both loops: (a line about it, (how many tests, of them ok on gort's loop), what differs)."""
     stock, ours = outcomes(python, "asyncio", name), outcomes(python, "gort", name)
     broken = [o for test, o in stock.items() if "_FailedTest" in test or test.endswith(" as a whole")]
     wrong = [f"{name} does not run on asyncio's loop: {outcome}\n{text}" for outcome, text in broken]
@@ -143,7 +152,31 @@ def compare(python: str, name: str) -> tuple[str, int, list[str]]:
         if a[0] != b[0] and test not in EXPECTED:
             wrong.append(f"{test}: asyncio {a[0]}, gort {b[0]}\n{b[1] or a[1]}")
     ok = sum(outcome == "ok" for outcome, _ in ours.values())
-    return f"{name:24} {len(stock):5} tests, {ok:5} ok, {len(wrong)} differ", len(stock), wrong
+    return f"{name:24} {len(stock):5} tests, {ok:5} ok, {len(wrong)} differ", (len(stock), ok), wrong
+
+
+def identity(python: str) -> list[str]:
+    """The first cells of an interpreter's row: its version, and the core that gort has there."""
+    code = "import sys, gort.runtime as r; print(sys.version.split()[0] + getattr(sys, 'abiflags', ''), r.compiled)"
+    version, compiled = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    return [version, "compiled" if compiled == "True" else "uncompiled"]
+
+
+def written(text: str, row: list[str]) -> str:
+    """The guide's text with this row in its table, in the place of that of an earlier version or release of the same."""
+
+    def release(cells: list[str]) -> tuple[tuple[int, ...], str, str]:
+        digits = re.match(r"(\d+)\.(\d+)", cells[0])
+        assert digits is not None
+        return tuple(map(int, digits.groups())), "t" * cells[0].endswith("t"), cells[1]
+
+    old = TABLE.search(text)
+    assert old is not None, "the guide has no place for the table"
+    lines = [line for line in old[0].splitlines() if line.startswith("|")][2:]
+    rows = {release(cells): cells for cells in (line.strip("| ").split(" | ") for line in lines)}
+    rows[release(row)] = row
+    table = HEAD + "".join(f"| {' | '.join(rows[key])} |\n" for key in sorted(rows))
+    return TABLE.sub(lambda _: table, text)
 
 
 def main() -> None:
@@ -151,16 +184,22 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="FILE", help="files of test.test_asyncio; default: all")
     parser.add_argument("--python", default=sys.executable, help="an interpreter that has gort")
     parser.add_argument("--jobs", type=int, default=2, help="files at a time")
+    parser.add_argument("--write", action="store_true", help="writes the row of this interpreter into the guide")
     parser.add_argument("--without", default="", help="files to leave out, separated by commas")
     args = parser.parse_args()
     names = [n for n in args.names or files(args.python) if n not in args.without.split(",")]
-    total, wrong = 0, []
+    total, passed, wrong = 0, 0, []
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         for line, n, differ in pool.map(lambda name: compare(args.python, name), names):
             print(line, flush=True)
-            total += n
+            total, passed = total + n[0], passed + n[1]
             wrong += differ
-    print(f"{total} tests, {len(wrong)} differ")
+    print(f"{total} tests, {passed} ok, {len(wrong)} differ")
+    if args.write:
+        if args.names or args.without:
+            raise SystemExit("--write: a row is of all files")
+        row = [*identity(args.python), str(total), str(passed), str(len(wrong))]
+        GUIDE.write_text(written(GUIDE.read_text(), row))
     for text in wrong:
         print(f"\n{text}")
     raise SystemExit(1 if wrong else 0)

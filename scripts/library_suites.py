@@ -137,12 +137,13 @@ EXPECTED: dict[str, str] = {
     " the process: gort's own are among them",
     "uvloop: tests/test_base.py::TestBaseAIO::test_thread_name_prefix_in_default_executor": "asks for the name of"
     " a thread of asyncio's executor",
-    "uvloop: tests/test_base.py::TestBaseUV::test_thread_name_prefix_in_default_executor": "the same test",
+    "uvloop: tests/test_base.py::TestBaseUV::test_thread_name_prefix_in_default_executor": "asks for the same",
     "uvloop: tests/test_libuv_api.py::Test_UV_libuv::test_libuv_get_loop_t_ptr": "reads addresses from a structure of"
     " uvloop's own loop, where others have something else",
-    "uvicorn: tests/test_auto_detection.py::test_loop_auto": "asks whether the loop's class is asyncio's",
-    "uvicorn: tests/test_config.py::test_get_loop_factory[asyncio-Loop]": "the class of the loop is in the test's name",
-    "uvicorn: tests/test_config.py::test_get_loop_factory[asyncio-_UnixSelectorEventLoop]": "the same test",
+    "uvicorn: tests/test_auto_detection.py::test_loop_auto": "asks whether the loop's class is asyncio's own",
+    "uvicorn: tests/test_config.py::test_get_loop_factory[asyncio-Loop]": "has the loop's class in its name",
+    "uvicorn: tests/test_config.py::test_get_loop_factory[asyncio-_UnixSelectorEventLoop]": "is the same one"
+    " on asyncio's loop",
 }
 
 
@@ -388,11 +389,23 @@ def compare(suite: Suite, folder: Path, base: str) -> tuple[list[str], list[str]
 
 
 def table(rows: dict[str, list[str]]) -> str:
-    """The table of the guide."""
+    """The table of the guide, and what is expected to differ."""
     head = (
         "| library | version | tests | pass on gort's loop | fail on asyncio's | differ |\n|---|---|---|---|---|---|\n"
     )
-    return head + "".join(f"| {' | '.join(rows[s.name])} |\n" for s in SUITES if s.name in rows)
+    lines = [f"| {' | '.join(rows[s.name])} |\n" for s in SUITES if s.name in rows]
+    reasons = [f"- `{test}` of {library} {why}.\n" for (library, test), why in expected()]
+    return "".join([head, *lines, "\nNot counted as different, because they must differ:\n\n", *reasons])
+
+
+def rows_of(text: str) -> list[str]:
+    """The lines of the table but for its head."""
+    return [line for line in text.splitlines() if line.startswith("|")][2:]
+
+
+def expected() -> list[tuple[tuple[str, str], str]]:
+    """EXPECTED: ((library, the test without its file), why)."""
+    return [((key.partition(": ")[0], key.partition("::")[2]), why) for key, why in EXPECTED.items()]
 
 
 def main() -> None:
@@ -414,7 +427,7 @@ def main() -> None:
     if args.write:
         text = GUIDE.read_text()
         old = TABLE.search(text)
-        before = {c[0]: c for c in (line.strip("| \n").split(" | ") for line in (old or [""])[0].splitlines()[2:])}
+        before = {c[0]: c for c in (line.strip("| \n").split(" | ") for line in rows_of(old[0] if old else ""))}
         GUIDE.write_text(TABLE.sub(lambda _: table({**before, **rows}), text))
     for text in wrong:
         print(f"\n{text}")

@@ -91,9 +91,14 @@ def test_what_differs_is_found(suites: ModuleType, tmp_path: Path, monkeypatch: 
 def test_the_guide_has_a_row_for_each_library(suites: ModuleType) -> None:
     table = suites.TABLE.search(suites.GUIDE.read_text())
     assert table is not None
-    rows = [line.strip("| ").split(" | ") for line in table[0].splitlines()[2:]]
+    rows = [line.strip("| ").split(" | ") for line in suites.rows_of(table[0])]
     assert [row[:2] for row in rows] == [[s.name, s.version] for s in suites.SUITES]
     assert [row[5] for row in rows] == ["0"] * len(rows)
+    told = [line for line in table[0].splitlines() if line.startswith("- ")]
+    assert len(told) == len(suites.EXPECTED)
+    assert all(
+        f"`{test}` of {library} " in line for line, ((library, test), _) in zip(told, suites.expected(), strict=True)
+    )
 
 
 def test_what_may_differ_belongs_to_a_library(suites: ModuleType) -> None:
