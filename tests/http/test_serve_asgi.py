@@ -542,3 +542,32 @@ def test_headers_of_other_kinds_than_bytes(run: Run, kind: Any) -> None:
             assert (status, headers["x-kind"], body) == (200, "yes", b"ok")
 
     run(main)
+
+
+@pytest.mark.once
+def test_the_end_keeps_what_a_response_has_said(run: Run) -> None:
+    """A response that had said that the connection stays: the request after it is answered, and is the last."""
+
+    async def main() -> None:
+        release: gort.Chan[None] = gort.Chan()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+            await send({"type": "http.response.body", "body": b"o", "more_body": True})
+            if scope["path"] == "/first":
+                await release.recv_ok()
+            await send({"type": "http.response.body", "body": b"k"})
+
+        async with serving(app, loop="native", linger_s=60.0, grace_s=60.0) as server, client(server) as c:
+            before = server._grace.deadline
+            await c.conn.write(get("/first"))
+            await c.conn.peek(1)
+            server.stop()
+            await until(lambda: server._grace.deadline != before)  # every connection was told
+            release.close()
+            status, headers, _ = await c.answer()
+            assert (status, headers.get("connection")) == (200, None)
+            status, headers, _ = await c.ask(get("/second"))
+            assert (status, headers.get("connection")) == (200, "close")
+
+    run(main)

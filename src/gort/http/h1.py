@@ -96,8 +96,10 @@ class H1Connection:
             self.parser.close()
 
     def drain(self) -> None:
-        """The server ends.  From any goroutine."""
-        self.keep = False
+        """The server ends.  From any goroutine.
+
+        A response that begins from now on says that the connection ends (Answer.start).  One that has begun may have
+        said that it stays: the client may have another request on its way, which is waited for (_next) and answered."""
         exchange = self.exchange
         hijacked = exchange is not None and exchange.status == 101
         if self.idle or hijacked:

@@ -44,9 +44,9 @@ class TLSConn(Kept, Shared):
     def __init__(self, conn: Conn, context: ssl.SSLContext, server: bool, server_name: str | None) -> None:
         self.conn = conn
         server_name = name_to_check(server_name) if server_name is not None else None
-        self._in = ssl.MemoryBIO()
-        self._out = ssl.MemoryBIO()
         self._name = server_name
+        self._context = context
+        self._server = server
         self._mu = threading.RLock()  # guards ssl and its two buffers, and _fed
         self._writing = Mutex()  # a write goes whole
         self._sending = Mutex()  # records go in the order in which they were made
@@ -57,7 +57,26 @@ class TLSConn(Kept, Shared):
         self._failed: OSError | None = None  # what the handshake ended with
         self._ready = False
         self._cut = False  # a record went in part: nothing can be written after it
-        self.ssl: ssl.SSLObject = context.wrap_bio(self._in, self._out, server_side=server, server_hostname=server_name)
+        self._ssl: ssl.SSLObject | None = None
+        if not server or context.protocol is ssl.PROTOCOL_TLS_CLIENT:
+            self._make()  # raises where the context does not fit
+
+    def _make(self) -> ssl.SSLObject:
+        """Makes the ssl object and its buffers, which take 40 KiB.  A server does so when the first byte has come: clients
+        that connect and say nothing are many sometimes, and cost no more than their connections."""
+        with self._mu:
+            if self._ssl is None:
+                self._in = ssl.MemoryBIO()
+                self._out = ssl.MemoryBIO()
+                self._ssl = self._context.wrap_bio(
+                    self._in, self._out, server_side=self._server, server_hostname=self._name
+                )
+            return self._ssl
+
+    @property
+    def ssl(self) -> ssl.SSLObject:
+        """The ssl.SSLObject."""
+        return self._ssl or self._make()
 
     @property
     def local_addr(self) -> Addr:
@@ -143,6 +162,9 @@ class TLSConn(Kept, Shared):
                 self._ready = True
 
     async def _handshake(self) -> None:
+        if self._ssl is None:
+            await self.conn.peek(1)
+            self._make()
         while True:
             with self._mu:
                 fed = self._fed
