@@ -62,8 +62,8 @@ class TLSConn(Kept, Shared):
             self._make()  # raises where the context does not fit
 
     def _make(self) -> ssl.SSLObject:
-        """Makes the ssl object and its buffers, which take 40 KiB.  A server does so when the first byte has come: clients
-        that connect and say nothing are many sometimes, and cost no more than their connections."""
+        """Makes the ssl object and its buffers, which take 40 KiB.  A server does so when the first byte has come:
+        clients that connect and say nothing are many sometimes, and cost no more than their connections."""
         with self._mu:
             if self._ssl is None:
                 self._in = ssl.MemoryBIO()
