@@ -294,6 +294,39 @@ print(gort.run(main))
     assert done.stdout.strip() in ("5", "6"), (done.stdout, done.stderr)
 
 
+@pytest.mark.parametrize("how", ["epoll", "poll"])
+def test_a_child_closes_a_descriptor_and_its_parent_reads_on(how: str) -> None:
+    """Both have the same epoll: the child takes nothing out of it."""
+    code = """
+import os, gort
+from gort import net
+async def main():
+    ln = await net.listen("tcp", "127.0.0.1:0")
+    got = gort.Chan(1)
+    here = await net.dial("tcp", str(ln.addr))
+    there = await ln.accept()
+    async def read():
+        await got.send(await there.read(10))
+    gort.go(read)
+    await gort.sleep(0.001)  # it waits
+    pid = os.fork()
+    if pid == 0:
+        there.close()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    await here.write(b"on")
+    name, *value = await gort.select(read=got.recv(), late=gort.sleep(10))
+    print(name)
+    there.close()
+    here.close()
+    ln.close()
+gort.run(main)
+"""
+    code = "import warnings; warnings.simplefilter('ignore')\n" + code
+    done = python(code, env=environment(GODEBUG=f"netpoll={how}"))
+    assert done.stdout == "read\n", done.stderr
+
+
 def test_multiprocessing_spawn_from_a_goroutine(tmp_path: Path) -> None:
     code = """
 import multiprocessing, gort

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -676,8 +677,6 @@ def test_a_child_has_a_loop_of_its_own() -> None:
         with asyncio.Runner(loop_factory=gort.aio.Loop) as runner:
             runner.run(main())
     """
-    import textwrap
-
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)],
         capture_output=True, text=True, timeout=PATIENCE_S, env=environment(), check=False,
@@ -742,3 +741,88 @@ def test_a_loop_that_waits_alone_sleeps_in_its_own_epoll() -> None:
         assert first == again == own != elsewhere
     else:
         assert own not in (first, again, elsewhere)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells what an epoll watches")
+def test_a_child_leaves_the_epoll_of_its_parents_loop_alone() -> None:
+    """Parent and child have the same one: what a child that leaves the loop takes out of it would not wake the parent's
+    thread any more."""
+    code = """
+        import asyncio, os, sys, gort.aio
+        from pathlib import Path
+        def watched(loop):
+            lines = Path(f"/proc/self/fdinfo/{loop._own.fileno()}").read_text().splitlines()
+            return sorted(line.split()[1] for line in lines if line.startswith("tfd"))
+        async def main():
+            loop = asyncio.get_running_loop()
+            await asyncio.sleep(0.001)  # it has slept in its epoll
+            before = watched(loop)
+            pid = os.fork()
+            if pid == 0:
+                sys.exit()
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+            print(watched(loop) == before)
+        parent = os.getpid()
+        with asyncio.Runner(loop_factory=gort.aio.Loop) as runner:
+            try:
+                runner.run(main())
+            finally:
+                if os.getpid() != parent:
+                    os._exit(7)
+    """
+    done = python("import warnings; warnings.simplefilter('ignore')\n" + textwrap.dedent(code))
+    assert done.stdout == "True\n", done.stderr
+
+
+def test_what_wakes_the_poller_wakes_no_loop() -> None:
+    """A thread outside the runtime wakes goroutines, and a loop that waits for a descriptor goes on waiting."""
+    rounds = 50
+
+    class Counting(gort.aio.Loop):
+        turns = 0
+
+        def _advance(self, m: Any) -> Any:
+            self.turns += 1
+            return super()._advance(m)
+
+    async def serve(ready: gort.Chan[Any]) -> None:
+        loop = asyncio.get_running_loop()
+        here, there = socket.socketpair()
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=here)
+        stop = loop.create_future()
+        await ready.send((loop, lambda: loop.call_soon_threadsafe(stop.set_result, None)))
+        await stop
+        transport.close()
+        there.close()
+
+    async def main() -> int:
+        ready: gort.Chan[Any] = gort.Chan()
+        there: gort.Chan[int] = gort.Chan()
+        back: gort.Chan[int] = gort.Chan()
+        over: gort.Chan[int] = gort.Chan(1)
+
+        async def echo() -> None:
+            async for v in there:
+                await back.send(v)
+
+        def outside() -> None:
+            for i in range(rounds):
+                gort.wait(there.send(i))
+                gort.wait(back.recv())
+                if i == rounds // 5:  # by now the loop waits
+                    before = loop.turns
+            gort.wait(over.send(loop.turns - before))
+
+        async with gort.Group() as group:
+            group.go(gort.aio.run, serve(ready), loop_factory=Counting)
+            loop, stop = await ready.recv()
+            gort.go(echo)
+            thread = threading.Thread(target=outside)
+            thread.start()
+            turns = await over.recv()
+            thread.join()
+            there.close()
+            stop()
+        return turns
+
+    assert gort.run(main) < rounds // 10

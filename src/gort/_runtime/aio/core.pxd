@@ -39,6 +39,7 @@ cdef int run_ready(object ready, Py_ssize_t n) except -1
 cdef int run_once(LoopCore core) except -1
 cdef bint turn(LoopCore core, object m) except -1
 cdef object next_wait(LoopCore core)
+cdef int hear(LoopCore core) except -1
 cdef TimerHandle schedule(LoopCore core, object when, object callback, object args, object context)
 cdef object look(LoopCore core)
 cdef int drop_cancelled(LoopCore core) except -1

@@ -142,18 +142,9 @@ class LoopCore:
 
     def _hear(self, m):
         """The loop runs from now on, in the runtime of m, to which its goroutine is locked: m may wait in the loop's
-        epoll, and must be woken there."""
-        fd: cython.int
-        if not cython.compiled:
-            return  # the uncompiled core waits in the runtime's poller alone
-        np: Netpoll = netpoll_of(m.sched)
-        fd = np.bell()
-        if fd < 0:
-            return
-        net_epoll_add(self._ep, fd, EPOLLIN)
-        self._bellfd = fd
-        self._np = np
-        self._m = m
+        epoll (hear)."""
+        if cython.compiled:  # the uncompiled core waits in the runtime's poller alone
+            self._m = m
 
     def _unhear(self):
         """The opposite.  Another thread may call this when the program has ended: then m's has ended too."""
@@ -161,7 +152,8 @@ class LoopCore:
         if m is None:
             return
         m.ownwait = None
-        if not self._np.closed:  # else the kernel has forgotten the number, which may be another file's now
+        # Where the poller has closed its bell the kernel has forgotten the number, which may be another file's now.
+        if self._bellfd >= 0 and not self._np.closed and self._np.bellfd == self._bellfd:
             net_epoll_del(self._ep, self._bellfd)
         self._bellfd = -1
         self._np = self._m = None
@@ -366,8 +358,22 @@ def next_wait(core):
     op.c = fd
     op.elem = core
     if core._m is not None:
+        if core._np is None:
+            hear(core)
         core._m.ownwait = op
     return op
+
+
+def hear(core):
+    """Before the loop's first wait for a descriptor: has its thread woken when it sleeps in the loop's epoll.  Not where
+    the runtime's poller lets none sleep there.  Raises OSError."""
+    fd: cython.int
+    np: Netpoll = netpoll_of(core._m.sched)
+    core._np = np
+    fd = np.bell()
+    if fd >= 0:
+        net_epoll_add(core._ep, fd, EPOLLIN)
+        core._bellfd = fd
 
 
 def schedule(core, when, callback, args, context):

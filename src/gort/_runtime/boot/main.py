@@ -442,6 +442,8 @@ def _after_fork() -> None:
         s.exiting = True
         s.sysmon = None  # its thread is gone, so its lock would never be released
         s.fatal = RuntimeError("gort: a runtime does not survive os.fork; in the child call gort.run anew, or os._exit")
+        if s.netpoll is not None:
+            s.netpoll.forget()
     _running.clear()
     runtime2.bind_thread(None)
     signals.after_fork()

@@ -12,6 +12,8 @@ cdef extern from *:
 cpdef enum:
     OWN_FOUND = 1
     OWN_BELL = 2
+    IN_EPOLL = 1
+    IN_OWN = 2
 
 cdef class OwnWait(NetOp):
     cpdef int own_poll(self, int64_t delay) except -1
@@ -22,11 +24,13 @@ cdef class Netpoll(Poller):
     cdef int epfd
     cdef int evfd
     cdef int wakefd
+    cdef int bellfd
     cdef list descs
     cdef object mu
     cdef bint shared
     cpdef open(self)
     cpdef shut(self)
+    cpdef forget(self)
     cpdef watch(self, int fd)
     cpdef unwatch(self, int fd)
     cpdef bint waiters(self)

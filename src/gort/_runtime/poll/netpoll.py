@@ -13,10 +13,12 @@ sleeps; a waker sets wakesig, then reads inwait.  So at least one of the two see
 level-triggered, and only a poller that may sleep clears it, so that one that only looks cannot swallow a wake-up.
 
 An event loop's goroutine (gort.aio) waits for the loop's own epoll, which this one watches.  Where nothing else waits for
-a descriptor, the loop's thread sleeps in that epoll at once, and in it for `evfd` (alone): a message then costs one
+a descriptor, the loop's thread sleeps in that epoll at once, and in it for `bellfd` (alone): a message then costs one
 system call for the wait and not four.
 - `level` is set while a thread sleeps there, before it reads `nwait`; an operation that enters a queue counts itself in
   `nwait`, then reads `level`.  So it is alone, or is woken (tell) and sleeps here.
+- `inwait` says where the poller sleeps, and so what wakes it: `evfd` here, `bellfd` there.  With `evfd` in the loops'
+  epolls each wake-up of this one would look as if something had come in all of them.
 - Once an operation has come in between, `shared` stays set and nobody sleeps there any more: a goroutine that reads and
   a loop that waits would wake each other at each message.
 
@@ -72,6 +74,9 @@ if not cython.compiled:  # the .pxd defines the same names for C
     # What own_poll returns.
     OWN_FOUND = 1  # the operation need not wait any more
     OWN_BELL = 2  # the poller is to wake
+    # Netpoll.inwait.
+    IN_EPOLL = 1
+    IN_OWN = 2
 
 SIGNAL_SLICE_NS = cython.declare(cython.longlong, 500_000_000)
 
@@ -97,6 +102,7 @@ class Netpoll(Poller):
         self.shared = False
         self.descs = []
         self.epfd = self.evfd = self.wakefd = -1  # open sets them
+        self.bellfd = -1  # bell sets it
         # Guards descs.  Re-entrant: a collection in the middle of register may find a PollDesc that nobody has closed,
         # whose __del__ calls unregister.  Each step below leaves descs as the other functions expect it.
         self.mu = threading.RLock()
@@ -118,8 +124,14 @@ class Netpoll(Poller):
         self.wake()
 
     def bell(self):
-        """The descriptor that becomes readable when the poller is to wake; -1 where nobody else may wait for that."""
-        return self.evfd
+        """The descriptor that becomes readable when the poller is to wake that sleeps in an event loop's epoll; -1 where
+        none may sleep there."""
+        if self.shared:
+            return -1
+        with self.mu:
+            if self.bellfd < 0:
+                self.bellfd = net_eventfd()
+        return self.bellfd
 
     def shut(self):
         """Gives it back."""
@@ -128,6 +140,17 @@ class Netpoll(Poller):
         else:
             self.epfd.close()
         net_close(self.evfd)
+        if self.bellfd >= 0:
+            net_close(self.bellfd)
+
+    def forget(self):
+        """Lets go of it in a forked child, which has the same epoll as its parent: to take a descriptor out of it here
+        would take it out there."""
+        self.mu = threading.RLock()
+        self.shut()
+        if cython.compiled:
+            self.epfd = -1
+        self.evfd = self.wakefd = self.bellfd = -1
 
     def watch(self, fd):
         """Watches a descriptor from now on.  Raises OSError if the system cannot poll it."""
@@ -160,18 +183,18 @@ class Netpoll(Poller):
             return False
         if cython.compiled:
             op = None if self.shared or not blocks else alone(self)
+            if op is not None:
+                net_store(cython.address(self.level), 1)
+                if net_load(cython.address(self.nwait)) != 1:
+                    op = None
             if blocks:
-                net_store(cython.address(self.inwait), 1)
+                net_store(cython.address(self.inwait), IN_EPOLL if op is None else IN_OWN)
                 if net_load(cython.address(self.wakesig)):
                     delay = 0
                 elif delay < 0 or delay > SIGNAL_SLICE_NS:
                     delay = SIGNAL_SLICE_NS
                 # A signal that came during compiled code does not interrupt the wait below: see Note.sleep.
                 PyErr_CheckSignals()
-            if op is not None:
-                net_store(cython.address(self.level), 1)
-                if net_load(cython.address(self.nwait)) != 1:
-                    op = None
             n = woken = 0
             if op is None:
                 n = net_epoll_wait(self.epfd, delay)
@@ -182,7 +205,7 @@ class Netpoll(Poller):
                 PyErr_CheckSignals()
                 net_store(cython.address(self.inwait), 0)
             if woken & OWN_BELL:
-                net_event_clear(self.evfd)
+                net_event_clear(self.bellfd)
             if woken & OWN_FOUND:
                 found = event(op.c, EPOLLIN)
             for i in range(n):
@@ -222,9 +245,12 @@ class Netpoll(Poller):
         """Ends a poll that waits, or makes the next one return at once (Go's netpollBreak).  Any thread may call it."""
         if self.closed:
             return
+        where: cython.int
         if cython.compiled:
-            if net_swap(cython.address(self.wakesig), 1) == 0 and net_load(cython.address(self.inwait)):
-                net_event_write(self.wakefd)
+            if net_swap(cython.address(self.wakesig), 1) == 0:
+                where = net_load(cython.address(self.inwait))
+                if where != 0:
+                    net_event_write(self.bellfd if where == IN_OWN else self.wakefd)
         else:
             if self.wakesig:
                 return
@@ -237,7 +263,8 @@ class Netpoll(Poller):
         if self.closed:
             return
         self.closed = True
-        self.shut()
+        if self.evfd >= 0:  # else forget has been here
+            self.shut()
         self.descs = []
 
     def register(self, pd):
