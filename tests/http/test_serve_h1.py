@@ -468,3 +468,70 @@ def test_the_version_of_each_request(parser: str, cut: int) -> None:
         wanted = ["1.0", "1.1", "1.0", "1.1"]
         assert [r.version for r in made.queue] == wanted[first:] + wanted[:first]
         made.close()
+
+
+@pytest.mark.parametrize("head", [b"X: ", b"X", b"X: a\r\nY:", b"X: a\r\n" * 3 + b"Z: "])
+def test_a_header_without_an_end_is_refused(run: Run, parser: str, head: bytes) -> None:
+    """Also where the parser reports a header only when it is whole."""
+
+    async def main() -> None:
+        async with serving(answering(), parser=parser, limits=Limits(head_bytes=4096)) as server, client(server) as c:
+            await c.conn.write(get() + b"GET / HTTP/1.1\r\nHost: x\r\n" + head)
+            assert (await c.answer())[0] == 200
+            more = b" " if head.endswith(b":") else b"a"
+            gort.go(trickle, c.conn, more * 2048, 1000)
+            assert (await c.answer())[0] == 431
+            c.conn.close()
+
+    async def trickle(conn: Any, data: bytes, times: int) -> None:
+        try:
+            for _ in range(times):
+                await conn.write(data)
+                await gort.gosched()
+        except OSError:
+            pass
+
+    run(main)
+
+
+def test_a_refusal_behind_an_upgrade_says_what_is_wrong(run: Run, parser: str) -> None:
+    async def main() -> None:
+        async with serving(answering(), parser=parser) as server, client(server) as c:
+            upgrade = get("/", "Connection: upgrade", "Upgrade: h2c")
+            assert (await c.ask(upgrade + get("/", *[f"X-{i}: z" for i in range(200)])))[0] == 200
+            assert (await c.answer())[0] == 431
+
+    run(main)
+
+
+@pytest.mark.parametrize("status", ["100 Continue", "103 Early Hints", "101 Switching Protocols"])
+def test_an_answer_before_the_response_is_no_response(
+    run: Run, parser: str, status: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The client would take the next response for this one's."""
+
+    def app(environ: dict[str, Any], start: Any) -> list[bytes]:
+        start(status if environ["PATH_INFO"] == "/early" else "200 OK", [])
+        return [b""]
+
+    async def main() -> None:
+        async with serving(app, parser=parser) as server, client(server) as c:
+            assert (await c.ask(get("/early")))[0] == 500
+            assert (await c.ask(get("/")))[0] == 200
+
+    run(main)
+    assert "is no status of a response" in capfd.readouterr().err
+
+
+def test_long_names_and_targets_are_not_kept(run: Run, parser: str) -> None:
+    """A client could fill the caches with them."""
+
+    async def main() -> None:
+        long = f"X-{parser}-" + "n" * 1000
+        async with serving(answering(), parser=parser) as server, client(server) as c:
+            assert (await c.ask(get("/" + "t" * 1000, long + ": z")))[0] == 200
+            held = [o for o in gc.get_objects() if isinstance(o, dict) and long.lower().encode() in o]
+            held += [o for o in gc.get_objects() if isinstance(o, dict) and long.encode() in o]
+            assert not held
+
+    run(main)

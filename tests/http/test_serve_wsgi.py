@@ -388,3 +388,21 @@ def test_a_unix_socket(run: Run, tmp_path: Path) -> None:
         assert seen["SERVER_NAME"] == str(tmp_path / "s")
 
     run(main)
+
+
+def test_strings_of_a_class_of_the_applications(run: Run) -> None:
+    """As Markup and SafeString are."""
+
+    class Text(str):
+        pass
+
+    def app(environ: dict[str, Any], start: Any) -> list[bytes]:
+        start(Text("231 Of its own"), [(Text("X-Name"), Text("value")), (Text("Content-Length"), Text("5"))])
+        return [b"hello"]
+
+    async def main() -> None:
+        async with serving(app) as server:
+            status, headers, body = await fetch(server, get())
+            assert (status, headers["x-name"], body) == (231, "value", b"hello")
+
+    run(main)

@@ -33,6 +33,7 @@ cdef class Events(Parser):
     cdef public Incoming now
     cdef public bint head
     cdef Py_ssize_t size
+    cdef Py_ssize_t held
     cdef public Incoming resumed
     cdef bytes data
     cdef object __weakref__

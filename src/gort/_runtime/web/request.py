@@ -40,10 +40,13 @@ _FRAMING = frozenset((b"transfer-encoding", b"content-length", b"expect", b"upgr
 _NUMBER = re.compile(rb"[0-9]{1,18}")
 _METHODS = {m.encode(): m for m in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")}
 
-# Names of headers as clients write them -> in lower case.  Their number is in the hands of clients, so it is bounded; a
-# thread that finds no entry makes one, and it makes no difference which of two stays.
+# Names of headers as clients write them -> in lower case.  Their number and length are in the hands of clients, so both
+# are bounded; a thread that finds no entry makes one, and it makes no difference which of two stays.
 _names = {}
 _NAMES = cython.declare(cython.Py_ssize_t, 1000)
+NAME = 64  # bytes of a name up to which it is kept
+_NAME = cython.declare(cython.Py_ssize_t, NAME)
+_KEPT = cython.declare(cython.Py_ssize_t, 256)  # bytes of a host or a target up to which a connection keeps it
 
 
 class Refusal(Exception):
@@ -121,11 +124,13 @@ class Parser:
         elif host != self.host:
             if _HOST.fullmatch(host) is None:
                 raise Refusal(400, "malformed Host")
-            self.host = host
+            if len(host) <= _KEPT:
+                self.host = host
         if request.target != self.target:
             if _TARGET.fullmatch(request.target) is None:
                 raise Refusal(400, "malformed target")
-            self.target = request.target
+            if len(request.target) <= _KEPT:
+                self.target = request.target
         if framed:
             check_framing(request, self.limits.body_bytes)
         if request.target[:1] != b"/":
@@ -144,6 +149,7 @@ class Events(Parser):
         now = None
         head = False
         size = 0
+        held = 0
         resumed = None
         data = None
 
@@ -151,7 +157,8 @@ class Events(Parser):
         Parser.__init__(self, limits)
         self.now = None  # the request that is being parsed
         self.head = False  # its head is
-        self.size = 0  # bytes of the head, or the trailers, up to now
+        self.size = 0  # bytes of the head, or the trailers, up to now: those of whole headers
+        self.held = 0  # bytes that came after the read in which the head began, which is not whole yet; -1 in that read
         self.resumed = None  # what is being parsed stands for the head of this request
         self.data = None  # what has been fed, while a request that begins with its first byte has no head
 
@@ -162,16 +169,23 @@ class Events(Parser):
     def feed(self, data):
         """Takes what the client has sent."""
         request: Incoming
+        error: object = None
         if self.failed is not None or not data:
             return
         self.data = None if self.head else data
         try:
             self.take(data)
         except Exception as e:
-            self.failed = self.failure(e, data)
+            error = e
+        if error is not None:  # outside the handler: what failure() has raised inside one would have e as its context
+            self.failed = self.failure(error, data)
+            error = None
         request = self.now
         if self.head and self.failed is None:
-            if self.size + (len(request.target) if request is not None else 0) > self.most_bytes:
+            # llhttp reports a header when it is whole, so what has come of a long one is counted here.
+            self.held = 0 if self.held < 0 else self.held + len(data)
+            large = self.held > self.most_bytes
+            if large or self.size + (len(request.target) if request is not None else 0) > self.most_bytes:
                 self.failed = Refusal(431, "the head is too large")
         self.partial = self.head and self.failed is None
         self.data = None
@@ -185,6 +199,7 @@ class Events(Parser):
         self.now = Incoming()
         self.head = True
         self.size = 0
+        self.held = -1
 
     def on_url(self, url):
         """A part of the target."""
@@ -201,7 +216,7 @@ class Events(Parser):
         low: object = names.get(name)
         if low is None:
             low = name.lower()
-            if len(names) < _NAMES:
+            if len(name) <= _NAME and len(names) < _NAMES:
                 names[name] = low
         if self.head:
             if n and (value[n - 1] == 32 or value[n - 1] == 9):

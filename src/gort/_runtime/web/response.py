@@ -184,6 +184,8 @@ class Answer(Fields):
         value: object
         if self.started:
             raise RuntimeError("the response has begun already")
+        if not 200 <= status <= 999:  # after a 1xx the client would take the next response for this one's
+            raise ValueError(f"{status} is no status of a response")
         line = known_lines.get(status) if not reason or reason == reasons.get(status) else None
         parts.append(line if line is not None else b"HTTP/1.1 %d %s\r\n" % (status, reason))
         for name, value in headers:
@@ -191,7 +193,7 @@ class Answer(Fields):
             if n == 14 and name == b"content-length":
                 if length >= 0:
                     raise ValueError(f"the response has a second content-length: {value!r}")
-                length = number_of(value)
+                length = number_of(value if type(value) is bytes else bytes(memoryview(value)))
             elif name in _OWN:
                 if name == b"connection" and b"close" in value.lower():
                     c.keep = False

@@ -3,7 +3,7 @@ cimport cython
 from gort._runtime.web.response cimport Fields
 
 cpdef str variable(bytes name)
-cdef tuple status_of(str status)
+cdef tuple status_of(object status)
 cdef object port_of(object port)
 cpdef dict scope_of(Fields exchange, str kind, str root, dict state)
 cpdef list fields_of(object headers, dict known, object lowered)

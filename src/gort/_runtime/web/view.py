@@ -25,6 +25,7 @@ from cython.cimports.gort._runtime.sched.newproc import newproc
 from cython.cimports.gort._runtime.web.response import Fields
 
 from gort._runtime.core.errors import Cancelled
+from gort._runtime.web.request import NAME
 
 rt_import()
 
@@ -44,7 +45,7 @@ def variable(name):
     """The key of a request's header in the environ; "" for one that is left out: a proxy's X-Real-Ip and a client's
     X_Real_Ip would be the same key."""
     key = "" if b"_" in name else "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
-    if len(_variables) < _CACHED:
+    if len(name) <= NAME and len(_variables) < _CACHED:
         _variables[name] = key
     return key
 
@@ -158,7 +159,8 @@ class View:
     def start_response(self, status, headers, exc_info=None):
         """start_response of PEP 3333."""
         low: object
-        value: str
+        value: object
+        text: str
         fields: list = []
         if exc_info is not None:
             try:
@@ -178,7 +180,11 @@ class View:
             low = self.names.get(name)
             if low is None:
                 low = self.rules.name(name)
-            fields.append((low, value.encode("latin-1")))
+            if type(value) is str:
+                text = value
+                fields.append((low, text.encode("latin-1")))
+            else:  # of a class of the application's, such as Markup
+                fields.append((low, value.encode("latin-1")))
         self.headers = fields
         return self.write
 
