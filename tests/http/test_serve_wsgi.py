@@ -406,3 +406,19 @@ def test_strings_of_a_class_of_the_applications(run: Run) -> None:
             assert (status, headers["x-name"], body) == (231, "value", b"hello")
 
     run(main)
+
+
+@pytest.mark.parametrize("parts", [b"x", b"hello", None])
+def test_parts_that_are_no_bytes(run: Run, parts: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    """Nothing has gone out, so the client is told."""
+
+    def app(environ: dict[str, Any], start: Any) -> Any:
+        start("200 OK", [])
+        return iter(["text"]) if parts is None else parts
+
+    async def main() -> None:
+        async with serving(app) as server:
+            assert (await fetch(server, get()))[0] == 500
+
+    run(main)
+    assert "not bytes" in capfd.readouterr().err

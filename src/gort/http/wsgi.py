@@ -104,6 +104,7 @@ class Rules:
     def write(call: View, data: bytes) -> None:
         """The callable that start_response returns; waits while the client is slow."""
         exchange = call.exchange
+        _check(data)  # before the head goes out
         if not exchange.started:
             if not call.status:
                 raise RuntimeError("the application has not called start_response")
@@ -119,6 +120,12 @@ class Rules:
         return low
 
 
+def _check(part: Any) -> None:
+    """Raises TypeError for what is no bytes, such as a part of bytes that stand where a list of them should."""
+    if not isinstance(part, (bytes, bytearray, memoryview)):
+        raise TypeError(f"a part of the response is {type(part).__name__}, not bytes")
+
+
 def _iterate(call: View, parts: Any) -> None:
     exchange = call.exchange
     one = hasattr(parts, "__len__") and len(parts) == 1
@@ -128,6 +135,7 @@ def _iterate(call: View, parts: Any) -> None:
         if one and not exchange.started:
             if not call.status:
                 raise RuntimeError("the application has not called start_response")
+            _check(part)
             call.body = bytes(part)
             return
         call.write(part)
