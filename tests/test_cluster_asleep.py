@@ -442,7 +442,10 @@ def test_who_has_many_goroutines_has_longer_to_answer(monkeypatch: pytest.Monkey
         node.asleep = 1000.0
         peer.asleep.suspect()
         assert (await told.recv()).elsewhere == "node n0"
-        assert node.asked == ["look", "look", "show"]
+        *looks, show = node.asked
+        assert set(looks) == {"look"}
+        assert len(looks) >= 2  # more, where main did not yet wait
+        assert show == "show"
 
     alone(body)
 

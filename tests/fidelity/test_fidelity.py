@@ -249,8 +249,13 @@ def test_profiles_say_what_gos_say(scenario: Scenario, procs: int, go_program: A
         times["mutex"] /= sum(clock.values())
         found.append((counts, charged, times))
     go, gort = found
-    assert gort[0] == go[0]
-    assert gort[1] == go[1]
+    if scenario.name == "condition" and procs > 1:
+        # Whoever is woken may find the mutex held, on a busy machine for longer than NOISE_NS.  That is one wait more, in
+        # gort's profile with the same stack as the wait for the condition.
+        assert all(each[0]["main.awaits"] >= 4 for each in found)
+    else:
+        assert gort[0] == go[0]
+        assert gort[1] == go[1]
     assert gort[2] == pytest.approx(go[2], abs=0.1)
     assert {name: time for name, time in gort[2].items() if name != "mutex"} == pytest.approx(
         dict.fromkeys(gort[2].keys() - {"mutex"}, 1.0), abs=0.1

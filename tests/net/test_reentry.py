@@ -166,13 +166,13 @@ def test_c9_a_tls_connection(run: Any, certificates: Any, what: str, monkeypatch
 
             left = leaves()
             left.send(None)
-            real = a.ssl
+            real = a._ssl
 
             def drop() -> None:
-                a.ssl = real
+                a._ssl = real
                 left.close()
 
-            a.ssl = Interrupts(real, drop)  # type: ignore[assignment]
+            a._ssl = Interrupts(real, drop)  # type: ignore[assignment]
             with pytest.raises((net.Closed, ssl.SSLError)):
                 await (a.read() if what == "read" else a.write(b"x"))
             assert a.closed
