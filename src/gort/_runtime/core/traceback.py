@@ -56,7 +56,7 @@ COMPILED = "gort."  # or if its function's name begins so: Cython puts the modul
 # Where a thread's own frames begin, outermost first.  The compiled core has no frame between them and the user's.
 _threads: Any = Thread  # the type checker does not know its private functions
 THREAD = [newosproc.Thread._bootstrap.__code__, _threads._bootstrap.__code__]
-THREAD += [_threads._bootstrap_inner.__code__, _threads.run.__code__]
+THREAD += [_threads._bootstrap_inner.__code__, newosproc.NoContext.run.__code__, _threads.run.__code__]
 COROUTINES = (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom"), ("ag_frame", "ag_await"))
 # What CPython puts between two of them, without an attribute for what it awaits: `async for`, `anext`, and the aclose of
 # an async generator; the __await__ of a coroutine.  Each refers first to what it awaits.
