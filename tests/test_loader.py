@@ -101,7 +101,7 @@ def test_resources_source_and_the_walk_of_packages_work() -> None:
         "print('<html' in importlib.resources.files('gort._runtime.see').joinpath('page.html').read_text())\n"
         "print('chan' in [m.name for m in pkgutil.iter_modules(gort._runtime.wait.__path__)])\n"
         "import importlib; print(importlib.reload(gort.scope).__name__)\n"
-        "print(gort.group.__cached__.endswith('.pyc'), gort._runtime.wait.__path__ is not None)"
+        "print(gort.group.__spec__.cached.endswith('.pyc'), gort._runtime.wait.__path__ is not None)"
     )
     assert run(code).splitlines() == ["True", "True", "True", "gort.scope", "True True"]
 
