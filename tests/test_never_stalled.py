@@ -308,7 +308,8 @@ async def main():
     async def read():
         await got.send(await there.read(10))
     gort.go(read)
-    await gort.sleep(0.001)  # it waits
+    while "[IO wait" not in gort.runtime.stack(all=True):
+        await gort.gosched()
     pid = os.fork()
     if pid == 0:
         there.close()

@@ -209,7 +209,7 @@ class Answer(Fields):
             c.keep = False
         if not request.keep_alive or c.server.stopping:
             c.keep = False
-        if status < 200 or status == 204 or status == 304:
+        if status == 204 or status == 304:
             self._mode = NO_BODY
             if length >= 0 and status != 304:
                 raise ValueError(f"a response {status} has no body, and no content-length")
