@@ -15,6 +15,7 @@ import pytest
 
 import gort
 from gort._runtime.core import machine, runtime2
+from gort._runtime.core.machine import RUNS, WAITS_INSIDE
 from gort._runtime.sched import predict
 from gort._runtime.watch import reports
 from support import dose, environment, python, settles
@@ -148,11 +149,11 @@ class World:
             reports.traceback, "running", lambda ident: [("f", "file.py", self.line), ("main", "file.py", 99)]
         )
 
-    def begins(self, number: int = 1) -> SimpleNamespace:
+    def begins(self, number: int = 1, inside: bool = False) -> SimpleNamespace:
         """The M `number` is found blocked, for 2 ms already."""
         g = SimpleNamespace(goid=number)
-        m = SimpleNamespace(id=number, ident=number, curg=g, p=None)
-        reports.blocked(self.s, m, self.now - 2 * MS, self.cpu, 7)
+        m = SimpleNamespace(id=number, ident=number, procid=number, curg=g, p=None)
+        reports.blocked(self.s, m, self.now - 2 * MS, self.cpu, 7, inside)
         return m
 
     def look(self, ns: int, cpu: int = 0) -> None:
@@ -251,6 +252,39 @@ def test_a_thread_that_is_blocked_again_has_ended_its_call(world: World) -> None
     assert len(world.told) == 2
 
 
+@pytest.mark.parametrize("back", [False, True])
+def test_who_waits_for_a_lock_of_pythons_is_told_after_long(
+    world: World, monkeypatch: pytest.MonkeyPatch, back: bool
+) -> None:
+    """Without the GIL.  What it computes once it has its lock does not count, however little of a processor it gets."""
+    does = [WAITS_INSIDE]
+    monkeypatch.setattr(reports, "doing", lambda procid: does[0])
+    for wait in (50 * MS, 200 * MS):
+        m = world.begins(inside=True)
+        world.look(wait)
+        if back:
+            m.curg = None
+        else:
+            does[0] = RUNS
+        world.look(1_000 * MS, cpu=50 * MS)
+        does[0] = WAITS_INSIDE
+    assert world.told == [told for told in world.told if "blocked its thread for 202.0 ms: f " in told]
+    assert len(world.told) == 1
+
+
+def test_who_is_stopped_by_a_collection_is_not_told(world: World) -> None:
+    reports.collects("start", {})
+    world.begins(inside=True).curg = None
+    assert world.s.blockedcalls is None
+    reports.collects("stop", {})
+    world.now += MS
+    world.begins(inside=True).curg = None  # its 2 ms were partly of the collection
+    assert world.s.blockedcalls is None
+    world.now += 2 * MS
+    world.begins(inside=True)
+    assert world.s.blockedcalls is not None
+
+
 GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
@@ -314,7 +348,7 @@ def test_a_place_is_not_learnt_without_its_text(monkeypatch: pytest.MonkeyPatch)
     predictor = SimpleNamespace(learn=lambda s, place: learnt.append(place))
     s = SimpleNamespace(predictor=predictor, debug={"blocked": 1}, onblocked=None, blockedcalls=None)
     monkeypatch.setattr(reports.traceback, "running", lambda ident: [])
-    reports.blocked(s, SimpleNamespace(curg=object(), ident=0, id=1), 0, None, 5)
+    reports.blocked(s, SimpleNamespace(curg=object(), ident=0, id=1), 0, None, 5, False)
     assert learnt == []
     assert s.blockedcalls is None
 
@@ -383,6 +417,43 @@ finally:
     for t in threads:
         t.join()
 """
+
+
+COLLECTS = """
+import gc, gort, sys, threading, time
+
+def collects():
+    kept = [[n] for n in range(500_000)]
+    for _ in range(4):
+        gc.collect()
+
+async def computes():
+    while thread.is_alive():
+        end = time.thread_time() + 0.004
+        while time.thread_time() < end:
+            sum(range(1000))
+        await gort.gosched()
+
+async def main():
+    if len(sys.argv) > 1:
+        gort.runtime.on_blocked(print)
+    thread.start()
+    async with gort.Group() as group:
+        for _ in range(4):
+            group.go(computes)
+
+thread = threading.Thread(target=collects)
+gort.run(main)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="nobody tells what a thread waits for")
+@pytest.mark.parametrize("how", ["printed", "called"])
+def test_who_is_stopped_by_the_collector_is_not_accused(how: str) -> None:
+    """Each collection stops all threads for some 100 ms without the GIL."""
+    args, debug = ([], "blocked=1") if how == "printed" else (["called"], "")
+    done = python(COLLECTS, *args, env=environment(GODEBUG=debug))
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
 
 
 @pytest.mark.slow

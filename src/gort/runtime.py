@@ -207,6 +207,10 @@ def on_blocked(callback: Callable[[int, float, str], object] | None, threshold: 
     if callback is not None:
         m.sched.predictor.tell()
     m.sched.onblocked = None if callback is None else (callback, float(threshold))
+    if callback is not None:
+        from gort._runtime.watch import reports
+
+        reports.begin(m.sched)
 
 
 def stats() -> dict[str, int]:

@@ -6,11 +6,12 @@ Everything here runs on sysmon's thread.  What does not live here: how sysmon fi
 
 from __future__ import annotations
 
+import gc
 import os
 from itertools import islice
 
 from gort._runtime.core import traceback
-from gort._runtime.core.machine import nanotime
+from gort._runtime.core.machine import LOCK_NS, WAITS_INSIDE, doing, nanotime
 from gort._runtime.core.mistakes import say
 from gort._runtime.core.runtime2 import _Gdead, _Gwaiting, _Pgcstop
 
@@ -21,17 +22,23 @@ if TYPE_CHECKING:
 
 
 LOOKS = 64  # so many calls are looked at in a round; the others in the next ones
+# Without the GIL who computes waits for locks of Python's that others hold, and on a busy machine a holder may have to
+# wait for a processor: who waits there no longer than this (ns) has called nothing that blocks.
+INSIDE_NS = 100_000_000
+
+collected = [0, 0]  # when a collection has begun, 0: none runs; and when the last one has ended.  Of collects
 
 
 class Call:
-    """A call that has blocked its thread, so that sysmon took the P."""
+    """A call that has blocked its thread, so that sysmon took the P.  inside: the thread waits for a lock of Python's."""
 
-    __slots__ = ("cpu", "g", "goid", "m", "seen", "since", "text")
+    __slots__ = ("cpu", "g", "goid", "inside", "m", "seen", "since", "text")
 
-    def __init__(self, m: Any, g: Any, since: int, cpu: int | None, text: str) -> None:
+    def __init__(self, m: Any, g: Any, since: int, cpu: int | None, text: str, inside: bool) -> None:
         self.m = m
         self.g = g
         self.goid = g.goid
+        self.inside = inside
         self.since = since
         self.seen = nanotime()  # when it was last seen blocked, and the CPU time of its thread then
         self.cpu = cpu
@@ -41,7 +48,10 @@ class Call:
         """True when the goroutine has come to the scheduler, or its thread has computed since the last look."""
         p = self.m.p  # read once, because m's thread may change it
         if self.m.curg is not self.g or self.g.goid != self.goid or (p is not None and p.mid == self.m.id):
-            self.seen = nanotime()
+            if not self.inside:  # else it may have computed since it got its lock
+                self.seen = nanotime()
+            return True
+        if self.inside and doing(self.m.procid) != WAITS_INSIDE:
             return True
         now = nanotime()
         if self.cpu is not None and cpu is not None and (cpu - self.cpu) * 10 > now - self.seen:
@@ -83,11 +93,28 @@ class Blocked:
         self.texts: dict[int, str] = {}  # by the predictor's place
 
 
-def blocked(s: Any, m: Any, since: int, cpu: int | None, place: int) -> None:
+def collects(phase: str, info: dict[str, int]) -> None:
+    """One of gc.callbacks: notes when the collector runs.  It stops all threads without the GIL, and who is stopped waits
+    as for a lock of Python's.  Any thread may call this, anywhere: it takes no lock."""
+    if phase == "start":
+        collected[0] = nanotime()
+    else:
+        collected[1] = nanotime()
+        collected[0] = 0
+
+
+def begin(s: Any) -> None:
+    """Prepares what is needed to tell a call that blocks from one that has been stopped.  A second call does nothing."""
+    if LOCK_NS and (s.debug["blocked"] > 0 or s.onblocked is not None) and collects not in gc.callbacks:
+        gc.callbacks.append(collects)
+
+
+def blocked(s: Any, m: Any, since: int, cpu: int | None, place: int, inside: bool) -> None:
     """Records that m's goroutine has blocked its thread and lost the P, in the stretch that has begun at `place`.  settle
-    reports it when the call is over.  cpu: the CPU time that the thread has used, in ns."""
+    reports it when the call is over.  cpu: the CPU time that the thread has used, in ns.  inside: it waits for a lock of
+    Python's, or for the end of a collection; the latter is not recorded."""
     g = m.curg
-    if g is None:
+    if g is None or (inside and (collected[0] or collected[1] >= since)):
         return
     text = ""
     if s.debug["blocked"] > 0 or s.onblocked is not None:
@@ -100,7 +127,7 @@ def blocked(s: Any, m: Any, since: int, cpu: int | None, place: int) -> None:
     earlier = s.blockedcalls.calls.pop(m.id, None)
     if earlier is not None:  # the thread has come to the scheduler since, and is blocked again
         over(s, earlier)
-    s.blockedcalls.calls[m.id] = Call(m, g, since, cpu, text)
+    s.blockedcalls.calls[m.id] = Call(m, g, since, cpu, text, inside)
     if text and place:
         s.blockedcalls.texts[place] = text
 
@@ -130,6 +157,8 @@ def foretold(s: Any) -> None:
 def over(s: Any, call: Call) -> None:
     """Reports a call that is over."""
     ns = call.seen - call.since
+    if call.inside and ns < INSIDE_NS:
+        return
     s.blockedns += ns
     report(s, call.goid, call.text, ns)
 

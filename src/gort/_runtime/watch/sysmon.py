@@ -148,6 +148,8 @@ def sysmon(s: Any) -> None:
     trace_every = s.debug["schedtrace"] * 1_000_000
     circles = reporting().Cycles() if s.debug["deadlock"] > 0 and reporting() else None
     try:
+        if s.debug["blocked"] > 0 and (reports := reporting()):
+            reports.begin(s)
         if trace_every > 0 and (reports := reporting()):
             reports.schedtrace(s, started, started)
         while not s.exiting:
@@ -421,7 +423,8 @@ def retake(s: Any, seen: dict[int, Seen], ousted: Ousted) -> tuple[int, bool, bo
                 s.nhandoff += 1
                 ousted.add(m, g, cpu, True)
                 if reports := reporting():
-                    reports.blocked(s, m, last.since, cpu, place)
+                    inside = does == WAITS_INSIDE
+                    reports.blocked(s, m, last.clock if inside else last.since, cpu, place, inside)
         elif age >= SLICE_NS and not by_seed:
             m.preempt = True
             g = m.curg
@@ -457,7 +460,8 @@ def noticed(s: Any, watcher: Any, ousted: Ousted) -> bool:
     s.nhandoff += 1
     ousted.add(m, g, cpu, True)
     if reports := reporting():
-        reports.blocked(s, m, watcher.since, cpu, place)
+        inside = does == WAITS_INSIDE
+        reports.blocked(s, m, watcher.rests if inside else watcher.since, cpu, place, inside)
     return True
 
 
