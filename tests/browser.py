@@ -75,6 +75,12 @@ class Browser:
 
     def ask(self, method: str, **params: Any) -> dict[str, Any]:
         """Calls a method of the protocol and returns its result."""
+        answer = self._answer(method, params)
+        assert "error" not in answer, (method, answer["error"])
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    def _answer(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         self._number += 1
         message: dict[str, Any] = {"id": self._number, "method": method, "params": params}
         if self._session is not None:
@@ -84,9 +90,7 @@ class Browser:
         while time.monotonic() < end:
             answer = self._next(end)
             if answer.get("id") == self._number:
-                assert "error" not in answer, answer["error"]
-                result: dict[str, Any] = answer["result"]
-                return result
+                return answer
         raise AssertionError(f"no answer to {method}")
 
     def _next(self, end: float) -> dict[str, Any]:
@@ -114,8 +118,14 @@ class Browser:
         return [each for each in self.errors if "ERR_" not in each]
 
     def go(self, url: str) -> None:
-        """Opens a page."""
-        self.ask("Page.navigate", url=url)
+        """Opens a page.  One of another site gets a process of its own; what is asked while the tab changes to it may be
+        answered by an error."""
+        assert "errorText" not in self.ask("Page.navigate", url=url)
+        loaded = {"expression": f"document.readyState == 'complete' && location.href == {json.dumps(url)}"}
+        end = time.monotonic() + PATIENCE_S
+        while not (answer := self._answer("Runtime.evaluate", loaded)).get("result", {}).get("result", {}).get("value"):
+            assert time.monotonic() < end, answer
+            time.sleep(0.05)
 
     def run(self, expression: str) -> Any:
         """The value of a JavaScript expression; a promise is awaited."""
@@ -149,10 +159,12 @@ class Browser:
         return content
 
     def view(self, width: int, height: int, dark: bool) -> None:
-        """The size of the window, and what the user prefers."""
+        """The size of the window, and what the user prefers.  A busy browser takes a while to apply them."""
         self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         feature = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.ask("Emulation.setEmulatedMedia", features=[feature])
+        scheme = f"matchMedia('(prefers-color-scheme: {feature['value']})').matches"
+        self.until(f"innerWidth == {width} && innerHeight == {height} && {scheme}")
 
     def screenshot(self, path: Path) -> None:
         """Writes what the page looks like, all of it, as a PNG."""
