@@ -9,8 +9,6 @@ Invariants
   of async generators, signal handlers, a library's greenlets and thread-locals) holds for as long as the loop runs.
 - While callbacks run, m.mcall is MCALL_LOOP: an operation that is awaited then waits for the task that runs, and not for
   the driving goroutine (tasks.py).
-- `_woken` is set before the wait is ended, and cleared before the callbacks run.  So a callback from another thread is
-  seen by this iteration, or ends the next wait.
 - A loop that waits for nothing but callbacks from other threads waits on a channel, not on its descriptor: where every
   goroutine waits like that, it is a deadlock, and gort reports it.
 
@@ -125,18 +123,6 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
         self._open()
         self._own.streams = self._streams
         super().__init__(self._own)
-
-    # ---- waking it ----------------------------------------------------------------------------------------------------
-
-    def _write_to_self(self) -> None:
-        """Ends the wait, or the next one.  Any thread, a signal handler too."""
-        if self._woken:
-            return
-        self._woken = True
-        fd = self._fd
-        if fd is not None:
-            fd.retry_reads()
-            self._bell.try_send(None)
 
     # ---- driving it ---------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,8 @@ Invariants
   need not look, but for `_due`, which that wait sets where it has left something.
 - `_again`: descriptors of add_reader were ready at the last look.  The kernel tells of them as long as they are, but it
   tells whoever waits only once.  So the loop looks again before it waits.
+- `_woken` is set before the wait is ended, and cleared before the callbacks run; a fence stands between the queue and
+  `_woken` on both sides.  So a callback from another thread is seen by this iteration, or ends the next wait.
 - A loop looks when it has nothing to run, and else every LOOK_NS.
 - In debug mode asyncio's own code runs, which measures each callback; streams have their turn in callbacks then.
 
@@ -36,7 +38,7 @@ from cython.cimports.gort._runtime.c.net import (
     net_event_fd,
     net_event_mask,
 )
-from cython.cimports.gort._runtime.c.rt import nanotime, rt_import
+from cython.cimports.gort._runtime.c.rt import nanotime, rt_fence, rt_import
 from cython.cimports.gort._runtime.core.runtime2 import MCALL_LOOP, M
 from cython.cimports.gort._runtime.poll.fd import FD
 from cython.cimports.gort._runtime.poll.netpoll import OWN_BELL, OWN_FOUND, Netpoll, OwnWait, netpoll_of
@@ -199,6 +201,18 @@ class LoopCore:
         self._write_to_self()
         return h
 
+    def _write_to_self(self):
+        """Ends the wait, or the next one.  Any thread, a signal handler too."""
+        if cython.compiled:
+            rt_fence()  # the caller has put something into the queue
+        if self._woken:
+            return
+        self._woken = True
+        fd: FD = self._fd  # read once, because the loop's thread may change it
+        if fd is not None:
+            fd.retry_reads()
+            self._bell.try_send(None)
+
     def create_future(self):
         """A future of this loop."""
         return Future(loop=self)
@@ -328,6 +342,8 @@ def turn(core, m):
     try:
         while True:
             core._woken = False
+            if cython.compiled:
+                rt_fence()
             run_once(core)
             if core._stopping or not (core._ready or core._came) or m_.preempt:
                 return bool(core._stopping)

@@ -329,6 +329,13 @@ static inline int rt_note_pass(int *other, int *note, int64_t ns) {
     return rt_note_sleep(note, ns);
 }
 #endif
+/* Without the GIL: what this thread has stored before is seen by all before it loads what it loads after.  For two threads
+ * of which each stores a word and then loads the other's: without this both may load what was there before. */
+static inline void rt_fence(void) {
+#ifdef Py_GIL_DISABLED
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
 /* Lets the sleeps of this thread end at their time: Linux may let each last 50 us longer. */
 static inline void rt_sharp_sleeps(void) {
 #ifdef __linux__

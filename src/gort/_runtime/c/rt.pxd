@@ -61,6 +61,7 @@ cdef extern from "gort_rt.h":
     int rt_note_pass(int *other, int *note, int64_t ns) noexcept
     void rt_note_wakeup(int *note) noexcept
     void rt_sharp_sleeps() noexcept
+    void rt_fence() noexcept
     int rt_note_doze(int *note, int64_t ns) noexcept nogil
     void rt_note_clear(int *note) noexcept
     void rt_gil_measure() noexcept

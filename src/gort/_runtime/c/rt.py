@@ -170,4 +170,5 @@ rt_builtin = rt_call = rt_vectorcall = rt_new_none = rt_caller = _compiled_only
 rt_note_sleep = rt_note_pass = rt_note_wakeup = rt_note_clear = rt_note_doze = rt_cpu_of = rt_doing = _compiled_only
 rt_gil_measure = rt_gil_taken = rt_gil_waits = _compiled_only
 rt_sharp_sleeps = _compiled_only
+rt_fence = _compiled_only  # there CPython's lock of the object whose attribute is stored does it
 rt_gc_hide = rt_gc_show = rt_gc_hide_coro = rt_gc_show_coro = _compiled_only

@@ -6,7 +6,7 @@ why a goroutine calls the application.
 
 The application's thread alone uses a View until the goroutine has ended, and then the goroutine that waits on `over`.
 cancel() may come from another thread at any time: the application's goroutine sets `its` and then looks at `cancelled`,
-and cancel() does it the other way round, so whichever comes second sees the other.
+and cancel() does it the other way round, each with a fence in between, so whichever comes second sees the other.
 
 What does not live here: how the response goes out (response.py), the adapter (gort/http/wsgi.py).
 """
@@ -18,7 +18,7 @@ from urllib.parse import unquote_to_bytes
 
 import cython
 from cython.cimports.gort._runtime.c.net import net_find
-from cython.cimports.gort._runtime.c.rt import nanotime, rt_import
+from cython.cimports.gort._runtime.c.rt import nanotime, rt_fence, rt_import
 from cython.cimports.gort._runtime.core.handoff import cancel
 from cython.cimports.gort._runtime.core.runtime2 import G, M, getm
 from cython.cimports.gort._runtime.sched.newproc import newproc
@@ -125,6 +125,8 @@ class View:
         g: G = m.curg
         began: cython.longlong
         self.its = (g, g.goid)
+        if cython.compiled:
+            rt_fence()
         if self.cancelled:
             raise Cancelled("the server ends")
         began = nanotime()
@@ -136,6 +138,8 @@ class View:
     def cancel(self):
         """Cancels the view that timed() runs: its gort.wait raises Cancelled.  One that has not begun does not."""
         self.cancelled = True
+        if cython.compiled:
+            rt_fence()
         its = self.its
         if its is not None:
             cancel(its[0], its[1], Cancelled("the server ends"))
