@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import importlib.util
 import os
 import re
 import subprocess
@@ -199,6 +200,16 @@ def settles(condition: Callable[[], bool]) -> bool:
             gc.collect()
         time.sleep(0.001)
     return True
+
+
+def script(name: str) -> Any:
+    """A file of scripts/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def command(*args: str) -> list[str]:

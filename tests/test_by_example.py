@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -14,21 +13,12 @@ from typing import Any
 import pytest
 
 import gobuild
-from support import PATIENCE_S, ROOT, command
+from support import PATIENCE_S, command, script
 
 pytestmark = pytest.mark.once
 
 
-def _load() -> Any:
-    spec = importlib.util.spec_from_file_location("by_example", ROOT / "scripts" / "by_example.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-pages = _load()
+pages = script("by_example")
 EXPECTED: dict[str, str] = {
     name: text
     for file, _, names in pages.PAGES

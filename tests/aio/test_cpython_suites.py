@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from support import FULL, PATIENCE_S, ROOT
+from support import FULL, PATIENCE_S, ROOT, script
 
 FILES = ("streams", "taskgroups", "timeouts", "sock_lowlevel", "runners", "server", "unix_events")
 if not FULL:
@@ -30,12 +30,7 @@ def test_no_test_differs_from_asyncios_own_loop() -> None:
 
 @pytest.fixture
 def suites() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("asyncio_suites", ROOT / "scripts" / "asyncio_suites.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("asyncio_suites")  # type: ignore[no-any-return]
 
 
 @pytest.mark.lint

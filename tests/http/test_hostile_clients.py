@@ -3,7 +3,6 @@ answered all the while, nothing is said on standard error, no descriptor and no 
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,28 +15,17 @@ import gort
 from gort import net
 from gort.http import Limits
 from gort.http import server as http_server
-from support import PATIENCE_S, contexts, make_certificate, open_files, until
+from support import PATIENCE_S, contexts, make_certificate, open_files, script, until
 
 Run = Callable[..., Any]
 pytestmark = pytest.mark.once
-
-
-def script() -> Any:
-    """scripts/hostile_clients.py, as a module."""
-    path = Path(__file__).parents[2] / "scripts" / "hostile_clients.py"
-    spec = importlib.util.spec_from_file_location("hostile_clients", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 KINDS = ("slow-head", "slow-body", "slow-chunks", "slow-read", "headers", "chunks", "chunk-extensions", "pipelining",
          "pings", "bombs", "frames", "fuzz")  # fmt: skip
 GO_ON = ("pipelining", "pings", "chunks")  # their connections are not ended, so nobody makes another
 SLOW = ("slow-head", "slow-body", "slow-chunks", "slow-read")
-SCRIPT = script()
+SCRIPT = script("hostile_clients")
 
 
 @pytest.mark.parametrize("kind", KINDS)
