@@ -18,8 +18,8 @@ ENGINE = os.environ.get("GORT_CLUSTER_ENGINE", "local")  # scripts/cluster_engin
 
 
 def connect(nodes: int, **options: Any) -> Any:
-    """cluster.connect, with the engine under test."""
-    return cluster.connect(ENGINE, nodes=nodes, **options)
+    """cluster.connect, with the engine under test.  A node that a busy machine holds up for seconds is not given up."""
+    return cluster.connect(ENGINE, nodes=nodes, **{"silence": 60.0, **options})
 
 
 async def stranger(peer: Any) -> Any:

@@ -56,6 +56,21 @@ def test_goroutines_that_wait_for_each_other_on_two_nodes_are_told() -> None:
         gort.run(until, lambda pid=pid: not lives(pid))
 
 
+def test_a_node_that_is_gone_is_told_with_the_deadlock() -> None:
+    """It was the one that would have sent."""
+
+    async def main() -> None:
+        async with kit.connect(2, silence=QUICK) as c:
+            ch = c.Chan(1)
+            with pytest.raises(NodeDied):
+                await c.go(kit.dies)
+            await ch.recv()
+
+    with pytest.raises(gort.Deadlock) as e:
+        gort.run(main)
+    assert re.search(r"\nnode n\d is gone: \S.*\n\nnode n\d \(process", e.value.dump)
+
+
 def test_a_token_on_its_way_is_no_deadlock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four goroutines in three processes, of which at most one runs, and the driver asks all the time.  When the token is
     out, all wait: that is told, and not before."""

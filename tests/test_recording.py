@@ -55,6 +55,17 @@ def during(page: debug.Page, path: str, work: Callable[[], Awaitable[None]], met
     return gort.run(main, procs=1)
 
 
+def recorded(page: debug.Page, path: str, work: Callable[[], Awaitable[None]], enough: Callable[[str], bool]) -> str:
+    """What the page has recorded of the work, when it is enough: a busy machine may let the work stand still for a while,
+    and then more seconds are asked for."""
+    for lasts in (0.2, 1, 5, 25):
+        status, _, body = during(page, f"{path}&seconds={lasts}", work)
+        assert status == 200, body
+        if enough(body):
+            break
+    return str(body)
+
+
 # ---- flame graphs -----------------------------------------------------------------------------------------------------
 
 
@@ -96,8 +107,7 @@ def test_who_lets_others_wait_is_recorded_for_some_seconds(page: debug.Page) -> 
             group.go(holds)
 
     for kind in ("mutex", "block"):
-        status, _, body = during(page, f"/flame?kind={kind}&seconds=0.2", work)
-        assert status == 200, body
+        body = recorded(page, f"/flame?kind={kind}", work, lambda body: json.loads(body)["total"] > 10_000_000)
         found = json.loads(body)
         assert found["unit"] == "nanoseconds"
         assert found["total"] > 10_000_000
@@ -169,9 +179,7 @@ def test_what_the_program_switches_on_meanwhile_stays_on(kind: str, run: Run) ->
 @pytest.mark.parametrize("kind", ["mutex", "block"])
 def test_what_the_page_has_recorded_is_not_in_the_programs_profile(page: debug.Page, kind: str) -> None:
     before = waits_of(kind)
-    status, _, body = during(page, f"/flame?kind={kind}&seconds=0.1", contended)
-    assert status == 200
-    assert "holds" in body
+    assert "holds" in recorded(page, f"/flame?kind={kind}", contended, lambda body: "holds" in body)
     assert waits_of(kind) == before
 
 
@@ -253,7 +261,10 @@ def test_a_trace_is_of_the_seconds_that_follow(page: debug.Page, run: Run) -> No
 
         async with gort.Group() as group:
             group.go(beat)
-            found = await gort.blocking(raw, page, "/trace?seconds=0.2")
+            for lasts in (0.2, 1, 5, 25):
+                found = await gort.blocking(raw, page, f"/trace?seconds={lasts}")
+                if b"beat" in found[1]:
+                    break
             own = io.BytesIO()
             trace.start(own)
             refused = await gort.blocking(raw, page, "/trace?seconds=0.1")
@@ -527,6 +538,4 @@ def test_a_flame_graph_of_the_processor_has_who_computes(page: debug.Page) -> No
         sum(range(20_000))
         await gort.gosched()
 
-    status, _, body = during(page, "/flame?kind=cpu&seconds=0.5", crunch)
-    assert status == 200, body
-    assert "crunch" in body
+    assert "crunch" in recorded(page, "/flame?kind=cpu", crunch, lambda body: "crunch" in body)

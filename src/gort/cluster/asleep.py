@@ -288,7 +288,8 @@ class Asleep:
         if texts is None:
             return
         error = Deadlock()
-        error.elsewhere = self._told() + "\n".join(texts[name] for name in sorted(texts))
+        gone = "".join(f"node {name} is gone: {why}\n" for name, why in self.peer.gone.items())
+        error.elsewhere = self._told() + (gone and gone + "\n") + "\n".join(texts[name] for name in sorted(texts))
         self.report(error)
 
     def report(self, error: Deadlock) -> None:
