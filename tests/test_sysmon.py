@@ -83,7 +83,7 @@ class World:
         p.mid = 0  # nobody runs it yet
         return True
 
-    def blocked(self, s: Any, m: Any, since: int, cpu: int | None, place: int) -> None:
+    def blocked(self, s: Any, m: Any, since: int, cpu: int | None, place: int, inside: bool) -> None:
         self.reported += 1
         self.places.append(place)
 
