@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import select
 import socket
 import sys
 import threading
@@ -15,6 +16,7 @@ import pytest
 
 import gort
 from gort import net
+from support import parked
 
 
 @pytest.mark.parametrize("kind", ["listener", "unix", "packet", "conn"])
@@ -134,3 +136,92 @@ def test_a_half_close_never_meets_the_next_owner_of_the_number() -> None:
     finally:
         sys.setswitchinterval(interval)
     assert hurt == 0
+
+
+def polled(number: int) -> int:
+    """The events for which an epoll of this process watches a descriptor, as Linux tells them."""
+    for info in Path("/proc/self/fdinfo").iterdir():
+        try:
+            lines = info.read_text().splitlines()
+        except OSError:
+            continue  # the one by which iterdir has looked
+        for line in lines:
+            if line.startswith("tfd:") and int(line.split()[1]) == number:
+                return int(line.split()[3], 16)
+    return 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/fdinfo").exists(), reason="Linux tells there what an epoll watches")
+@pytest.mark.parametrize("how", ["write", "writev", "call"])
+def test_a_unix_connection_is_polled_for_writing_once_a_write_has_waited(run: Any, how: str) -> None:
+    """Before, each message that the peer had read woke the sender's poller for nothing."""
+    payload = bytes(1 << 22)  # more than the kernel takes
+    a, b = socket.socketpair()
+    near, far = net.from_socket(a), net.from_socket(b)
+
+    async def write() -> None:
+        if how == "write":
+            await near.write(payload)
+        elif how == "writev":
+            await near.writev([payload])
+        else:
+            left = memoryview(payload)
+            with socket.socket(fileno=os.dup(near.fileno())) as own:
+                while left:
+                    left = left[await near.call_op(lambda: own.send(left), True) :]  # noqa: B023  (called in this turn)
+
+    async def pass_one() -> None:
+        await near.write(b"x")
+        assert await far.read(1) == b"x"
+        assert polled(near.fileno()) & select.EPOLLIN
+        assert not polled(near.fileno()) & select.EPOLLOUT
+
+    async def pass_much() -> None:
+        async with gort.Group() as g:
+            g.go(write)
+            assert await far.read_exactly(len(payload)) == payload
+        assert polled(near.fileno()) & select.EPOLLOUT
+
+    async def again() -> None:
+        """In a later runtime, it stays so."""
+        await near.write(b"x")
+        assert polled(near.fileno()) & select.EPOLLOUT
+        assert await far.read(1) == b"x"
+        assert not polled(far.fileno()) & select.EPOLLOUT
+        async with gort.Group() as g:
+            g.go(write)
+            assert await far.read_exactly(len(payload)) == payload
+
+    try:
+        run(pass_one)
+        run(pass_much)
+        run(again)
+    finally:
+        near.close()
+        far.close()
+
+
+def test_a_first_write_that_waits_ends_with_the_connection(run: Any) -> None:
+    """By this end, by the peer, and by a deadline."""
+
+    async def main() -> None:
+        for end in ("close", "peer", "deadline"):
+            a, b = socket.socketpair()
+            near, far = net.from_socket(a), net.from_socket(b)
+            async with far, near, gort.Group() as g:
+                failed = g.go(fails, near)
+                await parked(1, "IO wait")
+                if end == "close":
+                    near.close()
+                elif end == "peer":
+                    far.close()
+                else:
+                    near.set_write_deadline(0.001)
+                assert isinstance(await failed, OSError)
+
+    async def fails(conn: net.Conn) -> BaseException:
+        with pytest.raises(OSError) as info:
+            await conn.write(bytes(1 << 22))
+        return info.value
+
+    run(main)

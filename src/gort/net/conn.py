@@ -107,6 +107,8 @@ class Conn(Descriptor, Compound):
 
     def __init__(self, fd: int, network: str, raddr: Any = None) -> None:
         super().__init__(fd, network, network != "unix")
+        if network == "unix":
+            self.set_wlate()
         self._raddr = raddr
 
     @property

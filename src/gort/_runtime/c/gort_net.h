@@ -65,15 +65,17 @@ static inline int net_eventfd(void) {
     return fd;
 }
 
-static inline int net_epoll_add(int epfd, int fd, unsigned int mask) {
+static inline int net_epoll_ctl(int epfd, int op, int fd, unsigned int mask) {
     struct epoll_event ev;
     memset(&ev, 0, sizeof ev);
     ev.events = mask;
     ev.data.fd = fd;
-    if (epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &ev) == 0) return 0;
+    if (epoll_ctl(epfd, op, fd, &ev) == 0) return 0;
     PyErr_SetFromErrno(PyExc_OSError);
     return -1;
 }
+static inline int net_epoll_add(int epfd, int fd, unsigned int mask) { return net_epoll_ctl(epfd, EPOLL_CTL_ADD, fd, mask); }
+static inline int net_epoll_mod(int epfd, int fd, unsigned int mask) { return net_epoll_ctl(epfd, EPOLL_CTL_MOD, fd, mask); }
 
 static inline void net_epoll_del(int epfd, int fd) {
     struct epoll_event ev;
@@ -118,6 +120,7 @@ static inline int net_no_epoll(void) {
 static inline int net_epoll_create(void) { return net_no_epoll(); }
 static inline int net_eventfd(void) { return net_no_epoll(); }
 static inline int net_epoll_add(int epfd, int fd, unsigned int mask) { (void)epfd; (void)fd; (void)mask; return net_no_epoll(); }
+static inline int net_epoll_mod(int epfd, int fd, unsigned int mask) { (void)epfd; (void)fd; (void)mask; return net_no_epoll(); }
 static inline void net_epoll_del(int epfd, int fd) { (void)epfd; (void)fd; }
 static inline int net_epoll_wait(int epfd, int64_t delay) { (void)epfd; (void)delay; return 0; }
 static inline int net_event_fd(int i) { (void)i; return -1; }

@@ -7,6 +7,7 @@ cdef extern from "gort_net.h":
     int net_epoll_create() except -1
     int net_eventfd() except -1
     int net_epoll_add(int epfd, int fd, unsigned int mask) except -1
+    int net_epoll_mod(int epfd, int fd, unsigned int mask) except -1
     void net_epoll_del(int epfd, int fd) noexcept
     int net_epoll_wait(int epfd, int64_t delay) noexcept
     int net_event_fd(int i) noexcept

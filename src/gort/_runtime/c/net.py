@@ -42,6 +42,11 @@ def net_epoll_add(ep: Any, fd: int, mask: int) -> None:
     ep.register(fd, mask)
 
 
+def net_epoll_mod(ep: Any, fd: int, mask: int) -> None:
+    """Watches fd for the events in mask instead.  Raises OSError."""
+    ep.modify(fd, mask)
+
+
 def net_epoll_del(ep: Any, fd: int) -> None:
     """Removes fd.  No error if it is not registered."""
     try:

@@ -1,6 +1,6 @@
 # fd.pxd: the C types of fd.py, descriptors that goroutines read and write.
 cimport cython
-from gort._runtime.poll.polldesc cimport NetOp, PollDesc
+from gort._runtime.poll.polldesc cimport NetOp, PollDesc, Poller
 
 cpdef enum:
     READ = 0
@@ -34,3 +34,5 @@ cdef class FD(PollDesc):
     cpdef Py_ssize_t skip(self, Py_ssize_t n) except -1
     cpdef bint refuses_reads(self) except -1
     cpdef take_until(self, object delimiter, Py_ssize_t limit)
+
+cdef bint wait_late(FD fd) except -1

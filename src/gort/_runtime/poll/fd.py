@@ -31,7 +31,7 @@ from cython.cimports.gort._runtime.c.net import (
     net_write,
     net_writev,
 )
-from cython.cimports.gort._runtime.c.rt import FREE_THREADED, rt_import
+from cython.cimports.gort._runtime.c.rt import FREE_THREADED, rt_import, rt_usleep
 from cython.cimports.gort._runtime.core.op import share
 from cython.cimports.gort._runtime.core.runtime2 import READY
 from cython.cimports.gort._runtime.poll.polldesc import (
@@ -44,6 +44,7 @@ from cython.cimports.gort._runtime.poll.polldesc import (
     REFUSED,
     NetOp,
     PollDesc,
+    Poller,
     Side,
     wakeside,
 )
@@ -144,6 +145,8 @@ class IOOp(NetOp):
             while True:
                 n = net_write(fd.fd, self.elem, self.when, fd.sock)
                 if n == NET_AGAIN:
+                    if fd.wlate and wait_late(fd):
+                        continue
                     return AGAIN
                 self.when += n
                 if self.when >= total:
@@ -167,6 +170,8 @@ class IOOp(NetOp):
             while self.when < total:
                 n = net_writev(fd.fd, self.elem, self.when, fd.sock)
                 if n == NET_AGAIN:
+                    if fd.wlate and wait_late(fd):
+                        continue
                     return AGAIN
                 self.when += n
             return MORE
@@ -177,9 +182,12 @@ class IOOp(NetOp):
             self.elem = Accepted(data[0], data[1])
             return MORE
         try:
-            self.elem = self.elem()
+            data = self.elem()
         except BlockingIOError:
-            return AGAIN
+            if kind == CALL_R or not fd.wlate or not wait_late(fd):
+                return AGAIN
+            return self.attempt()  # once: wlate is over
+        self.elem = data
         return MORE
 
     def finish(self):
@@ -227,6 +235,30 @@ class EmptyOp(IOOp):
         fd.unlock()
         self.elem = b"" if self.kind == READ else 0
         return READY
+
+
+def wait_late(fd):
+    """A write has to wait, for the first time: has the poller watch the writing side.  True when the write is to be tried
+    again, because what came before the poller looks is told to nobody.  The caller owns w.busy, so nobody closes fd.
+
+    A Unix socket tells of room for writing whenever its peer has read something; TCP does only after a write that had
+    none.  So each message would wake the sender's poller for nothing: one wake-up in four between two processes that take
+    turns."""
+    np: Poller
+    attaching: cython.bint
+    while True:
+        fd.lock()
+        np = fd.np
+        attaching = fd.attaching
+        fd.unlock()
+        if np is None:
+            return False  # the attach has failed: serve says so
+        if not attaching:
+            break
+        rt_usleep(1)  # lets the other thread register it
+    fd.wlate = False
+    np.watch_writes(fd)
+    return True
 
 
 def failure(op):
@@ -378,6 +410,11 @@ class FD(PollDesc):
         """For a Unix socket whose peer is known to pass no descriptors, which would end a read: a short read means that
         the kernel has no more, as on other stream sockets."""
         self.stream = True
+
+    def set_wlate(self):
+        """For a Unix connection, before a goroutine uses it: the poller watches the writing side once a write has to wait
+        (wait_late)."""
+        self.wlate = True
 
     def set_lsock(self, sock):
         """Stores the socket object with which the uncompiled core accepts."""

@@ -70,13 +70,16 @@ class Levelpoll(Netpoll):
         net_close(self.evfd)
         net_close(self.wakefd)
 
-    def watch(self, fd):
+    def watch(self, fd, wlate):
         """Refuses what epoll refuses: files and directories, which are always ready."""
         mode = os.fstat(fd).st_mode
         if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
             raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
         if fd >= FD_SETSIZE and self.how == NETPOLL_SELECT:
             raise OSError(errno.EMFILE, f"select has no room for descriptor {fd}")
+
+    def watch_writes(self, pd):
+        """Nothing is to be done: each poll asks for what operations wait for."""
 
     def unwatch(self, fd):
         """Ends a sleep in which the kernel holds the descriptor."""

@@ -31,7 +31,7 @@ cdef class Netpoll(Poller):
     cpdef open(self)
     cpdef shut(self)
     cpdef forget(self)
-    cpdef watch(self, int fd)
+    cpdef watch(self, int fd, bint wlate)
     cpdef unwatch(self, int fd)
     cpdef bint waiters(self)
     cpdef bint poll(self, int64_t delay) except -1

@@ -38,6 +38,7 @@ from cython.cimports.gort._runtime.c.net import (
     net_epoll_add,
     net_epoll_create,
     net_epoll_del,
+    net_epoll_mod,
     net_epoll_wait,
     net_event_clear,
     net_event_fd,
@@ -152,9 +153,15 @@ class Netpoll(Poller):
             self.epfd = -1
         self.evfd = self.wakefd = self.bellfd = -1
 
-    def watch(self, fd):
-        """Watches a descriptor from now on.  Raises OSError if the system cannot poll it."""
-        net_epoll_add(self.epfd, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+    def watch(self, fd, wlate):
+        """Watches a descriptor from now on, its reading side alone with wlate.  Raises OSError if the system cannot poll
+        it."""
+        net_epoll_add(self.epfd, fd, EPOLLIN | (0 if wlate else EPOLLOUT) | EPOLLRDHUP | EPOLLET)
+
+    def watch_writes(self, pd):
+        """As Poller.watch_writes.  The kernel looks at the descriptor anew, so what is ready now is reported."""
+        if not self.closed:
+            net_epoll_mod(self.epfd, pd.fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 
     def unwatch(self, fd):
         """The opposite of watch."""
@@ -275,7 +282,7 @@ class Netpoll(Poller):
                 self.descs.append(None)
             self.descs[pd.fd] = ref
         try:
-            self.watch(pd.fd)
+            self.watch(pd.fd, pd.wlate)
         except OSError:
             with self.mu:
                 self.descs[pd.fd] = None

@@ -45,6 +45,7 @@ cdef class Poller:
     cdef int nwait
     cpdef tell(self)
     cpdef register(self, PollDesc pd)
+    cpdef watch_writes(self, PollDesc pd)
     cpdef unregister(self, PollDesc pd)
 
 cdef class PollDesc:
@@ -52,6 +53,7 @@ cdef class PollDesc:
     cdef readonly int fd
     cdef readonly bint closing
     cdef bint attaching
+    cdef bint wlate
     cdef Poller np
     cdef Side r
     cdef Side w

@@ -2,7 +2,8 @@
 """PollDesc, the poller's view of one descriptor, and the operations that wait for it.  Follows pollDesc in Go's
 runtime/netpoll.go, and internal/poll/fd_mutex.go.
 
-A descriptor is registered once for its life, edge-triggered, for reading and writing.  Each of its two sides has a flag
+A descriptor is registered once for its life, edge-triggered, for reading and writing (a Unix connection's writing side:
+once a write has had to wait, see wait_late in fd.py).  Each of its two sides has a flag
 `ready` (the kernel has reported readiness since the last attempt), a flag `busy` (a thread makes a system call for this
 side now), and a queue of waiting operations.  An operation that finds the side not ready enqueues itself without a
 system call, because the poller will report whatever comes later.
@@ -36,18 +37,7 @@ from cython.cimports.gort._runtime.c.rt import FREE_THREADED, nanotime, own_dict
 from cython.cimports.gort._runtime.core.handoff import ready
 from cython.cimports.gort._runtime.core.lockrank import LOCK_RANK_POLLDESC
 from cython.cimports.gort._runtime.core.op import share
-from cython.cimports.gort._runtime.core.runtime2 import (
-    ATTEMPTING,
-    DEQUEUED,
-    PARK,
-    QUEUED,
-    READY,
-    G,
-    M,
-    Op,
-    Sched,
-    getm,
-)
+from cython.cimports.gort._runtime.core.runtime2 import ATTEMPTING, DEQUEUED, PARK, QUEUED, READY, G, M, Op, Sched, getm
 from cython.cimports.gort._runtime.sched.timers import Timer, arm, deltimer, wake_for
 
 from gort._runtime.core.lockrank import make_lock
@@ -108,6 +98,10 @@ class Poller:
         """Starts to watch pd.  Raises OSError where the system cannot."""
         raise NotImplementedError
 
+    def watch_writes(self, pd):
+        """Watches the writing side too, of a pd that has been registered with `wlate`.  Raises OSError."""
+        raise NotImplementedError
+
     def unregister(self, pd):
         """Stops watching pd."""
         raise NotImplementedError
@@ -119,7 +113,8 @@ make_poller = None  # netpoll.netpoll_of; netpoll.py, which imports this file, s
 class PollDesc:
     """A descriptor that the poller watches, from the first time that a goroutine uses it.
 
-    fd is -1 once it is closed.  `lock` guards both sides and `closing`, and decides who closes fd."""
+    fd is -1 once it is closed.  `lock` guards both sides and `closing`, and decides who closes fd.  `wlate`: the poller
+    does not watch the writing side yet.  After the constructor it belongs to whoever owns w.busy."""
 
     __reduce_ex__ = shared
 
@@ -128,6 +123,7 @@ class PollDesc:
         np = None
         closing = False
         attaching = False
+        wlate = False
 
     def __init__(self, fd):
         self.fd = fd
