@@ -70,10 +70,10 @@ class Process:
         return chan.Chan(self.proxy, ("", "", "", 0, 0)).send_many(values)
 
     def recv(self) -> chan.Operation:
-        return chan._Recv(self.proxy, RECV)
+        return chan._Recv(self.proxy)
 
     def recv_ok(self) -> chan.Operation:
-        return chan._RecvOk(self.proxy, RECV)
+        return chan._RecvOk(self.proxy)
 
     def recv_many(self, most: int) -> chan.Operation:
         return chan._RecvMany(self.proxy, most)

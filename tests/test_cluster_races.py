@@ -15,6 +15,7 @@ import gort
 from gort.cluster import peer as peer_module
 from gort.cluster import wire
 from gort.cluster.call import Call
+from gort.cluster.home import CREDITS, RECV, SENDS_CLOSED, VALUES
 from gort.cluster.link import Link, Outbox
 from gort.cluster.peer import Peer
 from gort.cluster.proxy import Proxy
@@ -244,5 +245,56 @@ def test_a_death_is_told_once() -> None:
         peer.ends = {"n1": over}
         peer.node_gone("n1", "it closed the connection")
         assert over.shut
+
+    played(body)
+
+
+def test_what_was_waited_for_and_has_come_makes_nothing_to_say() -> None:
+    """Each value and each slot that came cost a turn of the writer, which found nothing."""
+
+    def body(peer: Peer) -> None:
+        link = Deaf()
+        proxy = Proxy(link, "c", "home", 4, 2)  # type: ignore[arg-type]
+        proxy.enter(proxy.rx[RECV], 1)
+        proxy.enter(proxy.tx, 1)
+        assert proxy.flush()[0] == ("c", "c", 4, (), (), (), (1, 0), 1, 0, False)
+        posted = len(link.posted)
+        proxy.on(("h", "c", [(0, "value")], [], 1, None, None, 0, 0))
+        assert len(link.posted) == posted
+        assert proxy.flush() == (None, 0)
+        proxy.received(RECV, 0, 1)
+        proxy.sent_late("answer")
+        assert len(link.posted) == posted + 1
+        message = proxy.flush()[0]
+        # Two ahead in each direction, from now on.
+        assert message == ("c", "c", 4, ["answer"], [0], (), (2, 0), 2, 0, False)
+        assert (proxy.rx[RECV].wait, proxy.rx[RECV].given, proxy.tx.wait, proxy.tx.given) == (0, 0, 0, 0)
+
+    played(body)
+
+
+@pytest.mark.parametrize("news", ["recall", "closed", "called off", "a slot after the close"])
+def test_what_the_home_asks_or_tells_is_answered(news: str) -> None:
+    def body(peer: Peer) -> None:
+        link = Deaf()
+        proxy = Proxy(link, "c", "home", 4, 2)  # type: ignore[arg-type]
+        proxy.enter(proxy.rx[RECV], 1)
+        proxy.enter(proxy.tx, 1)
+        proxy.flush()
+        unwanted, recall, closed = None, 0, 0
+        if news == "called off":
+            proxy.leave(proxy.rx[RECV], 1)
+            proxy.flush()
+            unwanted = [(1, 1), (0, 0)]
+        elif news == "recall":
+            proxy.on(("h", "c", [(0, "value")], [], 1, None, None, 0, 0))
+            recall = CREDITS | VALUES
+        elif news == "closed":
+            closed = SENDS_CLOSED
+        else:
+            proxy.tx.ch.close()
+        posted = len(link.posted)
+        proxy.on(("h", "c", [], [], 1, unwanted, None, recall, closed))
+        assert len(link.posted) == posted + 1
 
     played(body)

@@ -122,17 +122,24 @@ class _Send(Operation):
         if self.used:
             self._begin()
         self.used = True
-        proxy, side = self.proxy, self.side
-        ok = side.ch.try_recv()[1]
-        if not ok:
-            proxy.enter(side, 1)
-            try:
-                _, ok = yield from side.ch.recv_ok().__await__()
-            finally:
-                proxy.leave(side, 1)
-        if not ok or side.ch.closed or proxy.died is not None:
-            self.done(None, ok)
-        proxy.sent(self.sealed)
+        got = self.side.ch.try_recv()
+        if got[1]:
+            if self.side.ch.closed or self.proxy.died is not None:
+                self.done(None, True)  # raises
+            self.proxy.sent(self.sealed)
+            return
+        self.proxy.enter(self.side, 1)
+        try:
+            got = yield from self.side.ch.recv_ok().__await__()
+        finally:
+            if not got[1]:
+                self.proxy.leave(self.side, 1)
+        if not got[1]:
+            self.done(None, False)  # raises
+        if self.side.ch.closed or self.proxy.died is not None:
+            self.proxy.leave(self.side, 1)
+            self.done(None, True)  # raises
+        self.proxy.sent_late(self.sealed)
 
 
 class SendMany(Operation):
@@ -182,27 +189,48 @@ class SendMany(Operation):
 
 
 class _Receive(Operation):
-    __slots__ = ("lane", "number")
+    __slots__ = ()
+    lane: int = RECV
 
-    def __init__(self, proxy: Proxy, lane: int) -> None:
+    def __init__(self, proxy: Proxy) -> None:
         self.proxy = proxy
-        self.side = proxy.rx[lane]
+        self.side = proxy.rx[self.lane]
         self.used = False
-        self.lane = lane
-        self.number = -1
 
     def done(self, value: Any, ok: bool) -> tuple[Any, bool]:
         if not ok:
             value = self._kept()
             if value is None:
                 return None, False
-        self.number, sealed = value
-        self.proxy.received(self.lane, self.number)
+        return self._opened(value, 0), True
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        """As _Send's.  Few local variables: each takes eight bytes of every goroutine that waits here."""
+        if self.used:
+            self._begin()
+        self.used = True
+        got = self.side.ch.try_recv()
+        if got[1]:
+            return self.result(self._opened(got[0], 0), True)
+        self.proxy.enter(self.side, 1)
         try:
-            return wire.unseal(sealed), True
+            got = yield from self.side.ch.recv_ok().__await__()
+        finally:
+            if not got[1]:
+                self.proxy.leave(self.side, 1)
+        if got[1]:
+            return self.result(self._opened(got[0], 1), True)
+        return self.result(*self.done(None, False))
+
+    def _opened(self, entry: tuple[int, Any], waited: int) -> Any:
+        """The value of an entry that has been taken out.  waited: as Proxy.received's."""
+        number, sealed = entry
+        self.proxy.received(self.lane, number, waited)
+        try:
+            return wire.unseal(sealed)
         except BaseException as e:
             if self.lane == TAKE:
-                self.proxy.ack(self.number)  # the next one could not open it either
+                self.proxy.ack(number)  # the next one could not open it either
             e.add_note(GONE)
             raise
 
@@ -231,6 +259,21 @@ class _Recv(_Receive):
         return value
 
 
+class _Taken(_Recv):
+    """The receive of a block ch.take()."""
+
+    __slots__ = ("number",)
+    lane = TAKE
+
+    def __init__(self, proxy: Proxy) -> None:
+        super().__init__(proxy)
+        self.number: int = -1  # of the entry, once there is one
+
+    def _opened(self, entry: tuple[int, Any], waited: int) -> Any:
+        self.number = entry[0]
+        return super()._opened(entry, waited)
+
+
 class _Next(_Receive):
     __slots__ = ()
 
@@ -246,8 +289,10 @@ class _RecvMany(_Receive):
     __slots__ = ("most",)
 
     def __init__(self, proxy: Proxy, most: int) -> None:
-        super().__init__(proxy, RECV)
+        super().__init__(proxy)
         self.most = min(most, self.side.ch.capacity)
+
+    __await__ = Operation.__await__  # it takes more than one
 
     def done(self, value: Any, ok: bool) -> tuple[Any, bool]:
         entry = value if ok else self._kept()
@@ -339,11 +384,11 @@ class Chan(Generic[T]):
     def recv(self) -> Operation:
         """`v = await ch.recv()` receives.  Raises ChannelClosed when the channel is closed and drained, NodeDied when its
         home is gone, and what unpickling the value raises; then the value is gone, and the channel goes on."""
-        return _Recv(self._proxy, RECV)
+        return _Recv(self._proxy)
 
     def recv_ok(self) -> Operation:
         """`v, ok = await ch.recv_ok()`: (None, False) when the channel is closed and drained.  Else raises as recv."""
-        return _RecvOk(self._proxy, RECV)
+        return _RecvOk(self._proxy)
 
     def recv_many(self, max: int, /) -> Operation:
         """`values = await ch.recv_many(64)` waits for one value, and gives a list of at most `max`: what else has come to
@@ -362,7 +407,7 @@ class Chan(Generic[T]):
         return self
 
     def __anext__(self) -> Operation:
-        return _Next(self._proxy, RECV)
+        return _Next(self._proxy)
 
     def take(self) -> Take[T]:
         """`async with ch.take() as v:` receives v, and is done with it at the end of the block.  If the block raises, or
@@ -391,7 +436,7 @@ class Take(Generic[T]):
     """The block of ch.take()."""
 
     def __init__(self, proxy: Proxy) -> None:
-        self._operation = _Recv(proxy, TAKE)
+        self._operation = _Taken(proxy)
 
     async def __aenter__(self) -> T:
         value: T = await self._operation

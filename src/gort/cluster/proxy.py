@@ -165,13 +165,23 @@ class Proxy:
         """The home's message (Home._post)."""
         _, _, received, taken, credits, unwanted, unasked, recall, closed = message
         with self._lock:
-            for entry in received:
-                self.rx[RECV].give(entry)
-            for entry in taken:
-                self.rx[TAKE].give(entry)
-            for _ in range(credits):
-                if not self.tx.give(None):  # this process has closed the channel, and the home did not know yet
-                    self._returned += 1
+            if received:
+                side = self.rx[RECV]
+                for entry in received:
+                    side.give(entry)
+            if taken:
+                side = self.rx[TAKE]
+                for entry in taken:
+                    side.give(entry)
+            if credits:
+                side = self.tx
+                for _ in range(credits):
+                    if not side.give(None):  # this process has closed the channel, and the home did not know yet
+                        self._returned += 1
+            # What has been given came off what was wanted: there is nothing more to order or to call off, and nothing
+            # to say.
+            if unwanted is None and unasked is None and not (recall or closed or self._returned):
+                return
             if unwanted is not None:
                 for side, off in zip(self.rx, unwanted, strict=True):
                     side.called_off(*off)
@@ -240,6 +250,19 @@ class Proxy:
                 self._marked = True
                 self.link.post(self)
 
+    def sent_late(self, sealed: Any) -> None:
+        """A goroutine that has entered has got a credit, and sends a value: `leave` and `sent` in one."""
+        tx = self.tx
+        with self._lock:
+            tx.wait -= 1
+            tx.given -= 1
+            tx.active = True
+            self._puts.append(sealed)
+            self._size += PLAIN if type(sealed) is int else size(sealed)
+            if not self._marked:
+                self._marked = True
+                self.link.post(self)
+
     def unsent(self, n: int) -> None:
         """A goroutine has got n credits of a channel that is closed meanwhile: they go back to the home."""
         with self._lock:
@@ -247,10 +270,12 @@ class Proxy:
             self._returned += n
             self._mark()
 
-    def received(self, lane: int, number: int) -> None:
-        """A goroutine has received a value.  In the lane TAKE it stays leased, until `ack` or `back`."""
+    def received(self, lane: int, number: int, waited: int = 0) -> None:
+        """A goroutine has received a value.  In the lane TAKE it stays leased, until `ack` or `back`.  waited: 1 if the
+        goroutine has entered; this is its `leave` too."""
         with self._lock:
             side = self.rx[lane]
+            side.wait -= waited
             side.given -= 1
             side.active = True
             if lane == RECV:
