@@ -302,6 +302,39 @@ def test_fields_that_cannot_be_sent(where: str, tls: Any, capfd: Any) -> None:
     assert "ValueError" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("status", ["100 Continue", "103 Early Hints", "101 Switching Protocols"])
+def test_an_answer_before_the_response_is_no_response(status: str, tls: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    """The client would wait for the response that follows it."""
+
+    def app(environ: dict[str, Any], start: Any) -> list[bytes]:
+        start(status if environ["PATH_INFO"] == "/early" else "200 OK", [])
+        return [b""]
+
+    async def main() -> None:
+        async with serving(app, tls=tls[0]) as server, http.Client(context=tls[1], connections=1) as client:
+            assert (await client.get(url(server, "/early"))).status == 500
+            assert (await client.get(url(server))).status == 200
+
+    gort.run(main)
+    assert "is no status of a response" in capfd.readouterr().err
+
+
+def test_the_servers_own_answer_knows_nothing_of_a_head_that_was_refused(tls: Any, capfd: Any) -> None:
+    """Its body would be cut to the content-length of the other."""
+
+    def app(environ: dict[str, Any], start: Any) -> list[bytes]:
+        start("200 OK", [("Content-Length", "3"), ("Content-Length", "3")])
+        return [b"abc"]
+
+    async def main() -> None:
+        async with serving(app, tls=tls[0]) as server, http.Client(context=tls[1]) as client:
+            r = await client.get(url(server))
+            assert (r.status, r.body) == (500, b"500 Internal Server Error\n")
+
+    gort.run(main)
+    assert "content-length" in capfd.readouterr().err
+
+
 def test_limits_of_a_request(tls: Any) -> None:
     async def main() -> None:
         limits = http.Limits(body_bytes=1000, headers=20)

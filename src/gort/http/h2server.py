@@ -323,13 +323,16 @@ class H2Exchange(Exchange):
         """The head of the response."""
         if self.started:
             raise RuntimeError("the response has begun already")
+        if not 200 <= status <= 999:  # after a 1xx the client would wait for the response
+            raise ValueError(f"{status} is no status of a response")
         head = [(b":status", b"%d" % status)]
         dated = False
+        length = -1  # nothing is kept of a head that is refused: the server's own answer follows
         for name, value in fields.checked(headers):
             if name == b"content-length":
-                if self._left >= 0 or not value.isdigit():
+                if length >= 0 or not value.isdigit():
                     raise ValueError(f"the response has a malformed content-length: {value!r}")
-                self._left = int(value)
+                length = int(value)
             elif name in _OF_A_CONNECTION:
                 continue
             elif name == b"date":
@@ -337,14 +340,14 @@ class H2Exchange(Exchange):
             head.append((name, value))
         if not dated:
             head.append((b"date", date_line()[6:-2]))
-        self._head = head
+        self._head, self._left = head, length
         self.started, self.status = True, status
 
     async def send(self, data: bytes, more: bool) -> None:
         """A part of the body."""
         if self._ended or not self.started:
             raise RuntimeError("the response has ended" if self._ended else "the response has not begun")
-        bare = self.method == "HEAD" or self.status < 200 or self.status in (204, 304)
+        bare = self.method == "HEAD" or self.status in (204, 304)
         n = len(data)
         over = False
         if self._left >= 0 and not bare:
