@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from gort._runtime.core.traceback import HIDDEN
-from gort.cli._bench import measure, network, peers, plot, report, rows, targets, web
+from gort.cli._bench import database, measure, network, peers, plot, report, rows, targets, web
 from gort.cli._bench.measure import Result
 from gort.cli._bench.peers import Peer
 from support import PATIENCE_S, gort_cli
@@ -297,25 +298,43 @@ def test_memory_row() -> None:
     assert 100 < answer["value"] < 20_000
 
 
-SERVE = [row for row in rows.ROWS if row.kind == "serve"]
+SERVE = [row for row in rows.ROWS if row.kind in ("serve", "idle")]
+FRAME = b"\x82\x83\x00\x00\x00\x00abc"  # a client's, of a websocket: its mask is zero
+UPGRADE = {
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "A" * 22 + "==",
+}
 
 
 @pytest.mark.once
 @pytest.mark.parametrize("row", SERVE, ids=lambda row: row.key)
 def test_the_applications_of_the_web_servers(row: rows.Row) -> None:
     """gort serves each of them; the answers of both interfaces are the same."""
+    what = row.workload.partition("-")[0]
+    if what == "query":
+        pytest.importorskip("psycopg")
+        if shutil.which("initdb") is None:
+            pytest.skip("there is no PostgreSQL")
     with web.running("gort", row) as (address, pid):
         host, _, port = address.rpartition(":")
         c = HTTPConnection(host, int(port), timeout=PATIENCE_S)
-        c.request("GET", "/")
+        c.request("GET", "/", headers=UPGRADE if what == "websocket" else {})
         answer = c.getresponse()
-        body = answer.read()
+        if what == "websocket":
+            c.sock.sendall(FRAME)
+            assert c.sock.recv(100) == b"\x82\x03abc"
+        body = answer.read() if what != "websocket" else b""
         c.close()
         assert pid in web.family(pid)
         assert web.processor_seconds([pid]) > 0
+        assert web.memory([pid]) > 1e6
+    if what == "websocket":
+        assert answer.status == 101
+        return
     assert answer.status == 200
     assert int(answer.headers["content-length"]) == len(body)
-    what = row.workload.partition("-")[0]
     if what == "json":
         assert 9_000 < len(body) < 12_000
         assert len(json.loads(body)) == 120
@@ -326,12 +345,16 @@ def test_the_applications_of_the_web_servers(row: rows.Row) -> None:
 @pytest.mark.once
 def test_who_is_measured_as_a_web_server() -> None:
     """Each server in the rows of the interfaces that it has; one that is missing is told, and left out."""
-    ready = [Peer("gort"), Peer("go", servers=("http", "http-json", "http-sleep")), Peer("asyncio")]
+    kinds = ("http", "http-file", "http-json", "http-sleep", "websocket")
+    ready = [Peer("gort"), Peer("go", servers=kinds), Peer("asyncio")]
     ready += [Peer(name, web=True) for name in peers.WEB]
     names = {row.key: list(web.series(row, ready)) for row in SERVE}
     assert names["serve-wsgi"] == ["gort", "granian", "hypercorn", "gunicorn", "go"]
     assert names["serve-asgi"] == ["gort", "gort asyncio", "uvicorn", "granian", "hypercorn", "go"]
-    assert names["serve-file"] == ["gort", "granian", "hypercorn", "gunicorn"]
+    assert names["serve-file"] == ["gort", "granian", "hypercorn", "gunicorn", "go"]
+    assert names["serve-psycopg-wsgi"] == ["gort", "granian", "hypercorn", "gunicorn"]  # Go's library has no driver
+    assert names["serve-websocket"] == ["gort", "gort asyncio", "uvicorn", "granian", "hypercorn", "go"]
+    assert names["serve-idle-wsgi"] == ["gort", "granian", "hypercorn", "gunicorn", "go"]
     assert web.series(SERVE[0], [Peer("gort")]) == {}  # without Go there is no load
     absent = web.find("gort-no-such-server")
     assert absent.missing == "not installed (pip install gort-no-such-server)"
@@ -343,6 +366,32 @@ def test_who_is_measured_as_a_web_server() -> None:
         "workload",
         "gort",
     ]
+
+
+@pytest.mark.once
+def test_memory_of_idle_connections() -> None:
+    """What they take, and how long another client waits for its answer meanwhile."""
+    go = next((peer for peer in peers.all_peers(("go",)) if peer.key == "go"), None)
+    if go is None or go.missing:
+        pytest.skip("there is no Go")
+    row = replace(rows.choose(("serve-idle-wsgi",), quick=True)[0], n=50)
+    value, extra = web.idle("gort", go, row)
+    assert 5 < value < 500
+    found = Result(row, values={"gort": [value]}, extra={"gort": [extra]})
+    _, [line] = report.idle_table([found])
+    assert line[:2] == ["serve-idle-wsgi", "gort"]
+    assert len(line) == 7
+
+
+@pytest.mark.once
+def test_a_query_without_a_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "find_spec", lambda name: None)
+    with pytest.raises(peers.BenchError, match="psycopg is not installed"), database.running():
+        pass
+    monkeypatch.setattr(database, "find_spec", lambda name: name)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(peers.BenchError, match="PostgreSQL is not installed"), database.running():
+        pass
 
 
 @pytest.mark.once

@@ -103,7 +103,7 @@ def series_of(row: Row, peers: list[Peer], result: Result) -> Series:
         return blocking_series(row, ready)
     if row.kind == "cluster":
         return cluster_series(row, ready)
-    if row.kind == "serve":
+    if row.kind in ("serve", "idle"):
         from gort.cli._bench import web
 
         return web.series(row, ready)

@@ -93,10 +93,10 @@ def processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def allow_descriptors() -> None:
+def allow_descriptors(wanted: int = 4096) -> None:
     """A thousand connections need more descriptors than the soft limit usually gives."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 4096 if hard == resource.RLIM_INFINITY else min(4096, hard)
+    wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
@@ -120,7 +120,7 @@ def measure(server: Server, row: Row) -> tuple[float, dict[str, float] | None]:
 
 
 def load(server: Server, address: str, connections: int, rate: int = 0) -> dict[str, float]:
-    kind = "echo" if server.kind.startswith("echo") else "http"
+    kind = next((kind for kind in ("echo", "websocket") if server.kind.startswith(kind)), "http")
     answer = server.load.run(
         "load", kind, address, str(connections), str(SECONDS), *([str(rate)] if rate > 0 else []), timeout=60
     )

@@ -156,6 +156,17 @@ def network_table(results: list[Result]) -> tuple[list[str], list[list[str]]]:
     ], rows
 
 
+def idle_table(results: list[Result]) -> tuple[list[str], list[list[str]]]:
+    rows = []
+    for result in results:
+        if result.row.kind != "idle":
+            continue
+        for name, extra in result.extra.items():
+            beside = [number(median(e[key] for e in extra)) for key in ("connection_bytes", "p50_us", "p99_us")]
+            rows.append([result.row.key, name, cell(result, name), ratio_cell(result, name), *beside])
+    return ["row", "server", "MB", "gort is", "bytes a connection", "p50 µs beside them", "p99 µs"], rows
+
+
 def tables(results: list[Result], peers: list[Peer]) -> Iterable[tuple[str, list[str], list[list[str]]]]:
     """Title, header and rows of each table that has something in it."""
     made = [
@@ -166,6 +177,7 @@ def tables(results: list[Result], peers: list[Peer]) -> Iterable[tuple[str, list
         ("Never stalled", *stall_table(results)),
         ("Calls that block", *blocking_table(results)),
         ("Network", *network_table(results)),
+        ("Idle connections", *idle_table(results)),
         ("Several processes", *cluster_table(results)),
     ]
     return [entry for entry in made if entry[2]]

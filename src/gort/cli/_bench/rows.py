@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 UNITS = {
     "ns": "ns per operation",
     "bytes": "bytes per goroutine",
+    "MB": "megabytes",
     "ms": "ms",
     "s": "s",
     "msg/s": "messages a second",
@@ -30,7 +31,7 @@ class Row:
     quick: int  # the same with --quick
     text: str  # what a user would recognise
     unit: str = "ns"
-    kind: str = "op"  # op, lines, bridge, loop, memory, start, parallel, stall, blocking, net, cluster or serve
+    kind: str = "op"  # op, lines, bridge, loop, memory, start, parallel, stall, blocking, net, cluster, serve or idle
     rounds: int = 1000  # at most so many rounds: the big ones take long and vary little
     goroutines: int = 0  # how many are alive at once, for the check that memory suffices
     call_ms: float = 0.0  # of a row `blocking-*`: how long a call blocks
@@ -44,6 +45,11 @@ def _blocking(key: str, call_ms: float, goroutines: int) -> Row:
 
 def _on_loop(server: str, text: str) -> Row:
     return Row(f"loop-{server}", server, 100, 100, text, "msg/s", "net", 3, pinned=True)
+
+
+def _query(interface: str, text: str) -> Row:
+    text = f"… {text}; 1,000 connections"
+    return Row(f"serve-psycopg-{interface}", f"query-{interface}", 1000, 1000, text, "msg/s", "serve", 3)
 
 
 def _cluster(job: str, n: int, quick: int, text: str, unit: str) -> Row:
@@ -203,6 +209,11 @@ ROWS: tuple[Row, ...] = (
     ),
     Row("serve-50ms-asgi", "sleep-asgi", 200, 200, "… ASGI, time.sleep(0.05) in an async view", "msg/s", "serve", 3),
     Row("serve-file", "file-wsgi", 4, 4, "… WSGI, a file of 100 MB, 4 connections", "msg/s", "serve", 3),
+    _query("wsgi", "WSGI, a query of PostgreSQL by psycopg in the view"),
+    _query("asgi", "ASGI, the same; by psycopg's AsyncConnection where there is an event loop"),
+    Row("serve-websocket", "websocket-asgi", 100, 100, "… websocket echo of 128 bytes, 100", "msg/s", "serve", 3),
+    Row("serve-idle-wsgi", "idle-wsgi", 10_000, 2_000, "… WSGI, memory with 10,000 idle connections", "MB", "idle", 3),
+    Row("serve-idle-asgi", "idle-asgi", 10_000, 2_000, "… ASGI, memory with 10,000 idle connections", "MB", "idle", 3),
 )
 
 

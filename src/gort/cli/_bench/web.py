@@ -1,13 +1,14 @@
 """The rows serve-*: web servers that serve the same application, each in its own process or processes.
 
 The application is programs/peers/webapp_.py; the load is the Go program's, as in the network rows.  Each server has one
-worker.  Its processor time is that of all its processes.
+worker.  Its processor time, and its memory, is that of all its processes.
 
-What does not live here: Go's net/http, whose answers are in programs/go/net.go.
+What does not live here: Go's net/http, whose answers are in programs/go/net.go and web.go; PostgreSQL (database.py).
 """
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -15,13 +16,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gort.cli._bench import network
+from gort.cli._bench import database, network
 from gort.cli._bench.peers import WEB, BenchError, Peer, program
 from gort.cli._bench.rows import Row
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 FILE_BYTES = 100_000_000
 THREADS = 200  # of a pool, in the rows whose views block
+BLOCK = ("sleep", "query")
+KEPT_S = 60  # for how long a server keeps a connection that is idle
+BESIDE = 100  # connections that ask while others are idle
 FEW = 4  # in the others
 
 
@@ -43,15 +47,18 @@ def command(who: str, interface: str, app: str, port: int, threads: int) -> list
         return [*python, "gort", "serve", app, "-b", address, "--loop", loop or "native"]
     if kind == "uvicorn" and interface == "asgi":
         quiet = ["--no-access-log", "--log-level", "warning", "--loop", "uvloop", "--lifespan", "off"]
-        return [*python, "uvicorn", app, "--port", str(port), *quiet]
+        return [*python, "uvicorn", app, "--port", str(port), "--timeout-keep-alive", str(KEPT_S), *quiet]
     if kind == "granian":
         pool = ["--blocking-threads", str(threads)] if interface == "wsgi" else []
         named = "asginl" if interface == "asgi" else interface
-        return [*python, "granian", app, "--interface", named, "--port", str(port), "--no-log", "--no-ws", *pool]
+        frames = "--ws" if "websocket" in app else "--no-ws"
+        return [*python, "granian", app, "--interface", named, "--port", str(port), "--no-log", frames, *pool]
     if kind == "hypercorn":
-        return [*python, "hypercorn", app, "-b", address, "-k", "uvloop", "--log-level", "warning"]
+        kept = ["--keep-alive", str(KEPT_S)]
+        return [*python, "hypercorn", app, "-b", address, "-k", "uvloop", "--log-level", "warning", *kept]
     if kind == "gunicorn" and interface == "wsgi":
-        pool = ["-k", "gthread", "--threads", str(threads), "--worker-connections", "2000", "--keep-alive", "60"]
+        pool = ["-k", "gthread", "--threads", str(threads), "--worker-connections", "20000"]
+        pool += ["--keep-alive", str(KEPT_S)]
         return [*python, "gunicorn", app, "-b", address, "--log-level", "warning", *pool]
     return None
 
@@ -75,11 +82,16 @@ def series(row: Row, ready: list[Peer]) -> Series:
         names = ["gort", "gort asyncio"] if peer.key == "gort" else [peer.key] if peer.key in WEB else []
         for name in names:
             if command(name, interface, "", 0, 1) is not None:
-                found[name] = partial(measure, name, go, row)
-    kind = "http" if what == "hello" else f"http-{what}"
-    if kind in go.servers:
-        found["go"] = partial(network.measure, network.Server("go", go, kind, go), row)
+                found[name] = partial(idle if row.kind == "idle" else measure, name, go, row)
+    if (kind := kind_of(what)) in go.servers:
+        server = network.Server("go", go, kind, go)
+        found["go"] = partial(idle, "go", go, row) if row.kind == "idle" else partial(network.measure, server, row)
     return found
+
+
+def kind_of(what: str) -> str:
+    """What Go's server of a row is called; the beginning says what the load sends."""
+    return {"hello": "http", "idle": "http", "websocket": "websocket"}.get(what, f"http-{what}")
 
 
 @contextmanager
@@ -89,17 +101,18 @@ def running(who: str, row: Row) -> Iterator[tuple[str, int]]:
     with socket.create_server(("127.0.0.1", 0)) as s:
         port = s.getsockname()[1]
     app = Path(program("webapp"))
-    threads = THREADS if what == "sleep" else FEW
+    threads = THREADS if what in BLOCK else FEW
     argv = command(who, interface, f"{app.stem}:{what}_{interface}", port, threads)
     assert argv is not None
-    with tempfile.TemporaryDirectory() as folder:
+    stored: AbstractContextManager[str] = database.running() if what == "query" else nullcontext("")
+    with stored as postgres, tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "file")
         with open(file, "wb") as f:
             f.truncate(FILE_BYTES if what == "file" else 0)
         environment = Peer("").full_environment()
         # gort is imported from where it is imported here, although the server runs in another folder.
         paths = [str(app.parent), *(os.path.abspath(p) for p in sys.path if p)]
-        environment.update(PYTHONPATH=os.pathsep.join(paths), GORT_BENCH_FILE=str(file))
+        environment.update(PYTHONPATH=os.pathsep.join(paths), GORT_BENCH_FILE=str(file), GORT_BENCH_POSTGRES=postgres)
         with open(Path(folder, "said"), "w") as said:
             process = subprocess.Popen(argv, cwd=app.parent, env=environment, stdout=said, stderr=said)
             try:
@@ -153,7 +166,7 @@ def measure(who: str, go: Peer, row: Row) -> tuple[float, dict[str, float]]:
     """Answers a second, and the rest, as network.measure."""
     network.allow_descriptors()
     with running(who, row) as (address, pid):
-        server = network.Server(who, go, "http", go)
+        server = network.Server(who, go, kind_of(row.workload.partition("-")[0]), go)
         network.load(server, address, min(row.n, 8))  # modules are loaded, threads are made
         pids = family(pid)
         before = processor_seconds(pids)
@@ -167,3 +180,58 @@ def measure(who: str, go: Peer, row: Row) -> tuple[float, dict[str, float]]:
             "cpu_us": used / messages * 1e6,
             "half_p99_us": half["p99_us"],
         }
+
+
+def memory(pids: list[int]) -> float:
+    """Bytes that they have in memory; what several share counts once."""
+    kilobytes = 0
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                kilobytes += int(line.split()[1])
+    return kilobytes * 1024.0
+
+
+@contextmanager
+def held(go: Peer, address: str, connections: int) -> Iterator[None]:
+    """So many connections, each of which has had an answer and asks for nothing more."""
+    process = subprocess.Popen(
+        [*go.command, "load", "idle", address, str(connections), "1"],
+        env=go.full_environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        line = process.stdout.readline()
+        if not line:
+            raise BenchError(f"the connections were not made: {process.stderr.read().strip()[-200:]}")
+        assert json.loads(line)["connections"] == connections
+        yield
+    finally:
+        process.stdin.close()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+
+
+def idle(who: str, go: Peer, row: Row) -> tuple[float, dict[str, float]]:
+    """Megabytes of a server with idle connections; beside it how much each of them takes, and how long others wait for
+    their answers then."""
+    network.allow_descriptors(2 * row.n)
+    server = network.Server(who, go, "http", go)
+    with network.running(server) if who == "go" else running(who, row) as (address, pid):
+        network.load(server, address, 8)  # modules are loaded, threads are made
+        before = memory(family(pid))
+        with held(go, address, row.n):
+            after = memory(family(pid))
+            beside = network.load(server, address, BESIDE)
+    return after / 1e6, {
+        "connection_bytes": (after - before) / row.n,
+        "p50_us": beside["p50_us"],
+        "p99_us": beside["p99_us"],
+    }

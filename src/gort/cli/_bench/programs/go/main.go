@@ -58,7 +58,7 @@ func main() {
 		}
 		sort.Strings(names)
 		emit(map[string]any{
-			"peer": "go", "version": runtime.Version(), "workloads": names, "servers": []string{"echo", "http", "http-json", "http-sleep"},
+			"peer": "go", "version": runtime.Version(), "workloads": names, "servers": servers,
 		})
 		return
 	}

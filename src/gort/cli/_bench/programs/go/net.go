@@ -15,10 +15,12 @@ import (
 	"time"
 )
 
+var servers = []string{"echo", "http", "http-file", "http-json", "http-sleep", "websocket"}
+
 // serve KIND: the Go servers. They print their address, and end when standard input does.
 func serve(args []string) {
 	if len(args) != 1 {
-		fail("usage: bench serve echo|http|http-json|http-sleep")
+		fail("usage: bench serve " + strings.Join(servers, "|"))
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -30,6 +32,10 @@ func serve(args []string) {
 		go serveEcho(listener)
 	case "http", "http-json", "http-sleep":
 		go func() { _ = http.Serve(listener, handler(args[0])) }()
+	case "http-file":
+		go func() { _ = http.Serve(listener, fileHandler()) }()
+	case "websocket":
+		go func() { _ = http.Serve(listener, http.HandlerFunc(serveWebsocket)) }()
 	default:
 		fail("no server " + args[0])
 	}
@@ -139,7 +145,7 @@ func serveEcho(listener net.Listener) {
 // to the last has come, and its latency counts from that time, so that a stall is felt by all that it delays.
 func load(args []string) {
 	if len(args) < 4 {
-		fail("usage: bench load echo|http ADDRESS CONNECTIONS SECONDS [RATE]")
+		fail("usage: bench load echo|http|websocket|idle ADDRESS CONNECTIONS SECONDS [RATE]")
 	}
 	kind, address := args[0], args[1]
 	connections := number(args[2])
@@ -155,8 +161,11 @@ func load(args []string) {
 		fail("load is only for servers on 127.0.0.1")
 	}
 	exchange := echoOnce
-	if kind == "http" {
+	switch kind {
+	case "http", "idle":
 		exchange = httpOnce
+	case "websocket":
+		exchange = websocketOnce
 	}
 
 	conns := make([]*client, connections)
@@ -166,6 +175,20 @@ func load(args []string) {
 			fail(err.Error())
 		}
 		conns[i] = &client{conn: conn, reader: bufio.NewReaderSize(conn, 4096), message: make([]byte, 128)}
+		if kind == "websocket" {
+			err = openWebsocket(conns[i])
+		} else if kind == "idle" {
+			err = httpOnce(conns[i])
+			conns[i].reader = nil
+		}
+		if err != nil {
+			fail(err.Error())
+		}
+	}
+	if kind == "idle" {
+		emit(map[string]any{"connections": connections})
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		return
 	}
 	warm := time.Duration(seconds * 0.2 * float64(time.Second))
 	start := time.Now()

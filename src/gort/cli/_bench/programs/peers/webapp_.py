@@ -1,7 +1,14 @@
-"""The applications of the rows serve-*: the same for every web server, as WSGI and as ASGI.  Not a program."""
+"""The applications of the rows serve-*: the same for every web server, as WSGI and as ASGI.  Not a program.
 
+The query is made on a connection of a pool, as programs do it: a view waits where all are taken.  With an event loop that
+is psycopg's AsyncConnection; in `gort serve --loop native` there is none, and the async view makes the plain call.
+"""
+
+import asyncio
 import json
 import os
+import queue
+import threading
 import time
 
 HELLO = b"Hello, world!"
@@ -47,6 +54,96 @@ async def sleep_asgi(scope, receive, send):
     if scope["type"] == "http":
         time.sleep(SLEEP_S)
         await answer_asgi(send, HELLO)
+
+
+idle_wsgi, idle_asgi = hello_wsgi, hello_asgi
+
+
+class Pool:
+    """Connections to PostgreSQL, made when they are needed, at most MOST."""
+
+    MOST = 50
+
+    def __init__(self):
+        self.free = queue.LifoQueue()
+        self.lock = threading.Lock()
+        self.made = 0
+
+    def query(self):
+        """What the database says."""
+        try:
+            connection = self.free.get_nowait()
+        except queue.Empty:
+            with self.lock:
+                makes = self.made < self.MOST
+                self.made += makes
+            connection = self.connect() if makes else self.free.get()
+        try:
+            return connection.execute("SELECT 'Hello, ' || %s::text", ("world!",)).fetchone()[0]
+        finally:
+            self.free.put(connection)
+
+    def connect(self):
+        import psycopg
+
+        return psycopg.connect(os.environ["GORT_BENCH_POSTGRES"], autocommit=True)
+
+
+class AsyncPool:
+    """The same for the tasks of an event loop."""
+
+    def __init__(self):
+        self.free = asyncio.LifoQueue()
+        self.made = 0
+
+    async def query(self):
+        """What the database says."""
+        if self.free.empty() and self.made < Pool.MOST:
+            self.made += 1
+            connection = await self.connect()
+        else:
+            connection = await self.free.get()
+        try:
+            cursor = await connection.execute("SELECT 'Hello, ' || %s::text", ("world!",))
+            return (await cursor.fetchone())[0]
+        finally:
+            self.free.put_nowait(connection)
+
+    async def connect(self):
+        import psycopg
+
+        return await psycopg.AsyncConnection.connect(os.environ["GORT_BENCH_POSTGRES"], autocommit=True)
+
+
+pool = Pool()
+async_pools = {}  # by event loop
+
+
+def query_wsgi(environ, start):
+    return answer_wsgi(start, pool.query().encode())
+
+
+async def query_asgi(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        text = pool.query()
+    else:
+        if loop not in async_pools:
+            async_pools[loop] = AsyncPool()
+        text = await async_pools[loop].query()
+    await answer_asgi(send, text.encode())
+
+
+async def websocket_asgi(scope, receive, send):
+    if scope["type"] != "websocket":
+        return
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "bytes": message["bytes"]})
 
 
 def file_wsgi(environ, start):
