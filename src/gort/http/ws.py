@@ -1,4 +1,5 @@
-"""Websockets of ASGI applications.  The protocol is wsproto's; it does no input or output.
+"""Websockets of ASGI applications.  The protocol is wsproto's, which does no input or output; the most frequent kind of
+frames is read and made in compiled code (_runtime/web/frames.py), in a tenth of the time.
 
 A reader of its own, a goroutine or a task, takes what the client sends, answers pings and closes, and puts messages into
 a channel of QUEUE places.  When the application does not take them, nothing more is read, and the client has to wait.
@@ -28,12 +29,15 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from gort._runtime.core.op import gosched
 from gort._runtime.poll.neterrors import DeadlineExceeded
+from gort._runtime.sched.timers import monotonic
 from gort._runtime.wait.chan import Chan
+from gort._runtime.web.frames import Frames, framed
 from gort.http.asgi import headers_of
 from gort.http.deflate import Deflate
 from gort.http.exchange import Disconnected
 from gort.http.fields import checked
-from gort.http.pace import Pace, write_all
+from gort.http.pace import STEP as WHOLE
+from gort.http.pace import Pace, goes_on, write_all
 from gort.sync import Mutex
 
 if TYPE_CHECKING:
@@ -45,6 +49,7 @@ QUEUE = 16  # messages that the application has not taken
 READ = 65536
 STEP = 1024
 MUCH = 1 << 17  # bytes that a step has inflated, after which it is others' turn
+SLACK_S = 1.0  # a deadline of writing is moved once in so long, as in h1.py
 CLOSE_S = 5.0  # for the client to answer our close
 NORMAL, AWAY, NO_STATUS, ABNORMAL, TOO_BIG, FAILED = 1000, 1001, 1005, 1006, 1009, 1011
 
@@ -71,6 +76,9 @@ class WebSocket:
         self._in: Chan[dict[str, Any]] = Chan(QUEUE)
         self._done: Chan[None] = Chan()
         self._writing = Mutex()  # guards the order of what is sent
+        self._write_until = 0.0  # no later deadline is needed before
+        self._frames = Frames(self._limits.message_bytes)
+        self._early = b""  # what has come with the handshake
 
     async def run(self) -> None:
         """From the handshake to the end.  Raises what the application raises."""
@@ -140,8 +148,12 @@ class WebSocket:
             await self._answer(kind, message)
         elif kind == "websocket.send":
             data = message.get("bytes")
-            event: Event = BytesMessage(data=data) if data is not None else TextMessage(data=message["text"])
-            await self._write(event)
+            if data is None:
+                data = message["text"]
+            if self._deflate is None and (type(data) is bytes or type(data) is str):
+                await self._write(None, data)
+            else:
+                await self._write(TextMessage(data=data) if isinstance(data, str) else BytesMessage(data=data))
         elif kind == "websocket.close":
             await self._close(message.get("code") or NORMAL, message.get("reason") or "")
         else:
@@ -176,9 +188,7 @@ class WebSocket:
             )
         )
         self._deflate = deflate if deflate.enabled() else None
-        self._conn, rest = await self._exchange.hijack()
-        if rest:
-            self._ws.receive_data(rest)
+        self._conn, self._early = await self._exchange.hijack()
         try:
             await self._conn.write(data)
         except OSError as e:
@@ -196,16 +206,40 @@ class WebSocket:
             except Disconnected:
                 pass
 
-    async def _write(self, event: Event) -> None:
-        """Sends an event.  Raises Disconnected."""
+    async def _write(self, event: Event | None, message: str | bytes = b"") -> None:
+        """Sends an event; None: a message, which is not compressed.  Raises Disconnected."""
         async with self._writing:
             if self._closed is not None:
                 raise Disconnected("the websocket is closed")
             try:
-                data = self._ws.send(event)
-                await write_all(self._conn, data, Pace(self._limits.write_s, self._limits.rate))
+                if event is not None:
+                    data = self._ws.send(event)
+                elif self._ws.state is ConnectionState.OPEN:
+                    data = framed(message)
+                else:
+                    raise Disconnected("the websocket is closed")
+                await self._put(data)
             except (OSError, LocalProtocolError) as e:
                 raise Disconnected(str(e)) from None
+
+    async def _put(self, data: bytes) -> None:
+        """Writes what was framed.  Raises OSError."""
+        limit, rate = self._limits.write_s, self._limits.rate
+        began = monotonic()
+        if len(data) > WHOLE:
+            self._write_until = 0.0
+            await write_all(self._conn, data, Pace(limit, rate))
+            return
+        if began > self._write_until:
+            self._write_until = began + SLACK_S
+            self._conn.set_write_deadline(None if limit is None else limit + SLACK_S)
+        try:
+            await self._conn.write(data)
+        except DeadlineExceeded as e:
+            self._write_until = 0.0
+            pace = Pace(limit, rate)
+            n = goes_on(e, not hasattr(self._conn, "handshake"), pace, began)
+            await write_all(self._conn, memoryview(data)[n:], pace)
 
     # ---- the client's side --------------------------------------------------------------------------------------------
 
@@ -214,7 +248,8 @@ class WebSocket:
         closed = (ABNORMAL, "")
         waiting = False  # for the answer to our ping
         try:
-            heard = await self._take()  # what has come with the handshake
+            early, self._early = self._early, b""
+            heard = await self._feed(early) if early else None
             if heard is not None:
                 closed = heard
                 return
@@ -254,7 +289,22 @@ class WebSocket:
             self._done.close()
 
     async def _feed(self, data: bytes) -> tuple[int, str] | None:
-        """Handles what has been read; (code, reason) when the websocket has ended with it.
+        """Handles what has been read; (code, reason) when the websocket has ended with it."""
+        frames = self._frames
+        frames.feed(data)
+        while True:
+            if frames.take():
+                message = frames.message
+                if not self._close_sent:
+                    key = "text" if type(message) is str else "bytes"
+                    await self._in.send({"type": "websocket.receive", key: message})
+            elif not frames.piece:
+                return None
+            elif (heard := await self._feed_other(frames.piece)) is not None:
+                return heard
+
+    async def _feed_other(self, data: bytes) -> tuple[int, str] | None:
+        """Handles what is more than whole messages.
 
         A few bytes of a compressed frame may become megabytes.  So they are inflated in steps, which become smaller where
         much comes out, and others get their turn between two of them."""

@@ -172,6 +172,25 @@ static inline Py_ssize_t net_find(PyObject *data, Py_ssize_t start, PyObject *de
     return at == NULL ? -1 : at - base + (Py_ssize_t)n;
 }
 
+/* The n bytes of a websocket's frame that begin at `at`, without the mask: the four bytes before them. */
+static inline PyObject *net_unmask(PyObject *data, Py_ssize_t at, Py_ssize_t n) {
+    PyObject *made = PyBytes_FromStringAndSize(NULL, n);
+    if (made == NULL) return NULL;
+    const unsigned char *from = (const unsigned char *)PyBytes_AS_STRING(data) + at, *mask = from - 4;
+    unsigned char *to = (unsigned char *)PyBytes_AS_STRING(made);
+    uint64_t word, key;
+    Py_ssize_t i = 0;
+    memcpy(&key, mask, 4);
+    memcpy((char *)&key + 4, mask, 4);
+    for (; i + 8 <= n; i += 8) {
+        memcpy(&word, from + i, 8);
+        word ^= key;
+        memcpy(to + i, &word, 8);
+    }
+    for (; i < n; i++) to[i] = from[i] ^ mask[i & 3];
+    return made;
+}
+
 /* ---- descriptors --------------------------------------------------------------------------------------------- */
 static inline ssize_t net_recv_raw(int fd, void *buf, size_t n, int sock) {
     ssize_t r;

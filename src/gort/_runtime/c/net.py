@@ -115,6 +115,12 @@ def net_find(data: bytes, start: int, delimiter: bytes, limit: int) -> int:
     return at if at < 0 else at + len(delimiter)
 
 
+def net_unmask(data: bytes, at: int, n: int) -> bytes:
+    """The n bytes of a websocket's frame that begin at `at`, without the mask: the four bytes before them."""
+    mask = (data[at - 4 : at] * (n // 4 + 1))[:n]
+    return (int.from_bytes(data[at : at + n], "big") ^ int.from_bytes(mask, "big")).to_bytes(n, "big")
+
+
 def net_writev(fd: int, parts: tuple[Any, ...], skip: int, sock: bool) -> int:
     """net_write for several buffers; skip counts from the start of the first."""
     left = []
