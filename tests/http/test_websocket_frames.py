@@ -281,3 +281,26 @@ def test_any_frames(capfd: pytest.CaptureFixture[str]) -> None:
 
     gort.run(main)
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_others_have_their_turn_between_many_pings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read brings thousands of them."""
+    from gort.http import ws as module
+
+    turns = 0
+
+    def counted() -> Any:
+        nonlocal turns
+        turns += 1
+        return gort.gosched()
+
+    async def main() -> None:
+        async with serving(echo, loop="native") as server, client(server) as c:
+            ws = Ws(c)
+            await ws.open()
+            await c.conn.write(frame(PING, b"?") * 160 + frame(CLOSE, b"\x03\xe8"))
+            assert await code_of(ws) == 1000
+
+    monkeypatch.setattr(module, "gosched", counted)
+    gort.run(main)
+    assert turns == 160 // module.TURN

@@ -49,6 +49,7 @@ QUEUE = 16  # messages that the application has not taken
 READ = 65536
 STEP = 1024
 MUCH = 1 << 17  # bytes that a step has inflated, after which it is others' turn
+TURN = 16  # pings that are answered, after which it is others' turn
 SLACK_S = 1.0  # a deadline of writing is moved once in so long, as in h1.py
 CLOSE_S = 5.0  # for the client to answer our close
 NORMAL, AWAY, NO_STATUS, ABNORMAL, TOO_BIG, FAILED = 1000, 1001, 1005, 1006, 1009, 1011
@@ -78,6 +79,7 @@ class WebSocket:
         self._writing = Mutex()  # guards the order of what is sent
         self._write_until = 0.0  # no later deadline is needed before
         self._frames = Frames(self._limits.message_bytes)
+        self._pings = 0  # that were answered
         self._early = b""  # what has come with the handshake
 
     async def run(self) -> None:
@@ -347,6 +349,9 @@ class WebSocket:
                         await self._in.send(message)
             elif isinstance(event, Ping):
                 await self._write(event.response())
+                self._pings += 1
+                if self._pings % TURN == 0:  # a read brings thousands, and others wait
+                    await (self._adapter.pause or gosched)()
             elif isinstance(event, CloseConnection):
                 if not self._close_sent:
                     self._close_sent = True
