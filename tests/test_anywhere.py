@@ -1,7 +1,7 @@
 """gort where things are missing that Linux has: the calls of signals and threads, /proc, epoll.
 
 Each program runs in a process of its own, which takes them away before it imports gort. The poller on poll and select has
-the rest of its tests in scripts/test-anywhere.sh: those of gort.net, gort.exec and gort.aio, with GODEBUG=netpoll=poll.
+the rest of its tests in `make test-anywhere`: those of gort.net, gort.exec and gort.aio, with GODEBUG=netpoll=poll.
 """
 
 from __future__ import annotations
