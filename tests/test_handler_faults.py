@@ -198,3 +198,36 @@ def test_a_second_sigquit_waits_for_nothing() -> None:
     assert (done.returncode, done.stdout) == (2, "hangs\n"), done.stderr
     assert "SIGQUIT: quit" in done.stderr
     assert "goroutine 1 [" in done.stderr
+
+
+@pytest.mark.skipif(gort.runtime.compiled, reason="no handler runs in a section of the compiled core")
+@pytest.mark.parametrize(("late", "how"), [("c.net", "epoll"), ("poll.levelpoll", "poll")])
+def test_a_signal_while_the_poller_is_imported(late: str, how: str) -> None:
+    """The module is in sys.modules and has no functions yet.  In a test of Ctrl-C sigdefer asked for one of them."""
+    file = late.replace(".", "/") + ".py"
+    done = program(f"""
+        ran = []
+        os.environ["GODEBUG"] = "netpoll={how},lockrank=1"
+
+        def hook(event, args):  # called where a module's code is about to run
+            if event == "exec" and args[0].co_name == "<module>" and args[0].co_filename.endswith({file!r}):
+                assert "gort._runtime.{late}" in sys.modules
+                signal.raise_signal(signal.SIGUSR1)
+                ran.append("imported")
+
+        async def main():
+            signal.signal(signal.SIGUSR1, lambda signum, frame: ran.append("handled"))
+            sys.addaudithook(hook)
+            ln = await gort.net.listen("tcp", "127.0.0.1:0")
+            gort.after_func(0.001, ln.close)
+            try:
+                await ln.accept()
+            except OSError:
+                pass
+            while "handled" not in ran:
+                await gort.sleep(0.001)
+            print(ran)
+
+        gort.run(main, procs=1)
+    """)
+    assert (done.returncode, done.stdout) == (0, "['imported', 'handled']\n"), done.stderr

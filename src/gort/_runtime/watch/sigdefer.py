@@ -55,15 +55,25 @@ _callers = {fn.__code__ for fn in (proc.resume, proc.run, proc.throw_in, proc.in
 _lockless: set[CodeType] = set()
 
 
+# The pollers' waits, in which no lock is held.  These modules are loaded only with the network.
+_WAITS = (
+    ("gort._runtime.c.net", "net_epoll_wait"),
+    ("gort._runtime.poll.levelpoll", "sleeps_in_poll"),
+    ("gort._runtime.poll.levelpoll", "sleeps_in_select"),
+)
+
+
 def _holds_none(code: CodeType) -> bool:
-    """True for the code of lockless(), and for the pollers' waits, whose modules are loaded only with the network."""
+    """True for the code of lockless(), and for the pollers' waits.
+
+    A signal may come while one of their modules is being imported: it then lacks its functions, and none of them runs."""
     if code in _lockless:
         return True
-    net = sys.modules.get("gort._runtime.c.net")
-    if net is not None and code is net.net_epoll_wait.__code__:
-        return True
-    level = sys.modules.get("gort._runtime.poll.levelpoll")
-    return level is not None and code in (level.sleeps_in_poll.__code__, level.sleeps_in_select.__code__)
+    for module, name in _WAITS:
+        wait = getattr(sys.modules.get(module), name, None)
+        if wait is not None and code is wait.__code__:
+            return True
+    return False
 
 
 _RUNTIME = traceback.HIDDEN + "_runtime"
