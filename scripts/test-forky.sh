@@ -46,8 +46,10 @@ for version in "${versions[@]}"; do
     make_root
     break
 done
-# pip there asks whom pip here asks.
-for file in /etc/resolv.conf /etc/pip.conf "$(python3 -m pip config get global.cert 2>/dev/null || true)"; do
+# pip there asks whom pip here asks, and trusts whom it trusts. (`pip config get` reads one file of several, which may be the
+# user's own, and no environment.)
+cert=$(python3 -m pip config list 2>/dev/null | sed -n "s/^\(:env:\|global\)\.cert='\(.*\)'\$/\2/p" | head -n 1 || true)
+for file in /etc/resolv.conf /etc/pip.conf "$cert"; do
     if [ -f "$file" ]; then install -D -m 644 "$file" "$root$file"; fi
 done
 [ "${1:-}" != --make ] || exit 0
@@ -62,7 +64,7 @@ inside() {
     unshare --mount --propagation private bash -c '
         mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && exec chroot "$@"' bash "$root" \
         /usr/bin/env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 PIP_ROOT_USER_ACTION=ignore \
-        PIP_DISABLE_PIP_VERSION_CHECK=1 CI="${CI:-}" "$@"
+        PIP_DISABLE_PIP_VERSION_CHECK=1 ${cert:+PIP_CERT="$cert"} CI="${CI:-}" "$@"
 }
 
 # hypothesis is compiled, and not for every interpreter; there an older one will do.
