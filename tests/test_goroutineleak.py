@@ -55,9 +55,10 @@ async def nothing() -> None:
     await gort.select()
 
 
-async def crosses(first: Any, second: Any) -> None:
+async def crosses(first: Any, second: Any, both: WaitGroup) -> None:
     async with first:
-        await gort.sleep(0.001)
+        both.done()
+        await both.wait()  # without it one goroutine may be through before the other begins
         async with second:
             pass
 
@@ -91,9 +92,10 @@ def test_what_nobody_refers_to_any_more_is_found(run: Run) -> None:
         gort.go(selects, gort.Chan(), gort.Chan())
         gort.go(nothing)
         a, b = Mutex(), RWMutex()
-        gort.go(crosses, a, b)
-        gort.go(crosses, b, a)
-        wg = WaitGroup()
+        both, wg = WaitGroup(), WaitGroup()
+        both.add(2)
+        gort.go(crosses, a, b, both)
+        gort.go(crosses, b, a, both)
         wg.add(1)
         gort.go(waits, wg)
         sem = Semaphore(2)
@@ -103,7 +105,7 @@ def test_what_nobody_refers_to_any_more_is_found(run: Run) -> None:
         garbage: list[Any] = [gort.Chan()]
         garbage.append(garbage)
         gort.go(receives, garbage[0])
-        del a, b, wg, sem, garbage
+        del a, b, both, wg, sem, garbage
         await parked(12, "chan receive")
         await parked(10, "chan send")
         await until(lambda: sum(found().values()) >= 29)
