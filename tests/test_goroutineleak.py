@@ -108,7 +108,11 @@ def test_what_nobody_refers_to_any_more_is_found(run: Run) -> None:
         del a, b, both, wg, sem, garbage
         await parked(12, "chan receive")
         await parked(10, "chan send")
-        await until(lambda: sum(found().values()) >= 29)
+        try:
+            await until(lambda: sum(found().values()) >= 29)
+        except AssertionError as e:
+            e.add_note(f"found: {found()}")  # which of them it misses
+            raise
         return found()
 
     assert run(main) == {
