@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gc
 import os
 import platform
 import re
@@ -16,6 +17,7 @@ import tempfile
 import textwrap
 import threading
 import time
+import weakref
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -423,6 +425,57 @@ def test_callbacks_from_threads_and_goroutines(run: Run) -> None:
         return await gort.aio.run(program())
 
     assert run(main) == 400
+
+
+def test_debug_mode_says_where_a_handle_was_made() -> None:
+    """The program's line is the last one of the stack, on the uncompiled core too, which has a frame of its own there."""
+
+    def last(handle: Any, line: int) -> None:
+        made = handle._source_traceback[-1]
+        assert (made.filename, made.lineno) == (__file__, line)
+        handle.cancel()
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        here = sys._getframe().f_lineno
+        last(loop.call_soon(print), here + 1)
+        last(loop.call_soon_threadsafe(print), here + 2)
+        last(loop.call_later(9, print), here + 3)
+        last(loop.call_at(loop.time() + 9, print), here + 4)
+
+    asyncio_run(main(), debug=True)
+
+
+def test_a_traceback_that_is_kept_keeps_no_handle() -> None:
+    """A frame that has ended lives as long as a traceback through what it has called: in a callback that hands its error
+    to a future, a handle there would close a circle, and none of it would go before a collection."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+
+        def fail(future: asyncio.Future[None]) -> None:
+            try:
+                raise ValueError
+            except ValueError as e:
+                future.set_exception(e)
+            finally:
+                del future  # as asyncio does: this frame is kept, too
+
+        future = loop.create_future()
+        gone = weakref.ref(future)
+        loop.call_soon(fail, future)
+        with pytest.raises(ValueError) as caught:
+            await future
+        del future
+        await asyncio.sleep(0)  # the handle that has woken this task is over, too
+        assert gone() is None
+        assert type(caught.value) is ValueError
+
+    gc.disable()
+    try:
+        asyncio_run(main())
+    finally:
+        gc.enable()
 
 
 def test_a_slow_callback_is_reported_in_debug_mode(caplog: pytest.LogCaptureFixture) -> None:

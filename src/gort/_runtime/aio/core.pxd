@@ -34,6 +34,7 @@ cdef class LoopCore:
     cdef public FD _fd
     cdef public object _bell
 
+cdef object cut(object handle)
 cdef bint lone(LoopCore core) except -1
 cdef int run_ready(object ready, Py_ssize_t n) except -1
 cdef int run_once(LoopCore core) except -1

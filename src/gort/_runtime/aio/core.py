@@ -165,14 +165,14 @@ class LoopCore:
     def call_soon(self, callback, *args, context=None):
         """Calls callback(*args) in the next iteration.  Raises RuntimeError if the loop is closed."""
         if self._debug or self._closed:
-            return BaseEventLoop.call_soon(self, callback, *args, context=context)
+            return cut(BaseEventLoop.call_soon(self, callback, *args, context=context))
         h: Handle = make_handle(self, callback, args, context)
         self._ready.append(h)
         return h
 
     def _call_soon(self, callback, args, context):
         if self._debug:
-            return BaseEventLoop._call_soon(self, callback, args, context)
+            return cut(BaseEventLoop._call_soon(self, callback, args, context))
         h: Handle = make_handle(self, callback, args, context)
         self._ready.append(h)
         return h
@@ -183,19 +183,19 @@ class LoopCore:
             raise TypeError("delay must not be None")
         when = self.time() + delay
         if self._debug or self._closed:
-            return BaseEventLoop.call_at(self, when, callback, *args, context=context)
+            return cut(BaseEventLoop.call_at(self, when, callback, *args, context=context))
         return schedule(self, when, callback, args, context)
 
     def call_at(self, when, callback, *args, context=None):
         """Calls callback(*args) when the loop's clock shows `when` seconds."""
         if self._debug or self._closed or when is None:
-            return BaseEventLoop.call_at(self, when, callback, *args, context=context)
+            return cut(BaseEventLoop.call_at(self, when, callback, *args, context=context))
         return schedule(self, when, callback, args, context)
 
     def call_soon_threadsafe(self, callback, *args, context=None):
         """call_soon from any thread.  Raises RuntimeError if the loop is closed."""
         if self._debug or self._closed or _LOCKED:
-            return BaseEventLoop.call_soon_threadsafe(self, callback, *args, context=context)
+            return cut(BaseEventLoop.call_soon_threadsafe(self, callback, *args, context=context))
         h: Handle = make_handle(self, callback, args, context)
         self._ready.append(h)
         self._write_to_self()
@@ -273,6 +273,14 @@ class LoopCore:
         return next_wait(self)
 
 
+def cut(handle):
+    """The handle, which asyncio has made for a method of LoopCore: cuts the frame of that method off the stack that
+    debug mode keeps in it, as asyncio has cut its own.  Compiled there is no such frame."""
+    if not cython.compiled and handle._source_traceback:
+        del handle._source_traceback[-1]
+    return handle
+
+
 def lone(core):
     """Whether nothing but callbacks from other threads can come: only a signal's handler writes to the loop's own
     descriptor."""
@@ -316,6 +324,8 @@ def run_once(core):
         n -= 1
         st = came.popleft()
         serve(st)
+    if not cython.compiled:
+        st = None  # as in run_ready
     run_ready(ready, after)
 
 
@@ -331,6 +341,8 @@ def run_ready(ready, n):
                 run_handle(h)
         elif not handle._cancelled:
             handle._run()
+    if not cython.compiled:  # a traceback that a callback has kept keeps this frame, and would keep its last handle
+        h = handle = None
 
 
 def turn(core, m):

@@ -178,3 +178,5 @@ def run_handle(h):
     except BaseException as e:
         what = format_helpers._format_callback_source(h._callback, h._args)
         h._loop.call_exception_handler({"message": f"Exception in callback {what}", "exception": e, "handle": h})
+    if not cython.compiled:  # a traceback that the callback has kept keeps this frame, and would keep the handle
+        h = None
