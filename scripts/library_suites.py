@@ -19,6 +19,7 @@ What does not live here: CPython's own tests of asyncio (asyncio_suites.py).
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import logging
 import os
@@ -30,6 +31,7 @@ import sys
 import tarfile
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -157,6 +159,7 @@ class Recorder:
         self.out = open(out, "a")  # noqa: SIM115 - for the life of the process
         self.done = done
         self.only = only
+        self.failed = False  # the test that runs
 
     def write(self, **line: Any) -> None:
         self.out.write(json.dumps(line) + "\n")
@@ -171,9 +174,21 @@ class Recorder:
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self.write(test=nodeid, outcome="did not end", text="")
+        self.failed = False
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        """What a failed test has left open (the socket of a fixture, where there is no IPv6) is dropped here, without its
+        warnings.  Else they would be errors of whichever later test the collector happens to come in."""
+        if self.failed:
+            for name in ("last_type", "last_value", "last_traceback", "last_exc"):
+                vars(sys).pop(name, None)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                gc.collect()
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         outcome = report.outcome
+        self.failed |= report.failed
         if hasattr(report, "wasxfail"):
             outcome = "xfailed" if report.skipped else "xpassed"
         elif report.failed and report.when != "call":
