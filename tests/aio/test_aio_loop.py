@@ -427,6 +427,81 @@ def test_callbacks_from_threads_and_goroutines(run: Run) -> None:
     assert run(main) == 400
 
 
+@pytest.mark.parametrize("debug", [False, True], ids=["", "debug"])
+def test_a_signal_handler_runs_at_once(debug: bool) -> None:
+    """In a task, a callback and a protocol.  The uncompiled core made it wait until the loop had nothing to do: no
+    handler could end a task that computes, and uvicorn, which raises again the signal that stops it, got none."""
+    seen: list[int] = []
+    missed: list[str] = []
+
+    def strike(where: str) -> None:
+        before = len(seen)
+        signal.raise_signal(signal.SIGUSR1)
+        if len(seen) != before + 1:
+            missed.append(where)
+
+    class Reads(asyncio.Protocol):
+        def data_received(self, data: bytes) -> None:
+            strike("data_received")
+
+        def eof_received(self) -> None:
+            strike("eof_received")
+            ended.set()
+
+    class Buffers(asyncio.BufferedProtocol):
+        def get_buffer(self, sizehint: int) -> bytearray:
+            strike("get_buffer")
+            return bytearray(9)
+
+        def buffer_updated(self, nbytes: int) -> None:
+            strike("buffer_updated")
+
+        def eof_received(self) -> None:
+            ended.set()
+
+    ended = asyncio.Event()
+
+    async def main() -> None:
+        strike("task")
+        asyncio.get_running_loop().call_soon(strike, "call_soon")
+        for protocol in (Reads, Buffers):
+            ended.clear()
+            ours, theirs = socket.socketpair()
+            with theirs:
+                transport, _ = await asyncio.get_running_loop().create_connection(protocol, sock=ours)
+                theirs.send(b"something")
+                theirs.shutdown(socket.SHUT_WR)
+                await ended.wait()
+                transport.close()
+
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: seen.append(number))
+    try:
+        asyncio_run(main(), debug=debug)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert missed == []
+
+
+@pytest.mark.skipif(runtime.compiled, reason="the compiled core has no frames there")
+def test_no_handler_runs_between_a_loop_and_its_callback() -> None:
+    """Else the loop would lose the callback that was to run, or those after it, when the handler raises."""
+    from gort._runtime.watch import sigdefer
+
+    allowed: dict[str, bool] = {}
+
+    async def main() -> None:
+        frame = sys._getframe(0)
+        while frame.f_code.co_name != "drive":
+            allowed[frame.f_code.co_name] = sigdefer.may_run(frame)
+            assert frame.f_back is not None
+            frame = frame.f_back
+
+    asyncio_run(main())
+    assert allowed.pop("main")
+    assert {"run_handle", "run_ready", "run_once"} <= allowed.keys()
+    assert not any(allowed.values())
+
+
 def test_debug_mode_says_where_a_handle_was_made() -> None:
     """The program's line is the last one of the stack, on the uncompiled core too, which has a frame of its own there."""
 

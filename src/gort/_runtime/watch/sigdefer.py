@@ -77,6 +77,21 @@ def _holds_none(code: CodeType) -> bool:
 
 
 _RUNTIME = traceback.HIDDEN + "_runtime"
+# What calls the callbacks and protocols of an event loop, holding no lock.  Loaded with gort.aio only.
+_LOOP_CALLERS = (
+    ("gort._runtime.aio.handles", "run_handle"),
+    ("gort._runtime.aio.stream", "read"),
+    ("gort._runtime.aio.stream", "read_into"),
+    ("gort._runtime.aio.stream", "ended"),
+    ("gort._runtime.aio.stream", "flush_once"),
+    ("gort._runtime.aio.core", "run_once"),  # in debug mode, through asyncio's
+)
+
+
+def _calls_for_a_loop(code: CodeType) -> bool:
+    """True for the code of _LOOP_CALLERS.  A handler runs in what they call, but not directly in them: what it raises
+    there would cost the loop a callback, or a protocol what it was to get."""
+    return any(code is getattr(getattr(sys.modules.get(m), name, None), "__code__", None) for m, name in _LOOP_CALLERS)
 
 
 def may_run(frame: FrameType | None) -> bool:
@@ -92,7 +107,7 @@ def may_run(frame: FrameType | None) -> bool:
         return False
     while frame is not None and not str.startswith(frame.f_code.co_filename, _RUNTIME):
         frame = frame.f_back
-    return frame is None or _holds_none(frame.f_code)
+    return frame is None or _holds_none(frame.f_code) or _calls_for_a_loop(frame.f_code)
 
 
 def deliver(handler: Any, number: int, frame: FrameType | None) -> None:
