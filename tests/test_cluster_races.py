@@ -14,6 +14,7 @@ import pytest
 import gort
 from gort.cluster import peer as peer_module
 from gort.cluster import wire
+from gort.cluster.asleep import Asleep
 from gort.cluster.call import Call
 from gort.cluster.home import CREDITS, RECV, SENDS_CLOSED, VALUES
 from gort.cluster.link import Link, Outbox
@@ -298,3 +299,37 @@ def test_what_the_home_asks_or_tells_is_answered(news: str) -> None:
         assert len(link.posted) == posted + 1
 
     played(body)
+
+
+def test_a_node_goes_while_the_report_of_a_deadlock_names_the_gone() -> None:
+    reports: list[str] = []
+
+    class Why(str):
+        """Another thread learns of the next death while this one is told."""
+
+        __slots__ = ()
+
+        def __format__(self, spec: str) -> str:
+            peer.gone["n2"] = "it ended, too"
+            return "it ended"
+
+    class Asked(Asleep):
+        async def _views(self) -> Any:
+            return {}
+
+        async def _ask(self, what: str) -> Any:
+            return {"driver": "goroutine 1"}
+
+        def report(self, error: Any) -> None:
+            reports.append(error.elsewhere)
+
+    peer: Peer
+
+    async def main() -> None:
+        nonlocal peer
+        peer = Peer("s", b"", "driver", 6.0, ())
+        peer.gone = {"n1": Why()}
+        await Asked(peer)._ask_twice()
+
+    gort.run(main)
+    assert "node n1 is gone: it ended\n" in reports[0]

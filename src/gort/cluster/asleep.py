@@ -288,7 +288,7 @@ class Asleep:
         if texts is None:
             return
         error = Deadlock()
-        gone = "".join(f"node {name} is gone: {why}\n" for name, why in self.peer.gone.items())
+        gone = "".join(f"node {name} is gone: {why}\n" for name, why in list(self.peer.gone.items()))
         error.elsewhere = self._told() + (gone and gone + "\n") + "\n".join(texts[name] for name in sorted(texts))
         self.report(error)
 
