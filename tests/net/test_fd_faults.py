@@ -6,6 +6,7 @@ import gc
 import os
 import select
 import socket
+import subprocess
 import sys
 import threading
 import warnings
@@ -225,3 +226,20 @@ def test_a_first_write_that_waits_ends_with_the_connection(run: Any) -> None:
         return info.value
 
     run(main)
+
+
+def test_a_connection_that_nobody_has_closed_ends_quietly_with_the_interpreter() -> None:
+    """Without the GIL the names of polldesc.py are gone by then: __del__ raised a TypeError, which was printed."""
+    program = (
+        "import socket, gort\n"
+        "from gort import net\n"
+        "a, b = socket.socketpair()\n"
+        "near, far = net.from_socket(a), net.from_socket(b)\n"
+        "async def main():\n"
+        "    await near.write(b'x')\n"
+        "gort.run(main)\n"
+    )
+    command = [sys.executable, "-W", "ignore::ResourceWarning", "-c", program]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stderr == ""

@@ -140,7 +140,8 @@ class PollDesc:
 
     def __del__(self):
         fd = self.fd
-        if fd >= 0 and not self.closing:
+        # While the interpreter ends the names of this module are None: the system closes the descriptor then.
+        if fd >= 0 and not self.closing and warn is not None:
             name = name_of(self)  # while it can still be asked for its addresses
             self.closing = True
             np = self.np
