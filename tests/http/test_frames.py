@@ -106,6 +106,8 @@ OTHER = {
     "two bytes are too many": frame(0x82, b"a", wide=2),
     "eight bytes are too many": frame(0x82, b"a" * 200, wide=8),
     "beyond 63 bits": frame(0x82, size=1 << 63),
+    "63 bits": frame(0x89, b"1") + frame(0x82, b"a", size=(1 << 63) - 1),
+    "63 bits, after which the head has no room": frame(0x89, b"1") + frame(0x80, size=(1 << 63) - 14),
 }
 
 

@@ -74,7 +74,10 @@ class Frames:
                 head += 2
             elif second & 127 == 127:
                 head += 8
-            if is_wrong(first, second, at + 1 < end) or (end - at >= head and length_of(data, at + 1) < 0):
+            # The length has come whole where what comes is the mask, of four bytes.
+            if is_wrong(first, second, at + 1 < end) or (
+                at + 1 < end and end - at >= head - 4 and length_of(data, at + 1) < 0
+            ):
                 self.due = _ALL  # wsproto says why, and the websocket ends
                 at = end
                 break
@@ -97,7 +100,7 @@ class Frames:
                     return True
             elif first & 15 < 8:
                 self.open = first & 128 == 0
-            self.due = head + size
+            self.due = min(size, _ALL) + head  # a length may be up to 2**63-1, and then there is no room for the head
             size = min(self.due, end - at)
             self.due -= size
             at += size
