@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,34 @@ def test_a_first_write_that_waits_ends_with_the_connection(run: Any) -> None:
         return info.value
 
     run(main)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux tells there which descriptors are epolls")
+def test_a_write_that_the_poller_cannot_watch_fails_each_time(run1: Any) -> None:
+    """Somebody has taken the descriptor out of the epoll: the second write would have waited for ever."""
+    a, b = socket.socketpair()
+    near, far = net.from_socket(a), net.from_socket(b)
+
+    def take_out() -> None:
+        for link in list(Path("/proc/self/fd").iterdir()):
+            with suppress(OSError):
+                if os.readlink(link) == "anon_inode:[eventpoll]":
+                    with select.epoll.fromfd(os.dup(int(link.name))) as epoll:
+                        epoll.unregister(near.fileno())
+
+    async def main() -> None:
+        await near.write(b"x")
+        assert await far.read(1) == b"x"
+        take_out()
+        for _ in range(2):
+            with pytest.raises(FileNotFoundError):
+                await near.write(bytes(1 << 22))
+
+    try:
+        run1(main)
+    finally:
+        near.close()
+        far.close()
 
 
 def test_a_connection_that_nobody_has_closed_ends_quietly_with_the_interpreter() -> None:

@@ -250,14 +250,19 @@ def wait_late(fd):
         fd.lock()
         np = fd.np
         attaching = fd.attaching
+        if np is not None and not attaching:
+            fd.wlate = False  # under the lock: a later attach, to another runtime's poller, reads it
         fd.unlock()
         if np is None:
             return False  # the attach has failed: serve says so
         if not attaching:
             break
         rt_usleep(1)  # lets the other thread register it
-    fd.wlate = False
-    np.watch_writes(fd)
+    try:
+        np.watch_writes(fd)
+    except OSError:
+        fd.wlate = True  # this write fails, and the next one that has to wait tries again
+        raise
     return True
 
 
