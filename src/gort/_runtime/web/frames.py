@@ -34,6 +34,10 @@ class Frames:
     message: after take() has returned True: a message, str or bytes.  piece: after it has returned False: bytes for
     wsproto; b"": nothing is left."""
 
+    if not cython.compiled:
+        message = None
+        piece = b""
+
     def __init__(self, most):
         self.message = None
         self.piece = b""
