@@ -459,7 +459,8 @@ async def later(yields: int, call: Any) -> None:
 def test_a_context_ends_a_request(run: Any) -> None:
     async def handle(conn: Any) -> None:
         request = await asked(conn)
-        assert request is not None
+        if request is None:
+            return  # on a busy machine the context may end before the request has gone out
         if request.target == "/body":
             await conn.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
         await asked(conn)

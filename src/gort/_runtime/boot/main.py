@@ -22,6 +22,7 @@ from types import CoroutineType, FunctionType
 
 from gort._runtime.boot import rt0
 from gort._runtime.core import debugvars, handoff, newosproc, runq, runtime2, tracing
+from gort._runtime.core.debugvars import gil_enabled
 from gort._runtime.sched import newproc, proc, timers
 from gort._runtime.sched.blocking import CO_COROUTINE
 from gort._runtime.watch import signals
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 if debugvars.parse()["migration"] > 0:
     from gort._runtime.sched import migration  # noqa: F401  (replaces threading.RLock and threading.local)
+
+UNCOMPILED_WITHOUT_GIL = not runtime2.COMPILED and not gil_enabled()
 
 GRACE = 0.25  # seconds that the other threads have to reach a scheduling point before the program ends without them
 
@@ -74,7 +77,7 @@ class MainDone(Done):
 
 def end(s: Any) -> None:
     """Ends a runtime whose main has ended, after the async generators that are left."""
-    if not s.exiting and (s.agens.live or s.agens.closing.count):
+    if not s.exiting and (s.agens.live or s.agens.closing.count or s.agens.late):
         newproc.newproc(s, s.agens.close_all, (), None, AgensDone(s), True)
     else:
         handoff.request_exit(s)
@@ -356,6 +359,8 @@ class AsyncGenerators:
         # could hold already: each use of the set is one operation, which the interpreter keeps whole.
         self.live: set[ref[Any]] = set()
         self.dropped: list[Any] = []  # while the program ends: close() closes them
+        self.late: list[Any] = []  # in the uncompiled core without the GIL: begin_late() closes them
+        self.beginning: list[None] = []  # threads in begin_late: until they are done there is no deadlock
         self.over = False  # close() has ended: what is dropped now is nobody's
         self.closing: Any = WaitGroup()
 
@@ -369,9 +374,36 @@ class AsyncGenerators:
             pass
         elif self.s.exiting:
             self.dropped.append(agen)
+        elif UNCOMPILED_WITHOUT_GIL and self.s.sysmon is not None:
+            # The interpreter drops what another thread has let go between any two bytecodes, also where this thread holds
+            # locks of the runtime's: sysmon goes on with it.
+            self.late.append(agen)
+            self.s.sysmonnote.wakeup()
         else:
             self.closing.add(1)
             newproc.newproc(self.s, _aclose, (agen,), None, Quiet(self), True)
+
+    def begin_late(self) -> None:
+        """The same for those that were dropped where no goroutine could be made.  On sysmon's thread, and at the end."""
+        self.beginning.append(None)
+        try:
+            self._begin_late()
+        finally:
+            self.beginning.pop()
+
+    def _begin_late(self) -> None:
+        while self.late:
+            self.closing.add(1)  # before it leaves `late`, so that the program's end sees one of the two
+            try:
+                agen = self.late.pop()
+            except IndexError:  # the other one of the two has been quicker
+                self.closing.done()
+                return
+            if self.s.exiting:
+                self.dropped.append(agen)
+                self.closing.done()
+            else:
+                newproc.newproc(self.s, _aclose, (agen,), None, Quiet(self), True)
 
     def take(self) -> list[Any]:
         """The generators that are left, which are then no longer in `live`.  Not those in which a goroutine waits: to
@@ -387,7 +419,8 @@ class AsyncGenerators:
     async def close_all(self) -> None:
         """Closes every generator that is left, and those that begin meanwhile.  Runs as a goroutine, so that their
         `finally` blocks can wait."""
-        while (batch := self.take()) or self.closing.count:
+        while (batch := self.take()) or self.closing.count or self.late:
+            self.begin_late()
             for agen in batch:
                 try:
                     await agen.aclose()
@@ -401,6 +434,8 @@ class AsyncGenerators:
         raises Stopping there, a RuntimeError."""
         while True:
             self.dropped += self.take()
+            while self.late:
+                self.dropped.append(self.late.pop())
             if not self.dropped:
                 break
             agen = self.dropped.pop()

@@ -71,8 +71,8 @@ class External:
 
     def __call__(self) -> bool:
         s = self.s
-        if s.nexternal > 0 or awaited:
-            return True
+        if s.nexternal > 0 or awaited or (s.agens is not None and (s.agens.late or s.agens.beginning)):
+            return True  # the last: sysmon is about to make goroutines for them
         known = set(harmless)
         for tell in tellers:
             known |= tell()

@@ -183,6 +183,8 @@ def sysmon(s: Any) -> None:
                 s.coarsetime = nanotime()
                 if s.alarm is not None:
                     ring(s)
+                if s.agens is not None and s.agens.late:
+                    s.agens.begin_late()
                 if s.caninterrupt and (s.coarsetime - looked >= SLICE_NS or signals.deferred()):
                     looked = s.coarsetime
                     signals.look(s)
