@@ -15,6 +15,8 @@ import pytest
 
 import gort
 from gort import Cancelled
+from gort._runtime.boot import main as boot
+from gort._runtime.core import runtime2
 from support import parked, until
 
 Run = Callable[..., Any]
@@ -480,3 +482,29 @@ def test_one_that_has_refused_to_close_is_not_reported_at_the_end(run: Run, told
     assert told == []
     kept.clear()
     gc.collect()
+
+
+@pytest.mark.skipif(not boot.UNCOMPILED_WITHOUT_GIL, reason="there the interpreter drops nothing in a section")
+def test_one_that_is_dropped_in_a_section_is_closed_outside(run: Run) -> None:
+    """Without the GIL the uncompiled core may be in the middle of a section when the interpreter drops a generator that
+    another thread has let go.  The finalizer took locks there, which the checker of ranks ends the program for."""
+    closed: list[str] = []
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            await gort.gosched()
+            closed.append("closed")
+
+    async def main() -> None:
+        s = runtime2.current_m().sched
+        agen: Any = numbers()
+        await anext(agen)
+        s.lock()
+        s.agens.finalizer(agen)
+        s.unlock()
+        await until(lambda: closed)
+
+    run(main)
+    assert closed == ["closed"]

@@ -418,14 +418,14 @@ def retake(s: Any, seen: dict[int, Seen], ousted: Ousted) -> tuple[int, bool, bo
                 continue
         blocked = cpu is not None and (cpu - last.cpu) * 10 < now - last.clock
         if blocked and now - last.clock >= BLOCKED_NS and blocks(does := doing(m.procid), now - last.clock):
-            place = 0 if does == WAITS_INSIDE else place_of(m)
+            inside = does == WAITS_INSIDE
+            place = 0 if inside else place_of(m)
             g = m.curg
             if wanted and take(s, p, m, mid, tick):
                 n += 1
                 s.nhandoff += 1
                 ousted.add(m, g, cpu, True)
                 if reports := reporting():
-                    inside = does == WAITS_INSIDE
                     reports.blocked(s, m, last.clock if inside else last.since, cpu, place, inside)
         elif age >= SLICE_NS and not by_seed:
             m.preempt = True
@@ -455,14 +455,14 @@ def noticed(s: Any, watcher: Any, ousted: Ousted) -> bool:
     m, cpu = watched(s, p, watcher.mid)
     if m is None or not blocks(does := doing(m.procid), nanotime() - watcher.rests):
         return False
-    place = 0 if does == WAITS_INSIDE else place_of(m)
+    inside = does == WAITS_INSIDE
+    place = 0 if inside else place_of(m)
     g = m.curg
     if not take(s, p, m, watcher.mid, watcher.tick):
         return False
     s.nhandoff += 1
     ousted.add(m, g, cpu, True)
     if reports := reporting():
-        inside = does == WAITS_INSIDE
         reports.blocked(s, m, watcher.rests if inside else watcher.since, cpu, place, inside)
     return True
 
