@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from gort.cli._bench import network
 from gort.cli._bench.peers import BenchError
 
 PATIENCE_S = 60.0
@@ -33,8 +33,7 @@ def running() -> Iterator[str]:
     initdb, postgres = shutil.which("initdb"), shutil.which("postgres")
     if initdb is None or postgres is None:
         raise BenchError("PostgreSQL is not installed (`initdb` and `postgres` are not on PATH)")
-    with socket.create_server(("127.0.0.1", 0)) as s:
-        port = s.getsockname()[1]
+    port = network.free_port()
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder, "data")
         data.mkdir()

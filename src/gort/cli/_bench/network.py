@@ -11,11 +11,13 @@ from __future__ import annotations
 import os
 import resource
 import selectors
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import IO
 
 from gort.cli._bench.peers import BenchError, Peer
 from gort.cli._bench.rows import Row
@@ -49,11 +51,12 @@ def servers(row: Row, ready: list[Peer]) -> dict[str, Server]:
 
 
 @contextmanager
-def running(server: Server, pinned: bool = False) -> Iterator[tuple[str, int]]:
-    """Starts the server; gives its address and process id; ends it.  pinned: on one processor, where the system can."""
+def started(peer: Peer, *words: str) -> Iterator[tuple[subprocess.Popen[str], IO[str], IO[str]]]:
+    """Starts a program of a peer's, which runs until its input ends; gives its process, its output and its errors; ends
+    it."""
     process = subprocess.Popen(
-        [*server.peer.command, "serve", server.kind],
-        env=server.peer.full_environment(),
+        [*peer.command, *words],
+        env=peer.full_environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -63,18 +66,7 @@ def running(server: Server, pinned: bool = False) -> Iterator[tuple[str, int]]:
     assert process.stdout is not None
     assert process.stderr is not None
     try:
-        if pinned and sys.platform == "linux":  # before it has a second thread
-            os.sched_setaffinity(process.pid, {max(os.sched_getaffinity(0))})
-        with selectors.DefaultSelector() as selector:
-            selector.register(process.stdout, selectors.EVENT_READ)
-            if not selector.select(timeout=30):
-                raise BenchError("the server did not start within 30 s")
-        address = process.stdout.readline().strip()
-        if not address:
-            process.wait(timeout=10)
-            lines = process.stderr.read().strip().splitlines()
-            raise BenchError(f"the server ended: {lines[-1][:200] if lines else process.returncode}")
-        yield address, process.pid
+        yield process, process.stdout, process.stderr
     finally:
         process.stdin.close()
         try:
@@ -84,6 +76,30 @@ def running(server: Server, pinned: bool = False) -> Iterator[tuple[str, int]]:
             process.wait()
         process.stdout.close()
         process.stderr.close()
+
+
+@contextmanager
+def running(server: Server, pinned: bool = False) -> Iterator[tuple[str, int]]:
+    """Starts the server; gives its address and process id; ends it.  pinned: on one processor, where the system can."""
+    with started(server.peer, "serve", server.kind) as (process, output, errors):
+        if pinned and sys.platform == "linux":  # before it has a second thread
+            os.sched_setaffinity(process.pid, {max(os.sched_getaffinity(0))})
+        with selectors.DefaultSelector() as selector:
+            selector.register(output, selectors.EVENT_READ)
+            if not selector.select(timeout=30):
+                raise BenchError("the server did not start within 30 s")
+        address = output.readline().strip()
+        if not address:
+            process.wait(timeout=10)
+            lines = errors.read().strip().splitlines()
+            raise BenchError(f"the server ended: {lines[-1][:200] if lines else process.returncode}")
+        yield address, process.pid
+
+
+def free_port() -> int:
+    """One that nobody uses now, of this machine's own address."""
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        return int(s.getsockname()[1])
 
 
 def processor_seconds(pid: int) -> float:

@@ -100,15 +100,21 @@ def stall_table(results: list[Result]) -> tuple[list[str], list[list[str]]]:
     return ["row", "who", "p99 late, ms", "worst, ms", "ticks that came"], rows
 
 
-def blocking_table(results: list[Result]) -> tuple[list[str], list[list[str]]]:
+def rows_with(results: list[Result], kind: str, keys: Iterable[str]) -> list[list[str]]:
+    """The rows of a kind, each with the medians of what was measured beside it."""
     rows = []
     for result in results:
-        if result.row.kind != "blocking":
+        if result.row.kind != kind:
             continue
         for name, extra in result.extra.items():
-            beside = [number(median(e[key] for e in extra)) for key in BLOCKING_EXTRA]
+            beside = [number(median(e[key] for e in extra)) for key in keys]
             rows.append([result.row.key, name, cell(result, name), ratio_cell(result, name), *beside])
-    return ["row", "who", "calls/s", "gort is", "first 40 each, calls/s", "p99.9 late, ms", "worst, ms"], rows
+    return rows
+
+
+def blocking_table(results: list[Result]) -> tuple[list[str], list[list[str]]]:
+    head = ["row", "who", "calls/s", "gort is", "first 40 each, calls/s", "p99.9 late, ms", "worst, ms"]
+    return head, rows_with(results, "blocking", BLOCKING_EXTRA)
 
 
 def cluster_table(results: list[Result]) -> tuple[list[str], list[list[str]]]:
@@ -157,14 +163,8 @@ def network_table(results: list[Result]) -> tuple[list[str], list[list[str]]]:
 
 
 def idle_table(results: list[Result]) -> tuple[list[str], list[list[str]]]:
-    rows = []
-    for result in results:
-        if result.row.kind != "idle":
-            continue
-        for name, extra in result.extra.items():
-            beside = [number(median(e[key] for e in extra)) for key in ("connection_bytes", "p50_us", "p99_us")]
-            rows.append([result.row.key, name, cell(result, name), ratio_cell(result, name), *beside])
-    return ["row", "server", "MB", "gort is", "bytes a connection", "p50 µs beside them", "p99 µs"], rows
+    head = ["row", "server", "MB", "gort is", "bytes a connection", "p50 µs beside them", "p99 µs"]
+    return head, rows_with(results, "idle", ("connection_bytes", "p50_us", "p99_us"))
 
 
 def tables(results: list[Result], peers: list[Peer]) -> Iterable[tuple[str, list[str], list[list[str]]]]:

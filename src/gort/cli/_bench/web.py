@@ -98,8 +98,7 @@ def kind_of(what: str) -> str:
 def running(who: str, row: Row) -> Iterator[tuple[str, int]]:
     """Starts a server; gives its address and process id; ends it."""
     what, _, interface = row.workload.partition("-")
-    with socket.create_server(("127.0.0.1", 0)) as s:
-        port = s.getsockname()[1]
+    port = network.free_port()
     app = Path(program("webapp"))
     threads = THREADS if what in BLOCK else FEW
     argv = command(who, interface, f"{app.stem}:{what}_{interface}", port, threads)
@@ -195,28 +194,12 @@ def memory(pids: list[int]) -> float:
 @contextmanager
 def held(go: Peer, address: str, connections: int) -> Iterator[None]:
     """So many connections, each of which has had an answer and asks for nothing more."""
-    process = subprocess.Popen(
-        [*go.command, "load", "idle", address, str(connections), "1"],
-        env=go.full_environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stderr is not None
-    try:
-        line = process.stdout.readline()
+    with network.started(go, "load", "idle", address, str(connections), "1") as (_, output, errors):
+        line = output.readline()
         if not line:
-            raise BenchError(f"the connections were not made: {process.stderr.read().strip()[-200:]}")
+            raise BenchError(f"the connections were not made: {errors.read().strip()[-200:]}")
         assert json.loads(line)["connections"] == connections
         yield
-    finally:
-        process.stdin.close()
-        process.wait()
-        process.stdout.close()
-        process.stderr.close()
 
 
 def idle(who: str, go: Peer, row: Row) -> tuple[float, dict[str, float]]:
