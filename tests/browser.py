@@ -147,6 +147,11 @@ class Browser:
             typed = {"text": text} if text and kind == "keyDown" else {}
             self.ask("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=number, **typed)
 
+    def click(self, x: float, y: float) -> None:
+        """Presses the left button there and lets go of it."""
+        for kind in ("mousePressed", "mouseReleased"):
+            self.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
     def saved(self, name: str) -> bytes:
         """Waits until the page has saved a file of this name, and returns what is in it."""
         end = time.monotonic() + PATIENCE_S

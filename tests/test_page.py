@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from browser import Browser
+from browser import PATIENCE_S, Browser
 from test_see import PROGRAMS, line, viewed
 
 pytestmark = [pytest.mark.once, pytest.mark.skipif(Browser.path() is None, reason="no Chromium")]
@@ -72,23 +73,20 @@ def test_a_lane_leads_to_the_goroutine_that_ran(browser: Browser) -> None:
         browser.view(1280, 900, dark=False)
         browser.go(address)
         browser.until("document.querySelectorAll('#lanes canvas').length == 1")
-        # A colour is drawn where something was seen to run.  The lane moves, so a click may come too late for it.
+        # A colour is drawn where something was seen to run.  The lane moves, and so may what is above: a click may miss.
         coloured = """(() => {
               const canvas = document.querySelector('#lanes canvas'), pen = canvas.getContext('2d');
               for (let x = canvas.width - 1; x >= 0; x--) if (pen.getImageData(x, 9, 1, 1).data[3]) {
                 canvas.scrollIntoView();
                 const box = canvas.getBoundingClientRect();
-                return JSON.stringify([box.left + x / canvas.width * box.width, box.top + box.height / 2]);
+                return JSON.stringify([box.left + (x + 0.5) / canvas.width * box.width, box.top + box.height / 2]);
               }
               return '';
             })()"""
-        for _ in range(20):
-            x, y = json.loads(browser.until(coloured))
-            for kind in ("mousePressed", "mouseReleased"):
-                browser.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
-            if browser.run("document.querySelector('#detail').open"):
-                break
-        browser.until("document.querySelector('#detail').open")
+        end = time.monotonic() + PATIENCE_S
+        while not browser.run("document.querySelector('#detail').open"):
+            assert time.monotonic() < end, "no click opened it"
+            browser.click(*json.loads(browser.until(coloured)))
         assert "hog.py" in text(browser, "#story")
     assert browser.wrong() == []
 

@@ -3,7 +3,7 @@
 const $ = (id) => document.getElementById(id);
 const token = new URLSearchParams(location.search).get("token") || "";
 const address = (path, more) => path + "?" + new URLSearchParams({ token, ...more });
-const PAST = 240, LANES_S = 10, LANES_MAX = 32, ROWS_MAX = 100;
+const PAST = 240, LANES_S = 10, LANES_MAX = 32, LANE_PX = 600, ROWS_MAX = 100;
 const charts = [
   ["goroutines", "", (d) => d.goroutines],
   ["runnable, waiting for a P", "", (d) => d.runnable],
@@ -14,7 +14,7 @@ const charts = [
 ];
 const past = charts.map(() => []);
 const counts = new Map(), waiting = new Map();
-let last = null, lanes = [], paused = false, sort = "count", down = true, newest = null, open = null;
+let last = null, lanes = [], drawn = [], paused = false, sort = "count", down = true, newest = null, open = null;
 
 function make(tag, attributes, ...children) {
   const element = document.createElement(tag);
@@ -84,26 +84,27 @@ function drawCharts() {
   }));
 }
 function drawLanes(d) {
-  const end = d.ns / 1e9;
+  // [x, goids]: a sample is drawn, and selected, from its time to the next one's; of two in a pixel, the later one.
+  drawn = lanes.map(([at, goids]) => [Math.round((1 - (d.ns / 1e9 - at) / LANES_S) * LANE_PX), goids]);
   d.ps.slice(0, LANES_MAX).forEach((p, i) => {
     let lane = $("lanes").children[i];
     if (!lane) {
-      const canvas = make("canvas", { height: 18, width: 600, "aria-hidden": "true" });
+      const canvas = make("canvas", { height: 18, width: LANE_PX, "aria-hidden": "true" });
       canvas.addEventListener("click", (event) => {
-        const box = canvas.getBoundingClientRect(), at = newest.ns / 1e9 - LANES_S * (1 - (event.clientX - box.left) / box.width);
-        const hit = lanes.findLast(([from]) => from <= at) ?? [0, []]; // a sample is drawn from its time to the next one's
+        const box = canvas.getBoundingClientRect(), at = Math.floor((event.clientX - box.left) / box.width * canvas.width);
+        const hit = drawn.findLast(([x]) => x <= at) ?? [0, []];
         if (hit[1][i]) detail(hit[1][i]);
       });
       lane = make("div", { class: "lane" }, make("span", {}, `P${p.id}`), canvas, make("button", { type: "button", click: () => lane.goid && detail(lane.goid) }));
       $("lanes").append(lane);
     }
     const [, canvas, button] = lane.children, pen = canvas.getContext("2d");
-    pen.clearRect(0, 0, canvas.width, canvas.height);
-    for (const [at, goids] of lanes) {
-      if (!goids[i]) continue;
+    pen.clearRect(0, 0, LANE_PX, canvas.height);
+    drawn.forEach(([x, goids], k) => {
+      if (!goids[i]) return;
       pen.fillStyle = `hsl(${goids[i] * 47 % 360} 60% 50%)`;
-      pen.fillRect((1 - (end - at) / LANES_S) * canvas.width, 0, Math.max(2, 0.05 / LANES_S * canvas.width), canvas.height);
-    }
+      pen.fillRect(x, 0, (drawn[k + 1]?.[0] ?? LANE_PX) - x, canvas.height);
+    });
     lane.goid = p.goid;
     button.textContent = (p.goid ? `goroutine ${p.goid}` : "idle") + `, ${p.queue} queued`;
   });
