@@ -35,4 +35,3 @@ cdef class FD(PollDesc):
     cpdef bint refuses_reads(self) except -1
     cpdef take_until(self, object delimiter, Py_ssize_t limit)
 
-cdef bint wait_late(FD fd) except -1

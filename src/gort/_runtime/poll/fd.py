@@ -145,8 +145,6 @@ class IOOp(NetOp):
             while True:
                 n = net_write(fd.fd, self.elem, self.when, fd.sock)
                 if n == NET_AGAIN:
-                    if fd.wlate and wait_late(fd):
-                        continue
                     return AGAIN
                 self.when += n
                 if self.when >= total:
@@ -170,8 +168,6 @@ class IOOp(NetOp):
             while self.when < total:
                 n = net_writev(fd.fd, self.elem, self.when, fd.sock)
                 if n == NET_AGAIN:
-                    if fd.wlate and wait_late(fd):
-                        continue
                     return AGAIN
                 self.when += n
             return MORE
@@ -184,11 +180,38 @@ class IOOp(NetOp):
         try:
             data = self.elem()
         except BlockingIOError:
-            if kind == CALL_R or not fd.wlate or not wait_late(fd):
-                return AGAIN
-            return self.attempt()  # once: wlate is over
+            return AGAIN
         self.elem = data
         return MORE
+
+    def wait_late(self):
+        """A write has to wait, for the first time: has the poller watch the writing side.  True when the write is to be
+        tried again, for what came before the poller looks is told to nobody.  The caller owns w.busy; nobody closes fd.
+
+        A Unix socket tells of room for writing whenever its peer has read something; TCP does only after a write that had
+        none.  So each message would wake the sender's poller for nothing: one wake-up in four between two processes that
+        take turns."""
+        fd: FD = self.c
+        np: Poller
+        attaching: cython.bint
+        while True:
+            fd.lock()
+            np = fd.np
+            attaching = fd.attaching
+            if np is not None and not attaching:
+                fd.wlate = False  # under the lock: a later attach, to another runtime's poller, reads it
+            fd.unlock()
+            if np is None:
+                return False  # the attach has failed: serve says so
+            if not attaching:
+                break
+            rt_usleep(1)  # lets the other thread register it
+        try:
+            np.watch_writes(fd)
+        except OSError:
+            fd.wlate = True  # this write fails, and the next one that has to wait tries again
+            raise
+        return True
 
     def finish(self):
         """Returns the result or raises the operation's error."""
@@ -235,35 +258,6 @@ class EmptyOp(IOOp):
         fd.unlock()
         self.elem = b"" if self.kind == READ else 0
         return READY
-
-
-def wait_late(fd):
-    """A write has to wait, for the first time: has the poller watch the writing side.  True when the write is to be tried
-    again, because what came before the poller looks is told to nobody.  The caller owns w.busy, so nobody closes fd.
-
-    A Unix socket tells of room for writing whenever its peer has read something; TCP does only after a write that had
-    none.  So each message would wake the sender's poller for nothing: one wake-up in four between two processes that take
-    turns."""
-    np: Poller
-    attaching: cython.bint
-    while True:
-        fd.lock()
-        np = fd.np
-        attaching = fd.attaching
-        if np is not None and not attaching:
-            fd.wlate = False  # under the lock: a later attach, to another runtime's poller, reads it
-        fd.unlock()
-        if np is None:
-            return False  # the attach has failed: serve says so
-        if not attaching:
-            break
-        rt_usleep(1)  # lets the other thread register it
-    try:
-        np.watch_writes(fd)
-    except OSError:
-        fd.wlate = True  # this write fails, and the next one that has to wait tries again
-        raise
-    return True
 
 
 def failure(op):

@@ -68,6 +68,7 @@ cdef class PollDesc:
 
 cdef class NetOp(Op):
     cpdef int attempt(self) except -1
+    cdef bint wait_late(self) except -1
 
 cdef release(PollDesc pd)
 cdef void count(Poller np, int by) noexcept

@@ -3,21 +3,20 @@
 runtime/netpoll.go, and internal/poll/fd_mutex.go.
 
 A descriptor is registered once for its life, edge-triggered, for reading and writing (a Unix connection's writing side:
-once a write has had to wait, see wait_late in fd.py).  Each of its two sides has a flag
-`ready` (the kernel has reported readiness since the last attempt), a flag `busy` (a thread makes a system call for this
-side now), and a queue of waiting operations.  An operation that finds the side not ready enqueues itself without a
-system call, because the poller will report whatever comes later.
+once a write has had to wait, see wait_late).  Each of its two sides has a flag `ready` (the kernel has reported readiness
+since the last attempt), a flag `busy` (a thread makes a system call for this side now), and a queue of operations.
+An operation that finds the side not ready enqueues itself without a system call: the poller will report what comes later.
 
 Where this differs from Go
   Go's poller only makes the goroutine runnable, which then tries again.  Here the thread that learns of readiness makes
-  the system call at once, on behalf of the first operation in the queue, and wakes the goroutine with the result.  So
-  an operation suspends at most once, which keeps it a plain object that any waiter can use (gort.wait too).  And a read
-  costs one recv: if a stream socket returns less than was asked for, it is drained, and no second recv is needed.
+  the system call at once, on behalf of the first operation in the queue, and wakes the goroutine with the result.  So an
+  operation suspends at most once, which keeps it a plain object that any waiter can use (gort.wait too).  A read costs
+  one recv: if a stream socket returns less than was asked for, it is drained, and no second recv is needed.
 
 Invariants, all under the descriptor's lock
-- `busy` has one owner: the thread that set it.  It makes system calls for one operation after another, without the
-  lock, until a call would block or the queue is empty.  So a side's operations happen in order, no write goes into the
-  middle of another, and no descriptor is closed during a system call.
+- `busy` has one owner: the thread that set it.  It makes system calls for one operation after another, without the lock,
+  until a call would block or the queue is empty.  So a side's operations happen in order, no write goes into the middle
+  of another, and no descriptor is closed during a system call.
 - An operation in the queue has index QUEUED; the one that `busy`'s owner works on has ATTEMPTING; one that is done has
   DEQUEUED and an outcome in `success`.  A cancellation dequeues a QUEUED one.  For an ATTEMPTING one it waits the
   microseconds that the call takes, so that bytes which the call has read are never lost.
@@ -398,6 +397,9 @@ class NetOp(Op):
         """Makes one system call that does not block.  Returns AGAIN, DRAINED or MORE.  The caller holds no lock."""
         raise NotImplementedError
 
+    def wait_late(self):
+        """A write's attempt has returned AGAIN while `wlate`.  True when it is to be made again (fd.py)."""
+
     def begin(self, g):
         """Makes an attempt if the side may be ready and nobody is in front; else enqueues the operation."""
         pd: PollDesc = self.c
@@ -457,12 +459,13 @@ def serve(pd, side, op, parked):
     `parked`: op's goroutine waits and must be woken.  True when op is done."""
     r: cython.int
     done: cython.bint = False
-    isfirst: cython.bint = True
     last: cython.bint
     nxt: Op
     while True:
         try:
             r = cython.cast(NetOp, op).attempt()
+            if r == AGAIN and pd.wlate and side is pd.w and cython.cast(NetOp, op).wait_late():
+                continue
             op.success = OK
         except BaseException as e:
             op.sel = e
@@ -505,13 +508,11 @@ def serve(pd, side, op, parked):
         pd.unlock()
         if last:
             release(pd)
-        if isfirst:
-            done = True
+        done = True
         if parked:
             ready(op.g)
         if nxt is None:
             return done
-        isfirst = False
         parked = True
         op = nxt
 
