@@ -18,7 +18,14 @@ import pytest
 
 import gort
 from gort import net
+from gort._runtime.core import debugvars
 from support import parked
+
+# Linux tells in /proc which descriptors are epolls, and what they watch.
+EPOLL = pytest.mark.skipif(
+    debugvars.parse()["netpoll"] != debugvars.NETPOLL_EPOLL or not Path("/proc/self/fdinfo").exists(),
+    reason="asks what an epoll watches",
+)
 
 
 @pytest.mark.parametrize("kind", ["listener", "unix", "packet", "conn"])
@@ -153,7 +160,7 @@ def polled(number: int) -> int:
     return 0
 
 
-@pytest.mark.skipif(not Path("/proc/self/fdinfo").exists(), reason="Linux tells there what an epoll watches")
+@EPOLL
 @pytest.mark.parametrize("how", ["write", "writev", "call"])
 def test_a_unix_connection_is_polled_for_writing_once_a_write_has_waited(run: Any, how: str) -> None:
     """Before, each message that the peer had read woke the sender's poller for nothing."""
@@ -229,7 +236,7 @@ def test_a_first_write_that_waits_ends_with_the_connection(run: Any) -> None:
     run(main)
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux tells there which descriptors are epolls")
+@EPOLL
 def test_a_write_that_the_poller_cannot_watch_fails_each_time(run1: Any) -> None:
     """Somebody has taken the descriptor out of the epoll: the second write would have waited for ever."""
     a, b = socket.socketpair()
