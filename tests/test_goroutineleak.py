@@ -7,6 +7,7 @@ import io
 import re
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -119,6 +120,30 @@ def test_what_nobody_refers_to_any_more_is_found(run: Run) -> None:
         "sends": 10, "deep": 10, "selects": 1, "nothing": 1, "crosses": 2, "waits": 1, "acquires": 1, "parent": 1,
         "receives": 2,
     }  # fmt: skip
+
+
+@needs
+def test_a_thread_that_sleeps_keeps_no_goroutine(run1: Run) -> None:
+    """One comes back from a call without its P, and sleeps until it is needed again; one has handed a goroutine to the
+    thread to which that is locked.  Each kept a reference to the goroutine, which made it a root."""
+
+    async def blocks(ch: gort.Chan[Any]) -> None:
+        time.sleep(0.05)  # sysmon takes the P
+        await ch.recv_ok()
+
+    async def locked(ch: gort.Chan[Any]) -> None:
+        runtime.lock_os_thread()
+        await gort.gosched()
+        runtime.unlock_os_thread()
+        await ch.recv_ok()
+
+    async def main() -> None:
+        for fn in (blocks, locked):
+            gort.go(fn, gort.Chan())
+        await parked(2, "chan receive")
+        await until(lambda: found() == {"blocks": 1, "locked": 1})
+
+    run1(main)
 
 
 @needs

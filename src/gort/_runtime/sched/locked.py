@@ -36,7 +36,6 @@ from cython.cimports.gort._runtime.core.handoff import (
     wake_poller,
     wakep,
 )
-from cython.cimports.gort._runtime.core.idle import stopm
 from cython.cimports.gort._runtime.core.rest import flush, rest
 from cython.cimports.gort._runtime.core.runq import globrunqgetown, globrunqput, kick, runqgetown
 from cython.cimports.gort._runtime.core.runtime2 import G, M, P, Sched, _Prunning
@@ -47,7 +46,8 @@ rt_import()
 
 
 def startlockedm(m, g):
-    """Hands g, and m's P with it, to g.lockedm, the only M that may run g.  m then needs another P."""
+    """Hands g, and m's P with it, to g.lockedm, the only M that may run g.  m then needs another P.  True when there is
+    none: m is to sleep, and to wake g.lockedm as it does."""
     s: Sched = m.sched
     lm: M = g.lockedm
     p: P = m.p
@@ -60,7 +60,7 @@ def startlockedm(m, g):
     if p is None:
         s.unlock()
         globrunqput(s, g)
-        return 0
+        return False
     lm.nextp = p
     hand(p, lm)
     lm.lockednext = g
@@ -71,12 +71,13 @@ def startlockedm(m, g):
         s.nmidlelocked -= 1  # not left to lm, which wakes later: until then the deadlock check would see it as idle
     s.unlock()
     if sleeps and m.lockedg is None and s.npidle == 0:
-        m.towake = lm.park  # there is no other P, so m sleeps now
-        stopm(m)
-    elif sleeps:
+        m.towake = lm.park
+        return True
+    if sleeps:
         lm.park.wakeup()
     elif polling:
         wake_poller(s)
+    return False
 
 
 def hand(p, m):

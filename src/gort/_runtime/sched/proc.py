@@ -45,6 +45,7 @@ from cython.cimports.gort._runtime.core.handoff import (
     wakep,
     bind,
 )
+from cython.cimports.gort._runtime.core.idle import stopm
 from cython.cimports.gort._runtime.core.op import MCALL_LOOK
 from cython.cimports.gort._runtime.core.runq import globrunqget, globrunqput, runqget, runqput
 from cython.cimports.gort._runtime.core.runtime2 import (
@@ -466,6 +467,7 @@ def loop(m):
             or (turn := p.schedtick % CHECK_GLOBAL) == 0
             or turn == CHECK_NETPOLL
         ):
+            g = None  # schedule may sleep for long, and a goroutine that m has run may be over, or leaked
             g = schedule(m)
         else:
             g = runqget(p, m.id)
@@ -477,10 +479,11 @@ def loop(m):
                 g = schedule(m)
         if g is None:
             return
-        if g.lockedm is not None and g.lockedm is not m:
-            startlockedm(m, g)
-        else:
+        if g.lockedm is None or g.lockedm is m:
             execute(m, g)
+        elif startlockedm(m, g):
+            g = None
+            stopm(m)
 
 
 def begin():
