@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 import gort
-from support import PATIENCE_S, environment, parked
+import support
+from support import GIL, PATIENCE_S, environment, parked
 
 CALLS = {
     "os.read": "gort.go(os.read, r, 1)",
@@ -211,3 +212,35 @@ def test_g1_a_call_of_c_holds_up_no_end(call: str, end: str) -> None:
         process.kill()
     assert (process.returncode, first + printed) == (status, out), errors
     assert err in errors
+
+
+UNREADABLE = pytest.mark.skipif(not gort.runtime.compiled and not GIL, reason="no frames of other threads can be read")
+
+
+@pytest.mark.parametrize("own", [False, pytest.param(True, marks=UNREADABLE)])
+def test_the_end_freezes_no_thread_that_holds_a_lock_of_ours(own: bool) -> None:
+    """A thread that is at a call of gort's for long: its lock would stay taken, and a finalizer would wait for it.  One
+    that computes for ever in the program's own code is not waited for."""
+    done = support.program(f"""
+        import gort._runtime.boot.main as boot
+        boot.INSIDE_S = 1000  # or it were a question of time
+        own, lock, begun, ended = {own}, threading.RLock(), [], []
+        lines = ["def section():", " with lock:", "  begun.append(1)", "  end = time.monotonic() + 1"]
+        lines += ["  while own or time.monotonic() < end: pass", "  ended.append(1)"]
+        of_thread = dict(globals())  # the end runs no finalizer of a module whose dict a frozen thread refers to
+        exec(compile(chr(10).join(lines), "own.py" if own else gort.__path__[0] + "/as_if.py", "exec"), of_thread)
+        section = of_thread.pop("section")
+
+        class Last:
+            def __del__(self, lock=lock, own=own, ended=ended, print=print):
+                print(own or lock.acquire(), bool(ended))
+
+        async def main():
+            gort.go(section)
+            while not begun:
+                pass  # so another thread runs it
+
+        last = Last()
+        gort.run(main, procs=2)
+    """)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"True {not own}\n", "")

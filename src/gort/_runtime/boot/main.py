@@ -4,7 +4,7 @@ The end, in order.  Main returns, or a goroutine panics, or nothing can run any 
 request_exit tells every M, and each leaves its loop at its next scheduling point.  The remaining goroutines are closed,
 so that their `finally` blocks run, and then the async generators.  Last, the runtime's structures are freed.  A thread
 that is in a blocking call when the program ends is awaited for at most GRACE.  It ends by itself when its call does; its
-goroutine gets Cancelled at its next operation.
+goroutine gets Cancelled at its next operation.  The interpreter's end waits once more, for threads in gort's own code.
 
 What does not live here: the boot (rt0.py); the scheduler's loop (sched/proc.py); the signal handlers
 (watch/signals.py).
@@ -12,6 +12,7 @@ What does not live here: the boot (rt0.py); the scheduler's loop (sched/proc.py)
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import threading
@@ -21,7 +22,7 @@ from _weakref import ref
 from types import CoroutineType, FunctionType
 
 from gort._runtime.boot import rt0
-from gort._runtime.core import debugvars, handoff, newosproc, runq, runtime2, tracing
+from gort._runtime.core import debugvars, handoff, machine, newosproc, runq, runtime2, traceback, tracing
 from gort._runtime.core.debugvars import gil_enabled
 from gort._runtime.sched import newproc, proc, timers
 from gort._runtime.sched.blocking import CO_COROUTINE
@@ -42,6 +43,8 @@ if debugvars.parse()["migration"] > 0:
 UNCOMPILED_WITHOUT_GIL = not runtime2.COMPILED and not gil_enabled()
 
 GRACE = 0.25  # seconds that the other threads have to reach a scheduling point before the program ends without them
+INSIDE_S = 1.0  # the same at the interpreter's end, for threads that compute in a call of gort's
+COMPUTES = (machine.RUNS, machine.WAITS_FOR_GIL, machine.WAITS_INSIDE)
 
 _running = signals.running  # the runtimes that run now, for gort.wait and for a dump when a test exceeds its time limit
 _last: Any = None  # the boot record of the newest runtime
@@ -276,6 +279,33 @@ def shutdown(s: Any, agens: AsyncGenerators) -> None:
         if g.goid and g.goid not in stuck:
             close(s, m0, g)
     agens.close(m0)
+
+
+def inside(ident: int) -> bool:
+    """True when the thread executes gort's own code: in a call of the program's, or the scheduler's.  True where its
+    frames cannot be read."""
+    if UNCOMPILED_WITHOUT_GIL:
+        return True
+    own = [code in traceback.THREAD or traceback.hidden(code) for code, _, _ in traceback.thread_frames(ident)]
+    while own and own[-1]:  # what calls the goroutine
+        own.pop()
+    return not own or any(own)
+
+
+def leave() -> None:
+    """The interpreter ends: waits for the Ms' threads that compute in gort's code, for INSIDE_S at most.
+
+    The end freezes the other threads where they are.  One that holds a lock of gort's may be at it for long, because the
+    collector runs finalizers there; once it is frozen, a finalizer that asks for the lock would never return."""
+    end = time.monotonic_ns() + int(INSIDE_S * 1e9)
+    for thread in threading.enumerate():
+        if type(thread) is newosproc.Thread:
+            ident, number = thread.ident or 0, thread.native_id or 0
+            while newosproc.left(end) and thread.is_alive() and machine.doing(number) in COMPUTES and inside(ident):
+                time.sleep(newosproc.LOOK_S)
+
+
+atexit.register(leave)
 
 
 def close(s: Any, m: Any, g: Any) -> None:

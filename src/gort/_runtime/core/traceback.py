@@ -1,7 +1,8 @@
 """The stacks of goroutines as text, in the format of Go's dumps.  Follows Go's runtime/traceback.go.
 
-The innermost frame comes first; gort's own frames are left out.  The only lock taken here is a goroutine's own, which
-other threads hold for a few instructions: a dump must work when everything else hangs.
+The innermost frame comes first; gort's own frames are left out.  A dump of many goroutines counts those that are equal
+(stacks.census).  The only lock taken here is a goroutine's own, which other threads hold for a few instructions: a dump
+must work when everything else hangs.
 
 Invariant: nobody runs a frame while we read it.  Without the GIL, CPython does not ensure that.  The compiled core
 stops the world (gort_stacks.h), once for all goroutines of a dump.  The uncompiled core holds the lock of a parked
@@ -10,9 +11,6 @@ goroutine, so that it cannot resume, and reads its stack; of a goroutine that is
 Invariant: nothing of the user's runs.  A dump is made on sysmon's thread and on g0 too, and in the uncompiled core under
 a goroutine's lock.  So a name is taken only if it is a str, without its own methods (`plain`, `name_in`), and an object
 is asked only for what its type in C has (`field`).
-
-A dump of many goroutines counts those that are equal (stacks.census): who has a hundred thousand of them wants to know
-of which kinds they are.
 
 What does not live here: when a dump is printed (panic.py, signals.py).
 """
@@ -238,12 +236,17 @@ def here() -> list[Entry]:
 
 
 def running(ident: int) -> list[Entry]:
-    """The frames of the goroutine that the thread `ident` runs now, innermost first.  The uncompiled core without the
-    GIL cannot stop that thread, so call this there only while the thread is in a blocking call."""
+    """The frames of the goroutine that the thread `ident` runs now, innermost first; as for thread_frames."""
+    return to_scheduler(thread_frames(ident))
+
+
+def thread_frames(ident: int) -> list[Read]:
+    """All frames of the thread `ident`, innermost first.  The uncompiled core without the GIL cannot stop that thread, so
+    call this there only while the thread is in a blocking call."""
     if STOPS_WORLD:
-        return to_scheduler(named(reader.thread_frames(ident)))
+        return list(named(reader.thread_frames(ident)))
     if sys.version_info >= (3, 12):
-        return to_scheduler(_walk(sys._current_frames().get(ident)))
+        return list(_walk(sys._current_frames().get(ident)))
     # CPython 3.11 makes the object of the next frame in f_back.  That may begin a collection, a finalizer gives the GIL
     # away, the other thread leaves the frame, and f_back returns an object of a frame that is gone.
     from gort._runtime.core import gcheld
@@ -257,7 +260,7 @@ def running(ident: int) -> list[Entry]:
             for frame in frames.values():
                 for _ in _walk(frame):
                     pass
-        return to_scheduler(_walk(frames.get(ident)))
+        return list(_walk(frames.get(ident)))
     finally:
         if held:
             gcheld.let_go()
