@@ -243,9 +243,10 @@ class BuildExt(build_ext):
         stamp. They would be taken for built, or be imported in place of their .py."""
         built, wanted = (root / "gort/_runtime" for root in (Path(self.build_lib), self.target))
         for folder in (built, wanted):
-            for name in verify.stray_extensions(folder) if folder.is_dir() else ():
+            # Those of another system, for which this interpreter compiles, are none of its own.
+            for name in {*verify.stray_extensions(folder), *stamps} if folder.is_dir() else ():
                 if self.force or name not in stamps or verify.fault_of(folder / name, stamps[name], 0):
-                    (folder / name).unlink()
+                    (folder / name).unlink(missing_ok=True)
         for name in stamps:
             if (wanted / name).exists() and not (built / name).exists():
                 (built / name).parent.mkdir(parents=True, exist_ok=True)

@@ -189,7 +189,7 @@ class ThreadOfM(Thread):
     left = False
     native_id = 0
 
-    def __init__(self, m: Any, unlaunch: Any, **kwargs: Any) -> None:
+    def __init__(self, m: Any, unlaunch: Any, context: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
 
 
