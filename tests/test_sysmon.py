@@ -523,7 +523,8 @@ def test_the_watcher_means_to_look_at_a_call_within_two_hundred_microseconds() -
 
 @pytest.mark.skipif(not gort.runtime.compiled or not sys.platform.startswith("linux"), reason="nobody looks")
 def test_the_watcher_looks_seldom_at_a_goroutine_for_whose_p_nobody_waits() -> None:
-    """It sleeps for QUIET_NS between two looks then.  Each sleep is a switch of its thread, which the kernel counts."""
+    """It sleeps for QUIET_NS between two looks then, and four times as long when it has been like that for a while.  Each
+    sleep is a switch of its thread, which the kernel counts."""
     from gort._runtime.watch.watcher import Watcher
 
     s, p = one_p()
@@ -534,11 +535,45 @@ def test_the_watcher_looks_seldom_at_a_goroutine_for_whose_p_nobody_waits() -> N
         return int(re.findall(r"^voluntary_ctxt_switches:\s+(\d+)", text, re.M)[0])
 
     watcher = Watcher()
-    watcher.sleep(s, MS)
-    before = switches()
-    watcher.sleep(s, 200 * MS)
-    assert watcher.found is None
-    assert switches() - before <= 200 * MS // 500_000 + 20
+    for calm, pause in ((0, 500_000), (-1000, 2 * MS)):
+        watcher.sleep(s, MS)
+        watcher.calm = calm
+        before = switches()
+        watcher.sleep(s, 200 * MS)
+        assert watcher.found is None
+        assert switches() - before <= 200 * MS // pause + 20
+
+
+@pytest.mark.skipif(not gort.runtime.compiled or not sys.platform.startswith("linux"), reason="nobody looks")
+def test_a_timer_ends_a_long_pause_of_the_watcher() -> None:
+    """The P's thread is blocked, and the watcher looks seldom, because nothing has waited for that P for long.  Then a
+    timer of the P is due.  What counts is how long the watcher has meant to sleep, as above."""
+    from gort._runtime.watch.watcher import Watcher
+
+    s, p = one_p()
+    over, began = threading.Event(), threading.Event()
+
+    def thread() -> None:
+        p.procid = threading.get_native_id()
+        began.set()
+        over.wait()
+
+    t = threading.Thread(target=thread)
+    t.start()
+    began.wait()
+    watcher = Watcher()
+    asked: list[int] = []
+    try:
+        for _ in range(16):
+            p.timer0when = time.monotonic_ns() + 700_000
+            p.switchtick += 1  # asked counts from here
+            watcher.calm = -1000
+            assert settles(lambda: watcher.sleep(s, 100 * MS) or watcher.found is p)
+            asked.append(watcher.asked)
+    finally:
+        over.set()
+        t.join()
+    assert sorted(asked)[len(asked) // 2] <= 1_500_000, asked
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts how often threads sleep, by the kernel's count")

@@ -9,7 +9,9 @@ waits for a P (a goroutine, or a timer that is due), has the thread used CPU tim
 and sleeps in a system call, the sleep ends, and sysmon takes the P.  A thread that waits for the GIL or for a processor
 would go on if it could, and without the GIL one that waits for a lock often gets it soon.
 While a thread computes, nothing but these looks happens, on sysmon's own thread.  As in Go, the looks become rarer while
-they find nothing: each costs some 9 µs of CPU time, and every 50 µs that would be a tenth of a CPU.
+they find nothing: each costs some 9 µs of CPU time, and every 50 µs that would be a tenth of a CPU.  So they do while no
+work waits: a server that has one event loop, say, has nothing for another thread to do.  A timer that becomes due ends
+such a pause early.
 
 Invariants
 - Without the GIL only fields that are numbers are read, and whether runnext is None; all of them are hints.  sysmon
@@ -47,9 +49,9 @@ if not cython.compiled:  # the .pxd defines the same names for C
     WATCHED = 64  # so many Ps are watched; where there are more, the first of them
     LOOK_NS = 50_000  # from one look to the next while work waits for a P, at first and when a blocked thread was found
     AGAIN_NS = 20_000  # while a P has made no step since the last look
-    CALM = 50  # after so many looks that have found nothing the time between two doubles
+    CALM = 50  # after so many looks that have found nothing, or no work that waits, the time between two doubles
     DOUBLED = 2  # so often at most
-    QUIET_NS = 500_000  # while no work waits
+    QUIET_NS = 500_000  # while no work waits, at first
     SURE_NS = 50_000  # whose thread uses no CPU for so long is blocked, if it sleeps in a call
     LATE_NS = 100_000  # who has waited for the GIL for longer than this looks once more
     GLANCE_NS = 120_000  # for so long
@@ -68,7 +70,7 @@ class Watcher:
         since = 0
         rests = 0  # since when the thread has used no CPU, ns
         asked = 0  # how long the watcher has meant to sleep since the thread may have blocked, for tests; ns
-        calm = 0  # how many looks have found nothing
+        calm = 0  # how many looks have found nothing; less than 0: how many have found no work that waits
 
     def __init__(self):
         if cython.compiled:
@@ -114,8 +116,8 @@ class Watcher:
 
 
 def watch(looks, n, note, until, sched, calm):
-    """Looks at the Ps until `until`; calm: how many looks have found nothing.  Returns the number of the look that has
-    found a blocked thread, or -1.  Only the compiled core calls it, without the GIL.
+    """Looks at the Ps until `until`; calm: Watcher.calm.  Returns the number of the look that has found a blocked thread,
+    or -1.  Only the compiled core calls it, without the GIL.
 
     A P is looked at while it has an owner.  While none has, and sysmon has asked to be woken by whoever takes one
     (sysmonwait), this sleeps until then.  When its ticks have changed, its look begins anew.  When they have not, and
@@ -135,8 +137,11 @@ def watch(looks, n, note, until, sched, calm):
         now = nanotime()
         if now >= until:
             return -1
-        pause = QUIET_NS
-        calm[0] = min(calm[0] + 1, CALM * DOUBLED) if busy else max(calm[0] - 1, 0)
+        if busy:
+            calm[0] = min(max(calm[0], 0) + 1, CALM * DOUBLED)
+        else:
+            calm[0] = max(calm[0] - 1, -CALM * DOUBLED)
+        pause = QUIET_NS << max(-calm[0], 0) // CALM
         busy = False
         owned = False
         for i in range(n):
@@ -152,7 +157,9 @@ def watch(looks, n, note, until, sched, calm):
             )
             if waits:
                 busy = True
-                pause = min(pause, LOOK_NS << calm[0] // CALM)
+                pause = min(pause, LOOK_NS << max(calm[0], 0) // CALM)
+            elif cython.cast(P, looks[i].p).timer0when > now:
+                pause = min(pause, max(cython.cast(P, looks[i].p).timer0when - now, QUIET_NS))
             looks[i].asked += asked
             tick = cython.cast(P, looks[i].p).schedtick + cython.cast(P, looks[i].p).switchtick
             cpu = rt_cpu_of(cython.cast(P, looks[i].p).procid) if waits else -1
