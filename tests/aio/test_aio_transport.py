@@ -696,6 +696,31 @@ def test_a_message_costs_no_epoll_ctl() -> None:
         runner.run(main())
 
 
+def test_a_second_small_write_does_not_wait_for_an_acknowledgement() -> None:
+    """asyncio leaves Nagle's algorithm on where the server's socket was made without a protocol (create_server)."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        made = loop.create_future()
+
+        class Accepted(asyncio.Protocol):
+            def connection_made(self, transport: Any) -> None:
+                made.set_result(transport)
+
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            server = await loop.create_server(Accepted, sock=listening)
+            with socket.create_connection(listening.getsockname()):
+                transport = await made
+                sock = transport.get_extra_info("socket")
+                assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+                transport.abort()
+            server.close()
+            await server.wait_closed()
+
+    with asyncio.Runner(loop_factory=gort.aio.Loop) as runner:
+        runner.run(main())
+
+
 def test_a_message_that_a_recv_does_not_give_whole_comes_whole(on_loop: Callable[..., Any]) -> None:
     """A recv ends at bytes that came with a descriptor, and before urgent data; there is more all the same."""
 

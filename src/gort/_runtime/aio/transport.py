@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import socket
 from asyncio import protocols, selector_events
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ class SocketTransport(_Stock):  # type: ignore[misc]
         except BaseException:
             loop._end_stream(stream)
             raise
+        if sock.proto == 0 and sock.family in _INTERNET:
+            # A server's socket that was made without a protocol, as socket.create_server makes it.  asyncio leaves such
+            # connections with Nagle's algorithm: a second write waits 40 ms for the peer's acknowledgement.
+            with suppress(OSError):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.__dict__["write"] = stream.write  # found before the method
         self._settle()
 
