@@ -4,6 +4,7 @@ from gort._runtime.core.runtime2 cimport M
 from gort._runtime.poll.fd cimport FD
 from gort._runtime.poll.netpoll cimport Netpoll, OwnWait
 from gort._runtime.aio.handles cimport TimerHandle
+from gort._runtime.aio.stream cimport Cork
 
 cdef class LoopWait(OwnWait):
     pass
@@ -25,6 +26,7 @@ cdef class LoopCore:
     cdef public Py_ssize_t _timer_cancelled_count
     cdef public object _came
     cdef public dict _streams
+    cdef Cork _cork
     cdef public int _ep
     cdef public int64_t _looked
     cdef public int64_t _deadline
@@ -36,7 +38,7 @@ cdef class LoopCore:
 
 cdef object cut(object handle)
 cdef bint lone(LoopCore core) except -1
-cdef int run_ready(object ready, Py_ssize_t n) except -1
+cdef int run_ready(Cork cork, object ready, Py_ssize_t n) except -1
 cdef int run_once(LoopCore core) except -1
 cdef bint turn(LoopCore core, object m) except -1
 cdef object next_wait(LoopCore core)

@@ -30,7 +30,7 @@ from heapq import heapify, heappop, heappush
 
 import cython
 from cython.cimports.gort._runtime.aio.handles import Handle, TimerHandle, make_handle, make_timer, run_handle
-from cython.cimports.gort._runtime.aio.stream import Stream, event, serve
+from cython.cimports.gort._runtime.aio.stream import Cork, Stream, event, release, serve
 from cython.cimports.gort._runtime.c.net import (
     net_epoll_add,
     net_epoll_del,
@@ -133,6 +133,7 @@ class LoopCore:
         _fd = None
         _bell = None
         _streams = None
+        _cork = None
 
     def _open(self):
         """Before asyncio's __init__: `_own` is the loop's selector."""
@@ -141,6 +142,7 @@ class LoopCore:
         self._bellfd = -1
         self._came = deque()
         self._streams = {}
+        self._cork = Cork()
 
     def _hear(self, m):
         """The loop runs from now on, in the runtime of m, to which its goroutine is locked: m may wait in the loop's
@@ -233,7 +235,7 @@ class LoopCore:
 
     def _make_stream(self, transport, fd, exact):
         """The stream of a transport, which is not watched yet."""
-        return Stream(transport, fd, self._ep, self._came, exact)
+        return Stream(transport, fd, self._ep, self._came, self._cork, exact)
 
     def _watch_stream(self, st):
         """Has the kernel report on st's descriptor.  Raises OSError, and RuntimeError when the loop is closed."""
@@ -296,6 +298,8 @@ def run_once(core):
     st: Stream
     ready: object = core._ready
     came: object = core._came
+    if core._cork.stream is not None:  # a callback runs the loop
+        release(core._cork)
     if core._seen:  # its thread has looked just now
         core._seen = False
         now = core._looked = nanotime()
@@ -319,17 +323,19 @@ def run_once(core):
     if core._scheduled:
         run_timers(core)
     after: cython.Py_ssize_t = len(ready) - before
-    run_ready(ready, before)
+    run_ready(core._cork, ready, before)
     while n > 0:
         n -= 1
         st = came.popleft()
         serve(st)
+        if core._cork.stream is not None:
+            release(core._cork)
     if not cython.compiled:
         st = None  # as in run_ready
-    run_ready(ready, after)
+    run_ready(core._cork, ready, after)
 
 
-def run_ready(ready, n):
+def run_ready(cork, ready, n):
     """Runs the first n callbacks."""
     h: Handle
     while n > 0:
@@ -341,6 +347,8 @@ def run_ready(ready, n):
                 run_handle(h)
         elif not handle._cancelled:
             handle._run()
+        if cork.stream is not None:
+            release(cork)
     if not cython.compiled:  # a traceback that a callback has kept keeps this frame, and would keep its last handle
         h = handle = None
 
@@ -350,6 +358,7 @@ def turn(core, m):
     m_: M = m
     before: cython.int = m_.mcall  # the predictor may have a word there for the next operation (sched/predict.py)
     core._turns = True
+    core._cork.open = not core._debug
     m_.mcall = MCALL_LOOP
     try:
         while True:
@@ -361,7 +370,9 @@ def turn(core, m):
                 return bool(core._stopping)
     finally:
         m_.mcall = before
-        core._turns = False
+        core._turns = core._cork.open = False
+        if core._cork.stream is not None:
+            release(core._cork)
 
 
 def next_wait(core):

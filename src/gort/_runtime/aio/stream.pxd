@@ -2,6 +2,11 @@
 cimport cython
 
 @cython.final
+cdef class Cork:
+    cdef bint open
+    cdef Stream stream
+
+@cython.final
 cdef class Stream:
     cdef object transport
     cdef object protocol
@@ -19,8 +24,15 @@ cdef class Stream:
     cdef bint exact
     cdef bint queued
     cdef bint direct
+    cdef bint holds
+    cdef object held
+    cdef Py_ssize_t held_bytes
+    cdef Cork cork
     cdef int lost
 
+cdef int send(Stream st, object data) except -1
+cdef int hold(Stream st, object data) except -1
+cdef int release(Cork cork) except -1
 cdef int enqueue(Stream st) except -1
 cdef int event(Stream st, unsigned int mask) except -1
 cdef int serve(Stream st) except -1

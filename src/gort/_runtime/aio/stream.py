@@ -15,6 +15,12 @@ Invariants
 - `direct` is true only while nothing is buffered, the transport is open for writing, and no sendfile uses it: then write
   may send at once.  Transport._settle says so after whatever may change it.
 - After `end` it refers to no transport.  Until then the two refer to each other.
+- While a callback runs (`Cork.open`), a small write is held until it returns, so that a head and a body go in one send.
+  One stream of a loop holds at a time, so what a callback writes to several goes in its order.  Whatever may change
+  `direct`, or tells how much is buffered, sends first what is held (Transport._let_go).  Nothing is held where a
+  protocol wants to be paused earlier than by default (`holds`).
+
+Rejected: to hold it until the end of the iteration, as uvloop does.  The next callback may ask the peer.
 
 Where another part of asyncio adds a reader or writer of its own for the descriptor (sendfile), the stream gives it up:
 the loop's selector watches it then, as asyncio's does.
@@ -48,6 +54,15 @@ rt_import()
 # So many bytes it asks for at once: what one message rarely exceeds, and what needs no memory of its own.
 EPOLLPRI = cython.declare(cython.uint, 0x002)  # urgent data
 READ_BYTES = cython.declare(cython.Py_ssize_t, 65536)
+HELD_BYTES = cython.declare(cython.Py_ssize_t, 16384)  # so many are held at most: to copy them costs less than a send
+
+
+class Cork:
+    """What holds the last writes of the callback that a loop runs."""
+
+    if not cython.compiled:
+        open = False
+        stream = None
 
 
 class Stream:
@@ -70,13 +85,20 @@ class Stream:
         exact = False
         queued = False
         direct = False
+        holds = False
+        held = None
+        held_bytes = 0
+        cork = None
         lost = 0
 
-    def __init__(self, transport, fd, ep, came, exact):
+    def __init__(self, transport, fd, ep, came, cork, exact):
         self.transport = transport
         self.fd = fd
         self.ep = ep  # the loop's epoll
         self.came = came
+        self.cork = cork
+        self.holds = True
+        self.held = None  # what is held: bytes, or a list of them
         self.exact = exact
         self.flush = None  # the transport's function that writes what is buffered, while it waits for room
         self.lost = 0  # writes after the end
@@ -135,8 +157,19 @@ class Stream:
         """Whether a write may send at once."""
         self.direct = direct
 
+    def set_holds(self, holds):
+        """Whether a small write may be held."""
+        self.holds = holds
+
+    def let_go(self):
+        """Sends what is held."""
+        if self.held is not None:
+            release(self.cork)
+
     def end(self):
         """The transport has no descriptor any more; it is not watched."""
+        if self.held is not None:
+            self.held = self.cork.stream = None
         self.reading = self.direct = False
         self.transport = self.protocol = self.flush = self.context = None
 
@@ -146,30 +179,73 @@ class Stream:
 
     def write(self, data):
         """Sends data, and keeps what does not go at once.  Follows WriteTransport.write (asyncio)."""
-        n: cython.Py_ssize_t
+        if self.direct and type(data) is bytes:
+            if self.cork.open and self.holds:
+                hold(self, data)
+            elif len(data) != 0:
+                send(self, data)
+            return None
+        if self.held is not None:
+            release(self.cork)
         transport: object = self.transport
-        if not self.direct or type(data) is not bytes:
-            if transport is not None:
-                return transport._write(data)
-            if not isinstance(data, (bytes, bytearray, memoryview)):
-                raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
-            if data:
-                if self.lost >= constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES:
-                    logger.warning("socket.send() raised exception.")
-                self.lost += 1
-            return None
-        if len(data) == 0:
-            return None
-        try:
-            n = net_write(self.fd, data, 0, True)
-        except Exception as e:
-            transport._fatal_error(e, "Fatal write error on socket transport")
-            return None
-        if n == len(data):
-            return None
-        if n == NET_AGAIN:
-            n = 0
-        return transport._write(memoryview(data)[n:] if n else data)
+        if transport is not None:
+            return transport._write(data)
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
+        if data:
+            if self.lost >= constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES:
+                logger.warning("socket.send() raised exception.")
+            self.lost += 1
+        return None
+
+
+def send(st, data):
+    """Sends bytes of which there are some, and leaves to the transport what does not go at once."""
+    transport: object = st.transport
+    n: cython.Py_ssize_t
+    if not st.direct:  # what a protocol does when it is told of another stream
+        if transport is not None:
+            transport._write(data)
+        return 0
+    try:
+        n = net_write(st.fd, data, 0, True)
+    except Exception as e:
+        transport._fatal_error(e, "Fatal write error on socket transport")
+        return 0
+    if n == len(data):
+        return 0
+    if n == NET_AGAIN:
+        n = 0
+    transport._write(memoryview(data)[n:] if n else data)
+
+
+def hold(st, data):
+    """Holds bytes until the callback returns; sends them at once if they are many."""
+    cork: Cork = st.cork
+    n: cython.Py_ssize_t = len(data)
+    if cork.stream is not None and (cork.stream is not st or st.held_bytes + n > HELD_BYTES):
+        release(cork)
+    if n > HELD_BYTES or not st.direct:
+        send(st, data)
+    elif cork.stream is None:
+        if n != 0:
+            cork.stream = st
+            st.held = data
+            st.held_bytes = n
+    elif type(st.held) is bytes:
+        st.held = [st.held, data]
+        st.held_bytes += n
+    else:
+        st.held.append(data)
+        st.held_bytes += n
+
+
+def release(cork):
+    """Sends what is held."""
+    st: Stream = cork.stream
+    data: object = st.held
+    cork.stream = st.held = None
+    send(st, data if type(data) is bytes else b"".join(data))
 
 
 def enqueue(st):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gort.aio.loop import Loop
 
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
+_HIGH_WATER = 65536  # asyncio's own
 _Stock: Any = selector_events._SelectorSocketTransport  # type: ignore[attr-defined]
 
 
@@ -50,6 +51,16 @@ class SocketTransport(_Stock):  # type: ignore[misc]
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.__dict__["write"] = stream.write  # found before the method
         self._settle()
+
+    def _let_go(self) -> None:
+        """Sends what the stream holds of the writes of the callback that runs."""
+        self._stream.let_go()
+
+    def get_extra_info(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """What is known of the connection."""
+        if name == "socket":  # who shuts that down, say, has written before
+            self._let_go()
+        return super().get_extra_info(name, *args, **kwargs)
 
     def _settle(self) -> None:
         """Tells the stream whether a write may send at once."""
@@ -80,6 +91,7 @@ class SocketTransport(_Stock):  # type: ignore[misc]
 
     def _write(self, data: Any) -> None:
         """asyncio's write."""
+        self._let_go()
         try:
             _Stock.write(self, data)
         finally:
@@ -87,6 +99,7 @@ class SocketTransport(_Stock):  # type: ignore[misc]
 
     def writelines(self, list_of_data: Iterable[Any]) -> None:
         """Sends all of them, as one write does."""
+        self._let_go()
         try:
             super().writelines(list_of_data)
         finally:
@@ -94,12 +107,25 @@ class SocketTransport(_Stock):  # type: ignore[misc]
 
     def write_eof(self) -> None:
         """Ends the stream, when all has gone."""
+        self._let_go()
         try:
             super().write_eof()
         finally:
             self._settle()
 
+    def get_write_buffer_size(self) -> Any:
+        """How many bytes have not gone yet."""
+        self._let_go()
+        return super().get_write_buffer_size()
+
+    def set_write_buffer_limits(self, *args: Any, **kwargs: Any) -> None:
+        """From how many bytes on the protocol is paused, and resumed."""
+        self._let_go()
+        super().set_write_buffer_limits(*args, **kwargs)
+        self._stream.set_holds(self._high_water >= _HIGH_WATER)
+
     def _make_empty_waiter(self) -> Any:
+        self._let_go()
         waiter = super()._make_empty_waiter()
         self._settle()
         return waiter
@@ -112,12 +138,14 @@ class SocketTransport(_Stock):  # type: ignore[misc]
 
     def close(self) -> None:
         """Closes it when all has gone.  Data that comes is dropped."""
+        self._let_go()
         try:
             super().close()
         finally:
             self._settle()
 
     def _force_close(self, exc: BaseException | None) -> None:
+        self._let_go()
         try:
             super()._force_close(exc)
         finally:
