@@ -192,9 +192,20 @@ static inline PyObject *net_unmask(PyObject *data, Py_ssize_t at, Py_ssize_t n) 
 }
 
 /* ---- descriptors --------------------------------------------------------------------------------------------- */
+/* recv and send without the C library's.  In a process with threads those make each call a place where pthread_cancel may
+ * end the thread, and wait for it, which nobody here does: four atomic operations a message.  ThreadSanitizer has to see
+ * the library's. */
+#if defined(__linux__) && defined(SYS_recvfrom) && defined(SYS_sendto) && !defined(__SANITIZE_THREAD__)
+#define net_sys_recv(fd, buf, n) ((ssize_t)syscall(SYS_recvfrom, fd, buf, n, 0, NULL, NULL))
+#define net_sys_send(fd, buf, n) ((ssize_t)syscall(SYS_sendto, fd, buf, n, MSG_NOSIGNAL, NULL, (socklen_t)0))
+#else
+#define net_sys_recv(fd, buf, n) recv(fd, buf, n, 0)
+#define net_sys_send(fd, buf, n) send(fd, buf, n, MSG_NOSIGNAL)
+#endif
+
 static inline ssize_t net_recv_raw(int fd, void *buf, size_t n, int sock) {
     ssize_t r;
-    do r = sock ? recv(fd, buf, n, 0) : read(fd, buf, n); while (r < 0 && errno == EINTR);
+    do r = sock ? net_sys_recv(fd, buf, n) : read(fd, buf, n); while (r < 0 && errno == EINTR);
     return r;
 }
 
@@ -256,7 +267,7 @@ static inline Py_ssize_t net_sent(ssize_t r, int e) {
 
 static inline ssize_t net_send_raw(int fd, const void *buf, size_t n, int sock) {
     ssize_t r;
-    do r = sock ? send(fd, buf, n, MSG_NOSIGNAL) : write(fd, buf, n); while (r < 0 && errno == EINTR);
+    do r = sock ? net_sys_send(fd, buf, n) : write(fd, buf, n); while (r < 0 && errno == EINTR);
     return r;
 }
 
