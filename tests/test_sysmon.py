@@ -551,12 +551,13 @@ def test_a_timer_ends_a_long_pause_of_the_watcher() -> None:
     from gort._runtime.watch.watcher import Watcher
 
     s, p = one_p()
-    over, began = threading.Event(), threading.Event()
+    there, there_too = os.pipe()
+    began = threading.Event()
 
     def thread() -> None:
         p.procid = threading.get_native_id()
         began.set()
-        over.wait()
+        os.read(there, 1)
 
     t = threading.Thread(target=thread)
     t.start()
@@ -571,8 +572,10 @@ def test_a_timer_ends_a_long_pause_of_the_watcher() -> None:
             assert settles(lambda: watcher.sleep(s, 100 * MS) or watcher.found is p)
             asked.append(watcher.asked)
     finally:
-        over.set()
+        os.write(there_too, b"x")
         t.join()
+        os.close(there)
+        os.close(there_too)
     assert sorted(asked)[len(asked) // 2] <= 1_500_000, asked
 
 

@@ -196,6 +196,19 @@ def test_a_task_that_does_not_let_itself_be_cancelled_gives_its_result(run: Run)
     run(main)
 
 
+def test_a_cancellation_that_comes_when_a_call_is_over_has_no_effect(run: Run) -> None:
+    """Whoever cancels, on another thread, may have found the caller waiting, and be that late."""
+
+    async def main() -> None:
+        async with gort.aio.Service() as loop:
+            operation: Any = gort.aio.call(loop, twice(1))
+            assert await operation == 2
+            assert not operation.abort()
+            assert await gort.aio.call(loop, twice(2)) == 4
+
+    run(main)
+
+
 def test_gort_wait_with_a_timeout_cancels_the_call(run: Run) -> None:
     begun, cancelled = [], []
 

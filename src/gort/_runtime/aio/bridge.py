@@ -6,6 +6,8 @@ Invariants
   left behind.  Only the end of the program does not wait for it.
 - In the queue of a gort.aio.Loop it is its own handle, as a Waiter is (gort/aio/tasks.py).  In debug mode asyncio makes
   one, which knows where it was made.
+- `g` stays set when the call is over, and `_cancel` then leaves `elem` alone: who cancels, on another thread, may come as
+  late as that.
 
 What does not live here: `call`, which checks what the program gives it, and Service (gort/aio/calls.py).
 """
@@ -77,26 +79,28 @@ class CallOp(Op):
         ready(self.g)
 
     def _cancel(self):
-        cancel: object = getattr(self.elem, "cancel", None)  # a task's; the tuple before it has none
-        if cancel is not None:
-            cancel()
+        if not self.success:
+            cancel: object = getattr(self.elem, "cancel", None)  # a task's; the tuple before it has none
+            if cancel is not None:
+                cancel()
 
     def abort(self):
         """Cancels the task.  False: the caller is woken when that has ended.  True at the end of the program."""
+        g: G = self.g
         if not self.index:
             self.index = 1
             try:
                 self.c.call_soon_threadsafe(self._cancel)
             except RuntimeError:
                 return True  # the loop is closed
-        return self.g.sched is None or self.g.sched.exiting
+        return g is None or g.sched is None or g.sched.exiting
 
     def finish(self):
         """The coroutine's result, or its exception.  If it was cancelled for the caller's sake, that cancellation."""
         task: object = self.elem
         g: G = self.g
         exc: object = self.sel
-        self.elem = self.sel = self.g = None
+        self.elem = self.sel = None
         if self.index and exc is None and (task is None or task.cancelled()):
             exc = take_cancel(g)
             if exc is None:
