@@ -34,6 +34,7 @@ class Asgi:
     pause: in a loop, makes way for its other callbacks (asyncio.sleep(0))."""
 
     pause: Callable[[], Any] | None = None
+    caller: None = None  # each request is served by serve()
 
     def __init__(self, app: Any, root_path: str = "") -> None:
         self.app = app

@@ -4,7 +4,7 @@ One goroutine (or one task of a loop) runs a connection: it reads, serves one re
 client that sends requests without waiting (pipelining) gets the answers in order, and one that reads slowly stops nobody
 but itself: nothing more is read from it meanwhile.
 
-Times.  A deadline is moved only when it is nearer than it must be (`_read_until`, `_write_until`), so a busy connection
+Times.  A deadline is moved only when it is nearer than it must be (`read_until`, `write_until`), so a busy connection
 sets one a second, and not two a request.  A limit of n seconds ends a wait after n to n + SLACK_S.
 
 What does not live here: a request and the framing of its response (h1exchange.py), parsing (llhttp.py, h11parser.py),
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from gort._runtime.poll.neterrors import DeadlineExceeded
 from gort._runtime.sched.timers import monotonic
+from gort._runtime.web.line import Line
 from gort._runtime.web.request import Refusal
 from gort._runtime.web.response import DRAIN, JOIN, STATUS_LINES, date_line
 from gort.http.exchange import Disconnected
@@ -33,52 +34,60 @@ FRAMING = 16  # times the bytes of a body may come, chunks' sizes and extensions
 LINGER_S = 2.0  # for a client to read the last response before the connection is closed
 
 
-class H1Connection:
-    """One connection.  exchange: the request that is being served, for a dump.  owner: whose connection it is."""
+class H1Connection(Line):
+    """One connection.  Line says what its fields are."""
 
-    __slots__ = (
-        "_counted",
-        "_read_until",
-        "_write_until",
-        "broken",
-        "client",
-        "conn",
-        "exchange",
-        "idle",
-        "keep",
-        "owner",
-        "parser",
-        "scheme",
-        "server",
-        "where",
-    )
+    __slots__ = ()
+
+    exchange: H1Exchange | None
 
     def __init__(self, owner: Connection) -> None:
-        self.owner: Connection = owner
-        self.server: Server = owner.server
-        server = owner.server
-        self.conn: Any = owner.conn
-        self.client: tuple[str, int | None] | None = owner.client
-        self.where: tuple[str, int | None] | None = owner.where
-        self.scheme: str = owner.scheme
-        self.parser: Parser = server.new_parser(server.limits)
-        self.exchange: H1Exchange | None = None
-        self.idle: bool = False  # waits for a request of which nothing has come
-        self.keep: bool = True  # another request may follow
-        self.broken: bool = False  # nothing more can be written
-        self._read_until = self._write_until = 0.0  # no later deadline is needed before
+        self.owner = owner
+        self.server = server = owner.server
+        self.conn = owner.conn
+        self.client = owner.client
+        self.where = owner.where
+        self.scheme = owner.scheme
+        self.parser = server.new_parser(server.limits)
+        self.exchange = None
+        self.keep = True
 
     async def run(self) -> None:
         """Serves the connection to its end.  The caller closes it."""
-        serve, server, queue = self.owner.serve(), self.server, self.parser.queue
+        owner, conn, server, queue = self.owner, self.conn, self.server, self.parser.queue
+        serve, caller, adapter = owner.serve(), owner.caller(), owner.adapter
         try:
             while True:
-                request = queue.pop(0) if queue else await self._next()
+                if queue:
+                    request = queue.pop(0)
+                elif self.rests():
+                    try:
+                        request = self.came(await conn.read(READ)) or await self._next()
+                    except OSError:
+                        self.broken = True  # or it was idle for too long: there is nothing to wait for
+                        break
+                else:
+                    request = await self._next()
                 if request is None:
                     break
                 exchange = self.exchange = H1Exchange(self, request)
                 try:
-                    await serve(exchange)
+                    if caller is None or (call := caller.ask(exchange)) is None:
+                        await serve(exchange)
+                    else:
+                        try:
+                            await call.over.recv()
+                        except BaseException:
+                            await adapter.cancelled(call)
+                            raise
+                        if (data := caller.answer(call)) is None:
+                            await adapter.rest(exchange, call)
+                        else:
+                            began = self.write_begins()
+                            try:
+                                await conn.write(data)
+                            except OSError as e:
+                                await self.write_fails(data, e, None, began)
                 except Exception as e:
                     await server.failed(exchange, e)
                 else:
@@ -89,7 +98,7 @@ class H1Connection:
                 self.exchange = None
                 if not self.keep:
                     break
-                del request, exchange  # a connection that is idle keeps nothing of them
+                request = exchange = call = data = None  # a connection that is idle keeps nothing of them
             if not self.keep and not self.broken:
                 await self._linger()
         finally:
@@ -116,6 +125,8 @@ class H1Connection:
             if parser.failed is not None:
                 await self.refuse(parser.failed)
                 return None
+            if self.over:
+                return None
             partial = parser.partial
             if partial and not self.idle:
                 self._deadline(limits.head_s)
@@ -124,8 +135,8 @@ class H1Connection:
                 if not partial:
                     if self.server.stopping:
                         self.conn.set_read_deadline(self.server.linger_s)
-                    elif limits.idle_s is not None and (now := monotonic()) > self._read_until:
-                        self._read_until = now + SLACK_S
+                    elif limits.idle_s is not None and (now := monotonic()) > self.read_until:
+                        self.read_until = now + SLACK_S
                         self.conn.set_read_deadline(limits.idle_s + SLACK_S)
                 data = await self.conn.read(READ)
                 waiting, self.idle = self.idle, False
@@ -148,7 +159,7 @@ class H1Connection:
 
     def _deadline(self, seconds: float | None) -> None:
         """For the reads that follow, until a request has come."""
-        self._read_until = 0.0
+        self.read_until = 0.0
         self.conn.set_read_deadline(seconds)
 
     async def more(self, request: Incoming, pace: Pace) -> None:
@@ -195,22 +206,20 @@ class H1Connection:
                     if (left := pace.left()) is not None and left <= 0:
                         self._lost(DeadlineExceeded("the client takes too little"))
         if n > JOIN:
-            self._write_until = 0.0
+            self.write_until = 0.0
             try:
                 await write_all(self.conn, body, pace or self.new_pace())
             except OSError as e:
                 self._lost(e)
 
-    def write_begins(self) -> float:
-        """Sees to the deadline of a write.  Returns the time."""
-        now = monotonic()
-        if now > self._write_until and (limit := self.server.limits.write_s) is not None:
-            self._write_until = now + SLACK_S
+    def write_due(self, now: float) -> None:
+        """A write that begins now has a deadline of its own."""
+        if (limit := self.server.limits.write_s) is not None:
+            self.write_until = now + SLACK_S
             try:
                 self.conn.set_write_deadline(limit + SLACK_S)
             except OSError:
                 pass  # it is closed, as the write will find
-        return now
 
     async def write_fails(self, data: bytes, e: OSError, pace: Pace | None, began: float) -> None:
         """A write of data, which began then, has ended with e: goes on where the client has taken a part in time.  Raises
@@ -228,7 +237,7 @@ class H1Connection:
 
     async def _go_on(self, data: bytes, e: DeadlineExceeded, pace: Pace, began: float) -> None:
         """A write has ended at its deadline: writes the rest, where the client has taken a part.  Raises OSError."""
-        self._write_until = 0.0
+        self.write_until = 0.0
         n = goes_on(e, self.scheme == "http", pace, began)
         await write_all(self.conn, memoryview(data)[n:], pace)
 

@@ -224,7 +224,7 @@ class H1Exchange(Answer, Exchange):
                     raise Disconnected("the file became shorter")
                 offset += n
                 self.sent += n
-            c._write_until = 0.0
+            c.write_until = 0.0
         except OSError as e:
             c.broken, c.keep = True, False
             raise Disconnected(str(e)) from None

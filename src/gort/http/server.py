@@ -27,6 +27,7 @@ from gort._runtime.sched.newproc import Done, go, newproc
 from gort._runtime.sched.timers import monotonic
 from gort._runtime.wait.chan import Chan
 from gort._runtime.web.request import Parser
+from gort._runtime.web.view import Caller
 from gort.group import Group
 from gort.http.closing import last_ones
 from gort.http.config import Limits
@@ -151,6 +152,11 @@ class Connection(Done):
         """What a protocol may await for each request in place of handle: the adapter's own method, where the server has
         nothing to count, to log or to refuse.  The caller then calls failed() and unanswered()."""
         return self.handle if self.server.watches else self.adapter.serve
+
+    def caller(self) -> Caller | None:
+        """What calls a WSGI application for an ordinary request, in place of serve(); None where serve() is awaited for
+        each.  A protocol that uses it calls the adapter's cancelled() and rest() for what is not ordinary."""
+        return None if self.server.watches else self.adapter.caller
 
 
 class Runner:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from gort._runtime.boot.wait import wait
 from gort._runtime.sched.blocking import blocking
 from gort._runtime.wait.chan import Chan
-from gort._runtime.web.view import CACHED, Caller, View
+from gort._runtime.web.view import CACHED, LONG_S, Caller, View
 from gort.http.fields import lowered
 from gort.scope import move_on_after, shield
 
@@ -37,9 +37,7 @@ if TYPE_CHECKING:
 BODY = 65536  # bytes of a body up to which it is read before the application is called: no thread waits for it
 
 _lower: dict[str, bytes] = {}  # the names of a response's headers, as they go out; at most CACHED
-# Habits: a call that takes longer has blocked, or has computed for so long that gort.blocking costs nothing beside it; so
-# many in a row make a habit; one call in _LOOK is made in the ordinary way.
-_LONG_S = 0.001
+# Habits: so many calls in a row that take longer than LONG_S make a habit; one call in _LOOK is made in the ordinary way.
 _BLOCKS = 3
 _LOOK = 64
 _PREFIX = 48
@@ -170,7 +168,7 @@ class Habits:
         """A call in the ordinary way took so many seconds."""
         scores = self.scores
         key = target[:_PREFIX].translate(None, _DIGITS)
-        if took > _LONG_S:
+        if took > LONG_S:
             if len(scores) >= CACHED:
                 scores.clear()
             scores[key] = min(scores.get(key, 0) + 1, _BLOCKS)
@@ -195,40 +193,54 @@ class Wsgi:
             "wsgi.input_terminated": True,
             "SERVER_SOFTWARE": "gort",
         }
-        self._caller = Caller(app, base, root, Rules, FileWrapper, _lower, Chan)
+        habits = self._habits
+        self.caller = Caller(app, base, root, Rules, FileWrapper, _lower, Chan, habits.scores, habits.learn)
 
     async def serve(self, exchange: Exchange) -> None:
-        """Serves one request.  Raises what the application raises."""
+        """Serves one request.  Raises what the application raises.
+
+        H1Connection has the same for the ordinary request of HTTP/1.1, by Caller.ask() and answer()."""
         body: Any = exchange.ready
         if body is None:
             body = await _body(exchange)
-        call = self._caller.begin(exchange, body)
+        call = self.caller.begin(exchange, body)
         habits = self._habits
         if habits.scores and habits.blocks(exchange.target):
             await blocking(call.run)
         else:
-            over = call.over
             call.start()
             try:
-                await over.recv()
+                await call.over.recv()
             except BaseException:
-                call.cancel()
-                async with shield(), move_on_after(END_S):
-                    await over.recv()
+                await self.cancelled(call)
                 raise
-            self._caller.finish(call)
-            took = call.took
-            if took > _LONG_S or habits.scores:
-                habits.learn(exchange.target, took)
-            error = call.error
-            if error is not None:
-                call.error = None
-                try:
-                    raise error
-                finally:
-                    del error
+            self.caller.finish(call)
+            if call.took > LONG_S or habits.scores:
+                habits.learn(exchange.target, call.took)
+        await self.rest(exchange, call)
+
+    @staticmethod
+    async def cancelled(call: View) -> None:
+        """Cancels a view that runs, and gives it the time to clean up."""
+        call.cancel()
+        async with shield(), move_on_after(END_S):
+            await call.over.recv()
+
+    @staticmethod
+    async def rest(exchange: Exchange, call: View) -> None:
+        """A view has ended: sends what is to be sent of its response.  Raises what the application has raised."""
+        error = call.error
+        if error is not None:
+            call.error = None
+            try:
+                raise error
+            finally:
+                del error
         if call.body is not None:
-            await exchange.respond(call.status, call.reason, call.headers, call.body)
+            if exchange.started:
+                await exchange.send(call.body, False)
+            else:
+                await exchange.respond(call.status, call.reason, call.headers, call.body)
         elif call.file is not None:
             await _send_file(exchange, call)
 

@@ -172,6 +172,48 @@ static inline Py_ssize_t net_find(PyObject *data, Py_ssize_t start, PyObject *de
     return at == NULL ? -1 : at - base + (Py_ssize_t)n;
 }
 
+/* Whether the n bytes that begin at p have a line end or a NUL among them. */
+static inline int net_breaks(const char *p, Py_ssize_t n) {
+    for (Py_ssize_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)p[i];
+        if (c < 14 && (c == '\n' || c == '\r' || c == 0)) return 1;
+    }
+    return 0;
+}
+
+/* The head of a response: `line`, a line "name: value" for each two of `parts`, and `last`.  None where something in
+ * `parts` is not bytes.  ValueError where there is a line end or a NUL inside one of those lines; `last` is not looked at. */
+static inline PyObject *net_head(PyObject *line, PyObject *parts, PyObject *last) {
+    Py_ssize_t n = PyList_GET_SIZE(parts), first = PyBytes_GET_SIZE(line), end = PyBytes_GET_SIZE(last);
+    Py_ssize_t size = first + end + 2 * n;
+    for (Py_ssize_t i = 0; i < n; i++) {
+        if (!PyBytes_CheckExact(PyList_GET_ITEM(parts, i))) Py_RETURN_NONE;
+        size += PyBytes_GET_SIZE(PyList_GET_ITEM(parts, i));
+    }
+    int wrong = first < 2 || net_breaks(PyBytes_AS_STRING(line), first - 2);
+    PyObject *made = PyBytes_FromStringAndSize(NULL, size);
+    if (made == NULL) return NULL;
+    char *to = PyBytes_AS_STRING(made);
+    memcpy(to, PyBytes_AS_STRING(line), (size_t)first);
+    to += first;
+    for (Py_ssize_t i = 0; i < n; i++) {
+        PyObject *part = PyList_GET_ITEM(parts, i);
+        Py_ssize_t length = PyBytes_GET_SIZE(part);
+        memcpy(to, PyBytes_AS_STRING(part), (size_t)length);
+        wrong |= net_breaks(to, length);
+        to += length;
+        *to++ = i & 1 ? '\r' : ':';
+        *to++ = i & 1 ? '\n' : ' ';
+    }
+    memcpy(to, PyBytes_AS_STRING(last), (size_t)end);
+    if (wrong) {
+        Py_DECREF(made);
+        PyErr_SetString(PyExc_ValueError, "a header of the response has a line end in it");
+        return NULL;
+    }
+    return made;
+}
+
 /* The n bytes of a websocket's frame that begin at `at`, without the mask: the four bytes before them. */
 static inline PyObject *net_unmask(PyObject *data, Py_ssize_t at, Py_ssize_t n) {
     PyObject *made = PyBytes_FromStringAndSize(NULL, n);

@@ -115,6 +115,19 @@ def net_find(data: bytes, start: int, delimiter: bytes, limit: int) -> int:
     return at if at < 0 else at + len(delimiter)
 
 
+def net_head(line: bytes, parts: list[Any], last: bytes) -> bytes | None:
+    """The head of a response: `line`, a line "name: value" for each two of `parts`, and `last`.  None where something in
+    `parts` is not bytes.  Raises ValueError where there is a line end or a NUL inside one of those lines; `last` is not
+    looked at."""
+    if any(type(part) is not bytes for part in parts):
+        return None
+    lines = [line[:-2], *parts]
+    if any(end in each for each in lines for end in (b"\r", b"\n", b"\0")):
+        raise ValueError("a header of the response has a line end in it")
+    named = [b"%s: %s\r\n" % (parts[i], parts[i + 1]) for i in range(0, len(parts), 2)]
+    return b"".join((line, *named, last))
+
+
 def net_unmask(data: bytes, at: int, n: int) -> bytes:
     """The n bytes of a websocket's frame that begin at `at`, without the mask: the four bytes before them."""
     mask = (data[at - 4 : at] * (n // 4 + 1))[:n]

@@ -9,7 +9,6 @@ cpdef enum:
     TO_THE_END = 3
 
 cpdef object date_line()
-cdef Py_ssize_t line_ends(bytes head) noexcept
 cdef int64_t number_of(bytes value) except -1
 
 cdef class Fields:
@@ -41,5 +40,7 @@ cdef class Answer(Fields):
     cdef public object _over
     cdef public object _idle
     cdef public bint _watching
+    cdef object arrived(self)
     cpdef start(self, object status, object reason, object headers, object known=*)
     cpdef object take_head(self, object body)
+    cpdef object whole(self, object status, object reason, object headers, object body)

@@ -1,6 +1,6 @@
 # view.pxd: the C types of view.py.
 cimport cython
-from gort._runtime.web.response cimport Fields
+from gort._runtime.web.response cimport Answer, Fields
 
 cpdef str variable(bytes name)
 cdef tuple status_of(object status)
@@ -27,6 +27,7 @@ cdef class View:
     cdef readonly double took
     cdef tuple its
     cdef bint cancelled
+    cpdef start(self)
 
 @cython.final
 cdef class Caller:
@@ -39,7 +40,11 @@ cdef class Caller:
     cdef object channel
     cdef list spare
     cdef tuple made
+    cdef dict scores
+    cdef object learn
     cdef dict template(self, object near, object scheme, bint named)
     cpdef dict environ(self, Fields exchange, object body)
+    cpdef View ask(self, Answer exchange)
+    cpdef answer(self, View view)
     cpdef View begin(self, Fields exchange, object body)
     cpdef finish(self, View view)

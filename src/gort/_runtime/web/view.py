@@ -22,7 +22,7 @@ from cython.cimports.gort._runtime.c.rt import nanotime, rt_fence, rt_import
 from cython.cimports.gort._runtime.core.handoff import cancel
 from cython.cimports.gort._runtime.core.runtime2 import G, M, getm
 from cython.cimports.gort._runtime.sched.newproc import newproc
-from cython.cimports.gort._runtime.web.response import Fields
+from cython.cimports.gort._runtime.web.response import Answer, Fields
 
 from gort._runtime.core.errors import Cancelled
 from gort._runtime.web.request import NAME
@@ -35,6 +35,8 @@ _variables = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGT
 _statuses = {}  # "200 OK" -> (200, b"OK")
 _ports = {}  # of clients -> text: to make it takes 500 instructions
 _PORTS = cython.declare(cython.Py_ssize_t, 4096)
+LONG_S = 0.001  # a call that takes longer has blocked, or gort.blocking would cost nothing beside it
+_LONG_S = cython.declare(cython.double, LONG_S)
 _VARY = ("PATH_INFO", "QUERY_STRING", "RAW_URI", "REQUEST_METHOD", "REQUEST_URI", "SERVER_PROTOCOL", "wsgi.input")
 VERSION = {"version": "3.0", "spec_version": "2.4"}
 EXTENSIONS = {"http.response.pathsend": {}, "http.response.trailers": {}, "http.response.early_hint": {}}
@@ -255,9 +257,10 @@ class Caller:
     and the dict: a copy is right for all connections of one address and scheme, and for clients that have a name or have
     none (Unix sockets).  They are one tuple, so that no thread sees one without the other.
 
-    spare: channels on which nobody waits, and that have nothing in them."""
+    spare: channels on which nobody waits, and that have nothing in them.  scores: not empty while a path is known to
+    block (class Habits).  learn(target, seconds) is told how long a call took, where that says something."""
 
-    def __init__(self, app, base, root, rules, wrapper, names, channel):
+    def __init__(self, app, base, root, rules, wrapper, names, channel, scores, learn):
         self.app = app
         self.base = base
         self.root = root  # where the application is mounted: "" or "/prefix"
@@ -267,6 +270,29 @@ class Caller:
         self.channel = channel  # makes a channel of 1
         self.spare = []
         self.made = ((), None, False, base)
+        self.scores = scores
+        self.learn = learn
+
+    def ask(self, exchange: Answer):
+        """Has the application called for a request whose body has come: returns the View, whose `over` gets a value.
+        None: it is to be called in another way."""
+        body: object = exchange.arrived()
+        if body is None or self.scores:
+            return None
+        view: View = self.begin(exchange, body)
+        view.start()
+        return view
+
+    def answer(self, view: View):
+        """The View's goroutine has ended: returns the whole response, which the caller writes.  None: there is more to
+        do than that, and Wsgi.rest() does it."""
+        exchange: Answer = view.exchange
+        self.finish(view)
+        if view.took > _LONG_S or self.scores:
+            self.learn(exchange.target, view.took)
+        if view.error is not None or view.body is None:
+            return None
+        return exchange.whole(view.status, view.reason, view.headers, view.body)
 
     def begin(self, exchange: Fields, body):
         """The View of a request, which the caller starts.  body: wsgi.input, or the whole body."""

@@ -2,9 +2,10 @@
 from collections.abc import Callable, Iterable
 from typing import Any, final
 
-from gort._runtime.web.response import Fields
+from gort._runtime.web.response import Answer, Fields
 
 CACHED: int
+LONG_S: float
 
 VERSION: dict[str, str]
 EXTENSIONS: dict[str, dict[str, Any]]
@@ -62,9 +63,13 @@ class Caller:
         wrapper: type,
         names: dict[str, bytes],
         channel: Callable[[int], Any],
+        scores: dict[bytes, int],
+        learn: Callable[[bytes, float], None],
     ) -> None: ...
     @property
     def app(self) -> Any: ...
     def environ(self, exchange: Fields, body: Any) -> dict[str, Any]: ...
+    def ask(self, exchange: Answer) -> View | None: ...
+    def answer(self, view: View) -> bytes | None: ...
     def begin(self, exchange: Fields, body: Any) -> View: ...
     def finish(self, view: View) -> None: ...
