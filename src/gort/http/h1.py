@@ -26,8 +26,9 @@ from gort.http.h1exchange import READ, H1Exchange
 from gort.http.pace import Pace, goes_on, write_all
 
 if TYPE_CHECKING:
-    from gort._runtime.web.request import Incoming, Parser
-    from gort.http.server import Connection, Server
+    from gort._runtime.web.request import Incoming
+    from gort._runtime.web.view import View
+    from gort.http.server import Connection
 
 SLACK_S = 1.0
 FRAMING = 16  # times the bytes of a body may come, chunks' sizes and extensions included
@@ -54,6 +55,10 @@ class H1Connection(Line):
 
     async def run(self) -> None:
         """Serves the connection to its end.  The caller closes it."""
+        request: Incoming | None
+        exchange: H1Exchange | None
+        call: View | None
+        data: bytes | None
         owner, conn, server, queue = self.owner, self.conn, self.server, self.parser.queue
         serve, caller, adapter = owner.serve(), owner.caller(), owner.adapter
         try:

@@ -11,6 +11,7 @@ that was made at the start could be used).
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from gort.aio import Service, call
@@ -76,7 +77,7 @@ class Loops(Runner):
         loop.call_soon_threadsafe(self._start, loop, c)
 
     def _start(self, loop: asyncio.AbstractEventLoop, c: Connection) -> None:
-        task = loop.create_task(c.run())
+        task = loop.create_task(c.run(nullcontext()))
         self._keep(task)
         c.cancel = lambda: loop.call_soon_threadsafe(task.cancel)
         task.add_done_callback(lambda _: c.finished(0, None, None))

@@ -99,24 +99,17 @@ class Connection(Done):
         """The same; what it returns cancels it, from any goroutine."""
         return self.runner.spawn_cancellable(fn, *args)
 
-    async def run(self) -> None:
-        """Serves the connection, and closes it."""
+    async def run(self, scope: Any) -> None:
+        """Serves the connection in the scope, and closes it."""
         try:
-            self._look()
-            conn = self.conn
-            if hasattr(conn, "handshake"):
-                self.scheme = "https"
-                self.server.handshake_begins(conn)
-                try:
-                    conn.set_deadline(HANDSHAKE_S if self.server.stopping else self.server.limits.head_s)
-                    await conn.handshake()
-                finally:
-                    self.server.handshake_ends(conn)
-                conn.set_deadline(None)
-            self.protocol = self._protocol()
-            if self.server.stopping:
-                self.protocol.drain()
-            await self.protocol.run()
+            async with scope:
+                self._look()
+                if hasattr(self.conn, "handshake"):
+                    await self._handshake()
+                self.protocol = self._protocol()
+                if self.server.stopping:
+                    self.protocol.drain()
+                await self.protocol.run()
         except OSError:
             pass  # the client has gone, or the handshake has failed
         except Exception:
@@ -124,6 +117,18 @@ class Connection(Done):
         finally:
             self.protocol = None
             self.conn.close()
+
+    async def _handshake(self) -> None:
+        """TLS's.  Raises OSError."""
+        conn = self.conn
+        self.scheme = "https"
+        self.server.handshake_begins(conn)
+        try:
+            conn.set_deadline(HANDSHAKE_S if self.server.stopping else self.server.limits.head_s)
+            await conn.handshake()
+        finally:
+            self.server.handshake_ends(conn)
+        conn.set_deadline(None)
 
     def _look(self) -> None:
         """Who is at the two ends."""
@@ -187,7 +192,7 @@ class Runner:
         """Starts the goroutine of a connection."""
         scope = move_on_after(None)
         c.cancel = scope.cancel
-        newproc(current_m().sched, _scoped, (scope, c.run), None, c, False)
+        newproc(current_m().sched, Connection.run, (c, scope), None, c, False)
 
 
 async def _scoped(scope: Any, fn: Callable[..., Any], *args: Any) -> None:

@@ -25,7 +25,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from gort._runtime.boot.wait import wait
-from gort._runtime.sched.blocking import blocking
+from gort._runtime.sched.blocking import blocking, calls_user
 from gort._runtime.wait.chan import Chan
 from gort._runtime.web.view import CACHED, LONG_S, Caller, View
 from gort.http.fields import lowered
@@ -89,6 +89,11 @@ class Rules:
     """The responses that View has not (class View says what is asked of it)."""
 
     @staticmethod
+    def enter(call: View) -> None:
+        """What the goroutine of a request runs."""
+        call.timed()
+
+    @staticmethod
     def iterate(call: View, parts: Any) -> None:
         """Sends what the application makes part by part."""
         try:
@@ -116,6 +121,9 @@ class Rules:
         if len(_lower) < CACHED:
             _lower[name] = low
         return low
+
+
+calls_user.add(Rules.enter.__code__)
 
 
 def _check(part: Any) -> None:

@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t
 from gort._runtime.core.runtime2 cimport G, M, P, Sched
 
 cpdef newproc(Sched s, object fn, tuple args, dict kwargs, object done, bint system)
+cpdef newproc_plain(object fn, object arg, object done)
 cdef G make(Sched s, object fn, tuple args, dict kwargs, object done, bint system)
 cdef G make_late(Sched s, object fn, tuple args)
 cpdef newproc_in(Sched s, object fn, tuple args, object context, object code, int lasti, int64_t parent)

@@ -270,6 +270,17 @@ def newproc(s, fn, args, kwargs, done, system):
     enqueue(g, True)
 
 
+def newproc_plain(fn, arg, done):
+    """newproc for fn(arg) in this M's runtime, where fn is known to be a plain function of Python's."""
+    m: M = getm()
+    g: G = new_g(m.sched, m, None, done, False)
+    g.fn = fn
+    g.args = (arg,)
+    if m.sched.hooks & HOOK_RUNS:
+        created(m, g)
+    enqueue(g, True)
+
+
 def make(s, fn, args, kwargs, done, system):
     """Makes a goroutine and leaves it off every queue.
 

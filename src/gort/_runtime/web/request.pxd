@@ -21,6 +21,7 @@ cdef class Parser:
     cdef readonly list queue
     cdef public bint partial
     cdef public object failed
+    cdef bint linked
     cdef object host
     cdef object target
     cdef Py_ssize_t most_headers

@@ -36,6 +36,7 @@ _HOST = re.compile(
 )
 _TARGET = re.compile(rb"[!-~]+")  # no spaces, no control characters, nothing beyond ASCII
 _ABSOLUTE = re.compile(rb"https?://([^/?#]+)([/?][^#]*)?", re.IGNORECASE)
+_LINKS = frozenset((b"connection", b"proxy-connection"))
 _FRAMING = frozenset((b"transfer-encoding", b"content-length", b"expect", b"upgrade"))
 _NUMBER = re.compile(rb"[0-9]{1,18}")
 _METHODS = {m.encode(): m for m in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")}
@@ -87,6 +88,7 @@ class Parser:
         self.failed = None
         self.host = b""  # the last ones that were found good
         self.target = b""
+        self.linked = False  # a header of the last head may say whether the connection stays
         self.most_headers = limits.headers
         self.most_bytes = limits.head_bytes
 
@@ -106,6 +108,7 @@ class Parser:
         headers: list = request.headers
         host: object = None
         framed: cython.bint = False
+        linked: cython.bint = False
         n: cython.Py_ssize_t
         if len(headers) > self.most_headers:
             raise Refusal(431, "too many headers")
@@ -118,6 +121,9 @@ class Parser:
                     host = value
             elif (n == 6 or n == 7 or n == 14 or n == 17) and name in _FRAMING:
                 framed = True
+            elif (n == 10 or n == 16) and name in _LINKS:
+                linked = True
+        self.linked = linked
         if host is None:
             if request.version == "1.1":
                 raise Refusal(400, "no Host")
@@ -240,9 +246,13 @@ class Events(Parser):
             return
         request = self.now
         methods: dict = _METHODS
-        method = self.llhttp.get_method()
-        request.method = methods.get(method) or method.decode("ascii")
+        data: bytes = self.data
         at: cython.Py_ssize_t = -1
+        if data is not None and net_find(data, 0, b"GET ", 4) == 4:
+            request.method = "GET"
+        else:
+            method = self.llhttp.get_method()
+            request.method = methods.get(method) or method.decode("ascii")
         if self.data is not None:
             at = net_find(self.data, 0, b"\r\n", len(self.data))
         if at < 11 or net_find(self.data, at - 11, b" HTTP/1.1\r\n", 11) != at:
@@ -250,7 +260,8 @@ class Events(Parser):
             if request.version != "1.1" and request.version != "1.0":
                 raise Refusal(505, "a version that is not known here")
         self.check(request)
-        request.keep_alive = self.llhttp.should_keep_alive()
+        # As llhttp has it: without such a header a connection of HTTP/1.1 stays.
+        request.keep_alive = True if request.version == "1.1" and not self.linked else self.llhttp.should_keep_alive()
         self.head = False
         self.size = 0
         self.queue.append(request)

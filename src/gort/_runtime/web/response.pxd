@@ -1,5 +1,6 @@
 # response.pxd: the C types of response.py.
 from libc.stdint cimport int64_t
+from gort._runtime.web.line cimport Line
 from gort._runtime.web.request cimport Incoming
 
 cpdef enum:
@@ -28,7 +29,7 @@ cdef class Fields:
     cdef public bint lost
 
 cdef class Answer(Fields):
-    cdef public object _c
+    cdef public Line _c
     cdef public Incoming _request
     cdef public int64_t _got
     cdef public object _head

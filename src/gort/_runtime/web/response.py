@@ -20,6 +20,7 @@ from http import HTTPStatus
 import cython
 from cython.cimports.gort._runtime.c.net import net_head
 from cython.cimports.gort._runtime.c.rt import nanotime, rt_import
+from cython.cimports.gort._runtime.web.line import Line
 from cython.cimports.gort._runtime.web.request import Incoming
 
 rt_import()
@@ -102,7 +103,7 @@ class Answer(Fields):
     by who waits for that; _watching: somebody reads, to notice that the client goes.  _comes, _goes: how slow the client
     is with the request's body, and with a response that goes out in several parts; made when they are needed."""
 
-    def __init__(self, connection, request: Incoming):
+    def __init__(self, connection: Line, request: Incoming):
         self.method = request.method
         self.target = request.target
         self.headers = request.headers
@@ -159,7 +160,7 @@ class Answer(Fields):
 
     def start(self, status, reason, headers, known=-1):
         """The head.  known: the length of the body, where headers need not say it."""
-        c: object = self._c
+        c: Line = self._c
         request: Incoming = self._request
         parts: list = []
         known_lines: dict = STATUS_LINES

@@ -18,6 +18,7 @@ cdef class View:
     cdef dict names
     cdef object wrapper
     cdef object rules
+    cdef object enter
     cdef readonly int status
     cdef readonly object reason
     cdef readonly list headers
@@ -28,6 +29,7 @@ cdef class View:
     cdef tuple its
     cdef bint cancelled
     cpdef start(self)
+    cpdef run(self)
 
 @cython.final
 cdef class Caller:
@@ -35,6 +37,7 @@ cdef class Caller:
     cdef dict base
     cdef str root
     cdef object rules
+    cdef object enter
     cdef object wrapper
     cdef dict names
     cdef object channel

@@ -21,7 +21,7 @@ from cython.cimports.gort._runtime.c.net import net_find
 from cython.cimports.gort._runtime.c.rt import nanotime, rt_fence, rt_import
 from cython.cimports.gort._runtime.core.handoff import cancel
 from cython.cimports.gort._runtime.core.runtime2 import G, M, getm
-from cython.cimports.gort._runtime.sched.newproc import newproc
+from cython.cimports.gort._runtime.sched.newproc import newproc_plain
 from cython.cimports.gort._runtime.web.response import Answer, Fields
 
 from gort._runtime.core.errors import Cancelled
@@ -38,6 +38,7 @@ _PORTS = cython.declare(cython.Py_ssize_t, 4096)
 LONG_S = 0.001  # a call that takes longer has blocked, or gort.blocking would cost nothing beside it
 _LONG_S = cython.declare(cython.double, LONG_S)
 _VARY = ("PATH_INFO", "QUERY_STRING", "RAW_URI", "REQUEST_METHOD", "REQUEST_URI", "SERVER_PROTOCOL", "wsgi.input")
+_ROOM = ("gort.1", "gort.2", "gort.3", "gort.4")
 VERSION = {"version": "3.0", "spec_version": "2.4"}
 EXTENSIONS = {"http.response.pathsend": {}, "http.response.trailers": {}, "http.response.early_hint": {}}
 _protocols = {"1.1": "HTTP/1.1", "1.0": "HTTP/1.0", "2": "HTTP/2"}
@@ -79,9 +80,10 @@ class View:
     """One call of the application: what it has said and made, for the connection's goroutine, which waits on `over`.
 
     names: those of a response's headers, as they go out.  wrapper: the class of wsgi.file_wrapper.  rules: has what is
-    rare: iterate(view, parts), write(view, data) and name(text), for a name that is not in `names`.  body: the whole
-    body; file: a response that is an open file.  took: seconds, where timed() has run.  its: the goroutine and its
-    number.  It is the goroutine's Done too (newproc.py), so a dump shows which request the goroutine serves."""
+    rare: iterate(view, parts), write(view, data) and name(text), for a name that is not in `names`.  enter(view): what
+    the goroutine runs, a function of Python's that calls timed().  body: the whole body; file: a response that is an open
+    file.  took: seconds, where timed() has run.  its: the goroutine and its number.  It
+    is the goroutine's Done too (newproc.py), so a dump shows which request the goroutine serves."""
 
     panics = False
 
@@ -93,6 +95,7 @@ class View:
         names = None
         wrapper = None
         rules = None
+        enter = None
         status = 0
         reason = None
         headers = None
@@ -110,8 +113,7 @@ class View:
 
     def start(self):
         """Starts the goroutine.  When the application has returned, `over` gets a value."""
-        m: M = getm()
-        newproc(m.sched, self.timed, (), None, self, False)
+        newproc_plain(self.enter, self, self)
 
     def finished(self, goid, value, exc):
         """The application has returned."""
@@ -265,6 +267,7 @@ class Caller:
         self.base = base
         self.root = root  # where the application is mounted: "" or "/prefix"
         self.rules = rules
+        self.enter = rules.enter
         self.wrapper = wrapper
         self.names = names
         self.channel = channel  # makes a channel of 1
@@ -303,6 +306,7 @@ class Caller:
         view.names = self.names
         view.wrapper = self.wrapper
         view.rules = self.rules
+        view.enter = self.enter
         view.environ = self.environ(exchange, body)
         view.exchange = exchange
         try:
@@ -324,6 +328,10 @@ class Caller:
         e["SERVER_PORT"] = str(near[1]) if near is not None and near[1] is not None else ""
         if named:
             e["REMOTE_ADDR"] = e["REMOTE_PORT"] = ""
+        for spare in _ROOM:  # a copy is as large as this dict has been: it has room for the request's headers
+            e[spare] = ""
+        for spare in _ROOM:
+            del e[spare]
         self.made = (near, scheme, named, e)
         return e
 
