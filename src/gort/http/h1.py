@@ -26,12 +26,13 @@ from gort.http.h1exchange import READ, H1Exchange
 from gort.http.pace import Pace, goes_on, write_all
 
 if TYPE_CHECKING:
-    from gort._runtime.web.request import Incoming
+    from gort._runtime.web.request import Incoming, Parser
     from gort._runtime.web.view import View
     from gort.http.server import Connection
 
 SLACK_S = 1.0
 FRAMING = 16  # times the bytes of a body may come, chunks' sizes and extensions included
+SLEEPY_S = 2.0  # a connection that has been idle for so long keeps no parser
 LINGER_S = 2.0  # for a client to read the last response before the connection is closed
 
 
@@ -59,22 +60,29 @@ class H1Connection(Line):
         exchange: H1Exchange | None
         call: View | None
         data: bytes | None
-        owner, conn, server, queue = self.owner, self.conn, self.server, self.parser.queue
+        owner, conn, server = self.owner, self.conn, self.server
         serve, caller, adapter = owner.serve(), owner.caller(), owner.adapter
         try:
             while True:
-                if queue:
-                    request = queue.pop(0)
-                elif self.rests():
-                    try:
-                        request = self.came(await conn.read(READ)) or await self._next()
-                    except OSError:
-                        self.broken = True  # or it was idle for too long: there is nothing to wait for
-                        break
-                else:
-                    request = await self._next()
+                request = self.queued()
                 if request is None:
-                    break
+                    try:
+                        rests = self.rests()
+                        if rests:
+                            request = self.came(await conn.read(READ))
+                    except DeadlineExceeded:
+                        if self.sleep():
+                            continue
+                        break
+                    except OSError:
+                        self.broken = True
+                        break
+                if request is None:
+                    if rests and not self.over:
+                        continue
+                    request = await self._next()
+                    if request is None:
+                        break
                 exchange = self.exchange = H1Exchange(self, request)
                 try:
                     if caller is None or (call := caller.ask(exchange)) is None:
@@ -107,7 +115,37 @@ class H1Connection(Line):
             if not self.keep and not self.broken:
                 await self._linger()
         finally:
-            self.parser.close()
+            if self.parser is not None:
+                self.parser.close()
+
+    def read_due(self, now: float) -> None:
+        """A read of the next request that begins now has a deadline of its own: when the line falls asleep, or ends."""
+        idle_s = self.server.limits.idle_s
+        self.read_until = now + SLACK_S
+        self.conn.set_read_deadline((SLEEPY_S if idle_s is None else min(idle_s, SLEEPY_S)) + SLACK_S)
+
+    def sleep(self) -> bool:
+        """The line was idle until its deadline.  True: it goes on, asleep.  False: it was idle for too long."""
+        idle_s = self.server.limits.idle_s
+        if self.parser is None or self.server.stopping or (idle_s is not None and idle_s <= SLEEPY_S):
+            self.broken = True
+            return False
+        self.parser.close()
+        self.parser = None
+        try:
+            self.conn.set_read_deadline(None if idle_s is None else idle_s - SLEEPY_S)
+            if self.server.stopping:  # drain() has set a deadline that this one has replaced
+                self.conn.set_read_deadline(self.server.linger_s)
+        except OSError:
+            pass  # it is closed, as the read will find
+        return True
+
+    def wake(self) -> Parser:
+        """The line was asleep, and the client has sent something."""
+        self.read_until = 0.0
+        parser: Parser = self.server.new_parser(self.server.limits)
+        self.parser = parser
+        return parser
 
     def drain(self) -> None:
         """The server ends.  From any goroutine.
@@ -124,7 +162,7 @@ class H1Connection(Line):
 
     async def _next(self) -> Incoming | None:
         """The next request; None at the end of the connection."""
-        parser, limits = self.parser, self.server.limits
+        parser, limits = self.parser or self.wake(), self.server.limits
         queue = parser.queue
         while not queue:
             if parser.failed is not None:
@@ -140,9 +178,8 @@ class H1Connection(Line):
                 if not partial:
                     if self.server.stopping:
                         self.conn.set_read_deadline(self.server.linger_s)
-                    elif limits.idle_s is not None and (now := monotonic()) > self.read_until:
-                        self.read_until = now + SLACK_S
-                        self.conn.set_read_deadline(limits.idle_s + SLACK_S)
+                    else:
+                        self._deadline(limits.idle_s)
                 data = await self.conn.read(READ)
                 waiting, self.idle = self.idle, False
                 if not data:

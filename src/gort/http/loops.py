@@ -11,7 +11,6 @@ that was made at the start could be used).
 from __future__ import annotations
 
 import asyncio
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from gort.aio import Service, call
@@ -76,10 +75,18 @@ class Loops(Runner):
         c.adapter = self._adapters[i]
         loop.call_soon_threadsafe(self._start, loop, c)
 
+    def cancel(self, c: Connection) -> None:
+        """Cancels a connection's task."""
+        if c.its is None:
+            c.conn.close()  # it has not begun
+        else:
+            loop, task = c.its
+            loop.call_soon_threadsafe(task.cancel)
+
     def _start(self, loop: asyncio.AbstractEventLoop, c: Connection) -> None:
-        task = loop.create_task(c.run(nullcontext()))
+        task = loop.create_task(c.run())
         self._keep(task)
-        c.cancel = lambda: loop.call_soon_threadsafe(task.cancel)
+        c.its = (loop, task)
         task.add_done_callback(lambda _: c.finished(0, None, None))
 
 

@@ -16,6 +16,7 @@ cdef class Line:
     cdef public bint over
     cdef public double read_until
     cdef public double write_until
+    cpdef queued(self)
     cpdef bint rests(self) except -1
     cpdef came(self, object data)
     cpdef double write_begins(self) except? -1

@@ -22,6 +22,7 @@ rt_import()
 class Line:
     """One connection.  exchange: the request that is being served, for a dump.  owner: whose connection it is.
 
+    parser: None while the line is asleep: it has been idle for so long that it keeps nothing that can be made again.
     idle: it waits for a request of which nothing has come.  keep: another request may follow.  broken: nothing more can
     be written.  over: the client has ended its side."""
 
@@ -41,28 +42,49 @@ class Line:
         read_until = 0.0
         write_until = 0.0
 
-    def rests(self):
-        """Whether the next request may be read without more ado: nothing of it has come, and the deadline is far enough
-        away.  The line is idle then."""
+    def queued(self):
+        """The next request, where it has come already; else None."""
         parser: Parser = self.parser
-        if parser.failed is not None or parser.partial or self.over:
+        return parser.queue.pop(0) if parser is not None and parser.queue else None
+
+    def rests(self):
+        """Whether nothing has come of the next request, and the server does not end: then it may be read.  The line is
+        idle from now on, and its deadline is set.  Raises OSError: the connection is closed."""
+        parser: Parser = self.parser
+        now: cython.double
+        if self.over or (parser is not None and (parser.failed is not None or parser.partial)):
             return False
         self.idle = True
         if cython.compiled:
             rt_fence()  # drain() looks at `idle` once `stopping` is set
-        return not self.server.stopping and monotonic() <= self.read_until
+        if parser is not None:
+            now = monotonic()
+            if now > self.read_until:
+                self.read_due(now)
+        return not self.server.stopping
 
     def came(self, data):
         """The next request, where it has come with data; None where the head is not whole, or is refused, or the client
         has ended (b"")."""
         parser: Parser = self.parser
-        queue: list = parser.queue
         self.idle = False
         if data:
+            if parser is None:
+                parser = self.wake()
             parser.feed(data)
+            if parser.queue:
+                return parser.queue.pop(0)
         else:
             self.over = True
-        return queue.pop(0) if queue else None
+        return None
+
+    def read_due(self, now):
+        """A read that begins now needs a new deadline."""
+        raise NotImplementedError
+
+    def wake(self):
+        """The line was asleep, and the client has sent something: makes the parser, and returns it."""
+        raise NotImplementedError
 
     def write_begins(self):
         """Sees to the deadline of a write.  Returns the time."""
