@@ -50,7 +50,8 @@ class H1Connection(Line):
         self.client = owner.client
         self.where = owner.where
         self.scheme = owner.scheme
-        self.parser = server.new_parser(server.limits)
+        self.parser = None
+        self.spare = server.parsers
         self.exchange = None
         self.keep = True
 
@@ -122,16 +123,21 @@ class H1Connection(Line):
         """A read of the next request that begins now has a deadline of its own: when the line falls asleep, or ends."""
         idle_s = self.server.limits.idle_s
         self.read_until = now + SLACK_S
-        self.conn.set_read_deadline((SLEEPY_S if idle_s is None else min(idle_s, SLEEPY_S)) + SLACK_S)
+        self.drowsy = self.parser is not None
+        if self.drowsy:
+            idle_s = SLEEPY_S if idle_s is None else min(idle_s, SLEEPY_S)
+        self.conn.set_read_deadline(None if idle_s is None else idle_s + SLACK_S)
 
     def sleep(self) -> bool:
         """The line was idle until its deadline.  True: it goes on, asleep.  False: it was idle for too long."""
         idle_s = self.server.limits.idle_s
-        if self.parser is None or self.server.stopping or (idle_s is not None and idle_s <= SLEEPY_S):
+        if self.asleep or self.parser is None or self.server.stopping or (idle_s is not None and idle_s <= SLEEPY_S):
             self.broken = True
             return False
         self.parser.close()
         self.parser = None
+        self.asleep = True
+        self.read_until = 0.0
         try:
             self.conn.set_read_deadline(None if idle_s is None else idle_s - SLEEPY_S)
             if self.server.stopping:  # drain() has set a deadline that this one has replaced
@@ -141,10 +147,8 @@ class H1Connection(Line):
         return True
 
     def wake(self) -> Parser:
-        """The line was asleep, and the client has sent something."""
-        self.read_until = 0.0
+        """A new parser."""
         parser: Parser = self.server.new_parser(self.server.limits)
-        self.parser = parser
         return parser
 
     def drain(self) -> None:
@@ -162,8 +166,10 @@ class H1Connection(Line):
 
     async def _next(self) -> Incoming | None:
         """The next request; None at the end of the connection."""
-        parser, limits = self.parser or self.wake(), self.server.limits
-        queue = parser.queue
+        if self.parser is None:
+            self.parser = self.wake()
+        parser, limits = self.parser, self.server.limits
+        queue: list[Incoming] = parser.queue
         while not queue:
             if parser.failed is not None:
                 await self.refuse(parser.failed)

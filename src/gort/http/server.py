@@ -236,6 +236,9 @@ class Server:
     ) -> None:
         self.limits: Limits = limits or Limits()
         self.new_parser: Callable[[Limits], Parser] = parser_of(parser)
+        self.parsers: list[Parser] | None = (
+            [] if getattr(sys, "_is_gil_enabled", lambda: True)() else None
+        )  # Line.spare
         self.stopping: bool = False
         self.grace_s = grace_s
         self.linger_s = linger_s
@@ -285,6 +288,8 @@ class Server:
         finally:
             for ln in listeners:
                 ln.close()
+            while self.parsers:
+                self.parsers.pop().close()
 
     def stop(self) -> None:
         """Begins the graceful end.  From any goroutine or thread; again does nothing."""

@@ -10,6 +10,9 @@ cdef class Line:
     cdef public object scheme
     cdef public Parser parser
     cdef public object exchange
+    cdef public list spare
+    cdef public bint asleep
+    cdef public bint drowsy
     cdef public bint idle
     cdef public bint keep
     cdef public bint broken

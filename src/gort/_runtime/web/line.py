@@ -18,13 +18,18 @@ from cython.cimports.gort._runtime.web.request import Parser
 
 rt_import()
 
+SPARE = 64  # so many parsers wait for the next request
+_SPARE = cython.declare(cython.Py_ssize_t, SPARE)
+
 
 class Line:
     """One connection.  exchange: the request that is being served, for a dump.  owner: whose connection it is.
 
-    parser: None while the line is asleep: it has been idle for so long that it keeps nothing that can be made again.
-    idle: it waits for a request of which nothing has come.  keep: another request may follow.  broken: nothing more can
-    be written.  over: the client has ended its side."""
+    parser: None while the line is idle and keeps none.  spare: parsers that are as new, for all lines of a server; None
+    without the GIL, where each thread had to wait for the list, and for objects of other threads.  asleep: it has been
+    idle for a while, and keeps nothing that can be made again.  drowsy: at its deadline it falls asleep.  idle: it waits
+    for a request of which nothing has come.  keep: another request may follow.  broken: nothing more can be written.
+    over: the client has ended its side."""
 
     if not cython.compiled:
         owner = None
@@ -35,6 +40,9 @@ class Line:
         scheme = None
         parser = None
         exchange = None
+        spare = None
+        asleep = False
+        drowsy = False
         idle = False
         keep = False
         broken = False
@@ -57,9 +65,16 @@ class Line:
         self.idle = True
         if cython.compiled:
             rt_fence()  # drain() looks at `idle` once `stopping` is set
-        if parser is not None:
+        spare: list = self.spare
+        if parser is not None and parser.clean and spare is not None:
+            self.parser = None
+            if len(spare) < _SPARE:
+                spare.append(parser)
+            else:
+                parser.close()
+        if not self.asleep:
             now = monotonic()
-            if now > self.read_until:
+            if now > self.read_until or (self.parser is not None and not self.drowsy):
                 self.read_due(now)
         return not self.server.stopping
 
@@ -67,10 +82,12 @@ class Line:
         """The next request, where it has come with data; None where the head is not whole, or is refused, or the client
         has ended (b"")."""
         parser: Parser = self.parser
+        spare: list = self.spare
         self.idle = False
+        self.asleep = False
         if data:
             if parser is None:
-                parser = self.wake()
+                parser = self.parser = spare.pop() if spare else self.wake()
             parser.feed(data)
             if parser.queue:
                 return parser.queue.pop(0)
@@ -83,7 +100,7 @@ class Line:
         raise NotImplementedError
 
     def wake(self):
-        """The line was asleep, and the client has sent something: makes the parser, and returns it."""
+        """The client has sent something, and there is no parser: returns a new one."""
         raise NotImplementedError
 
     def write_begins(self):

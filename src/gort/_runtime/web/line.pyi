@@ -10,8 +10,11 @@ class Line:
     client: tuple[str, int | None] | None
     where: tuple[str, int | None] | None
     scheme: str
-    parser: Any  # of Parser's kind; None: the line is asleep
+    parser: Any  # of Parser's kind, or None
     exchange: Any
+    spare: list[Parser] | None
+    asleep: bool
+    drowsy: bool
     idle: bool
     keep: bool
     broken: bool

@@ -21,7 +21,9 @@ cdef class Parser:
     cdef readonly list queue
     cdef public bint partial
     cdef public object failed
+    cdef readonly bint clean
     cdef bint linked
+    cdef bint framed
     cdef object host
     cdef object target
     cdef Py_ssize_t most_headers
@@ -38,3 +40,5 @@ cdef class Events(Parser):
     cdef public Incoming resumed
     cdef bytes data
     cdef object __weakref__
+
+cdef bint is_clean(Parser parser, Incoming request, bytes data) except -1

@@ -8,6 +8,7 @@ The parsers (llhttp.py and h11parser.py in gort/http) have the same methods:
     parser.partial         a request has begun and its head is not whole
     parser.failed          None, or the Refusal that ends the connection; it comes after the requests in the queue
     parser.close()         nothing more is fed
+    parser.clean           another connection may use it: it is as new.  Only while its queue is empty
     parser.rest()          after the head of an upgrade: the bytes that belong to the new protocol
 
 What is not checked by a parser is checked here, so that both refuse the same.  Where RFC 9112 lets a server choose
@@ -88,7 +89,9 @@ class Parser:
         self.failed = None
         self.host = b""  # the last ones that were found good
         self.target = b""
-        self.linked = False  # a header of the last head may say whether the connection stays
+        self.linked = False  # a header of the last head may say that the connection ends
+        self.framed = False  # a header of it says something of a body, or of an upgrade
+        self.clean = False  # nothing was ever fed but whole requests without those, one at a time (Events.feed)
         self.most_headers = limits.headers
         self.most_bytes = limits.head_bytes
 
@@ -121,9 +124,10 @@ class Parser:
                     host = value
             elif (n == 6 or n == 7 or n == 14 or n == 17) and name in _FRAMING:
                 framed = True
-            elif (n == 10 or n == 16) and name in _LINKS:
+            elif (n == 10 or n == 16) and name in _LINKS and value != b"keep-alive":
                 linked = True
         self.linked = linked
+        self.framed = framed
         if host is None:
             if request.version == "1.1":
                 raise Refusal(400, "no Host")
@@ -167,6 +171,7 @@ class Events(Parser):
         self.held = 0  # bytes that came after the read in which the head began, which is not whole yet; -1 in that read
         self.resumed = None  # what is being parsed stands for the head of this request
         self.data = None  # what has been fed, while a request that begins with its first byte has no head
+        self.clean = True
 
     def failure(self, e, data):
         """`take` has raised e for data.  Returns a Refusal; None: there is none."""
@@ -179,6 +184,8 @@ class Events(Parser):
         if self.failed is not None or not data:
             return
         self.data = None if self.head else data
+        clean: cython.bint = self.clean and not self.head and self.now is None
+        self.clean = False
         try:
             self.take(data)
         except Exception as e:
@@ -186,6 +193,7 @@ class Events(Parser):
         if error is not None:  # outside the handler: what failure() has raised inside one would have e as its context
             self.failed = self.failure(error, data)
             error = None
+            clean = False
         request = self.now
         if self.head and self.failed is None:
             # llhttp reports a header when it is whole, so what has come of a long one is counted here.
@@ -197,6 +205,8 @@ class Events(Parser):
         self.data = None
         if request is not None and request.complete:
             self.now = None  # it is in the queue, and nothing of it is needed here
+            if clean and not self.head and len(self.queue) == 1 and self.failed is None:
+                self.clean = is_clean(self, request, data)
 
     def on_message_begin(self):
         """A request begins."""
@@ -275,6 +285,17 @@ class Events(Parser):
         """The body is whole."""
         request: Incoming = self.now
         request.complete = True
+
+
+def is_clean(parser: Parser, request: Incoming, data: bytes):
+    """Whether llhttp, to which `data` was fed, is as new.  It was before, the request is all that was in data, and its
+    head ends where data does.  So llhttp has reported its end, after which it keeps nothing of a message, and has seen
+    no byte since.  Requests with a body, or that say how the connection goes on, are left out, so that this need not
+    be asked of what llhttp knows of those."""
+    n: cython.Py_ssize_t = len(data)
+    if parser.framed or parser.linked or request.version != "1.1" or not request.keep_alive or request.upgrade:
+        return False
+    return net_find(data, n - 4, b"\r\n\r\n", 4) == n and net_find(data, 0, b"\r\n\r\n", n) == n
 
 
 def check_form(request):

@@ -22,6 +22,7 @@ class Incoming:
     def __init__(self) -> None: ...
 
 class Parser:
+    clean: bool
     partial: bool
     failed: Refusal | None
     def __init__(self, limits: Any) -> None: ...
