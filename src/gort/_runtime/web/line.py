@@ -37,7 +37,7 @@ class Line:
         conn = None
         client = None
         where = None
-        scheme = None
+        scheme = ""
         parser = None
         exchange = None
         spare = None
