@@ -29,13 +29,13 @@ class Cross:
 
     def __init__(self, locks: list[Any]) -> None:
         self.locks = locks
-        self.inside = 0
+        self.inside: list[int] = []  # not a number: without the GIL two goroutines may add to it at once
         self.handles: list[Any] = []
 
     async def transfer(self, i: int) -> None:
         async with self.locks[i]:
-            self.inside += 1
-            await until(lambda: self.inside == len(self.locks))
+            self.inside.append(i)
+            await until(lambda: len(self.inside) == len(self.locks))
             async with self.locks[(i + 1) % len(self.locks)]:
                 pass  # only once the one before has been cancelled
 

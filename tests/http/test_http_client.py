@@ -303,11 +303,10 @@ def test_a_limit_on_the_body() -> None:
 
 
 def test_a_thousand_requests_over_ten_connections(run: Any) -> None:
-    connections = 0
+    connections: list[Any] = []
 
     async def handle(conn: Any) -> None:
-        nonlocal connections
-        connections += 1
+        connections.append(conn)
         await each(echo)(conn)
 
     async def main() -> None:
@@ -320,7 +319,7 @@ def test_a_thousand_requests_over_ten_connections(run: Any) -> None:
             async with gort.Group() as group:
                 for n in range(1000):
                     group.go(one, n)
-            assert client._pool.open == connections == 10
+            assert client._pool.open == len(connections) == 10
 
     run(main)
 

@@ -271,7 +271,7 @@ def test_a_dump_shows_which_request_a_goroutine_serves(run: Run) -> None:
                 dump = gort.runtime.stack(all=True)
                 view = dump[dump.rindex("{request: GET") :]
                 # Without the GIL a dump of the uncompiled core says of a thread that runs where its goroutine has begun.
-                assert ("slow(" if gil_enabled() or gort.runtime.compiled else "View.timed(") in view
+                assert ("slow(" if gil_enabled() or gort.runtime.compiled else "Rules.enter(") in view
             finally:
                 gate.set()
             assert (await asked)[0] == 200
