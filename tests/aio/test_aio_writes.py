@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import asyncio.trsock
+import os
 import socket
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -91,6 +94,75 @@ def test_what_a_callback_has_written_has_gone_when_it_does_something_else(
         then(transport)
         assert there.recv(1) == b"a"
         transport.close()
+        await peer.has(("lost", None))
+        there.close()
+
+    on_loop(main())
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        lambda sock: sock.shutdown(socket.SHUT_WR),
+        lambda sock: os.write(sock.fileno(), b"b"),
+        lambda sock: sock.dup().detach(),
+        lambda sock: sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    ],
+)
+def test_who_has_kept_the_socket_finds_what_was_written_gone(
+    on_loop: Callable[..., Any], then: Callable[[Any], Any]
+) -> None:
+    async def main() -> None:
+        transport, peer, there = await pair()
+        sock = transport.get_extra_info("socket")
+        transport.write(b"a")
+        closed = then(sock)
+        assert there.recv(1) == b"a"
+        assert isinstance(sock, asyncio.trsock.TransportSocket)
+        transport.abort()
+        await peer.has(("lost", None))
+        there.close()
+        if closed not in (None, 1):  # a duplicate's number
+            os.close(closed)
+
+    on_loop(main())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_child_sends_nothing_again_and_loses_nothing(on_loop: Callable[..., Any]) -> None:
+    """It has a copy of what its parent's callback has written; what it writes itself goes at once."""
+
+    async def main() -> None:
+        transport, peer, there = await pair()
+        transport.write(b"a")
+        if (pid := os.fork()) == 0:
+            try:
+                transport.write(b"b")
+                transport.close()
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
+        transport.write(b"c")
+        await asyncio.sleep(0)
+        assert there.recv(10) == b"abc"
+        transport.abort()
+        await peer.has(("lost", None))
+        there.close()
+
+    on_loop(main())
+
+
+def test_what_another_thread_writes_is_not_held(on_loop: Callable[..., Any]) -> None:
+    """asyncio does not allow it, and some do."""
+
+    async def main() -> None:
+        transport, peer, there = await pair()
+        thread = threading.Thread(target=transport.write, args=(b"a",))
+        thread.start()
+        thread.join()  # the callback goes on
+        assert there.recv(1) == b"a"
+        transport.abort()
         await peer.has(("lost", None))
         there.close()
 

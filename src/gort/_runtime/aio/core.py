@@ -23,6 +23,7 @@ What does not live here: the loop's goroutine, and how it begins and ends (gort/
 
 from __future__ import annotations
 
+import os
 import time
 from asyncio import BaseEventLoop, Future, base_events, events
 from collections import deque
@@ -358,7 +359,7 @@ def turn(core, m):
     m_: M = m
     before: cython.int = m_.mcall  # the predictor may have a word there for the next operation (sched/predict.py)
     core._turns = True
-    core._cork.open = not core._debug
+    core._cork.procid = 0 if core._debug else m_.procid
     m_.mcall = MCALL_LOOP
     try:
         while True:
@@ -370,8 +371,19 @@ def turn(core, m):
                 return bool(core._stopping)
     finally:
         m_.mcall = before
-        core._turns = core._cork.open = False
+        core._turns = False
+        core._cork.procid = 0
         if core._cork.stream is not None:
+            release(core._cork)
+
+
+def before_fork():
+    """Sends what the callback that forks has written: the child has a copy, and would send it again."""
+    loop: object = events._get_running_loop()
+    core: LoopCore
+    if isinstance(loop, LoopCore):
+        core = loop
+        if core._cork is not None and core._cork.stream is not None:
             release(core._cork)
 
 
@@ -501,3 +513,7 @@ def run_timers(core):
         heappop(timers)
         handle._scheduled = False
         core._ready.append(handle)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=before_fork)

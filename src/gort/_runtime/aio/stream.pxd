@@ -1,9 +1,10 @@
 # stream.pxd: the C types of stream.py.
 cimport cython
+from libc.stdint cimport int64_t
 
 @cython.final
 cdef class Cork:
-    cdef bint open
+    cdef int64_t procid
     cdef Stream stream
 
 @cython.final
@@ -30,6 +31,7 @@ cdef class Stream:
     cdef Cork cork
     cdef int lost
 
+cdef bint holding(Cork cork) except -1
 cdef int send(Stream st, object data) except -1
 cdef int hold(Stream st, object data) except -1
 cdef int release(Cork cork) except -1

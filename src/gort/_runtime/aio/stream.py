@@ -15,10 +15,11 @@ Invariants
 - `direct` is true only while nothing is buffered, the transport is open for writing, and no sendfile uses it: then write
   may send at once.  Transport._settle says so after whatever may change it.
 - After `end` it refers to no transport.  Until then the two refer to each other.
-- While a callback runs (`Cork.open`), a small write is held until it returns, so that a head and a body go in one send.
+- While a callback runs (`Cork.procid`), a small write is held until it returns, so that a head and a body go in one send.
   One stream of a loop holds at a time, so what a callback writes to several goes in its order.  Whatever may change
-  `direct`, or tells how much is buffered, sends first what is held (Transport._let_go).  Nothing is held where a
-  protocol wants to be paused earlier than by default (`holds`).
+  `direct`, tells how much is buffered, or asks for the socket sends first what is held (Transport._let_go, HeldSocket).
+  Nothing is held where a protocol wants to be paused earlier than by default (`holds`), nor what another thread writes.
+  os.fork in a callback sends first what is held (core.py), for the child has a copy of it.
 
 Rejected: to hold it until the end of the iteration, as uvloop does.  The next callback may ask the peer.
 
@@ -46,6 +47,7 @@ from cython.cimports.gort._runtime.c.net import (
     net_write,
 )
 from cython.cimports.gort._runtime.c.rt import rt_import
+from cython.cimports.gort._runtime.core.runtime2 import M, getm
 from cython.cimports.gort._runtime.poll.polldesc import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from cython.cimports.gort._runtime.poll.netpoll import EPOLLET
 
@@ -58,10 +60,10 @@ HELD_BYTES = cython.declare(cython.Py_ssize_t, 16384)  # so many are held at mos
 
 
 class Cork:
-    """What holds the last writes of the callback that a loop runs."""
+    """What holds the last writes of the callback that a loop runs.  procid: of the loop's thread; 0: nothing is held."""
 
     if not cython.compiled:
-        open = False
+        procid = 0
         stream = None
 
 
@@ -180,7 +182,7 @@ class Stream:
     def write(self, data):
         """Sends data, and keeps what does not go at once.  Follows WriteTransport.write (asyncio)."""
         if self.direct and type(data) is bytes:
-            if self.cork.open and self.holds:
+            if self.holds and holding(self.cork):
                 hold(self, data)
             elif len(data) != 0:
                 send(self, data)
@@ -197,6 +199,12 @@ class Stream:
                 logger.warning("socket.send() raised exception.")
             self.lost += 1
         return None
+
+
+def holding(cork):
+    """Whether this is the loop's thread, in a callback."""
+    m: M = getm()
+    return m is not None and m.procid == cork.procid
 
 
 def send(st, data):

@@ -15,7 +15,7 @@ What does not live here: the stream (stream.py); datagrams and pipes, which are 
 from __future__ import annotations
 
 import socket
-from asyncio import protocols, selector_events
+from asyncio import protocols, selector_events, trsock
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,22 @@ if TYPE_CHECKING:
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
 _HIGH_WATER = 65536  # asyncio's own
 _Stock: Any = selector_events._SelectorSocketTransport  # type: ignore[attr-defined]
+
+
+class HeldSocket(trsock.TransportSocket):
+    """What a program gets as a transport's socket.  It may have kept that, and may shut it down or write to its number
+    after a write to the transport: whatever asks for the socket sends first what the stream holds."""
+
+    __slots__ = ("_of", "_real")
+
+    def __init__(self, sock: socket.socket, stream: Any) -> None:
+        self._real = sock
+        self._of = stream
+
+    @property
+    def _sock(self) -> socket.socket:  # all of asyncio's methods use it
+        self._of.let_go()
+        return self._real
 
 
 class SocketTransport(_Stock):  # type: ignore[misc]
@@ -49,6 +65,7 @@ class SocketTransport(_Stock):  # type: ignore[misc]
             # connections with Nagle's algorithm: a second write waits 40 ms for the peer's acknowledgement.
             with suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._extra["socket"] = HeldSocket(sock, stream)
         self.__dict__["write"] = stream.write  # found before the method
         self._settle()
 
