@@ -103,6 +103,32 @@ async def taken(conn: Any, size: int, every_s: float) -> tuple[int, float]:
     return got, time.monotonic() - began
 
 
+@pytest.mark.parametrize("before", [b"", get("/")], ids=["alone", "behind another"])
+def test_a_head_of_a_byte_now_and_then(before: bytes) -> None:
+    """The limit is for the whole of it."""
+
+    async def main() -> float:
+        async with connected(reading(), Limits(head_s=20.0)) as conn, gort.Group() as group:
+            client = Client(conn)
+            await conn.write(before + b"GET / HTTP/1.1\r\nX: ")
+            began = time.monotonic()
+            if before:
+                assert (await client.answer())[0] == 200
+
+            async def trickle() -> None:
+                for _ in range(500):
+                    await gort.sleep(5.0)
+                    await conn.write(b"x")
+
+            group.go(trickle)
+            assert (await client.answer())[0] == 408
+            took = time.monotonic() - began
+            group.cancel()
+        return took
+
+    assert 20 <= testing.run(main) <= 21
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize(("rate", "status"), [(240, 408), (None, 200)])
 def test_a_body_of_a_byte_now_and_then(rate: int | None, status: int, chunked: bool) -> None:

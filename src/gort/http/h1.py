@@ -170,6 +170,7 @@ class H1Connection(Line):
             self.parser = self.wake()
         parser, limits = self.parser, self.server.limits
         queue: list[Incoming] = parser.queue
+        begun = False  # the deadline of the head is set: it is not moved by what comes of the head
         while not queue:
             if parser.failed is not None:
                 await self.refuse(parser.failed)
@@ -177,7 +178,8 @@ class H1Connection(Line):
             if self.over:
                 return None
             partial = parser.partial
-            if partial and not self.idle:
+            if partial and not begun:
+                begun = True
                 self._deadline(limits.head_s)
             self.idle = not partial
             try:
@@ -187,13 +189,10 @@ class H1Connection(Line):
                     else:
                         self._deadline(limits.idle_s)
                 data = await self.conn.read(READ)
-                waiting, self.idle = self.idle, False
+                self.idle = False
                 if not data:
                     return None
                 parser.feed(data)
-                if parser.partial and waiting:
-                    self._deadline(limits.head_s)
-                    self.idle = False
             except DeadlineExceeded:
                 if parser.partial:
                     await self.refuse(Refusal(408, "the request took too long"))
