@@ -160,6 +160,15 @@ def test_write_and_exc_info(run: Run) -> None:
     run(main)
 
 
+class Late(list[bytes]):
+    """Calls write() when all of the response is there."""
+
+    write: Callable[[bytes], None]
+
+    def close(self) -> None:
+        self.write(b"late")
+
+
 def broken(environ: dict[str, Any], start: Any) -> Any:
     """Fails in the way that the path says."""
     how = environ["PATH_INFO"]
@@ -170,11 +179,15 @@ def broken(environ: dict[str, Any], start: Any) -> Any:
     if how == "/silent":
         return [b"x"]
     header = {"/split": ("X-A", "b\r\nX-C: d"), "/name": ("X A", "b"), "/str": ("X-A", "b")}.get(how, ("X-A", "b"))
-    start("what" if how == "/status" else "200 OK", [header])
+    write = start("what" if how == "/status" else "200 OK", [header])
+    if how == "/late":
+        parts = Late([b"x"])
+        parts.write = write
+        return parts
     return ["text"] if how == "/str" else [b"x"]
 
 
-@pytest.mark.parametrize("how", ["raise", "twice", "silent", "split", "name", "status", "str"])
+@pytest.mark.parametrize("how", ["raise", "twice", "silent", "split", "name", "status", "str", "late"])
 def test_an_application_that_fails(run: Run, capfd: pytest.CaptureFixture[str], how: str) -> None:
     """The client gets 500 and not the traceback, which goes to standard error; the connection stays."""
 

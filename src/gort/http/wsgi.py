@@ -107,6 +107,8 @@ class Rules:
     def write(call: View, data: bytes) -> None:
         """The callable that start_response returns; waits while the client is slow."""
         exchange = call.exchange
+        if call.body is not None:  # it would go out before the body, which is a whole response by now
+            raise RuntimeError("write() was called after the last part of the response")
         _check(data)  # before the head goes out
         if not exchange.started:
             if not call.status:
