@@ -41,7 +41,21 @@ class H1Connection(Line):
 
     __slots__ = ()
 
+    # As Line has them.
+    server: Any
+    conn: Any
+    client: tuple[str, int | None] | None
+    where: tuple[str, int | None] | None
+    scheme: str
+    parser: Any
+    spare: list[Parser] | None
     exchange: H1Exchange | None
+    idle: bool
+    drowsy: bool
+    keep: bool
+    broken: bool
+    read_until: float
+    write_until: float
 
     def __init__(self, owner: Connection) -> None:
         self.owner = owner

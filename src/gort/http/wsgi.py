@@ -204,7 +204,7 @@ class Wsgi:
             "SERVER_SOFTWARE": "gort",
         }
         habits = self._habits
-        self.caller = Caller(app, base, root, Rules, FileWrapper, _lower, Chan, habits.scores, habits.learn)
+        self.caller: Caller = Caller(app, base, root, Rules, FileWrapper, _lower, Chan, habits.scores, habits.learn)
 
     async def serve(self, exchange: Exchange) -> None:
         """Serves one request.  Raises what the application raises.
