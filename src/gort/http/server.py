@@ -19,6 +19,7 @@ from _collections_abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any
 
+from gort._runtime.core.debugvars import gil_enabled
 from gort._runtime.core.errors import Cancelled
 from gort._runtime.core.handoff import cancel
 from gort._runtime.core.mistakes import say
@@ -236,9 +237,7 @@ class Server:
     ) -> None:
         self.limits: Limits = limits or Limits()
         self.new_parser: Callable[[Limits], Parser] = parser_of(parser)
-        self.parsers: list[Parser] | None = (
-            [] if getattr(sys, "_is_gil_enabled", lambda: True)() else None
-        )  # Line.spare
+        self.parsers: list[Parser] | None = [] if gil_enabled() else None  # Line.spare
         self.stopping: bool = False
         self.grace_s = grace_s
         self.linger_s = linger_s
