@@ -51,6 +51,29 @@ def test_the_counts_are_the_runtimes() -> None:
     assert after["/sched/threads/total:threads"] >= 2
 
 
+def test_goroutines_of_a_thread_that_has_lost_its_p_are_counted_once() -> None:
+    """Numbers that such a thread took for later and could not keep were counted as goroutines."""
+
+    async def main() -> int:
+        def created() -> int:
+            return int(metrics.read()["/sched/goroutines-created:goroutines"])
+
+        others_run: list[None] = []
+        gort.go(runs, others_run)
+        before = created()
+        while not others_run:
+            time.sleep(0.001)  # without an await: sysmon gives the P to a thread that runs the other goroutine
+        for _ in range(3):
+            gort.go(runs, others_run)
+        return created() - before
+
+    assert gort.run(main, procs=1) == 3
+
+
+async def runs(notes: list[None]) -> None:
+    notes.append(None)
+
+
 def test_one_in_eight_times_that_a_goroutine_waits_for_its_turn_is_measured() -> None:
     rounds = dose(4000)
 

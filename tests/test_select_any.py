@@ -15,6 +15,8 @@ import pytest
 import gort
 import gort.exec as processes
 from gort import net, sync
+from gort._runtime.core import handoff, runtime2
+from gort._runtime.core.runtime2 import Op
 from support import PATIENCE_S, ended, parked, until
 
 Run = Callable[..., Any]
@@ -402,6 +404,73 @@ def test_losers_have_no_effect_in_a_storm(run: Run) -> None:
         await until(mu.try_lock, "nobody has kept the lock")
 
     run(main)
+
+
+class LateWaker(Op):
+    """An operation that another thread has completed when it is taken back, and whose goroutine that thread wakes late:
+    once the result is taken, or after a tenth of a second.  `c`: the goroutine found then, or None."""
+
+    def begin(self, g: Any) -> int:
+        self.g = g
+        self.success = 1
+        self.elem = threading.Event()
+        self.sel = threading.Thread(target=self.wake)
+        return runtime2.PARK
+
+    def wake(self) -> None:
+        self.elem.wait(0.1)
+        self.c.append(self.g)
+        if self.g is not None:
+            handoff.ready(self.g)
+
+    def abort(self) -> bool:
+        self.sel.start()
+        return False
+
+    def finish(self) -> str:
+        self.g = None
+        self.elem.set()
+        self.sel.join()
+        return "done"
+
+    def refusal(self) -> str:
+        return ""
+
+    def readiness(self) -> Any:
+        raise AssertionError("it is ready at once")
+
+
+def late_waker(found: list[Any]) -> Any:
+    op = LateWaker()
+    op.c = found
+    return op
+
+
+def test_who_completes_an_operation_as_a_select_takes_it_back_finds_its_goroutine(run: Run) -> None:
+    async def main() -> list[Any]:
+        found: list[Any] = []
+        assert await gort.select(late_waker(found), gort.Chan[int]().recv()) == (0, "done", True)
+        return found
+
+    (g,) = run(main)
+    assert g is not None
+
+
+def test_who_completes_an_operation_as_the_end_of_the_program_takes_it_back_finds_its_goroutine(run: Run) -> None:
+    found: list[Any] = []
+
+    async def waits() -> None:
+        try:
+            await gort.Chan[int]().recv()
+        finally:
+            await late_waker(found)
+
+    async def main() -> None:
+        gort.go(waits)
+        await parked(1, "chan receive")
+
+    run(main)
+    assert found[0] is not None
 
 
 def test_a_cancelled_select_has_had_no_effect(run: Run) -> None:

@@ -313,6 +313,7 @@ def close(s: Any, m: Any, g: Any) -> None:
     if g.waitop is not None:
         g.waitop.abort()
         g.waitop = None
+        g.parked = False  # who completes an operation of its finally blocks finds it on its thread
     coro = g.coro
     done, goid = g.done, g.goid
     if type(coro) is CoroutineType:

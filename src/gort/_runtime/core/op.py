@@ -239,6 +239,7 @@ def stopping(op, m):
     READY when another thread has completed op first."""
     m.mcall = MCALL_NONE
     if not op.abort() and op.success:
+        unready(op.g)  # who has completed it has yet to read op.g, which finish clears
         return READY
     raise Stopping(f"{describe(op)}: the runtime is stopping, a finally block cannot wait any more")
 
@@ -275,8 +276,8 @@ def drop_swallowed(m):
 
 
 def unready(g):
-    """Takes back the wake-up of a goroutine that has not parked.  Whoever has completed its operation calls `ready`, or
-    is about to on another thread."""
+    """Takes back the wake-up of a goroutine that has not parked, or of a thread_g.  Whoever has completed its operation
+    calls `ready`, or is about to on another thread."""
     came: cython.bint
     while True:
         g.lock()

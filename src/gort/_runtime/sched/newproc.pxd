@@ -21,6 +21,7 @@ cdef G gfget_global(Sched s, M m, P p)
 cdef void gfput_global(Sched s, G first, G last, int n) noexcept
 cdef void gfput(Sched s, M m, G g) noexcept
 cdef int64_t newgoid(Sched s, M m) noexcept
+cpdef int64_t made(Sched s)
 cdef inline int inherit_context(G g) except -1
 cdef inline void clear_context(G g) noexcept
 cdef void count_outside(Sched s, bint system) noexcept

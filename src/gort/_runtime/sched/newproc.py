@@ -87,20 +87,37 @@ if cython.compiled:
 
 def newgoid(s, m):
     """Takes a new batch of goroutine numbers when the P has used up its own: returns the first number and gives the P
-    the rest."""
+    the rest.  Without a P, or when the P has been lost or has new numbers already, it takes one number."""
     p: P = m.p if m is not None else None
     goid: cython.longlong
     s.lock()
     goid = s.goidgen + 1
-    s.goidgen += 1 if p is None else _GOID_BATCH
-    s.unlock()
+    s.goidgen = goid
     if p is not None:
         p.lock()
-        if p.mid == m.id:  # else the rest of the batch stays unused, which does no harm
+        if p.mid == m.id and p.goidcache == p.goidcacheend:
             p.goidcache = goid + 1
+            s.goidgen = goid + _GOID_BATCH - 1
             p.goidcacheend = goid + _GOID_BATCH
         p.unlock()
+    s.unlock()
     return goid
+
+
+def made(s):
+    """The number of goroutines made: the numbers given out but for those that Ps hold in advance."""
+    n: cython.longlong
+    p: P
+    i: cython.Py_ssize_t
+    s.lock()
+    n = s.goidgen
+    for i in range(len(s.allp)):  # by index: uncompiled, the iterator of a list is an object that the collector tracks
+        p = s.allp[i]
+        p.lock()
+        n -= p.goidcacheend - p.goidcache
+        p.unlock()
+    s.unlock()
+    return n
 
 
 def gfget(s, m):

@@ -61,11 +61,6 @@ def states(s: Any) -> dict[str, int]:
     return found
 
 
-def created(s: Any) -> int:
-    """The number of goroutines made: Ps take their numbers in advance."""
-    return int(s.goidgen - sum(max(0, p.goidcacheend - p.goidcache) for p in list(s.allp)))
-
-
 def measure(running: list[Any]) -> None:
     """Begins to measure what is not measured otherwise: the histograms are empty before."""
     pauses.measure()
@@ -94,7 +89,7 @@ def values(s: Any) -> dict[str, float]:
         "/gort/switches:events": sum(p.switchtick for p in allp),
         "/gort/threads/idle:threads": s.nmidle,
         "/sched/gomaxprocs:threads": s.gomaxprocs,
-        "/sched/goroutines-created:goroutines": created(s),
+        "/sched/goroutines-created:goroutines": int(newproc.made(s)),
         "/sched/goroutines:goroutines": int(newproc.gcount(s)),
         "/sched/threads/total:threads": len(s.allm) + s.nmsys,
         **{f"/sched/goroutines/{name}:goroutines": count for name, count in states(s).items()},

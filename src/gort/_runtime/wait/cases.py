@@ -37,6 +37,7 @@ from gort._runtime.core.op import (
     WAIT_SEMACQUIRE,
     awaited_twice,
     describe,
+    unready,
 )
 from gort._runtime.core.runtime2 import OP_DONE, OP_NEW, PARK, Op
 from gort._runtime.sched import newproc
@@ -190,8 +191,10 @@ class OpArm(HelpedArm):
         op = type(self.first)()
         op.state = OP_DONE
         op.kind, op.c, op.when, op.elem = self.fields
-        if op.begin(g) == PARK and op.abort():
-            return None
+        if op.begin(g) == PARK:
+            if op.abort():
+                return None
+            unready(g)  # who has completed it has yet to read op.g, which finish clears
         return self.outcome(op.finish(), True)
 
     def ask(self) -> None:
