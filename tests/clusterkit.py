@@ -12,6 +12,7 @@ from typing import Any
 
 import gort
 from gort import cluster, net
+from gort._runtime.core import runtime2
 from gort.cluster.peer import network_of
 
 ENGINE = os.environ.get("GORT_CLUSTER_ENGINE", "local")  # scripts/cluster_engines.py sets another
@@ -20,6 +21,11 @@ ENGINE = os.environ.get("GORT_CLUSTER_ENGINE", "local")  # scripts/cluster_engin
 def connect(nodes: int, **options: Any) -> Any:
     """cluster.connect, with the engine under test.  A node that a busy machine holds up for seconds is not given up."""
     return cluster.connect(ENGINE, nodes=nodes, **{"silence": 60.0, **options})
+
+
+def spinns() -> int:
+    """For how many ns this process's poller looks before it sleeps."""
+    return int(runtime2.current_m().sched.netpoll.spinns)
 
 
 async def stranger(peer: Any) -> Any:

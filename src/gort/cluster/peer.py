@@ -26,13 +26,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import gort
 from gort import net
 from gort._runtime.boot import main
+from gort._runtime.core import runtime2
 from gort._runtime.core.mistakes import say
+from gort._start.cython import lent
 from gort.cluster import errors, own, wire
 from gort.cluster.asleep import Asleep
 from gort.cluster.call import Call, Running, running_key
 from gort.cluster.home import Home
 from gort.cluster.link import Link, Loop
 from gort.cluster.proxy import Proxy
+
+with lent():  # it is hot, and gort.net loads it later
+    from gort._runtime.poll import netpoll
 
 if TYPE_CHECKING:
     import ssl
@@ -111,6 +116,7 @@ class Peer:
         self._unproven: set[Any] = set()  # connections
         self._room: gort.Chan[None] = gort.Chan(UNPROVEN)  # holds one for each of these
         self._listener: Listener | None = None
+        self._poller: Any = None
         self.clock: Any = None  # the timer of `_watch`
         self.asleep: Asleep = Asleep(self)
         self.loop: Loop = Loop(self, name)
@@ -122,6 +128,8 @@ class Peer:
         """Listens, and takes part.  host: an address of this machine, or a folder in which each process of the cluster
         has a Unix socket, with its name."""
         _peers[self.session] = self
+        self._poller = netpoll.netpoll_of(runtime2.current_m().sched)
+        netpoll.hurry(self._poller, 1)
         self.loop.start()
         where = os.path.join(host, self.name) if network_of(host) == "unix" else net.join_host_port(host, 0)
         self._listener = await net.listen(network_of(host), where)
@@ -136,6 +144,8 @@ class Peer:
         self.ended = True
         if not _close(self._over):
             return
+        if self._poller is not None:
+            netpoll.hurry(self._poller, -1)
         if self._listener is not None:
             self._listener.close()
         for conn in list(self._unproven):

@@ -35,6 +35,7 @@ from cython.cimports.gort._runtime.aio.stream import Cork, Stream, event, releas
 from cython.cimports.gort._runtime.c.net import (
     net_epoll_add,
     net_epoll_del,
+    net_epoll_spin,
     net_epoll_wait,
     net_event_fd,
     net_event_mask,
@@ -70,7 +71,7 @@ class LoopWait(OwnWait):
             core._due = True
         return DRAINED
 
-    def own_poll(self, delay):
+    def own_poll(self, delay, spin):
         """Waits in the loop's epoll, and takes the events that come there, on the loop's thread (netpoll.alone)."""
         core: LoopCore = self.elem
         i: cython.int
@@ -78,7 +79,7 @@ class LoopWait(OwnWait):
         fd: cython.int
         woken: cython.int = 0
         if cython.compiled:
-            n = net_epoll_wait(core._ep, delay)
+            n = net_epoll_wait(core._ep, delay) if spin == 0 else net_epoll_spin(core._ep, spin)
             for i in range(n):
                 fd = net_event_fd(i)
                 if fd == core._bellfd:

@@ -109,6 +109,19 @@ static inline int net_epoll_wait(int epfd, int64_t delay) {
     rt_gil_taken(woken);
     return n < 0 ? 0 : n;
 }
+/* The same, but looks again and again for so many ns, and does not sleep. */
+static inline int net_epoll_spin(int epfd, int64_t ns) {
+    struct epoll_event *events = net_events;
+    int64_t until = rt_nanotime() + ns, woken;
+    int n;
+    Py_BEGIN_ALLOW_THREADS
+    while ((n = epoll_wait(epfd, events, NET_EVENTS, 0)) == 0 && rt_nanotime() < until)
+        sched_yield();                                    /* whoever is to write may need this processor */
+    woken = rt_gil_wanted();
+    Py_END_ALLOW_THREADS
+    rt_gil_taken(woken);
+    return n < 0 ? 0 : n;
+}
 static inline int net_event_fd(int i) { return net_events[i].data.fd; }
 static inline unsigned int net_event_mask(int i) { return net_events[i].events; }
 #else                                                     /* NET_EPOLL is 0, so nobody calls these */
@@ -123,6 +136,7 @@ static inline int net_epoll_add(int epfd, int fd, unsigned int mask) { (void)epf
 static inline int net_epoll_mod(int epfd, int fd, unsigned int mask) { (void)epfd; (void)fd; (void)mask; return net_no_epoll(); }
 static inline void net_epoll_del(int epfd, int fd) { (void)epfd; (void)fd; }
 static inline int net_epoll_wait(int epfd, int64_t delay) { (void)epfd; (void)delay; return 0; }
+static inline int net_epoll_spin(int epfd, int64_t ns) { (void)epfd; (void)ns; return 0; }
 static inline int net_event_fd(int i) { (void)i; return -1; }
 static inline unsigned int net_event_mask(int i) { (void)i; return 0; }
 #endif

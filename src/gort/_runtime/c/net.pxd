@@ -10,6 +10,7 @@ cdef extern from "gort_net.h":
     int net_epoll_mod(int epfd, int fd, unsigned int mask) except -1
     void net_epoll_del(int epfd, int fd) noexcept
     int net_epoll_wait(int epfd, int64_t delay) noexcept
+    int net_epoll_spin(int epfd, int64_t ns) noexcept
     int net_event_fd(int i) noexcept
     unsigned int net_event_mask(int i) noexcept
     void net_event_write(int fd) noexcept

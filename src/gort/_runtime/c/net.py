@@ -169,4 +169,4 @@ def _compiled_only(*args: Any) -> Any:
     raise NotImplementedError("only the compiled core calls this; see gort_net.h")
 
 
-net_event_fd = net_event_mask = net_load = net_store = net_swap = net_add = net_item = _compiled_only
+net_event_fd = net_event_mask = net_load = net_store = net_swap = net_add = net_item = net_epoll_spin = _compiled_only

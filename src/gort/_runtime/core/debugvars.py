@@ -23,6 +23,8 @@ DEFAULTS: dict[str, int] = {
     "idlethreads": 10,  # seconds until threads that nothing has needed end; 0: never (sysmon.py)
     "seed": 0,  # not 0: seeds select and stealing; with one P draws the whole order (seed.py)
     "netpoll": 0,  # how gort.net waits: WORDS has the names (poll/netpoll.py)
+    # For how many µs a poller looks before it sleeps; -1: 80 in a process of a cluster, else 0 (poll/netpoll.py)
+    "pollspin": -1,
     "inittrace": 0,  # 1: print each step of the boot as it ends (boot/rt0.py).  In Go: of each package's init functions
 }
 

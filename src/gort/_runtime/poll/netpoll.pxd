@@ -16,7 +16,7 @@ cpdef enum:
     IN_OWN = 2
 
 cdef class OwnWait(NetOp):
-    cpdef int own_poll(self, int64_t delay) except -1
+    cpdef int own_poll(self, int64_t delay, int64_t spin) except -1
 
 cdef class Netpoll(Poller):
     cdef int inwait
@@ -28,6 +28,10 @@ cdef class Netpoll(Poller):
     cdef list descs
     cdef object mu
     cdef bint shared
+    cdef public int64_t spinns
+    cdef public int64_t spun
+    cdef bint quick
+    cdef int hurried
     cpdef open(self)
     cpdef shut(self)
     cpdef forget(self)
@@ -40,5 +44,6 @@ cdef class Netpoll(Poller):
     cpdef close(self)
 
 cpdef Netpoll netpoll_of(Sched s)
+cpdef hurry(Netpoll np, int by)
 cdef OwnWait alone(Netpoll np)
 cdef PollDesc lookup(Netpoll np, int fd)

@@ -22,6 +22,11 @@ system call for the wait and not four.
 - Once an operation has come in between, `shared` stays set and nobody sleeps there any more: a goroutine that reads and
   a loop that waits would wake each other at each message.
 
+A poller may look for a while (spinns) before it sleeps: for processes that answer each other within microseconds the
+wake-ups of sleeping processors are most of the time of a round trip.  It does so only where the last wait was as short
+(quick); whoever has looked in vain sleeps the next time.  Go's Ms look so for goroutines, never for descriptors, and nor
+do gort's by default: see hurry.  The M that polls, one at a time, guards `quick` and `spun`; `mu` guards `hurried`.
+
 What does not live here: what readiness means for the waiting operations (polldesc.py); poll and select (levelpoll.py).
 """
 
@@ -39,6 +44,7 @@ from cython.cimports.gort._runtime.c.net import (
     net_epoll_create,
     net_epoll_del,
     net_epoll_mod,
+    net_epoll_spin,
     net_epoll_wait,
     net_event_clear,
     net_event_fd,
@@ -80,14 +86,16 @@ if not cython.compiled:  # the .pxd defines the same names for C
     IN_OWN = 2
 
 SIGNAL_SLICE_NS = cython.declare(cython.longlong, 500_000_000)
+SPIN_NS = 80_000  # hurry: a processor that has gone to sleep takes some 30 to 50 µs to wake up, and the peer's too
+SPIN_MOST_US = 1000  # GODEBUG=pollspin: no signal handler runs meanwhile
 
 
 class OwnWait(NetOp):
     """The wait of an event loop for its own epoll."""
 
-    def own_poll(self, delay):
-        """Waits there, and for the poller's bell, on the thread of its goroutine.  delay: as Netpoll.poll's.  Returns
-        OWN_FOUND, OWN_BELL, both or 0."""
+    def own_poll(self, delay, spin):
+        """Waits there, and for the poller's bell, on the thread of its goroutine.  delay: as Netpoll.poll's; spin: 0, or
+        for how many ns to look without a sleep, in its place.  Returns OWN_FOUND, OWN_BELL, both or 0."""
         raise NotImplementedError
 
 
@@ -101,6 +109,10 @@ class Netpoll(Poller):
         self.inwait = 0
         self.wakesig = 0
         self.shared = False
+        self.spinns = 0
+        self.spun = 0
+        self.quick = False
+        self.hurried = 0
         self.descs = []
         self.epfd = self.evfd = self.wakefd = -1  # open sets them
         self.bellfd = -1  # bell sets it
@@ -183,6 +195,8 @@ class Netpoll(Poller):
         found: cython.bint = False
         blocks: cython.bint = delay != 0
         woken: cython.int
+        spin: cython.longlong = 0
+        began: cython.longlong = 0
         pd: PollDesc
         op: OwnWait
         s: Sched = self.s
@@ -202,11 +216,21 @@ class Netpoll(Poller):
                     delay = SIGNAL_SLICE_NS
                 # A signal that came during compiled code does not interrupt the wait below: see Note.sleep.
                 PyErr_CheckSignals()
+                if self.spinns != 0 and delay != 0:
+                    began = nanotime()
+                    if self.quick:
+                        spin = self.spinns if delay < 0 else min(delay, self.spinns)
             n = woken = 0
-            if op is None:
-                n = net_epoll_wait(self.epfd, delay)
+            if op is not None:
+                woken = op.own_poll(delay, spin)
+            elif spin != 0:
+                n = net_epoll_spin(self.epfd, spin)
             else:
-                woken = op.own_poll(delay)
+                n = net_epoll_wait(self.epfd, delay)
+            if began != 0:
+                self.quick = (n != 0 or woken != 0) and nanotime() - began < 2 * self.spinns
+                if spin != 0 and self.quick:
+                    self.spun += 1
             if blocks:
                 net_store(cython.address(self.level), 0)
                 PyErr_CheckSignals()
@@ -307,6 +331,7 @@ def netpoll_of(s):
     how = debugvars.parse()["netpoll"]
     if how == debugvars.NETPOLL_EPOLL and NET_EPOLL:
         np = Netpoll(s)
+        np.spinns = spin_of(s, 0)
     else:
         with lent():  # it is hot, and imported late
             from gort._runtime.poll import levelpoll
@@ -322,6 +347,23 @@ def netpoll_of(s):
     s.unlock()
     np.close()
     return s.netpoll
+
+
+def hurry(np, by):
+    """A part of the program that exchanges messages with other processes begins (by: 1) or ends (-1).  While there is
+    one, the poller looks for SPIN_NS before it sleeps, as GODEBUG=pollspin asks for at all times."""
+    with np.mu:
+        np.hurried += by
+        np.spinns = spin_of(np.s, np.hurried)
+
+
+def spin_of(s, hurried):
+    """For how many ns the poller of s looks before it sleeps: never where there is one processor, whose other processes
+    could not answer meanwhile."""
+    us: object = debugvars.parse()["pollspin"]
+    if s.ncpu < 2:
+        return 0
+    return min(us, SPIN_MOST_US) * 1000 if us >= 0 else SPIN_NS if hurried > 0 else 0
 
 
 def alone(np):
