@@ -19,6 +19,7 @@ import pytest
 import gort
 import gort.aio
 from gort import runtime
+from gort._runtime.core.runtime2 import current_m
 from support import parked, until
 
 Run = Callable[..., Any]
@@ -60,6 +61,23 @@ def test_call(run: Run) -> None:
             assert "boom" in [frame.name for frame in raised.traceback]
 
     run(main)
+
+
+@pytest.mark.skipif(
+    not runtime.compiled or runtime.num_cpu() < 2 or sys.platform != "linux",
+    reason="the compiled core looks before it sleeps, on two processors",
+)
+def test_the_threads_of_a_goroutine_and_a_loop_that_take_turns_look_before_they_sleep() -> None:
+    """They take turns faster than a processor goes to sleep and wakes up."""
+
+    async def main() -> None:
+        s = current_m().sched
+        async with gort.aio.Service() as loop:
+            while not any(m.quick for m in s.allm):  # a busy machine may keep one of them from its turn
+                for i in range(20):
+                    assert await gort.aio.call(loop, twice(i)) == 2 * i
+
+    gort.run(main, procs=1)
 
 
 def test_calls_from_many_goroutines(run: Run) -> None:

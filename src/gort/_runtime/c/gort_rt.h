@@ -264,34 +264,59 @@ static inline int64_t rt_gil_waits(int i) { return gort_sh->gil_waits[i]; }
 /* ---- notes --------------------------------------------------------------------------------------------------
  * A thread sleeps on a note.  Rejected: a Python lock.  From 3.13 on, without the GIL, it yields the CPU forty times
  * before it sleeps.  If other threads compute, that takes forty of their time slices, a tenth of a second, during which
- * the thread notices no wake-up. */
+ * the thread notices no wake-up.
+ * A note is 0, 1 once it is woken, or 2 while its thread sleeps: only then a wake-up needs the system. */
 #ifdef __linux__
-static inline int rt_note_sleep(int *note, int64_t ns) {   /* ns < 0: no limit.  1: woken; consumes the wake-up */
+static inline void rt_note_block(int *note, struct timespec *limit) {
+    int calm = 0;
+    if (__atomic_compare_exchange_n(note, &calm, 2, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        syscall(SYS_futex, note, FUTEX_WAIT_PRIVATE, 2, limit, NULL, 0);
+}
+static inline int rt_note_taken(int *note) {              /* 1: it was woken; consumes the wake-up */
+    return __atomic_exchange_n(note, 0, __ATOMIC_ACQ_REL) == 1;
+}
+static inline int rt_note_sleep(int *note, int64_t ns) {   /* ns < 0: no limit.  As rt_note_taken */
     struct timespec ts = { ns / 1000000000, ns % 1000000000 };
-    if (__atomic_exchange_n(note, 0, __ATOMIC_ACQ_REL)) return 1;
+    if (rt_note_taken(note)) return 1;
     int64_t woken;
     Py_BEGIN_ALLOW_THREADS
-    syscall(SYS_futex, note, FUTEX_WAIT_PRIVATE, 0, ns < 0 ? NULL : &ts, NULL, 0);
+    rt_note_block(note, ns < 0 ? NULL : &ts);
     woken = rt_gil_wanted();
     Py_END_ALLOW_THREADS
     rt_gil_taken(woken);
-    return __atomic_exchange_n(note, 0, __ATOMIC_ACQ_REL);
+    return rt_note_taken(note);
 }
 static inline void rt_note_wakeup(int *note);
-/* Wakes `other` and sleeps on `note`, without the GIL in between. */
-static inline int rt_note_pass(int *other, int *note, int64_t ns) {
+/* Looks for so many ns whether it is woken, and does not sleep. */
+static inline void rt_note_spin(int *note, int64_t ns) {
+    int64_t until = rt_nanotime() + ns;
+    do {
+        for (int i = 0; i < 32; i++) {
+            if (__atomic_load_n(note, __ATOMIC_ACQUIRE) == 1) return;
+#if defined(__x86_64__) || defined(__i386__)
+            __builtin_ia32_pause();
+#elif defined(__aarch64__)
+            __asm__ volatile("yield");
+#endif
+        }
+        sched_yield();                                    /* whoever is to wake it may need this processor */
+    } while (rt_nanotime() < until);
+}
+/* Wakes `other` and sleeps on `note`, without the GIL in between.  spin: how many ns to look before the sleep. */
+static inline int rt_note_pass(int *other, int *note, int64_t ns, int64_t spin) {
     struct timespec ts = { ns / 1000000000, ns % 1000000000 };
     int64_t woken;
     Py_BEGIN_ALLOW_THREADS
     rt_note_wakeup(other);
-    syscall(SYS_futex, note, FUTEX_WAIT_PRIVATE, 0, &ts, NULL, 0);
+    if (spin > 0) rt_note_spin(note, spin);
+    rt_note_block(note, &ts);
     woken = rt_gil_wanted();
     Py_END_ALLOW_THREADS
     rt_gil_taken(woken);
-    return __atomic_exchange_n(note, 0, __ATOMIC_ACQ_REL);
+    return rt_note_taken(note);
 }
 static inline void rt_note_wakeup(int *note) {
-    if (__atomic_exchange_n(note, 1, __ATOMIC_ACQ_REL) == 0) syscall(SYS_futex, note, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    if (__atomic_exchange_n(note, 1, __ATOMIC_ACQ_REL) == 2) syscall(SYS_futex, note, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 #else
 static pthread_mutex_t rt_note_mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -324,7 +349,8 @@ static inline void rt_note_wakeup(int *note) {
     pthread_mutex_unlock(&rt_note_mutex);
     pthread_cond_broadcast(&rt_note_cond);
 }
-static inline int rt_note_pass(int *other, int *note, int64_t ns) {
+static inline int rt_note_pass(int *other, int *note, int64_t ns, int64_t spin) {
+    (void)spin;
     rt_note_wakeup(other);
     return rt_note_sleep(note, ns);
 }
@@ -346,9 +372,9 @@ static inline void rt_sharp_sleeps(void) {
 static inline int rt_note_doze(int *note, int64_t ns) {
 #ifdef __linux__
     struct timespec ts = { ns / 1000000000, ns % 1000000000 };
-    if (__atomic_exchange_n(note, 0, __ATOMIC_ACQ_REL)) return 1;
-    syscall(SYS_futex, note, FUTEX_WAIT_PRIVATE, 0, &ts, NULL, 0);
-    return __atomic_exchange_n(note, 0, __ATOMIC_ACQ_REL);
+    if (rt_note_taken(note)) return 1;
+    rt_note_block(note, &ts);
+    return rt_note_taken(note);
 #else
     (void)note; (void)ns;
     return 1;

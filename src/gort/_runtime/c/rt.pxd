@@ -58,7 +58,7 @@ cdef extern from "gort_rt.h":
     void rt_share(object op) noexcept
     void rt_usleep(long us) noexcept
     int rt_note_sleep(int *note, int64_t ns) noexcept
-    int rt_note_pass(int *other, int *note, int64_t ns) noexcept
+    int rt_note_pass(int *other, int *note, int64_t ns, int64_t spin) noexcept
     void rt_note_wakeup(int *note) noexcept
     void rt_sharp_sleeps() noexcept
     void rt_fence() noexcept

@@ -215,6 +215,7 @@ cdef class M:
     cdef public bint idlelocked
     cdef public bint defers
     cdef public Note towake
+    cdef public bint quick
     cdef public M schedlink
     cdef public G lockedg
     cdef public int lockcount

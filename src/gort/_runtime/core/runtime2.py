@@ -459,6 +459,7 @@ class M:
         idlelocked = False  # it waits for lockednext, and nmidlelocked counts it
         defers = False  # its own thread alone: the next M that it wakes is woken when it sleeps (rest.py)
         towake = None  # its own thread alone: that M's note
+        quick = False  # its own thread alone: the last one that it woke so has soon woken it in turn
         schedlink = None  # the next idle M
 
         # lock_os_thread.
