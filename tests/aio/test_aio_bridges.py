@@ -578,6 +578,57 @@ def test_gorts_scopes_in_a_task(run: Run) -> None:
     assert run(in_a_task(program)) == [True, "boom", 7, "the other goes on"]
 
 
+def test_a_scope_ends_the_wait_that_follows_a_cancelled_one(run: Run) -> None:
+    """What stood for the task still counted as waiting for the first operation: no cancellation found the second one."""
+
+    async def program() -> None:
+        async def receives() -> None:
+            with pytest.raises(TimeoutError):
+                async with gort.timeout(0.01):
+                    with pytest.raises(asyncio.CancelledError):
+                        await gort.Chan[int]().recv()
+                    await gort.Chan[int]().recv()
+
+        task = asyncio.create_task(receives())
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    run(in_a_task(program))
+
+
+def test_a_cancellation_comes_after_that_of_a_scope_that_has_ended_the_wait(run: Run) -> None:
+    """The receive has had no effect.  It said that its channel was closed."""
+
+    async def program() -> list[str]:
+        ends: list[str] = []
+        scopes: list[gort.CancelScope] = []
+
+        async def receives() -> None:
+            async with gort.move_on_after(None) as scope:
+                scopes.append(scope)
+                try:
+                    await gort.Chan[int]().recv()
+                except gort.Cancelled:
+                    ends.append("the scope's")
+                    raise
+            try:
+                await asyncio.sleep(0)
+            except asyncio.CancelledError:
+                ends.append("the task's")
+                raise
+
+        task = asyncio.create_task(receives())
+        await asyncio.sleep(0)
+        scopes[0].cancel()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return ends
+
+    assert run(in_a_task(program)) == ["the scope's", "the task's"]
+
+
 async def boom_of_gort() -> None:
     await gort.gosched()
     raise ValueError("boom")

@@ -229,7 +229,6 @@ def task_await(operation: Any) -> Generator[Any, Any, Any]:
                 except BaseException as e:
                     if not _too_late(waiter, operation, e):
                         raise
-                    break
                 if g.throw is not None:  # a scope of the task has been cancelled
                     exc, g.throw = g.throw, None
                     _raise_cancellation(exc)
@@ -252,11 +251,13 @@ def task_await(operation: Any) -> Generator[Any, Any, Any]:
 
 
 def _too_late(waiter: Waiter, operation: Any, e: BaseException) -> bool:
-    """Whether e, which was raised in a task that waits, has come too late: the operation is done, its result counts, and
-    a cancellation is raised at the task's next await.  If not, the operation is taken back or undone."""
+    """Whether e, which was raised in a task that waits, has come too late: the operation is done, or a scope of the task
+    has been cancelled.  That counts, and a cancellation is raised at the task's next await.  If not, the operation is
+    taken back or undone."""
     g = waiter.g
     waiter.used = True
     if waiter.aborted or operation.abort():
+        g.parked = False  # nobody calls ready, and a G that has the task's scopes serves its next operation too
         g.waitop = operation.g = None
         operation.cancelled(e)
         return False
