@@ -16,7 +16,7 @@ import pytest
 
 import gort
 import support
-from support import GIL, PATIENCE_S, environment, parked
+from support import GIL, PATIENCE_S, dose, environment, parked
 
 CALLS = {
     "os.read": "gort.go(os.read, r, 1)",
@@ -193,6 +193,72 @@ def test_g1_a_finally_block_makes_its_call_at_the_end_too() -> None:
     thread.start()
     thread.join(PATIENCE_S)
     assert called == ["begins", "called"]
+
+
+def test_g1_a_finally_block_makes_its_call_where_a_stuck_thread_has_the_only_p() -> None:
+    """Its thread finds no P after the call, and nobody is there who could wake its goroutine."""
+    done = support.program("""
+        hogs, over = [], []
+
+        def hog():
+            hogs.append(None)
+            while not over:
+                pass
+
+        async def member():
+            try:
+                await gort.sleep(3600)
+            finally:
+                await gort.blocking(print, "called", flush=True)
+                print("goes on", flush=True)
+
+        async def main():
+            gort.go(member)
+            await gort.gosched()
+            gort.go(hog)
+            while not hogs:
+                time.sleep(0.001)  # without an await: sysmon gives the P to a thread that runs the other goroutine
+
+        gort.run(main, procs=1)
+        over.append(None)
+    """)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "called\ngoes on\n", "")
+
+
+def test_a_thread_from_outside_wakes_goroutines_while_the_program_ends() -> None:
+    """The end asked twice what a goroutine waits for.  If a thread woke it in between, gort.run raised AttributeError,
+    one time in 150."""
+    for _ in range(dose(50)):
+        channels = [gort.Chan[int]() for _ in range(60)]
+        ends, over = threading.Event(), threading.Event()
+
+        def outside(channels: Any = channels, ends: Any = ends, over: Any = over) -> None:
+            ends.wait(PATIENCE_S)
+            while not over.is_set():
+                for ch in channels:
+                    ch.try_send(1)
+
+        async def receives(ch: gort.Chan[int]) -> None:
+            try:
+                while True:
+                    await ch.recv()
+            finally:
+                await gort.sleep(0)
+
+        async def main(channels: Any = channels, ends: Any = ends) -> None:
+            for ch in channels:
+                gort.go(receives, ch)
+            await parked(len(channels), "chan receive")
+            ends.set()
+
+        thread = threading.Thread(target=outside)
+        thread.start()
+        try:
+            gort.run(main, procs=2)
+        finally:
+            ends.set()
+            over.set()
+            thread.join()
 
 
 @pytest.mark.parametrize("end", ENDS)

@@ -30,6 +30,7 @@ from gort._runtime.watch import signals
 from gort._runtime.watch.external import External
 from gort._runtime.sched.newproc import Done
 from gort._runtime.core.errors import Cancelled, Deadlock, Goexit, Stopping, is_a
+from gort._runtime.core.op import unpark
 from gort._runtime.wait.sema import WaitGroup
 from gort._start import hints as t
 
@@ -310,10 +311,7 @@ atexit.register(leave)
 
 def close(s: Any, m: Any, g: Any) -> None:
     """Closes the goroutine g: dequeues it from what it waits for and raises GeneratorExit at its await."""
-    if g.waitop is not None:
-        g.waitop.abort()
-        g.waitop = None
-        g.parked = False  # who completes an operation of its finally blocks finds it on its thread
+    unpark(g)
     coro = g.coro
     done, goid = g.done, g.goid
     if type(coro) is CoroutineType:

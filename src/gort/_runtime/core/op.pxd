@@ -20,6 +20,7 @@ cdef bint goes(Op op, M m) except -1
 cdef int stopping(Op op, M m) except -1
 cdef int park_again(Op op) except -1
 cpdef int unready(G g) except -1
+cpdef int unpark(G g) except -1
 cdef int raise_thrown(Op op, M m) except -1
 cdef int come_back(M m) except -1
 cdef int lost(Op op, M m) except -1

@@ -236,9 +236,13 @@ def goes(op, m):
 
 def stopping(op, m):
     """Takes op back and raises Stopping: the program is ending, and a goroutine that is being closed must not wait.
-    READY when another thread has completed op first."""
+    READY when another thread has completed op first, or a call of gort.blocking has found no P after it."""
+    yields: cython.bint = m.mcall == MCALL_YIELD  # op is in no queue, so nobody completes it
     m.mcall = MCALL_NONE
-    if not op.abort() and op.success:
+    if yields:
+        if op.success:
+            return READY
+    elif not op.abort():
         unready(op.g)  # who has completed it has yet to read op.g, which finish clears
         return READY
     raise Stopping(f"{describe(op)}: the runtime is stopping, a finally block cannot wait any more")
@@ -331,6 +335,21 @@ def come_back(m):
     if m.mcall == MCALL_AWAY:
         m.sched.predictor.leave(m, True)
     m.mcall = MCALL_NONE
+
+
+def unpark(g):
+    """Takes the goroutine g, which is closed at the end of the program, off what it waits for.  Who completes an
+    operation of its finally blocks then finds it on its thread.  A thread from outside may complete the old one at this
+    moment."""
+    op: Op
+    g.lock()
+    op = g.waitop
+    g.waitop = None
+    g.parked = False
+    g.unlock()
+    if op is not None:
+        op.abort()
+    return 0
 
 
 def raise_thrown(op, m):
