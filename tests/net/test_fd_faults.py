@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from netkit import pair
 
 import gort
 from gort import net
 from gort._runtime.core import debugvars
+from gort._runtime.poll import polldesc
 from support import parked
 
 # Linux tells in /proc which descriptors are epolls, and what they watch.
@@ -279,3 +281,34 @@ def test_a_connection_that_nobody_has_closed_ends_quietly_with_the_interpreter()
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=True)
     assert done.stderr == ""
+
+
+@pytest.mark.skipif(gort.runtime.compiled, reason="takes the place of a function that C calls itself")
+@pytest.mark.parametrize("ends", ["closed", "expired"])
+def test_an_operation_that_is_out_of_its_queue_has_its_outcome(run1: Any, monkeypatch: Any, ends: str) -> None:
+    """Who takes an operation back (a select, the end of the program) looks at it before its goroutine is woken."""
+    outcomes: list[int] = []
+
+    def complete(chain: Any) -> None:
+        if chain is not None:
+            outcomes.append(chain.success)
+        completes(chain)
+
+    completes = polldesc.complete
+    monkeypatch.setattr(polldesc, "complete", complete)
+
+    async def reads(conn: net.Conn) -> None:
+        with suppress(net.Closed, net.DeadlineExceeded):
+            await conn.read()
+
+    async def main() -> None:
+        async with pair() as (a, _), gort.Group() as group:
+            group.go(reads, a)
+            await parked(1, "IO wait")
+            if ends == "closed":
+                a.close()
+            else:
+                a.set_read_deadline(0)
+
+    run1(main)
+    assert outcomes == [polldesc.CLOSED if ends == "closed" else polldesc.EXPIRED]

@@ -76,8 +76,8 @@ cdef void put(PollDesc pd, Side side, Op op)
 cdef void put_back(PollDesc pd, Side side, Op op)
 cdef Op take(PollDesc pd, Side side)
 cdef void unlink(PollDesc pd, Side side, Op op)
-cdef Op take_all(PollDesc pd, Side side, Op chain)
-cdef complete(Op chain, int outcome)
+cdef Op take_all(PollDesc pd, Side side, Op chain, int outcome)
+cdef complete(Op chain)
 cdef bint serve(PollDesc pd, Side side, Op op, bint parked) except -1
 cdef bint event(PollDesc pd, unsigned int mask) except -1
 cdef bint wakeside(PollDesc pd, Side side, bint hup) except -1

@@ -183,13 +183,14 @@ class PollDesc:
         self.attaching = False
         last = self.closing and not self.r.busy and not self.w.busy
         if failed is not None:
-            chain = take_all(self, self.w, take_all(self, self.r, None))  # operations that were enqueued meanwhile
+            chain = take_all(self, self.r, None, REFUSED)  # operations that were enqueued meanwhile
+            chain = take_all(self, self.w, chain, REFUSED)
             self.np = None
         self.unlock()
         if last:
             release(self)
         if failed is not None:
-            complete(chain, REFUSED)
+            complete(chain)
             try:
                 raise failed
             finally:
@@ -205,8 +206,8 @@ class PollDesc:
             self.unlock()
             return False
         self.closing = True
-        chain = take_all(self, self.r, None)
-        chain = take_all(self, self.w, chain)
+        chain = take_all(self, self.r, None, CLOSED)
+        chain = take_all(self, self.w, chain, CLOSED)
         if self.np is not None and not self.np.closed:
             disarm(self.r)
             disarm(self.w)
@@ -219,7 +220,7 @@ class PollDesc:
         del rt, wt
         if now:
             release(self)
-        complete(chain, CLOSED)
+        complete(chain)
         return True
 
     def detach(self):
@@ -266,16 +267,16 @@ class PollDesc:
             self.r.deadline = when
             first = arm_deadline(self, self.r)
             if self.r.expired:
-                chain = take_all(self, self.r, chain)
+                chain = take_all(self, self.r, chain, EXPIRED)
         if write:
             self.w.deadline = when
             first = arm_deadline(self, self.w) or first
             if self.w.expired:
-                chain = take_all(self, self.w, chain)
+                chain = take_all(self, self.w, chain, EXPIRED)
         self.unlock()
         if first:
             wake_for(self.np.s, when)
-        complete(chain, EXPIRED)
+        complete(chain)
         return True
 
 
@@ -363,25 +364,26 @@ def unlink(pd, side, op):
     count(pd.np, -1)
 
 
-def take_all(pd, side, chain):
-    """Empties the side's queue into a chain through Op.next, puts it in front of `chain`, and returns it."""
+def take_all(pd, side, chain, outcome):
+    """Ends the operations of the side's queue with this outcome: puts them in front of `chain`, linked through Op.next,
+    and returns it for complete.  The outcome is there with DEQUEUED, under the lock: who takes one back may look."""
     op: Op
     while side.last is not None:
         op = side.last
         unlink(pd, side, op)
+        op.success = outcome
         op.next = chain
         chain = op
     return chain
 
 
-def complete(chain, outcome):
-    """Ends the operations of a chain with this outcome and wakes their goroutines.  The caller holds no lock."""
+def complete(chain):
+    """Wakes the goroutines of a chain that take_all has made.  The caller holds no lock."""
     op: Op
     while chain is not None:
         op = chain
         chain = op.next
         op.next = None
-        op.success = outcome
         ready(op.g)
 
 
@@ -593,6 +595,6 @@ def fired(arg, gen, now):
         side.armed = 0
         arm_deadline(pd, side)
         if side.expired:
-            chain = take_all(pd, side, None)
+            chain = take_all(pd, side, None, EXPIRED)
     pd.unlock()
-    complete(chain, EXPIRED)
+    complete(chain)
