@@ -15,7 +15,7 @@ import gort
 from gort import net
 from gort.http import Limits
 from gort.http import server as http_server
-from support import PATIENCE_S, contexts, make_certificate, open_files, script, until
+from support import PATIENCE_S, contexts, make_certificate, open_files, script, settles, until
 
 Run = Callable[..., Any]
 pytestmark = pytest.mark.once
@@ -56,7 +56,7 @@ def test_others_are_served(kind: str, capfd: pytest.CaptureFixture[str]) -> None
 
     before = open_files()
     gort.run(main)
-    assert open_files() == before
+    assert settles(lambda: open_files() == before)
     said = capfd.readouterr().err
     assert said == ""
 

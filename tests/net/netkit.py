@@ -19,7 +19,7 @@ from support import contexts, open_files
 
 def descriptors() -> int:
     """Open descriptors of this process, without those in /proc: sysmon has one open for a moment when it looks at a
-    thread."""
+    thread.  Another thread may have a module's file open, which it imports: wait with `until` for what is expected."""
     return sum(not target.startswith("/proc/") for target in open_files().values())
 
 

@@ -26,7 +26,7 @@ from netkit import descriptors, pair
 
 import gort
 from gort import net
-from support import FULL, PATIENCE_S
+from support import FULL, PATIENCE_S, until
 
 SECONDS = float(os.environ.get("GORT_LOAD_S", "3" if FULL else "1"))
 BLOCK = 1 << 16
@@ -190,7 +190,7 @@ async def load(seconds: float, connections: int, seed: int) -> Tally:
     await client(str(ln.addr), 0, Always(), tally)
     ln.close()
     await servers.wait()
-    assert descriptors() <= before, f"{descriptors() - before} descriptors left"
+    await until(lambda: descriptors() <= before, "no descriptor is left")
     return tally
 
 
