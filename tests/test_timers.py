@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import gort
-from support import PATIENCE_S, until
+from support import PATIENCE_S, parked, until
 
 Run = Callable[..., Any]
 
@@ -269,3 +269,25 @@ def test_stop_and_fire_agree_on_who_came_first(run1: Run, first: str) -> None:
         return stopped, len(ran) == 1
 
     assert run1(main) == ((True, False) if first == "stop" else (False, True))
+
+
+def test_who_takes_a_sleep_back_too_late_leaves_the_next_one_alone(run: Run) -> None:
+    """Who cancels has found a goroutine in a sleep, and may then be so late that it is in another one, which has the same
+    timer: that one ended early."""
+
+    async def main() -> None:
+        first = gort.sleep(0.001)
+
+        async def sleeps() -> None:
+            await first
+            await gort.sleep(3600)
+
+        async with gort.Group() as group:
+            group.go(sleeps)
+            await parked(1, "sleep")
+            await until(lambda: first.success)
+            await parked(1, "sleep")
+            assert not first.abort()
+            group.cancel()
+
+    run(main)

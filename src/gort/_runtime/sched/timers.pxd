@@ -24,6 +24,7 @@ cpdef bint arm(Sched s, Timer t, int64_t when)
 cpdef wake_for(Sched s, int64_t when)
 cpdef addtimer(Sched s, Timer t, int64_t when)
 cpdef bint deltimer(Timer t)
+cdef bint takeout(Timer t, Op op)
 cdef int64_t checktimers(Sched s, P p, int64_t now) except -1
 cdef int64_t timesleepuntil(Sched s)
 cpdef movetimers(P src, P dst)

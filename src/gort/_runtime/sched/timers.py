@@ -264,6 +264,12 @@ def addtimer(s, t, when):
 def deltimer(t):
     """Disarms t.  True when it was armed and will not fire: the caller must then do what it would have done.  False
     when it was not armed or is already firing."""
+    return takeout(t, None)
+
+
+def takeout(t, op):
+    """deltimer.  op: the sleep that t is to end; None for a timer of another kind.  False too when t, which serves all
+    sleeps of a goroutine, is armed for another one: who cancels may come as late as that."""
     pid: cython.int
     p: P
     s: Sched = t.sched
@@ -274,9 +280,11 @@ def deltimer(t):
         p = cython.cast(P, s.allp[pid])
         p.lock_timers()
         if t.pid == pid:
-            remove(p, t.heapidx)
+            mine: cython.bint = t.op is op  # under the lock, because `begin` sets it before it arms t
+            if mine:
+                remove(p, t.heapidx)
             p.unlock_timers()
-            return True
+            return mine
         p.unlock_timers()
 
 
@@ -415,7 +423,7 @@ class SleepOp(Op):
     def abort(self):
         """Disarms the timer; False when it has fired."""
         t: Timer = self.elem
-        if t is None or not deltimer(t):
+        if t is None or not takeout(t, self):
             return False
         t.op = None
         return True

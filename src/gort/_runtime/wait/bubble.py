@@ -234,6 +234,8 @@ class QuietOp(Op):
     def abort(self):
         """Withdraws the operation; False when the bubble has woken it."""
         b: Bubble = self.c
+        if b is None:  # it is over, and who cancels comes too late
+            return False
         s: Sched = b.sched
         there: cython.bint
         s.lock()
