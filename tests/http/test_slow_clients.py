@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import h2.connection
@@ -20,6 +20,7 @@ from gort.http.pace import Pace, write_all
 
 pytestmark = pytest.mark.once  # the time is virtual, and what waits is the same in both cores
 HEAD = get("/", "Content-Length: 500", method="POST")
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")  # and empty settings
 HEADERS = [(":method", "POST"), (":path", "/"), (":scheme", "https"), (":authority", "x")]
 
 
@@ -101,6 +102,22 @@ async def taken(conn: Any, size: int, every_s: float) -> tuple[int, float]:
     except OSError:
         pass
     return got, time.monotonic() - began
+
+
+@pytest.mark.parametrize("before", [b"", PREFACE], ids=["nothing", "preface"])
+def test_a_connection_of_http2_on_which_nothing_comes(before: bytes) -> None:
+    """Neither the client's preface nor, after it, a stream."""
+
+    async def main() -> float:
+        async with connected(reading(), Limits(head_s=20.0, idle_s=20.0), h2=True) as conn:
+            began = time.monotonic()
+            await conn.write(before)
+            with suppress(OSError):
+                while await conn.read():
+                    pass
+            return time.monotonic() - began
+
+    assert 20 <= testing.run(main) <= 21
 
 
 @pytest.mark.parametrize("before", [b"", get("/")], ids=["alone", "behind another"])
