@@ -461,23 +461,6 @@ def test_the_end_of_a_websocket(run: Run, loop: str, capfd: pytest.CaptureFixtur
     assert "after accept" in capfd.readouterr().err
 
 
-def test_a_websocket_whose_client_says_nothing_is_asked(run: Run) -> None:
-    async def main() -> None:
-        ends.clear()
-        async with serving(chat, loop="native", limits=Limits(ping_s=0.02)) as server:
-            async with client(server) as c:
-                ws = Ws(c)
-                await ws.open()
-                ping = await ws.next()
-                assert isinstance(ping, Ping)
-                await ws.send(ping.response())
-                assert isinstance(await ws.next(), Ping)  # and no answer this time
-                assert await ws.next() is None
-            await until(lambda: ends == [(1006, "")])
-
-    run(main)
-
-
 def test_a_cancellation_wins_over_the_disconnect(run: Run) -> None:
     """Who cancels the task that waits in receive() just as the response ends sees it cancelled, as Django expects."""
 

@@ -11,12 +11,14 @@ from typing import Any
 import h2.connection
 import h2.events
 import pytest
-from servekit import Client, get
+from servekit import Client, Ws, get
+from wsproto.events import Ping
 
 import gort
 from gort import net, testing
 from gort.http import Limits, Server
 from gort.http.pace import Pace, write_all
+from support import until
 
 pytestmark = pytest.mark.once  # the time is virtual, and what waits is the same in both cores
 HEAD = get("/", "Content-Length: 500", method="POST")
@@ -118,6 +120,32 @@ def test_a_connection_of_http2_on_which_nothing_comes(before: bytes) -> None:
             return time.monotonic() - began
 
     assert 20 <= testing.run(main) <= 21
+
+
+def test_a_websocket_whose_client_says_nothing_is_asked() -> None:
+    ends: list[dict[str, Any]] = []
+
+    async def listens(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.accept"})
+            ends.append(await receive())
+
+    async def main() -> float:
+        async with connected(listens, Limits(ping_s=20.0)) as conn:
+            ws = Ws(Client(conn))
+            await ws.open()
+            began = time.monotonic()
+            ping = await ws.next()
+            assert isinstance(ping, Ping)
+            await ws.send(ping.response())
+            assert isinstance(await ws.next(), Ping)  # and no answer this time
+            assert await ws.next() is None
+            await until(lambda: ends)
+            return time.monotonic() - began
+
+    assert 60 <= testing.run(main) <= 61
+    assert (ends[0]["type"], ends[0]["code"]) == ("websocket.disconnect", 1006)
 
 
 @pytest.mark.parametrize("before", [b"", get("/")], ids=["alone", "behind another"])
