@@ -24,6 +24,34 @@ from support import GIL, ended, parked, until
 Run = Callable[..., Any]
 
 
+def test_a_signal_that_comes_as_the_locker_refuses_to_unlock_ends_no_other_wait(run1: Run) -> None:
+    """The wait has not begun, and its wake-up was left behind: a receive said that its channel was closed."""
+
+    class Refuses:
+        def lock(self) -> None:
+            """Never called."""
+
+        def unlock(self) -> None:
+            cond.signal()  # as another thread might
+            raise ValueError("not locked")
+
+    cond = Cond(Refuses())  # type: ignore[arg-type]
+
+    async def main() -> int:
+        ch: gort.Chan[int] = gort.Chan()
+
+        async def sends() -> None:
+            await parked(1, "chan receive")
+            await ch.send(7)
+
+        gort.go(sends)
+        with pytest.raises(ValueError, match="not locked"):
+            await cond.wait()
+        return await ch.recv()
+
+    assert run1(main) == 7
+
+
 @pytest.mark.parametrize("when", ["as it is woken", "while it takes the mutex again"])
 def test_c5_a_signal_that_a_cancelled_waiter_cannot_use_goes_to_the_next(run: Run, when: str) -> None:
     async def main() -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import cython
 from cython.cimports.gort._runtime.c.rt import rt_import
 from cython.cimports.gort._runtime.core.handoff import ready
+from cython.cimports.gort._runtime.core.op import unready
 from cython.cimports.gort._runtime.core.runtime2 import DEQUEUED, PARK, Op
 from cython.cimports.gort._runtime.wait.chan import wake
 from cython.cimports.gort._runtime.wait.sema import WaitOp, Waitq, new_wait
@@ -38,6 +39,7 @@ class Notify(Waitq):
             op.sel.unlock()
         except BaseException:
             if not op.abort():
+                unready(op.g)  # else the goroutine's next wait would end with this wake-up
                 self.pass_on(op)
             op.index = 0  # it has not waited, and the locker is as it was
             raise
