@@ -134,7 +134,7 @@ BUGS = {
             ("plain_goroutine_waits",),
         ),
         Bug(
-            "timer_stopped_twice", timers, "deltimer",
+            "timer_stopped_twice", timers, "takeout",
             "        if t.pid == pid:\n", "        if True:\n",
             ("stop_timer",),
         ),
