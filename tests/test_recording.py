@@ -133,12 +133,16 @@ def test_what_the_program_has_switched_on_stays_on(page: debug.Page) -> None:
 
 
 async def contended() -> None:
-    """Two hold a lock for a moment, so one waits."""
+    """Two hold a lock, so one waits for a moment."""
     mu = gort.sync.Mutex()
+    first: list[None] = []
 
     async def holds() -> None:
         async with mu:
-            await gort.sleep(0.005)
+            if not first:
+                first.append(None)
+                await parked(1, "sync.Mutex.Lock")  # a busy machine may be late with the second
+                await gort.sleep(0.005)
 
     async with gort.Group() as group:
         group.go(holds)
