@@ -4,14 +4,14 @@ An M that hands its P on and then sleeps holds the GIL until it sleeps.  If it w
 would wait for the GIL at once: two wake-ups and two sleeps for one hand-over.  So it only notes whom it is to wake
 (`towake`), and wakes it in the call in which it sleeps, after it has let the GIL go.
 
-Where a goroutine and one that is locked to another thread take turns, as a goroutine that calls into an event loop and the
-loop do, each turn would put a processor to sleep and wake one, which takes longer than most turns.  So an M that woke
+Where a goroutine and one that is locked to another thread take turns, as a goroutine that calls into an event loop and
+the loop do, each turn would put a processor to sleep and wake one, which takes longer than most turns.  So an M that woke
 another as it slept looks for a while whether it is woken in turn, if it was as soon the last time (quick).  It looks for
-no longer than a sleep and a wake-up take: so it never uses more than twice the time of what would have been the better.
+no longer than a sleep and a wake-up take, so at the worst it uses twice the time of what would have been the better.
 
-Invariants: only m itself reads and writes m.defers, m.towake and m.quick.  Between the two lines that set `defers` m does nothing
-but hand its P on, and from then on nothing but go to sleep: whoever leaves that path without a sleep calls `flush`.  Only
-handoffp defers: what a finalizer wakes, which may run while handoffp allocates, is woken at once.
+Invariants: only m itself reads and writes m.defers, m.towake and m.quick.  Between the two lines that set `defers` m does
+nothing but hand its P on, and from then on nothing but go to sleep: whoever leaves that path without a sleep calls
+`flush`.  Only handoffp defers: what a finalizer wakes, which may run while handoffp allocates, is woken at once.
 
 The wake-up may come when the other M has been overtaken (idle.py), or runs already: it is then one that nobody means.
 
@@ -49,9 +49,7 @@ def rest(m):
         if cython.compiled:
             began: cython.longlong = nanotime()
             spin: cython.longlong = SPIN_NS if m.quick and m.sched.ncpu > 1 else 0
-            woken: cython.bint = rt_note_pass(
-                cython.address(other.woken), cython.address(m.park.woken), FIRST_NS, spin
-            )
+            woken: cython.bint = rt_note_pass(cython.address(other.woken), cython.address(m.park.woken), FIRST_NS, spin)
             m.quick = woken and nanotime() - began < 2 * SPIN_NS
             if woken:
                 return 0
