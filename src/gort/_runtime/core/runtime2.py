@@ -457,9 +457,8 @@ class M:
         ownwait = None  # the last wait of the event loop that is that goroutine (netpoll.alone); m's thread alone
         polling = False  # it is in findrunnable.poll: wake_poller wakes it, not park
         idlelocked = False  # it waits for lockednext, and nmidlelocked counts it
-        defers = False  # its own thread alone: the next M that it wakes is woken when it sleeps (rest.py)
+        defers = quick = False  # its own thread alone: whom it wakes it wakes as it sleeps; it soon wakes again (rest.py)
         towake = None  # its own thread alone: that M's note
-        quick = False  # its own thread alone: the last one that it woke so has soon woken it in turn
         schedlink = None  # the next idle M
 
         # lock_os_thread.
