@@ -221,6 +221,31 @@ def test_many_tickers(run: Run) -> None:
     assert run(main) == 1000
 
 
+def test_a_ticker_whose_receiver_has_its_tick_is_not_armed(run1: Run) -> None:
+    """Where a thousand took longer to fire than a tick lasts, they fired again before each turn of a goroutine."""
+
+    async def main() -> list[int]:
+        ticker = gort.Ticker(0.001)
+        ticks: list[float] = []
+        pids: list[int] = []
+
+        async def receives() -> None:
+            for _ in range(3):
+                ticks.append(await ticker.c.recv())
+
+        async with gort.Group() as group:
+            group.go(receives)
+            await parked(1, "chan receive")
+            time.sleep(0.01)
+            ticker.c.try_recv()  # the tick is due: the receiver gets it, and runs later
+            pids.append(ticker.pid)  # type: ignore[attr-defined]
+        assert ticks == sorted(set(ticks))
+        ticker.stop()
+        return pids
+
+    assert run1(main) == [-1]
+
+
 def test_idle_runtime_uses_no_cpu(run: Run) -> None:
     """While everything sleeps, so does the runtime: far less CPU time than wall time.  Of the CPU time that is counted
     others use none, and the sleep is at least a second."""

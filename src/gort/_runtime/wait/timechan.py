@@ -130,7 +130,9 @@ class Timer(HeapTimer):
             w = deliver(self.c, value)
             if self.pid >= 0:
                 deltimer(self)  # look has fired it before its P did; the entry in the heap is out of date
-            if self.expires != 0 and self.blocked > 0 and self.pid < 0 and s is not None:
+            # Not for a receiver that has its value and has not run since: a thousand such tickers would fire again and
+            # again before the next goroutine's turn.  Its next receive looks whether a tick is due (look).
+            if self.expires != 0 and self.c.recvfirst is not None and self.pid < 0 and s is not None:
                 again = arm(s, self, self.expires)
         when = self.expires
         self.unlock_state()
