@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 
 import gort
-from gort._runtime.core import machine
+from gort._runtime.core import machine, runtime2
 from gort._runtime.core.debugvars import gil_enabled
 from gort._runtime.watch import ousted, sysmon
 from gort._runtime.watch.ousted import Ousted
-from support import settles
+from support import PATIENCE_S, settles
 
 MS = 1_000_000
 LOCK = (
@@ -105,6 +105,24 @@ def test_a_blocked_thread_loses_its_p_at_the_second_look(world: World) -> None:
     assert world.look() == (0, False, True)
     assert world.look(sysmon.AGAIN_NS) == (1, True, False)
     assert len(world.handed_on) == world.s.nhandoff == world.reported == 1
+
+
+@pytest.mark.skipif(
+    not gort.runtime.compiled or not os.path.exists("/proc/self/syscall"),
+    reason="the compiled core's notes, where the kernel tells what a thread does",
+)
+def test_a_thread_that_sleeps_on_a_note_waits_for_no_lock_of_the_core() -> None:
+    """Without the GIL a lock of the core's is known by what its waiters tell the kernel."""
+    note = runtime2.Note()
+    thread = threading.Thread(target=note.sleep, daemon=True)
+    thread.start()
+    does, until = machine.UNKNOWN, time.monotonic() + PATIENCE_S
+    while does != machine.WAITS_FOR_LOCK and time.monotonic() < until:
+        does = machine.doing(thread.native_id or 0)
+        time.sleep(0.001)
+    note.wakeup()
+    thread.join(PATIENCE_S)
+    assert does == machine.WAITS_FOR_LOCK
 
 
 @pytest.mark.parametrize("does", [machine.RUNS, machine.WAITS_FOR_GIL, machine.WAITS_FOR_LOCK, machine.WAITS_INSIDE])

@@ -265,12 +265,13 @@ static inline int64_t rt_gil_waits(int i) { return gort_sh->gil_waits[i]; }
  * A thread sleeps on a note.  Rejected: a Python lock.  From 3.13 on, without the GIL, it yields the CPU forty times
  * before it sleeps.  If other threads compute, that takes forty of their time slices, a tenth of a second, during which
  * the thread notices no wake-up.
- * A note is 0, 1 once it is woken, or 2 while its thread sleeps: only then a wake-up needs the system. */
+ * A note is 0, 1 once it is woken, or 3 while its thread sleeps: only then a wake-up needs the system.  (2 is what a thread
+ * waits with for a lock; see rt_doing.) */
 #ifdef __linux__
 static inline void rt_note_block(int *note, struct timespec *limit) {
     int calm = 0;
-    if (__atomic_compare_exchange_n(note, &calm, 2, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-        syscall(SYS_futex, note, FUTEX_WAIT_PRIVATE, 2, limit, NULL, 0);
+    if (__atomic_compare_exchange_n(note, &calm, 3, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        syscall(SYS_futex, note, FUTEX_WAIT_PRIVATE, 3, limit, NULL, 0);
 }
 static inline int rt_note_taken(int *note) {              /* 1: it was woken; consumes the wake-up */
     return __atomic_exchange_n(note, 0, __ATOMIC_ACQ_REL) == 1;
@@ -316,7 +317,7 @@ static inline int rt_note_pass(int *other, int *note, int64_t ns, int64_t spin) 
     return rt_note_taken(note);
 }
 static inline void rt_note_wakeup(int *note) {
-    if (__atomic_exchange_n(note, 1, __ATOMIC_ACQ_REL) == 2) syscall(SYS_futex, note, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    if (__atomic_exchange_n(note, 1, __ATOMIC_ACQ_REL) == 3) syscall(SYS_futex, note, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 #else
 static pthread_mutex_t rt_note_mutex = PTHREAD_MUTEX_INITIALIZER;

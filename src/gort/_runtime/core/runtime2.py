@@ -457,7 +457,7 @@ class M:
         ownwait = None  # the last wait of the event loop that is that goroutine (netpoll.alone); m's thread alone
         polling = False  # it is in findrunnable.poll: wake_poller wakes it, not park
         idlelocked = False  # it waits for lockednext, and nmidlelocked counts it
-        defers = quick = False  # its own thread alone: whom it wakes it wakes as it sleeps; it soon wakes again (rest.py)
+        defers = quick = False  # m's thread alone: whom it wakes it wakes as it sleeps, and is soon woken (rest.py)
         towake = None  # its own thread alone: that M's note
         schedlink = None  # the next idle M
 
