@@ -30,6 +30,11 @@ def test_other_loop():
         assert type(runner.get_loop()).__module__.startswith("asyncio")
 
 
+@pytest.mark.xfail
+def test_passes_though_it_need_not():
+    pass
+
+
 def test_fails_on_both():
     left_open = socket.socket()
     try:
@@ -91,7 +96,7 @@ def test_what_differs_is_found(suites: ModuleType, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(suites, "sources", lambda *_: where)
     monkeypatch.setattr(suites, "AGAIN", 1)
     row, wrong = suites.compare(suite, tmp_path, sys.executable)
-    assert row == ["aioquic", suite.version, "8", "3", "2", "2"]
+    assert row == ["aioquic", suite.version, "9", "3", "2", "2"]
     names = [text.partition(": asyncio")[0] for text in wrong]
     assert names == [
         "aioquic: tests/test_it.py::TestTeardown::test_in_the_teardown",
