@@ -289,10 +289,10 @@ def test_others_have_their_turn_between_many_pings(monkeypatch: pytest.MonkeyPat
 
     turns = 0
 
-    def counted() -> Any:
+    async def counted(adapter: Any) -> None:
         nonlocal turns
         turns += 1
-        return gort.gosched()
+        await gort.gosched()
 
     async def main() -> None:
         async with serving(echo, loop="native") as server, client(server) as c:
@@ -301,6 +301,6 @@ def test_others_have_their_turn_between_many_pings(monkeypatch: pytest.MonkeyPat
             await c.conn.write(frame(PING, b"?") * 160 + frame(CLOSE, b"\x03\xe8"))
             assert await code_of(ws) == 1000
 
-    monkeypatch.setattr(module, "gosched", counted)
+    monkeypatch.setattr(module, "make_way", counted)
     gort.run(main)
     assert turns == 160 // module.TURN

@@ -24,6 +24,7 @@ from gort._runtime.web.response import DRAIN, JOIN, STATUS_LINES, date_line
 from gort.http.exchange import Disconnected
 from gort.http.h1exchange import READ, H1Exchange
 from gort.http.pace import Pace, goes_on, write_all
+from gort.http.turns import make_way
 
 if TYPE_CHECKING:
     from gort._runtime.web.request import Incoming, Parser
@@ -31,8 +32,11 @@ if TYPE_CHECKING:
     from gort.http.server import Connection
 
 SLACK_S = 1.0
+HEADS = 8192  # a read, where a head is to come; hundreds of requests may come in it
 FRAMING = 16  # times the bytes of a body may come, chunks' sizes and extensions included
 SLEEPY_S = 2.0  # a connection that has been idle for so long keeps no parser
+SLOW_S = 0.0003  # where a piece of a body took longer to parse, the next ones are smaller
+LEAST = 512  # bytes of such a piece
 LINGER_S = 2.0  # for a client to read the last response before the connection is closed
 
 
@@ -50,6 +54,7 @@ class H1Connection(Line):
     parser: Any
     spare: list[Parser] | None
     exchange: H1Exchange | None
+    owner: Connection
     idle: bool
     drowsy: bool
     keep: bool
@@ -80,11 +85,13 @@ class H1Connection(Line):
         try:
             while True:
                 request = self.queued()
-                if request is None:
+                if request is not None:
+                    await make_way(adapter)  # a read brings hundreds, and others wait
+                else:
                     try:
                         rests = self.rests()
                         if rests:
-                            request = self.came(await conn.read(READ))
+                            request = self.came(await conn.read(HEADS))
                     except DeadlineExceeded:
                         if self.sleep():
                             continue
@@ -202,7 +209,7 @@ class H1Connection(Line):
                         self.conn.set_read_deadline(self.server.linger_s)
                     else:
                         self._deadline(limits.idle_s)
-                data = await self.conn.read(READ)
+                data = await self.conn.read(HEADS)
                 self.idle = False
                 if not data:
                     return None
@@ -234,12 +241,20 @@ class H1Connection(Line):
             while not request.body and not request.complete:
                 if parser.failed is not None:
                     raise parser.failed
-                data = await self.conn.read(READ)
+                data = await self.conn.read(pace.step)
                 if not data:  # it may have ended only its own side, and still read
                     raise Refusal(400, "the request's body is not whole")
+                came = monotonic()
                 parser.feed(data)
                 took += len(data)
                 pace.raw += len(data)
+                if len(data) == pace.step:  # there may be more, and others wait
+                    parsed = monotonic()
+                    slow = parsed - came > SLOW_S
+                    pace.step = max(pace.step // 4, LEAST) if slow else min(2 * pace.step, READ)
+                    await make_way(self.owner.adapter)
+                    began += monotonic() - parsed  # the client has not been waited for
+                    self._deadline(pace.left())
                 if took > DRAIN and not request.body and not request.complete:
                     raise Refusal(400, "chunks without contents")
             pace.add(sum(map(len, request.body)), began)
@@ -272,6 +287,8 @@ class H1Connection(Line):
                 await write_all(self.conn, body, pace or self.new_pace())
             except OSError as e:
                 self._lost(e)
+        if pace is not None and pace.turns():
+            await make_way(self.owner.adapter)
 
     def write_due(self, now: float) -> None:
         """A write that begins now has a deadline of its own."""
@@ -330,6 +347,6 @@ class H1Connection(Line):
             await self.server.finish_writing(self.conn)
             self.conn.set_read_deadline(LINGER_S)
             while await self.conn.read(READ):
-                pass
+                await make_way(self.owner.adapter)
         except OSError:
             pass

@@ -17,19 +17,23 @@ from gort._runtime.sched.timers import monotonic
 # time that is left; else a write goes on where the client has taken a part.
 STEP = 65536
 FILE_STEP = 1 << 20
+TURN = 65536  # bytes of a response, not of a file, after which others have their turn: the kernel takes megabytes
+FIRST = 8192  # bytes that the first read of a body asks for: what it costs to parse them is not known yet
 
 
 class Pace:
     """One direction of one body.  limit: seconds without a byte; None: no limit at all.  rate: bytes a second; None: no
     least rate.  waited: seconds up to now; moved: bytes."""
 
-    __slots__ = ("limit", "moved", "rate", "raw", "waited")
+    __slots__ = ("limit", "moved", "rate", "raw", "step", "turned", "waited")
 
     def __init__(self, limit: float | None, rate: int | None) -> None:
         self.limit: float | None = limit
         self.rate: int | None = rate
         self.waited: float = 0.0
         self.moved: int = 0
+        self.turned: int = 0  # `moved` as others last had their turn
+        self.step: int = FIRST  # bytes to read at a time
         self.raw: int = 0  # bytes that have come with the framing of the body, for who counts them
 
     def left(self) -> float | None:
@@ -37,6 +41,13 @@ class Pace:
         if self.limit is None or not self.rate:
             return self.limit
         return min(self.limit, self.limit + self.moved / self.rate - self.waited)
+
+    def turns(self) -> bool:
+        """Whether others are to have their turn now."""
+        if self.moved - self.turned < TURN:
+            return False
+        self.turned = self.moved
+        return True
 
     def add(self, moved: int, began: float) -> None:
         """So many bytes have moved since `began`, on time.monotonic()'s clock."""

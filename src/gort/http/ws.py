@@ -27,7 +27,6 @@ from wsproto.events import (
 )
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
-from gort._runtime.core.op import gosched
 from gort._runtime.poll.neterrors import DeadlineExceeded
 from gort._runtime.sched.timers import monotonic
 from gort._runtime.wait.chan import Chan
@@ -38,6 +37,7 @@ from gort.http.exchange import Disconnected
 from gort.http.fields import checked
 from gort.http.pace import STEP as WHOLE
 from gort.http.pace import Pace, goes_on, write_all
+from gort.http.turns import make_way
 from gort.sync import Mutex
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ QUEUE = 16  # messages that the application has not taken
 READ = 65536
 STEP = 1024
 MUCH = 1 << 17  # bytes that a step has inflated, after which it is others' turn
-TURN = 16  # pings that are answered, after which it is others' turn
+TURN = 8  # pings that are answered, after which it is others' turn
 SLACK_S = 1.0  # a deadline of writing is moved once in so long, as in h1.py
 CLOSE_S = 5.0  # for the client to answer our close
 NORMAL, AWAY, NO_STATUS, ABNORMAL, TOO_BIG, FAILED = 1000, 1001, 1005, 1006, 1009, 1011
@@ -326,7 +326,7 @@ class WebSocket:
                 self._step = min(2 * self._step, READ)
             else:
                 self._step = STEP
-                await (self._adapter.pause or gosched)()
+                await make_way(self._adapter)
         return None
 
     async def _take(self) -> tuple[int, str] | None:
@@ -351,7 +351,7 @@ class WebSocket:
                 await self._write(event.response())
                 self._pings += 1
                 if self._pings % TURN == 0:  # a read brings thousands, and others wait
-                    await (self._adapter.pause or gosched)()
+                    await make_way(self._adapter)
             elif isinstance(event, CloseConnection):
                 if not self._close_sent:
                     self._close_sent = True

@@ -189,6 +189,8 @@ class Habits:
 class Wsgi:
     """The adapter of a WSGI application."""
 
+    pause = None  # as Asgi has it
+
     def __init__(self, app: Any, root_path: str = "", multiprocess: bool = False) -> None:
         self._habits = Habits()
         root = root_path.rstrip("/")
