@@ -716,6 +716,52 @@ def test_a_signal_while_we_ask_for_the_wakeup_descriptor_reaches_its_owner(
         os.close(w)
 
 
+@pytest.mark.parametrize("owner", ["gort", "another"])
+def test_a_signal_while_we_ask_for_the_wakeup_descriptor_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, owner: str
+) -> None:
+    """We ask in the handler of each signal.  The handler of one that came in the middle took the pipe that stands in for
+    that of other code, and told a second time what the interpreter had told."""
+    plug = sigwake.plug
+    sent = 0
+
+    def plug_and_hit(fd: int) -> int:
+        nonlocal sent
+        old = plug(fd)
+        if sent < 3:
+            sent += 1
+            hit(system.SIGUSR1)
+        return old
+
+    async def main() -> None:
+        nonlocal sent
+        ch: gort.Chan[Any] = gort.Chan(10)
+        signal.notify(ch, system.SIGUSR1, system.SIGUSR2)
+        if owner == "another":
+            system.set_wakeup_fd(w)
+        monkeypatch.setattr(sigwake, "plug", plug_and_hit)
+        sent = 1
+        hit(system.SIGUSR1)
+        hit(system.SIGUSR2)  # told after all that came before
+        told = [await ch.recv()]
+        while told[-1] != system.SIGUSR2:
+            told.append(await ch.recv())
+        assert sent == told.count(system.SIGUSR1) == 3
+        assert len(ch) == 0
+
+    r, w = os.pipe()
+    os.set_blocking(w, False)
+    try:
+        run_in_main_thread(main)
+        if owner == "another":
+            assert os.read(r, 10).count(system.SIGUSR1) == 3
+    finally:
+        if owner == "another":
+            system.set_wakeup_fd(-1)
+        os.close(r)
+        os.close(w)
+
+
 async def answer() -> int:
     return 42
 

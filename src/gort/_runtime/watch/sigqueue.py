@@ -173,9 +173,19 @@ def _plug() -> bool:
 
 def _pass(number: int) -> None:
     """Puts the number into the queue, unless the C handler has written it there."""
+    if not sigwake.settle(lambda found, passed: _pass_late(number, found, passed)):
+        q = _queue
+        if not _plug() and q is not None:
+            q.put(number)
+
+
+def _pass_late(number: int, found: int, passed: bytes) -> None:
+    """What _pass does, for a signal whose handler ran in the middle of an exchange, which has ended."""
     q = _queue
-    if not _plug() and q is not None:
-        q.put(number)
+    if q is not None:
+        there = _plug()
+        if not (found == q.w or (there and number in passed)):
+            q.put(number)
 
 
 def _unplug(q: Queue) -> None:

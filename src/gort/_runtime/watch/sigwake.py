@@ -10,6 +10,8 @@ Invariants
 - While we ask, the interpreter writes to a pipe that stands in.  An errand of another thread (signals.py) that ran in
   the middle would not see the descriptor that it must give up; we would put that back, and its owner would close it.
   So no errand runs while `asking` is true.
+- Nor can a signal's handler, which may run between any two lines here, know then whether the signal's number has
+  reached the right pipe.  It leaves that question to the end of the exchange (settle).
 
 What does not live here: who reads the pipe, and why (signals.py, sigqueue.py).
 """
@@ -17,11 +19,11 @@ What does not live here: who reads the pipe, and why (signals.py, sigqueue.py).
 from __future__ import annotations
 
 import os
+from _collections_abc import Callable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable
     from functools import partial
     from typing import TypeVar
 
@@ -31,6 +33,8 @@ else:
     from _functools import partial
 
 
+_open = 0  # exchanges in progress: one that a handler makes in the middle of another counts too
+_unsettled: list[Callable[[int, bytes], object]] = []  # what settle has put off
 asking = False  # the main thread is in the middle of an exchange, or of what must not be mixed with one (held)
 
 # Makes the interpreter write to fd (-1: nowhere) and returns the descriptor that it wrote to before.  If the pipe is
@@ -101,7 +105,18 @@ def exchange(fd: int, may_take: Callable[[int], bool], probe: Pipe | None) -> in
     return held(lambda: _exchange(fd, may_take, probe))
 
 
+def settle(fn: Callable[[int, bytes], object]) -> bool:
+    """In the middle of an exchange: has fn(found, passed) called at its end, and returns True.  `found` is the
+    descriptor that the exchange found, `passed` what came meanwhile and was passed on to whoever has it now.
+
+    Otherwise returns False, and the interpreter writes to the descriptor that it seems to write to."""
+    if _open:
+        _unsettled.append(fn)
+    return _open > 0
+
+
 def _exchange(fd: int, may_take: Callable[[int], bool], probe: Pipe | None) -> int:
+    global _open
     try:
         meanwhile = probe or Pipe()
     except OSError:  # no descriptor is left: what comes while we ask is lost to its owner
@@ -109,6 +124,8 @@ def _exchange(fd: int, may_take: Callable[[int], bool], probe: Pipe | None) -> i
     asks = fd if meanwhile is None else meanwhile.w
     found: list[int] = []
     done = False
+    passed = b""
+    _open += 1
     try:
         found.extend(map(plug, (asks,)))  # one call, so that a handler that raises finds both done or none
         (old,) = found
@@ -121,13 +138,21 @@ def _exchange(fd: int, may_take: Callable[[int], bool], probe: Pipe | None) -> i
             plug(fd)
         done = True
         if meanwhile is not None and owner not in (-1, asks):
-            pass_on(meanwhile, owner)
+            passed = pass_on(meanwhile, owner)
         return old
     finally:
-        if found and not done and not put_back(found[0]):  # a handler of the user's has raised
-            plug(-1)
-        if meanwhile is not None and probe is None:
-            meanwhile.close()
+        try:
+            if found and not done and not put_back(found[0]):  # a handler of the user's has raised
+                plug(-1)
+            if meanwhile is not None and probe is None:
+                meanwhile.close()
+        finally:
+            _open -= 1
+        if not _open:
+            late = _unsettled.copy()
+            _unsettled.clear()
+            for fn in late:
+                fn(found[0] if found else -1, passed)
 
 
 def claim(fd: int, gives_way: Callable[[int], bool] = lambda old: False, probe: Pipe | None = None) -> int:
@@ -143,11 +168,12 @@ def give_up(fd: int, probe: Pipe | None = None) -> bool:
     return exchange(-1, lambda old: old in ours, probe) in ours
 
 
-def pass_on(pipe: Pipe, fd: int) -> None:
-    """Writes to fd the numbers that have come into the pipe."""
+def pass_on(pipe: Pipe, fd: int) -> bytes:
+    """Writes to fd the numbers that have come into the pipe, and returns them."""
     numbers = pipe.read()
     if numbers:
         try:
             os.write(fd, numbers)
         except OSError:
             pass  # it is full, or its owner has closed it: the interpreter, too, would have dropped them
+    return numbers
