@@ -66,6 +66,8 @@ class Asgi:
 
             await WebSocket(self, exchange).run()
             return
+        if self.pause is not None:  # a request that has just come goes behind those that have waited, for a pool, say
+            await self.pause()
         http = _Http(exchange, self.pause)
         await self.app(scope_of(exchange, "http", self.root, self.state), http.receive, http.send)
 
