@@ -8,6 +8,7 @@ import gc
 import os
 import random
 import resource
+import socket
 import sys
 import threading
 from collections.abc import Callable, Coroutine
@@ -18,7 +19,7 @@ import pytest
 
 import gort
 import gort.aio
-from gort import runtime
+from gort import net, runtime
 from gort._runtime.core.runtime2 import current_m
 from support import parked, until
 
@@ -834,3 +835,39 @@ def test_a_lone_call_is_two_hand_overs() -> None:
             return (resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before) / calls
 
     assert gort.run(main, procs=1) < 2.5  # 3.2 where it is woken before
+
+
+@pytest.mark.parametrize("waits_for", ["a descriptor", "a timer"])
+def test_a_loop_that_never_waits_looks_after_its_tasks_operations(waits_for: str) -> None:
+    """sysmon had to take the loop's P each time, after 10 ms, and the thread that got it fought for the GIL."""
+    times = 50
+
+    async def busy() -> None:
+        while not over:
+            await asyncio.sleep(0)
+
+    async def waits() -> None:
+        for _ in range(times):
+            if waits_for == "a timer":
+                await gort.sleep(0.001)
+            else:
+                asyncio.get_running_loop().call_soon(there.send, b"x")  # while it waits
+                assert await conn.read() == b"x"
+        over.append(True)
+
+    async def both() -> int:
+        before = gort.runtime.stats()["preemptions"]
+        await asyncio.gather(busy(), waits())
+        return int(gort.runtime.stats()["preemptions"] - before)
+
+    async def main() -> int:
+        nonlocal conn
+        conn = net.from_socket(here)
+        return int(await gort.aio.run(both()))
+
+    over: list[bool] = []
+    here, there = socket.socketpair()
+    conn: Any = None
+    with there:
+        assert gort.run(main, procs=1) < times // 2
+        conn.close()

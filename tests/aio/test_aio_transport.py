@@ -415,6 +415,101 @@ def test_add_reader_is_called_as_long_as_there_is_something(on_loop: Callable[..
     assert on_loop(main()) == b"byte by byte"
 
 
+def test_readers_and_writers_that_come_and_go(on_loop: Callable[..., Any]) -> None:
+    """For each answer, as psycopg does.  Both may be there; the later reader takes the place of the earlier one; one that
+    is removed before its turn is not called; what nobody has read is told again."""
+
+    async def main() -> list[Any]:
+        a, b = socket.socketpair()
+        a.setblocking(False)
+        loop = asyncio.get_running_loop()
+        said: list[Any] = []
+        over = asyncio.Event()
+
+        def reads(name: str) -> None:
+            said.append((name, a.recv(1)))
+            said.append(loop.remove_reader(a))
+            over.set()
+
+        def writes() -> None:
+            said.append("room")
+            said.append(loop.remove_writer(a.fileno()))
+
+        for i in range(3):
+            over.clear()
+            loop.add_reader(a, reads, "earlier")
+            loop.add_writer(a.fileno(), writes)
+            loop.add_reader(a.fileno(), reads, f"later {i}")
+            await asyncio.sleep(0.001)  # there is nothing to read yet
+            b.send(b"xy")
+            await over.wait()
+            if i < 2:
+                over.clear()
+                loop.add_reader(a, reads, "rest")
+                await over.wait()
+        said.append([loop.remove_reader(a), loop.remove_writer(a)])
+        c, d = socket.socketpair()
+        loop.add_reader(a, loop.remove_reader, c)
+        loop.add_reader(c, loop.remove_reader, a)
+        d.send(b"z")
+        for _ in range(3):
+            await asyncio.sleep(0)
+        said.append(loop.remove_reader(a) + loop.remove_reader(c))  # the first has removed the second
+        a.close()
+        said.append(loop.remove_reader(b))
+        loop.add_reader(b, over.set)
+        over.clear()
+        await over.wait()  # the end
+        loop.remove_reader(b)
+        for sock in (b, c, d):
+            sock.close()
+        return said
+
+    rounds = [["room", True, (f"later {i}", b"x"), True, ("rest", b"y"), True] for i in range(3)]
+    assert on_loop(main()) == [*rounds[0], *rounds[1], *rounds[2][:-2], [False, False], 1, False]
+
+
+@pytest.mark.parametrize("name", ["add_reader", "add_writer"])
+def test_what_cannot_be_watched(on_loop: Callable[..., Any], name: str) -> None:
+    async def main() -> list[Any]:
+        loop = asyncio.get_running_loop()
+        add, remove = getattr(loop, name), getattr(loop, name.replace("add", "remove"))
+        transport, _, there = await pair()
+        with tempfile.TemporaryFile() as file:
+            said = []
+            for what in (file, "nothing", -1, transport.get_extra_info("socket").fileno(), 10**6):
+                for fn in (lambda what=what: add(what, print), lambda what=what: remove(what)):  # type: ignore[misc]
+                    try:
+                        said.append(fn())
+                    except Exception as e:
+                        said.append(type(e))
+        transport.close()
+        there.close()
+        return said
+
+    said = on_loop(main())
+    error = [ValueError, ValueError]
+    assert said == [PermissionError, False, *error, *error, RuntimeError, RuntimeError, OSError, False]
+
+
+def test_a_selector_that_others_use_sees_readers() -> None:
+    """nest_asyncio takes what the loop's selector says for itself."""
+    loop: Any = gort.aio.Loop()
+    a, b = socket.socketpair()
+    loop.add_reader(a, print)
+    loop.add_writer(a, print)
+    key = loop._selector.get_key(a)
+    assert (key.fileobj, key.fd, key.events) == (a, a.fileno(), 3)
+    assert [callable(handle._callback) for handle in key.data] == [True, True]
+    b.send(b"x")
+    assert [(one.fd, mask) for one, mask in loop._selector.select(0)] == [(a.fileno(), 3)]
+    loop.remove_writer(a)
+    assert loop._selector.get_key(a.fileno()).events == 1
+    loop.close()
+    a.close()
+    b.close()
+
+
 def test_a_transport_that_nobody_closes_warns(loop_class: Any) -> None:
     loop = loop_class()
     transport, _, there = loop.run_until_complete(pair())

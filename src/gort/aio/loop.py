@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gort._runtime.aio.stream import Stream
+    from gort._runtime.aio.watch import Watches
 
 # asyncio.run ends with these.  As a rule they have nothing to do, and for that no runtime is booted.
 _ENDINGS = frozenset(
@@ -68,17 +69,19 @@ class Selector(selectors.EpollSelector):
 
     got: Sequence[tuple[int, int]] | None = None
     streams: dict[int, Stream] = {}
+    watches: Watches
 
     def get_key(self, fileobj: Any) -> selectors.SelectorKey:
         """Whether it is watched, and for what; asyncio asks for the repr of a transport.  Raises KeyError."""
         stream = self.streams.get(fileobj)
         if stream is not None and (events := stream.polls()):
             return selectors.SelectorKey(fileobj, fileobj, events, None)
-        return super().get_key(fileobj)
+        watch = self.watches.find(fileobj)
+        return super().get_key(fileobj) if watch is None else watch.key()
 
     def poll(self) -> list[tuple[int, int]]:
         """What is ready now: pairs of a descriptor and epoll's mask."""
-        return self._selector.poll(0, max(len(self._fd_to_key), 1))  # type: ignore[attr-defined, no-any-return]
+        return self._selector.poll(0, max(len(self._fd_to_key) + len(self.watches), 1))  # type: ignore[attr-defined, no-any-return]
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """What is ready; `timeout` is not used."""
@@ -91,6 +94,8 @@ class Selector(selectors.EpollSelector):
         ready = []
         for fd, mask in got:
             key = keys.get(fd)
+            if key is None and (watch := self.watches.find(fd)) is not None:  # who calls this is not the loop
+                key = watch.key()
             if key is not None:
                 mask = (mask & ~4 and selectors.EVENT_READ) | (mask & ~1 and selectors.EVENT_WRITE)
                 ready.append((key, mask & key.events))
@@ -122,6 +127,7 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
         self._before: Any = None  # the thread's hooks for async generators
         self._open()
         self._own.streams = self._streams
+        self._own.watches = self._watches
         super().__init__(self._own)
 
     # ---- driving it ---------------------------------------------------------------------------------------------------
@@ -274,17 +280,17 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
         stream = self._streams.get(fd)
         if stream is not None:
             self._rest_stream(stream)
-        return super()._add_reader(fd, callback, *args, **context)  # type: ignore[misc]
+        return self._watch_reader(fd, callback, args, context.get("context"))
 
     def _remove_reader(self, fd: int) -> bool:
         stream = self._streams.get(fd)
         if stream is not None:
             return self._stopped(stream, stream.stop())
-        return bool(super()._remove_reader(fd))  # type: ignore[misc]
+        return self._unwatch_reader(fd)
 
     def _add_writer(self, fd: int, callback: Callable[..., Any], *args: Any, **context: Any) -> Any:
         stream = self._streams.get(fd)
-        if stream is None and fd not in self._own._fd_to_key:  # perhaps a transport's, which reads nothing now
+        if stream is None and fd not in self._watches:  # perhaps a transport's, which reads nothing now
             owner = getattr(callback, "__self__", None)
             if isinstance(owner, SocketTransport):
                 stream = owner._stream
@@ -293,13 +299,13 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
             if stream.flushes(callback, context.get("context")):
                 return None
             self._rest_stream(stream)
-        return super()._add_writer(fd, callback, *args, **context)  # type: ignore[misc]
+        return self._watch_writer(fd, callback, args, context.get("context"))
 
     def _remove_writer(self, fd: int) -> bool:
         stream = self._streams.get(fd)
         if stream is not None:
             return self._stopped(stream, stream.stop_flush())
-        return bool(super()._remove_writer(fd))  # type: ignore[misc]
+        return self._unwatch_writer(fd)
 
     def _stopped(self, stream: Stream, was: bool) -> bool:
         """A stream waits for one thing less, if it did (`was`, which this returns)."""

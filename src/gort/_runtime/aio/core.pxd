@@ -5,6 +5,7 @@ from gort._runtime.poll.fd cimport FD
 from gort._runtime.poll.netpoll cimport Netpoll, OwnWait
 from gort._runtime.aio.handles cimport TimerHandle
 from gort._runtime.aio.stream cimport Cork
+from gort._runtime.aio.watch cimport Watches
 
 cdef class LoopWait(OwnWait):
     pass
@@ -26,6 +27,7 @@ cdef class LoopCore:
     cdef public Py_ssize_t _timer_cancelled_count
     cdef public object _came
     cdef public dict _streams
+    cdef public Watches _watches
     cdef Cork _cork
     cdef public int _ep
     cdef public int64_t _looked
@@ -45,5 +47,9 @@ cdef object next_wait(LoopCore core)
 cdef int hear(LoopCore core) except -1
 cdef TimerHandle schedule(LoopCore core, object when, object callback, object args, object context)
 cdef object look(LoopCore core)
+cdef object found(LoopCore core, int fd, unsigned int mask, object others)
+cdef bint again(LoopCore core) except -1
+cdef object watch(LoopCore core, object fileobj, int bit, object callback, object args, object context)
+cdef int check_no_transport(LoopCore core, object fileobj) except -1
 cdef int drop_cancelled(LoopCore core) except -1
 cdef int run_timers(LoopCore core) except -1

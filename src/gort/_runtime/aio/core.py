@@ -11,14 +11,15 @@ Invariants
   `_due`, then wakes the loop; the loop clears it, then looks.  So no event is left behind.
 - `_seen`: the loop's own thread has waited in its epoll (netpoll.alone) and has taken the events.  So the next iteration
   need not look, but for `_due`, which that wait sets where it has left something.
-- `_again`: descriptors of add_reader were ready at the last look.  The kernel tells of them as long as they are, but it
-  tells whoever waits only once.  So the loop looks again before it waits.
+- `_again`: the last look has perhaps not told of all.  So the loop looks again before it waits, as it does while what
+  the last look told of add_reader's descriptors may still be so (watch.py).
 - `_woken` is set before the wait is ended, and cleared before the callbacks run; a fence stands between the queue and
   `_woken` on both sides.  So a callback from another thread is seen by this iteration, or ends the next wait.
 - A loop looks when it has nothing to run, and else every LOOK_NS.
 - In debug mode asyncio's own code runs, which measures each callback; streams have their turn in callbacks then.
 
-What does not live here: the loop's goroutine, and how it begins and ends (gort/aio/loop.py).
+What does not live here: the loop's goroutine, and how it begins and ends (gort/aio/loop.py); the table of what
+add_reader and add_writer watch (watch.py); what a loop does for the runtime between two iterations (attend.py).
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ from collections import deque
 from heapq import heapify, heappop, heappush
 
 import cython
+from cython.cimports.gort._runtime.aio.attend import attend
 from cython.cimports.gort._runtime.aio.handles import Handle, TimerHandle, make_handle, make_timer, run_handle
 from cython.cimports.gort._runtime.aio.stream import Cork, Stream, event, release, serve
+from cython.cimports.gort._runtime.aio.watch import Watches, add, enqueue_hits, hit, remove, still
 from cython.cimports.gort._runtime.c.net import (
     net_epoll_add,
     net_epoll_del,
@@ -44,7 +47,7 @@ from cython.cimports.gort._runtime.c.rt import nanotime, rt_fence, rt_import
 from cython.cimports.gort._runtime.core.runtime2 import MCALL_LOOP, M
 from cython.cimports.gort._runtime.poll.fd import FD
 from cython.cimports.gort._runtime.poll.netpoll import OWN_BELL, OWN_FOUND, Netpoll, OwnWait, netpoll_of
-from cython.cimports.gort._runtime.poll.polldesc import CLOSED, DRAINED, EPOLLIN, FAILED
+from cython.cimports.gort._runtime.poll.polldesc import CLOSED, DRAINED, EPOLLIN, EPOLLOUT, FAILED
 
 rt_import()
 
@@ -86,11 +89,8 @@ class LoopWait(OwnWait):
                     woken |= OWN_BELL
                     continue
                 woken |= OWN_FOUND
-                found: object = core._streams.get(fd)
-                if found is None:
-                    core._due = True  # of add_reader: the kernel tells of it again
-                else:
-                    event(found, net_event_mask(i))
+                if found(core, fd, net_event_mask(i), None) is not None:
+                    core._due = True  # the kernel tells of it again
             if n == EVENTS:
                 core._due = True
             if woken & OWN_FOUND:
@@ -135,6 +135,7 @@ class LoopCore:
         _fd = None
         _bell = None
         _streams = None
+        _watches = None
         _cork = None
 
     def _open(self):
@@ -144,6 +145,7 @@ class LoopCore:
         self._bellfd = -1
         self._came = deque()
         self._streams = {}
+        self._watches = Watches(self._ep)
         self._cork = Cork()
 
     def _hear(self, m):
@@ -257,6 +259,47 @@ class LoopCore:
         self._rest_stream(st)
         st.end()
 
+    # ---- descriptors --------------------------------------------------------------------------------------------------
+
+    def add_reader(self, fd, callback, *args):
+        """Calls callback(*args) as long as fd, a descriptor or a file object, has something to read.  Raises RuntimeError
+        for that of a transport and when the loop is closed, OSError for what cannot be waited for."""
+        check_no_transport(self, fd)
+        if fd in self._streams:
+            self._add_reader(fd, callback, *args)
+        else:
+            watch(self, fd, EPOLLIN, callback, args, None)
+
+    def remove_reader(self, fd):
+        """The opposite.  True when there was one."""
+        check_no_transport(self, fd)
+        return self._remove_reader(fd) if fd in self._streams else self._unwatch_reader(fd)
+
+    def add_writer(self, fd, callback, *args):
+        """Calls callback(*args) as long as fd has room.  Raises what add_reader raises."""
+        check_no_transport(self, fd)
+        if fd in self._streams:
+            self._add_writer(fd, callback, *args)
+        else:
+            watch(self, fd, EPOLLOUT, callback, args, None)
+
+    def remove_writer(self, fd):
+        """The opposite.  True when there was one."""
+        check_no_transport(self, fd)
+        return self._remove_writer(fd) if fd in self._streams else self._unwatch_writer(fd)
+
+    def _watch_reader(self, fd, callback, args, context):
+        return watch(self, fd, EPOLLIN, callback, args, context)
+
+    def _unwatch_reader(self, fd):
+        return not self._closed and remove(self._watches, fd, EPOLLIN)
+
+    def _watch_writer(self, fd, callback, args, context):
+        return watch(self, fd, EPOLLOUT, callback, args, context)
+
+    def _unwatch_writer(self, fd):
+        return not self._closed and remove(self._watches, fd, EPOLLOUT)
+
     # ---- an iteration -------------------------------------------------------------------------------------------------
 
     def _run_once(self):
@@ -288,7 +331,7 @@ def cut(handle):
 def lone(core):
     """Whether nothing but callbacks from other threads can come: only a signal's handler writes to the loop's own
     descriptor."""
-    return len(core._keys) <= 1 and not core._streams and not core._signal_handlers
+    return len(core._keys) + len(core._watches.by_fd) <= 1 and not core._streams and not core._signal_handlers
 
 
 def run_once(core):
@@ -305,15 +348,17 @@ def run_once(core):
     if core._seen:  # its thread has looked just now
         core._seen = False
         now = core._looked = nanotime()
-    elif not core._due and not core._again and ready and not core._debug:
+    elif not core._due and ready and not again(core) and not core._debug:
         now = nanotime()
-    if (core._due or now == 0 or now - core._looked >= LOOK_NS) and (core._due or core._again or not lone(core)):
+    if (core._due or now == 0 or now - core._looked >= LOOK_NS) and (core._due or again(core) or not lone(core)):
         others = look(core)
         core._looked = now or nanotime()
     if core._debug:
         for _ in range(len(came)):
             st = came.popleft()
             ready.append(events.Handle(serve_stream, (st,), core, None))
+        if core._watches.hits:
+            enqueue_hits(core._watches, ready)
         core._own.got = others
         BaseEventLoop._run_once(core)
         return 0
@@ -322,6 +367,8 @@ def run_once(core):
     if others:
         core._own.got = others
         core._process_events(core._own.select(0))
+    if core._watches.hits:
+        enqueue_hits(core._watches, ready)
     if core._scheduled:
         run_timers(core)
     after: cython.Py_ssize_t = len(ready) - before
@@ -359,6 +406,7 @@ def turn(core, m):
     """Iterations, until there is nothing to do or the goroutine is to make way.  True when the loop is to stop."""
     m_: M = m
     before: cython.int = m_.mcall  # the predictor may have a word there for the next operation (sched/predict.py)
+    since: cython.longlong = 0
     core._turns = True
     core._cork.procid = 0 if core._debug else m_.procid
     m_.mcall = MCALL_LOOP
@@ -370,6 +418,7 @@ def turn(core, m):
             run_once(core)
             if core._stopping or not (core._ready or core._came) or m_.preempt:
                 return bool(core._stopping)
+            since = attend(m_, since)
     finally:
         m_.mcall = before
         core._turns = False
@@ -393,7 +442,7 @@ def next_wait(core):
     when: cython.longlong = 0
     fd: FD = core._fd
     op: LoopWait
-    if core._ready or core._came or core._stopping or core._woken or core._due or core._again or fd is None:
+    if core._ready or core._came or core._stopping or core._woken or core._due or fd is None or again(core):
         return None
     if core._scheduled:
         drop_cancelled(core)
@@ -437,42 +486,68 @@ def schedule(core, when, callback, args, context):
 
 
 def look(core):
-    """Takes the events that have come; notes those of streams, and returns the others: pairs of a descriptor and epoll's
-    mask."""
+    """Takes the events that have come, and notes them.  Returns those that are neither a stream's nor of add_reader, for
+    the selector: pairs of a descriptor and epoll's mask."""
     i: cython.int
     n: cython.int
     fd: cython.int
-    mask: cython.uint
-    streams: dict = core._streams
-    others: object = ()
+    others: object = None
     core._due = False
+    core._watches.last.clear()
     if cython.compiled:
         n = net_epoll_wait(core._ep, 0)
         for i in range(n):
             fd = net_event_fd(i)
-            mask = net_event_mask(i)
-            if fd == core._bellfd:
-                continue
-            found: object = streams.get(fd)
-            if found is not None:
-                event(found, mask)
-            elif not others:
-                others = [(fd, mask)]
-            else:
-                others.append((fd, mask))
+            if fd != core._bellfd:
+                others = found(core, fd, net_event_mask(i), others)
     else:
         got = net_epoll_wait(core._ep, 0)
         n = len(got)
         for fd, mask in got:
-            found = streams.get(fd)
-            if found is not None:
-                event(found, mask)
-            elif not others:
-                others = [(fd, mask)]
-            else:
-                others.append((fd, mask))
-    core._again = n == EVENTS or len(others) != 0
+            others = found(core, fd, mask, others)
+    core._again = n == EVENTS or others is not None
+    return others or ()
+
+
+def found(core, fd, mask, others):
+    """Notes an event: in its stream or its watch, else in the list `others`, which it returns."""
+    of: object = core._streams.get(fd)
+    if of is not None:
+        event(of, mask)
+        return others
+    of = core._watches.by_fd.get(fd)
+    if of is not None:
+        hit(core._watches, of, mask)
+        return others
+    if others is None:
+        others = []
+    others.append((fd, mask))
     return others
+
+
+def again(core):
+    """Whether the loop must look again before it waits."""
+    return core._again or (bool(core._watches.last) and still(core._watches))
+
+
+def watch(core, fileobj, bit, callback, args, context):
+    """Has callback(*args) called while fileobj is ready for EPOLLIN or EPOLLOUT (bit); returns its handle."""
+    if core._closed:
+        core._check_closed()
+    handle: object
+    if core._debug:
+        handle = events.Handle(callback, args, core, context)
+    else:
+        handle = make_handle(core, callback, args, context)
+    add(core._watches, fileobj, bit, handle)
+    return handle
+
+
+def check_no_transport(core, fileobj):
+    """Raises RuntimeError if fileobj belongs to a transport, which alone may watch it."""
+    if type(fileobj) is not int or fileobj in core._transports.data:
+        core._ensure_fd_no_transport(fileobj)
+    return 0
 
 
 def serve_stream(st):

@@ -162,6 +162,7 @@ cdef class P:
     cdef public int64_t timerseq
     cdef public int64_t schedtick
     cdef public int64_t switchtick
+    cdef public int64_t looptick
     cdef public bint preempt
     cdef public int64_t smtick
     cdef public int64_t smwhen

@@ -402,7 +402,7 @@ class P:
 
         # The owner writes these; sysmon reads them and sets preempt.
         schedtick = 0  # counts time slices
-        switchtick = 0  # counts goroutines run; several may share a slice through runnext
+        switchtick = looptick = 0  # goroutines run (several share a slice through runnext); rounds of an event loop
         latencies = None  # scheduling latencies: a counter for each power of two, ns (tracing.ran)
         preempt = False  # the slice is over: runnext must go to the tail of the queue
         smtick = 0  # schedtick when slice_is_over last looked, and the time of that look, ns

@@ -394,7 +394,7 @@ def retake(s: Any, seen: dict[int, Seen], ousted: Ousted) -> tuple[int, bool, bo
             last.slice, last.slicesince = p.schedtick, now
         elif now - last.slicesince >= SLICE_NS and not by_seed:
             p.preempt = True  # goroutines that ready each other through runnext have used up the slice that they share
-        tick = p.schedtick + p.switchtick
+        tick = p.schedtick + p.switchtick + p.looptick
         if last.tick != tick or last.mid != mid:
             last.tick, last.mid, last.since = tick, mid, now
             last.clock = None
@@ -485,6 +485,6 @@ def waiting_work(s: Any, p: Any) -> bool:
 
 def take(s: Any, p: Any, m: Any, mid: int, tick: int) -> bool:
     """Hands p off, unless its M has been in the scheduler since we looked.  True when it did."""
-    if p.schedtick + p.switchtick != tick:
+    if p.schedtick + p.switchtick + p.looptick != tick:
         return False
     return bool(handoff.handoffp(s, p, mid))

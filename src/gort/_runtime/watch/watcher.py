@@ -161,7 +161,11 @@ def watch(looks, n, note, until, sched, calm):
             elif cython.cast(P, looks[i].p).timer0when > now:
                 pause = min(pause, max(cython.cast(P, looks[i].p).timer0when - now, QUIET_NS))
             looks[i].asked += asked
-            tick = cython.cast(P, looks[i].p).schedtick + cython.cast(P, looks[i].p).switchtick
+            tick = (
+                cython.cast(P, looks[i].p).schedtick
+                + cython.cast(P, looks[i].p).switchtick
+                + cython.cast(P, looks[i].p).looptick
+            )
             cpu = rt_cpu_of(cython.cast(P, looks[i].p).procid) if waits else -1
             if cpu > looks[i].cpu and mid == looks[i].mid and looks[i].clock != 0:
                 looks[i].asked = asked  # it has run since the last look

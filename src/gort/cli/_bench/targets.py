@@ -43,7 +43,7 @@ BRIDGE_OP_NS = 2000.0
 BRIDGE_CALL_NS = 5000.0
 # gort.aio.Loop beside uvloop: rows in which it is never behind; what asyncio.run takes over asyncio's own loop; how far
 # its processor time for a message is ahead, streams and protocols.
-LOOP_ROWS = ("yield", "timers", "sleepers", "loop-call-soon")
+LOOP_ROWS = ("yield", "timers", "sleepers", "loop-call-soon", "loop-reader")
 LOOP_RUN_NS = 1_000_000.0
 BESIDE_UVLOOP = {"": 1.0, " protocol": 1.1}
 PURE_ROWS = ("yield", "spawn", "ping-pong")

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import platform
+import socket
 import sys
 from collections.abc import Callable, Coroutine
 from time import perf_counter_ns as now
@@ -287,6 +288,30 @@ async def call_soon(n: int) -> float:
     return took * n / called
 
 
+async def reader(n: int) -> float:
+    """n answers on a descriptor of the program's own: a reader is added and removed for each, as psycopg does."""
+    loop = asyncio.get_running_loop()
+    here, there = socket.socketpair()
+    with here, there:
+        here.setblocking(False)
+        there.setblocking(False)
+        loop.add_reader(there, lambda: there.send(there.recv(16)))
+        came = asyncio.Event()
+        start = now()
+        for _ in range(n):
+            here.send(b"x")
+            came.clear()
+            loop.add_reader(here, came.set)
+            try:
+                await came.wait()
+            finally:
+                loop.remove_reader(here)
+            assert here.recv(16) == b"x"
+        took = now() - start
+        loop.remove_reader(there)
+    return took
+
+
 def runs(runner: Runner, n: int) -> float:
     start = now()
     for _ in range(n):
@@ -393,6 +418,7 @@ WORKLOADS: dict[str, Callable[[int], Coroutine[Any, Any, float]]] = {
     "sleepers": sleepers,
     "skynet": skynet,
     "call-soon": call_soon,
+    "reader": reader,
     "bridge-op": operations,
     "bridge-ping-pong": ping_pong,
     "bridge-call": lambda n: calls(n, 1),

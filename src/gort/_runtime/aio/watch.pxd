@@ -1,0 +1,27 @@
+# watch.pxd: the C types of watch.py.
+cimport cython
+
+@cython.final
+@cython.freelist(8)
+cdef class Watch:
+    cdef int fd
+    cdef readonly object fileobj
+    cdef readonly object reader
+    cdef readonly object writer
+    cdef readonly int mask
+    cdef int came
+
+@cython.final
+cdef class Watches:
+    cdef int ep
+    cdef dict by_fd
+    cdef list hits
+    cdef list last
+
+cdef Watch lookup(Watches ws, object fileobj)
+cdef int add(Watches ws, object fileobj, int bit, object handle) except -1
+cdef bint remove(Watches ws, object fileobj, int bit) except -1
+cdef int change(Watches ws, Watch w, int mask) except -1
+cdef int hit(Watches ws, Watch w, int mask) except -1
+cdef int enqueue_hits(Watches ws, object ready) except -1
+cdef bint still(Watches ws) except -1
