@@ -29,6 +29,7 @@ from gort.net.sendfile import Sendable, Source
 from gort.net.tlscase import ReadCase
 from gort.sync import Mutex
 
+HUNG_UP = "tls: the peer closed the connection during the handshake"
 CHUNK = 16384  # a TLS record's payload
 GOODBYE_S = 5.0  # for the close_notify of a block that is left, as in Go
 
@@ -163,7 +164,8 @@ class TLSConn(Kept, Shared):
 
     async def _handshake(self) -> None:
         if self._ssl is None:
-            await self.conn.peek(1)
+            if not await self.conn.peek(1):  # many may leave at once, too
+                raise ConnectionResetError(104, HUNG_UP)
             self._make()
         while True:
             with self._mu:
@@ -181,7 +183,7 @@ class TLSConn(Kept, Shared):
                 e.strerror = f"tls: certificate of {self._name or 'the peer'}: {e.verify_message}"
                 raise
             except ssl.SSLEOFError:
-                raise ConnectionResetError(104, "tls: the peer closed the connection during the handshake") from None
+                raise ConnectionResetError(104, HUNG_UP) from None
             except ssl.SSLError:
                 await self._say_goodbye()
                 raise
