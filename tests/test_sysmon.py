@@ -40,7 +40,7 @@ class World:
         self.reported = 0
         self.places: list[int] = []
         self.p = SimpleNamespace(
-            id=0, mid=7, schedtick=3, switchtick=5, runqsize=1, runnext=None, timer0when=0, preempt=False
+            id=0, mid=7, schedtick=3, switchtick=5, looptick=0, runqsize=1, runnext=None, timer0when=0, preempt=False
         )
         self.m = self.new_m(7, self.p)
         self.s = SimpleNamespace(

@@ -290,7 +290,7 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
 
     def _add_writer(self, fd: int, callback: Callable[..., Any], *args: Any, **context: Any) -> Any:
         stream = self._streams.get(fd)
-        if stream is None and fd not in self._watches:  # perhaps a transport's, which reads nothing now
+        if stream is None and self._watches.find(fd) is None:  # perhaps a transport's, which reads nothing now
             owner = getattr(callback, "__self__", None)
             if isinstance(owner, SocketTransport):
                 stream = owner._stream

@@ -94,7 +94,7 @@ class SocketTransport(_Stock):  # type: ignore[misc]
         if not self.is_reading():
             return
         loop = self._ours
-        if fd in loop._watches:  # somebody else does, with add_reader
+        if loop._watches.find(fd) is not None:  # somebody else does, with add_reader
             super()._add_reader(fd, callback, *args)
         else:
             loop._watch_stream(self._stream)

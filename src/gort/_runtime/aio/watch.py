@@ -65,9 +65,6 @@ class Watches:
     def __len__(self):
         return len(self.by_fd)
 
-    def __contains__(self, fd):
-        return fd in self.by_fd
-
     def find(self, fileobj):
         """The watch of a descriptor or a file object; None if it has none.  Raises ValueError for what is neither."""
         return lookup(self, fileobj)
