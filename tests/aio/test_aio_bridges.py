@@ -11,6 +11,7 @@ import resource
 import socket
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any
@@ -871,3 +872,66 @@ def test_a_loop_that_never_waits_looks_after_its_tasks_operations(waits_for: str
     with there:
         assert gort.run(main, procs=1) < times // 2
         conn.close()
+
+
+@pytest.mark.parametrize("drives", ["a coroutine", "a plain function"])
+@pytest.mark.parametrize("busy_by", ["sleeps", "a reader", "a writer"])
+def test_a_loop_that_never_waits_starves_nobody(drives: str, busy_by: str) -> None:
+    """It goes round, finds nothing more to run, and is not to wait either: its slice must not begin anew with that."""
+
+    async def busy() -> None:
+        loop = asyncio.get_running_loop()
+        turns = 0
+
+        def again() -> None:
+            nonlocal turns
+            turns += 1
+            if turns % 3 == 0:
+                loop.call_soon(len, "")
+            if over:
+                loop.remove_reader(a)
+                loop.remove_writer(a)
+                ended.set()
+
+        ended = asyncio.Event()
+        if busy_by == "sleeps":
+            while not over:
+                await asyncio.sleep(1e-9)
+            return
+        b.send(b"x")
+        (loop.add_reader if busy_by == "a reader" else loop.add_writer)(a, again)
+        await ended.wait()
+
+    def runs() -> None:
+        loop = gort.aio.Loop()
+        loop.run_until_complete(busy())
+        loop.close()
+
+    async def main() -> None:
+        async with gort.Group() as group:
+            if drives == "a coroutine":
+                group.go(gort.aio.run, busy())
+            else:
+                group.go(runs)
+            for _ in range(20):
+                await gort.sleep(0.001)
+            over.append(True)
+
+    over: list[bool] = []
+    a, b = socket.socketpair()
+    with a, b:
+        gort.run(main, procs=1)
+
+
+def test_a_closed_loop_keeps_no_readers() -> None:
+    loop = gort.aio.Loop()
+    a, b = socket.socketpair()
+    loop.add_reader(a, print)
+    loop.add_writer(b, print)
+    assert sorted(loop._selector.get_map()) == sorted([loop._ssock.fileno(), a.fileno(), b.fileno()])  # type: ignore[attr-defined]
+    refs = [weakref.ref(a), weakref.ref(b)]
+    a.close()
+    b.close()
+    loop.close()
+    del a, b
+    assert [ref() for ref in refs] == [None, None]

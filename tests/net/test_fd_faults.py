@@ -19,7 +19,7 @@ from netkit import pair
 
 import gort
 from gort import net
-from gort._runtime.core import debugvars
+from gort._runtime.core import debugvars, runtime2
 from gort._runtime.poll import polldesc
 from support import parked
 
@@ -312,3 +312,29 @@ def test_an_operation_that_is_out_of_its_queue_has_its_outcome(run1: Any, monkey
 
     run1(main)
     assert outcomes == [polldesc.CLOSED if ends == "closed" else polldesc.EXPIRED]
+
+
+@pytest.mark.skipif(runtime2.COMPILED, reason="nothing can be put in place of what is compiled")
+def test_who_arms_a_deadline_again_tells_the_poller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a timer that is too early fires it is in no heap, and a thread may go to sleep in the poller for ever."""
+    told: list[int] = []
+    wake_for = polldesc.wake_for
+
+    def tells(s: Any, when: int) -> None:
+        told.append(when)
+        wake_for(s, when)
+
+    async def main() -> None:
+        here, there = socket.socketpair()
+        conn = net.from_socket(here)
+        conn.set_read_deadline(0.02)
+        conn.set_read_deadline(0.05)  # the timer of the first stays
+        monkeypatch.setattr(polldesc, "wake_for", tells)
+        with pytest.raises(net.DeadlineExceeded):
+            await conn.read()
+        monkeypatch.undo()
+        conn.close()
+        there.close()
+
+    gort.run(main, procs=1)
+    assert len(told) == 1

@@ -79,6 +79,11 @@ class Selector(selectors.EpollSelector):
         watch = self.watches.find(fileobj)
         return super().get_key(fileobj) if watch is None else watch.key()
 
+    def get_map(self) -> Any:
+        """All that is watched, but for transports, by descriptor; None once it is closed."""
+        own: Any = super().get_map()
+        return {**own, **self.watches.by_number()} if own is not None and len(self.watches) else own
+
     def poll(self) -> list[tuple[int, int]]:
         """What is ready now: pairs of a descriptor and epoll's mask."""
         return self._selector.poll(0, max(len(self._fd_to_key) + len(self.watches), 1))  # type: ignore[attr-defined, no-any-return]
@@ -349,6 +354,7 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
             for stream in list(self._streams.values()):
                 self._end_stream(stream)
         super().close()
+        self._watches.clear()
         fd, self._fd = self._fd, None
         self._sched = None
         self._spare.clear()

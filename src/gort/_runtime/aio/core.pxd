@@ -31,6 +31,8 @@ cdef class LoopCore:
     cdef Cork _cork
     cdef public int _ep
     cdef public int64_t _looked
+    cdef public int64_t _tick
+    cdef public int64_t _since
     cdef public int64_t _deadline
     cdef int _bellfd
     cdef Netpoll _np

@@ -128,6 +128,8 @@ class LoopCore:
         _came = None
         _ep = -1
         _looked = 0
+        _tick = -1
+        _since = 0
         _deadline = -1
         _bellfd = -1
         _np = None
@@ -406,7 +408,6 @@ def turn(core, m):
     """Iterations, until there is nothing to do or the goroutine is to make way.  True when the loop is to stop."""
     m_: M = m
     before: cython.int = m_.mcall  # the predictor may have a word there for the next operation (sched/predict.py)
-    since: cython.longlong = 0
     core._turns = True
     core._cork.procid = 0 if core._debug else m_.procid
     m_.mcall = MCALL_LOOP
@@ -416,9 +417,9 @@ def turn(core, m):
             if cython.compiled:
                 rt_fence()
             run_once(core)
+            attend(core, m_)
             if core._stopping or not (core._ready or core._came) or m_.preempt:
                 return bool(core._stopping)
-            since = attend(m_, since)
     finally:
         m_.mcall = before
         core._turns = False

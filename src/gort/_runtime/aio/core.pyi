@@ -2,7 +2,6 @@
 from typing import Any
 
 from gort._runtime.aio.stream import Stream
-from gort._runtime.aio.watch import Watches
 from gort._runtime.poll.fd import FD
 from gort._runtime.poll.polldesc import NetOp
 
@@ -23,7 +22,7 @@ class LoopCore:
     _fd: FD | None
     _bell: Any
     _streams: Any
-    _watches: Watches
+    _watches: Any
     def _open(self) -> None: ...
     def _make_stream(self, transport: Any, fd: int, exact: bool) -> Stream: ...
     def _watch_stream(self, st: Stream) -> None: ...

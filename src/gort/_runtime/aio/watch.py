@@ -65,6 +65,16 @@ class Watches:
     def __len__(self):
         return len(self.by_fd)
 
+    def by_number(self):
+        """A key for each, by its descriptor, as asyncio has them in its selector."""
+        return {fd: w.key() for fd, w in self.by_fd.items()}
+
+    def clear(self):
+        """Forgets them all: the epoll is closed."""
+        self.by_fd.clear()
+        self.hits.clear()
+        self.last.clear()
+
     def find(self, fileobj):
         """The watch of a descriptor or a file object; None if it has none.  Raises ValueError for what is neither."""
         return lookup(self, fileobj)

@@ -14,9 +14,9 @@ Where this differs from Go
   one recv: if a stream socket returns less than was asked for, it is drained, and no second recv is needed.
 
 Invariants, all under the descriptor's lock
-- `busy` has one owner: the thread that set it.  It makes system calls for one operation after another, without the lock,
-  until a call would block or the queue is empty.  So a side's operations happen in order, no write goes into the middle
-  of another, and no descriptor is closed during a system call.
+- `busy` has one owner, the thread that set it.  Without the lock it makes a system call for one operation after another,
+  until one would block or none is left.  So they happen in order, no write goes into another, and no call's descriptor is
+  closed.
 - An operation in the queue has index QUEUED; the one that `busy`'s owner works on has ATTEMPTING; one that is done has
   DEQUEUED and an outcome in `success`.  A cancellation dequeues a QUEUED one.  For an ATTEMPTING one it waits the
   microseconds that the call takes, so that bytes which the call has read are never lost.
@@ -564,11 +564,9 @@ def disarm(side):
 
 
 def arm_deadline(pd, side):
-    """Sets side.expired if the side's new deadline has passed, else arms its timer.  True when that timer is now the
-    first of its P.  The descriptor's lock is held.
-
-    A timer that fires before the deadline stays in its heap, and `fired` arms it again.  So a program that moves the
-    deadline on before each operation causes no heap operation."""
+    """Sets side.expired if the side's new deadline has passed, else arms its timer.  True when that is now the first of
+    its P.  The descriptor's lock is held.  A timer that fires before the deadline stays in its heap, and `fired` arms it
+    again: a program that moves the deadline on before each operation causes no heap operation."""
     t: Timer = side.timer
     side.expired = side.deadline != 0 and side.deadline <= (pd.np.s.vnow or nanotime())
     if side.deadline == 0 or side.expired:
@@ -583,18 +581,20 @@ def arm_deadline(pd, side):
 
 
 def fired(arg, gen, now):
-    """Called on g0 when a side's timer is due: ends the waiting operations if the deadline has passed, else arms the
-    timer again."""
+    """A side's timer is due: ends the waiting operations if the deadline has passed, else arms the timer again."""
     pd: PollDesc = arg[0]
     side: Side = pd.w if arg[1] else pd.r
     t: Timer
     chain: Op = None
+    first: cython.longlong = 0
     pd.lock()
     t = side.timer
     if t is not None and gen == t.gen and not pd.closing:
         side.armed = 0
-        arm_deadline(pd, side)
+        first = side.deadline if arm_deadline(pd, side) else 0
         if side.expired:
             chain = take_all(pd, side, None, EXPIRED)
     pd.unlock()
+    if first != 0:
+        wake_for(pd.np.s, first)  # another M may have begun to poll while the timer was out of the heap
     complete(chain)

@@ -151,8 +151,11 @@ def _exchange(fd: int, may_take: Callable[[int], bool], probe: Pipe | None) -> i
         if not _open:
             late = _unsettled.copy()
             _unsettled.clear()
-            for fn in late:
-                fn(found[0] if found else -1, passed)
+            try:
+                while late:
+                    late.pop(0)(found[0] if found else -1, passed)
+            finally:
+                _unsettled[:0] = late  # a handler of the user's has raised
 
 
 def claim(fd: int, gives_way: Callable[[int], bool] = lambda old: False, probe: Pipe | None = None) -> int:
@@ -169,11 +172,11 @@ def give_up(fd: int, probe: Pipe | None = None) -> bool:
 
 
 def pass_on(pipe: Pipe, fd: int) -> bytes:
-    """Writes to fd the numbers that have come into the pipe, and returns them."""
+    """Writes to fd the numbers that have come into the pipe, and returns what it took."""
     numbers = pipe.read()
     if numbers:
         try:
             os.write(fd, numbers)
-        except OSError:
-            pass  # it is full, or its owner has closed it: the interpreter, too, would have dropped them
+        except OSError:  # it is full, or its owner has closed it: the interpreter, too, would have dropped them
+            return b""
     return numbers
