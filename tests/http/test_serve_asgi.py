@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -122,6 +123,44 @@ def test_an_application_that_does_not_start(run: Run, loop: str) -> None:
         assert ln.closed
 
     run(main)
+
+
+def test_a_request_that_has_just_come_goes_behind_those_that_wait() -> None:
+    """For a pool, say: asyncio.Queue gives what was put to whoever comes first, and who had waited waits again."""
+    served: list[str] = []
+
+    async def main() -> None:
+        pool: asyncio.Queue[int] = asyncio.Queue()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            loop: Any = asyncio.get_running_loop()
+            if scope["path"] == "/holds":
+                while not pool._getters:  # type: ignore[attr-defined]
+                    await asyncio.sleep(0)
+                os.write(late.conn.fileno(), get("/late"))
+                ready = len(loop._ready)
+                while len(loop._ready) == ready:  # until that request has come
+                    loop._sched.netpoll.poll(0)
+                pool.put_nowait(1)
+            elif scope["path"] in ("/waits", "/late"):
+                pool.put_nowait(await pool.get())
+                served.append(scope["path"])
+            await respond(send)
+
+        async with (
+            serving(app, loop="asyncio") as server,
+            client(server) as holds,
+            client(server) as waits,
+            client(server) as late,
+            gort.Group() as group,
+        ):
+            await late.ask(get("/"))
+            group.go(waits.ask, get("/waits"))
+            group.go(holds.ask, get("/holds"))
+            await late.answer()
+
+    gort.run(main, procs=1)
+    assert served == ["/waits", "/late"]
 
 
 def test_a_native_view_that_blocks_holds_up_nobody_else(run: Run) -> None:
