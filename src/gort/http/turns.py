@@ -11,8 +11,6 @@ from typing import Any
 from gort._runtime.core.op import gosched
 from gort._runtime.core.runtime2 import current_m
 
-POLL_NS = 200_000
-
 
 async def make_way(adapter: Any) -> None:
     """Everything else that can run has its turn; in a loop (Asgi.pause), its other callbacks.
@@ -23,8 +21,7 @@ async def make_way(adapter: Any) -> None:
     if pause is not None:
         await pause()
         return
-    s = current_m().sched
-    netpoll = s.netpoll
-    if not s.npolling and time.monotonic_ns() - s.lastpoll > POLL_NS and netpoll is not None and netpoll.waiters():
-        netpoll.poll(0)
+    netpoll = current_m().sched.netpoll
+    if netpoll is not None:
+        netpoll.poll_late(time.monotonic_ns())
     await gosched()

@@ -19,11 +19,11 @@ from __future__ import annotations
 import cython
 from cython.cimports.gort._runtime.c.rt import nanotime, rt_import
 from cython.cimports.gort._runtime.core.runtime2 import P, Sched
+from cython.cimports.gort._runtime.poll.netpoll import Netpoll
 from cython.cimports.gort._runtime.sched.timers import checktimers
 
 rt_import()
 
-POLL_NS = cython.declare(cython.longlong, 200_000)  # it polls as often, if nobody else has
 # How long goroutines may wait for its P.  Shorter than a goroutine's slice: who answers a message waits at each.
 SLICE_NS = cython.declare(cython.longlong, 1_000_000)
 
@@ -33,6 +33,7 @@ def attend(core, m):
     yield if goroutines wait and it has run for a slice."""
     s: Sched = m.sched
     p: P = m.p
+    np: Netpoll = s.netpoll
     now: cython.longlong = nanotime()
     if p is None or p.mid != m.id or s.vnow != 0:
         return 0
@@ -41,8 +42,8 @@ def attend(core, m):
         core._since = now
     if 0 < p.timer0when <= now:
         checktimers(s, p, now)
-    if now - s.lastpoll >= POLL_NS and s.netpoll is not None and not s.npolling and s.netpoll.waiters():
-        s.netpoll.poll(0)
+    if np is not None:
+        np.poll_late(now)
     if now - core._since < SLICE_NS or (p.runqsize == 0 and p.runnext is None and s.runqsize == 0):
         p.looptick += 1
     else:

@@ -21,6 +21,7 @@ cdef class Watches:
 cdef Watch lookup(Watches ws, object fileobj)
 cdef int add(Watches ws, object fileobj, int bit, object handle) except -1
 cdef bint remove(Watches ws, object fileobj, int bit) except -1
+cdef object swap(Watch w, int bit, object handle)
 cdef int change(Watches ws, Watch w, int mask) except -1
 cdef int hit(Watches ws, Watch w, int mask) except -1
 cdef int enqueue_hits(Watches ws, object ready) except -1

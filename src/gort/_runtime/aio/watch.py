@@ -109,12 +109,7 @@ def add(ws, fileobj, bit, handle):
         ws.by_fd[fd] = w
     elif not w.mask & bit:
         change(ws, w, w.mask | bit)
-    if bit == EPOLLIN:
-        old = w.reader
-        w.reader = handle
-    else:
-        old = w.writer
-        w.writer = handle
+    old = swap(w, bit, handle)
     if old is not None:
         old.cancel()
     return 0
@@ -123,18 +118,23 @@ def add(ws, fileobj, bit, handle):
 def remove(ws, fileobj, bit):
     """Takes the reader or the writer away; True when there was one.  Raises OSError, ValueError."""
     w: Watch = lookup(ws, fileobj)
-    old: object
     if w is None or not w.mask & bit:
         return False
     change(ws, w, w.mask & ~bit)
+    swap(w, bit, None).cancel()
+    return True
+
+
+def swap(w, bit, handle):
+    """Puts a handle in the place of w's reader or writer, which it returns."""
+    old: object
     if bit == EPOLLIN:
         old = w.reader
-        w.reader = None
+        w.reader = handle
     else:
         old = w.writer
-        w.writer = None
-    old.cancel()
-    return True
+        w.writer = handle
+    return old
 
 
 def change(ws, w, mask):

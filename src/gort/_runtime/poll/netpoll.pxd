@@ -39,6 +39,7 @@ cdef class Netpoll(Poller):
     cpdef unwatch(self, int fd)
     cpdef bint waiters(self)
     cpdef bint poll(self, int64_t delay) except -1
+    cpdef poll_late(self, int64_t now)
     cpdef wake(self)
     cpdef int bell(self)
     cpdef close(self)

@@ -85,6 +85,7 @@ if not cython.compiled:  # the .pxd defines the same names for C
     IN_EPOLL = 1
     IN_OWN = 2
 
+POLL_NS = cython.declare(cython.longlong, 200_000)
 SIGNAL_SLICE_NS = cython.declare(cython.longlong, 500_000_000)
 SPIN_NS = 80_000  # hurry: a processor that has gone to sleep takes some 30 to 50 µs to wake up, and the peer's too
 SPIN_MOST_US = 1000  # GODEBUG=pollspin: no signal handler runs meanwhile
@@ -271,6 +272,12 @@ class Netpoll(Poller):
                 self.wakesig = 0
         s.lastpoll = nanotime()
         return found
+
+    def poll_late(self, now):
+        """Polls if nobody has for POLL_NS: for who always has something to do, which keeps the scheduler from it."""
+        s: Sched = self.s
+        if now - s.lastpoll >= POLL_NS and not s.npolling and self.waiters():
+            self.poll(0)
 
     def wake(self):
         """Ends a poll that waits, or makes the next one return at once (Go's netpollBreak).  Any thread may call it."""
