@@ -42,6 +42,7 @@ with _lent():
     from gort._runtime.boot.main import run
     from gort._runtime.sched.newproc import go
     from gort._runtime.core.op import gosched
+    from gort._runtime.wait import direct as _direct  # noqa: F401  (gives Chan's operations their short way)
     from gort._runtime.wait.select import select
     from gort._runtime.wait.timechan import Ticker, Timer, after, after_func
     from gort._runtime.sched.timers import sleep

@@ -50,6 +50,8 @@ typedef struct gort_shared {
     ptrdiff_t tls_m;                                      /* the M slot's distance from the thread pointer */
     int (*op_send)(PyObject *, PyObject *, PyObject **);  /* op.py's am_send, set when op.py is imported */
     PyObject *(*op_await)(PyObject *);                    /* op.py's op_await, set when gort.aio is imported; else NULL */
+    int (*value_send)(PyObject *, PyObject *, PyObject **); /* chan.py's value_send: am_send of its ValueOp */
+    int (*value_install)(PyTypeObject *);                 /* gives a subclass of Op slots that call it */
     int gil_measured;                                     /* somebody has read metrics: waits for the GIL are counted */
     int64_t gil_waits[GORT_GIL_WAITS];                    /* the i-th: of less than 2^i ns, and not less than half of that */
 } gort_shared;
@@ -229,6 +231,9 @@ static inline void rt_unlock(rt_mutex *m, int rank) {
     RT_UNLOCK(m);
     if (__builtin_expect(gort_lockrank, 0)) gort_sh->rank_release((void *)m, rank);
 }
+
+/* Whether rt_lock does anything. */
+static inline int rt_locks(void) { return GORT_FREE_THREADED || __builtin_expect(gort_lockrank, 0); }
 
 /* ---- waits for the GIL ---------------------------------------------------------------------------------------
  * A thread of the runtime's that has slept without the GIL calls the first function when it wakes, and the second when it
@@ -689,11 +694,6 @@ typedef PyObject *(*rt_awaitfunc)(PyObject *);
 
 static inline void rt_set_op_await(rt_awaitfunc f) { __atomic_store_n(&gort_sh->op_await, f, __ATOMIC_RELEASE); }
 
-#ifdef GORT_RT_OWNER
-/* The free list of operations.  An operation lives for one await, so it must be cheap to make.  One list serves Op and
- * all its compiled subclasses, which add no field and no __dealloc__ (a subclass made in Python is a heap type and is
- * allocated the ordinary way).  Every reference of a free operation is None.  Without the GIL each thread has its own
- * list; with the GIL, which guards it, all threads share one. */
 typedef struct gort_op {                                  /* Op's layout in runtime2.pxd; rt_op_check compares */
     PyObject_HEAD
     void *vtab;
@@ -702,6 +702,29 @@ typedef struct gort_op {                                  /* Op's layout in runt
     PyObject *g, *c, *elem, *next, *prev, *sel;
 } gort_op;
 
+/* am_send of op.py.  An error is passed on as it is: a call of Cython's would add an entry to the traceback. */
+static inline int rt_op_send(PyObject *op, PyObject *arg, PyObject **result) { return gort_sh->op_send(op, arg, result); }
+static inline void rt_set_value_send(rt_sendfunc f) { gort_sh->value_send = f; }
+static inline int rt_install_value(PyObject *type) { return gort_sh->value_install((PyTypeObject *)type); }
+
+/* An operation's value and a place of a channel's buffer change places; no reference is counted. */
+static inline void rt_op_swap(PyObject *op, PyObject *buffer, Py_ssize_t i) {
+    PyObject **slot = &((PyListObject *)buffer)->ob_item[i], *value = *slot;
+    *slot = ((gort_op *)op)->elem;
+    ((gort_op *)op)->elem = value;
+}
+/* Takes the value out of an operation, for the interpreter. */
+static inline PyObject *rt_op_take(PyObject *op) {
+    PyObject *value = ((gort_op *)op)->elem;
+    ((gort_op *)op)->elem = Py_NewRef(Py_None);
+    return value;
+}
+
+#ifdef GORT_RT_OWNER
+/* The free list of operations.  An operation lives for one await, so it must be cheap to make.  One list serves Op and
+ * all its compiled subclasses, which add no field and no __dealloc__ (a subclass made in Python is a heap type and is
+ * allocated the ordinary way).  Every reference of a free operation is None.  Without the GIL each thread has its own
+ * list; with the GIL, which guards it, all threads share one. */
 #define GORT_OP_FREE 256
 /* With the GIL a free operation stays tracked by the collector and has one reference, the list's.  To untrack and track
  * it each time would cost a tenth of a channel operation.  Without the GIL an object's head names the thread that owns
@@ -880,14 +903,28 @@ static void gort_stop_drain(void) {}
 static int rt_stop_ready(void) { return 0; }
 #endif
 
-static PyObject *rt_op_iternext(PyObject *self) {
+static inline PyObject *gort_op_next(rt_sendfunc f, PyObject *self) {
     PyObject *result = NULL;
-    int r = gort_sh->op_send(self, Py_None, &result);
+    int r = f(self, Py_None, &result);
     if (r == PYGEN_NEXT) return result;
     if (r == PYGEN_ERROR) return NULL;
     if (result == Py_None) { Py_DECREF(result); return NULL; }
     rt_stop(result);
     return NULL;
+}
+static PyObject *rt_op_iternext(PyObject *self) { return gort_op_next(gort_sh->op_send, self); }
+
+static PyObject *rt_value_iternext(PyObject *self) { return gort_op_next(gort_sh->value_send, self); }
+
+/* chan.py's ValueOp: the slots of Op, but for the two that do the operation. */
+static int gort_value_install(PyTypeObject *t) {
+    static PyAsyncMethods async;
+    async = *t->tp_as_async;
+    async.am_send = (sendfunc)(void (*)(void))gort_sh->value_send;   /* an int of the same size as PySendResult */
+    t->tp_as_async = &async;
+    t->tp_iternext = rt_value_iternext;
+    PyType_Modified(t);
+    return 0;
 }
 
 /* An operation is its own iterator, except in an asyncio task of a gort loop. */
@@ -913,6 +950,7 @@ static inline int rt_install_op(PyObject *type) {
     static PyAsyncMethods async;
     PyTypeObject *t = (PyTypeObject *)type;
     if (rt_stop_ready() < 0) return -1;
+    gort_sh->value_install = gort_value_install;
     if (t->tp_as_async != NULL) async = *t->tp_as_async;
     async.am_await = rt_op_await;
     async.am_send = rt_op_am_send;

@@ -9,6 +9,7 @@ cdef extern from "gort_rt.h":
     ctypedef object (*rt_awaitfunc)(PyObject *)
     void rt_lock(rt_mutex *m, int rank) noexcept
     void rt_unlock(rt_mutex *m, int rank) noexcept
+    bint rt_locks() noexcept
     int rt_import() except -1
     PyObject *rt_getm() noexcept
     void rt_setm(PyObject *m) noexcept
@@ -40,6 +41,11 @@ cdef extern from "gort_rt.h":
     void rt_set_op_send(rt_sendfunc send) noexcept
     void rt_set_op_await(rt_awaitfunc wait) noexcept
     int rt_install_op(object type) except -1
+    int rt_op_send(object op, PyObject *arg, PyObject **result) noexcept
+    void rt_set_value_send(rt_sendfunc send) noexcept
+    int rt_install_value(object type) except -1
+    void rt_op_swap(object op, PyObject *buffer, Py_ssize_t i) noexcept
+    PyObject *rt_op_take(object op) noexcept
     int rt_op_check(object op) except -1
     int rt_load_once(object o) except -1
     void rt_set_never(void (*never)(PyObject *) noexcept) noexcept
@@ -68,6 +74,7 @@ cdef extern from "gort_rt.h":
     void rt_gil_taken(int64_t since) noexcept
     int64_t rt_gil_waits(int i) noexcept
     object rt_list_pop(object items) noexcept
+    PyObject *rt_tuple_at "PyTuple_GET_ITEM"(object items, Py_ssize_t i) noexcept
     void rt_gc_hide(object o) noexcept
     void rt_gc_show(object o) noexcept
     void rt_gc_hide_coro(object o) noexcept

@@ -202,7 +202,8 @@ def start(op, m):
             m.mcall = MCALL_YIELD
             return PARK
     # A pointer, because C would count one more reference to the G.  This thread runs it, so m.curg stays.
-    if op.begin(cython.cast(G, cython.cast(cython.pointer(PyObject), m.curg))) == READY:
+    g: cython.pointer(PyObject) = cython.cast(cython.pointer(PyObject), m.curg)
+    if op.begin(cython.cast(G, g)) == READY:
         if m.preempt == PREEMPT_LOOK:
             m.sched.predictor.look(m)
         elif m.preempt:  # sysmon wants this goroutine to yield; op keeps the result until it runs again

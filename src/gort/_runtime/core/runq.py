@@ -223,9 +223,9 @@ def globrunqget(s, p, mid, max):
     if s.runqsize == 0:
         s.unlock()
         return None
-    n = s.runqsize // s.gomaxprocs + 1
-    if n > s.runqsize:
-        n = s.runqsize
+    n = s.runqsize
+    if n > 1 and s.gomaxprocs > 1:  # else the share is all of it, and a division takes long
+        n = n // s.gomaxprocs + 1
     if max > 0 and n > max:
         n = max
     if n > _QUEUE_MAX // 2:

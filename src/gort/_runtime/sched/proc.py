@@ -265,7 +265,7 @@ def execute(m, g):
     g.status = _Grunning
     g.mid = m.id
     g.nrun += 1
-    m.p.switchtick += 1  # tells sysmon that another goroutine runs; schedtick counts slices only
+    m.p.switchtick = m.p.switchtick + 1  # tells sysmon that another goroutine runs; schedtick counts slices only
     m.curg = g
     if m.sched.hooks & HOOK_RUNS:
         started(m, g)

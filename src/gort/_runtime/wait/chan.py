@@ -14,8 +14,8 @@ waits as a receive of one value, and takes what else is there when its goroutine
 runs Python code, allocates an object that the collector tracks, or drops the last reference to a value.  Therefore the
 compiled core needs no locks while the GIL is on.
 
-What does not live here: select (select.py), the operations for many values (bulk.py), and when a timer fires
-(timechan.py; a channel only calls its timer's look).
+What does not live here: select (select.py), the operations for many values (bulk.py), the short way of those for one
+(direct.py), and when a timer fires (timechan.py; a channel only calls its timer's look).
 """
 
 from __future__ import annotations

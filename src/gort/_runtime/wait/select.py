@@ -22,7 +22,7 @@ import cython
 from cython.cimports.cpython.ref import PyObject, Py_INCREF
 from cython.cimports.cpython.tuple import PyTuple_New, PyTuple_SET_ITEM
 from cython.cimports.libc.stdint import uintptr_t
-from cython.cimports.gort._runtime.c.rt import rt_builtin, rt_import, rt_vectorcall
+from cython.cimports.gort._runtime.c.rt import rt_builtin, rt_import, rt_locks, rt_tuple_at, rt_vectorcall
 from cython.cimports.gort._runtime.core.handoff import ready
 from cython.cimports.gort._runtime.core.op import claim
 from cython.cimports.gort._runtime.core.runtime2 import OP_DONE, OP_NEW, PARK, QUEUED, READY, G, M, Op, Sched, getm
@@ -36,6 +36,7 @@ from cython.cimports.gort._runtime.wait.chan import (
     SEND_MANY,
     Chan,
     ChanOp,
+    ValueOp,
     enqueue_recv,
     enqueue_send,
     outcome,
@@ -64,10 +65,24 @@ else:
     address = id
 
 
+def case_at(cases, i):
+    """cases[i], for which C counts no reference: the tuple holds it."""
+    if cython.compiled:
+        return rt_tuple_at(cases, i)
+    return cases[i]
+
+
+def same(op, other):
+    """Whether two cases are on one channel."""
+    return op is not None and other is not None and op.c is other.c
+
+
 def lockorder(sel):
     """Sorts the cases by their channel's address, with one case for each channel.  The result is a linked list of
     indices: it starts in sel.heapidx, continues in each case's heapidx, and ends with -1.  An insertion sort, because
-    cases are few."""
+    cases are few.
+
+    With the GIL the compiled core needs no locks (chan.py).  Then the list is empty, and only TWICE is found out."""
     cases: tuple = sel.c
     op: Op
     other: Op
@@ -77,6 +92,12 @@ def lockorder(sel):
     a: cython.ulonglong
     b: cython.ulonglong
     sel.heapidx = -1
+    if cython.compiled and not rt_locks():
+        for i in range(1, len(cases)):
+            for at in range(i):
+                if same(cython.cast(Op, case_at(cases, i)), cython.cast(Op, case_at(cases, at))):
+                    sel.kind |= TWICE
+        return
     for i in range(len(cases)):
         if cases[i] is None:
             continue
@@ -142,20 +163,24 @@ def shuffled(n, m):
     return order
 
 
-def open_for(c, kind):
-    """True when an operation of this kind on c can run now.  c is locked."""
+def open_for(c, case):
+    """True when case, an operation on c, can run now.  c is locked."""
     op: Op
-    if kind == SEND:
+    if case.kind == SEND:
         if c.isclosed or c.qcount < c.dataqsiz:
             return True
+        if c.recvfirst is None:
+            return False
         op = c.recvfirst
     else:
         if c.qcount > 0 or c.isclosed:
             return True
+        if c.sendfirst is None:
+            return False
         op = c.sendfirst
     # Skip waiting cases of a select of which another case has been claimed.
     while op is not None:
-        if op.sel is None or not op.sel.success:
+        if op.sel is None or not cython.cast(Op, op.sel).success:
             return True
         op = op.next
     return False
@@ -167,23 +192,46 @@ def pass1(cases, m):
 
     The waiting operation that open_for has seen may be a case of another select, and a thread on another channel may
     claim that select before try_op does.  Then the pick is made again."""
-    op: Op
-    pick: Op
+    case: cython.pointer(PyObject)
+    pick: cython.int
     i: cython.int
     count: cython.int
     while True:
-        pick = None
+        pick = -1
         count = 0
         for i in range(len(cases)):
-            if cases[i] is None:
+            case = case_at(cases, i)
+            if cython.cast(object, case) is None:
                 continue
-            op = cython.cast(Op, cases[i])
-            if open_for(cython.cast(Chan, op.c), op.kind):
+            if open_for(cython.cast(Chan, cython.cast(Op, case).c), cython.cast(Op, case)):
                 count += 1
                 if count == 1 or cheaprandn(m, count) == 0:
-                    pick = op
-        if pick is None or try_op(cython.cast(Chan, pick.c), pick) == READY:
-            return pick
+                    pick = i
+        if pick < 0:
+            return None
+        case = case_at(cases, pick)
+        if try_op(cython.cast(Chan, cython.cast(Op, case).c), cython.cast(Op, case)) == READY:
+            return cython.cast(Op, case)
+
+
+def enlist(case, sel, g):
+    """Enqueues a case of sel, in which g waits.  Its channel is locked."""
+    if case is None:
+        return
+    case.g = g
+    case.sel = sel
+    if case.kind == SEND:
+        enqueue_send(cython.cast(Chan, case.c), case)
+    else:
+        enqueue_recv(cython.cast(Chan, case.c), case)
+
+
+def delist(case):
+    """Removes a case from its queue, if it is still there.  Its channel is locked."""
+    if case is not None:
+        if case.index == QUEUED:
+            unlink(cython.cast(Chan, case.c), case)
+        case.sel = None
 
 
 class SelectOp(Op):
@@ -236,15 +284,7 @@ class SelectOp(Op):
             j = i
             if order is not None:
                 j = order[i]
-            if cases[j] is None:
-                continue
-            op = cython.cast(Op, cases[j])
-            op.g = g
-            op.sel = self
-            if op.kind == SEND:
-                enqueue_send(cython.cast(Chan, op.c), op)
-            else:
-                enqueue_recv(cython.cast(Chan, op.c), op)
+            enlist(cython.cast(Op, case_at(cases, j)), self, g)
         self.index = QUEUED
         selunlock(self)
         if self.kind & TIMED:
@@ -260,10 +300,7 @@ class SelectOp(Op):
         i: cython.int
         sellock(self)
         for i in range(len(cases)):
-            if cases[i] is not None:
-                op = cython.cast(Op, cases[i])
-                unlink(cython.cast(Chan, op.c), op)
-                op.sel = None
+            delist(cython.cast(Op, case_at(cases, i)))
         selunlock(self)
         if self.kind & TIMED:
             for op in cases:
@@ -372,10 +409,19 @@ def choose(cases, default):
     other: Op
     sel: SelectOp
     bad: object = None
+    at: cython.pointer(PyObject)
+    i: cython.Py_ssize_t
     kind: cython.int = DEFAULT if default else 0
-    for case in cases:
-        if case is None:
+    for i in range(len(cases)):
+        at = case_at(cases, i)
+        if cython.cast(object, at) is None or (
+            type(cython.cast(object, at)) is ValueOp
+            and cython.cast(Op, at).state == OP_NEW
+            and cython.cast(Chan, cython.cast(Op, at).c).timer is None
+            and claim(cython.cast(Op, at))
+        ):
             continue
+        case = cython.cast(object, at)
         if not isinstance(case, ChanOp):
             for before in cases:
                 if before is case:

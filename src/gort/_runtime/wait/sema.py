@@ -215,7 +215,7 @@ class WaitOp(Op):
 
     def begin(self, g):
         """Asks the object, which grants or enqueues the operation."""
-        q: Waitq = self.c
+        q: Waitq = cython.cast(Waitq, self.c)
         self.g = g
         return q.enter(self)
 
