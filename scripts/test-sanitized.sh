@@ -73,6 +73,7 @@ tsan)
     [ -x "$sanitized/bin/python3.13t" ] || die "no $sanitized/bin/python3.13t: scripts/build-freethreaded.sh --tsan builds it"
     packages=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
     known=$PWD/scripts/tsan-by-design.txt
+    mkdir -p build
     cat "$sanitized/share/suppressions_free_threading.txt" "$known" >build/tsan-suppressions.txt
     export TSAN_OPTIONS="suppressions=$PWD/build/tsan-suppressions.txt history_size=7 ${TSAN_OPTIONS:-}"
     # An instrumented extension cannot be imported by the interpreter that builds it, nor need it be.
