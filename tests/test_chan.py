@@ -127,6 +127,36 @@ def test_an_operation_does_nothing_before_it_is_awaited(run: Run) -> None:
     assert run(main) == (0, True)
 
 
+@pytest.mark.parametrize("n", [2, 16, 17, 40])
+def test_select_with_many_cases_on_one_channel(run: Run, n: int) -> None:
+    """Each value is taken once, and no case of those on one channel comes before the others, however many there are."""
+
+    async def main() -> tuple[list[int], int]:
+        ch: gort.Chan[int] = gort.Chan()
+        other: gort.Chan[int] = gort.Chan()
+        values, first = [], 0
+        for k in range(200):
+            async with gort.Group() as group:
+                if k % 2:  # else select waits, and the send finds it
+                    group.go(send, ch, k)
+                    await parked(1, "chan send")
+                else:
+                    group.go(later, ch, k)
+                i, v, ok = await gort.select(other.recv(), *[ch.recv() for _ in range(n)])
+                assert ok and 1 <= i <= n
+                values.append(v)
+                first += i == 1
+        return values, first
+
+    async def later(ch: gort.Chan[int], k: int) -> None:
+        await parked(1, "select")
+        await ch.send(k)
+
+    values, first = run(main)
+    assert values == list(range(200))
+    assert 0 < first < 200 if n < 40 else first < 40
+
+
 def test_select_fairness_over_waiting_senders(run: Run) -> None:
     """Two busy senders on two channels: both are served about equally (binomial, 8 sigma)."""
 

@@ -50,7 +50,7 @@ typedef struct gort_shared {
     ptrdiff_t tls_m;                                      /* the M slot's distance from the thread pointer */
     int (*op_send)(PyObject *, PyObject *, PyObject **);  /* op.py's am_send, set when op.py is imported */
     PyObject *(*op_await)(PyObject *);                    /* op.py's op_await, set when gort.aio is imported; else NULL */
-    int (*value_send)(PyObject *, PyObject *, PyObject **); /* chan.py's value_send: am_send of its ValueOp */
+    int (*value_send)(PyObject *, PyObject *, PyObject **); /* direct.py's value_send: am_send of a ValueOp */
     int (*value_install)(PyTypeObject *);                 /* gives a subclass of Op slots that call it */
     int gil_measured;                                     /* somebody has read metrics: waits for the GIL are counted */
     int64_t gil_waits[GORT_GIL_WAITS];                    /* the i-th: of less than 2^i ns, and not less than half of that */

@@ -76,11 +76,8 @@ if cython.compiled:
     def move(op, arg, result):
         """am_send of an operation that has not begun, on a channel with a buffer."""
         m: cython.pointer(PyObject) = rt_getm()
-        if (
-            m != cython.NULL
-            and nothing_special(cython.cast(M, m))
-            and on_buffer(cython.cast(Chan, cython.cast(cython.pointer(PyObject), op.c)), op)
-        ):
+        c: cython.pointer(PyObject) = cython.cast(cython.pointer(PyObject), op.c)
+        if m != cython.NULL and nothing_special(cython.cast(M, m)) and on_buffer(cython.cast(Chan, c), op):
             op.success = 1
             result[0] = rt_op_take(op)  # None for a send
             return 0

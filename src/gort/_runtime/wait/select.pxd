@@ -7,6 +7,7 @@ cpdef enum:
     DEFAULT = 1
     TIMED = 2
     TWICE = 4
+    FEW = 16
 cdef class SelectOp(Op):
     cdef leave(self)
 cdef PyObject *select_fast(PyObject *self, PyObject **args, Py_ssize_t nargs, PyObject *kwnames) except NULL

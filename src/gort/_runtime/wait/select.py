@@ -54,6 +54,7 @@ if not cython.compiled:  # the .pxd defines the same names for C.  Bits of Selec
     DEFAULT = 1  # do not wait
     TIMED = 2  # a case is on a timer's channel
     TWICE = 4  # two cases are on one channel
+    FEW = 16  # so many cases are each compared with each
 
 if cython.compiled:
 
@@ -82,7 +83,8 @@ def lockorder(sel):
     indices: it starts in sel.heapidx, continues in each case's heapidx, and ends with -1.  An insertion sort, because
     cases are few.
 
-    With the GIL the compiled core needs no locks (chan.py).  Then the list is empty, and only TWICE is found out."""
+    With the GIL the compiled core needs no locks (chan.py).  Then the list may be empty, if TWICE is found out all the
+    same: each case is compared with each, while they are few."""
     cases: tuple = sel.c
     op: Op
     other: Op
@@ -92,11 +94,12 @@ def lockorder(sel):
     a: cython.ulonglong
     b: cython.ulonglong
     sel.heapidx = -1
-    if cython.compiled and not rt_locks():
+    if cython.compiled and len(cases) <= FEW and not rt_locks():
         for i in range(1, len(cases)):
             for at in range(i):
                 if same(cython.cast(Op, case_at(cases, i)), cython.cast(Op, case_at(cases, at))):
                     sel.kind |= TWICE
+                    return
         return
     for i in range(len(cases)):
         if cases[i] is None:
