@@ -18,8 +18,9 @@ Invariants
   itself compares the ticks again before it takes a P (sysmon.take).
 - The Ps that are watched stay alive: sched.allp and sched.oldallps keep them while the runtime runs.
 
-Rejected: a short slice of Linux's scheduler for sysmon's thread (sched_setattr, 100 us). It then runs as soon as it wakes,
-in the place of a thread that has the GIL: the rows `blocking-*` lose a tenth of their rate, and their tickers are as late.
+Rejected: a short slice of Linux's scheduler for sysmon's thread (sched_setattr, 100 us).  It then runs as soon as it
+wakes, in the place of a thread that has the GIL: the rows `blocking-*` lose a tenth of their rate, and their tickers are
+as late.
 
 What does not live here: what sysmon does with a P whose thread is blocked (sysmon.py).  The uncompiled core only sleeps:
 a look there would need the GIL.
