@@ -284,6 +284,14 @@ def demangled(symbol: str) -> tuple[str, list[str]]:
     return kind, names if accessor else [*names, "*" if rest.startswith("*") else rest]
 
 
+def within(scope: ast.AST) -> Iterator[ast.AST]:
+    """What stands in a module or class, and in its `if`s: some is the compiled core's alone."""
+    for node in ast.iter_child_nodes(scope):
+        yield node
+        if isinstance(node, ast.If):
+            yield from within(node)
+
+
 def test_the_races_that_are_meant_are_named_after_what_there_is() -> None:
     """ThreadSanitizer takes a symbol that no longer exists without a word, and then reports the race again."""
     headers = "".join(f.read_text() for f in (SOURCE / "_runtime/c").glob("*.h"))
@@ -301,7 +309,7 @@ def test_the_races_that_are_meant_are_named_after_what_there_is() -> None:
         for name in names[module.count(".") + 1 :]:
             if name == "*":
                 break
-            found = [n for n in ast.iter_child_nodes(scope) if getattr(n, "name", "") == name]
+            found = [n for n in within(scope) if getattr(n, "name", "") == name]
             field = kind == "pf" and re.search(rf"\b{name}\b", declared)
             assert found or field, f"{symbol}: {module} has no {name}"
             scope = found[0] if found else scope
