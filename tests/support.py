@@ -128,6 +128,14 @@ def wait_reasons() -> Counter[str]:
     return Counter(heads)
 
 
+def lives(pid: int) -> bool:
+    """Whether a process is there and has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):  # the second: it ends as its file is read
+        return False
+
+
 async def parked(count: int, reason: str) -> None:
     """Gives way until at least `count` goroutines wait for `reason` (Go's words: "chan receive",
     "select", ...)."""

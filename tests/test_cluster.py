@@ -18,7 +18,7 @@ import pytest
 import clusterkit as kit
 import gort
 from gort import cluster
-from support import dose, until
+from support import dose, lives, until
 
 if kit.ENGINE != "local":
 
@@ -277,14 +277,6 @@ def test_a_silent_node_is_given_up_and_killed() -> None:
         await until(lambda: not lives(pid))  # it was killed
 
     gort.run(main)
-
-
-def lives(pid: int) -> bool:
-    """Whether a process is there and has not ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):  # the second: it ends as its file is read
-        return False
 
 
 ORPHANS = """

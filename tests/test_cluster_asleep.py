@@ -19,8 +19,7 @@ from gort.cluster import NodeDied, asleep, own
 from gort.cluster.client import Cluster
 from gort.cluster.link import Link, moves
 from gort.cluster.peer import Peer
-from support import dose, until
-from test_cluster import lives
+from support import dose, lives, until
 from test_cluster_faults import SECRET, alone
 
 QUICK = 1.8  # seconds of silence: a sign of life every 0.3 s

@@ -15,17 +15,10 @@ from netkit import descriptors, go_result
 import gort
 import gort.exec
 from gort.exec import PIPE
-from support import parked, settles, until
+from support import lives, parked, settles, until
 
 # A child whose own child holds its pipes and would live on.  It writes that one's number into the file $0.
 HOLDER = 'sleep 1000 & echo hi; echo $! > "$0.new"; mv "$0.new" "$0"; '
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.fixture
@@ -55,9 +48,9 @@ def test_n4_the_end_of_a_context_does_not_wait_for_grandchildren(run: Any, grand
         assert isinstance(await out.recv(), gort.context.Canceled)
         pid = int(grandchild.read_text())
         if group:
-            assert settles(lambda: not alive(pid))
+            assert settles(lambda: not lives(pid))
         else:
-            assert alive(pid)
+            assert lives(pid)
 
     run(main)
 
@@ -81,7 +74,7 @@ def test_n4_a_cancellation_kills_the_group(run: Any, grandchild: Path) -> None:
             h = g.go(gort.exec.run, "sh", "-c", HOLDER + "wait", grandchild, start_new_session=True)
             await until(grandchild.exists)
             h.cancel()
-        assert settles(lambda: not alive(int(grandchild.read_text())))
+        assert settles(lambda: not lives(int(grandchild.read_text())))
 
     run(main)
 
@@ -332,7 +325,7 @@ def test_who_takes_no_notice_is_killed_after_wait_delay(run: Any, grandchild: Pa
         await until(grandchild.exists)
         end()
         assert isinstance(await out.recv(), gort.context.Canceled)
-        assert settles(lambda: not alive(int(grandchild.read_text())))
+        assert settles(lambda: not lives(int(grandchild.read_text())))
 
     run(main)
 

@@ -21,8 +21,8 @@ from ray.cluster_utils import Cluster
 import clusterkit as kit
 import gort
 from gort import cluster
-from support import until
-from test_cluster import everyone, lives
+from support import lives, until
+from test_cluster import everyone
 
 
 @pytest.fixture(autouse=True)

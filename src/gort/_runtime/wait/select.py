@@ -50,11 +50,13 @@ from gort._runtime.wait.chan import not_in_bubble, receive_only
 
 rt_import()
 
-if not cython.compiled:  # the .pxd defines the same names for C.  Bits of SelectOp.kind:
+if not cython.compiled:  # the .pxd defines the same names for C
+    FEW = 16  # so many cases are each compared with each
+
+    # Bits of SelectOp.kind:
     DEFAULT = 1  # do not wait
     TIMED = 2  # a case is on a timer's channel
     TWICE = 4  # two cases are on one channel
-    FEW = 16  # so many cases are each compared with each
 
 if cython.compiled:
 
