@@ -1,4 +1,4 @@
-"""A send or a receive on a buffer that need not wait (wait/direct.py): what it gives, and what must still come first."""
+"""The short way of a send or a receive (wait/direct.py): what it gives, and what must still come first."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 import gort
+import gort.testing
 from gort import Cancelled, ChannelClosed
-from support import parked, send
+from support import parked, recv, send
 
 Run = Callable[..., Any]
 
@@ -56,6 +57,136 @@ def test_who_waits_comes_first(run: Run) -> None:
         return first, got
 
     assert run(main) == ([0, 1, 2, 3], {1: 7, 2: 8})
+
+
+@pytest.mark.parametrize("capacity", [0, 1])
+@pytest.mark.parametrize("receive", ["recv", "recv_ok", "async for", "select"])
+@pytest.mark.parametrize("give", ["send", "send_many", "select"])
+def test_who_meets_whom(run: Run, capacity: int, receive: str, give: str) -> None:
+    """Each way to send meets each way to receive, and either of them waits first."""
+
+    async def main() -> list[list[int]]:
+        async def gives(ch: gort.Chan[int], values: list[int]) -> None:
+            if give == "send_many":
+                await ch.send_many(values)
+            else:
+                for value in values:
+                    await (ch.send(value) if give == "send" else gort.select(nobody.recv(), ch.send(value)))
+
+        async def takes(ch: gort.Chan[int], n: int) -> list[int]:
+            if receive == "async for":
+                got = []
+                async for value in ch:
+                    got.append(value)
+                    if len(got) == n:
+                        break
+                return got
+            out: list[Any] = []
+            for _ in range(n):
+                if receive == "select":
+                    out.append((await gort.select(nobody.recv(), ch.recv()))[1])
+                else:
+                    out.append(await ch.recv() if receive == "recv" else (await ch.recv_ok())[0])
+            return out
+
+        nobody: gort.Chan[int] = gort.Chan()
+        results = []
+        for first in ("gives", "takes"):
+            ch: gort.Chan[int] = gort.Chan(capacity)
+            values = list(range(7))
+            async with gort.Group() as group:
+                if first == "gives":
+                    group.go(gives, ch, values)
+                    await parked(1, "select" if give == "select" else "chan send")
+                    results.append(await takes(ch, 7))
+                else:
+                    taken = group.go(takes, ch, 7)
+                    await parked(1, "select" if receive == "select" else "chan receive")
+                    await gives(ch, values)
+                    results.append(await taken)
+            assert len(ch) == 0
+        return results
+
+    assert run(main) == [list(range(7))] * 2
+
+
+def test_a_select_that_has_won_elsewhere_is_passed_over(run1: Run) -> None:
+    """Its case stays in the queue of the second channel until its goroutine runs: a sender must not take it for a
+    receiver, and waits for the next one."""
+
+    async def main() -> tuple[Any, int, int]:
+        a: gort.Chan[int] = gort.Chan()
+        b: gort.Chan[int] = gort.Chan()
+
+        async def chooses() -> Any:
+            return await gort.select(a.recv(), b.recv())
+
+        async with gort.Group() as group:
+            chosen = group.go(chooses)
+            await parked(1, "select")
+            await a.send(1)  # the select has won, and its goroutine has not run yet
+            sender = group.go(send, b, 2)
+            got = await b.recv()
+            await sender
+            return await chosen, got, len(b)
+
+    assert run1(main) == ((0, 1, True), 2, 0)
+
+
+def test_a_close_wakes_who_waits_by_the_short_way(run: Run) -> None:
+    async def main() -> list[str]:
+        said: list[str] = []
+
+        async def waits(ch: gort.Chan[int], kind: str) -> None:
+            try:
+                said.append(f"{kind} {await (ch.recv() if kind == 'recv' else ch.send(1))}")  # type: ignore[func-returns-value]
+            except ChannelClosed as e:
+                said.append(f"{kind}: {e}")
+
+        for kind, reason in (("recv", "chan receive"), ("send", "chan send")):
+            ch: gort.Chan[int] = gort.Chan()
+            async with gort.Group() as group:
+                group.go(waits, ch, kind)
+                await parked(1, reason)
+                ch.close()
+        return said
+
+    assert run(main) == ["recv: receive on closed channel", "send: send on closed channel"]
+
+
+def test_a_wait_in_a_bubble_on_a_channel_from_outside_is_refused() -> None:
+    async def main(outside: gort.Chan[int]) -> list[str]:
+        said = []
+        for op in (outside.recv(), outside.send(1), outside.send(2)):
+            try:
+                said.append(str(await op))  # type: ignore[func-returns-value]
+            except RuntimeError as e:
+                said.append(str(e)[:50])
+        return said
+
+    refused = " in a bubble of gort.testing would wait on a channel"
+    said = gort.testing.run(main, gort.Chan[int](1))
+    assert said == [("ch.recv()" + refused)[:50], "None", ("ch.send()" + refused)[:50]]
+
+
+def test_the_goroutine_that_waits_is_cancelled_and_the_value_stays(run: Run) -> None:
+    async def main() -> tuple[str, int]:
+        ch: gort.Chan[int] = gort.Chan()
+        async with gort.Group() as group:
+            handle = group.go(recv, ch)
+            await parked(1, "chan receive")
+            handle.cancel()
+            with gort.move_on_after(0):
+                await ch.send(1)
+            try:
+                await handle
+                said = "got it"
+            except Cancelled:
+                said = "cancelled"
+        assert not ch.try_send(2)
+        return said, len(ch)
+
+    assert run(main) == ("cancelled", 0)
 
 
 def test_closed(run: Run) -> None:

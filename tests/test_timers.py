@@ -4,6 +4,7 @@ threads."""
 from __future__ import annotations
 
 import gc
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 import gort
+import gort.testing
 from support import PATIENCE_S, parked, until
 
 Run = Callable[..., Any]
@@ -244,6 +246,74 @@ def test_a_ticker_whose_receiver_has_its_tick_is_not_armed(run1: Run) -> None:
         return pids
 
     assert run1(main) == [-1]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_timers_fire_in_the_order_of_their_times_and_then_of_their_start(seed: int) -> None:
+    """Many are due at the same instant, and many are stopped or set anew in any order, so that the heap is sifted both
+    ways.  A bubble's clock stands still meanwhile."""
+    draw = random.Random(seed)
+
+    async def main() -> tuple[list[int], list[int]]:
+        fired: list[int] = []
+        due: dict[int, tuple[int, int]] = {}  # number: seconds, the how manieth setting it is
+        timers: dict[int, gort.Timer] = {}
+        for setting in range(600):
+            what = draw.random()
+            if what < 0.25 and timers:
+                number = draw.choice(list(timers))
+                assert timers.pop(number).stop()
+                del due[number]
+            elif what < 0.4 and timers:
+                number = draw.choice(list(timers))
+                due[number] = (draw.randrange(1, 9), setting)
+                assert timers[number].reset(due[number][0])
+            else:
+                due[setting] = (draw.choice([1, 2, 3, 3, 3, 8]), setting)
+                timers[setting] = gort.after_func(due[setting][0], fired.append, setting)
+        for second in range(1, 10):
+            await gort.sleep(1)
+            if second in (2, 5):  # goes on with what is left of the heap
+                for number in [n for n, (at, _) in due.items() if at > second][::3]:
+                    assert timers[number].stop()
+                    del due[number]
+        return fired, sorted(due, key=due.__getitem__)
+
+    fired, expected = gort.testing.run(main)
+    assert [sorted(fired)] == [sorted(expected)]
+    assert fired == expected
+
+
+def test_a_timer_that_a_timer_of_the_same_instant_stops_does_not_fire(run1: Run) -> None:
+    async def main() -> list[str]:
+        said: list[str] = []
+        timers: list[gort.Timer] = []
+
+        def first() -> None:
+            said.append("first")
+            said.append(f"stopped {timers[1].stop()}")
+
+        timers.append(gort.after_func(0.01, first))
+        timers.append(gort.after_func(3600, said.append, "second"))
+        await gort.sleep(0.05)
+        return said
+
+    assert run1(main) == ["first", "stopped True"]
+
+
+def test_whole_seconds_that_do_not_fit(run: Run) -> None:
+    """2**63 ns are 9,223,372,036 s: what is longer is for ever, and what is as far below zero is over."""
+
+    async def main() -> list[bool]:
+        out = []
+        for seconds in (9_199_999_999, 9_200_000_000, 10**30):
+            out.append(gort.after_func(seconds, print).stop())
+        for seconds in (-9_200_000_000, -(10**30), 0):
+            await gort.sleep(seconds)
+            out.append(True)
+        return out
+
+    assert run(main) == [True] * 6
 
 
 def test_idle_runtime_uses_no_cpu(run: Run) -> None:

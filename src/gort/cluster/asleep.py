@@ -37,6 +37,7 @@ from gort._runtime.core import handoff, op, runtime2, traceback
 from gort._runtime.core.errors import Deadlock
 from gort._runtime.core.runtime2 import _Gdead, _Gidle, _Gsyscall, _Gwaiting, peek
 from gort._runtime.sched import newproc
+from gort._runtime.sched.timers import only
 from gort.cluster.call import Running
 from gort.cluster.own import Own
 
@@ -157,7 +158,7 @@ class Asleep:
         from gort.cluster import peer as peers
 
         clocks = [peer.clock for peer in list(peers._peers.values())]
-        return all(any(timer is clock for clock in clocks) for p in list(s.allp) for timer in list(p.timers))
+        return all(only(p, clocks) for p in list(s.allp))
 
     async def _waits(self, s: Any) -> tuple[int, int, list[Any]] | None:
         """How many goroutines wait; a digest of their numbers and how often each has run; and what the threads wait on

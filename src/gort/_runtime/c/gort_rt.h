@@ -581,11 +581,12 @@ static inline int rt_throw_in(PyObject *coro, PyObject *exc, PyObject **ctx, PyO
 }
 
 /* list.pop(), which fails where it wants to give memory back and the allocator refuses.  Here the list keeps the memory
- * then, as it does where it is more than half full.  For lists that one lock of ours guards, and that are not empty. */
+ * then, as it does where it is more than half full, and a short one always: a heap of timers often goes from one to none
+ * and back.  For lists that one lock of ours guards, and that are not empty. */
 static inline PyObject *rt_list_pop(PyObject *list) {
     Py_ssize_t n = PyList_GET_SIZE(list) - 1;
     PyObject *last = PyList_GET_ITEM(list, n);
-    if (n <= ((PyListObject *)list)->allocated >> 1) {
+    if (n <= ((PyListObject *)list)->allocated >> 1 && ((PyListObject *)list)->allocated > 64) {
         Py_INCREF(last);
         if (PyList_SetSlice(list, n, n + 1, NULL) == 0) return last;
         PyErr_Clear();
@@ -712,6 +713,12 @@ static inline void rt_op_swap(PyObject *op, PyObject *buffer, Py_ssize_t i) {
     PyObject **slot = &((PyListObject *)buffer)->ob_item[i], *value = *slot;
     *slot = ((gort_op *)op)->elem;
     ((gort_op *)op)->elem = value;
+}
+/* Two operations that have met exchange their values, of which one is None. */
+static inline void rt_op_trade(PyObject *one, PyObject *other) {
+    PyObject *value = ((gort_op *)one)->elem;
+    ((gort_op *)one)->elem = ((gort_op *)other)->elem;
+    ((gort_op *)other)->elem = value;
 }
 /* Takes the value out of an operation, for the interpreter. */
 static inline PyObject *rt_op_take(PyObject *op) {
@@ -1052,6 +1059,7 @@ static inline int64_t rt_place(PyObject *own) {
  * Cython function with *args and **kwargs would get a tuple and a dict.  At most one in each module, because def is
  * static. */
 typedef PyObject *(*rt_fastcall)(PyObject *, PyObject **, Py_ssize_t, PyObject *);
+typedef int (*rt_quietly)(PyObject *);                    /* to call a C function without a look at its error */
 
 static inline PyObject *rt_builtin(PyObject *slow, rt_fastcall fast) {
     static PyMethodDef def;
@@ -1066,6 +1074,12 @@ static inline PyObject *rt_call(PyObject *fn, PyObject **args, Py_ssize_t nargs)
 }
 static inline PyObject *rt_vectorcall(PyObject *fn, PyObject **args, Py_ssize_t nargs, PyObject *kwnames) {
     return PyObject_Vectorcall(fn, args, (size_t)nargs, kwnames);
+}
+static inline PyObject *rt_tuple(PyObject **items, Py_ssize_t n) {
+    PyObject *made = PyTuple_New(n);
+    if (made != NULL)
+        for (Py_ssize_t i = 0; i < n; i++) PyTuple_SET_ITEM(made, i, Py_NewRef(items[i]));
+    return made;
 }
 static inline PyObject *rt_new_none(void) { return Py_NewRef(Py_None); }
 

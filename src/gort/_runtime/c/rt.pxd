@@ -46,11 +46,13 @@ cdef extern from "gort_rt.h":
     int rt_install_value(object type) except -1
     void rt_op_swap(object op, PyObject *buffer, Py_ssize_t i) noexcept
     PyObject *rt_op_take(object op) noexcept
+    void rt_op_trade(object one, object other) noexcept
     int rt_op_check(object op) except -1
     int rt_load_once(object o) except -1
     void rt_set_never(void (*never)(PyObject *) noexcept) noexcept
     object rt_caller(int *lasti)
     ctypedef PyObject *(*rt_fastcall)(PyObject *, PyObject **, Py_ssize_t, PyObject *) except NULL
+    ctypedef int (*rt_quietly)(object) noexcept
     object rt_builtin(object slow, rt_fastcall fast)
     object rt_call(object fn, PyObject **args, Py_ssize_t nargs)
     PyObject *rt_vectorcall(object fn, PyObject **args, Py_ssize_t nargs, PyObject *kwnames) except NULL
@@ -74,6 +76,8 @@ cdef extern from "gort_rt.h":
     void rt_gil_taken(int64_t since) noexcept
     int64_t rt_gil_waits(int i) noexcept
     object rt_list_pop(object items) noexcept
+    void rt_list_put "PyList_SET_ITEM"(object items, Py_ssize_t i, object item) noexcept
+    object rt_tuple(PyObject **items, Py_ssize_t n)
     PyObject *rt_tuple_at "PyTuple_GET_ITEM"(object items, Py_ssize_t i) noexcept
     void rt_gc_hide(object o) noexcept
     void rt_gc_show(object o) noexcept

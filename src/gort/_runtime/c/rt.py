@@ -139,6 +139,7 @@ def rt_set_public(cls: Any, home: str, signature: str | None) -> None:
 
 
 rt_list_pop = list.pop
+rt_list_put = list.__setitem__
 
 
 def rt_key(code: Any, lasti: int) -> int:
@@ -165,9 +166,10 @@ def _compiled_only(*args: Any) -> Any:
 # Names that appear only in branches for the compiled core.
 rt_export = rt_set_rank_throw = rt_set_lockrank = rt_stack_bounds = rt_tls_store = rt_tls_load = _compiled_only
 rt_install_op = rt_op_check = rt_set_op_send = rt_set_op_await = rt_set_never = rt_claim = rt_load_once = _compiled_only
-rt_op_send = rt_locks = rt_tuple_at = rt_set_value_send = rt_install_value = rt_op_swap = rt_op_take = _compiled_only
+rt_op_send = rt_locks = rt_tuple_at = rt_set_value_send = rt_install_value = _compiled_only
+rt_op_swap = rt_op_take = rt_op_trade = _compiled_only
 rt_resume = rt_call_in = rt_throw_in = rt_swap_context = rt_copy_context = rt_fetch_exc = rt_raise = _compiled_only
-rt_builtin = rt_call = rt_vectorcall = rt_new_none = rt_caller = _compiled_only
+rt_builtin = rt_call = rt_vectorcall = rt_tuple = rt_new_none = rt_caller = _compiled_only
 rt_note_sleep = rt_note_pass = rt_note_wakeup = rt_note_clear = rt_note_doze = rt_cpu_of = rt_doing = _compiled_only
 rt_gil_measure = rt_gil_taken = rt_gil_waits = _compiled_only
 rt_sharp_sleeps = _compiled_only

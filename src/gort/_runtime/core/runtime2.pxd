@@ -158,6 +158,7 @@ cdef class P:
     cdef public P link
     cdef public int64_t syscalltick
     cdef public list timers
+    cdef object whens
     cdef public int64_t timer0when
     cdef public int64_t timerseq
     cdef public int64_t schedtick

@@ -369,7 +369,6 @@ class P:
             tmu = make_lock(LOCK_RANK_TIMERS, self)
             self.lock_timers = tmu.acquire
             self.unlock_timers = tmu.release
-            self.timers = []
             self.latencies = [0] * 44
 
         lock = unlock = None  # rank p
@@ -397,6 +396,7 @@ class P:
 
         # Under lock_timers().
         timers = None  # a heap with four children per node, the earliest timer first
+        whens = None  # their `when`s, in the same order (timers.py); it may be longer
         timer0when = 0  # when the earliest timer is due, ns; 0: no timer.  A hint without the lock
         timerseq = 0  # numbers the timers: those due at the same time fire in the order in which they were armed
 

@@ -42,6 +42,7 @@ def new_p(i):
     p.status = _Pgcstop
     p.schedtick = 1  # with 0 it would look at the global queue before it has run anything
     p.timers = []
+    p.whens = bytearray() if cython.compiled else []
     return p
 
 

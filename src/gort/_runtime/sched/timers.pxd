@@ -1,9 +1,11 @@
 # timers.pxd: the C types of timers.py, the timer heaps and sleep.
+from cpython.bytearray cimport PyByteArray_AS_STRING
 from libc.stdint cimport int64_t
 from gort._runtime.core.runtime2 cimport P, Sched, Op
 cdef extern from *:  # typed constants: C would make those of an enum unsigned
     const long long MAX_WHEN "0x7FFFFFFFFFFFFFFFLL"
     const double MAX_SECONDS "9.2e9"
+    const long long MAX_WHOLE "9200000000LL"
 cpdef int64_t to_ns(object seconds) except? -1
 cpdef int64_t when_after(int64_t ns) noexcept
 cpdef double monotonic() noexcept
@@ -29,8 +31,12 @@ cdef int64_t checktimers(Sched s, P p, int64_t now) except -1
 cdef int64_t timesleepuntil(Sched s)
 cpdef movetimers(P src, P dst)
 cpdef cleartimers(P p)
-cdef inline bint less(Timer a, Timer b) noexcept
-cdef void siftup(list heap, int i) noexcept
-cdef void siftdown(list heap, int i) noexcept
+cdef inline int64_t *keys(P p) noexcept:
+    return <int64_t *>PyByteArray_AS_STRING(p.whens)
+cdef inline int make_room(P p, Py_ssize_t n) except -1
+cdef inline void place(list heap, int64_t *whens, int i, Timer t, int64_t when) noexcept
+cdef void siftup(P p, int i) noexcept
+cdef void siftdown(P p, int i) noexcept
+cpdef bint only(P p, list timers) noexcept
 cdef inline int push(P p, Timer t) except -1
 cdef void remove(P p, int i) noexcept

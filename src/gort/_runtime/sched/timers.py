@@ -8,14 +8,27 @@ program that arms and stops many timeouts does not fill the heap.
 Timer.pid is the id of the P whose heap holds the timer, -1 when none does; it changes only under that P's timers lock.
 Timers that are due at the same time fire in the order in which they were armed.
 
+P.whens has the times of P.timers in the same order, side by side, as Go's heap has: a comparison reads one of them, where
+a read of the timer itself would be a cache miss in a large heap.  Memory for it grows before a timer is added, and goes
+with the P.
+
 What does not live here: the timers and tickers that users hold (wait/timechan.py).
 """
 
 from __future__ import annotations
 
 import cython
+from cython.cimports.cpython.bytearray import PyByteArray_GET_SIZE, PyByteArray_Resize
 from cython.cimports.cpython.long import PyLong_AsLongLongAndOverflow
-from cython.cimports.gort._runtime.c.rt import nanotime, rt_gc_hide, rt_gc_show, rt_import, rt_list_pop, rt_load_once
+from cython.cimports.gort._runtime.c.rt import (
+    nanotime,
+    rt_gc_hide,
+    rt_gc_show,
+    rt_import,
+    rt_list_pop,
+    rt_list_put,
+    rt_load_once,
+)
 from cython.cimports.gort._runtime.core.handoff import ready, wake_poller, wakep
 from cython.cimports.gort._runtime.core.runtime2 import PARK, READY, G, M, Op, P, Sched, _Pdead, getm
 from cython.cimports.libc.math import llround
@@ -28,6 +41,11 @@ rt_import()
 if not cython.compiled:
     MAX_WHEN = (1 << 63) - 1  # the latest time that the clock can show, ns
     MAX_SECONDS = 9.2e9  # a longer duration in ns does not fit into 64 bits
+    MAX_WHOLE = 9_200_000_000  # the same as an int
+
+    def keys(p):
+        """p.whens.  The timers lock is held.  Compiled: a pointer into it, which the next make_room may move."""
+        return p.whens
 
 
 address = id  # the address of a P: two heaps are locked in the order of their Ps' addresses
@@ -42,9 +60,10 @@ def to_ns(seconds):
     if type(seconds) is float:
         d = seconds
     elif cython.compiled and type(seconds) is int:  # without the cost of a try block
-        d = PyLong_AsLongLongAndOverflow(seconds, cython.address(big))
-        if big != 0:
-            return MAX_WHEN if big > 0 else -MAX_WHEN
+        whole: cython.longlong = PyLong_AsLongLongAndOverflow(seconds, cython.address(big))
+        if big != 0 or whole >= MAX_WHOLE or whole <= -MAX_WHOLE:
+            return MAX_WHEN if big > 0 or (big == 0 and whole > 0) else -MAX_WHEN
+        return whole * 1_000_000_000
     else:
         if type(seconds) is not int and isinstance(seconds, (bool, str, bytes, bytearray)):
             raise TypeError(f"a duration is a number of seconds, not {type(seconds).__name__}")
@@ -117,73 +136,76 @@ class Timer:
         return 0
 
 
-def less(a, b):
-    """True when a fires before b."""
-    if a.when != b.when:
-        return a.when < b.when
-    return a.seq < b.seq
+def make_room(p, n):
+    """Makes room for the times of n timers.  The timers lock is held.  Raises MemoryError."""
+    if cython.compiled:
+        if PyByteArray_GET_SIZE(p.whens) < n * 8:
+            PyByteArray_Resize(p.whens, (n + 3) * 16)
+    elif len(p.whens) < n:
+        p.whens.extend([0] * n)
 
 
-def siftup(heap, i):
-    """Moves heap[i] towards the root until its parent fires before it."""
+def place(heap, whens, i, t, when):
+    """Puts t, due at `when`, at i.  The sift that calls this moves references within the heap and counts none."""
+    rt_list_put(heap, i, t)
+    whens[i] = when
+    t.heapidx = i
+
+
+def siftup(p, i):
+    """Moves the timer at i towards the root until its parent fires before it.  The timers lock is held."""
+    heap: list = p.timers
+    whens = keys(p)
     t: Timer = cython.cast(Timer, heap[i])
-    parent: Timer
+    when: cython.longlong = t.when
     j: cython.int
     while i > 0:
         j = (i - 1) // 4
-        parent = cython.cast(Timer, heap[j])
-        if not less(t, parent):
+        if when > whens[j] or (when == whens[j] and t.seq > cython.cast(Timer, heap[j]).seq):
             break
-        heap[i] = parent
-        parent.heapidx = i
+        place(heap, whens, i, cython.cast(Timer, heap[j]), whens[j])
         i = j
-    heap[i] = t
-    t.heapidx = i
+    place(heap, whens, i, t, when)
 
 
-def siftdown(heap, i):
-    """Moves heap[i] towards the leaves until it fires before its children."""
+def siftdown(p, i):
+    """Moves the timer at i towards the leaves until it fires before its children.  The timers lock is held."""
+    heap: list = p.timers
     n: cython.int = len(heap)
+    whens = keys(p)
     t: Timer = cython.cast(Timer, heap[i])
-    best: Timer
-    child: Timer
-    first: cython.int
+    when: cython.longlong = t.when
+    best: cython.longlong
     j: cython.int
     b: cython.int
-    while True:
-        first = 4 * i + 1
-        if first >= n:
-            break
-        b = first
-        best = cython.cast(Timer, heap[first])
-        j = first + 1
-        while j < n and j < first + 4:
-            child = cython.cast(Timer, heap[j])
-            if less(child, best):
+    while 4 * i + 1 < n:
+        b = 4 * i + 1
+        best = whens[b]
+        for j in range(b + 1, min(4 * i + 5, n)):
+            if whens[j] < best or (
+                whens[j] == best and cython.cast(Timer, heap[j]).seq < cython.cast(Timer, heap[b]).seq
+            ):
                 b = j
-                best = child
-            j += 1
-        if not less(best, t):
+                best = whens[j]
+        if best > when or (best == when and cython.cast(Timer, heap[b]).seq > t.seq):
             break
-        heap[i] = best
-        best.heapidx = i
+        place(heap, whens, i, cython.cast(Timer, heap[b]), best)
         i = b
-    heap[i] = t
-    t.heapidx = i
+    place(heap, whens, i, t, when)
 
 
 def push(p, t):
-    """Adds t to p's heap.  The timers lock is held."""
-    first: Timer
-    p.timers.append(t)  # first, because it may find no memory
+    """Adds t to p's heap.  The timers lock is held.  Raises MemoryError."""
+    n: cython.int = len(p.timers)
+    make_room(p, n + 1)  # these two first, because they may find no memory
+    p.timers.append(t)
     t.pid = p.id
     p.timerseq += 1
     t.seq = p.timerseq
     if cython.compiled:
         rt_gc_hide(t)
-    siftup(p.timers, len(p.timers) - 1)
-    first = cython.cast(Timer, p.timers[0])
-    p.timer0when = first.when
+    siftup(p, n)
+    p.timer0when = keys(p)[0]
 
 
 def remove(p, i):
@@ -197,22 +219,20 @@ def remove(p, i):
         t.pid = -1
         t.heapidx = -1
         heap[i] = last
-        last.heapidx = i
-        if i > 0 and less(last, cython.cast(Timer, heap[(i - 1) // 4])):
-            siftup(heap, i)
+        j: cython.int = (i - 1) // 4
+        if i > 0 and (
+            last.when < keys(p)[j] or (last.when == keys(p)[j] and last.seq < cython.cast(Timer, heap[j]).seq)
+        ):
+            siftup(p, i)
         else:
-            siftdown(heap, i)
+            siftdown(p, i)
     else:
         t = last
         t.pid = -1
         t.heapidx = -1
     if cython.compiled:
         rt_gc_show(t)
-    if n == 0:
-        p.timer0when = 0
-    else:
-        t = cython.cast(Timer, heap[0])
-        p.timer0when = t.when
+    p.timer0when = keys(p)[0] if n != 0 else 0
 
 
 def arm(s, t, when):
@@ -336,6 +356,23 @@ def earliest(s):
     return timesleepuntil(s)
 
 
+def only(p, timers):
+    """Whether p's heap has no timer but those in the list `timers`."""
+    i: cython.Py_ssize_t
+    j: cython.Py_ssize_t
+    n: cython.Py_ssize_t = len(timers)
+    p.lock_timers()
+    for i in range(len(p.timers)):
+        for j in range(n):
+            if p.timers[i] is timers[j]:
+                break
+        else:
+            p.unlock_timers()
+            return False
+    p.unlock_timers()
+    return True
+
+
 def cleartimers(p):
     """Disarms every timer of a P whose runtime has ended, because users may still stop and reset them."""
     t: Timer
@@ -375,16 +412,16 @@ def movetimers(src, dst):
     second.lock_timers()
     src.timers = empty
     src.timer0when = 0
+    make_room(dst, len(dst.timers) + len(moved))
     for i in range(len(moved)):
         t = moved[i]
         t.pid = dst.id
         dst.timers.append(t)
-        siftup(dst.timers, len(dst.timers) - 1)
+        siftup(dst, len(dst.timers) - 1)
     if dst.timerseq < src.timerseq:
         dst.timerseq = src.timerseq
     if len(dst.timers) != 0:
-        t = cython.cast(Timer, dst.timers[0])
-        dst.timer0when = t.when
+        dst.timer0when = keys(dst)[0]
     second.unlock_timers()
     first.unlock_timers()
 

@@ -41,8 +41,8 @@ cdef class ChanOp(Op):
 cdef class ValueOp(ChanOp):
     pass
 
-cdef void enqueue_recv(Chan c, Op op)
-cdef void enqueue_send(Chan c, Op op)
+cdef void enqueue_recv(Chan c, Op op) noexcept
+cdef void enqueue_send(Chan c, Op op) noexcept
 cdef Op dequeue_recv(Chan c)
 cdef Op dequeue_send(Chan c)
 cdef bint win(Op op)

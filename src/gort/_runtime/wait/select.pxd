@@ -19,7 +19,11 @@ cdef inline void sellock(Op sel) noexcept
 cdef inline void selunlock(Op sel) noexcept
 cdef inline int cheaprandn(M m, int n) noexcept
 cpdef list shuffled(int n, M m)
-cdef inline Op pass1(tuple cases, M m)
+cdef inline int pass1(tuple cases, M m) except -2
+cdef inline int picked(Op sel, Op case) except -1
+cdef bint from_outside(tuple cases) except -1
+cdef int watch_timers(tuple cases, bint waits) except -1
+cdef M stranger(Op sel)
 cdef inline bint open_for(Chan c, Op case) noexcept
 cdef inline PyObject *case_at(tuple cases, Py_ssize_t i) noexcept
 cdef inline void enlist(Op case, Op sel, G g) noexcept

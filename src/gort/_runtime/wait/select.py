@@ -20,9 +20,8 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.cpython.ref import PyObject, Py_INCREF
-from cython.cimports.cpython.tuple import PyTuple_New, PyTuple_SET_ITEM
 from cython.cimports.libc.stdint import uintptr_t
-from cython.cimports.gort._runtime.c.rt import rt_builtin, rt_import, rt_locks, rt_tuple_at, rt_vectorcall
+from cython.cimports.gort._runtime.c.rt import rt_builtin, rt_import, rt_locks, rt_tuple, rt_tuple_at, rt_vectorcall
 from cython.cimports.gort._runtime.core.handoff import ready
 from cython.cimports.gort._runtime.core.op import claim
 from cython.cimports.gort._runtime.core.runtime2 import OP_DONE, OP_NEW, PARK, QUEUED, READY, G, M, Op, Sched, getm
@@ -192,8 +191,8 @@ def open_for(c, case):
 
 
 def pass1(cases, m):
-    """Picks one of the cases that can run, uniformly, and runs it.  None when there is none.  The locks are held of all
-    channels.
+    """Picks one of the cases that can run, uniformly, runs it, and returns its number; -1 when there is none.  The locks
+    are held of all channels.
 
     The waiting operation that open_for has seen may be a case of another select, and a thread on another channel may
     claim that select before try_op does.  Then the pick is made again."""
@@ -213,10 +212,10 @@ def pass1(cases, m):
                 if count == 1 or cheaprandn(m, count) == 0:
                     pick = i
         if pick < 0:
-            return None
+            return pick
         case = case_at(cases, pick)
         if try_op(cython.cast(Chan, cython.cast(Op, case).c), cython.cast(Op, case)) == READY:
-            return cython.cast(Op, case)
+            return pick
 
 
 def enlist(case, sel, g):
@@ -239,6 +238,40 @@ def delist(case):
         case.sel = None
 
 
+def picked(sel, case):
+    """The case of sel has run at once: READY, and who has waited for it on the other side is made ready."""
+    w: Op
+    sel.elem = case
+    if case.next is not None:
+        w = case.next
+        case.next = None
+        ready(w.g)
+    return READY
+
+
+def from_outside(cases):
+    """Whether a bubble must not wait for these cases: one of their channels was made outside it (those that were made
+    inside, and those of timers, have something in the timer's place)."""
+    return any(case is not None and case.c.timer is None for case in cases)
+
+
+def watch_timers(cases, waits):
+    """What the timers of the cases' channels must know: a goroutine waits on them from now on, or no longer."""
+    for case in cases:
+        if case is not None and case.c.timer is not None:
+            if waits:
+                case.c.timer.block()
+            else:
+                case.c.timer.unblock()
+
+
+def stranger(sel):
+    """Stands for the M of a thread outside the runtime, which is in gort.wait: cheaprandn needs one."""
+    m: M = M()
+    m.rand = (address(sel) * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF) | 1
+    return m
+
+
 class SelectOp(Op):
     """`i, v, ok = await select(…)`.  c: the cases, a tuple of ChanOp or None; kind: DEFAULT, TIMED, TWICE; heapidx: the
     start of the lock order; index: QUEUED once it has waited."""
@@ -250,67 +283,47 @@ class SelectOp(Op):
         cases: tuple = self.c
         n: cython.int = len(cases)
         i: cython.int
-        j: cython.int
+        pick: cython.int
         order: list = None
         m: M = getm()
-        if m is None:  # a thread outside the runtime, in gort.wait
-            m = M()
-            m.rand = (address(self) * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF) | 1
-        op: Op
-        pick: Op
-        w: Op
-        s: Sched
+        if m is None:
+            m = stranger(self)
         if self.kind & TIMED:
             look(cases)
+        refused: cython.bint = g.sched is not None and g.sched.bubble is not None and from_outside(cases)
         lockorder(self)
         if self.kind & TWICE:
             order = shuffled(n, m)  # here, because a section may make no list
         sellock(self)
         pick = pass1(cases, m)
-        if pick is not None:
+        if pick >= 0:
             selunlock(self)
-            self.elem = pick
-            w = pick.next
-            if w is not None:
-                pick.next = None
-                ready(w.g)
-            return READY
+            return picked(self, cython.cast(Op, case_at(cases, pick)))
         if self.kind & DEFAULT:
             selunlock(self)
             return READY
-        s = g.sched
-        if s is not None and s.bubble is not None:
-            for i in range(n):
-                if cases[i] is not None and cython.cast(Chan, cython.cast(Op, cases[i]).c).timer is None:
-                    selunlock(self)
-                    raise not_in_bubble(self)
+        if refused:
+            selunlock(self)
+            raise not_in_bubble(self)
         self.g = g
         for i in range(n):
-            j = i
-            if order is not None:
-                j = order[i]
-            enlist(cython.cast(Op, case_at(cases, j)), self, g)
+            enlist(cython.cast(Op, case_at(cases, i if order is None else order[i])), self, g)
         self.index = QUEUED
         selunlock(self)
         if self.kind & TIMED:
-            for op in cases:
-                if op is not None and op.c.timer is not None:
-                    op.c.timer.block()
+            watch_timers(cases, True)
         return PARK
 
     def leave(self):
         """Pass 3: removes every case that is still queued from its queue."""
         cases: tuple = self.c
-        op: Op
         i: cython.int
         sellock(self)
         for i in range(len(cases)):
             delist(cython.cast(Op, case_at(cases, i)))
         selunlock(self)
         if self.kind & TIMED:
-            for op in cases:
-                if op is not None and op.c.timer is not None:
-                    op.c.timer.unblock()
+            watch_timers(cases, False)
 
     def finish(self):
         """Returns (index, value, ok) of the case that ran; (-1, None, False) for the default."""
@@ -377,16 +390,9 @@ if cython.compiled:
 
     def select_fast(self, args, nargs, kwnames):
         """select's fast path, in the interpreter's calling convention: without keywords it makes no dict for them."""
-        cases: tuple
-        i: cython.Py_ssize_t
         if kwnames != cython.NULL:
             return rt_vectorcall(_select, args, nargs, kwnames)
-        cases = PyTuple_New(nargs)
-        for i in range(nargs):
-            case = cython.cast(object, args[i])
-            Py_INCREF(case)
-            PyTuple_SET_ITEM(cases, i, case)
-        sel = choose(cases, False)
+        sel = choose(rt_tuple(args, nargs), False)
         Py_INCREF(sel)
         return cython.cast(cython.pointer(PyObject), sel)
 

@@ -16,7 +16,8 @@ import sys
 import time
 
 import cython
-from cython.cimports.gort._runtime.c.rt import nanotime, rt_caller, rt_import
+from cython.cimports.cpython.ref import Py_INCREF, PyObject
+from cython.cimports.gort._runtime.c.rt import nanotime, rt_builtin, rt_caller, rt_import, rt_tuple, rt_vectorcall
 from cython.cimports.gort._runtime.core.handoff import ready
 from cython.cimports.gort._runtime.core.runtime2 import G, M, Op, Sched, getm
 from cython.cimports.gort._runtime.sched.newproc import current_context, newproc_in
@@ -45,8 +46,6 @@ class Timer(HeapTimer):
         period = 0
         blocked = 0
         c = None
-        fn = None
-        args = None
         context = None
         gocode = None
         golasti = -1
@@ -107,7 +106,7 @@ class Timer(HeapTimer):
         again: cython.bint = False
         when: cython.longlong
         s: Sched = self.sched
-        if self.fn is None:
+        if self.f is None:
             if self.home is None:
                 wall = time.time()  # here, because a section calls nothing of Python's
                 clock = when_after(0)
@@ -118,7 +117,7 @@ class Timer(HeapTimer):
         if self.gen != gen or self.expires == 0 or self.expires > now:
             self.unlock_state()
             return 0
-        if self.fn is None:
+        if self.f is None:
             # The instant at which it was due, as in Go, and not that of the look: a program that was late can tell.
             value = wall - (clock - self.expires) / 1e9
         if self.period != 0:
@@ -126,7 +125,7 @@ class Timer(HeapTimer):
             self.expires += self.period * (1 + (now - self.expires) // self.period)
         else:
             self.expires = 0
-        if self.fn is None:
+        if self.f is None:
             w = deliver(self.c, value)
             if self.pid >= 0:
                 deltimer(self)  # look has fired it before its P did; the entry in the heap is out of date
@@ -140,8 +139,8 @@ class Timer(HeapTimer):
             ready(w.g)
         if again:
             wake_for(s, when)
-        if self.fn is not None:
-            newproc_in(s, self.fn, self.args, self.context, self.gocode, self.golasti, self.parentgoid)
+        if self.f is not None:
+            newproc_in(s, self.f, self.arg, self.context, self.gocode, self.golasti, self.parentgoid)
         return 0
 
     def block(self):
@@ -179,10 +178,10 @@ class Timer(HeapTimer):
         if self.pid >= 0:
             deltimer(self)
         # A function timer that is active but in no heap is just about to fire.  The new `gen` has prevented that.
-        if self.fn is None and drain(self.c):
+        if self.f is None and drain(self.c):
             active = True
         self.expires = when
-        if when != 0 and (self.fn is not None or self.blocked > 0) and self.sched is not None:
+        if when != 0 and (self.f is not None or self.blocked > 0) and self.sched is not None:
             first = arm(self.sched, self, when)
         self.unlock_state()
         if first:
@@ -203,7 +202,7 @@ class Timer(HeapTimer):
 
         Raises TypeError or ValueError as Timer does.  Raises RuntimeError for a timer of after_func whose program has
         ended, because there is no runtime left to start its function in."""
-        if self.fn is not None and self.sched.ending:
+        if self.f is not None and self.sched.ending:
             raise RuntimeError("Timer.reset: the program in which its function would be started has ended")
         return bool(self.set(max(1, when_after(to_ns(seconds)))))
 
@@ -250,25 +249,51 @@ def after_func(seconds, fn, *args):
         raise TypeError(f"gort.after_func(seconds, fn, *args): fn must be callable, not {type(fn).__name__}")
     if m is None:
         raise RuntimeError("gort.after_func called outside a running gort runtime: start one with gort.run(main)")
+    if cython.compiled:
+        code: object = rt_caller(cython.address(lasti))
+    else:
+        frame = sys._getframe(1)
+        code = frame.f_code
+        lasti = frame.f_lasti
+    return start_later(m, seconds, fn, args, code, lasti)
+
+
+def start_later(m, seconds, fn, args, code, lasti):
+    """Arms a timer that starts fn(*args) as a goroutine; `code` and `lasti` are the place of the call."""
     t: Timer = Timer.__new__(Timer)
     when: cython.longlong = max(1, when_after(to_ns(seconds)))
     t.expires = when
-    t.fn = fn
-    t.args = args
+    t.f = fn
+    t.arg = args
     t.sched = m.sched
     if m.sched.vnow != 0:
         t.home = m.sched.bubble
     t.context = current_context()
     if m.curg is not None:
         t.parentgoid = m.curg.goid
-    if cython.compiled:
-        t.gocode = rt_caller(cython.address(lasti))
-        t.golasti = lasti
-    else:
+    t.gocode = code
+    t.golasti = lasti
+    if not cython.compiled:
         t.mu = _Chan(0)
-        frame = sys._getframe(1)
-        t.gocode = frame.f_code
-        t.golasti = frame.f_lasti
     if arm(m.sched, t, when):
         wake_for(m.sched, when)
     return t
+
+
+if cython.compiled:
+    _after_func = after_func
+
+    def after_func_fast(self, args, nargs, kwnames):
+        """after_func in the interpreter's calling convention: makes no tuple of all the arguments.  Passes everything
+        that is not `after_func(seconds, fn, ...)`, and every mistake, to after_func."""
+        m: M = getm()
+        lasti: cython.int = -1
+        if kwnames == cython.NULL and nargs >= 2 and m is not None and callable(cython.cast(object, args[1])):
+            code: object = rt_caller(cython.address(lasti))
+            rest: tuple = () if nargs == 2 else rt_tuple(args + 2, nargs - 2)
+            t = start_later(m, cython.cast(object, args[0]), cython.cast(object, args[1]), rest, code, lasti)
+            Py_INCREF(t)
+            return cython.cast(cython.pointer(PyObject), t)
+        return rt_vectorcall(_after_func, args, nargs, kwnames)
+
+    after_func = rt_builtin(after_func, after_func_fast)
