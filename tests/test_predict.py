@@ -194,6 +194,7 @@ def test_a_place_that_waits_for_locks_is_forgotten(monkeypatch: pytest.MonkeyPat
 
     async def body(worker: Worker) -> None:
         monkeypatch.setattr(machine, "LOCK_NS", 1 << 60)
+        monkeypatch.setattr(sysmon, "RECENT_NS", 0)  # the watcher's own look is not ours
         for module in (predict, sysmon):
             monkeypatch.setattr(module, "doing", lambda procid: machine.WAITS_INSIDE)
         await until(lambda: max(predictor().places.values()) < predict.LIKELY)
@@ -203,6 +204,7 @@ def test_a_place_that_waits_for_locks_is_forgotten(monkeypatch: pytest.MonkeyPat
 
 def test_no_wait_for_a_lock_is_learned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "LOCK_NS", 1 << 60)
+    monkeypatch.setattr(sysmon, "RECENT_NS", 0)  # the watcher's own look is not ours
     monkeypatch.setattr(sysmon, "doing", lambda procid: machine.WAITS_INSIDE)
 
     async def main() -> None:

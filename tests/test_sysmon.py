@@ -414,7 +414,9 @@ def test_the_cpu_clock_of_a_thread_that_has_ended() -> None:
 def found(world: World) -> SimpleNamespace:
     """The watcher, which has found the P's thread blocked."""
     tick = world.p.schedtick + world.p.switchtick
-    return SimpleNamespace(found=world.p, mid=7, tick=tick, since=world.now, rests=world.now)
+    return SimpleNamespace(
+        found=world.p, mid=7, tick=tick, since=world.now, rests=world.now, looked=0, does=machine.RUNS
+    )
 
 
 def test_a_p_that_the_watcher_has_found_is_taken_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -438,6 +440,18 @@ def test_a_p_that_the_watcher_has_found_is_kept(world: World, monkeypatch: pytes
         watcher.mid = 8
     assert not sysmon.noticed(world.s, watcher, world.ousted)
     assert (world.handed_on, world.s.nhandoff, world.reported) == ([], 0, 0)
+
+
+@pytest.mark.parametrize("ago_us", [50, 150])
+def test_what_the_watcher_has_just_seen_is_not_asked_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, ago_us: int
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(sysmon, "doing", lambda procid: asked.append(procid) or machine.RUNS)
+    watcher = found(world)
+    watcher.looked, watcher.does = world.now - ago_us * 1000, machine.IN_CALL
+    assert sysmon.noticed(world.s, watcher, world.ousted) == (ago_us < 100)
+    assert len(asked) == (ago_us > 100)
 
 
 def one_p() -> tuple[Any, Any]:
@@ -541,8 +555,8 @@ def test_the_watcher_means_to_look_at_a_call_within_two_hundred_microseconds() -
 
 @pytest.mark.skipif(not gort.runtime.compiled or not sys.platform.startswith("linux"), reason="nobody looks")
 def test_the_watcher_looks_seldom_at_a_goroutine_for_whose_p_nobody_waits() -> None:
-    """It sleeps for QUIET_NS between two looks then, and four times as long when it has been like that for a while.  Each
-    sleep is a switch of its thread, which the kernel counts."""
+    """It sleeps for QUIET_NS between two looks then, and eight times as long when it has been like that for a while.
+    Each sleep is a switch of its thread, which the kernel counts."""
     from gort._runtime.watch.watcher import Watcher
 
     s, p = one_p()
@@ -553,7 +567,7 @@ def test_the_watcher_looks_seldom_at_a_goroutine_for_whose_p_nobody_waits() -> N
         return int(re.findall(r"^voluntary_ctxt_switches:\s+(\d+)", text, re.M)[0])
 
     watcher = Watcher()
-    for calm, pause in ((0, 500_000), (-1000, 2 * MS)):
+    for calm, pause in ((0, 200_000), (-1000, 1_600_000)):
         watcher.sleep(s, MS)
         watcher.calm = calm
         before = switches()

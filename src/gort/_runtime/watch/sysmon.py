@@ -54,6 +54,7 @@ QUIET_ROUNDS = 50  # after so many rounds without work the delay doubles
 BLOCKED_NS = 1_000_000  # a thread that uses no CPU for this long is blocked
 SEEDED_BLOCKED_NS = 1_000_000_000  # the same with GODEBUG=seed
 MEMORY_S = 0.001  # seconds until sysmon, which found no memory to begin, tries again
+RECENT_NS = 100_000  # what the watcher has seen a thread do is true for so long
 AGAIN_NS = 1_100_000  # the time from a look to the second look
 IDLE_NS = 100_000_000  # the length of a deep sleep, after which the deadlock check is repeated
 CYCLES_NS = 500_000_000  # the time between two looks for goroutines that wait for each other
@@ -168,6 +169,7 @@ def sysmon(s: Any) -> None:
                 s.sysmonwait = False
                 if s.exiting:
                     break
+                seen_blocked = noticed(s, watcher, ousted)  # first of all: work waits for that P
                 if s.interrupted:
                     s.nexternal += 1  # we are no M: the deadlock check learns that we will wake a goroutine
                     try:
@@ -211,7 +213,6 @@ def sysmon(s: Any) -> None:
                     finally:
                         s.nexternal -= 1
                 ousted.look(cpu_clock)
-                seen_blocked = not seeded(s) and noticed(s, watcher, ousted)
                 n, stuck, fresh = (1, True, False) if seen_blocked else retake(s, seen, ousted)
                 again = stuck or (fresh and not quick)
                 if n:
@@ -450,10 +451,14 @@ def noticed(s: Any, watcher: Any, ousted: Ousted) -> bool:
     """Hands off the P whose thread the watcher has found blocked.  False when it has not, or the P is not wanted any
     more, or the thread only waits for a processor, the GIL or a lock."""
     p = watcher.found
-    if p is None or not waiting_work(s, p):
+    if p is None or seeded(s) or not waiting_work(s, p):
         return False
     m, cpu = watched(s, p, watcher.mid)
-    if m is None or not blocks(does := doing(m.procid), nanotime() - watcher.rests):
+    if m is None:
+        return False
+    now = nanotime()
+    does = watcher.does if now - watcher.looked < RECENT_NS else doing(m.procid)
+    if not blocks(does, now - watcher.rests):
         return False
     inside = does == WAITS_INSIDE
     place = 0 if inside else place_of(m)

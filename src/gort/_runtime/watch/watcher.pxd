@@ -7,11 +7,13 @@ from gort._runtime.core.runtime2 cimport P, Sched
 cdef enum:
     WATCHED = 64
     LOOK_NS = 50000
-    AGAIN_NS = 20000
     CALM = 50
     DOUBLED = 2
-    QUIET_NS = 500000
+    QUIET_DOUBLED = 3
+    QUIET_NS = 200000
     SURE_NS = 50000
+    SOON_NS = 36000
+    RESTED_NS = 10000
     LATE_NS = 100000
     GLANCE_NS = 120000
     LOCK_NS = 2000000
@@ -24,6 +26,8 @@ ctypedef struct Look:
     int64_t since
     int64_t clock
     int64_t cpu
+    int64_t looked
+    int does
     int64_t asked
 
 
@@ -34,6 +38,8 @@ cdef class Watcher:
     cdef public int64_t mid
     cdef public int64_t since
     cdef public int64_t rests
+    cdef public int64_t looked
+    cdef public int does
     cdef public int64_t asked
     cdef public int calm
     cdef Look looks[64]

@@ -52,11 +52,13 @@ rt_import()
 if not cython.compiled:  # the .pxd defines the same names for C
     WATCHED = 64  # so many Ps are watched; where there are more, the first of them
     LOOK_NS = 50_000  # from one look to the next while work waits for a P, at first and when a blocked thread was found
-    AGAIN_NS = 20_000  # while a P has made no step since the last look
     CALM = 50  # after so many looks that have found nothing, or no work that waits, the time between two doubles
-    DOUBLED = 2  # so often at most
-    QUIET_NS = 500_000  # while no work waits, at first
+    DOUBLED = 2  # so often at most, while work waits; and while none does
+    QUIET_DOUBLED = 3
+    QUIET_NS = 200_000  # while no work waits, at first
     SURE_NS = 50_000  # whose thread uses no CPU for so long is blocked, if it sleeps in a call
+    SOON_NS = 36_000  # the sleep before the look that may find that: a sleep lasts some 20 us longer
+    RESTED_NS = 10_000  # who has used so much less CPU time than went by may be in a call that has just begun
     LATE_NS = 100_000  # who has waited for the GIL for longer than this looks once more
     GLANCE_NS = 120_000  # for so long
     LOCK_NS = 2_000_000  # or for so long for a lock, without the GIL (machine.LOCK_NS)
@@ -73,6 +75,8 @@ class Watcher:
         mid = 0
         since = 0
         rests = 0  # since when the thread has used no CPU, ns
+        looked = 0  # when the kernel said what the thread sleeps in, ns; and what that is (machine.doing)
+        does = 0
         asked = 0  # how long the watcher has meant to sleep since the thread may have blocked, for tests; ns
         calm = 0  # how many looks have found nothing; less than 0: how many have found no work that waits
 
@@ -114,6 +118,8 @@ class Watcher:
             self.mid = self.looks[i].mid
             self.since = self.looks[i].since
             self.rests = self.looks[i].clock
+            self.looked = self.looks[i].looked
+            self.does = self.looks[i].does
             self.asked = self.looks[i].asked
             self.looks[i].clock = 0  # if sysmon does not take the P, it is looked at anew
         return None
@@ -144,7 +150,7 @@ def watch(looks, n, note, until, sched, calm):
         if busy:
             calm[0] = min(max(calm[0], 0) + 1, CALM * DOUBLED)
         else:
-            calm[0] = max(calm[0] - 1, -CALM * DOUBLED)
+            calm[0] = max(calm[0] - 1, -CALM * QUIET_DOUBLED)
         pause = QUIET_NS << max(-calm[0], 0) // CALM
         busy = False
         owned = False
@@ -171,10 +177,12 @@ def watch(looks, n, note, until, sched, calm):
                 + cython.cast(P, looks[i].p).looptick
             )
             cpu = rt_cpu_of(cython.cast(P, looks[i].p).procid) if waits else -1
-            if cpu > looks[i].cpu and mid == looks[i].mid and looks[i].clock != 0:
+            if cpu >= 0 and looks[i].clock == 0:
+                pause = min(pause, SOON_NS)  # the first look in which work waits
+            elif cpu > looks[i].cpu and mid == looks[i].mid:
                 looks[i].asked = asked  # it has run since the last look
-                if (cpu - looks[i].cpu) * 5 < (now - looks[i].clock) * 4:
-                    pause = min(pause, SURE_NS)  # it has rested too, and may be in a call that has just begun
+                if cpu - looks[i].cpu + RESTED_NS < now - looks[i].clock:
+                    pause = min(pause, SOON_NS)
             if tick != looks[i].tick or mid != looks[i].mid:
                 if cpu >= 0 and mid == looks[i].mid and looks[i].clock != 0:
                     if (cpu - looks[i].cpu) * 2 < now - looks[i].clock:
@@ -185,17 +193,17 @@ def watch(looks, n, note, until, sched, calm):
                 looks[i].asked = 0
             elif cpu >= 0 and looks[i].clock != 0 and (cpu - looks[i].cpu) * 10 < now - looks[i].clock:
                 if now - looks[i].clock < SURE_NS:
-                    pause = min(pause, AGAIN_NS)
+                    pause = min(pause, SURE_NS - (now - looks[i].clock))
                     continue
+                looks[i].looked = now
                 what = rt_doing(cython.cast(P, looks[i].p).procid)
+                looks[i].does = what
                 if FREE_THREADED and what in (WAITS_FOR_LOCK, WAITS_INSIDE) and now - looks[i].clock < LOCK_NS:
                     pause = min(pause, (now - looks[i].clock) // 2)
                     continue
                 if what != RUNS and what != WAITS_FOR_GIL:
                     return i
                 looks[i].asked = 0
-            elif cpu >= 0 and looks[i].clock == 0:
-                pause = min(pause, AGAIN_NS)
             looks[i].clock = now if cpu >= 0 else 0
             looks[i].cpu = cpu
         if not owned and cython.cast(Sched, sched).sysmonwait:

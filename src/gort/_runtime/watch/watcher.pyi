@@ -10,6 +10,8 @@ class Watcher:
     mid: int
     since: int
     rests: int
+    looked: int
+    does: int
     asked: int
     calm: int
     def sleep(self, s: Any, ns: int) -> None: ...
