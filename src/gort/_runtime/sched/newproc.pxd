@@ -28,4 +28,4 @@ cdef void count_outside(Sched s, bint system) noexcept
 cpdef int64_t gcount(Sched s)
 cpdef int64_t busy(Sched s)
 cpdef bint stays_free(M m, G g) noexcept
-cpdef forget(G g)
+cpdef void forget(G g) noexcept

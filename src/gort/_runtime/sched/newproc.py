@@ -475,26 +475,28 @@ def stays_free(m, g):
 
 def forget(g):
     """Clears the fields of a goroutine that has ended.  A dump on another thread may be reading it (runtime2.peek), so
-    the fields that peek reads are cleared under the lock, and their objects are freed after it.  What is None as a rule
-    is looked at first: that costs less than to store None again."""
+    the fields that peek reads are cleared under the lock, and their objects are freed when this returns.  What is None
+    as a rule is looked at first: that costs less than to store None again."""
     coro: object = g.coro
-    fn: object = g.fn
-    code: object = g.gocode
-    scope: object = None
-    done: object = g.done
+    _code: object = g.gocode
+    _fn: object  # these three only where g has one: it costs less to look than to count references to None
+    _scope: object
+    _done: object
     g.lock()
-    scope = g.scope  # under the lock: g may be cancelled at this moment, which enters a scope
     g.coro = None
     g.gocode = None
     g.status = _Gdead
     g.goid = 0
     g.parked = False
     g.readied = False
-    if fn is not None:
+    if g.fn is not None:
+        _fn = g.fn
         g.fn = None
-    if done is not None:
+    if g.done is not None:
+        _done = g.done
         g.done = None
-    if scope is not None:
+    if g.scope is not None:  # under the lock: g may be cancelled at this moment, which enters a scope
+        _scope = g.scope
         g.scope = None
     if g.waitop is not None:
         g.waitop = None
@@ -504,10 +506,9 @@ def forget(g):
     g.unlock()
     if cython.compiled and coro is not None:
         rt_gc_show_coro(coro)
-    if fn is not None:
+    if g.args is not None:
         g.args = None
         g.kwargs = None
-    del coro, fn, code, scope, done
     if g.throw is not None:
         g.throw = None
     if g.foreign:

@@ -405,18 +405,22 @@ def uncaught(s, g, exc):
 def goexit0(m, g, r):
     """Frees the G of a goroutine that has ended and calls its Done.  An uncaught exception ends the program."""
     s: Sched = m.sched
-    value: object = m.retval
-    exc: object = m.exc
-    m.retval = None
-    m.exc = None
-    done: object = g.done
+    value: object = None
+    exc: object = None
+    done: object = None
     goid: cython.longlong = g.goid
     if m.mcall != MCALL_NONE:
         drop_swallowed(m)  # something inside g has swallowed the suspension of its last operation
-    if exc is not None:
-        mistakes.explain(exc)
-        if done is None or done.panics:
-            uncaught(s, g, exc)
+    if g.done is not None or m.exc is not None or m.retval is not None:
+        done = g.done
+        value = m.retval
+        exc = m.exc
+        m.retval = None
+        m.exc = None
+        if exc is not None:
+            mistakes.explain(exc)
+            if done is None or done.panics:
+                uncaught(s, g, exc)
     m.curg = None
     if g.lockedm is not None:
         m.lockedg = m.g0  # g has ended without unlock_os_thread: m runs no goroutine any more (locked.schedule_locked)
