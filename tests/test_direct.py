@@ -262,6 +262,42 @@ def test_used_once(run: Run) -> None:
     assert run(main) == 0
 
 
+@pytest.mark.parametrize("kind", ["send", "recv", "async for"])
+@pytest.mark.parametrize("who", ["the same goroutine", "another with its G"])
+def test_used_once_where_it_has_waited(run1: Run, kind: str, who: str) -> None:
+    """A goroutine that has ended leaves its G to the next one, so the operation's G alone does not tell who has waited."""
+
+    async def main() -> tuple[str, int]:
+        ch: gort.Chan[int] = gort.Chan()
+        op: Any = ch.send(1) if kind == "send" else ch.recv() if kind == "recv" else ch.__anext__()
+
+        async def first() -> str:
+            await op
+            return await again() if who == "the same goroutine" else ""
+
+        async def again() -> str:
+            try:
+                return repr(await op)
+            except RuntimeError as e:
+                return str(e)
+
+        async with gort.Group() as group:
+            handle = group.go(first)
+            await parked(1, "chan send" if kind == "send" else "chan receive")
+            if kind == "send":
+                assert await ch.recv() == 1
+            else:
+                await ch.send(1)
+            said = await handle
+            if not said:
+                said = await group.go(again)
+        return said, len(ch)
+
+    said, left = run1(main)
+    assert "was already awaited" in said
+    assert left == 0
+
+
 def test_one_operation_awaited_by_two_threads_moves_one_value() -> None:
     async def main() -> tuple[int, int]:
         ch: gort.Chan[int] = gort.Chan(1 << 12)

@@ -581,3 +581,44 @@ print(gort.run(again, procs=4))
         str(procs),
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "refused True\nends\n", "")
+
+
+@pytest.mark.skipif(not runtime.compiled, reason="uncompiled, each statement may find no memory")
+def test_no_memory_to_move_the_timers_of_ps_that_go() -> None:
+    """`gomaxprocs(1)` moves the timers of the other Ps.  Where there is no memory for that it raises MemoryError, the
+    world goes on, and each timer is still in a heap, so that it can be stopped: before, the process crashed."""
+    pytest.importorskip("_testcapi", reason="the interpreter's own way to have no memory")
+    done = python("""
+import time, _testcapi
+import gort
+from gort import runtime
+
+async def arms(timers):
+    end = time.perf_counter() + 0.02
+    while time.perf_counter() < end:
+        timers.append(gort.after_func(3600, print))
+        await gort.gosched()
+
+async def main(at):
+    runtime.gomaxprocs(4)
+    timers = []
+    async with gort.Group() as group:
+        for _ in range(4):
+            group.go(arms, timers)
+    said = "there was some"
+    try:
+        _testcapi.set_nomemory(at, at + 1)
+        runtime.gomaxprocs(1)
+    except MemoryError:
+        said = "there was none"
+    finally:
+        _testcapi.remove_mem_hooks()
+    runtime.gomaxprocs(2)
+    await gort.sleep(0.001)
+    assert all(timer.stop() for timer in timers)
+    return said
+
+print({gort.run(main, at) for at in range(1, 24)} == {"there was some", "there was none"})
+""")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "True\n"

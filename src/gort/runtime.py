@@ -73,7 +73,11 @@ def gomaxprocs(n: int = 0) -> int:
             return before  # a finalizer or a signal handler, in the middle of the loop below, which goes on with its n
         while n := _wanted.pop(s, 0):
             procresize.stop_the_world(s, m)
-            work = procresize.procresize(s, n, m)
+            try:
+                work = procresize.procresize(s, n, m)
+            except MemoryError:  # on with the Ps that there were, with all that they have
+                procresize.start_the_world(s, procresize.procresize(s, int(s.gomaxprocs), m))
+                raise
             procresize.start_the_world(s, work)
     return before
 

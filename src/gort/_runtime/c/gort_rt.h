@@ -1059,7 +1059,8 @@ static inline int64_t rt_place(PyObject *own) {
  * Cython function with *args and **kwargs would get a tuple and a dict.  At most one in each module, because def is
  * static. */
 typedef PyObject *(*rt_fastcall)(PyObject *, PyObject **, Py_ssize_t, PyObject *);
-typedef int (*rt_quietly)(PyObject *);                    /* to call a C function without a look at its error */
+/* To call a C function of Cython's without a look at its error.  The int: 0, no method of Python's is looked for. */
+typedef int (*rt_quietly)(PyObject *, int);
 
 static inline PyObject *rt_builtin(PyObject *slow, rt_fastcall fast) {
     static PyMethodDef def;

@@ -52,7 +52,7 @@ cdef extern from "gort_rt.h":
     void rt_set_never(void (*never)(PyObject *) noexcept) noexcept
     object rt_caller(int *lasti)
     ctypedef PyObject *(*rt_fastcall)(PyObject *, PyObject **, Py_ssize_t, PyObject *) except NULL
-    ctypedef int (*rt_quietly)(object) noexcept
+    ctypedef int (*rt_quietly)(object, int) noexcept
     object rt_builtin(object slow, rt_fastcall fast)
     object rt_call(object fn, PyObject **args, Py_ssize_t nargs)
     PyObject *rt_vectorcall(object fn, PyObject **args, Py_ssize_t nargs, PyObject *kwnames) except NULL

@@ -410,20 +410,23 @@ def movetimers(src, dst):
         second = src
     first.lock_timers()
     second.lock_timers()
-    src.timers = empty
-    src.timer0when = 0
-    make_room(dst, len(dst.timers) + len(moved))
-    for i in range(len(moved)):
-        t = moved[i]
-        t.pid = dst.id
-        dst.timers.append(t)
-        siftup(dst, len(dst.timers) - 1)
-    if dst.timerseq < src.timerseq:
-        dst.timerseq = src.timerseq
-    if len(dst.timers) != 0:
-        dst.timer0when = keys(dst)[0]
-    second.unlock_timers()
-    first.unlock_timers()
+    n: cython.Py_ssize_t = len(dst.timers)
+    try:
+        make_room(dst, n + len(moved))  # these two first: where they find no memory, nothing has been moved
+        dst.timers.extend(moved)
+        src.timers = empty
+        src.timer0when = 0
+        for i in range(len(moved)):
+            t = moved[i]
+            t.pid = dst.id
+            siftup(dst, n + i)
+        if dst.timerseq < src.timerseq:
+            dst.timerseq = src.timerseq
+        if len(dst.timers) != 0:
+            dst.timer0when = keys(dst)[0]
+    finally:
+        second.unlock_timers()
+        first.unlock_timers()
 
 
 if cython.compiled:

@@ -174,7 +174,7 @@ if cython.compiled:
         w: Op = op.next
         op.next = None
         result[0] = cython.NULL  # the protocol wants NULL there after an error
-        if cython.cast(rt_quietly, ready)(w.g) < 0:
+        if cython.cast(rt_quietly, ready)(w.g, 0) < 0:
             return -1
         return answers(op, result)
 
@@ -201,7 +201,7 @@ if cython.compiled:
         return answers(op, result)
 
     def resumes(op, arg, result):
-        """am_send of an operation that has waited."""
+        """am_send of an operation that is not new: it has waited, as a rule."""
         m: cython.pointer(PyObject) = rt_getm()
         c: cython.pointer(PyObject) = cython.cast(cython.pointer(PyObject), op.c)
         if m != cython.NULL and moved(cython.cast(M, m), cython.cast(Chan, c), op):
@@ -210,9 +210,10 @@ if cython.compiled:
         return rt_op_send(op, arg, result)
 
     def moved(m, c, op):
-        """Whether op has moved its value while it waited, and its goroutine runs again."""
+        """Whether op has moved its value while it waited, and its goroutine runs again; not one that awaits it anew."""
         return (
-            m.mcall == MCALL_NONE
+            op.state == OP_PARKED
+            and m.mcall == MCALL_NONE
             and cython.cast(cython.pointer(PyObject), op.g) == cython.cast(cython.pointer(PyObject), m.curg)
             and op.success
             and op.kind != RECV_OK
