@@ -265,7 +265,7 @@ def test_used_once(run: Run) -> None:
 @pytest.mark.parametrize("kind", ["send", "recv", "async for"])
 @pytest.mark.parametrize("who", ["the same goroutine", "another with its G"])
 def test_used_once_where_it_has_waited(run1: Run, kind: str, who: str) -> None:
-    """A goroutine that has ended leaves its G to the next one, so the operation's G alone does not tell who has waited."""
+    """A goroutine that has ended leaves its G to the next one: the operation's G alone does not tell who has waited."""
 
     async def main() -> tuple[str, int]:
         ch: gort.Chan[int] = gort.Chan()

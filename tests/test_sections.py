@@ -117,9 +117,9 @@ C_FUNCTIONS = {
     for name in re.findall(r"^(?:    )?c?p?(?:def )?(?:inline )?[\w* ]*?(\w+)(?: \"\w+\")?\(", pxd.read_text(), re.M)
 }
 # What a section may call beside C functions: on ints and C arrays, or methods that set C fields.
-HARMLESS = {"len", "max", "min", "cast", "pointer", "address", "wakeup", "range", "append", "extend", "pop", "clear", "remove"}
-# Of Cython's: on the memory of a bytearray that only the section's lock guards.
-HARMLESS |= {"PyByteArray_GET_SIZE", "PyByteArray_Resize"}
+HARMLESS = {"len", "max", "min", "cast", "pointer", "address", "wakeup", "range"}
+HARMLESS |= {"append", "extend", "pop", "clear", "remove"}  # of lists that only the section's lock guards
+HARMLESS |= {"PyByteArray_GET_SIZE", "PyByteArray_Resize"}  # of Cython's, and of such bytearrays
 # Sections that do what the rule forbids, and why they may.
 ALLOWED: dict[tuple[str, str], str] = {}
 
