@@ -1,9 +1,9 @@
 # core.pxd: the C types of core.py.
+from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 from gort._runtime.core.runtime2 cimport M
 from gort._runtime.poll.fd cimport FD
 from gort._runtime.poll.netpoll cimport Netpoll, OwnWait
-from gort._runtime.aio.handles cimport TimerHandle
 from gort._runtime.aio.stream cimport Cork
 from gort._runtime.aio.watch cimport Watches
 
@@ -13,6 +13,7 @@ cdef class LoopWait(OwnWait):
 cdef class LoopCore:
     cdef public object _ready
     cdef public object _scheduled
+    cdef public object _transports
     cdef public object _own
     cdef dict _keys
     cdef public object _signal_handlers
@@ -25,6 +26,7 @@ cdef class LoopCore:
     cdef bint _seen
     cdef public bint _again
     cdef public Py_ssize_t _timer_cancelled_count
+    cdef public object _task_factory
     cdef public object _came
     cdef public dict _streams
     cdef public Watches _watches
@@ -41,17 +43,14 @@ cdef class LoopCore:
     cdef public object _bell
 
 cdef object cut(object handle)
+cdef bint plain(dict kwargs) except -1
 cdef bint lone(LoopCore core) except -1
 cdef int run_ready(Cork cork, object ready, Py_ssize_t n) except -1
 cdef int run_once(LoopCore core) except -1
 cdef bint turn(LoopCore core, object m) except -1
 cdef object next_wait(LoopCore core)
 cdef int hear(LoopCore core) except -1
-cdef TimerHandle schedule(LoopCore core, object when, object callback, object args, object context)
 cdef object look(LoopCore core)
 cdef object found(LoopCore core, int fd, unsigned int mask, object others)
 cdef bint again(LoopCore core) except -1
-cdef object watch(LoopCore core, object fileobj, int bit, object callback, object args, object context)
-cdef int check_no_transport(LoopCore core, object fileobj) except -1
-cdef int drop_cancelled(LoopCore core) except -1
-cdef int run_timers(LoopCore core) except -1
+cdef PyObject *call_soon_fast(PyObject *self, PyObject **args, Py_ssize_t nargs, PyObject *kwnames) except NULL

@@ -18,23 +18,26 @@ Invariants
 - A loop looks when it has nothing to run, and else every LOOK_NS.
 - In debug mode asyncio's own code runs, which measures each callback; streams have their turn in callbacks then.
 
-What does not live here: the loop's goroutine, and how it begins and ends (gort/aio/loop.py); the table of what
-add_reader and add_writer watch (watch.py); what a loop does for the runtime between two iterations (attend.py).
+What does not live here: the heap of timers (due.py); what add_reader and add_writer watch (readers.py, watch.py); what a
+loop does for the runtime between two iterations (attend.py); the loop's goroutine, and how it begins and ends
+(gort/aio/loop.py).
 """
 
 from __future__ import annotations
 
 import os
 import time
-from asyncio import BaseEventLoop, Future, base_events, events
+from asyncio import BaseEventLoop, Future, events, tasks
 from collections import deque
-from heapq import heapify, heappop, heappush
 
 import cython
+from cython.cimports.cpython.ref import Py_INCREF, PyObject
 from cython.cimports.gort._runtime.aio.attend import attend
-from cython.cimports.gort._runtime.aio.handles import Handle, TimerHandle, make_handle, make_timer, run_handle
+from cython.cimports.gort._runtime.aio.handles import Handle, make_handle, run_handle
+from cython.cimports.gort._runtime.aio.readers import check_no_transport, watch
 from cython.cimports.gort._runtime.aio.stream import Cork, Stream, event, release, serve
-from cython.cimports.gort._runtime.aio.watch import Watches, add, enqueue_hits, hit, remove, still
+from cython.cimports.gort._runtime.aio.due import drop_cancelled, run_timers, schedule
+from cython.cimports.gort._runtime.aio.watch import Watches, enqueue_hits, hit, number, remove, still
 from cython.cimports.gort._runtime.c.net import (
     net_epoll_add,
     net_epoll_del,
@@ -43,7 +46,18 @@ from cython.cimports.gort._runtime.c.net import (
     net_event_fd,
     net_event_mask,
 )
-from cython.cimports.gort._runtime.c.rt import nanotime, rt_fence, rt_import
+from cython.cimports.gort._runtime.c.rt import (
+    nanotime,
+    rt_call_method,
+    rt_deque_append,
+    rt_deque_learn,
+    rt_deque_len,
+    rt_deque_popleft,
+    rt_fast_method,
+    rt_fence,
+    rt_import,
+    rt_tuple,
+)
 from cython.cimports.gort._runtime.core.runtime2 import MCALL_LOOP, M
 from cython.cimports.gort._runtime.poll.fd import FD
 from cython.cimports.gort._runtime.poll.netpoll import OWN_BELL, OWN_FOUND, Netpoll, OwnWait, netpoll_of
@@ -54,11 +68,11 @@ rt_import()
 # How long a loop that has callbacks to run does not look for events: a look costs as much as a few callbacks.
 LOOK_NS = cython.declare(cython.longlong, 50_000)
 EVENTS = cython.declare(cython.int, 256)  # so many at most one look gives (gort_net.h)
+_time = cython.declare(dict, time.__dict__)
+_monotonic = time.monotonic
 _DAY_S = 86400.0  # the longest wait for a timer: call_at(inf) is no time of the runtime's
 # From CPython 3.14 on who cancels such a handle on another thread waits until its callback has run.
 _LOCKED = hasattr(events, "_ThreadSafeHandle")
-_MANY = base_events._MIN_SCHEDULED_TIMER_HANDLES
-_CANCELLED = base_events._MIN_CANCELLED_TIMER_HANDLES_FRACTION
 
 
 class LoopWait(OwnWait):
@@ -113,6 +127,7 @@ class LoopCore:
     if not cython.compiled:
         _ready = None
         _scheduled = None
+        _transports = None
         _own = None
         _keys = None
         _signal_handlers = None
@@ -125,6 +140,7 @@ class LoopCore:
         _seen = False
         _again = False
         _timer_cancelled_count = 0
+        _task_factory = None
         _came = None
         _ep = -1
         _looked = 0
@@ -175,14 +191,14 @@ class LoopCore:
         if self._debug or self._closed:
             return cut(BaseEventLoop.call_soon(self, callback, *args, context=context))
         h: Handle = make_handle(self, callback, args, context)
-        self._ready.append(h)
+        rt_deque_append(self._ready, h)
         return h
 
     def _call_soon(self, callback, args, context):
         if self._debug:
             return cut(BaseEventLoop._call_soon(self, callback, args, context))
         h: Handle = make_handle(self, callback, args, context)
-        self._ready.append(h)
+        rt_deque_append(self._ready, h)
         return h
 
     def call_later(self, delay, callback, *args, context=None):
@@ -205,7 +221,7 @@ class LoopCore:
         if self._debug or self._closed or _LOCKED:
             return cut(BaseEventLoop.call_soon_threadsafe(self, callback, *args, context=context))
         h: Handle = make_handle(self, callback, args, context)
-        self._ready.append(h)
+        rt_deque_append(self._ready, h)
         self._write_to_self()
         return h
 
@@ -225,12 +241,21 @@ class LoopCore:
         """A future of this loop."""
         return Future(loop=self)
 
+    def create_task(self, coro, **kwargs):
+        """A task of this loop, which runs coro.  name, context, and what else asyncio's of this version takes."""
+        if self._debug or self._closed or self._task_factory is not None or not plain(kwargs):
+            task = BaseEventLoop.create_task(self, coro, **kwargs)
+            return task if self._task_factory is not None else cut(task)
+        return tasks.Task(coro, loop=self, **kwargs)
+
     def get_debug(self):
         """Whether the loop is in debug mode; each future and task asks when it is made."""
         return self._debug
 
     def time(self):
         """The loop's clock, in seconds: time.monotonic's."""
+        if cython.compiled and _time["monotonic"] is _monotonic:  # else a test has put its own clock there
+            return nanotime() / 1e9
         return time.monotonic()
 
     def _timer_handle_cancelled(self, handle):
@@ -266,41 +291,45 @@ class LoopCore:
     def add_reader(self, fd, callback, *args):
         """Calls callback(*args) as long as fd, a descriptor or a file object, has something to read.  Raises RuntimeError
         for that of a transport and when the loop is closed, OSError for what cannot be waited for."""
-        check_no_transport(self, fd)
-        if fd in self._streams:
-            self._add_reader(fd, callback, *args)
+        n: cython.int = check_no_transport(self, fd)
+        if n >= 0 and n in self._streams:
+            self._add_reader(n, callback, *args)
         else:
-            watch(self, fd, EPOLLIN, callback, args, None)
+            watch(self, fd, n, EPOLLIN, callback, args, None)
 
     def remove_reader(self, fd):
         """The opposite.  True when there was one."""
-        check_no_transport(self, fd)
-        return self._remove_reader(fd) if fd in self._streams else self._unwatch_reader(fd)
+        n: cython.int = check_no_transport(self, fd)
+        if n >= 0 and n in self._streams:
+            return self._remove_reader(n)
+        return not self._closed and remove(self._watches, fd, n, EPOLLIN)
 
     def add_writer(self, fd, callback, *args):
         """Calls callback(*args) as long as fd has room.  Raises what add_reader raises."""
-        check_no_transport(self, fd)
-        if fd in self._streams:
-            self._add_writer(fd, callback, *args)
+        n: cython.int = check_no_transport(self, fd)
+        if n >= 0 and n in self._streams:
+            self._add_writer(n, callback, *args)
         else:
-            watch(self, fd, EPOLLOUT, callback, args, None)
+            watch(self, fd, n, EPOLLOUT, callback, args, None)
 
     def remove_writer(self, fd):
         """The opposite.  True when there was one."""
-        check_no_transport(self, fd)
-        return self._remove_writer(fd) if fd in self._streams else self._unwatch_writer(fd)
+        n: cython.int = check_no_transport(self, fd)
+        if n >= 0 and n in self._streams:
+            return self._remove_writer(n)
+        return not self._closed and remove(self._watches, fd, n, EPOLLOUT)
 
     def _watch_reader(self, fd, callback, args, context):
-        return watch(self, fd, EPOLLIN, callback, args, context)
+        return watch(self, fd, number(fd), EPOLLIN, callback, args, context)
 
     def _unwatch_reader(self, fd):
-        return not self._closed and remove(self._watches, fd, EPOLLIN)
+        return not self._closed and remove(self._watches, fd, number(fd), EPOLLIN)
 
     def _watch_writer(self, fd, callback, args, context):
-        return watch(self, fd, EPOLLOUT, callback, args, context)
+        return watch(self, fd, number(fd), EPOLLOUT, callback, args, context)
 
     def _unwatch_writer(self, fd):
-        return not self._closed and remove(self._watches, fd, EPOLLOUT)
+        return not self._closed and remove(self._watches, fd, number(fd), EPOLLOUT)
 
     # ---- an iteration -------------------------------------------------------------------------------------------------
 
@@ -330,6 +359,15 @@ def cut(handle):
     return handle
 
 
+def plain(kwargs):
+    """Whether every version of asyncio's Task takes these arguments of create_task, and nothing else looks at them."""
+    if kwargs:
+        for name in kwargs:
+            if name != "name" and name != "context":
+                return False
+    return True
+
+
 def lone(core):
     """Whether nothing but callbacks from other threads can come: only a signal's handler writes to the loop's own
     descriptor."""
@@ -350,7 +388,7 @@ def run_once(core):
     if core._seen:  # its thread has looked just now
         core._seen = False
         now = core._looked = nanotime()
-    elif not core._due and ready and not again(core) and not core._debug:
+    elif not core._due and rt_deque_len(ready) != 0 and not again(core) and not core._debug:
         now = nanotime()
     if (core._due or now == 0 or now - core._looked >= LOOK_NS) and (core._due or again(core) or not lone(core)):
         others = look(core)
@@ -364,8 +402,8 @@ def run_once(core):
         core._own.got = others
         BaseEventLoop._run_once(core)
         return 0
-    before = len(ready)
-    n = len(came)
+    before = rt_deque_len(ready)
+    n = rt_deque_len(came)
     if others:
         core._own.got = others
         core._process_events(core._own.select(0))
@@ -373,11 +411,11 @@ def run_once(core):
         enqueue_hits(core._watches, ready)
     if core._scheduled:
         run_timers(core)
-    after: cython.Py_ssize_t = len(ready) - before
+    after: cython.Py_ssize_t = rt_deque_len(ready) - before
     run_ready(core._cork, ready, before)
     while n > 0:
         n -= 1
-        st = came.popleft()
+        st = rt_deque_popleft(came)
         serve(st)
         if core._cork.stream is not None:
             release(core._cork)
@@ -391,7 +429,7 @@ def run_ready(cork, ready, n):
     h: Handle
     while n > 0:
         n -= 1
-        handle = ready.popleft()
+        handle = rt_deque_popleft(ready)
         if isinstance(handle, Handle):
             h = handle
             if not h._cancelled:
@@ -418,7 +456,7 @@ def turn(core, m):
                 rt_fence()
             run_once(core)
             attend(core, m_)
-            if core._stopping or not (core._ready or core._came) or m_.preempt:
+            if core._stopping or m_.preempt or (rt_deque_len(core._ready) == 0 and rt_deque_len(core._came) == 0):
                 return bool(core._stopping)
     finally:
         m_.mcall = before
@@ -443,7 +481,9 @@ def next_wait(core):
     when: cython.longlong = 0
     fd: FD = core._fd
     op: LoopWait
-    if core._ready or core._came or core._stopping or core._woken or core._due or fd is None or again(core):
+    if rt_deque_len(core._ready) != 0 or rt_deque_len(core._came) != 0 or core._stopping or core._woken:
+        return None
+    if core._due or fd is None or again(core):
         return None
     if core._scheduled:
         drop_cancelled(core)
@@ -476,14 +516,6 @@ def hear(core):
     if fd >= 0:
         net_epoll_add(core._ep, fd, EPOLLIN)
         core._bellfd = fd
-
-
-def schedule(core, when, callback, args, context):
-    """Puts a timer into the loop's heap, and returns its handle."""
-    h: TimerHandle = make_timer(core, when, callback, args, context)
-    heappush(core._scheduled, h)
-    h._scheduled = True
-    return h
 
 
 def look(core):
@@ -531,66 +563,34 @@ def again(core):
     return core._again or (bool(core._watches.last) and still(core._watches))
 
 
-def watch(core, fileobj, bit, callback, args, context):
-    """Has callback(*args) called while fileobj is ready for EPOLLIN or EPOLLOUT (bit); returns its handle."""
-    if core._closed:
-        core._check_closed()
-    handle: object
-    if core._debug:
-        handle = events.Handle(callback, args, core, context)
-    else:
-        handle = make_handle(core, callback, args, context)
-    add(core._watches, fileobj, bit, handle)
-    return handle
-
-
-def check_no_transport(core, fileobj):
-    """Raises RuntimeError if fileobj belongs to a transport, which alone may watch it."""
-    if type(fileobj) is not int or fileobj in core._transports.data:
-        core._ensure_fd_no_transport(fileobj)
-    return 0
-
-
 def serve_stream(st):
     """serve, for a callback of debug mode."""
     serve(st)
 
 
-def drop_cancelled(core):
-    """Takes cancelled timers out of the heap: all of them where they are many, else those at its head."""
-    timers: object = core._scheduled
-    n: cython.Py_ssize_t = len(timers)
-    if n > _MANY and core._timer_cancelled_count > _CANCELLED * n:
-        left = []
-        for handle in timers:
-            if handle._cancelled:
-                handle._scheduled = False
-            else:
-                left.append(handle)
-        heapify(left)
-        core._scheduled = left
-        core._timer_cancelled_count = 0
-        return 0
-    while timers and timers[0]._cancelled:
-        core._timer_cancelled_count -= 1
-        heappop(timers)._scheduled = False
+if cython.compiled:
+    rt_deque_learn(deque)
 
+    def call_soon_fast(self, args, nargs, kwnames):
+        """call_soon in the interpreter's calling convention: parses nothing.  Passes everything that is neither
+        `call_soon(callback, ...)` nor `call_soon(callback, ..., context=c)`, and every mistake, to call_soon."""
+        core: LoopCore = cython.cast(LoopCore, self)
+        context: object = None
+        known: cython.bint = nargs >= 1 and not core._debug and not core._closed
+        if known and kwnames != cython.NULL:
+            names: tuple = cython.cast(tuple, kwnames)
+            known = len(names) == 1 and cython.cast(str, names[0]) == "context"
+            if known:
+                context = cython.cast(object, args[nargs])
+        if not known:
+            return rt_call_method(_call_soon, cython.cast(object, self), args, nargs, kwnames)
+        rest: tuple = () if nargs == 1 else rt_tuple(args + 1, nargs - 1)
+        h: Handle = make_handle(core, cython.cast(object, args[0]), rest, context)
+        rt_deque_append(core._ready, h)
+        Py_INCREF(h)
+        return cython.cast(cython.pointer(PyObject), h)
 
-def run_timers(core):
-    """Enqueues the callbacks whose time has come."""
-    drop_cancelled(core)
-    timers: object = core._scheduled
-    if not timers:
-        return 0
-    end: cython.double = core.time() + core._clock_resolution
-    while timers:
-        handle = timers[0]
-        if handle._when >= end:
-            break
-        heappop(timers)
-        handle._scheduled = False
-        core._ready.append(handle)
-
+    _call_soon = rt_fast_method(LoopCore, "call_soon", call_soon_fast)
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=before_fork)

@@ -34,6 +34,7 @@ from __future__ import annotations
 
 from asyncio import constants
 from asyncio.log import logger
+from collections import deque
 
 import cython
 from cython.cimports.cpython.contextvars import PyContext_Enter, PyContext_Exit
@@ -46,12 +47,14 @@ from cython.cimports.gort._runtime.c.net import (
     net_readinto,
     net_write,
 )
-from cython.cimports.gort._runtime.c.rt import rt_import
+from cython.cimports.gort._runtime.c.rt import rt_deque_append, rt_deque_learn, rt_import
 from cython.cimports.gort._runtime.core.runtime2 import M, getm
 from cython.cimports.gort._runtime.poll.polldesc import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from cython.cimports.gort._runtime.poll.netpoll import EPOLLET
 
 rt_import()
+if cython.compiled:
+    rt_deque_learn(deque)
 
 # So many bytes it asks for at once: what one message rarely exceeds, and what needs no memory of its own.
 EPOLLPRI = cython.declare(cython.uint, 0x002)  # urgent data
@@ -260,7 +263,7 @@ def enqueue(st):
     """Gives st a turn."""
     if not st.queued and st.watched:
         st.queued = True
-        st.came.append(st)
+        rt_deque_append(st.came, st)
 
 
 def event(st, mask):

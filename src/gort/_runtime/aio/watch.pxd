@@ -18,9 +18,10 @@ cdef class Watches:
     cdef list hits
     cdef list last
 
-cdef Watch lookup(Watches ws, object fileobj)
-cdef int add(Watches ws, object fileobj, int bit, object handle) except -1
-cdef bint remove(Watches ws, object fileobj, int bit) except -1
+cdef int number(object fileobj) except -2
+cdef Watch lookup(Watches ws, object fileobj, int fd)
+cdef int add(Watches ws, object fileobj, int fd, int bit, object handle) except -1
+cdef bint remove(Watches ws, object fileobj, int fd, int bit) except -1
 cdef object swap(Watch w, int bit, object handle)
 cdef int change(Watches ws, Watch w, int mask) except -1
 cdef int hit(Watches ws, Watch w, int mask) except -1

@@ -19,6 +19,7 @@ What does not live here: when the loop looks (core.py); the descriptors of trans
 from __future__ import annotations
 
 import selectors
+import socket
 
 import cython
 from cython.cimports.gort._runtime.c.net import net_epoll_add, net_epoll_del, net_epoll_mod
@@ -26,6 +27,9 @@ from cython.cimports.gort._runtime.c.rt import rt_import
 from cython.cimports.gort._runtime.poll.polldesc import EPOLLIN, EPOLLOUT
 
 rt_import()
+
+_socket = socket.socket
+_MOST = 0x7FFFFFFF  # what a C int holds
 
 
 class Watch:
@@ -77,14 +81,23 @@ class Watches:
 
     def find(self, fileobj):
         """The watch of a descriptor or a file object; None if it has none.  Raises ValueError for what is neither."""
-        return lookup(self, fileobj)
+        return lookup(self, fileobj, number(fileobj))
 
 
-def lookup(ws, fileobj):
-    """The watch of a descriptor or a file object; None if it has none.  Raises ValueError for what is neither."""
+def number(fileobj):
+    """The descriptor of an int or a plain socket; -1 for anything else, and for a closed socket: selectors knows what
+    those are.  No code of the program's runs here."""
+    if type(fileobj) is int:
+        return fileobj if 0 <= fileobj <= _MOST else -1
+    return fileobj.fileno() if type(fileobj) is _socket else -1
+
+
+def lookup(ws, fileobj, fd):
+    """The watch of a descriptor or a file object; None if it has none.  fd: its number().  Raises ValueError for what is
+    neither."""
     w: Watch
-    if type(fileobj) is int and fileobj >= 0:
-        return ws.by_fd.get(fileobj)
+    if fd >= 0:
+        return ws.by_fd.get(fd)
     try:
         return ws.by_fd.get(selectors._fileobj_to_fd(fileobj))
     except ValueError:
@@ -94,13 +107,14 @@ def lookup(ws, fileobj):
         raise
 
 
-def add(ws, fileobj, bit, handle):
-    """Watches for EPOLLIN or EPOLLOUT (bit), and has `handle` run from now on.  Raises OSError, ValueError."""
-    w: Watch = lookup(ws, fileobj)
-    fd: cython.int
+def add(ws, fileobj, fd, bit, handle):
+    """Watches for EPOLLIN or EPOLLOUT (bit), and has `handle` run from now on.  fd: the number() of fileobj.  Raises
+    OSError, ValueError."""
+    w: Watch = lookup(ws, fileobj, fd)
     old: object
     if w is None:
-        fd = fileobj if type(fileobj) is int else selectors._fileobj_to_fd(fileobj)
+        if fd < 0:
+            fd = fileobj if type(fileobj) is int else selectors._fileobj_to_fd(fileobj)
         net_epoll_add(ws.ep, fd, bit)
         w = Watch.__new__(Watch)
         w.fd = fd
@@ -115,9 +129,10 @@ def add(ws, fileobj, bit, handle):
     return 0
 
 
-def remove(ws, fileobj, bit):
-    """Takes the reader or the writer away; True when there was one.  Raises OSError, ValueError."""
-    w: Watch = lookup(ws, fileobj)
+def remove(ws, fileobj, fd, bit):
+    """Takes the reader or the writer away; True when there was one.  fd: the number() of fileobj.  Raises OSError,
+    ValueError."""
+    w: Watch = lookup(ws, fileobj, fd)
     if w is None or not w.mask & bit:
         return False
     change(ws, w, w.mask & ~bit)
@@ -172,12 +187,12 @@ def enqueue_hits(ws, ready):
         w.came = 0
         if came & ~EPOLLOUT and w.mask & EPOLLIN:
             if w.reader._cancelled:
-                remove(ws, w.fd, EPOLLIN)
+                remove(ws, w.fd, w.fd, EPOLLIN)
             else:
                 ready.append(w.reader)
         if came & ~EPOLLIN and w.mask & EPOLLOUT:
             if w.writer._cancelled:
-                remove(ws, w.fd, EPOLLOUT)
+                remove(ws, w.fd, w.fd, EPOLLOUT)
             else:
                 ready.append(w.writer)
     return 0

@@ -1084,6 +1084,79 @@ static inline PyObject *rt_tuple(PyObject **items, Py_ssize_t n) {
 }
 static inline PyObject *rt_new_none(void) { return Py_NewRef(Py_None); }
 
+/* The same for a method of a compiled class, which it replaces in the class.  Returns the slow one, for rt_call_method. */
+static inline PyObject *rt_fast_method(PyObject *type, PyObject *name, rt_fastcall fast) {
+    PyTypeObject *home = (PyTypeObject *)type;
+    PyObject *slow = PyObject_GetAttr(type, name), *made;
+    PyMethodDef *def;
+    if (slow == NULL) return NULL;
+    if (!Py_IS_TYPE(slow, &PyMethodDescr_Type) || (def = PyMem_Malloc(sizeof *def)) == NULL) {
+        Py_DECREF(slow);
+        return PyErr_Format(PyExc_SystemError, "gort: %s.%U is no method of C", home->tp_name, name);
+    }
+    *def = *((PyMethodDescrObject *)slow)->d_method;      /* lives as long as the type, that is, for ever */
+    def->ml_meth = (PyCFunction)(void (*)(void))fast;
+    def->ml_flags = METH_FASTCALL | METH_KEYWORDS;
+    made = PyDescr_NewMethod(home, def);
+    if (made == NULL || PyDict_SetItem(home->tp_dict, name, made) < 0) {
+        Py_XDECREF(made);
+        Py_DECREF(slow);
+        return NULL;
+    }
+    Py_DECREF(made);
+    PyType_Modified(home);
+    return slow;
+}
+static inline PyObject *rt_call_method(PyObject *slow, PyObject *self, PyObject **args, Py_ssize_t nargs, PyObject *kwnames) {
+    Py_ssize_t n = nargs + (kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0);
+    PyObject **all = PyMem_Malloc((size_t)(n + 1) * sizeof *all), *result;
+    if (all == NULL) return PyErr_NoMemory();
+    all[0] = self;
+    for (Py_ssize_t i = 0; i < n; i++) all[i + 1] = args[i];
+    result = PyObject_Vectorcall(slow, all, (size_t)(nargs + 1), kwnames);
+    PyMem_Free(all);
+    return result;
+}
+
+/* ---- queues of callbacks -------------------------------------------------------------------------------------
+ * A collections.deque without a look-up of its methods: its own functions are called, which take its lock where there is
+ * no GIL.  What is no deque, or a subclass of it, is asked by name. */
+typedef struct { PyObject *type; PyCFunction append, popleft; } rt_deque_methods;
+static inline rt_deque_methods *rt_deque(void) { static rt_deque_methods of; return &of; }
+
+static inline PyCFunction rt_method_of(PyObject *type, const char *name, int flags) {
+    PyObject *found = PyObject_GetAttrString(type, name);
+    PyCFunction meth = NULL;
+    if (found == NULL) return NULL;
+    if (Py_IS_TYPE(found, &PyMethodDescr_Type) && ((PyMethodDescrObject *)found)->d_method->ml_flags == flags)
+        meth = ((PyMethodDescrObject *)found)->d_method->ml_meth;
+    Py_DECREF(found);                                     /* its type keeps it */
+    return meth;
+}
+static inline int rt_deque_learn(PyObject *type) {
+    rt_deque_methods *of = rt_deque();
+    of->append = rt_method_of(type, "append", METH_O);
+    of->popleft = rt_method_of(type, "popleft", METH_NOARGS);
+    if (PyErr_Occurred()) return -1;
+    of->type = of->append != NULL && of->popleft != NULL ? Py_NewRef(type) : NULL;
+    return 0;
+}
+static inline int rt_deque_append(PyObject *q, PyObject *item) {
+    rt_deque_methods *of = rt_deque();
+    PyObject *none = (PyObject *)Py_TYPE(q) == of->type ? of->append(q, item) : PyObject_CallMethod(q, "append", "O", item);
+    if (none == NULL) return -1;
+    Py_DECREF(none);
+    return 0;
+}
+static inline PyObject *rt_deque_popleft(PyObject *q) {
+    rt_deque_methods *of = rt_deque();
+    return (PyObject *)Py_TYPE(q) == of->type ? of->popleft(q, NULL) : PyObject_CallMethod(q, "popleft", NULL);
+}
+static inline Py_ssize_t rt_deque_len(PyObject *q) {
+    if ((PyObject *)Py_TYPE(q) != rt_deque()->type) return PyObject_Size(q);
+    return __atomic_load_n(&((PyVarObject *)q)->ob_size, __ATOMIC_RELAXED);
+}
+
 static inline int rt_is_async_function(PyObject *fn) {
     if (!PyFunction_Check(fn)) return 0;
     return (((PyCodeObject *)PyFunction_GET_CODE(fn))->co_flags & CO_COROUTINE) != 0;

@@ -54,6 +54,12 @@ cdef extern from "gort_rt.h":
     ctypedef PyObject *(*rt_fastcall)(PyObject *, PyObject **, Py_ssize_t, PyObject *) except NULL
     ctypedef int (*rt_quietly)(object, int) noexcept
     object rt_builtin(object slow, rt_fastcall fast)
+    object rt_fast_method(object type, object name, rt_fastcall fast)
+    PyObject *rt_call_method(object slow, object self, PyObject **args, Py_ssize_t nargs, PyObject *kwnames) except NULL
+    int rt_deque_learn(object type) except -1
+    int rt_deque_append(object q, object item) except -1
+    object rt_deque_popleft(object q)
+    Py_ssize_t rt_deque_len(object q) except -1
     object rt_call(object fn, PyObject **args, Py_ssize_t nargs)
     PyObject *rt_vectorcall(object fn, PyObject **args, Py_ssize_t nargs, PyObject *kwnames) except NULL
     PyObject *rt_new_none() noexcept

@@ -142,6 +142,19 @@ rt_list_pop = list.pop
 rt_list_put = list.__setitem__
 
 
+def rt_deque_append(q: Any, item: Any) -> None:
+    """Puts item at the end of a deque."""
+    q.append(item)
+
+
+def rt_deque_popleft(q: Any) -> Any:
+    """Takes the first item of a deque."""
+    return q.popleft()
+
+
+rt_deque_len = len
+
+
 def rt_key(code: Any, lasti: int) -> int:
     """A place of sched/predict.py as a number other than 0: an instruction of a code object; -1: where it begins."""
     return (id(code) << 15 ^ lasti & 0xFFFFFFFF) & 0x7FFFFFFFFFFFFFFF | 1
@@ -169,6 +182,7 @@ rt_install_op = rt_op_check = rt_set_op_send = rt_set_op_await = rt_set_never = 
 rt_op_send = rt_locks = rt_tuple_at = rt_set_value_send = rt_install_value = _compiled_only
 rt_op_swap = rt_op_take = rt_op_trade = _compiled_only
 rt_resume = rt_call_in = rt_throw_in = rt_swap_context = rt_copy_context = rt_fetch_exc = rt_raise = _compiled_only
+rt_deque_learn = rt_fast_method = rt_call_method = _compiled_only
 rt_builtin = rt_call = rt_vectorcall = rt_tuple = rt_new_none = rt_caller = _compiled_only
 rt_note_sleep = rt_note_pass = rt_note_wakeup = rt_note_clear = rt_note_doze = rt_cpu_of = rt_doing = _compiled_only
 rt_gil_measure = rt_gil_taken = rt_gil_waits = _compiled_only

@@ -1,0 +1,7 @@
+# due.pxd: the C types of due.py.
+from gort._runtime.aio.core cimport LoopCore
+from gort._runtime.aio.handles cimport TimerHandle
+
+cdef TimerHandle schedule(LoopCore core, object when, object callback, object args, object context)
+cdef int drop_cancelled(LoopCore core) except -1
+cdef int run_timers(LoopCore core) except -1
