@@ -544,7 +544,9 @@ def look(core):
 
 def found(core, fd, mask, others):
     """Notes an event: in its stream or its watch, else in the list `others`, which it returns."""
-    of: object = core._streams.get(fd)
+    of: object = None
+    if len(core._streams) != 0:
+        of = core._streams.get(fd)
     if of is not None:
         event(of, mask)
         return others

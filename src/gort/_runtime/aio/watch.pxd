@@ -26,4 +26,5 @@ cdef object swap(Watch w, int bit, object handle)
 cdef int change(Watches ws, Watch w, int mask) except -1
 cdef int hit(Watches ws, Watch w, int mask) except -1
 cdef int enqueue_hits(Watches ws, object ready) except -1
+cdef bint cancelled(object handle) except -1
 cdef bint still(Watches ws) except -1

@@ -20,13 +20,17 @@ from __future__ import annotations
 
 import selectors
 import socket
+from collections import deque
 
 import cython
+from cython.cimports.gort._runtime.aio.handles import Handle
 from cython.cimports.gort._runtime.c.net import net_epoll_add, net_epoll_del, net_epoll_mod
-from cython.cimports.gort._runtime.c.rt import rt_import
+from cython.cimports.gort._runtime.c.rt import rt_deque_append, rt_deque_learn, rt_import
 from cython.cimports.gort._runtime.poll.polldesc import EPOLLIN, EPOLLOUT
 
 rt_import()
+if cython.compiled:
+    rt_deque_learn(deque)
 
 _socket = socket.socket
 _MOST = 0x7FFFFFFF  # what a C int holds
@@ -186,16 +190,25 @@ def enqueue_hits(ws, ready):
         came = w.came
         w.came = 0
         if came & ~EPOLLOUT and w.mask & EPOLLIN:
-            if w.reader._cancelled:
+            if cancelled(w.reader):
                 remove(ws, w.fd, w.fd, EPOLLIN)
             else:
-                ready.append(w.reader)
+                rt_deque_append(ready, w.reader)
         if came & ~EPOLLIN and w.mask & EPOLLOUT:
-            if w.writer._cancelled:
+            if cancelled(w.writer):
                 remove(ws, w.fd, w.fd, EPOLLOUT)
             else:
-                ready.append(w.writer)
+                rt_deque_append(ready, w.writer)
     return 0
+
+
+def cancelled(handle):
+    """Whether a handle of the loop's, or of asyncio's in debug mode, was cancelled."""
+    h: Handle
+    if isinstance(handle, Handle):
+        h = handle
+        return h._cancelled
+    return handle._cancelled
 
 
 def still(ws):
