@@ -154,11 +154,24 @@ def test_an_eager_task_runs_at_once() -> None:
         async def main() -> Any:
             loop.set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009  # mypy reads 3.11's asyncio
             task = loop.create_task(named(), name="eager")
+            return task.done(), task.get_name(), (await task)[1]  # as it ran it had no name yet, in CPython 3.13
+
+        return loop.run_until_complete(main())
+
+    assert both(what) == (True, "eager", "outside")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="eager_start is new in 3.14")
+@pytest.mark.parametrize("eager", [True, False])
+def test_a_task_may_be_eager_alone(eager: bool) -> None:
+    def what(loop: Any) -> Any:
+        async def main() -> Any:
+            task = loop.create_task(named(), name="one", eager_start=eager)
             return task.done(), await task
 
         return loop.run_until_complete(main())
 
-    assert both(what) == (True, ("eager", "outside"))
+    assert both(what) == (eager, ("one", "outside"))
 
 
 def test_the_class_of_tasks_may_be_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
