@@ -284,7 +284,8 @@ BUGS = {
         Bug(
             "timer_moves_through_nowhere", timers, "movetimers",
             "            t.pid = dst.id\n",
-            "            t.pid = -1\n            src.unlock_timers()\n            src.lock_timers()\n            t.pid = dst.id\n",
+            "            t.pid = -1\n            src.unlock_timers()\n            src.lock_timers()\n"
+            "            t.pid = dst.id\n",
             ("stop_timer_as_its_p_goes",),
         ),
         Bug(
