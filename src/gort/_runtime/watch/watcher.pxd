@@ -13,7 +13,6 @@ cdef enum:
     QUIET_NS = 200000
     SURE_NS = 50000
     SOON_NS = 36000
-    RESTED_NS = 10000
     LATE_NS = 100000
     GLANCE_NS = 120000
     LOCK_NS = 2000000

@@ -58,7 +58,6 @@ if not cython.compiled:  # the .pxd defines the same names for C
     QUIET_NS = 200_000  # while no work waits, at first
     SURE_NS = 50_000  # whose thread uses no CPU for so long is blocked, if it sleeps in a call
     SOON_NS = 36_000  # the sleep before the look that may find that: a sleep lasts some 20 us longer
-    RESTED_NS = 10_000  # who has used so much less CPU time than went by may be in a call that has just begun
     LATE_NS = 100_000  # who has waited for the GIL for longer than this looks once more
     GLANCE_NS = 120_000  # for so long
     LOCK_NS = 2_000_000  # or for so long for a lock, without the GIL (machine.LOCK_NS)
@@ -181,8 +180,9 @@ def watch(looks, n, note, until, sched, calm):
                 pause = min(pause, SOON_NS)  # the first look in which work waits
             elif cpu > looks[i].cpu and mid == looks[i].mid:
                 looks[i].asked = asked  # it has run since the last look
-                if cpu - looks[i].cpu + RESTED_NS < now - looks[i].clock:
-                    pause = min(pause, SOON_NS)
+                if (cpu - looks[i].cpu) * 5 < (now - looks[i].clock) * 4:
+                    pause = min(pause, SOON_NS)  # it has rested too, and may be in a call that has just begun.  Less
+                    # than a fifth is no sign: on one processor each look makes the thread rest
             if tick != looks[i].tick or mid != looks[i].mid:
                 if cpu >= 0 and mid == looks[i].mid and looks[i].clock != 0:
                     if (cpu - looks[i].cpu) * 2 < now - looks[i].clock:
