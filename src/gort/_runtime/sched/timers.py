@@ -141,13 +141,17 @@ def make_room(p, n):
     if cython.compiled:
         if PyByteArray_GET_SIZE(p.whens) < n * 8:
             PyByteArray_Resize(p.whens, (n + 3) * 16)
-    elif len(p.whens) < n:
-        p.whens.extend([0] * n)
+    else:
+        while len(p.whens) < n:
+            p.whens.append(0)
 
 
 def place(heap, whens, i, t, when):
     """Puts t, due at `when`, at i.  The sift that calls this moves references within the heap and counts none."""
-    rt_list_put(heap, i, t)
+    if cython.compiled:
+        rt_list_put(heap, i, t)
+    else:
+        heap[i] = t  # a call of list's makes a tuple, and a collection may begin at it
     whens[i] = when
     t.heapidx = i
 
@@ -181,12 +185,14 @@ def siftdown(p, i):
     while 4 * i + 1 < n:
         b = 4 * i + 1
         best = whens[b]
-        for j in range(b + 1, min(4 * i + 5, n)):
+        j = b + 1
+        while j < n and j < 4 * i + 5:  # uncompiled, a range is an object, and a collection may begin at it
             if whens[j] < best or (
                 whens[j] == best and cython.cast(Timer, heap[j]).seq < cython.cast(Timer, heap[b]).seq
             ):
                 b = j
                 best = whens[j]
+            j += 1
         if best > when or (best == when and cython.cast(Timer, heap[b]).seq > t.seq):
             break
         place(heap, whens, i, cython.cast(Timer, heap[b]), best)
