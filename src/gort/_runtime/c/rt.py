@@ -139,7 +139,6 @@ def rt_set_public(cls: Any, home: str, signature: str | None) -> None:
 
 
 rt_list_pop = list.pop
-rt_list_put = list.__setitem__
 
 
 def rt_deque_append(q: Any, item: Any) -> None:
@@ -180,7 +179,7 @@ def _compiled_only(*args: Any) -> Any:
 rt_export = rt_set_rank_throw = rt_set_lockrank = rt_stack_bounds = rt_tls_store = rt_tls_load = _compiled_only
 rt_install_op = rt_op_check = rt_set_op_send = rt_set_op_await = rt_set_never = rt_claim = rt_load_once = _compiled_only
 rt_op_send = rt_locks = rt_tuple_at = rt_set_value_send = rt_install_value = _compiled_only
-rt_op_swap = rt_op_take = rt_op_trade = _compiled_only
+rt_list_put = rt_op_swap = rt_op_take = rt_op_trade = _compiled_only
 rt_resume = rt_call_in = rt_throw_in = rt_swap_context = rt_copy_context = rt_fetch_exc = rt_raise = _compiled_only
 rt_deque_learn = rt_fast_method = rt_call_method = _compiled_only
 rt_builtin = rt_call = rt_vectorcall = rt_tuple = rt_new_none = rt_caller = _compiled_only

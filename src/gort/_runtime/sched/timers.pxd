@@ -5,7 +5,6 @@ from gort._runtime.core.runtime2 cimport P, Sched, Op
 cdef extern from *:  # typed constants: C would make those of an enum unsigned
     const long long MAX_WHEN "0x7FFFFFFFFFFFFFFFLL"
     const double MAX_SECONDS "9.2e9"
-    const long long MAX_WHOLE "9200000000LL"
 cpdef int64_t to_ns(object seconds) except? -1
 cpdef int64_t when_after(int64_t ns) noexcept
 cpdef double monotonic() noexcept
