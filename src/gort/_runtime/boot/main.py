@@ -22,7 +22,7 @@ from _weakref import ref
 from types import CoroutineType, FunctionType
 
 from gort._runtime.boot import rt0
-from gort._runtime.core import debugvars, handoff, machine, newosproc, runq, runtime2, traceback, tracing
+from gort._runtime.core import debugvars, handoff, lockrank, machine, newosproc, runq, runtime2, traceback, tracing
 from gort._runtime.core.debugvars import gil_enabled
 from gort._runtime.sched import newproc, proc, timers
 from gort._runtime.sched.blocking import CO_COROUTINE
@@ -502,6 +502,8 @@ class Quiet(Done):
 
 def _after_fork() -> None:
     """Gives every runtime up in a forked child, where only this thread goes on."""
+    if _running:
+        lockrank.free_locks()  # first: what follows takes them
     for s in _running:
         s.exiting = True
         s.sysmon = None  # its thread is gone, so its lock would never be released

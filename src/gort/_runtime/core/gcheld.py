@@ -70,6 +70,11 @@ class Lock:
         if counted:
             let_go()
 
+    def _at_fork_reinit(self) -> None:
+        """Frees the lock in a forked child, as threading.Lock's does."""
+        self._lock._at_fork_reinit()  # type: ignore[attr-defined]  # typeshed leaves it out
+        self._counted = False
+
 
 def hold() -> bool:
     """No collection begins from now on, until let_go() has been called as often as this.  False when a finalizer under

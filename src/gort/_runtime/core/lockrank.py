@@ -154,6 +154,10 @@ class RankedLock:
                 break
         self._lock.release()
 
+    def _at_fork_reinit(self) -> None:
+        """Frees the lock in a forked child, as threading.Lock's does."""
+        self._lock._at_fork_reinit()  # type: ignore[union-attr]  # typeshed leaves it out
+
 
 CHECKED = wanted()
 # Where a collection may begin in a section of the uncompiled core: gcheld.py says why.
@@ -161,10 +165,35 @@ HELD = not cython.compiled and (CHECKED or sys.version_info[:2] == (3, 12))
 if HELD:
     from gort._runtime.core import gcheld
 
+_owners: set[type] = set()  # the classes of the uncompiled core whose objects have locks
+OWN = ("lock", "lock_timers", "lock_allg", "lock_state", "countlock")  # and where: acquire of each
+
 
 def make_lock(rank: int, owner: object = None) -> threading.Lock | RankedLock | gcheld.Lock:
     """Makes a lock of the given rank for the uncompiled core: a plain one, or a checked one under
     GODEBUG=lockrank=1."""
+    _owners.add(type(owner))
     if CHECKED:
         return RankedLock(rank, id(owner) if owner is not None else 0)
     return gcheld.Lock() if HELD else threading.Lock()
+
+
+def free_locks() -> None:
+    """In a forked child: frees the locks that other threads of the parent held at the fork, as nobody else will.  The
+    thread that forked holds none, for a section runs nothing of the user's.
+
+    The compiled core needs it not.  Nothing in its sections lets the GIL go; and without the GIL CPython stops all
+    threads before it forks, which it does only where they run Python."""
+    if not _owners:
+        return
+    import gc
+
+    for owner in gc.get_objects():
+        if type(owner) in _owners:
+            for name in OWN:
+                try:  # of a user's subclass too, of whom this calls nothing
+                    lock = object.__getattribute__(owner, name)
+                except AttributeError:
+                    continue
+                if lock is not None:
+                    lock.__self__._at_fork_reinit()  # as threading does with its own
