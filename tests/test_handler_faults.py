@@ -19,7 +19,7 @@ from support import PATIENCE_S, environment
 # uncompiled core waits there all the time, so a storm of signals meets it within a hundred runs. There a thread that
 # waits for nothing of Python's takes the signal. Its handler runs in the main thread as ever.
 ASIDE = """
-import ctypes, os, signal, sys, threading, time
+import atexit, ctypes, os, signal, sys, threading, time
 import gort
 
 def take_aside(number):
@@ -33,6 +33,8 @@ def take_aside(number):
         ctypes.CDLL(None).pthread_join(ctypes.c_ulong(main), None)
 
     threading.Thread(target=take, daemon=True).start()
+    # One that came just now may reach that thread when Python has put the default back, which ends the process.
+    atexit.register(signal.signal, number, signal.SIG_IGN)
 
 take_aside(signal.SIGALRM)
 """

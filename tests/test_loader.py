@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.machinery
+import importlib.util
 import os
+import py_compile
 import subprocess
 import sys
 import types
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -134,6 +137,57 @@ def test_finder_prefers_source(tmp_path: Path) -> None:
     assert _loader.Finder.find_spec("other.thing", [str(tmp_path)]) is None
     assert _loader.Finder.find_spec("gort.none", [str(tmp_path)]) is None
     assert _loader.Finder.find_spec("gort", None) is None
+
+
+def test_bytecode_counts_while_it_fits_its_source(tmp_path: Path) -> None:
+    """Of other times or sizes, of another interpreter, cut off or compared by a hash, it does not."""
+    source = tmp_path / "late.py"
+
+    def load() -> Any:
+        spec = _loader.Finder.find_spec("gort.late", [str(tmp_path)])
+        assert spec is not None
+        module = importlib.util.module_from_spec(spec)
+        assert spec.loader is not None
+        spec.loader.exec_module(module)
+        assert module.where.__code__.co_filename == str(source)
+        return module
+
+    def write(value: str, at: int) -> None:
+        source.write_text(f"value = {value}\ndef where(): pass\n")
+        os.utime(source, (at, at))
+
+    write("1", 1_000_000_000)
+    cached = Path(importlib.util.cache_from_source(str(source)))
+    py_compile.compile(str(source))
+    assert load().value == 1
+    good = cached.read_bytes()
+    assert good != good.replace(b"late.py", b"othe.py")
+    cached.write_bytes(good.replace(b"late.py", b"othe.py"))
+    assert load().value == 1  # the bytecode has been used: it says another file, as after a move
+    write("2", 1_000_000_000)
+    assert load().value == 1  # as in Python: neither time nor size differ
+    write("33", 1_000_000_000)
+    assert load().value == 33
+    write("4", 1_000_000_001)
+    module = load()
+    assert module.value == 4
+    py_compile.compile(str(source))
+    good = cached.read_bytes()
+    for bad in (b"", good[:12], b"\0\0\r\n" + good[4:]):
+        cached.write_bytes(bad)
+        assert load().value == 4
+    py_compile.compile(str(source), invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
+    write("5", 1_000_000_001)
+    assert load().value == 5
+    write("6", 1_000_000_001)
+    module.__spec__.loader.exec_module(module)  # a second time: it looks at the file anew
+    assert module.value == 6
+
+
+@pytest.mark.parametrize("before", ["gc.enable()", "gc.disable()", "gc.freeze()"])
+def test_the_collector_is_afterwards_as_it_was(before: str) -> None:
+    code = f"import gc; {before}; was = gc.isenabled(), gc.get_freeze_count() > 0; import gort\n"
+    assert run(code + "print((gc.isenabled(), gc.get_freeze_count() > 0) == was)") == "True"
 
 
 def test_install_refuses_a_mixture(monkeypatch: pytest.MonkeyPatch) -> None:

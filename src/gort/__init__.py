@@ -33,8 +33,7 @@ from gort.version import __version__
 
 _lazy.put(_start, ("hints",))  # before the modules that use it
 
-with _lent():
-    from gort import runtime
+with _start.settled(), _lent():
     from gort.group import Group, Handle
     from gort._runtime.sched.blocking import blocking
     from gort._runtime.wait.chan import Chan
@@ -93,6 +92,7 @@ _LAZY = (
     "net",
     "notebook",
     "os",
+    "runtime",
     "signal",
     "sync",
     "testing",
