@@ -577,6 +577,47 @@ def test_the_watcher_looks_seldom_at_a_goroutine_for_whose_p_nobody_waits() -> N
 
 
 @pytest.mark.skipif(not gort.runtime.compiled or not sys.platform.startswith("linux"), reason="nobody looks")
+def test_the_watcher_looks_seldom_where_looks_were_in_vain_and_still_finds_who_blocks() -> None:
+    """Work waits, and 500 looks have found nobody: there are 400 us from one to the next.  A thread that blocks is found
+    all the same, and then the looks are as frequent as before."""
+    from gort._runtime.watch.watcher import Watcher
+
+    s, p = one_p()
+    s.runqsize = 1  # and procid is 0: a thread of which nothing can be known
+
+    def switches() -> int:
+        text = Path("/proc/thread-self/status").read_text()
+        return int(re.findall(r"^voluntary_ctxt_switches:\s+(\d+)", text, re.M)[0])
+
+    watcher = Watcher()
+    watcher.vain = 1000
+    before = switches()
+    watcher.sleep(s, 200 * MS)
+    assert watcher.found is None
+    assert switches() - before <= 200 * MS // 400_000 + 40  # one in 16 after 50 us
+    there, there_too = os.pipe()
+    began = threading.Event()
+
+    def thread() -> None:
+        p.procid = threading.get_native_id()
+        began.set()
+        os.read(there, 1)
+
+    t = threading.Thread(target=thread)
+    t.start()
+    began.wait()
+    try:
+        watcher.vain = 1000
+        assert settles(lambda: watcher.sleep(s, 100 * MS) or watcher.found is p)
+        assert watcher.vain == 0
+    finally:
+        os.write(there_too, b"x")
+        t.join()
+        os.close(there)
+        os.close(there_too)
+
+
+@pytest.mark.skipif(not gort.runtime.compiled or not sys.platform.startswith("linux"), reason="nobody looks")
 def test_a_timer_ends_a_long_pause_of_the_watcher() -> None:
     """The P's thread is blocked, and the watcher looks seldom, because nothing has waited for that P for long.  Then a
     timer of the P is due.  What counts is how long the watcher has meant to sleep, as above."""

@@ -9,6 +9,10 @@ cdef enum:
     LOOK_NS = 50000
     CALM = 50
     DOUBLED = 2
+    HOPE = 500
+    RETRY = 16
+    VAIN_DOUBLED = 3
+    VAIN_QUIET_DOUBLED = 2
     QUIET_DOUBLED = 3
     QUIET_NS = 200000
     SURE_NS = 50000
@@ -41,7 +45,8 @@ cdef class Watcher:
     cdef public int does
     cdef public int64_t asked
     cdef public int calm
+    cdef public int vain
     cdef Look looks[64]
     cpdef sleep(self, Sched s, int64_t ns)
 
-cdef int watch(Look *looks, int n, int *note, int64_t until, PyObject *sched, int *calm) noexcept nogil
+cdef int watch(Look *looks, int n, int *note, int64_t until, PyObject *sched, int *calm, int *vain) noexcept nogil

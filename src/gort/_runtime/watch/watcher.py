@@ -13,6 +13,12 @@ they find nothing: each costs some 9 µs of CPU time, and every 50 µs that woul
 work waits: a server that has one event loop, say, has nothing for another thread to do.  A timer that becomes due ends
 such a pause early.
 
+By its CPU clock, a thread that waits for a processor looks like one that rests.  Where other programs want the processor
+too, and where the thread shares one with the watcher, each look would so be a reason for the next one soon, which took a
+third of what a server of short views did.  So after HOPE looks in a row that have found nobody, a thread that rests is
+no reason any more, and looks become still rarer, but for one in RETRY: by that, calls that are too short for the rare
+looks are found again.
+
 Invariants
 - Without the GIL only fields that are numbers are read, and whether runnext is None; all of them are hints.  sysmon
   itself compares the ticks again before it takes a P (sysmon.take).
@@ -54,6 +60,11 @@ if not cython.compiled:  # the .pxd defines the same names for C
     LOOK_NS = 50_000  # from one look to the next while work waits for a P, at first and when a blocked thread was found
     CALM = 50  # after so many looks that have found nothing, or no work that waits, the time between two doubles
     DOUBLED = 2  # so often at most, while work waits; and while none does
+    HOPE = 500  # after so many looks in a row that have found nobody while work waited, the time has doubled VAIN_DOUBLED
+    # times, and one look in RETRY goes on as before
+    RETRY = 16
+    VAIN_DOUBLED = 3
+    VAIN_QUIET_DOUBLED = 2
     QUIET_DOUBLED = 3
     QUIET_NS = 200_000  # while no work waits, at first
     SURE_NS = 50_000  # whose thread uses no CPU for so long is blocked, if it sleeps in a call
@@ -78,6 +89,7 @@ class Watcher:
         does = 0
         asked = 0  # how long the watcher has meant to sleep since the thread may have blocked, for tests; ns
         calm = 0  # how many looks have found nothing; less than 0: how many have found no work that waits
+        vain = 0  # how many looks have found nobody while work waited; from HOPE on, HOPE and the turn of RETRY
 
     def __init__(self):
         if cython.compiled:
@@ -101,17 +113,31 @@ class Watcher:
             self.looks[i].p = cython.cast(cython.pointer(PyObject), p)
         sched: cython.pointer(PyObject) = cython.cast(cython.pointer(PyObject), s)
         with cython.nogil:
-            i = watch(self.looks, n, cython.address(note.woken), nanotime() + ns, sched, cython.address(self.calm))
+            i = watch(
+                self.looks,
+                n,
+                cython.address(note.woken),
+                nanotime() + ns,
+                sched,
+                cython.address(self.calm),
+                cython.address(self.vain),
+            )
             ended = nanotime()
         rt_gil_taken(ended)
         if i < 0 and nanotime() - ended > LATE_NS:
             # Somebody had the GIL so long, and may have given it up for a call that blocks: look before the round.
             with cython.nogil:
                 i = watch(
-                    self.looks, n, cython.address(note.woken), nanotime() + GLANCE_NS, sched, cython.address(self.calm)
+                    self.looks,
+                    n,
+                    cython.address(note.woken),
+                    nanotime() + GLANCE_NS,
+                    sched,
+                    cython.address(self.calm),
+                    cython.address(self.vain),
                 )
         if i >= 0:
-            self.calm = 0
+            self.calm = self.vain = 0
             self.found = cython.cast(object, self.looks[i].p)
             self.tick = self.looks[i].tick
             self.mid = self.looks[i].mid
@@ -124,9 +150,9 @@ class Watcher:
         return None
 
 
-def watch(looks, n, note, until, sched, calm):
-    """Looks at the Ps until `until`; calm: Watcher.calm.  Returns the number of the look that has found a blocked thread,
-    or -1.  Only the compiled core calls it, without the GIL.
+def watch(looks, n, note, until, sched, calm, vain):
+    """Looks at the Ps until `until`; calm, vain: Watcher's.  Returns the number of the look that has found a blocked
+    thread, or -1.  Only the compiled core calls it, without the GIL.
 
     A P is looked at while it has an owner.  While none has, and sysmon has asked to be woken by whoever takes one
     (sysmonwait), this sleeps until then.  When its ticks have changed, its look begins anew.  When they have not, and
@@ -138,6 +164,7 @@ def watch(looks, n, note, until, sched, calm):
     pause: cython.longlong
     waits: cython.bint
     busy: cython.bint = False
+    eager: cython.bint
     owned: cython.bint
     asked: cython.longlong = 0
     i: cython.int
@@ -148,9 +175,11 @@ def watch(looks, n, note, until, sched, calm):
             return -1
         if busy:
             calm[0] = min(max(calm[0], 0) + 1, CALM * DOUBLED)
+            vain[0] = vain[0] + 1 if vain[0] < HOPE + RETRY - 1 else HOPE
         else:
             calm[0] = max(calm[0] - 1, -CALM * QUIET_DOUBLED)
-        pause = QUIET_NS << max(-calm[0], 0) // CALM
+        eager = vain[0] <= HOPE
+        pause = QUIET_NS << max(max(-calm[0], 0) // CALM, 0 if eager else VAIN_QUIET_DOUBLED)
         busy = False
         owned = False
         for i in range(n):
@@ -166,7 +195,7 @@ def watch(looks, n, note, until, sched, calm):
             )
             if waits:
                 busy = True
-                pause = min(pause, LOOK_NS << max(calm[0], 0) // CALM)
+                pause = min(pause, LOOK_NS << (max(calm[0], 0) // CALM if eager else VAIN_DOUBLED))
             elif cython.cast(P, looks[i].p).timer0when > now:
                 pause = min(pause, max(cython.cast(P, looks[i].p).timer0when - now, QUIET_NS))
             looks[i].asked += asked
@@ -177,10 +206,11 @@ def watch(looks, n, note, until, sched, calm):
             )
             cpu = rt_cpu_of(cython.cast(P, looks[i].p).procid) if waits else -1
             if cpu >= 0 and looks[i].clock == 0:
-                pause = min(pause, SOON_NS)  # the first look in which work waits
+                if eager:
+                    pause = min(pause, SOON_NS)  # the first look in which work waits
             elif cpu > looks[i].cpu and mid == looks[i].mid:
                 looks[i].asked = asked  # it has run since the last look
-                if (cpu - looks[i].cpu) * 5 < (now - looks[i].clock) * 4:
+                if eager and (cpu - looks[i].cpu) * 5 < (now - looks[i].clock) * 4:
                     pause = min(pause, SOON_NS)  # it has rested too, and may be in a call that has just begun.  Less
                     # than a fifth is no sign: on one processor each look makes the thread rest
             if tick != looks[i].tick or mid != looks[i].mid:

@@ -14,4 +14,5 @@ class Watcher:
     does: int
     asked: int
     calm: int
+    vain: int
     def sleep(self, s: Any, ns: int) -> None: ...
