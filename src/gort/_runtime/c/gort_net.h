@@ -186,6 +186,22 @@ static inline Py_ssize_t net_find(PyObject *data, Py_ssize_t start, PyObject *de
     return at == NULL ? -1 : at - base + (Py_ssize_t)n;
 }
 
+/* Whether `text` is what data has at `at`. */
+static inline int net_has(PyObject *data, Py_ssize_t at, PyObject *text) {
+    Py_ssize_t n = PyBytes_GET_SIZE(text);
+    return at >= 0 && n <= PyBytes_GET_SIZE(data) - at
+        && memcmp(PyBytes_AS_STRING(data) + at, PyBytes_AS_STRING(text), (size_t)n) == 0;
+}
+
+/* Where in data, from `start` on, the first byte is that is neither a space nor a visible character of ASCII; the end of
+ * data where there is none. */
+static inline Py_ssize_t net_printed(PyObject *data, Py_ssize_t start) {
+    const unsigned char *p = (const unsigned char *)PyBytes_AS_STRING(data);
+    Py_ssize_t n = PyBytes_GET_SIZE(data);
+    while (start < n && p[start] >= 32 && p[start] < 127) start++;
+    return start;
+}
+
 /* Whether the n bytes that begin at p have a line end or a NUL among them. */
 static inline int net_breaks(const char *p, Py_ssize_t n) {
     for (Py_ssize_t i = 0; i < n; i++) {

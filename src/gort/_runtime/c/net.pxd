@@ -21,6 +21,8 @@ cdef extern from "gort_net.h":
     void net_add(int *p, int v) noexcept
     object net_item(list items, Py_ssize_t i)
     Py_ssize_t net_find(object data, Py_ssize_t start, object delimiter, Py_ssize_t limit) noexcept
+    bint net_has(object data, Py_ssize_t at, object text) noexcept
+    Py_ssize_t net_printed(object data, Py_ssize_t start) noexcept
     object net_head(bytes line, list parts, bytes last)
     object net_unmask(object data, Py_ssize_t at, Py_ssize_t n)
     object net_read(int fd, Py_ssize_t n, int sock)

@@ -7,12 +7,14 @@ poll/fd.py decide.  Only the uncompiled core imports this file.
 from __future__ import annotations
 
 import os
+import re
 import select
 import socket
 import sys
 from typing import Any
 
 NET_AGAIN = -2
+_PRINTED = re.compile(b"[ -~]*")
 _WAKE = (1).to_bytes(8, sys.byteorder)  # eight bytes: an eventfd takes nothing else, and a pipe takes them too
 NET_EPOLL = hasattr(select, "epoll") and hasattr(os, "eventfd")  # whether there is epoll
 
@@ -113,6 +115,19 @@ def net_find(data: bytes, start: int, delimiter: bytes, limit: int) -> int:
     bytes."""
     at = data.find(delimiter, start, start + limit) if delimiter and limit > 0 else -1
     return at if at < 0 else at + len(delimiter)
+
+
+def net_has(data: bytes, at: int, text: bytes) -> bool:
+    """Whether `text` is what data has at `at`."""
+    return at >= 0 and data.startswith(text, at)
+
+
+def net_printed(data: bytes, start: int) -> int:
+    """Where in data, from `start` on, the first byte is that is neither a space nor a visible character of ASCII; the end
+    of data where there is none."""
+    found = _PRINTED.match(data, start)
+    assert found is not None
+    return found.end()
 
 
 def net_head(line: bytes, parts: list[Any], last: bytes) -> bytes | None:

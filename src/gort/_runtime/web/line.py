@@ -88,6 +88,9 @@ class Line:
         if data:
             if parser is None:
                 parser = self.parser = spare.pop() if spare else self.wake()
+            request = parser.only(data)
+            if request is not None:
+                return request
             parser.feed(data)
             if parser.queue:
                 return parser.queue.pop(0)

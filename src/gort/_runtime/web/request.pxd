@@ -1,5 +1,9 @@
 # request.pxd: the C types of request.py.
 cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+
+cdef inline bytes part(bytes data, Py_ssize_t at, Py_ssize_t end):
+    return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + at, end - at)
 
 @cython.final
 @cython.freelist(64)
@@ -29,6 +33,7 @@ cdef class Parser:
     cdef Py_ssize_t most_headers
     cdef Py_ssize_t most_bytes
     cpdef check(self, Incoming request)
+    cpdef only(self, object data)
 
 cdef class Events(Parser):
     cdef public object llhttp
@@ -41,4 +46,5 @@ cdef class Events(Parser):
     cdef bytes data
     cdef object __weakref__
 
+cdef Incoming plain(Events parser, bytes data)
 cdef bint is_clean(Parser parser, Incoming request, bytes data) except -1

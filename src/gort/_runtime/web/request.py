@@ -8,6 +8,7 @@ The parsers (llhttp.py and h11parser.py in gort/http) have the same methods:
     parser.partial         a request has begun and its head is not whole
     parser.failed          None, or the Refusal that ends the connection; it comes after the requests in the queue
     parser.close()         nothing more is fed
+    parser.only(data)      the request that data is, where it is a plain one; None: data is to be fed
     parser.clean           another connection may use it: it is as new.  Only while its queue is empty
     parser.rest()          after the head of an upgrade: the bytes that belong to the new protocol
 
@@ -24,10 +25,17 @@ from __future__ import annotations
 import re
 
 import cython
-from cython.cimports.gort._runtime.c.net import net_find
+from cython.cimports.gort._runtime.c.net import net_find, net_has, net_printed
 from cython.cimports.gort._runtime.c.rt import rt_import
 
 rt_import()
+
+if not cython.compiled:  # the .pxd has the same for C, where a slice would make two more objects
+
+    def part(data, at, end):
+        """data[at:end], where both are inside data."""
+        return data[at:end]
+
 
 # A host and perhaps a port, as RFC 9110, section 7.2, and RFC 3986, section 3.2.2, have it.
 _HOST = re.compile(
@@ -49,6 +57,9 @@ _NAMES = cython.declare(cython.Py_ssize_t, 1000)
 NAME = 64  # bytes of a name up to which it is kept
 _NAME = cython.declare(cython.Py_ssize_t, NAME)
 _KEPT = cython.declare(cython.Py_ssize_t, 256)  # bytes of a host or a target up to which a connection keeps it
+
+
+USUAL = "1.1"
 
 
 class Refusal(Exception):
@@ -98,6 +109,11 @@ class Parser:
     def feed(self, data):
         """Takes what the client has sent."""
         raise NotImplementedError
+
+    def only(self, data):
+        """The request that data is, where nothing else is in it, and where that can be seen without the parser, which
+        then is not fed.  None: it is to be fed."""
+        return None
 
     def close(self):
         """The connection is over: nothing more is fed."""
@@ -176,6 +192,12 @@ class Events(Parser):
     def failure(self, e, data):
         """`take` has raised e for data.  Returns a Refusal; None: there is none."""
         raise NotImplementedError
+
+    def only(self, data):
+        """As Parser has it."""
+        if not self.clean or self.queue or self.failed is not None or type(data) is not bytes:
+            return None
+        return plain(self, data)
 
     def feed(self, data):
         """Takes what the client has sent."""
@@ -285,6 +307,77 @@ class Events(Parser):
         """The body is whole."""
         request: Incoming = self.now
         request.complete = True
+
+
+def plain(parser: Events, data: bytes):
+    """The request that data is, where all of this holds: data is the whole head of one GET and ends with it; llhttp has
+    taken the names of its headers from somebody before, so they are good; no value has more than visible ASCII with
+    spaces inside; no header says anything of a body, of an upgrade, or of the connection's end; and the checks of every
+    head find nothing.  None for all else: llhttp is to say what it is, or why it is refused.  So nothing is taken here that
+    llhttp would not take, and what it would report is the same.
+
+    The caller knows that llhttp is as new, and so it remains."""
+    request: Incoming
+    n: cython.Py_ssize_t = len(data)
+    at: cython.Py_ssize_t
+    end: cython.Py_ssize_t
+    size: cython.Py_ssize_t
+    length: cython.Py_ssize_t
+    names: dict = _names
+    name: object
+    low: object
+    value: object
+    if not net_has(data, 0, b"GET /"):
+        return None
+    at = net_find(data, 5, b" ", n)
+    if at < 0 or not net_has(data, at, b"HTTP/1.1\r\n") or net_find(data, 5, b"#", at - 5) >= 0:
+        return None
+    headers: list = []
+    target = part(data, 4, at - 1)
+    size = at - 5
+    at += 10
+    while not net_has(data, at, b"\r\n"):
+        end = net_find(data, at, b":", _NAME + 1)
+        if end < 0:
+            return None
+        name = part(data, at, end - 1)
+        low = names.get(name)
+        if low is None:
+            return None
+        length = end - 1 - at
+        at = end
+        while net_has(data, at, b" "):
+            at += 1
+        end = net_printed(data, at)
+        if end == at or data[end - 1] == 32 or not net_has(data, end, b"\r\n"):
+            return None
+        value = part(data, at, end)
+        if (length == 6 or length == 7 or length == 14 or length == 17) and low in _FRAMING:
+            return None
+        if (length == 10 or length == 16) and low in _LINKS and value != b"keep-alive":
+            return None
+        headers.append((low, value))
+        size += length + end - at + 4
+        at = end + 2
+    if at + 2 != n or size > parser.most_bytes:
+        return None
+    request = Incoming.__new__(Incoming)  # without its __init__, which costs more than all this
+    request.method = "GET"
+    request.target = target
+    request.headers = headers
+    request.version = USUAL
+    request.keep_alive = True
+    request.body = []
+    request.complete = True
+    request.length = 0
+    request.expects = False
+    request.upgrade = b""
+    request.trailers = []
+    try:
+        parser.check(request)
+    except Refusal:
+        return None
+    return request
 
 
 def is_clean(parser: Parser, request: Incoming, data: bytes):

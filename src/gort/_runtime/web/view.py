@@ -25,7 +25,7 @@ from cython.cimports.gort._runtime.sched.newproc import newproc_plain
 from cython.cimports.gort._runtime.web.response import Answer, Fields
 
 from gort._runtime.core.errors import Cancelled
-from gort._runtime.web.request import NAME
+from gort._runtime.web.request import NAME, USUAL
 
 rt_import()
 
@@ -41,6 +41,9 @@ _VARY = ("PATH_INFO", "QUERY_STRING", "RAW_URI", "REQUEST_METHOD", "REQUEST_URI"
 _ROOM = ("gort.1", "gort.2", "gort.3", "gort.4")
 VERSION = {"version": "3.0", "spec_version": "2.4"}
 EXTENSIONS = {"http.response.pathsend": {}, "http.response.trailers": {}, "http.response.early_hint": {}}
+# What the template has, the objects that request.py uses: another string with the same text is set like any other.
+_GET = cython.declare(str, "GET")
+_USUAL = cython.declare(str, USUAL)
 _protocols = {"1.1": "HTTP/1.1", "1.0": "HTTP/1.0", "2": "HTTP/2"}
 
 
@@ -322,6 +325,8 @@ class Caller:
     def template(self, near, scheme, named):
         """The dict to copy."""
         e = dict.fromkeys(_VARY, "")
+        e["REQUEST_METHOD"] = _GET
+        e["SERVER_PROTOCOL"] = _protocols[_USUAL]
         e.update(self.base)
         e["wsgi.url_scheme"] = scheme
         e["SERVER_NAME"] = near[0] if near is not None else "localhost"
@@ -338,7 +343,7 @@ class Caller:
     def environ(self, exchange: Fields, body):
         """The environ of a request."""
         near: object = exchange.server
-        client: object = exchange.client
+        client: tuple = exchange.client
         scheme: object = exchange.scheme
         made: tuple = self.made
         e: dict
@@ -351,7 +356,7 @@ class Caller:
         name: object
         value: bytes
         key: object
-        if made[0] == near and made[1] == scheme and made[2] is (client is not None):
+        if made[0] == near and (made[1] is scheme or made[1] == scheme) and made[2] is (client is not None):
             e = made[3]
         else:
             e = self.template(near, scheme, client is not None)
@@ -367,9 +372,12 @@ class Caller:
         if self.root and (raw == self.root or raw.startswith(self.root + "/")):
             raw = raw[len(self.root) :]
         e["PATH_INFO"] = raw
-        e["QUERY_STRING"] = query
-        e["REQUEST_METHOD"] = exchange.method
-        e["SERVER_PROTOCOL"] = _protocols[exchange.version]
+        if at >= 0:
+            e["QUERY_STRING"] = query
+        if exchange.method is not _GET:  # as the template has it
+            e["REQUEST_METHOD"] = exchange.method
+        if exchange.version is not _USUAL:
+            e["SERVER_PROTOCOL"] = _protocols[exchange.version]
         e["wsgi.input"] = body
         if client is not None:
             e["REMOTE_ADDR"] = client[0]
