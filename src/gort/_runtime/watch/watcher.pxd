@@ -10,8 +10,8 @@ cdef enum:
     CALM = 50
     DOUBLED = 2
     HOPE = 500
-    RETRY = 16
-    VAIN_DOUBLED = 3
+    RETRY = 8
+    VAIN_DOUBLED = 4
     VAIN_QUIET_DOUBLED = 2
     QUIET_DOUBLED = 3
     QUIET_NS = 200000

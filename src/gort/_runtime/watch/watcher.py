@@ -62,8 +62,8 @@ if not cython.compiled:  # the .pxd defines the same names for C
     DOUBLED = 2  # so often at most, while work waits; and while none does
     HOPE = 500  # after so many looks in a row that have found nobody while work waited, the time has doubled VAIN_DOUBLED
     # times, and one look in RETRY goes on as before
-    RETRY = 16
-    VAIN_DOUBLED = 3
+    RETRY = 8
+    VAIN_DOUBLED = 4
     VAIN_QUIET_DOUBLED = 2
     QUIET_DOUBLED = 3
     QUIET_NS = 200_000  # while no work waits, at first

@@ -23,6 +23,8 @@ from cython.cimports.gort._runtime.c.rt import nanotime, rt_import
 from cython.cimports.gort._runtime.web.line import Line
 from cython.cimports.gort._runtime.web.request import Incoming
 
+from gort._runtime.web.request import USUAL
+
 rt_import()
 
 if not cython.compiled:  # the .pxd defines the same names for C
@@ -32,6 +34,11 @@ if not cython.compiled:  # the .pxd defines the same names for C
     CHUNKED = 2
     TO_THE_END = 3
 
+    def joined(head, end, body):
+        """The three in one."""
+        return head + end + body
+
+
 JOIN = 65536  # bytes of a body up to which head and body are one write
 DRAIN = 65536  # bytes of an unread body that are passed over for the sake of the connection
 # The same for C.
@@ -40,6 +47,7 @@ _DRAIN = cython.declare(cython.Py_ssize_t, DRAIN)
 
 STATUS_LINES = {s.value: b"HTTP/1.1 %d %s\r\n" % (s.value, s.phrase.encode("ascii")) for s in HTTPStatus}
 _REASONS = {s.value: s.phrase.encode("ascii") for s in HTTPStatus}
+_USUAL = cython.declare(str, USUAL)
 _OWN = frozenset((b"connection", b"transfer-encoding", b"keep-alive", b"upgrade", b"proxy-connection"))
 
 # Until when, on nanotime's clock, and the header: one object, so that no thread sees one without the other.
@@ -227,10 +235,12 @@ class Answer(Fields):
         self._head = b""
         if not self._c.keep:
             end = b"connection: close\r\n\r\n"
-        elif request.version == "1.0":
+        elif request.version is not _USUAL and request.version == "1.0":
             end = b"connection: keep-alive\r\n\r\n"
         if self._mode == CHUNKED:
             end = b"transfer-encoding: chunked\r\n" + end
+        if type(body) is bytes:
+            return joined(head, end, body)
         return b"".join((head, end, body))
 
     def whole(self, status, reason, headers, body):
