@@ -60,8 +60,9 @@ if not cython.compiled:  # the .pxd defines the same names for C
     LOOK_NS = 50_000  # from one look to the next while work waits for a P, at first and when a blocked thread was found
     CALM = 50  # after so many looks that have found nothing, or no work that waits, the time between two doubles
     DOUBLED = 2  # so often at most, while work waits; and while none does
-    HOPE = 500  # after so many looks in a row that have found nobody while work waited, the time has doubled VAIN_DOUBLED
-    # times, and one look in RETRY goes on as before
+    # After HOPE looks in a row that have found nobody while work waited, the time between two has doubled VAIN_DOUBLED
+    # times, and where no work waits VAIN_QUIET_DOUBLED; one look in RETRY goes on as before.
+    HOPE = 500
     RETRY = 8
     VAIN_DOUBLED = 4
     VAIN_QUIET_DOUBLED = 2

@@ -313,8 +313,8 @@ def plain(parser: Events, data: bytes):
     """The request that data is, where all of this holds: data is the whole head of one GET and ends with it; llhttp has
     taken the names of its headers from somebody before, so they are good; no value has more than visible ASCII with
     spaces inside; no header says anything of a body, of an upgrade, or of the connection's end; and the checks of every
-    head find nothing.  None for all else: llhttp is to say what it is, or why it is refused.  So nothing is taken here that
-    llhttp would not take, and what it would report is the same.
+    head find nothing.  None for all else: llhttp is to say what it is, or why it is refused.  So nothing is taken here
+    that llhttp would not take, and what it would report is the same.
 
     The caller knows that llhttp is as new, and so it remains."""
     request: Incoming
