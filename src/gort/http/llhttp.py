@@ -3,7 +3,7 @@
 httptools calls the methods on_… (Events, in _runtime/web/request.py) from feed_data.  It cannot be halted: what one read
 has brought is parsed as a whole, and several requests may be in it.  A read brings 64 KiB, so that bounds the queue.
 
-What does not live here: what is checked of a head (request.py).
+What does not live here: what is checked of a head; requests so plain that llhttp is not asked (both in request.py).
 """
 
 from __future__ import annotations
