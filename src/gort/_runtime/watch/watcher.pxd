@@ -11,7 +11,7 @@ cdef enum:
     DOUBLED = 2
     HOPE = 500
     RETRY = 8
-    VAIN_DOUBLED = 4
+    VAIN_DOUBLED = 3
     VAIN_QUIET_DOUBLED = 2
     QUIET_DOUBLED = 3
     QUIET_NS = 200000

@@ -64,7 +64,7 @@ if not cython.compiled:  # the .pxd defines the same names for C
     # times, and where no work waits VAIN_QUIET_DOUBLED; one look in RETRY goes on as before.
     HOPE = 500
     RETRY = 8
-    VAIN_DOUBLED = 4
+    VAIN_DOUBLED = 3
     VAIN_QUIET_DOUBLED = 2
     QUIET_DOUBLED = 3
     QUIET_NS = 200_000  # while no work waits, at first
