@@ -15,7 +15,7 @@ Invariants
 Rejected: a goroutine that may change its thread (SQLAlchemy's greenlets and uvicorn's signal handlers break); to watch
 each descriptor with gort's poller (that is edge-triggered, and add_reader is not).
 
-What does not live here: an iteration and the wait between two (_runtime/aio/core.py); transports
+What does not live here: an iteration (_runtime/aio/core.py) and the wait between two (wait.py); transports
 (_runtime/aio/transport.py); gort.aio.run (running.py); how a task awaits an operation (tasks.py); to_thread (threads.py).
 """
 
@@ -44,7 +44,8 @@ from gort.aio import tasks
 from gort.aio.threads import Goroutines
 
 with lent():
-    from gort._runtime.aio.core import LoopCore, LoopWait
+    from gort._runtime.aio.core import LoopCore
+    from gort._runtime.aio.wait import LoopWait, advance, next_wait
 from gort._runtime.aio.transport import SocketTransport
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
             self._begin(m)
             try:
                 self._hear(m)
-                op = self._next_wait()
+                op = next_wait(self)
                 while op is not False:
                     if op is not None:
                         await op
@@ -195,6 +196,9 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
                 self._end()
         finally:
             runtime.unlock_os_thread()
+
+    def _advance(self, m: Any) -> Any:
+        return advance(self, m)
 
     def run_forever(self) -> None:
         """Runs until stop() is called.  Raises RuntimeError if it runs already, or another loop on this thread."""
@@ -232,7 +236,7 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
         self._begin(m)
         try:
             while True:
-                op = self._next_wait()
+                op = next_wait(self)
                 if op is not None:
                     op.state = OP_DONE
                     try:

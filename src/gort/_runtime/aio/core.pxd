@@ -1,14 +1,14 @@
 # core.pxd: the C types of core.py.
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
-from gort._runtime.core.runtime2 cimport M
+from gort._runtime.core.runtime2 cimport M, Op
 from gort._runtime.poll.fd cimport FD
-from gort._runtime.poll.netpoll cimport Netpoll, OwnWait
+from gort._runtime.poll.netpoll cimport Netpoll
 from gort._runtime.aio.stream cimport Cork
 from gort._runtime.aio.watch cimport Watches
 
-cdef class LoopWait(OwnWait):
-    pass
+cdef enum:
+    EVENTS = 256
 
 cdef class LoopCore:
     cdef public object _ready
@@ -38,6 +38,8 @@ cdef class LoopCore:
     cdef public int64_t _deadline
     cdef int _bellfd
     cdef Netpoll _np
+    cdef Op _place
+    cdef bint _inplace
     cdef M _m
     cdef public FD _fd
     cdef public object _bell
@@ -48,8 +50,6 @@ cdef bint lone(LoopCore core) except -1
 cdef int run_ready(Cork cork, object ready, Py_ssize_t n) except -1
 cdef int run_once(LoopCore core) except -1
 cdef bint turn(LoopCore core, object m) except -1
-cdef object next_wait(LoopCore core)
-cdef int hear(LoopCore core) except -1
 cdef object look(LoopCore core)
 cdef object found(LoopCore core, int fd, unsigned int mask, object others)
 cdef bint again(LoopCore core) except -1

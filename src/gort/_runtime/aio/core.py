@@ -1,4 +1,4 @@
-"""LoopCore, the hot half of gort.aio.Loop: its queue of callbacks, its timers, an iteration, and the wait between two.
+"""LoopCore, the hot half of gort.aio.Loop: its queue of callbacks, its timers, and an iteration.
 Follows BaseEventLoop in asyncio's base_events.py, whose fields it has under their names, and which does all the rest.
 
 An iteration takes events from the loop's epoll.  Then it runs, in asyncio's order, the callbacks that were there before,
@@ -9,7 +9,7 @@ Invariants
 - The loop's thread alone uses what is here, but for `_woken`, `_due` and the queue of callbacks (a deque).
 - `_due`: the wait has ended because something has come in the epoll, and nobody has looked since.  Who learns of it sets
   `_due`, then wakes the loop; the loop clears it, then looks.  So no event is left behind.
-- `_seen`: the loop's own thread has waited in its epoll (netpoll.alone) and has taken the events.  So the next iteration
+- `_seen`: the loop's own thread has waited in its epoll (wait.py) and has taken the events.  So the next iteration
   need not look, but for `_due`, which that wait sets where it has left something.
 - `_again`: the last look has perhaps not told of all.  So the loop looks again before it waits, as it does while what
   the last look told of add_reader's descriptors may still be so (watch.py).
@@ -18,7 +18,7 @@ Invariants
 - A loop looks when it has nothing to run, and else every LOOK_NS.
 - In debug mode asyncio's own code runs, which measures each callback; streams have their turn in callbacks then.
 
-What does not live here: the heap of timers (due.py); what add_reader and add_writer watch (readers.py, watch.py); what a
+What does not live here: the wait (wait.py); the heap of timers (due.py); what add_reader and add_writer watch (readers.py, watch.py); what a
 loop does for the runtime between two iterations (attend.py); the loop's goroutine, and how it begins and ends
 (gort/aio/loop.py).
 """
@@ -39,9 +39,7 @@ from cython.cimports.gort._runtime.aio.stream import Cork, Stream, event, releas
 from cython.cimports.gort._runtime.aio.due import drop_cancelled, run_timers, schedule
 from cython.cimports.gort._runtime.aio.watch import Watches, enqueue_hits, hit, number, remove, still
 from cython.cimports.gort._runtime.c.net import (
-    net_epoll_add,
     net_epoll_del,
-    net_epoll_spin,
     net_epoll_wait,
     net_event_fd,
     net_event_mask,
@@ -60,65 +58,20 @@ from cython.cimports.gort._runtime.c.rt import (
 )
 from cython.cimports.gort._runtime.core.runtime2 import MCALL_LOOP, M
 from cython.cimports.gort._runtime.poll.fd import FD
-from cython.cimports.gort._runtime.poll.netpoll import OWN_BELL, OWN_FOUND, Netpoll, OwnWait, netpoll_of
-from cython.cimports.gort._runtime.poll.polldesc import CLOSED, DRAINED, EPOLLIN, EPOLLOUT, FAILED
+from cython.cimports.gort._runtime.poll.netpoll import Netpoll
+from cython.cimports.gort._runtime.poll.polldesc import EPOLLIN, EPOLLOUT
 
 rt_import()
 
+if not cython.compiled:  # the .pxd defines the same name for C
+    EVENTS = 256  # so many at most one look gives (gort_net.h)
+
 # How long a loop that has callbacks to run does not look for events: a look costs as much as a few callbacks.
 LOOK_NS = cython.declare(cython.longlong, 50_000)
-EVENTS = cython.declare(cython.int, 256)  # so many at most one look gives (gort_net.h)
 _time = cython.declare(dict, time.__dict__)
 _monotonic = time.monotonic
-_DAY_S = 86400.0  # the longest wait for a timer: call_at(inf) is no time of the runtime's
 # From CPython 3.14 on who cancels such a handle on another thread waits until its callback has run.
 _LOCKED = hasattr(events, "_ThreadSafeHandle")
-
-
-class LoopWait(OwnWait):
-    """The wait of a loop: c: the FD of its epoll, elem: the loop.  It ends when something has come there, its deadline
-    has passed, or the loop was woken."""
-
-    what = "the wait of an asyncio event loop"
-
-    def attempt(self):
-        """Tells the loop to look, unless its thread has looked.  DRAINED: what comes from now on is reported anew."""
-        core: LoopCore = self.elem
-        if not core._seen:
-            core._due = True
-        return DRAINED
-
-    def own_poll(self, delay, spin):
-        """Waits in the loop's epoll, and takes the events that come there, on the loop's thread (netpoll.alone)."""
-        core: LoopCore = self.elem
-        i: cython.int
-        n: cython.int
-        fd: cython.int
-        woken: cython.int = 0
-        if cython.compiled:
-            n = net_epoll_wait(core._ep, delay) if spin == 0 else net_epoll_spin(core._ep, spin)
-            for i in range(n):
-                fd = net_event_fd(i)
-                if fd == core._bellfd:
-                    woken |= OWN_BELL
-                    continue
-                woken |= OWN_FOUND
-                if found(core, fd, net_event_mask(i), None) is not None:
-                    core._due = True  # the kernel tells of it again
-            if n == EVENTS:
-                core._due = True
-            if woken & OWN_FOUND:
-                core._seen = True
-        return woken
-
-    def finish(self):
-        """Nothing, whether there is something to do or the deadline has come."""
-        error: object = self.sel
-        self.elem = self.sel = self.g = None
-        if self.success == FAILED:
-            raise error
-        if self.success == CLOSED:
-            raise RuntimeError("the event loop was closed while it waited")
 
 
 class LoopCore:
@@ -149,6 +102,8 @@ class LoopCore:
         _deadline = -1
         _bellfd = -1
         _np = None
+        _place = None
+        _inplace = False
         _m = None
         _fd = None
         _bell = None
@@ -182,7 +137,7 @@ class LoopCore:
         if self._bellfd >= 0 and not self._np.closed and self._np.bellfd == self._bellfd:
             net_epoll_del(self._ep, self._bellfd)
         self._bellfd = -1
-        self._np = self._m = None
+        self._np = self._m = self._place = None
 
     # ---- callbacks ----------------------------------------------------------------------------------------------------
 
@@ -233,6 +188,11 @@ class LoopCore:
             return
         self._woken = True
         fd: FD = self._fd  # read once, because the loop's thread may change it
+        if cython.compiled:
+            rt_fence()
+            if self._inplace and fd is not None and fd.np is not None:  # no operation of the loop's waits (wait.py)
+                cython.cast(Netpoll, fd.np).wake()
+                return
         if fd is not None:
             fd.retry_reads()
             self._bell.try_send(None)
@@ -341,15 +301,6 @@ class LoopCore:
         """Iterations, until there is nothing to do or the goroutine is to make way.  True when the loop is to stop."""
         return turn(self, m)
 
-    def _advance(self, m):
-        """_turn, and then the operation with which to wait for something to do.  None when there is something already;
-        False when the loop is to stop."""
-        return False if turn(self, m) else next_wait(self)
-
-    def _next_wait(self):
-        """That operation, or None, at first."""
-        return next_wait(self)
-
 
 def cut(handle):
     """The handle, which asyncio has made for a method of LoopCore: cuts the frame of that method off the stack that
@@ -387,7 +338,7 @@ def run_once(core):
         release(core._cork)
     if core._seen:  # its thread has looked just now
         core._seen = False
-        now = core._looked = nanotime()
+        now = core._looked
     elif not core._due and rt_deque_len(ready) != 0 and not again(core) and not core._debug:
         now = nanotime()
     if (core._due or now == 0 or now - core._looked >= LOOK_NS) and (core._due or again(core) or not lone(core)):
@@ -455,9 +406,11 @@ def turn(core, m):
             if cython.compiled:
                 rt_fence()
             run_once(core)
-            attend(core, m_)
-            if core._stopping or m_.preempt or (rt_deque_len(core._ready) == 0 and rt_deque_len(core._came) == 0):
+            if core._stopping or (rt_deque_len(core._ready) == 0 and rt_deque_len(core._came) == 0):
                 return bool(core._stopping)
+            attend(core, m_)
+            if m_.preempt:
+                return False
     finally:
         m_.mcall = before
         core._turns = False
@@ -474,48 +427,6 @@ def before_fork():
         core = loop
         if core._cork is not None and core._cork.stream is not None:
             release(core._cork)
-
-
-def next_wait(core):
-    """The operation with which to wait for something to do; None when there is something already."""
-    when: cython.longlong = 0
-    fd: FD = core._fd
-    op: LoopWait
-    if rt_deque_len(core._ready) != 0 or rt_deque_len(core._came) != 0 or core._stopping or core._woken:
-        return None
-    if core._due or fd is None or again(core):
-        return None
-    if core._scheduled:
-        drop_cancelled(core)
-    if core._scheduled:
-        when = int(min(core._scheduled[0]._when, time.monotonic() + _DAY_S) * 1e9) + 1
-        if when <= nanotime():
-            return None
-    elif lone(core):
-        return core._bell.recv()
-    if when != core._deadline:
-        core._deadline = when
-        fd.set_deadlines(True, False, when)
-    op = LoopWait.__new__(LoopWait)
-    op.c = fd
-    op.elem = core
-    if core._m is not None:
-        if core._np is None:
-            hear(core)
-        core._m.ownwait = op
-    return op
-
-
-def hear(core):
-    """Before the loop's first wait for a descriptor: has its thread woken when it sleeps in the loop's epoll.  Not where
-    the runtime's poller lets none sleep there.  Raises OSError."""
-    fd: cython.int
-    np: Netpoll = netpoll_of(core._m.sched)
-    core._np = np
-    fd = np.bell()
-    if fd >= 0:
-        net_epoll_add(core._ep, fd, EPOLLIN)
-        core._bellfd = fd
 
 
 def look(core):

@@ -3,10 +3,6 @@ from typing import Any
 
 from gort._runtime.aio.stream import Stream
 from gort._runtime.poll.fd import FD
-from gort._runtime.poll.polldesc import NetOp
-
-class LoopWait(NetOp):
-    what: str
 
 class LoopCore:
     _ready: Any
@@ -37,5 +33,3 @@ class LoopCore:
     def _write_to_self(self) -> None: ...
     def _run_once(self) -> None: ...
     def _turn(self, m: Any) -> bool: ...
-    def _advance(self, m: Any) -> Any: ...
-    def _next_wait(self) -> Any: ...

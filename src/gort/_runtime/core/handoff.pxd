@@ -9,6 +9,7 @@ cpdef bint cancel(G g, int64_t goid, object exc)
 cpdef bint cancel_scope(Scope scope, object exc)
 cdef int deliver_cancel(G g, Op op) except -1
 cdef int wake_cancelled(G g) except -1
+cdef int end_place(Sched s) except -1
 cpdef wakep(Sched s)
 cdef int resetspinning(M m) except -1
 cpdef void wake_poller(Sched s)

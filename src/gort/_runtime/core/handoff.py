@@ -136,6 +136,19 @@ def wake_cancelled(g):
         deliver_cancel(g, op)
     elif standin is not None:
         cancel(standin, 0, exc)  # that thread then takes the cancellation of g itself
+    elif g.lockedm is not None:
+        end_place(g.sched)
+
+
+def end_place(s):
+    """Ends the wait of a goroutine that waits in place, if one does (sched/inplace.py), or another poll, in vain.  It reads
+    its cancelflag after a section of sched.lock in which it sets npolling, and the caller has set that flag before the one
+    here: so at least one of the two sees the other."""
+    s.lock()
+    polling: cython.bint = s.npolling != 0
+    s.unlock()
+    if polling:
+        wake_poller(s)
 
 
 def deliver_cancel(g, op):

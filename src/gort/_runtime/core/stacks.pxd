@@ -38,6 +38,7 @@ cdef class Group:
     cdef add(self, G g, int64_t since, Op op)
     cdef want(self, Op op, object c, int64_t count)
 
+cdef bint waits_in_place(G g) noexcept
 cdef object gather(object asked)
 cdef object gather_kept(object gs)
 cdef object gather_thread(object ident)

@@ -233,6 +233,11 @@ def reason_of(op):
         return 0
 
 
+def waits_in_place(g):
+    """Whether g waits, and is what its thread runs (sched/inplace.py)."""
+    return g.lockedm is not None and g.lockedm.curg is g
+
+
 if cython.compiled:
     rt_getters()
 
@@ -246,7 +251,7 @@ if cython.compiled:
         frames: object
         for g in gs:
             frames = None
-            if g.status == _Grunning or g.status == _Gsyscall:
+            if g.status == _Grunning or g.status == _Gsyscall or waits_in_place(g):
                 for m in ms:
                     if m.curg is g:
                         frames = rt_thread_frames(m.ident)
@@ -302,7 +307,7 @@ if cython.compiled:
         runs: M = None
         frames: object = None
         n: cython.int = 0
-        if g.status == _Grunning or g.status == _Gsyscall:
+        if g.status == _Grunning or g.status == _Gsyscall or waits_in_place(g):
             for m in census.ms:
                 if m.curg is g:
                     n = rt_thread_places(m.ident, words, WORDS_MAX - 1)

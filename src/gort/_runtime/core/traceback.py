@@ -282,7 +282,7 @@ def stacks(gs: list[Any]) -> list[list[Entry]]:
 
 def _stack(g: Any) -> list[Entry]:
     m = None
-    if g.status in (_Grunning, _Gsyscall):
+    if g.status in (_Grunning, _Gsyscall) or (g.lockedm is not None and g.lockedm.curg is g):  # sched/inplace.py
         m = next((m for m in list(g.sched.allm) if m.curg is g), None)
         if m is not None and m.ident == get_ident():
             return here()

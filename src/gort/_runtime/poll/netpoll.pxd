@@ -47,4 +47,6 @@ cdef class Netpoll(Poller):
 cpdef Netpoll netpoll_of(Sched s)
 cpdef hurry(Netpoll np, int by)
 cdef OwnWait alone(Netpoll np)
+cdef bint enter_own(Netpoll np) noexcept
+cdef int leave_own(Netpoll np, int woken) noexcept
 cdef PollDesc lookup(Netpoll np, int fd)

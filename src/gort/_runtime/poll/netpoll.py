@@ -13,8 +13,8 @@ sleeps; a waker sets wakesig, then reads inwait.  So at least one of the two see
 level-triggered, and only a poller that may sleep clears it, so that one that only looks cannot swallow a wake-up.
 
 An event loop's goroutine (gort.aio) waits for the loop's own epoll, which this one watches.  Where nothing else waits for
-a descriptor, the loop's thread sleeps in that epoll at once, and in it for `bellfd` (alone): a message then costs one
-system call for the wait and not four.
+a descriptor, the loop's thread sleeps in that epoll at once, and in it for `bellfd` (alone; enter_own, where the loop waits
+in place): a message then costs one system call for the wait and not four.
 - `level` is set while a thread sleeps there, before it reads `nwait`; an operation that enters a queue counts itself in
   `nwait`, then reads `level`.  So it is alone, or is woken (tell) and sleeps here.
 - `inwait` says where the poller sleeps, and so what wakes it: `evfd` here, `bellfd` there.  With `evfd` in the loops'
@@ -381,6 +381,32 @@ def alone(np):
     if np.nwait != 1 or m.ownwait.index != QUEUED:
         return None
     return m.ownwait
+
+
+def enter_own(np):
+    """An event loop's thread is about to sleep in the loop's epoll, without an operation that waits (aio/wait.py).  False
+    if it must not: an operation waits for a descriptor, or the poller is to wake."""
+    if cython.compiled:
+        net_store(cython.address(np.level), 1)
+        if net_load(cython.address(np.nwait)) == 0 and not np.shared:
+            net_store(cython.address(np.inwait), IN_OWN)
+            if net_load(cython.address(np.wakesig)) == 0:
+                return True
+            net_store(cython.address(np.inwait), 0)
+        net_store(cython.address(np.level), 0)
+    return False
+
+
+def leave_own(np, woken):
+    """It sleeps there no more, whether it has or not.  woken: what own_poll would return."""
+    if cython.compiled:
+        net_store(cython.address(np.level), 0)
+        net_store(cython.address(np.inwait), 0)
+        if woken & OWN_BELL:
+            net_event_clear(np.bellfd)
+        # A wake-up that is lost here is not missed: whoever wakes the poller has enqueued something before, and that is
+        # seen when the thread takes a P (sched/inplace.py).
+        net_store(cython.address(np.wakesig), 0)
 
 
 def lookup(np, fd):
