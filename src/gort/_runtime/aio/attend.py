@@ -30,13 +30,13 @@ SLICE_NS = cython.declare(cython.longlong, 1_000_000)
 
 def attend(core, m):
     """Between two iterations of the loop that m's goroutine is: runs the timers that are due, and polls.  Makes the loop
-    yield if goroutines wait and it has run for a slice."""
+    yield if goroutines wait and it has run for a slice.  Returns the time, ns."""
     s: Sched = m.sched
     p: P = m.p
     np: Netpoll = s.netpoll
     now: cython.longlong = nanotime()
     if p is None or p.mid != m.id or s.vnow != 0:
-        return 0
+        return now
     if p.schedtick + p.switchtick != core._tick:  # its goroutine has waited or yielded since
         core._tick = p.schedtick + p.switchtick
         core._since = now
@@ -48,4 +48,4 @@ def attend(core, m):
         p.looptick += 1
     else:
         m.preempt = True
-    return 0
+    return now

@@ -33,13 +33,15 @@ cdef class LoopCore:
     cdef Cork _cork
     cdef public int _ep
     cdef public int64_t _looked
+    cdef int64_t _clock
+    cdef public bint _own_clock
     cdef public int64_t _tick
     cdef public int64_t _since
     cdef public int64_t _deadline
     cdef int _bellfd
     cdef Netpoll _np
     cdef Op _place
-    cdef bint _inplace
+    cdef readonly bint _inplace
     cdef M _m
     cdef public FD _fd
     cdef public object _bell

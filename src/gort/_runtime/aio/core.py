@@ -18,9 +18,9 @@ Invariants
 - A loop looks when it has nothing to run, and else every LOOK_NS.
 - In debug mode asyncio's own code runs, which measures each callback; streams have their turn in callbacks then.
 
-What does not live here: the wait (wait.py); the heap of timers (due.py); what add_reader and add_writer watch (readers.py, watch.py); what a
-loop does for the runtime between two iterations (attend.py); the loop's goroutine, and how it begins and ends
-(gort/aio/loop.py).
+What does not live here: the wait (wait.py); the heap of timers (due.py); what add_reader and add_writer watch
+(readers.py, watch.py); what a loop does for the runtime between two iterations (attend.py); the loop's goroutine, and
+how it begins and ends (gort/aio/loop.py).
 """
 
 from __future__ import annotations
@@ -97,6 +97,8 @@ class LoopCore:
         _came = None
         _ep = -1
         _looked = 0
+        _clock = 0
+        _own_clock = False
         _tick = -1
         _since = 0
         _deadline = -1
@@ -340,7 +342,8 @@ def run_once(core):
         core._seen = False
         now = core._looked
     elif not core._due and rt_deque_len(ready) != 0 and not again(core) and not core._debug:
-        now = nanotime()
+        now = core._clock or nanotime()
+    core._clock = 0
     if (core._due or now == 0 or now - core._looked >= LOOK_NS) and (core._due or again(core) or not lone(core)):
         others = look(core)
         core._looked = now or nanotime()
@@ -361,7 +364,7 @@ def run_once(core):
     if core._watches.hits:
         enqueue_hits(core._watches, ready)
     if core._scheduled:
-        run_timers(core)
+        run_timers(core, now)
     after: cython.Py_ssize_t = rt_deque_len(ready) - before
     run_ready(core._cork, ready, before)
     while n > 0:
@@ -398,6 +401,7 @@ def turn(core, m):
     m_: M = m
     before: cython.int = m_.mcall  # the predictor may have a word there for the next operation (sched/predict.py)
     core._turns = True
+    core._clock = 0
     core._cork.procid = 0 if core._debug else m_.procid
     m_.mcall = MCALL_LOOP
     try:
@@ -408,7 +412,7 @@ def turn(core, m):
             run_once(core)
             if core._stopping or (rt_deque_len(core._ready) == 0 and rt_deque_len(core._came) == 0):
                 return bool(core._stopping)
-            attend(core, m_)
+            core._clock = attend(core, m_)
             if m_.preempt:
                 return False
     finally:

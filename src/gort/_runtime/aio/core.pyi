@@ -15,6 +15,7 @@ class LoopCore:
     _turns: bool
     _woken: bool
     _deadline: int
+    _own_clock: bool
     _fd: FD | None
     _bell: Any
     _streams: Any

@@ -15,13 +15,17 @@ from heapq import heapify, heappop, heappush
 
 import cython
 from cython.cimports.gort._runtime.aio.handles import TimerHandle, make_timer
-from cython.cimports.gort._runtime.c.rt import rt_deque_append, rt_deque_learn, rt_import
+from cython.cimports.gort._runtime.c.rt import nanotime, rt_deque_append, rt_deque_learn, rt_import
 
 rt_import()
 if cython.compiled:
     rt_deque_learn(deque)
 
 _MANY = base_events._MIN_SCHEDULED_TIMER_HANDLES
+# While no more of them are cancelled these are not many.
+_FEW = cython.declare(cython.Py_ssize_t, int(_MANY * base_events._MIN_CANCELLED_TIMER_HANDLES_FRACTION))
+# While the first timer is due later than this, it is not due by a clock that is somewhat off, or coarse, either.
+NEAR_S = cython.declare(cython.double, 0.1)
 _CANCELLED = base_events._MIN_CANCELLED_TIMER_HANDLES_FRACTION
 
 
@@ -35,7 +39,9 @@ def schedule(core, when, callback, args, context):
 
 def drop_cancelled(core):
     """Takes cancelled timers out of the heap: all of them where they are many, else those at its head."""
-    timers: object = core._scheduled
+    timers: list = core._scheduled
+    if first_stays(core, timers):
+        return 0
     n: cython.Py_ssize_t = len(timers)
     if n > _MANY and core._timer_cancelled_count > _CANCELLED * n:
         left = []
@@ -53,10 +59,25 @@ def drop_cancelled(core):
         heappop(timers)._scheduled = False
 
 
-def run_timers(core):
-    """Enqueues the callbacks whose time has come."""
+def first_stays(core, timers):
+    """Whether drop_cancelled has nothing to do, of what costs little to find out."""
+    t: TimerHandle
+    if core._timer_cancelled_count > _FEW or len(timers) == 0 or type(timers[0]) is not TimerHandle:
+        return False
+    t = timers[0]
+    return not t._cancelled
+
+
+def run_timers(core, now):
+    """Enqueues the callbacks whose time has come.  now: about the time on the runtime's clock, ns; 0: not known."""
+    timers: list = core._scheduled
+    t: TimerHandle
+    if core._own_clock and first_stays(core, timers):
+        t = timers[0]
+        if t.at > (now or nanotime()) / 1e9 + NEAR_S:
+            return 0
     drop_cancelled(core)
-    timers: object = core._scheduled
+    timers = core._scheduled
     if not timers:
         return 0
     end: cython.double = core.time() + core._clock_resolution

@@ -5,8 +5,8 @@ thread runs.  Where anything else has something to do, or waits for a descriptor
 operation (LoopWait), whose descriptor is the loop's epoll.
 
 Invariants
-- `_inplace`: the loop waits in place, and no operation of its waits.  Who wakes it sets `_woken`, then reads `_inplace`; the
-  loop sets `_inplace`, then reads `_woken`, and at the end clears `_inplace`, then reads `_woken`; fences stand between.
+- `_inplace`: the loop waits in place, and no operation of its waits.  Who wakes it sets `_woken`, then reads `_inplace`;
+  the loop sets `_inplace`, then reads `_woken`, and at the end clears `_inplace`, then reads `_woken`.  Fences stand between.
   So a callback from another thread ends the wait, or is seen before it or after it.
 - A wait in the loop's own epoll needs no look before it (`again`): the kernel tells there of what is ready still.
 - What such a wait has found is noted in the streams and watches (`_seen`), or left for a look (`_due`).
@@ -23,7 +23,13 @@ from cython.cimports.cpython.exc import PyErr_CheckSignals
 from cython.cimports.gort._runtime.aio.core import EVENTS, LoopCore, again, found, lone, turn
 from cython.cimports.gort._runtime.aio.due import drop_cancelled
 from cython.cimports.gort._runtime.aio.handles import TimerHandle
-from cython.cimports.gort._runtime.c.net import net_epoll_add, net_epoll_spin, net_epoll_wait, net_event_fd, net_event_mask
+from cython.cimports.gort._runtime.c.net import (
+    net_epoll_add,
+    net_epoll_spin,
+    net_epoll_wait,
+    net_event_fd,
+    net_event_mask,
+)
 from cython.cimports.gort._runtime.c.rt import nanotime, rt_deque_learn, rt_deque_len, rt_fence, rt_import
 from cython.cimports.gort._runtime.core.runtime2 import OP_DONE, G, M, _Grunning, _Gwaiting
 from cython.cimports.gort._runtime.poll.fd import FD

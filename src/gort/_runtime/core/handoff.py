@@ -141,9 +141,9 @@ def wake_cancelled(g):
 
 
 def end_place(s):
-    """Ends the wait of a goroutine that waits in place, if one does (sched/inplace.py), or another poll, in vain.  It reads
-    its cancelflag after a section of sched.lock in which it sets npolling, and the caller has set that flag before the one
-    here: so at least one of the two sees the other."""
+    """Ends the wait of a goroutine that waits in place, if one does (sched/inplace.py), or another poll, in vain.  Such a
+    goroutine reads its cancelflag after a section of sched.lock in which it sets npolling, and the caller has set that
+    flag before the section here: so at least one of the two sees the other."""
     s.lock()
     polling: cython.bint = s.npolling != 0
     s.unlock()

@@ -13,8 +13,8 @@ sleeps; a waker sets wakesig, then reads inwait.  So at least one of the two see
 level-triggered, and only a poller that may sleep clears it, so that one that only looks cannot swallow a wake-up.
 
 An event loop's goroutine (gort.aio) waits for the loop's own epoll, which this one watches.  Where nothing else waits for
-a descriptor, the loop's thread sleeps in that epoll at once, and in it for `bellfd` (alone; enter_own, where the loop waits
-in place): a message then costs one system call for the wait and not four.
+a descriptor, the loop's thread sleeps in that epoll at once, and in it for `bellfd` (alone; enter_own, where the loop
+waits in place): a message then costs one system call for the wait and not four.
 - `level` is set while a thread sleeps there, before it reads `nwait`; an operation that enters a queue counts itself in
   `nwait`, then reads `level`.  So it is alone, or is woken (tell) and sleeps here.
 - `inwait` says where the poller sleeps, and so what wakes it: `evfd` here, `bellfd` there.  With `evfd` in the loops'

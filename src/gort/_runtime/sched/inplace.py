@@ -1,5 +1,5 @@
-"""A goroutine that waits in place: on the stack of the thread that it is locked to, which is the poller meanwhile.  Go has
-none of this.
+"""A goroutine that waits in place: on the stack of the thread that it is locked to, which is the poller meanwhile.  Go
+has none of this.
 
 An event loop (gort.aio) waits at nearly each message.  To suspend its goroutine, park it, look for work, poll, make it
 runnable, find it and resume it takes 2,500 instructions.  Where nothing else has anything to do all of them find nothing,
