@@ -6,8 +6,8 @@ operation (LoopWait), whose descriptor is the loop's epoll.
 
 Invariants
 - `_inplace`: the loop waits in place, and no operation of its waits.  Who wakes it sets `_woken`, then reads `_inplace`;
-  the loop sets `_inplace`, then reads `_woken`, and at the end clears `_inplace`, then reads `_woken`.  Fences stand between.
-  So a callback from another thread ends the wait, or is seen before it or after it.
+  the loop sets `_inplace`, then reads `_woken`, and at the end clears `_inplace`, then reads `_woken`.  Fences stand
+  between.  So a callback from another thread ends the wait, or is seen before it or after it.
 - A wait in the loop's own epoll needs no look before it (`again`): the kernel tells there of what is ready still.
 - What such a wait has found is noted in the streams and watches (`_seen`), or left for a look (`_due`).
 
