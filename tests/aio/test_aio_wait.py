@@ -317,7 +317,9 @@ def test_a_dump_shows_a_loop_that_waits_in_place_as_one_that_waits() -> None:
 
             def outside() -> None:
                 until(there, loop)
-                texts.append("\n".join(traceback.dump(s, None).splitlines()))
+                end = time.monotonic() + LONG
+                while not texts or ("IO wait" not in texts[0] and time.monotonic() < end):  # it is about to sleep
+                    texts[:] = [traceback.dump(s, None)]
 
             await gort.blocking(outside)
             loop.call_soon_threadsafe(transport.close)
@@ -326,6 +328,68 @@ def test_a_dump_shows_a_loop_that_waits_in_place_as_one_that_waits() -> None:
     gort.run(main, procs=1)
     (stanza,) = [each for each in texts[0].split("\n\n") if "IO wait" in each.splitlines()[0]]
     assert "locked to thread" in stanza.splitlines()[0]
+
+
+@pytest.mark.parametrize("how", ["call_later", "add_reader", "call_soon_threadsafe"])
+def test_a_loop_whose_waits_end_at_once_starves_no_timer(how: str) -> None:
+    """On one P, nobody else runs the timers of goroutines; and sysmon sees a P that is in use."""
+    ticks: list[float] = []
+
+    async def main() -> None:
+        async with gort.aio.Service(loop_factory=Held) as loop:
+            here, there = socket.socketpair()
+            there.sendall(b"x")  # nobody reads it
+            over = threading.Event()
+
+            def again() -> None:
+                if not over.is_set():
+                    loop.call_later(0, again)
+
+            def flood() -> None:
+                while not over.is_set():
+                    loop.call_soon_threadsafe(lambda: None)
+
+            thread = threading.Thread(target=flood)
+            if how == "call_later":
+                loop.call_soon_threadsafe(again)
+            elif how == "add_reader":
+                loop.call_soon_threadsafe(loop.add_reader, here, lambda: None)
+            else:
+                thread.start()
+            end = time.monotonic() + LONG
+            while len(ticks) < 20 and time.monotonic() < end:
+                await gort.sleep(0.001)
+                ticks.append(time.monotonic())
+            over.set()
+            if how == "add_reader":
+                loop.call_soon_threadsafe(loop.remove_reader, here)
+            if thread.ident is not None:
+                await gort.blocking(thread.join)
+            here.close()
+            there.close()
+
+    gort.run(main, procs=1)
+    assert len(ticks) == 20
+    assert ticks[-1] - ticks[0] < 5  # a timer is some milliseconds late, not for ever
+
+
+@pytest.mark.parametrize("what", ["time.monotonic", "loop.time"])
+def test_timers_go_by_the_time_that_the_program_has_put_in_place(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> bool:
+        loop = asyncio.get_running_loop()
+        fired: list[None] = []
+        loop.call_later(10, fired.append, None)
+        await asyncio.sleep(0)
+        true = time.monotonic
+        target = time if what == "time.monotonic" else loop
+        monkeypatch.setattr(target, what.partition(".")[2], lambda: true() + 100)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        monkeypatch.undo()
+        return bool(fired)
+
+    with asyncio.Runner(loop_factory=gort.aio.Loop) as runner:
+        assert runner.run(main())
 
 
 INTERRUPTED = """

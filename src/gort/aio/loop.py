@@ -148,7 +148,7 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
             self._fd = FD(os.dup(self._own.fileno()))
             self._sched = m.sched
         self._deadline = -1
-        self._own_clock = type(self).time is LoopCore.time and "time" not in self.__dict__
+        self._own_clock = type(self).time is LoopCore.time
         self._set_coroutine_origin_tracking(self._debug)  # type: ignore[attr-defined]
         self._before = sys.get_asyncgen_hooks()
         self._thread_id = threading.get_ident()

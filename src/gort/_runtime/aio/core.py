@@ -192,8 +192,9 @@ class LoopCore:
         fd: FD = self._fd  # read once, because the loop's thread may change it
         if cython.compiled:
             rt_fence()
-            if self._inplace and fd is not None and fd.np is not None:  # no operation of the loop's waits (wait.py)
-                cython.cast(Netpoll, fd.np).wake()
+            np: Netpoll = None if fd is None else fd.np  # read once, as fd
+            if self._inplace and np is not None:  # no operation of the loop's waits (wait.py)
+                np.wake()
                 return
         if fd is not None:
             fd.retry_reads()
@@ -340,7 +341,7 @@ def run_once(core):
         release(core._cork)
     if core._seen:  # its thread has looked just now
         core._seen = False
-        now = core._looked
+        now = core._clock or nanotime()
     elif not core._due and rt_deque_len(ready) != 0 and not again(core) and not core._debug:
         now = core._clock or nanotime()
     core._clock = 0
@@ -401,7 +402,6 @@ def turn(core, m):
     m_: M = m
     before: cython.int = m_.mcall  # the predictor may have a word there for the next operation (sched/predict.py)
     core._turns = True
-    core._clock = 0
     core._cork.procid = 0 if core._debug else m_.procid
     m_.mcall = MCALL_LOOP
     try:
@@ -410,11 +410,10 @@ def turn(core, m):
             if cython.compiled:
                 rt_fence()
             run_once(core)
-            if core._stopping or (rt_deque_len(core._ready) == 0 and rt_deque_len(core._came) == 0):
-                return bool(core._stopping)
+            # Also where nothing is left to run: a loop whose waits end at once would never come to do it.
             core._clock = attend(core, m_)
-            if m_.preempt:
-                return False
+            if core._stopping or m_.preempt or (rt_deque_len(core._ready) == 0 and rt_deque_len(core._came) == 0):
+                return bool(core._stopping)
     finally:
         m_.mcall = before
         core._turns = False

@@ -6,4 +6,5 @@ from gort._runtime.aio.handles cimport TimerHandle
 cdef TimerHandle schedule(LoopCore core, object when, object callback, object args, object context)
 cdef int drop_cancelled(LoopCore core) except -1
 cdef bint first_stays(LoopCore core, list timers) except -1
+cdef bint by_the_clock(LoopCore core) except -1
 cdef int run_timers(LoopCore core, int64_t now) except -1

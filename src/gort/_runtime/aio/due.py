@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from asyncio import base_events
 from collections import deque
+import time
 from heapq import heapify, heappop, heappush
 
 import cython
@@ -21,6 +22,8 @@ rt_import()
 if cython.compiled:
     rt_deque_learn(deque)
 
+_time = cython.declare(dict, time.__dict__)
+_monotonic = time.monotonic
 _MANY = base_events._MIN_SCHEDULED_TIMER_HANDLES
 # While no more of them are cancelled these are not many.
 _FEW = cython.declare(cython.Py_ssize_t, int(_MANY * base_events._MIN_CANCELLED_TIMER_HANDLES_FRACTION))
@@ -68,11 +71,16 @@ def first_stays(core, timers):
     return not t._cancelled
 
 
+def by_the_clock(core):
+    """Whether the loop's time is the runtime's, and not one that the program has put in its place."""
+    return core._own_clock and _time["monotonic"] is _monotonic and "time" not in core.__dict__
+
+
 def run_timers(core, now):
     """Enqueues the callbacks whose time has come.  now: about the time on the runtime's clock, ns; 0: not known."""
     timers: list = core._scheduled
     t: TimerHandle
-    if core._own_clock and first_stays(core, timers):
+    if first_stays(core, timers) and by_the_clock(core):
         t = timers[0]
         if t.at > (now or nanotime()) / 1e9 + NEAR_S:
             return 0

@@ -10,6 +10,6 @@ cdef class LoopWait(OwnWait):
 cdef int take_events(LoopCore core, int64_t delay, int64_t spin) except -1
 cpdef object advance(LoopCore core, object m)
 cdef bint wait_in_place(LoopCore core, M m) except -1
-cdef int64_t deadline(LoopCore core) except -1
+cdef int64_t deadline(LoopCore core, int64_t now) except -1
 cpdef object next_wait(LoopCore core)
 cdef int hear(LoopCore core) except -1

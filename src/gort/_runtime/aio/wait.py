@@ -120,6 +120,7 @@ def wait_in_place(core, m):
     way."""
     np: Netpoll = core._np
     g: G
+    slept: cython.bint = False
     when: cython.longlong = 0
     delay: cython.longlong
     woken: cython.int = 0
@@ -128,7 +129,8 @@ def wait_in_place(core, m):
     if core._woken or core._due:
         return True
     if core._scheduled:
-        when = deadline(core)
+        when = deadline(core, core._clock)
+    core._clock = 0
     if when == 0 and lone(core):
         return False
     PyErr_CheckSignals()  # see Netpoll.poll; what a handler raises here is raised in the loop, as between two callbacks
@@ -143,6 +145,7 @@ def wait_in_place(core, m):
             g.waitop = core._place  # for dumps alone
             g.waitsince = g.sched.coarsetime
             g.status = _Gwaiting
+            slept = True
             try:
                 woken = take_events(core, delay, 0)
             except MemoryError:
@@ -152,21 +155,23 @@ def wait_in_place(core, m):
         leave_own(np, woken)
     core._inplace = False
     rt_fence()
-    if not take_place(m):
+    if not take_place(m, slept):
         core._due = m.preempt = True  # what has come is run when the goroutine has a P again
         return False
     if woken & OWN_FOUND:
-        g.sched.lastpoll = core._looked
+        g.sched.lastpoll = core._clock = core._looked
         return True
     return core._woken or core._due or (when != 0 and when <= nanotime())
 
 
-def deadline(core):
-    """When the loop's first timer is due, ns on the runtime's clock; 0: there is none."""
+def deadline(core, now):
+    """When the loop's first timer is due, ns on the runtime's clock; 0: there is none.  now: about the time; 0: not
+    known."""
     handle: object
     at: cython.double
-    now: cython.longlong = nanotime()
     t: TimerHandle
+    if now == 0:
+        now = nanotime()
     drop_cancelled(core)
     if not core._scheduled:
         return 0
@@ -188,12 +193,13 @@ def next_wait(core):
     when: cython.longlong = 0
     fd: FD = core._fd
     op: LoopWait
+    core._clock = 0  # who waits so may run much later
     if rt_deque_len(core._ready) != 0 or rt_deque_len(core._came) != 0 or core._stopping or core._woken:
         return None
     if core._due or fd is None or again(core):
         return None
     if core._scheduled:
-        when = deadline(core)
+        when = deadline(core, 0)
         if when != 0 and when <= nanotime():
             return None
     if when == 0 and lone(core):

@@ -93,8 +93,8 @@ def place_until(s, when, most):
     return 0 if when <= now else min(when - now, most)
 
 
-def take_place(m):
-    """The wait is over: m polls no more, and takes a P.  False if there is none."""
+def take_place(m, slept):
+    """The wait is over: m polls no more, and takes a P.  False if there is none.  slept: whether its thread has slept."""
     s: Sched = m.sched
     p: P
     others: cython.bint
@@ -109,8 +109,16 @@ def take_place(m):
     s.unlock()
     if p is None:
         return False
-    p.schedtick += 1  # as in runq.runqgetown: sysmon sees by it that p, idle at each look, is in use
-    # As resetspinning does: somebody may have woken the poller for what others are to run.
+    if slept:  # else it has had p all the time, as sysmon is to see
+        p.schedtick += 1  # as in runq.runqgetown: sysmon sees by it that p, idle at each look, is in use
+    # As resetspinning does: somebody may have woken the poller for what others are to run.  Nobody is woken to watch the
+    # timers of idle Ps while this one runs: sysmon does that (sysmon.overdue).
     if others and s.npidle != 0 and s.nmspinning == 0:
-        wakep(s)
+        try:
+            wakep(s)
+        except MemoryError:  # the loop has its P, and is not to end for it; sysmon starts an M (stranded)
+            s.lock()
+            s.nmstartfailed += 1
+            s.unlock()
+            s.sysmonnote.wakeup()
     return True

@@ -41,7 +41,7 @@ from gort._runtime.core.debugvars import gil_enabled
 from gort._runtime.watch.ousted import Ousted
 from gort._runtime.watch.watcher import WATCHING, Watcher
 from gort._runtime.core.machine import WAITS_INSIDE, blocks, cpu_clock, doing, nanotime
-from gort._runtime.core.runtime2 import SLICE_NS
+from gort._runtime.core.runtime2 import SLICE_NS, _Gwaiting
 from gort._runtime.core.tracing import HOOK_SEED
 
 TYPE_CHECKING = False
@@ -212,6 +212,8 @@ def sysmon(s: Any) -> None:
                         netpoll.poll(0)
                     finally:
                         s.nexternal -= 1
+                if overdue(s):
+                    handoff.startm(s)
                 ousted.look(cpu_clock)
                 n, stuck, fresh = (1, True, False) if seen_blocked else retake(s, seen, ousted)
                 again = stuck or (fresh and not quick)
@@ -269,7 +271,7 @@ def interrupt_main_goroutine(s: Any) -> None:
     if s.asyncsent == 0:
         s.asyncsent = 1
         for m in list(s.allm):
-            if m.curg is s.maing and m is not s.m0:
+            if m.curg is s.maing and m is not s.m0 and s.maing.status != _Gwaiting:  # sched/inplace.py
                 raise_in_thread(m.ident, KeyboardInterrupt)
     elif nanotime() - s.interruptedat > 5 * EXIT_GRACE_NS:
         handoff.fatal(s, KeyboardInterrupt())
@@ -486,6 +488,14 @@ def waiting_work(s: Any, p: Any) -> bool:
     if s.npolling or s.npidle:
         return False
     return bool(p.timer0when or (s.netpoll is not None and s.netpoll.waiters()))
+
+
+def overdue(s: Any) -> bool:
+    """True when a timer is due, and nobody watches it though a P is idle: a thread that was the poller runs a goroutine,
+    and has woken nobody for that (sched/inplace.py).  Go's sysmon starts an M for such a timer too."""
+    if not s.npidle or s.npolling or s.nmspinning or s.vnow:
+        return False
+    return any(0 < p.timer0when <= s.coarsetime for p in s.allp)
 
 
 def take(s: Any, p: Any, m: Any, mid: int, tick: int) -> bool:
