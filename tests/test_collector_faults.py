@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dis
 import sys
+import textwrap
 from collections.abc import Iterator
 from types import CodeType
 
@@ -164,6 +165,32 @@ if sys.argv[3] == "free": found = [f for f in found if f[0] != "a finalizer"]
 print(found)
 """
 )
+
+
+@pytest.mark.skipif(gort.runtime.compiled, reason="asks the uncompiled core's locks")
+def test_c9_a_field_that_a_section_sets_needs_no_dict() -> None:
+    """The first operations of a class need few fields; one that comes after them waits, and sets another field."""
+    code = """
+        import gc
+        import gort
+        from gort._runtime.core.runtime2 import Op
+        assert [c for c in Op.__subclasses__()]
+        def made(op):
+            gc.collect()
+            before = gc.get_count()[0]
+            op.index = op.success = op.elem = op.next = op.prev = op.g = 7
+            return gc.get_count()[0] - before
+        for cls in Op.__subclasses__():
+            for _ in range(100):
+                object.__new__(cls).state = -1
+            op = object.__new__(cls)
+            op.state = -1
+            first, second = made(op), made(op)
+            assert first == second, (cls, first, second)
+        print("none")
+    """
+    done = python(textwrap.dedent(code))
+    assert done.stdout == "none\n", done.stderr
 
 
 @pytest.mark.skipif(gort.runtime.compiled, reason="asks the uncompiled core's locks")

@@ -27,7 +27,7 @@ STUBTEST = """
 import sys, gort.exec, gort.net, gort.sync, gort.testing.bubble, gort.testing.search
 from gort._start.cython import lent
 with lent():
-    import gort._runtime.aio.bridge, gort._runtime.aio.core
+    import gort._runtime.aio.bridge, gort._runtime.aio.core, gort._runtime.aio.wait
     import gort._runtime.core.contention, gort._runtime.core.held, gort._runtime.core.leaks
 from mypy.stubtest import main
 sys.exit(main())

@@ -96,9 +96,12 @@ cdef extern from "gort_rt.h":
     long long rt_tls_load() noexcept
 
 
-# Only the uncompiled core needs these two; rt.py says why.
+# Only the uncompiled core needs these; rt.py says why.
 cdef inline void own_dict(object obj) noexcept:
     pass
 
 cdef inline object fields(object cls):
     return cls
+
+cdef inline object with_keys(object cls):
+    return None

@@ -118,6 +118,21 @@ def fields(cls: Any) -> Any:
     return type(cls.__name__, cls.__bases__, {**body, "__slots__": names, "__init__": scope["__init__"]})
 
 
+@classmethod  # type: ignore[misc]
+def with_keys(cls: Any) -> None:
+    """An __init_subclass__ for operations: gives each field a place in the class's shared keys.
+
+    CPython makes the dict of an object, and so perhaps a collection, when it gets an attribute that has no place there, and
+    the places go to what the first twenty objects of the class set.  A section may set a field that none of those has
+    needed."""
+    op = object.__new__(cls)
+    for base in cls.__mro__:
+        for name, value in vars(base).items():
+            if not name.startswith("__") and (value is None or type(value) in (int, bool)):
+                setattr(op, name, value)
+    op.state = -1  # it is none that anybody has forgotten
+
+
 def rt_is_async_function(fn: Any) -> bool:
     """True for a plain `async def` function object."""
     return isinstance(fn, FunctionType) and bool(fn.__code__.co_flags & _CO_COROUTINE)

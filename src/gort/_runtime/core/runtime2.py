@@ -48,6 +48,7 @@ from cython.cimports.gort._runtime.c.rt import (
     rt_stack_bounds,
     rt_tls_load,
     rt_tls_store,
+    with_keys,
 )
 from cython.cimports.gort._runtime.core.lockrank import (
     LOCK_RANK_ALLG,
@@ -226,9 +227,8 @@ class Op:
         g = None
         c = None
         elem = None
-        next = None
-        prev = None
-        sel = None
+        next = prev = sel = None
+        __init_subclass__ = with_keys
 
     if cython.compiled:
 
