@@ -105,7 +105,7 @@ def attributes(py: Path) -> dict[str, set[str]]:
                         for target in line.targets:
                             if isinstance(target, ast.Name) and target.id == "__slots__":
                                 mine |= set(ast.literal_eval(line.value)) - {"__weakref__"}
-                            elif isinstance(target, ast.Name):
+                            elif isinstance(target, ast.Name) and not target.id.startswith("__"):
                                 mine.add(target.id)
                     elif isinstance(line, ast.FunctionDef):
                         mine |= set(re.findall(r"self\.(\w+) = ", ast.unparse(line)))

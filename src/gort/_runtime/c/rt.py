@@ -122,9 +122,9 @@ def fields(cls: Any) -> Any:
 def with_keys(cls: Any) -> None:
     """An __init_subclass__ for operations: gives each field a place in the class's shared keys.
 
-    CPython makes the dict of an object, and so perhaps a collection, when it gets an attribute that has no place there, and
-    the places go to what the first twenty objects of the class set.  A section may set a field that none of those has
-    needed."""
+    CPython makes the dict of an object, and so perhaps a collection, when it gets an attribute that has no place there,
+    and the places go to what the first twenty objects of the class set.  A section may set a field that none of those
+    has needed."""
     op = object.__new__(cls)
     for base in cls.__mro__:
         for name, value in vars(base).items():
