@@ -66,8 +66,8 @@ def compiled(fullname: str) -> ModuleSpec | None:
 
 
 class Source(SourceFileLoader):
-    """Loads a .py, whose stat the finder has: from the bytecode beside it, in a third of the instructions that the
-    interpreter's own loader needs to see that it is up to date."""
+    """Loads a .py, whose stat the finder has: from the bytecode beside it, in half of the instructions that the
+    interpreter's own loader takes."""
 
     def __init__(self, fullname: str, path: str, now: stat_result) -> None:
         super().__init__(fullname, path)
