@@ -11,6 +11,8 @@ import re
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -576,6 +578,29 @@ def test_the_watcher_looks_seldom_at_a_goroutine_for_whose_p_nobody_waits() -> N
         assert switches() - before <= 200 * MS // pause + 20
 
 
+@contextmanager
+def blocked(p: Any) -> Iterator[None]:
+    """A thread that is blocked in a call meanwhile, and counts as the one that has p."""
+    there, there_too = os.pipe()
+    began = threading.Event()
+
+    def thread() -> None:
+        p.procid = threading.get_native_id()
+        began.set()
+        os.read(there, 1)
+
+    t = threading.Thread(target=thread)
+    t.start()
+    began.wait()
+    try:
+        yield
+    finally:
+        os.write(there_too, b"x")
+        t.join()
+        os.close(there)
+        os.close(there_too)
+
+
 @pytest.mark.skipif(not gort.runtime.compiled or not sys.platform.startswith("linux"), reason="nobody looks")
 def test_the_watcher_looks_seldom_where_looks_were_in_vain_and_still_finds_who_blocks() -> None:
     """Work waits, and 500 looks have found nobody: there are 400 us from one to the next.  A thread that blocks is found
@@ -595,26 +620,10 @@ def test_the_watcher_looks_seldom_where_looks_were_in_vain_and_still_finds_who_b
     watcher.sleep(s, 200 * MS)
     assert watcher.found is None
     assert switches() - before <= 200 * MS // 380_000 + 70  # one in 8 comes sooner
-    there, there_too = os.pipe()
-    began = threading.Event()
-
-    def thread() -> None:
-        p.procid = threading.get_native_id()
-        began.set()
-        os.read(there, 1)
-
-    t = threading.Thread(target=thread)
-    t.start()
-    began.wait()
-    try:
+    with blocked(p):
         watcher.vain = 1000
         assert settles(lambda: watcher.sleep(s, 100 * MS) or watcher.found is p)
         assert watcher.vain == 0
-    finally:
-        os.write(there_too, b"x")
-        t.join()
-        os.close(there)
-        os.close(there_too)
 
 
 @pytest.mark.skipif(not gort.runtime.compiled or not sys.platform.startswith("linux"), reason="nobody looks")
@@ -624,31 +633,15 @@ def test_a_timer_ends_a_long_pause_of_the_watcher() -> None:
     from gort._runtime.watch.watcher import Watcher
 
     s, p = one_p()
-    there, there_too = os.pipe()
-    began = threading.Event()
-
-    def thread() -> None:
-        p.procid = threading.get_native_id()
-        began.set()
-        os.read(there, 1)
-
-    t = threading.Thread(target=thread)
-    t.start()
-    began.wait()
     watcher = Watcher()
     asked: list[int] = []
-    try:
+    with blocked(p):
         for _ in range(16):
             p.timer0when = time.monotonic_ns() + 700_000
             p.switchtick += 1  # asked counts from here
             watcher.calm = -1000
             assert settles(lambda: watcher.sleep(s, 100 * MS) or watcher.found is p)
             asked.append(watcher.asked)
-    finally:
-        os.write(there_too, b"x")
-        t.join()
-        os.close(there)
-        os.close(there_too)
     assert sorted(asked)[len(asked) // 2] <= 1_500_000, asked
 
 

@@ -71,6 +71,19 @@ def until(there: socket.socket, loop: Any) -> None:
         assert time.monotonic() < end, "the loop does not wait in place"
 
 
+def with_service(outside: Callable[[Any, socket.socket], None]) -> None:
+    """Runs outside(loop, the other end of its connection) in gort.blocking, beside the loop of a Service, on one P."""
+
+    async def main() -> None:
+        async with gort.aio.Service(loop_factory=Held) as loop:
+            transport, there = await gort.aio.call(loop, connected())
+            await gort.blocking(outside, loop, there)
+            loop.call_soon_threadsafe(transport.close)
+            there.close()
+
+    gort.run(main, procs=1)
+
+
 def with_loop(outside: Callable[[Any, socket.socket], None], *goroutines: Callable[[], Awaitable[None]]) -> None:
     """Runs a loop with a connection, outside(loop, its other end) in a thread, and goroutines, until all are done."""
 
@@ -185,14 +198,7 @@ def test_a_timer_that_a_thread_arms_during_the_wait_fires() -> None:
         gort.after_func(0.01, came.set)  # in the heap of the P that the loop has given up
         assert came.wait(LONG)
 
-    async def main() -> None:
-        async with gort.aio.Service(loop_factory=Held) as loop:
-            transport, there = await gort.aio.call(loop, connected())
-            await gort.blocking(outside, loop, there)
-            loop.call_soon_threadsafe(transport.close)
-            there.close()
-
-    gort.run(main, procs=1)
+    with_service(outside)
 
 
 def test_a_goroutine_gets_the_p_of_a_loop_that_waits() -> None:
@@ -271,14 +277,7 @@ def test_the_world_may_stop_during_the_wait(n: int) -> None:
         runtime.gomaxprocs(1)
         beat(there, 5)
 
-    async def main() -> None:
-        async with gort.aio.Service(loop_factory=Held) as loop:
-            transport, there = await gort.aio.call(loop, connected())
-            await gort.blocking(outside, loop, there)
-            loop.call_soon_threadsafe(transport.close)
-            there.close()
-
-    gort.run(main, procs=1)
+    with_service(outside)
 
 
 def test_a_program_ends_during_the_wait() -> None:
